@@ -1,0 +1,77 @@
+"""The `edge` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import trio
+
+from .server.app import App
+from .server.serve import serve
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the process's exit code."""
+    parser = argparse.ArgumentParser(prog="edge", description="Realtime rooms on Trio.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    run = commands.add_parser("run", help="serve an app")
+    run.add_argument("app", metavar="module:app", help="where the App is; the current folder is importable")
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    run.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
+    run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        app = find_app(options.app)
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    try:
+        trio.run(_run, app, options.host, options.port, options.drain)
+    except* OSError as group:
+        parser.exit(1, f"edge: {group.exceptions[0]}\n")
+    return 0
+
+
+def find_app(where: str) -> App:
+    """The app at ``module:name``.
+
+    Raises:
+      ImportError, AttributeError, TypeError, ValueError: it is not there, or is no `App`.
+    """
+    module, _, name = where.partition(":")
+    if not name:
+        raise ValueError(f"{where!r} should be module:app")
+    sys.path.insert(0, os.getcwd())
+    app = getattr(importlib.import_module(module), name)
+    if not isinstance(app, App):
+        raise TypeError(f"{where} is a {type(app).__name__}, not an edge.App")
+    return app
+
+
+async def _run(app: App, host: str, port: int, drain_seconds: float) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal stops waiting."""
+    drain = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def serve_and_stop(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+                await serve(
+                    app, host=host, port=port, drain_seconds=drain_seconds, drain=drain, task_status=task_status
+                )
+                nursery.cancel_scope.cancel("served")
+
+            listeners: list[trio.SocketListener] = await nursery.start(serve_and_stop)
+            bound = listeners[0].socket.getsockname()[1]
+            shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
+            print(f"edge: serving on http://{shown}:{bound}/", flush=True)
+            async for _ in signals:
+                if drain.is_set():
+                    break
+                drain.set()
+            nursery.cancel_scope.cancel("told twice")

@@ -1,0 +1,1 @@
+"""Clients of a room: in Python here, in a browser `edge.js`."""

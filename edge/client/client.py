@@ -1,0 +1,389 @@
+"""The Python client: a room as one player's program sees it. The same words as `edge.js`."""
+
+from __future__ import annotations
+
+import enum
+import random
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, TypeVar, overload
+from urllib.parse import urlsplit
+
+import trio
+
+from ..codes import Code, Retry
+from ..errors import Disconnected, InvalidEvent, RemoteProtocolError
+from ..protocol import messages
+from ..protocol.codec import JSON, VERSION, Codec
+from ..protocol.connection import Connection, Side
+from ..protocol.events import Vocabulary
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_event
+from ..rooms.dialogue import MAX_REQUESTS, Dialogue
+from ..rooms.listening import Waiter
+from ..sessions.outbox import Outbox
+from ..sessions.sending import Sending
+from ..transports.exchange import Ended, Receiver, close_transport, exchange
+from ..transports.transport import Transport
+from ..transports.websocket import open_websocket
+
+Sent = TypeVar("Sent")
+Heard = TypeVar("Heard")
+E = TypeVar("E")
+E2 = TypeVar("E2")
+
+Dial = Callable[[], AbstractAsyncContextManager[Transport]]
+
+# Full jitter: the n-th wait is anything up to min(longest, shortest * 2**n), so that a crowd does not return at once.
+SHORTEST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+
+class State(enum.StrEnum):
+    """What a client is doing."""
+
+    CONNECTING = "connecting"
+    """For the first time."""
+    OPEN = "open"
+    AWAY = "away"
+    """The connection was lost; another is tried."""
+    CLOSED = "closed"
+    """For good; `Client.ending` says why."""
+
+
+class Client(Receiver, Generic[Sent, Heard]):
+    """One player's end of a room. Open one with `join`.
+
+    ``async for event in client`` gives what the room sends, in order.
+
+    *Backpressure*: when `inbox` events wait, it stops reading, and the server notices.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        speaks: object,
+        hears: object,
+        name: str,
+        codec: Codec,
+        limits: Limits,
+        wait_before: Callable[[int], Awaitable[object]],
+        inbox: float,
+    ) -> None:
+        self.state = State.CONNECTING
+        self.ending: Ended | None = None
+        """Why it closed."""
+        self.welcome: messages.Welcome | None = None
+        """The newest welcome: this player's `number`, and whether the seat was resumed or started afresh, and why."""
+        self.errors: deque[messages.Error] = deque(maxlen=100)
+        """What the room refused, newest last."""
+        self._dial = dial
+        self._speaks = Vocabulary.of(speaks)
+        self._name = name
+        self._codec = codec
+        self._limits = limits
+        self._wait_before = wait_before
+        self._capacity = inbox
+        self._sending = Sending(codec, limits)
+        self._dialogue = Dialogue(self._send, Vocabulary.of(hears))
+        self._inbox: deque[Any] = deque()
+        self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
+        self._changed = trio.Event()
+        self._scope = trio.CancelScope()
+
+    # --- for its user
+
+    def send(self, event: Sent) -> None:
+        """Send the room an event. Never waits: while away, a reliable one is kept for the resume, a volatile one dropped.
+
+        Raises:
+          Disconnected: the client is closed.
+          TypeError: not one of the events it may send.
+        """
+        self._send(outgoing_event(self._check(event)))
+
+    @overload
+    async def receive(self) -> Heard: ...
+    @overload
+    async def receive(self, kind: type[E], /) -> E: ...
+    @overload
+    async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
+    async def receive(self, *kinds: type[Any]) -> Any:
+        """The next event of these kinds, or of any. Events of other kinds stay where they are.
+
+        Raises:
+          Disconnected: the client is closed, and there is no such event left.
+
+        *Cancellation*: nothing is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        for index, event in enumerate(self._inbox):
+            if not kinds or isinstance(event, kinds):
+                del self._inbox[index]
+                self._note_change()
+                return event
+        if self.ending is not None:
+            raise self._disconnected(self.ending)
+        entry = (kinds, Waiter[Any]())
+        self._waiters.append(entry)
+        return await entry[1].wait(lambda: self._waiters.remove(entry))
+
+    def __aiter__(self) -> Client[Sent, Heard]:
+        return self
+
+    async def __anext__(self) -> Heard:
+        try:
+            return await self.receive()
+        except Disconnected:
+            raise StopAsyncIteration from None
+
+    async def request(self, event: Sent, answer: type[E]) -> E:
+        """Send an event as a request, and wait for the room's typed answer.
+
+        Raises:
+          RequestFailed: it was answered with an error.
+          Disconnected: the client is closed before an answer comes.
+
+        *Cancellation*: the answer is dropped when it comes.
+        """
+        return await self._dialogue.ask(self._check(event), answer)
+
+    def reply(self, request: Heard, answer: Sent) -> None:
+        """Answer an event with which the room asked this player something.
+
+        Raises:
+          LookupError: the room did not ask, or is answered already.
+        """
+        self._dialogue.reply(request, self._check(answer))
+
+    def leave(self) -> None:
+        """Leave the room: say goodbye, and close."""
+        self._close(Ended(Code.LEFT, "left", by_peer=False))
+
+    async def wait_state(self, *states: State) -> State:
+        """Wait until the client is in one of these states.
+
+        Raises:
+          Disconnected: it closed, and `State.CLOSED` was not waited for.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.state not in states:
+            if self.ending is not None:
+                raise self._disconnected(self.ending)
+            await self._changed.wait()
+        return self.state
+
+    # --- the connection
+
+    async def run(self) -> None:
+        """Connect, and connect again as the codes say, until it closes."""
+        try:
+            with self._scope:
+                await self._keep_connected()
+        finally:
+            self._close(Ended(Code.LEFT, "the client was cancelled", by_peer=False))
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        fresh = True
+        while self.ending is None:
+            ended = await self._connect_once(fresh=fresh)
+            if self.state is State.OPEN:
+                attempt = 0
+            if ended.code.retry is Retry.NEVER:
+                self._close(ended)
+            fresh = self.welcome is None or ended.code.retry is Retry.FRESH
+            self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
+            if self.ending is None:
+                await self._wait_before(attempt)
+            attempt += 1
+
+    async def _connect_once(self, *, fresh: bool) -> Ended:
+        connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
+        connection.counts = self._sending.counts
+        outbox = Outbox(self._codec, self._limits)
+        try:
+            async with self._dial() as transport:
+                refusal = await self._greet(transport, connection, fresh=fresh)
+                if refusal is not None:
+                    await close_transport(transport, 1000, "")
+                    return refusal
+                self._sending.attach(outbox)
+                self._set_state(State.OPEN)
+                return await exchange(transport, connection, outbox, self)
+        except RemoteProtocolError as exc:
+            return Ended(exc.code, str(exc), by_peer=False)
+        except (OSError, trio.BrokenResourceError, trio.EndOfChannel) as exc:
+            return Ended(Code.LOST, str(exc), by_peer=True)
+        finally:
+            self._sending.detach(outbox)
+
+    async def _greet(self, transport: Transport, connection: Connection, *, fresh: bool) -> Ended | None:
+        """Say hello and hear the welcome; or why there is none."""
+        with trio.move_on_after(self._limits.hello_seconds):
+            hello = messages.Hello(
+                version=VERSION,
+                name=self._name,
+                key=self.welcome.key if self.welcome is not None else None,
+                received=None if fresh else self._sending.counts.received,
+            )
+            await transport.send([connection.send(hello, now=trio.current_time())])
+            try:
+                answer = connection.receive(await transport.receive(), now=trio.current_time())
+            except trio.EndOfChannel:
+                return Ended(Code.of(transport.close_code), "closed before the welcome", by_peer=True)
+            if isinstance(answer, messages.Bye):
+                return Ended(Code.of(answer.code), answer.reason, by_peer=True)
+            if isinstance(answer, messages.Welcome):
+                self.welcome = answer
+                return None
+        return Ended(Code.SILENT, "no welcome came", by_peer=False)
+
+    # --- Receiver
+
+    @property
+    def has_space(self) -> bool:
+        return len(self._inbox) < self._capacity
+
+    async def wait_space(self) -> None:
+        while not self.has_space:
+            await self._changed.wait()
+
+    def deliver(self, message: messages.Message) -> None:
+        match message:
+            case messages.Event(name, body):
+                self._deliver(name, body, None)
+            case messages.Request(name, body, id):
+                self._deliver(name, body, id)
+            case messages.Reply() | messages.Error(id=int()):
+                self._dialogue.answered(message)
+            case messages.Error():
+                self.errors.append(message)
+
+    def refuse(self, fault: InvalidEvent) -> None:
+        self._send(outgoing_error(fault.problem, str(fault), "", None))
+
+    def _deliver(self, name: str, body: Any, request: int | None) -> None:
+        try:
+            event = self._dialogue.structure(name, body)
+        except InvalidEvent as exc:
+            self._send(outgoing_error(exc.problem, str(exc), name, request))
+            return
+        if request is not None and not self._dialogue.note_request(event, request):
+            self._send(outgoing_error("busy", f"{MAX_REQUESTS} requests are waiting", name, request))
+            return
+        for entry in self._waiters:
+            if not entry[0] or isinstance(event, entry[0]):
+                self._waiters.remove(entry)
+                entry[1].give(event)
+                return
+        self._inbox.append(event)
+
+    # --- the rest
+
+    def _send(self, message: Outgoing) -> None:
+        if self.ending is not None:
+            raise self._disconnected(self.ending)
+        self._sending.send(message)
+        if self._sending.counts.overflowed:
+            self._close(Ended(Code.BEHIND, "too much was not acknowledged", by_peer=False))
+
+    def _check(self, event: Any) -> Any:
+        if type(event) not in self._speaks:
+            raise TypeError(f"{type(event).__name__} is not one of the events that this client sends")
+        return event
+
+    def _close(self, ended: Ended) -> None:
+        if self.ending is not None:
+            return
+        self.ending = ended
+        if self._sending.outbox is not None:
+            self._sending.outbox.end(ended.code, ended.reason)
+        else:
+            self._scope.cancel("the client is closed")
+        exc = self._disconnected(ended)
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            waiter.fail(exc)
+        self._dialogue.close(exc)
+        self._set_state(State.CLOSED)
+
+    def _disconnected(self, ended: Ended) -> Disconnected:
+        return Disconnected(ended.code, ended.reason)
+
+    def _set_state(self, state: State) -> None:
+        if self.ending is None or state is State.CLOSED:
+            self.state = state
+        self._note_change()
+
+    def _note_change(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+
+@asynccontextmanager
+async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
+    """Run a client in the background while the block runs; it leaves when the block ends."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.run)
+        try:
+            yield client
+        finally:
+            client.leave()
+
+
+def join(
+    url: str,
+    *,
+    speaks: type[Sent] | Any,
+    hears: type[Heard] | Any,
+    name: str = "",
+    codec: Codec = JSON,
+    limits: Limits | None = None,
+    inbox: int = 1024,
+    tls: ssl.SSLContext | None = None,
+) -> AbstractAsyncContextManager[Client[Any, Any]]:
+    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
+
+    Connects in the background, and again with full-jitter backoff whenever the connection is lost; leaves the room when
+    the block ends. `Client.state` tells how it goes.
+
+    Args:
+      url: ``ws://`` or ``wss://``, host, and ``/rooms/<kind>/<name>``.
+      speaks: the union of events that players send.
+      hears: the union of events that players are sent.
+      name: what to be called.
+      inbox: how many events may wait to be received before it stops reading.
+      tls: for ``wss://``; the default verifies the server.
+
+    Raises:
+      ValueError: not such a URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a ws:// or wss:// address")
+    host, secure = parts.hostname, parts.scheme == "wss"
+    context = tls or ssl.create_default_context() if secure else None
+
+    def dial() -> AbstractAsyncContextManager[Transport]:
+        port = parts.port or (443 if secure else 80)
+        return open_websocket(host, port, parts.path, subprotocol=f"edge.{VERSION}.{codec.name}", tls=context)
+
+    async def wait_before(attempt: int) -> None:
+        longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
+        await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
+
+    client: Client[Any, Any] = Client(
+        dial,
+        speaks=speaks,
+        hears=hears,
+        name=name,
+        codec=codec,
+        limits=limits or Limits(),
+        wait_before=wait_before,
+        inbox=inbox,
+    )
+    return open_client(client)

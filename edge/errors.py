@@ -1,0 +1,91 @@
+"""Every error that edge raises by its own name.
+
+    EdgeError
+    ├── ProtocolError           a rule of the wire was broken; carries the `Code` of the goodbye
+    │   ├── LocalProtocolError  by this side: a bug in edge or in its caller
+    │   └── RemoteProtocolError by the peer
+    ├── InvalidEvent            a payload that is not what its event class says; carries the path
+    ├── Refused                 a seat that was not given; carries the `Code`
+    ├── RequestFailed           an `ask` or `request` that was answered with an error
+    ├── Gone                    the player that a wait was for has left the room
+    └── Disconnected            a client's connection that has ended for good; carries the `Code`
+
+Waiting and closing use Trio's own: `trio.ClosedResourceError`, `trio.BrokenResourceError`, `trio.EndOfChannel`.
+This module knows nothing of the rest of edge but the table of codes.
+"""
+
+from __future__ import annotations
+
+from .codes import Code
+
+
+class EdgeError(Exception):
+    """The base of edge's own errors."""
+
+
+class ProtocolError(EdgeError):
+    """A rule of the wire was broken. `code` is the goodbye that it deserves."""
+
+    def __init__(self, message: str, code: Code = Code.MALFORMED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to do what the protocol does not allow."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer did what the protocol does not allow."""
+
+
+class InvalidEvent(EdgeError):
+    """A payload does not fit its event class, or no class is meant by it.
+
+    Args:
+      problem: one of `MessageProblem`: what kind of fault it is.
+      message: one sentence that begins with the path, such as ``drawing.strokes[3].width: expected a number``.
+      path: the path alone; empty for the payload as a whole.
+    """
+
+    def __init__(self, problem: str, message: str, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.problem = problem
+        self.path = path
+
+
+class Refused(EdgeError):
+    """A seat was not given. Raise it in `Room.admit` with a sentence for the applicant.
+
+    Args:
+      message: why, for the person who asked.
+      code: `Code.REFUSED` for the room's own reasons; edge itself uses `FULL`, `LOCKED` and `CLOSING`.
+    """
+
+    def __init__(self, message: str, code: Code = Code.REFUSED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RequestFailed(EdgeError):
+    """A request was answered with an error instead of an event. `problem` is its kind, such as ``not_now``."""
+
+    def __init__(self, problem: str, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class Gone(EdgeError):
+    """The player whom this wait was for has left the room."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} has left the room")
+
+
+class Disconnected(EdgeError):
+    """This client's connection has ended and will not come back. `code` says why."""
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(f"{code.name.lower()}: {reason}" if reason else code.name.lower())
+        self.code = code
+        self.reason = reason

@@ -1,0 +1,203 @@
+"""The connection machine: the protocol's rules for one transport's life, without I/O and without a clock.
+
+`CONVERSATION` is the whole state table. It describes the conversation, not one side of it: the same table judges what
+this side sends and what the peer sends, and `SENDER` says which messages only one of the two may say.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from ..codes import Code
+from ..errors import InvalidEvent, LocalProtocolError, RemoteProtocolError
+from .codec import Codec, Frame
+from .counts import Counts
+from .limits import Limits
+from .messages import (
+    Ack,
+    Bye,
+    Error,
+    Event,
+    Hello,
+    Message,
+    Ping,
+    Reply,
+    Request,
+    Welcome,
+    from_plain,
+    is_counted,
+    to_plain,
+)
+
+
+class Side(enum.Enum):
+    """Which of the two this is."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class State(enum.Enum):
+    """How far the conversation has come."""
+
+    SILENT = "silent"
+    GREETED = "greeted"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+CONVERSATION: dict[State, dict[type[Message], State]] = {
+    State.SILENT: {Hello: State.GREETED, Bye: State.CLOSED},
+    State.GREETED: {Welcome: State.OPEN, Bye: State.CLOSED},
+    State.OPEN: {
+        Event: State.OPEN,
+        Request: State.OPEN,
+        Reply: State.OPEN,
+        Error: State.OPEN,
+        Ack: State.OPEN,
+        Ping: State.OPEN,
+        Bye: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+
+SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
+
+
+class Connection:
+    """One transport's life, as a machine: frames and times in, messages and frames out.
+
+    Args:
+      side: which of the two this is.
+      codec: how frames are read and written.
+      now: the current time in seconds, on any clock that does not go back.
+      limits: sizes and times.
+    """
+
+    def __init__(self, side: Side, codec: Codec, *, now: float, limits: Limits) -> None:
+        self.side = side
+        self.codec = codec
+        self.limits = limits
+        self.state = State.SILENT
+        self.counts = Counts(limits.window_frames, limits.window_bytes)
+        self._acked_to_peer = 0
+        self._bytes_since_ack = 0
+        self._ack_due = math.inf
+        self._ping_due = math.inf
+        self._heard_at = now
+
+    def receive(self, frame: Frame, *, now: float) -> Message | None:
+        """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
+
+        Raises:
+          InvalidEvent: the message is unusable; it was counted, and the conversation goes on.
+          RemoteProtocolError: the conversation can't go on; `code` is the goodbye to say.
+        """
+        self.heard(now)
+        if self.state is State.CLOSED:
+            return None
+        try:
+            message = self._read(frame)
+        except InvalidEvent as exc:
+            if self.state is not State.OPEN:
+                raise RemoteProtocolError(str(exc)) from exc
+            self._count_received(frame, now)
+            raise
+        self._advance(message, by=_other(self.side), error=RemoteProtocolError)
+        match message:
+            case Ack(count):
+                self.counts.acknowledge(count)
+                return None
+            case Ping(count):
+                self._check_ping(count, now)
+                return None
+            case Welcome(resumed=resumed, received=received):
+                if not resumed:
+                    self.counts.start_afresh()
+                self.counts.acknowledge(received)
+                self._open(now)
+            case _ if is_counted(message):
+                self._count_received(frame, now)
+        return message
+
+    def send(self, message: Hello | Welcome | Bye, *, now: float) -> Frame:
+        """The frame of a message that opens or ends the conversation.
+
+        Raises:
+          LocalProtocolError: it can't be said now.
+        """
+        self._advance(message, by=self.side, error=LocalProtocolError)
+        if isinstance(message, Welcome):
+            self._open(now)
+        return self.codec.encode(to_plain(message))
+
+    def heard(self, now: float) -> None:
+        """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
+        self._heard_at = max(self._heard_at, now)
+
+    @property
+    def next_due(self) -> float:
+        """When to call `due` again, at the latest."""
+        if self.state is not State.OPEN:
+            return math.inf
+        return min(self._ack_due, self._ping_due, self._heard_at + self.limits.dead_after)
+
+    def due(self, now: float) -> list[Frame]:
+        """The acks and pings whose time has come. Everything recorded in `counts` must be written before them.
+
+        Raises:
+          RemoteProtocolError: the peer has been silent for too long (`Code.SILENT`).
+        """
+        if self.state is not State.OPEN:
+            return []
+        if now >= self._heard_at + self.limits.dead_after:
+            raise RemoteProtocolError(f"nothing heard for {self.limits.dead_after:g} s", Code.SILENT)
+        frames = []
+        if now >= self._ack_due:
+            self._acked_to_peer, self._bytes_since_ack, self._ack_due = self.counts.received, 0, math.inf
+            frames.append(self.codec.encode(to_plain(Ack(self.counts.received))))
+        if now >= self._ping_due:
+            self._ping_due = now + self.limits.heartbeat
+            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent))))
+        return frames
+
+    def _read(self, frame: Frame) -> Message:
+        limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
+        if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
+            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}")
+        return from_plain(self.codec.decode(frame))
+
+    def _advance(
+        self, message: Message, *, by: Side, error: type[LocalProtocolError] | type[RemoteProtocolError]
+    ) -> None:
+        following = CONVERSATION[self.state].get(type(message))
+        if following is None or SENDER.get(type(message), by) is not by:
+            raise error(f"the {by.value} can't say {type(message).__name__.lower()} while {self.state.value}")
+        self.state = following
+
+    def _open(self, now: float) -> None:
+        self._acked_to_peer = self.counts.received
+        self._ping_due = now + self.limits.heartbeat
+
+    def _check_ping(self, count: int, now: float) -> None:
+        if count != self.counts.received:
+            raise RemoteProtocolError(f"peer sent {count} frames, {self.counts.received} arrived", Code.MISCOUNT)
+        self._ack_due = now
+
+    def _count_received(self, frame: Frame, now: float) -> None:
+        self.counts.received += 1
+        self._bytes_since_ack += len(frame)
+        waiting = self.counts.received - self._acked_to_peer
+        limits = self.limits
+        if (
+            waiting >= min(limits.ack_frames, limits.outbox_frames // 4)
+            or self._bytes_since_ack >= limits.outbox_bytes // 4
+        ):
+            self._ack_due = now
+        else:
+            self._ack_due = min(self._ack_due, now + limits.ack_seconds)
+
+
+def _other(side: Side) -> Side:
+    return Side.SERVER if side is Side.CLIENT else Side.CLIENT

@@ -1,0 +1,77 @@
+"""What both sides of a seat remember across connections: how much was sent, acknowledged and received."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from ..codes import Code
+from ..errors import RemoteProtocolError
+from .codec import Codec
+from .outgoing import Outgoing
+
+
+@attrs.define(eq=False)
+class Counts:
+    """One side's counts, and what it must be able to send again.
+
+    The window holds references to shared messages, never copies of them.
+    """
+
+    max_frames: int
+    """How many unacknowledged frames are kept."""
+
+    max_bytes: int
+    """The same in bytes (in characters, for JSON)."""
+
+    sent: int = 0
+    """Counted frames sent since the fresh start."""
+
+    received: int = 0
+    """Counted frames received since the fresh start."""
+
+    _unacked: deque[tuple[Outgoing, int]] = attrs.field(factory=deque)
+    _unacked_bytes: int = 0
+
+    @property
+    def acked(self) -> int:
+        """How many of `sent` the peer has acknowledged."""
+        return self.sent - len(self._unacked)
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether more is unacknowledged than is allowed: the seat can't be resumed exactly any more."""
+        return len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes
+
+    def start_afresh(self) -> None:
+        """Forget everything: a new seat."""
+        self.sent = self.received = self._unacked_bytes = 0
+        self._unacked.clear()
+
+    def record(self, message: Outgoing, codec: Codec) -> None:
+        """Note a counted message as sent, and keep it until it is acknowledged."""
+        size = len(message.frame(codec))
+        self.sent += 1
+        self._unacked.append((message, size))
+        self._unacked_bytes += size
+
+    def acknowledge(self, count: int) -> None:
+        """The peer has `count` frames: forget them.
+
+        Raises:
+          RemoteProtocolError: it can't have that many, or had more before.
+        """
+        if not self.can_resume(count):
+            raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
+        while self.acked < count:
+            _, size = self._unacked.popleft()
+            self._unacked_bytes -= size
+
+    def can_resume(self, count: int) -> bool:
+        """Whether everything after the peer's first `count` frames can be sent again."""
+        return self.acked <= count <= self.sent
+
+    def unacked(self) -> list[Outgoing]:
+        """What to send again, oldest first."""
+        return [message for message, _ in self._unacked]

@@ -1,0 +1,124 @@
+"""What an event is: a frozen attrs class with a name, a delivery, and a place in a vocabulary."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar, cast, dataclass_transform, overload
+
+import attrs
+
+Delivery = Literal["reliable", "latest", "volatile"]
+C = TypeVar("C")
+
+# A name never begins with a sign that the envelope uses (see messages.py), and is short enough for every log line.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+
+
+@attrs.frozen
+class EventType:
+    """What `@edge.event` knows of a class."""
+
+    cls: type[Any]
+    """The frozen attrs class."""
+
+    name: str
+    """Its name on the wire."""
+
+    delivery: Delivery
+    """How it is delivered: see `event`."""
+
+    key: str
+    """For ``latest``: the field that tells one value from another; empty when there is only one."""
+
+    def key_of(self, event: object) -> tuple[str, object]:
+        """What this event replaces when its delivery is ``latest``."""
+        return self.name, getattr(event, self.key) if self.key else None
+
+
+@overload
+def event(cls: type[C], /) -> type[C]: ...
+@overload
+def event(name: str = "", /, *, delivery: Delivery = "reliable", key: str = "") -> Callable[[type[C]], type[C]]: ...
+@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
+def event(
+    cls_or_name: type[C] | str = "", /, *, delivery: Delivery = "reliable", key: str = ""
+) -> type[C] | Callable[[type[C]], type[C]]:
+    """Make a class an event: a frozen attrs class that can travel.
+
+    Use it bare (``@edge.event``: the name on the wire is the class's own) or with a name
+    (``@edge.event("turn:done")``).
+
+    Args:
+      delivery: ``"reliable"``: ordered, counted, replayed on resume. ``"latest"``: only the newest of each `key` is
+        kept for a connection that is behind; sent again on resume. ``"volatile"``: dropped when it can't be written
+        at once, for cursors and previews.
+      key: for ``"latest"``, the field by which values are told apart.
+
+    Raises:
+      TypeError: the name can't be used, or `key` is not a field or not wanted.
+    """
+
+    def make(cls: type[C]) -> type[C]:
+        frozen: Any = attrs.frozen(cls)
+        name = cls_or_name if isinstance(cls_or_name, str) and cls_or_name else cls.__name__
+        if not NAME.fullmatch(name):
+            raise TypeError(
+                f"{name!r} can't be an event's name: letters, digits and _ . : - after a letter, 64 at most"
+            )
+        if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
+            raise TypeError(f"event {name}: key={key!r} must name a field, and goes with delivery='latest'")
+        frozen.__edge_event__ = EventType(frozen, name, delivery, key)
+        return cast("type[C]", frozen)
+
+    return make(cls_or_name) if isinstance(cls_or_name, type) else make
+
+
+def event_type(cls: type[Any]) -> EventType:
+    """What `@edge.event` noted on this class.
+
+    Raises:
+      TypeError: the class is not an event.
+    """
+    found = cls.__dict__.get("__edge_event__")
+    if not isinstance(found, EventType):
+        raise TypeError(f"{cls.__name__} is not an event: decorate it with @edge.event")
+    return found
+
+
+@attrs.frozen
+class Vocabulary:
+    """The events that may travel one way, by name: made from a union of event classes."""
+
+    by_name: dict[str, EventType]
+    classes: frozenset[type[Any]]
+
+    @classmethod
+    def of(cls, union: object) -> Vocabulary:
+        """Read a union of event classes, or one class, or None for no events at all.
+
+        Raises:
+          TypeError: a member is not an event, or two have one name.
+        """
+        by_name: dict[str, EventType] = {}
+        for member in _members(union):
+            kind = event_type(member)
+            if kind.name in by_name:
+                raise TypeError(f"{member.__name__} and {by_name[kind.name].cls.__name__} are both named {kind.name!r}")
+            by_name[kind.name] = kind
+        return cls(by_name, frozenset(kind.cls for kind in by_name.values()))
+
+    def __contains__(self, cls: object) -> bool:
+        return cls in self.classes
+
+
+def _members(union: object) -> Iterator[type[Any]]:
+    if typing.get_origin(union) in (typing.Union, types.UnionType):
+        for member in typing.get_args(union):
+            yield from _members(member)
+    elif isinstance(union, type) and union is not type(None):
+        yield union
+    elif union is not None and union is not type(None):
+        raise TypeError(f"{union!r} is not a union of event classes")

@@ -1,0 +1,58 @@
+"""The limits of a connection, with the reason for each default."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one connection may cost. Sizes in bytes, times in seconds."""
+
+    hello_seconds: float = 10
+    """How long a new connection may take to say hello; phones on bad networks need a few seconds."""
+
+    hello_bytes: int = 4 * 1024
+    """The largest hello: a name and a key fit many times."""
+
+    message_bytes: int = 64 * 1024
+    """The largest message that is read; a larger one is answered with ``too_large``."""
+
+    inbox: int = 64
+    """How many events of one player may wait for the room; then its connection is read no further."""
+
+    outbox_frames: int = 1024
+    """How many frames may wait for one connection; then it ends with `Code.OVERFLOW`."""
+
+    outbox_bytes: int = 256 * 1024
+    """The same in bytes."""
+
+    heartbeat: float = 20
+    """How often each side pings: below the 30 s after which common proxies drop an idle connection."""
+
+    dead_after: float = 30
+    """How long without one inbound byte until the peer counts as gone."""
+
+    write_seconds: float = 10
+    """How long one write may take before the connection counts as stalled."""
+
+    ack_frames: int = 32
+    """Acknowledge at the latest after this many frames..."""
+
+    ack_seconds: float = 0.5
+    """...or this long after the first that is not yet acknowledged; or a quarter of the outbox, by either measure."""
+
+    @property
+    def socket_bytes(self) -> int:
+        """The largest frame read off a socket: a mistake is answered, abuse ends the connection (close code 1009)."""
+        return 4 * self.message_bytes
+
+    @property
+    def window_frames(self) -> int:
+        """How many frames a seat keeps for replay: an outbox that overflowed, and as much again while it reconnects."""
+        return 2 * self.outbox_frames
+
+    @property
+    def window_bytes(self) -> int:
+        """The same in bytes."""
+        return 2 * self.outbox_bytes

@@ -1,0 +1,210 @@
+"""The envelope: what travels in one frame.
+
+A frame is an array, name first. The first sign of the name says what kind of message it is:
+
+| first sign | message | shape                                   | counted |
+|------------|---------|-----------------------------------------|---------|
+| `$`        | control | `["$ack", 12]`                          | no      |
+| `~`        | event   | `["~cursor", {...}]`: latest, volatile  | no      |
+| a letter   | event   | `["turn:done", {...}]`                  | yes     |
+| a letter   | request | `["guess", {...}, 7]`                   | yes     |
+| `=`        | reply   | `["=guessed", {...}, 7]`                | yes     |
+| `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
+
+Both sides count the counted frames instead of numbering them, so that a broadcast is the same bytes for everyone. A
+frame that can't be read counts as one: its sender did count it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from ..errors import InvalidEvent
+from .codec import VERSION
+from .structure import structure, unstructure
+
+MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "gone"]
+"""What an error message may say is wrong with the message that it answers."""
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """The first message, from the client: who it is, and how much it has if it is coming back."""
+
+    sign: ClassVar[str] = "$hello"
+
+    version: int = VERSION
+    """The protocol version."""
+
+    name: str = ""
+    """What the others call this player; the room's `admit` decides what is allowed."""
+
+    key: str | None = None
+    """The session's key, from an earlier welcome."""
+
+    received: int | None = None
+    """How many counted frames this client has of the seat it wants to resume; None for a fresh start."""
+
+
+@attrs.frozen(kw_only=True)
+class Welcome:
+    """The server's answer: the seat is given."""
+
+    sign: ClassVar[str] = "$welcome"
+
+    resumed: bool
+    """True: an exact replay follows. False: a fresh start, and `why` says so."""
+
+    why: str = ""
+    """For a fresh start: ``new``, ``expired``, ``replaced`` or ``miscount``."""
+
+    received: int
+    """How many counted frames of this client the seat has."""
+
+    key: str
+    """The session's key, to come back with."""
+
+    number: int
+    """The seat's number in the room, from 0."""
+
+    heartbeat: float
+    """How often the server pings, in seconds."""
+
+    dead_after: float
+    """After how many seconds of silence each side gives the other up."""
+
+
+@attrs.frozen
+class Bye:
+    """The last message of either side."""
+
+    sign: ClassVar[str] = "$bye"
+
+    code: int
+    """A `Code`; a client that does not know it goes by the hundreds."""
+
+    reason: str = ""
+    """One sentence for a person."""
+
+
+@attrs.frozen
+class Ack:
+    """How many counted frames of the peer have arrived. Cumulative; also the answer to a ping."""
+
+    sign: ClassVar[str] = "$ack"
+    count: int
+
+
+@attrs.frozen
+class Ping:
+    """The heartbeat, with how many counted frames its sender has sent: a mismatch is an error, never silence."""
+
+    sign: ClassVar[str] = "$ping"
+    count: int
+
+
+@attrs.frozen
+class Event:
+    """An event, not yet structured. `counted` is False for latest and volatile ones."""
+
+    name: str
+    body: Any
+    counted: bool = True
+
+
+@attrs.frozen
+class Request:
+    """An event that wants an answer carrying the same `id`."""
+
+    name: str
+    body: Any
+    id: int
+
+
+@attrs.frozen
+class Reply:
+    """The event that answers the request `id`."""
+
+    name: str
+    body: Any
+    id: int
+
+
+@attrs.frozen
+class Error:
+    """A message was refused; the room goes on. `id` when it answers a request."""
+
+    problem: str
+    message: str
+    about: str = ""
+    """The name of the refused message, where it could be read."""
+    id: int | None = None
+
+
+Control = Hello | Welcome | Bye | Ack | Ping
+Message = Control | Event | Request | Reply | Error
+
+_OBJECTS: dict[str, type[Hello] | type[Welcome] | type[Bye]] = {cls.sign: cls for cls in (Hello, Welcome, Bye)}
+_COUNTS: dict[str, type[Ack] | type[Ping]] = {cls.sign: cls for cls in (Ack, Ping)}
+
+
+@attrs.frozen
+class _ErrorBody:
+    message: str
+    about: str = ""
+
+
+def to_plain(message: Message) -> list[Any]:
+    """The array of a message, its event body being plain already."""
+    match message:
+        case Ack() | Ping():
+            return [message.sign, message.count]
+        case Hello() | Welcome() | Bye():
+            return [message.sign, unstructure(message)]
+        case Event(name, body, counted):
+            return [name if counted else f"~{name}", body]
+        case Request(name, body, id):
+            return [name, body, id]
+        case Reply(name, body, id):
+            return [f"={name}", body, id]
+        case Error(problem, text, about, id):
+            body = unstructure(_ErrorBody(text, about))
+            return [f"!{problem}", body] if id is None else [f"!{problem}", body, id]
+
+
+def from_plain(plain: Any) -> Message:
+    """The message of an array.
+
+    Raises:
+      InvalidEvent: it is not a message.
+    """
+    match plain:
+        case [str(sign), body] if sign in _OBJECTS:
+            return structure(body, _OBJECTS[sign])
+        case [str(sign), int(count)] if sign in _COUNTS and type(count) is int and count >= 0:
+            return _COUNTS[sign](count)
+        case [str(name), body] if name[:1].isalpha():
+            return Event(name, body)
+        case [str(name), body] if name[:1] == "~":
+            return Event(name[1:], body, counted=False)
+        case [str(name), body, int(id)] if name[:1].isalpha() and type(id) is int:
+            return Request(name, body, id)
+        case [str(name), body, int(id)] if name[:1] == "=" and type(id) is int:
+            return Reply(name[1:], body, id)
+        case [str(name), body] if name[:1] == "!":
+            return _error(name, body, None)
+        case [str(name), body, int(id)] if name[:1] == "!" and type(id) is int:
+            return _error(name, body, id)
+    raise InvalidEvent("malformed", "not a message: expected an array of a name, a body and perhaps a request's number")
+
+
+def _error(name: str, body: Any, id: int | None) -> Error:
+    fields = structure(body, _ErrorBody)
+    return Error(name[1:], fields.message, fields.about, id)
+
+
+def is_counted(message: Message) -> bool:
+    """Whether both sides count this message."""
+    return isinstance(message, Request | Reply | Error) or (isinstance(message, Event) and message.counted)

@@ -1,0 +1,71 @@
+"""A message on its way out, encoded once for however many receive it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from .codec import Codec, Frame
+from .events import event_type
+from .messages import Error, Event, Message, Reply, Request, is_counted, to_plain
+from .structure import unstructure
+
+
+class Outgoing:
+    """A message and its frames, one per codec, made when first wanted and shared from then on."""
+
+    __slots__ = ("_frames", "_plain", "counted", "key", "volatile")
+
+    counted: bool
+    """Whether the receiver's seat counts and replays it."""
+
+    volatile: bool
+    """Whether it is dropped when it can't be written at once."""
+
+    key: Hashable
+    """For a ``latest`` event: what it replaces. None for every other message."""
+
+    def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
+        self.counted = is_counted(message)
+        self.volatile = volatile
+        self.key = key
+        self._plain = to_plain(message)
+        self._frames: dict[str, Frame] = {}
+
+    def __repr__(self) -> str:
+        return f"<outgoing {self._plain[0]}>"
+
+    def frame(self, codec: Codec) -> Frame:
+        """The frame for connections that speak this codec."""
+        found = self._frames.get(codec.name)
+        if found is None:
+            found = self._frames[codec.name] = codec.encode(self._plain)
+        return found
+
+
+def outgoing_event(event: Any) -> Outgoing:
+    """An event, with the delivery that its class declares.
+
+    Raises:
+      TypeError: not an instance of an event class.
+      ValueError: a number in it can't travel.
+    """
+    kind = event_type(type(event))
+    message = Event(kind.name, unstructure(event), counted=kind.delivery == "reliable")
+    key = kind.key_of(event) if kind.delivery == "latest" else None
+    return Outgoing(message, volatile=kind.delivery == "volatile", key=key)
+
+
+def outgoing_request(event: Any, id: int) -> Outgoing:
+    """An event that wants an answer: always reliable, whatever its class declares."""
+    return Outgoing(Request(event_type(type(event)).name, unstructure(event), id))
+
+
+def outgoing_reply(event: Any, id: int) -> Outgoing:
+    """The answer to the request `id`."""
+    return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
+
+
+def outgoing_error(problem: str, message: str, about: str, id: int | None) -> Outgoing:
+    """The refusal of a message. The name it was about is the peer's text: cut, so that it can't be used to amplify."""
+    return Outgoing(Error(problem, message[:300], about[:64], id))

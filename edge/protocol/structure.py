@@ -1,0 +1,283 @@
+"""Plain data into typed values and back, through cattrs, without any coercion.
+
+cattrs by itself turns "12" into 12 and a string into a list of letters; every hook here refuses what is not
+already the right shape. The converter stops at the first fault and says nothing of where it was, which keeps a hostile
+payload cheap (cattrs' own detailed validation costs 200 times as much); only then `_locate` looks for the path.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, TypeVar, Union
+
+import attrs
+import cattrs
+
+from ..errors import InvalidEvent
+
+T = TypeVar("T")
+Hook = Callable[[Any, Any], Any]
+
+# JavaScript's safe integers; larger ones also make Python's hashes collide on demand.
+MAX_INTEGER = 2**53 - 1
+
+# Deeper than any drawing, shallower than any stack.
+MAX_DEPTH = 32
+
+# Keys that poison objects in JavaScript when somebody merges them carelessly.
+POISON_KEYS = frozenset({"__proto__", "constructor", "prototype"})
+
+
+class Mismatch(ValueError):
+    """A value is not what its type says; the text says what was expected."""
+
+
+def structure(value: object, cls: type[T]) -> T:
+    """Make a `cls` of plain data, or say why not.
+
+    Raises:
+      InvalidEvent: with the path of the first fault, and a sentence.
+    """
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidEvent("too_deep", f"more than {MAX_DEPTH} levels deep")
+    try:
+        return _converter.structure(value, cls)
+    except Exception as exc:  # an attrs validator may raise anything; all of it means the payload is refused
+        path, sentence = _locate(value, cls, exc)
+        raise InvalidEvent("invalid", sentence, path.removeprefix(".")) from None
+
+
+def unstructure(value: object) -> Any:
+    """The plain data of a typed value.
+
+    Raises:
+      ValueError: a float is NaN or infinite, which JSON can't carry.
+    """
+    return _converter.unstructure(value)
+
+
+def check_type(cls: type[Any]) -> None:
+    """Prepare a class, so that a field which can't travel is found when it is defined, not when it arrives.
+
+    Raises:
+      TypeError: a field's type is not supported.
+    """
+    try:
+        attrs.resolve_types(cls)
+        _converter.get_structure_hook(cls)
+        for attribute in attrs.fields(cls):
+            _converter.get_structure_hook(attribute.type)
+    except (cattrs.errors.StructureHandlerNotFoundError, NameError) as exc:
+        raise TypeError(f"{cls.__name__} can't travel: {exc}") from exc
+
+
+def _scalar(accepts: Callable[[Any], bool], expected: str) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if not accepts(value):
+            raise Mismatch(expected)
+        return value
+
+    return hook
+
+
+def _float(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise Mismatch("a number")
+    return float(value)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} can't travel: JSON has no such number")
+    return value
+
+
+def _bytes(value: Any, _: Any) -> bytes:
+    if type(value) is bytes:
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise Mismatch("bytes, in base64") from None
+
+
+def _listed(make: Callable[[list[Any]], Any], cls: Any, converter: cattrs.Converter) -> Hook:
+    (item,) = typing.get_args(cls)[:1]
+    inner = converter.get_structure_hook(item)
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise Mismatch("a list")
+        return make([inner(each, item) for each in value])
+
+    return hook
+
+
+def _tuple(cls: Any, converter: cattrs.Converter) -> Hook:
+    items = typing.get_args(cls)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return _listed(tuple, cls, converter)
+    inner = [(converter.get_structure_hook(item), item) for item in items]
+
+    def hook(value: Any, _: Any) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) != len(inner):
+            raise Mismatch(f"a list of {len(inner)}")
+        return tuple(structured(each, item) for each, (structured, item) in zip(value, inner, strict=True))
+
+    return hook
+
+
+def _mapping(cls: Any, converter: cattrs.Converter) -> Hook:
+    key, item = typing.get_args(cls)
+    if key is not str:
+        raise TypeError(f"{cls}: only text can be a key, as in JSON")
+    check, inner = converter.get_structure_hook(str), converter.get_structure_hook(item)
+
+    def hook(value: Any, _: Any) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise Mismatch("an object")
+        if POISON_KEYS & value.keys():
+            raise Mismatch("other keys than " + ", ".join(sorted(POISON_KEYS & value.keys())))
+        return {check(name, key): inner(each, item) for name, each in value.items()}
+
+    return hook
+
+
+def _choice(values: list[Any], results: list[Any]) -> Hook:
+    allowed = {(type(value), value): result for value, result in zip(values, results, strict=True)}
+    expected = "one of " + ", ".join(repr(value) for value in values)
+
+    def hook(value: Any, _: Any) -> Any:
+        try:
+            return allowed[type(value), value]
+        except (KeyError, TypeError):
+            raise Mismatch(expected) from None
+
+    return hook
+
+
+def _union(cls: Any, converter: cattrs.Converter) -> Hook:
+    """Strict members don't overlap, so the first that fits is the one; whole numbers before numbers."""
+    members = sorted(typing.get_args(cls), key=lambda member: member is float)
+    inner = [(converter.get_structure_hook(member), member) for member in members]
+    expected = " or ".join(_expected(member) for member in members)
+
+    def hook(value: Any, _: Any) -> Any:
+        for structured, member in inner:
+            try:
+                return structured(value, member)
+            except Exception:  # noqa: S112  # this member does not fit; the last line speaks for all of them
+                continue
+        raise Mismatch(expected)
+
+    return hook
+
+
+def _expected(cls: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    return names.get(cls, str(getattr(cls, "__name__", cls)))
+
+
+def _origin_in(*origins: Any) -> Callable[[Any], bool]:
+    return lambda cls: typing.get_origin(cls) in origins
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False, unstruct_collection_overrides={})
+    converter.register_structure_hook(bool, _scalar(lambda value: type(value) is bool, "true or false"))
+    converter.register_structure_hook(
+        int, _scalar(lambda value: type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER, "a whole number")
+    )
+    converter.register_structure_hook(float, _float)
+    converter.register_unstructure_hook(float, _finite)
+    converter.register_structure_hook(str, _scalar(lambda value: type(value) is str, "text"))
+    converter.register_structure_hook(bytes, _bytes)
+    converter.register_structure_hook_func(
+        lambda cls: cls in (None, type(None)), _scalar(lambda value: value is None, "null")
+    )
+    for origin in (list, set, frozenset):
+        converter.register_structure_hook_factory(_origin_in(origin), partial(_listed, origin))
+    converter.register_structure_hook_factory(_origin_in(tuple), _tuple)
+    converter.register_structure_hook_factory(_origin_in(dict), _mapping)
+    converter.register_structure_hook_factory(_origin_in(Union, types.UnionType), _union)
+    converter.register_structure_hook_factory(
+        _origin_in(Literal), lambda cls: _choice(list(typing.get_args(cls)), list(typing.get_args(cls)))
+    )
+    converter.register_structure_hook_factory(
+        lambda cls: isinstance(cls, type) and issubclass(cls, enum.Enum),
+        lambda cls: _choice([member.value for member in cls], list(cls)),
+    )
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _locate(value: object, cls: Any, fault: Exception) -> tuple[str, str]:
+    """The path to the first fault below `value`, and what is wrong there."""
+    for step, child, child_cls in _children(value, cls):
+        try:
+            _converter.structure(child, child_cls)
+        except Exception as exc:  # whatever it is, this child holds the fault
+            path, sentence = _locate(child, child_cls, exc)
+            return step + path, sentence
+    if attrs.has(cls):
+        return "", _object_fault(value, cls, fault)
+    return "", f"expected {fault}" if isinstance(fault, Mismatch) else "not valid"
+
+
+def _object_fault(value: object, cls: Any, fault: Exception) -> str:
+    if type(value) is not dict:
+        return "expected an object"
+    fields = attrs.fields_dict(cls)
+    for name in value:
+        if name not in fields:
+            return f"unknown field {str(name)[:64]!r}"
+    for name, attribute in fields.items():
+        if name not in value and attribute.default is attrs.NOTHING:
+            return f"missing field {name!r}"
+    return str(fault) if isinstance(fault, ValueError) else "not valid"
+
+
+def _children(value: object, cls: Any) -> Iterator[tuple[str, object, Any]]:
+    args = typing.get_args(cls)
+    origin = typing.get_origin(cls)
+    if attrs.has(cls) and isinstance(value, dict):
+        for attribute in attrs.fields(attrs.resolve_types(cls)):
+            if attribute.name in value:
+                yield f".{attribute.name}", value[attribute.name], attribute.type
+    elif origin in (list, set, frozenset, tuple) and isinstance(value, list):
+        fixed = origin is tuple and Ellipsis not in args
+        if not fixed or len(args) == len(value):
+            for index, child in enumerate(value):
+                yield f"[{index}]", child, args[index] if fixed else args[0]
+    elif origin is dict and isinstance(value, dict):
+        for name, child in value.items():
+            if name not in POISON_KEYS:
+                yield f".{str(name)[:64]}", child, args[1]
+    elif origin in (Union, types.UnionType) and value is not None:
+        members = [member for member in args if member is not type(None)]
+        if len(members) == 1:
+            yield "", value, members[0]
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    """Whether lists and objects nest deeper than this, without recursing into them."""
+    layer = [value]
+    while layer and levels >= 0:
+        below: list[object] = []
+        for each in layer:
+            if type(each) is dict:
+                below.extend(child for child in each.values() if type(child) in (dict, list))
+            elif type(each) is list:
+                below.extend(child for child in each if type(child) in (dict, list))
+        layer = below
+        levels -= 1
+    return bool(layer)

@@ -1,0 +1,121 @@
+"""Questions and answers on one seat, from either side: who waits for which reply, and what is still to be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from ..errors import InvalidEvent, RequestFailed
+from ..protocol import messages
+from ..protocol.events import Vocabulary
+from ..protocol.outgoing import Outgoing, outgoing_reply, outgoing_request
+from ..protocol.structure import structure
+from .listening import Waiter
+
+E = TypeVar("E")
+
+# How many requests of the other side may be unanswered; the next is refused as `busy`.
+MAX_REQUESTS = 64
+
+
+@attrs.define(eq=False)
+class _Question:
+    answer: type[Any]
+    waiter: Waiter[Any]
+
+
+class Dialogue:
+    """The questions of one side, and the other side's.
+
+    Args:
+      send: takes a message for the other side.
+      heard: what the other side may say.
+    """
+
+    def __init__(self, send: Callable[[Outgoing], None], heard: Vocabulary) -> None:
+        self._send = send
+        self._heard = heard
+        self._questions: dict[int, _Question] = {}
+        self._requests: dict[int, tuple[int, Any]] = {}
+        self._asked = 0
+
+    def __len__(self) -> int:
+        return len(self._questions) + len(self._requests)
+
+    async def ask(self, question: Any, answer: type[E]) -> E:
+        """Send an event as a request and wait for the typed answer.
+
+        Raises:
+          RequestFailed: it was answered with an error, or with something else than an `answer`.
+          Exception: whatever `close` was given.
+        """
+        self._asked += 1
+        id = self._asked
+        waiter: Waiter[E] = Waiter()
+        self._questions[id] = _Question(answer, waiter)
+        try:
+            self._send(outgoing_request(question, id))
+        except BaseException:
+            del self._questions[id]
+            raise
+        return await waiter.wait(lambda: self._questions.pop(id))
+
+    def reply(self, request: Any, answer: Any) -> None:
+        """Answer a request of the other side, given the very object that was received.
+
+        Raises:
+          LookupError: it was not a request, or is answered already.
+        """
+        id_of_request, _ = self._requests.pop(id(request), (None, None))
+        if id_of_request is None:
+            raise LookupError(f"{type(request).__name__} is not an unanswered request")
+        self._send(outgoing_reply(answer, id_of_request))
+
+    def structure(self, name: str, body: Any) -> Any:
+        """The event of this name.
+
+        Raises:
+          InvalidEvent: it has no such name, or its body does not fit.
+        """
+        kind = self._heard.by_name.get(name)
+        if kind is None:
+            raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
+        return structure(body, kind.cls)
+
+    def note_request(self, event: Any, request: int) -> bool:
+        """Remember that this event wants an answer; False if too many do."""
+        if len(self._requests) >= MAX_REQUESTS:
+            return False
+        self._requests[id(event)] = (request, event)  # the event is kept, so that its id() stays its own
+        return True
+
+    def forget_request(self, event: Any) -> None:
+        """It will be answered otherwise, or never."""
+        self._requests.pop(id(event), None)
+
+    def answered(self, message: messages.Reply | messages.Error) -> None:
+        """Settle the question that this answers; a late answer to a cancelled one is dropped."""
+        question = self._questions.pop(message.id, None) if message.id is not None else None
+        if question is None:
+            return
+        if isinstance(message, messages.Error):
+            question.waiter.fail(RequestFailed(message.problem, message.message))
+            return
+        try:
+            event = self.structure(message.name, message.body)
+        except InvalidEvent as exc:
+            question.waiter.fail(RequestFailed(exc.problem, str(exc)))
+            return
+        if type(event) is question.answer:
+            question.waiter.give(event)
+        else:
+            question.waiter.fail(RequestFailed("invalid", f"answered with {message.name[:64]!r}"))
+
+    def close(self, exc: Exception) -> None:
+        """Fail every question with this error, and forget the other side's."""
+        questions, self._questions = self._questions, {}
+        self._requests.clear()
+        for question in questions.values():
+            question.waiter.fail(exc)

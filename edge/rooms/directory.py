@@ -1,0 +1,108 @@
+"""The directory: rooms by kind and name, opened when first wanted and closed when nobody sits in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from ..codes import Code
+from ..errors import Refused
+from .room import Room
+
+# What a room can be called: safe in a URL, a log line and a file name.
+ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@attrs.frozen
+class Listing:
+    """One open room, as `Directory.list` shows it."""
+
+    kind: str
+    name: str
+    seated: int
+    maximum: int
+    locked: bool
+
+
+class Directory:
+    """Finds rooms by kind and name, and owns the nursery in which they live.
+
+    Args:
+      kinds: what makes a room of each kind: a `Room` subclass, or any callable that returns a new room.
+      max_rooms: how many rooms may be open; more are refused as ``full``. Each costs some kilobytes and a few tasks.
+      idle: close a room in which nobody has sat for this many seconds.
+    """
+
+    def __init__(
+        self, kinds: Mapping[str, Callable[[], Room[Any, Any]]], *, max_rooms: int = 10_000, idle: float = 60
+    ) -> None:
+        for kind in kinds:
+            if not ROOM_NAME.fullmatch(kind):
+                raise ValueError(f"{kind!r} can't be a kind of room: letters, digits, _ and -")
+        self._kinds = dict(kinds)
+        self._max_rooms = max_rooms
+        self._idle = idle
+        self._rooms: dict[tuple[str, str], Room[Any, Any]] = {}
+        self._nursery: trio.Nursery | None = None
+        self._closing = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def find(self, kind: str, name: str) -> Room[Any, Any] | None:
+        """The open room of this name, if there is one."""
+        return self._rooms.get((kind, name))
+
+    def open(self, kind: str, name: str) -> Room[Any, Any]:
+        """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
+
+        Raises:
+          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down.
+        """
+        found = self.find(kind, name)
+        if found is not None:
+            return found
+        if self._closing.is_set() or self._nursery is None:
+            raise Refused("the server is shutting down", Code.DRAINING)
+        if kind not in self._kinds or not ROOM_NAME.fullmatch(name):
+            raise Refused("there is no such room", Code.NO_ROOM)
+        if len(self) >= self._max_rooms:
+            raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
+        room = self._rooms[kind, name] = self._kinds[kind]()
+        room.name = f"{kind}/{name}"
+        self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
+        return room
+
+    def list(self, kind: str | None = None) -> list[Listing]:
+        """The open rooms, of one kind or of all, in the order in which they were opened."""
+        return [
+            Listing(of_kind, name, len(room.seats), room.seats.maximum, room.seats.locked)
+            for (of_kind, name), room in self._rooms.items()
+            if kind in (None, of_kind) and not room.closing
+        ]
+
+    def close(self) -> None:
+        """Open no more rooms, and close those that are open, with `Code.DRAINING`."""
+        self._closing.set()
+        for room in list(self._rooms.values()):
+            room.close("the server is shutting down", code=Code.DRAINING)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the rooms until `close`, and until the last of them has ended.
+
+        *Cancellation* closes every room.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await self._closing.wait()
+
+    async def _live(self, kind: str, name: str, room: Room[Any, Any]) -> None:
+        try:
+            await room.live(idle=self._idle)
+        finally:
+            del self._rooms[kind, name]

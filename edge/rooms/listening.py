@@ -1,0 +1,202 @@
+"""Who is listening for what: the one place that decides where an arriving event goes, or that nobody wants it.
+
+Two ways to listen. A `Waiter` is one task in `receive`: it is given its event directly. A `Subscription` is an
+``async for``: it queues what arrives while the loop's body is busy. A subscription lives as long as somebody holds
+its `Listener`; when the loop is left, by whatever way, what it still had is refused, not kept.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+import outcome
+import trio
+
+E = TypeVar("E")
+V = TypeVar("V")
+
+
+class Waiter(Generic[V]):
+    """One task that waits for one value, handed over in the step in which it is settled.
+
+    Whoever settles it must first have taken it out of wherever others would find it.
+    """
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._outcome: outcome.Outcome[V] | None = None
+
+    async def wait(self, forget: Callable[[], object]) -> V:
+        """Wait until `give` or `fail`, which may also have come before.
+
+        *Cancellation*: `forget` is called, and nothing is lost: a value is given either to this task or not at all.
+        """
+        if self._outcome is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return self._outcome.unwrap()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            forget()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._task = trio.lowlevel.current_task()
+        value: V = await trio.lowlevel.wait_task_rescheduled(abort)
+        return value
+
+    def give(self, value: V) -> None:
+        """Wake the task with this value."""
+        self._settle(outcome.Value(value))
+
+    def fail(self, exc: Exception) -> None:
+        """Wake the task with this error."""
+        self._settle(outcome.Error(exc))
+
+    def _settle(self, result: outcome.Outcome[V]) -> None:
+        self._outcome = result
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task, result)
+
+
+@attrs.frozen(eq=False)
+class Arrival:
+    """One event that somebody is listening for, and what to do when it is taken or turned away."""
+
+    event: Any
+    value: Any
+    """What the listener gets: the event, or the player and the event."""
+    take: Callable[[], None]
+    refuse: Callable[[], None]
+
+
+@attrs.define(eq=False)
+class Subscription:
+    """A loop's place among the listeners: what it wants, what it has not taken yet, and its waiting task."""
+
+    kinds: frozenset[type[Any]] | None
+    """Event classes; None for whatever nobody else wants."""
+    queue: deque[Arrival] = attrs.field(factory=deque)
+    waiter: Waiter[None] | None = None
+    closed: bool = False
+
+    def put(self, arrival: Arrival) -> None:
+        self.queue.append(arrival)
+        self._wake()
+
+    def close(self) -> None:
+        """Turn away what is queued, and end the loop."""
+        self.closed = True
+        while self.queue:
+            self.queue.popleft().refuse()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.waiter is not None:
+            waiter, self.waiter = self.waiter, None
+            waiter.give(None)
+
+    def _forget_waiter(self) -> None:
+        self.waiter = None
+
+    async def receive(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        while not self.queue:
+            if self.closed:
+                raise trio.EndOfChannel
+            if self.waiter is not None:
+                raise trio.BusyResourceError("another task is already in this loop")
+            self.waiter = Waiter()
+            await self.waiter.wait(self._forget_waiter)
+        arrival = self.queue.popleft()
+        arrival.take()
+        return arrival.value
+
+
+class Listener(Generic[E]):
+    """An open ``async for`` over events. Use it at once, as ``async for event in player``, or hold it and `receive`.
+
+    It ends when the player, or the room, is gone.
+    """
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    def __aiter__(self) -> Listener[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> E:
+        """The next event.
+
+        Raises:
+          trio.EndOfChannel: the player or the room is gone.
+
+        *Cancellation*: nothing is taken.
+        """
+        event: E = await self._subscription.receive()
+        return event
+
+
+class Listeners:
+    """The listeners of one player, or of one room, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._waiters: list[tuple[frozenset[type[Any]], Waiter[Any]]] = []
+        self._subscriptions: list[Subscription] = []
+
+    def __len__(self) -> int:
+        return len(self._waiters) + len(self._subscriptions)
+
+    async def receive(self, kinds: frozenset[type[Any]]) -> Any:
+        """Wait for one event of these kinds."""
+        entry = (kinds, Waiter[Any]())
+        self._waiters.append(entry)
+        return await entry[1].wait(lambda: self._waiters.remove(entry))
+
+    def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
+        """Begin a subscription, which ends when its listener is let go of."""
+        subscription = Subscription(kinds)
+        listener: Listener[Any] = Listener(subscription)
+        self._subscriptions.append(subscription)
+        weakref.finalize(listener, self._end, subscription).atexit = False
+        return listener
+
+    def give(self, arrival: Arrival) -> bool:
+        """Hand an event to the task that waits for just this; False if none does."""
+        for entry in self._waiters:
+            if type(arrival.event) in entry[0]:
+                self._waiters.remove(entry)
+                arrival.take()
+                entry[1].give(arrival.value)
+                return True
+        return False
+
+    def queue(self, arrival: Arrival, *, narrow: bool) -> bool:
+        """Queue an event for a loop that wants its kind (`narrow`), or for the newest loop that takes any."""
+        for subscription in reversed(self._subscriptions):
+            kinds = subscription.kinds
+            if kinds is None if not narrow else (kinds is not None and type(arrival.event) in kinds):
+                subscription.put(arrival)
+                return True
+        return False
+
+    def close(self, exc: Exception) -> None:
+        """End every loop, and fail every wait with this error."""
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            waiter.fail(exc)
+        for subscription in self._subscriptions[:]:
+            self._end(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            subscription.close()

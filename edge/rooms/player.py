@@ -1,0 +1,238 @@
+"""A player: a seat as room code sees it."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import attrs
+import trio
+
+from ..codes import Code
+from ..errors import Gone, InvalidEvent
+from ..protocol import messages
+from ..protocol.outgoing import outgoing_error, outgoing_event
+from .dialogue import MAX_REQUESTS, Dialogue
+from .listening import Arrival, Listener, Listeners
+from .seat import Seat
+
+if TYPE_CHECKING:  # the room makes its players; a player only names its room
+    from .room import Room
+    from .rounds import Turn
+
+FromPlayer = TypeVar("FromPlayer")
+ToPlayer = TypeVar("ToPlayer")
+E = TypeVar("E")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+
+
+class Standing(enum.StrEnum):
+    """Where a player stands in the ledger."""
+
+    JOINING = "joining"
+    """The seat is given; `player()` has not begun."""
+    HERE = "here"
+    """Connected."""
+    AWAY = "away"
+    """The connection is lost, and the seat waits for it."""
+    LEFT = "left"
+    """Gone, for the reason in `Player.ending`."""
+
+
+@attrs.frozen
+class Ending:
+    """Why a player left."""
+
+    code: Code
+    reason: str
+
+
+class Player(Generic[FromPlayer, ToPlayer]):
+    """One player of a room. Made by the room; never by its author.
+
+    ``async for event in player`` gives every event that no narrower `receive` or `Room.listen` has claimed.
+    """
+
+    def __init__(self, room: Room[FromPlayer, ToPlayer], seat: Seat, number: int) -> None:
+        self.room = room
+        self.number = number
+        """The seat's number: the lowest that was free, from 0."""
+        self.name = seat.name
+        """What they are called, as `Room.admit` let it pass."""
+        self.standing = Standing.JOINING
+        """Where they stand: change it only through the ledger."""
+        self.ending: Ending | None = None
+        """Why they left; None while they have not."""
+        self.seat = seat
+        self.scope = trio.CancelScope()
+        self.away_until = 0.0
+        self.listeners = Listeners()
+        self.turns: list[Turn] = []
+        self._waiting = 0
+        self._space = trio.Event()
+        self._started = trio.Event()
+        self._dialogue = Dialogue(seat.send, room.from_player)
+
+    def __repr__(self) -> str:
+        return f"<player {self.number} {self.name!r} {self.standing}>"
+
+    def __aiter__(self) -> Listener[FromPlayer]:
+        return self.listeners.listen(None)
+
+    # --- for authors
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection holds the seat now."""
+        return self.standing is Standing.HERE
+
+    @property
+    def left(self) -> bool:
+        """Whether they have left: then nothing more is sent to them."""
+        return self.ending is not None
+
+    def send(self, event: ToPlayer) -> None:
+        """Send this player an event. Never waits; nothing happens if they have gone for good.
+
+        Raises:
+          TypeError: not one of the room's events to players.
+          ValueError: a number in it can't travel.
+        """
+        self.seat.send(outgoing_event(self.room.check_outgoing(event)))
+
+    @overload
+    async def receive(self, kind: type[E], /) -> E: ...
+    @overload
+    async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
+    @overload
+    async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
+    async def receive(self, *kinds: type[Any]) -> Any:
+        """Wait for this player's next event of these kinds. Only what arrives during the wait counts.
+
+        Raises:
+          Gone: the player has left, or leaves.
+
+        *Cancellation*: nothing is lost: an event that comes later is refused with ``not_now``.
+        """
+        if self.left:
+            raise Gone(self.name)
+        return await self.listeners.receive(self.room.check_incoming(*kinds))
+
+    async def ask(self, question: ToPlayer, answer: type[E]) -> E:
+        """Send an event and wait for the player's typed answer to it.
+
+        Raises:
+          Gone: the player has left, or leaves before answering.
+          RequestFailed: the client answered with an error, or with something that is not an `answer`.
+
+        *Cancellation*: the answer is dropped when it comes.
+        """
+        if self.left:
+            raise Gone(self.name)
+        self.room.check_incoming(answer)
+        return await self._dialogue.ask(self.room.check_outgoing(question), answer)
+
+    def reply(self, request: FromPlayer, answer: ToPlayer) -> None:
+        """Answer an event that the client sent as a request.
+
+        Args:
+          request: the very object that was received.
+
+        Raises:
+          LookupError: it was not a request, or is answered already.
+        """
+        self._dialogue.reply(request, self.room.check_outgoing(answer))
+
+    def kick(self, reason: str = "") -> None:
+        """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
+        self.leave(Code.KICKED, reason)
+
+    # --- for the room and for whoever holds the seat
+
+    async def wait_started(self) -> None:
+        """Wait until `player()` has begun, or the player has left: before that, nothing may be delivered."""
+        await self._started.wait()
+
+    def start(self) -> None:
+        """`player()` begins in this very step."""
+        if self.standing is Standing.JOINING:
+            self.standing = Standing.HERE
+        self._started.set()
+
+    @property
+    def has_space(self) -> bool:
+        """Whether one more event may be delivered."""
+        return self._waiting < self.seat.inbox
+
+    async def wait_space(self) -> None:
+        """Wait until one more event may be delivered, or the player has left."""
+        await trio.lowlevel.checkpoint()
+        while not self.has_space and not self.left:
+            self._space = trio.Event()
+            await self._space.wait()
+
+    def deliver(self, message: messages.Message) -> None:
+        """Take a message of theirs: to whoever listens for it, or back with a typed refusal. Never waits."""
+        if self.left:
+            return
+        match message:
+            case messages.Event(name, body):
+                self._deliver(name, body, None)
+            case messages.Request(name, body, id):
+                self._deliver(name, body, id)
+            case messages.Reply() | messages.Error():
+                self._dialogue.answered(message)
+
+    def refuse(self, problem: str, message: str, about: str = "", id: int | None = None) -> None:
+        """Tell the client that a message of theirs was refused."""
+        if not self.left:
+            self.seat.send(outgoing_error(problem, message, about, id))
+
+    def leave(self, code: Code, reason: str = "") -> bool:
+        """Begin leaving: once, for the first reason given. True if this call was the first.
+
+        Synchronous: when it returns, the seat is free, their turns and waits are over, and `player()` is cancelled.
+        """
+        if self.left:
+            return False
+        self.ending = Ending(code, reason)
+        self.standing = Standing.LEFT
+        for turn in self.turns[:]:
+            turn.player_left()
+        self.scope.cancel(f"left: {code.name.lower()}")
+        self.listeners.close(Gone(self.name))
+        self._dialogue.close(Gone(self.name))
+        self._space.set()
+        self._started.set()
+        self.room.seats.remove(self)
+        return True
+
+    def _deliver(self, name: str, body: Any, request: int | None) -> None:
+        try:
+            event = self._dialogue.structure(name, body)
+        except InvalidEvent as exc:
+            self.refuse(exc.problem, str(exc), name, request)
+            return
+        if request is not None and not self._dialogue.note_request(event, request):
+            self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, request)
+            return
+        self._waiting += 1
+
+        def turn_away() -> None:
+            self._take()
+            self._dialogue.forget_request(event)
+            self.refuse("not_now", "nobody is listening for this now", name, request)
+
+        mine = Arrival(event, event, self._take, turn_away)
+        ours = Arrival(event, (self, event), self._take, turn_away)
+        if not (
+            self.listeners.give(mine)
+            or self.room.listeners.queue(ours, narrow=True)
+            or self.listeners.queue(mine, narrow=False)
+        ):
+            turn_away()
+
+    def _take(self) -> None:
+        self._waiting -= 1
+        self._space.set()

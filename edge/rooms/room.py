@@ -1,0 +1,303 @@
+"""A room: a nursery that owns its players. What an author subclasses."""
+
+from __future__ import annotations
+
+import logging
+import typing
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import trio
+
+from ..codes import Code
+from ..errors import Gone, Refused
+from ..protocol.events import Vocabulary
+from ..protocol.outgoing import outgoing_event
+from ..protocol.structure import check_type
+from .guard import guarded
+from .listening import Listener, Listeners
+from .player import FromPlayer, Player, ToPlayer
+from .rounds import Outcome, Round
+from .seat import Applicant, Seat
+from .seats import Seats
+from .ticks import Ticks
+
+E = TypeVar("E")
+
+log = logging.getLogger("edge.rooms")
+
+# How long all the `farewell` blocks of a leaving player, or of a closing room, may take together.
+FAREWELL_SECONDS = 2.0
+
+
+class Room(Generic[FromPlayer, ToPlayer]):
+    """A place where players meet: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
+
+    Override `run` (the room's life), `player` (one player's), `admit` (who may sit), and set `seats`.
+
+    Blast radius: a bad message harms that message; a crash in `player` ends that seat with `Code.CRASHED`; a crash in
+    `run` closes this room with `Code.ROOM_CRASHED`. Each is logged, and the server goes on.
+
+    *Backpressure*: none of the sending methods wait. A player whose connection can't keep up loses the connection, then
+    the seat.
+    """
+
+    seats: Seats = Seats()
+    """The policy of this kind of room; on an instance, its own ledger."""
+
+    from_player: ClassVar[Vocabulary] = Vocabulary.of(None)
+    """What players may send, read from the class's own type arguments."""
+    to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
+    """What players may be sent."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            args = typing.get_args(base)
+            if typing.get_origin(base) is Room and not any(isinstance(arg, TypeVar) for arg in args):
+                cls.from_player, cls.to_player = Vocabulary.of(args[0]), Vocabulary.of(args[1])
+                for event in sorted(cls.from_player.by_name.values(), key=lambda kind: kind.name):
+                    check_type(event.cls)
+
+    def __init__(self) -> None:
+        self.name = ""
+        """``<kind>/<name>``, once a `Directory` has opened it."""
+        self.seats = self.seats.fresh()
+        self.listeners = Listeners()
+        self._round: Round[FromPlayer, ToPlayer] | None = None
+        self._nursery: trio.Nursery | None = None
+        self._run_scope = trio.CancelScope()
+        self._sweep_scope = trio.CancelScope()
+        self._ending: tuple[Code, str] | None = None
+        self._farewell_until = 0.0
+        self._closed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {len(self.seats)} seated>"
+
+    # --- what an author overrides
+
+    async def run(self) -> None:
+        """The room's life. Returning closes the room."""
+        await trio.sleep_forever()
+
+    async def player(self, player: Player[FromPlayer, ToPlayer]) -> None:
+        """One player's life: cancelled when they leave, so `finally` is where leaving happens. Returning is leaving."""
+        await trio.sleep_forever()
+
+    def admit(self, applicant: Applicant) -> None:
+        """Decide whether somebody may sit. Synchronous, so that nothing happens between the check and the seat.
+
+        Raises:
+          Refused: with a sentence for them.
+        """
+
+    # --- what an author calls
+
+    @property
+    def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
+        """Everyone who holds a seat, connected or away, in the order in which they joined."""
+        return cast("tuple[Player[FromPlayer, ToPlayer], ...]", self.seats.players)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that are taken."""
+        return frozenset(player.name for player in self.players)
+
+    def broadcast(
+        self,
+        event: ToPlayer,
+        *,
+        to: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
+        besides: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
+    ) -> None:
+        """Send an event to everyone who sits at this instant; all get it in the room's one order, encoded once.
+
+        Args:
+          to: only to these.
+          besides: not to this one, or these.
+
+        Raises:
+          TypeError: not one of the room's events to players.
+          ValueError: a number in it can't travel.
+        """
+        message = outgoing_event(self.check_outgoing(event))
+        left_out = {besides} if isinstance(besides, Player) else set(besides)
+        for player in self.players if to is None else to:
+            if player not in left_out and not player.left:
+                player.seat.send(message)
+
+    @typing.overload
+    def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
+    @typing.overload
+    def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
+    def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
+        """``async for player, event in room.listen(Buzz)``: everyone's events of these kinds, as they arrived."""
+        return self.listeners.listen(self.check_incoming(*kinds))
+
+    @asynccontextmanager
+    async def open_round(
+        self, players: Iterable[Player[FromPlayer, ToPlayer]] | None = None
+    ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
+        """``async with room.open_round() as round``: a scope that ends early on `reset`, or when too few are seated.
+
+        What the round opened is over when the block is left; `Round.outcome` says how it ended.
+
+        Args:
+          players: who plays; by default everyone who sits now.
+
+        Raises:
+          RuntimeError: a round is open already.
+          ExceptionGroup: of what the block, or a task of the round, raised.
+        """
+        if self._round is not None:
+            raise RuntimeError("a round is open already")
+        try:
+            async with trio.open_nursery() as nursery:
+                round = self._round = Round(tuple(self.players if players is None else players), nursery)
+                if not self.seats.enough:
+                    round.cancel(Outcome.TOO_FEW, "")
+                yield round
+                if round.outcome is None:
+                    round.outcome = Outcome.DONE
+                nursery.cancel_scope.cancel("the round is over")
+        finally:
+            self._round = None
+
+    def reset(self, reason: str = "") -> bool:
+        """Cancel the open round, and all that it opened. False if none is open."""
+        if self._round is None:
+            return False
+        self._round.cancel(Outcome.RESET, reason)
+        return True
+
+    def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
+        """``async for step in room.ticks(hz=30)``: a fixed step on absolute deadlines. See `Ticks`.
+
+        Args:
+          catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
+        """
+        return Ticks(hz=hz, catch_up=catch_up)
+
+    def farewell(self) -> trio.CancelScope:
+        """``with room.farewell():`` in a `finally`: a shield under which it may still wait, for two seconds at most.
+
+        The deadline is one for all when the room closes, so farewells can't hold up a shutdown.
+        """
+        soon = trio.current_time() + FAREWELL_SECONDS
+        return trio.CancelScope(shield=True, deadline=min(soon, self._farewell_until) if self.closing else soon)
+
+    def lock(self) -> None:
+        """Refuse applicants as ``locked``, until `unlock`."""
+        self.seats.locked = True
+
+    def unlock(self) -> None:
+        """Let applicants in again."""
+        self.seats.locked = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether the room is closing or closed: nobody is admitted any more."""
+        return self._ending is not None
+
+    def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
+        """Close the room: cancel its round and its `run`, and end every seat. Once, for the first reason given."""
+        if self.closing:
+            return
+        self._ending = (code, reason)
+        self._farewell_until = trio.current_time() + FAREWELL_SECONDS
+        self.reset("the room is closing")
+        self._run_scope.cancel("the room is closing")
+        self._sweep_scope.cancel("the room is closing")
+        for player in self.players:
+            player.leave(code, reason)
+        self.listeners.close(Gone(self.name))
+
+    async def wait_closed(self) -> None:
+        """Wait until the last task of the room has ended."""
+        await self._closed.wait()
+
+    # --- what the framework calls
+
+    async def live(self, *, idle: float) -> None:
+        """Be the room: run its author's code until it closes.
+
+        Args:
+          idle: close when nobody has sat here for this many seconds.
+
+        *Cancellation* closes the room with `Code.DRAINING`; farewells still have their time.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for player in self.players:
+                    nursery.start_soon(self._play, player)
+                nursery.start_soon(self._close_when_idle, idle)
+                try:
+                    with self._run_scope:
+                        returned = await guarded(f"room {self.name}: run()", self.run)
+                        self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
+                finally:
+                    self.close("the server is shutting down", code=Code.DRAINING)
+        finally:
+            self._closed.set()
+
+    def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
+        """Admit somebody, in one synchronous step: when this returns they are in the ledger, and their task will start.
+
+        Raises:
+          Refused: they may not sit; `code` says why.
+        """
+        if self.closing:
+            raise Refused("the room is closing", Code.CLOSING)
+        self.seats.check_free()
+        try:
+            self.admit(Applicant(seat.name))
+        except Refused:
+            raise
+        except Exception:
+            log.exception("room %s: admit() raised", self.name)
+            raise Refused("the room could not decide") from None
+        player = Player(self, seat, self.seats.lowest_number())
+        self.seats.add(player)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._play, player)
+        return player
+
+    def seats_changed(self) -> None:
+        """Somebody left: end a round that has too few players now."""
+        if self._round is not None and not self.seats.enough:
+            self._round.cancel(Outcome.TOO_FEW, f"{len(self.seats)} of {self.seats.minimum}")
+
+    def check_outgoing(self, event: Any) -> Any:
+        """Raise `TypeError` unless this is one of the room's events to players."""
+        if type(event) not in self.to_player:
+            raise TypeError(f"{type(event).__name__} is not one of this room's events to players")
+        return event
+
+    def check_incoming(self, *kinds: type[Any]) -> frozenset[type[Any]]:
+        """The kinds as a set; raise `TypeError` unless they are all events that players may send."""
+        for kind in kinds or (None,):
+            if kind not in self.from_player:
+                raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of this room's events from players")
+        return frozenset(kinds)
+
+    async def _play(self, player: Player[FromPlayer, ToPlayer]) -> None:
+        """The player's task: from their first step to their goodbye."""
+        try:
+            with player.scope:
+                if not player.left:
+                    player.start()
+                    what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
+                    returned = await guarded(what, lambda: self.player(player))
+                    player.leave(Code.LEFT if returned else Code.CRASHED)
+        finally:
+            player.leave(Code.DRAINING, "the server is shutting down")
+            assert player.ending is not None
+            player.seat.end(player.ending.code, player.ending.reason)
+
+    async def _close_when_idle(self, idle: float) -> None:
+        with self._sweep_scope:
+            await self.seats.sweep(idle=idle)
+            self.close("nobody is here")

@@ -1,0 +1,114 @@
+"""Rounds and turns: scopes in which a game is played, whose ends are values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from ..errors import Gone
+from .player import FromPlayer, Player, ToPlayer
+
+P = TypeVar("P", bound=Player[Any, Any])
+
+
+class Outcome(enum.StrEnum):
+    """How a turn or a round ended."""
+
+    DONE = "done"
+    """Its block ran to the end."""
+    TIMEOUT = "timeout"
+    """The turn's time was up."""
+    LEFT = "left"
+    """The player whose turn it was left."""
+    RESET = "reset"
+    """The round was reset, or the room closed."""
+    TOO_FEW = "too_few"
+    """Too few players were left for the round."""
+
+
+class Round(Generic[FromPlayer, ToPlayer]):
+    """A scope in which a game is played: what it opened ends with it. Open one with `Room.open_round`."""
+
+    def __init__(self, players: tuple[Player[FromPlayer, ToPlayer], ...], nursery: trio.Nursery) -> None:
+        self.players = players
+        """Who plays: those who sat when it was opened. Some may have left since."""
+        self.outcome: Outcome | None = None
+        """How it ended; None while it is open, and when its block raised."""
+        self.reason = ""
+        """What `Room.reset` was told."""
+        self._nursery = nursery
+
+    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float) -> Turn:
+        """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
+
+        Args:
+          seconds: how long the turn may take, from when the block is entered.
+        """
+        return Turn(player, seconds)
+
+    def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
+        self._nursery.start_soon(run, *args)
+
+    def cancel(self, outcome: Outcome, reason: str) -> None:
+        """End it from outside, once."""
+        if self.outcome is None:
+            self.outcome, self.reason = outcome, reason
+            self._nursery.cancel_scope.cancel(f"round: {outcome} {reason}")
+
+
+class Turn:
+    """A deadline that one player owns. The block ends when the time is up, or when they leave; `outcome` says which.
+
+    An answer and a deadline at one instant can't both count: an event is either given to a waiting `receive` or refused
+    with ``not_now``, and that one step decides the turn as well.
+    """
+
+    def __init__(self, player: Player[Any, Any], seconds: float) -> None:
+        self.player = player
+        self.seconds = seconds
+        """How long it may take in all."""
+        self.outcome: Outcome | None = None
+        """How it ended; None while it is open, and when its block raised."""
+        self._scope = trio.CancelScope()
+
+    @property
+    def deadline(self) -> float:
+        """When it ends, on Trio's clock."""
+        return self._scope.deadline
+
+    @property
+    def remaining(self) -> float:
+        """How many seconds are left."""
+        return max(0.0, self.deadline - trio.current_time())
+
+    def player_left(self) -> None:
+        """End it because the player left."""
+        if self.outcome is None:
+            self.outcome = Outcome.LEFT
+            self._scope.cancel("the player left")
+
+    def __enter__(self) -> Turn:
+        self._scope.deadline = trio.current_time() + self.seconds
+        self.player.turns.append(self)
+        if self.player.left:
+            self.player_left()
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.player.turns.remove(self)
+        caught = bool(self._scope.__exit__(kind, exc, trace)) or (isinstance(exc, Gone) and self.player.left)
+        if exc is None:
+            self.outcome = Outcome.DONE
+        elif caught:
+            self.outcome = self.outcome or Outcome.TIMEOUT
+        elif isinstance(exc, trio.Cancelled):
+            self.outcome = self.outcome or Outcome.RESET
+        return caught

@@ -1,0 +1,44 @@
+"""The seam between a room and whatever sits in it: a socket, a bot, a replay, a player on another node."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable
+
+import attrs
+
+from ..codes import Code
+from ..protocol.outgoing import Outgoing
+
+
+@attrs.frozen
+class Applicant:
+    """Who asks for a seat, as `Room.admit` sees them."""
+
+    name: str
+    """What they want to be called: text from outside, not yet believed."""
+
+
+class Seat(abc.ABC):
+    """What a room needs of the one who sits in it. Everything here is synchronous and never waits for anybody.
+
+    The other direction goes through the `Player` that `Room.take_seat` gives: `Player.deliver` for what arrived,
+    `Seats.away` and `Seats.back` when the connection is lost and found, `Player.leave` when they go.
+    """
+
+    who: Hashable
+    """Whose seat it is: a room gives one seat to each."""
+
+    name: str
+    """What they want to be called."""
+
+    inbox: int = 64
+    """How many of their events may wait for the room before `Player.wait_space` waits."""
+
+    @abc.abstractmethod
+    def send(self, message: Outgoing) -> None:
+        """Take a message for them; never waits and never raises, even when there is no connection."""
+
+    @abc.abstractmethod
+    def end(self, code: Code, reason: str) -> None:
+        """The player is gone: say goodbye and let go of everything. Called exactly once."""

@@ -1,0 +1,1 @@
+"""The server: an `App` on one port, HTTP and rooms."""

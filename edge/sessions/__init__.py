@@ -1,0 +1,1 @@
+"""Seats that survive their connections."""

@@ -1,0 +1,85 @@
+"""What waits to be written to one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import trio
+
+from ..codes import Code
+from ..protocol.codec import Codec, Frame
+from ..protocol.limits import Limits
+from ..protocol.messages import Bye
+from ..protocol.outgoing import Outgoing
+
+
+class Outbox:
+    """A bounded queue of messages in order, filled synchronously and emptied by the connection's one writer.
+
+    *Backpressure*: a ``latest`` message replaces the waiting one of its key; a ``volatile`` one is dropped unless
+    nothing waits; any other is kept, and one too many ends the connection with `Code.OVERFLOW`.
+    """
+
+    def __init__(self, codec: Codec, limits: Limits) -> None:
+        self.codec = codec
+        self.goodbye: Bye | None = None
+        """Once the connection is to end: what to say last."""
+        self._limits = limits
+        self._greeting: list[Frame] = []
+        self._waiting: dict[Hashable, Outgoing] = {}
+        self._bytes = 0
+        self._put = 0
+        self._wake = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: Outgoing) -> None:
+        """Queue a message. Never waits."""
+        if self.goodbye is not None or (message.volatile and self._waiting):
+            return
+        replaced = self._waiting.pop(message.key, None) if message.key is not None else None
+        if replaced is not None:
+            self._bytes -= len(replaced.frame(self.codec))
+        self._put += 1
+        self._waiting[message.key if message.key is not None else self._put] = message
+        self._bytes += len(message.frame(self.codec))
+        if len(self._waiting) > self._limits.outbox_frames or self._bytes > self._limits.outbox_bytes:
+            self._waiting.clear()
+            self.end(Code.OVERFLOW, "too much was waiting for this connection")
+        self._wake.set()
+
+    def greet(self, frame: Frame) -> None:
+        """Write this frame before everything else."""
+        self._greeting = [frame]
+        self._wake.set()
+
+    def replay(self, messages: list[Outgoing]) -> None:
+        """Queue what a resumed seat must hear again, before anything else and beyond the limits."""
+        for message in messages:
+            self._put += 1
+            self._waiting[self._put] = message
+        self._wake.set()
+
+    def end(self, code: Code, reason: str = "") -> None:
+        """Write what waits, then this goodbye, then nothing. Once, for the first reason given."""
+        if self.goodbye is None:
+            self.goodbye = Bye(int(code), reason)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Let the writer look at the clock: something is due earlier than it knew."""
+        self._wake.set()
+
+    def take(self) -> list[Frame]:
+        """Everything that waits, as frames, in order."""
+        frames = self._greeting + [message.frame(self.codec) for message in self._waiting.values()]
+        self._greeting = []
+        self._waiting.clear()
+        self._bytes = 0
+        self._wake = trio.Event()
+        return frames
+
+    async def wait(self) -> None:
+        """Wait until there is something to do since the last `take`."""
+        await self._wake.wait()

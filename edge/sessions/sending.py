@@ -1,0 +1,56 @@
+"""The sending half of a seat, at either end: what outlives the connections it is sent over."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from ..codes import Code
+from ..protocol.codec import Codec
+from ..protocol.counts import Counts
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing
+from .outbox import Outbox
+
+
+class Sending:
+    """Counts what is sent, keeps what may be wanted again, and queues it for the connection there is.
+
+    Args:
+      codec: how messages are measured until a connection says otherwise.
+    """
+
+    def __init__(self, codec: Codec, limits: Limits) -> None:
+        self.counts = Counts(limits.window_frames, limits.window_bytes)
+        self.outbox: Outbox | None = None
+        """The outbox of the connection there is now."""
+        self._codec = codec
+        self._max_latest = limits.outbox_frames
+        self._latest: OrderedDict[Hashable, Outgoing] = OrderedDict()
+
+    def send(self, message: Outgoing) -> None:
+        """Record a message if it counts, keep it if it is a latest value, and queue it if there is a connection."""
+        if message.counted:
+            self.counts.record(message, self._codec)
+        elif message.key is not None:
+            self._latest[message.key] = message
+            self._latest.move_to_end(message.key)
+            if len(self._latest) > self._max_latest:
+                self._latest.popitem(last=False)
+        if self.outbox is not None:
+            self.outbox.put(message)
+
+    def attach(self, outbox: Outbox) -> None:
+        """A connection has come: the newest wins, and an older one is told. What the peer missed is queued first."""
+        if self.outbox is not None:
+            self.outbox.end(Code.REPLACED, "another connection took the seat")
+        self.outbox = outbox
+        self._codec = outbox.codec
+        outbox.replay([*self.counts.unacked(), *self._latest.values()])
+
+    def detach(self, outbox: Outbox) -> bool:
+        """The connection is gone. False if another had taken its place."""
+        if self.outbox is not outbox:
+            return False
+        self.outbox = None
+        return True

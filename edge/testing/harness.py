@@ -1,0 +1,171 @@
+"""Rooms and their clients in one process, over memory: the whole of edge but the sockets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from ..client.client import Client, State, open_client
+from ..errors import EdgeError
+from ..protocol.codec import JSON, Codec
+from ..protocol.limits import Limits
+from ..rooms.directory import Directory
+from ..rooms.room import Room
+from ..server.attend import attend
+from ..transports.memory import MemoryTransport, open_memory_transports
+from ..transports.transport import Transport
+from .virtual import task_tree
+
+R = TypeVar("R", bound=Room[Any, Any])
+
+
+class Leaked(EdgeError, AssertionError):
+    """Something outlived the rooms of a test; the text says what."""
+
+
+class MemoryClient(Client[Any, Any]):
+    """A client without a socket, whose connection the test cuts and restores. Made by `RoomUnderTest.join`."""
+
+    def __init__(self, under_test: RoomUnderTest[Any], name: str, codec: Codec, limits: Limits, buffer: float) -> None:
+        self._under_test = under_test
+        self._buffer = buffer
+        self._transport: MemoryTransport | None = None
+        self._held_back = trio.Event()
+        super().__init__(
+            self._open,
+            speaks=under_test.speaks,
+            hears=under_test.hears,
+            name=name,
+            codec=codec,
+            limits=limits,
+            wait_before=self._wait_resume,
+            inbox=math.inf,
+        )
+
+    def drop(self) -> None:
+        """Cut the connection, as a network does: neither side is told, both find out. It stays cut until `resume`."""
+        assert self._transport is not None
+        self._held_back = trio.Event()
+        self._transport.drop()
+
+    async def resume(self) -> None:
+        """Connect again, and wait until that has been answered.
+
+        Raises:
+          Disconnected: it was refused.
+        """
+        self._held_back.set()
+        await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
+        await self.wait_state(State.OPEN)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Transport]:
+        self._transport, server_end = open_memory_transports(buffer=self._buffer)
+        self._under_test.attend(server_end, self._codec, self._limits)
+        yield self._transport
+
+    async def _wait_resume(self, attempt: int) -> None:
+        await self._held_back.wait()
+
+
+class RoomUnderTest(Generic[R]):
+    """A room and whoever joins it. Made by the `edge_room` fixture, or by `open_rooms`."""
+
+    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery) -> None:
+        self.room = room
+        """The room itself, to look into."""
+        self.speaks = tuple_union(room.from_player.classes)
+        self.hears = tuple_union(room.to_player.classes)
+        self.clients: list[MemoryClient] = []
+        self._directory = directory
+        self._nursery = nursery
+
+    async def join(
+        self, *names: str, codec: Codec = JSON, limits: Limits | None = None, buffer: float = math.inf
+    ) -> list[MemoryClient]:
+        """Clients of these names, seated in this order.
+
+        Args:
+          buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
+
+        Raises:
+          Disconnected: one was refused; `code` says why.
+        """
+        clients = []
+        for name in names:
+            client = MemoryClient(self, name, codec, limits or Limits(), buffer)
+            clients.append(client)
+            self.clients.append(client)
+            await self._nursery.start(self._run, client)
+            await client.wait_state(State.OPEN)
+        return clients
+
+    def attend(self, transport: Transport, codec: Codec = JSON, limits: Limits | None = None) -> None:
+        """Serve the other end of a transport to this room, as the server would: for clients that are not polite."""
+        kind, _, name = self.room.name.partition("/")
+
+        async def serve() -> None:
+            await attend(transport, codec, self._directory, kind, name, limits=limits or Limits())
+
+        self._nursery.start_soon(serve, name=f"connection to {self.room.name}")
+
+    async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
+        async with open_client(client):
+            task_status.started()
+            await client.wait_state(State.CLOSED)
+
+
+def tuple_union(classes: frozenset[type[Any]]) -> Any:
+    """A union of event classes from a set of them, in an order that is always the same."""
+    union: Any = None
+    for cls in sorted(classes, key=lambda cls: str(cls.__edge_event__.name)):
+        union = cls if union is None else union | cls
+    return union
+
+
+@asynccontextmanager
+async def open_rooms() -> AsyncIterator[Callable[[Callable[[], R]], Any]]:
+    """``async with open_rooms() as open_room: under_test = await open_room(MyRoom)``: rooms until the block ends.
+
+    Raises:
+      Leaked: a task or a deadline outlived the rooms and their clients.
+    """
+    before = _tasks()
+    opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
+    async with trio.open_nursery() as nursery:
+
+        async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
+            directory = Directory({"room": make}, idle=math.inf)
+            await nursery.start(directory.run)
+            room: Any = directory.open("room", str(len(opened)))
+            under_test = RoomUnderTest(room, directory, nursery)
+            opened.append((directory, under_test))
+            return under_test
+
+        yield open_room
+        for directory, under_test in opened:
+            directory.close()
+            for client in under_test.clients:
+                client.leave()
+        nursery.cancel_scope.deadline = trio.current_time() + 60
+    if nursery.cancel_scope.cancelled_caught:
+        raise Leaked("a room or a client did not end within a minute of being closed")
+    if left := [task for task in _tasks() if task not in before]:
+        raise Leaked("outlived its room:\n" + "\n".join(task_tree(task) for task in left))
+    if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:
+        raise Leaked("a deadline is still pending after the last room has closed")
+
+
+def _tasks() -> list[trio.lowlevel.Task]:
+    found: list[trio.lowlevel.Task] = []
+    root = trio.lowlevel.current_root_task()
+    waiting = [root] if root is not None else []
+    while waiting:
+        task = waiting.pop()
+        found.append(task)
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found

@@ -1,0 +1,23 @@
+"""The decorator that runs a test under many schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def seeds(count: int, *, start: int = 0) -> Callable[[F], F]:
+    """Run an async test once under each of `count` schedules: ``@edge.testing.seeds(200)``.
+
+    Each seed is a test of its own, named in its id, so a failure is run again by that id.
+    """
+
+    def mark(test: F) -> F:
+        marked: F = pytest.mark.edge_seeds(range(start, start + count))(test)
+        return marked
+
+    return mark

@@ -1,0 +1,99 @@
+"""Runs in virtual time: hours in milliseconds, from a seed, and a deadlock is an error instead of a hang."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import trio
+import trio.testing
+
+from ..errors import EdgeError
+from .schedule import seeded, spawn_order
+
+T = TypeVar("T")
+
+# How many times in a row Trio may look for I/O without running a task. Two are Trio's own: one to wake those who
+# `wait_all_tasks_blocked`, one to jump the clock.
+IDLE_PASSES = 3
+
+
+class Deadlock(EdgeError, AssertionError):
+    """Every task waits, and no deadline is pending: nothing will ever happen. The text shows what each task awaits."""
+
+
+class _DeadlockDetector(trio.abc.Instrument):
+    """Cancels a scope when nothing can happen any more, which under a mock clock would be a silent busy loop."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.tree = ""
+        self._passes = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._passes = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._passes += 1
+        if self._passes > IDLE_PASSES and not self.tree:
+            statistics = trio.lowlevel.current_statistics()
+            if statistics.tasks_runnable == 0 and statistics.seconds_to_next_deadline == float("inf"):
+                self.tree = task_tree()
+                self.scope.cancel("deadlock")
+
+
+def run_virtual(
+    main: Callable[..., Awaitable[T]],
+    *args: Any,
+    seed: int = 0,
+    clock: trio.abc.Clock | None = None,
+    instruments: Sequence[trio.abc.Instrument] = (),
+) -> T:
+    """`trio.run` in virtual time: the clock jumps to the next deadline whenever every task waits.
+
+    Not for sockets, threads or subprocesses: time would jump while they work.
+
+    Args:
+      seed: what the schedule is drawn from; the same seed gives the same run, in any process.
+      clock: instead of an autojumping mock clock that starts at 0.
+
+    Raises:
+      Deadlock: every task waits, and no deadline is pending.
+    """
+    detector = _DeadlockDetector()
+
+    async def watched() -> T:
+        with detector.scope:
+            return await main(*args)
+        raise Deadlock(f"every task waits, and no deadline is pending:\n{detector.tree}")
+
+    with seeded(seed):
+        return trio.run(
+            watched,
+            clock=clock or trio.testing.MockClock(autojump_threshold=0),
+            instruments=[detector, *instruments],
+        )
+
+
+def task_tree(root: trio.lowlevel.Task | None = None) -> str:
+    """Every task below `root` (by default, of the run), with the line of code it is at."""
+    root = root or trio.lowlevel.current_root_task()
+    return "\n".join(_tree_lines(root, "")) if root is not None else ""
+
+
+def _tree_lines(task: trio.lowlevel.Task, indent: str) -> Iterator[str]:
+    yield f"{indent}{task.name}{_where(task)}"
+    for nursery in task.child_nurseries:
+        for child in sorted(nursery.child_tasks, key=spawn_order):
+            yield from _tree_lines(child, indent + "  ")
+
+
+def _where(task: trio.lowlevel.Task) -> str:
+    """The innermost line that is not Trio's own."""
+    where = ""
+    for frame, line in task.iter_await_frames():
+        if not frame.f_globals.get("__name__", "").startswith(("trio.", "pytest_trio")):
+            summary = traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name)
+            where = f"  waits in {summary.name}() {summary.filename}:{line}: {summary.line}"
+    return where

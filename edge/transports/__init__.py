@@ -1,0 +1,1 @@
+"""Ways to carry frames: WebSocket and memory, behind one small abstract class."""

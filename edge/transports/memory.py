@@ -1,0 +1,81 @@
+"""Two ends of a transport in one process: for tests, and for players who are code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import trio
+
+from ..protocol.codec import Frame
+from .transport import Transport
+
+
+class MemoryTransport(Transport):
+    """One end of a pair made by `open_memory_transports`. Takes no time, and waits when the other end does not read."""
+
+    def __init__(self, outgoing: trio.MemorySendChannel[Frame], incoming: trio.MemoryReceiveChannel[Frame]) -> None:
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._heard_at = trio.current_time()
+        self._broken = False
+        self._cut = False
+        self._closed = False
+        self._peer: MemoryTransport | None = None
+
+    @property
+    def heard_at(self) -> float:
+        return self._heard_at
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        if self._broken or self._cut:
+            raise trio.BrokenResourceError
+        self._broken = True  # until it is known to have gone through whole
+        for frame in frames:
+            await self._outgoing.send(frame)
+        self._broken = False
+
+    async def receive(self) -> Frame:
+        if self._cut:
+            raise trio.BrokenResourceError
+        try:
+            frame = await self._incoming.receive()
+        except trio.EndOfChannel:
+            if self._cut:
+                raise trio.BrokenResourceError from None
+            raise
+        self._heard_at = trio.current_time()
+        return frame
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self._shut(code)
+        await trio.lowlevel.checkpoint()
+
+    def drop(self) -> None:
+        """Cut the line: both ends find it broken, and what was under way is lost."""
+        for end in (self, self._peer):
+            assert end is not None
+            end._cut = True
+        for end in (self, self._peer):
+            assert end is not None
+            end._outgoing.close()
+
+    def _shut(self, code: int) -> None:
+        if not self._closed and self._peer is not None:
+            self._closed = True
+            self._peer.close_code = code
+            self._outgoing.close()
+            self._incoming.close()
+
+
+def open_memory_transports(*, buffer: float = math.inf) -> tuple[MemoryTransport, MemoryTransport]:
+    """A pair of connected transports.
+
+    Args:
+      buffer: how many frames may be under way each way before `send` waits.
+    """
+    to_right, from_left = trio.open_memory_channel[Frame](buffer)
+    to_left, from_right = trio.open_memory_channel[Frame](buffer)
+    left, right = MemoryTransport(to_right, from_right), MemoryTransport(to_left, from_left)
+    left._peer, right._peer = right, left
+    return left, right
