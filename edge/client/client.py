@@ -97,7 +97,7 @@ class Client(Receiver, Generic[Sent, Heard]):
     # --- for its user
 
     def send(self, event: Sent) -> None:
-        """Send the room an event. Never waits: while away, a reliable one is kept for the resume, a volatile one dropped.
+        """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
 
         Raises:
           Disconnected: the client is closed.

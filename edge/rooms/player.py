@@ -119,6 +119,19 @@ class Player(Generic[FromPlayer, ToPlayer]):
             raise Gone(self.name)
         return await self.listeners.receive(self.room.check_incoming(*kinds))
 
+    @overload
+    def listen(self, kind: type[E], /) -> Listener[E]: ...
+    @overload
+    def listen(self, kind: type[E], other: type[E2], /) -> Listener[E | E2]: ...
+    @overload
+    def listen(self, kind: type[E], other: type[E2], another: type[E3], /) -> Listener[E | E2 | E3]: ...
+    def listen(self, *kinds: type[Any]) -> Listener[Any]:
+        """``async for event in player.listen(Drew, Undid)``: this player's events of these kinds, none missed between.
+
+        Where `receive` is called in a loop, an event that comes while the loop's body runs is refused; here it waits.
+        """
+        return self.listeners.listen(self.room.check_incoming(*kinds))
+
     async def ask(self, question: ToPlayer, answer: type[E]) -> E:
         """Send an event and wait for the player's typed answer to it.
 
@@ -228,6 +241,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         ours = Arrival(event, (self, event), self._take, turn_away)
         if not (
             self.listeners.give(mine)
+            or self.listeners.queue(mine, narrow=True)
             or self.room.listeners.queue(ours, narrow=True)
             or self.listeners.queue(mine, narrow=False)
         ):

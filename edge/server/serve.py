@@ -55,7 +55,7 @@ async def serve(
                 partial(trio.serve_listeners, handler_nursery=connections), server.serve_connection, listeners
             )
             task_status.started(listeners)
-            await (drain or trio.Event()).wait()
+            await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
         connections.cancel_scope.deadline = trio.current_time() + drain_seconds
         server.drain()

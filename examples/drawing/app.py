@@ -1,0 +1,28 @@
+"""The game's app: its rooms, its page, and the lobby that finds a table with a free seat."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import edge
+
+from .room import ExquisiteCorpse
+
+app = edge.App({"drawing": ExquisiteCorpse}, static={"/": Path(__file__).parent / "web"})
+
+ADJECTIVES = ["amber", "brave", "calm", "dizzy", "eager", "fuzzy", "gentle", "happy", "jolly", "lucky", "merry", "shy"]
+ANIMALS = ["badger", "crane", "dingo", "egret", "ferret", "gecko", "heron", "ibis", "lynx", "newt", "otter", "walrus"]
+
+
+@app.route("/lobby")
+async def lobby(request: edge.Request) -> edge.Response:
+    """A table with a free seat, the fullest first; or the name of a new one."""
+    free = [room for room in app.directory.list("drawing") if room.seated < room.maximum and not room.locked]
+    free.sort(key=lambda room: -room.seated)
+    name = (
+        free[0].name
+        if free
+        else f"{secrets.choice(ADJECTIVES)}-{secrets.choice(ANIMALS)}-{secrets.randbelow(900) + 100}"
+    )
+    return edge.json_response({"room": name})

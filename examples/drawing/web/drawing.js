@@ -1,0 +1,211 @@
+// @ts-check
+import { join } from "/edge.js";
+import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
+
+/**
+ * @typedef {import("./pen.js").Stroke} Stroke
+ * @typedef {{number: number, name: string, connected: boolean, part: string, state: string}} Sitter
+ * @typedef {{phase: "waiting" | "gathering" | "drawing" | "revealed", players: Sitter[], seconds: number, of_seconds: number}} Scene
+ * @typedef {{name: string, by: string, strokes: Stroke[]}} Part
+ */
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
+const $ = (id) => /** @type {T} */ (document.getElementById(id));
+
+/** @type {import("/edge.js").Room | null} */
+let room = null;
+/** @type {Scene | null} */
+let scene = null;
+/** @type {Part[]} */
+let figure = [];
+let myTurn = false;
+let phaseEnds = 0;
+const pen = new Pen($("canvas"), (stroke) => room?.send("drew", { stroke }));
+
+// --- the door
+
+$("enter").addEventListener("submit", async (submitted) => {
+  submitted.preventDefault();
+  const name = $("name").value.trim();
+  if (!name) return;
+  localStorage.setItem("name", name);
+  const table = location.hash.slice(1) || (await freeTable());
+  enter(table, name);
+});
+$("name").value = localStorage.getItem("name") ?? "";
+
+async function freeTable() {
+  return (await (await fetch("/lobby")).json()).room;
+}
+
+/** @param {string} table @param {string} name */
+function enter(table, name) {
+  $("complaint").textContent = "";
+  room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name });
+  room.on("$state", showState);
+  room.on("$welcome", ({ resumed }) => {
+    location.hash = table;
+    $("room").textContent = table;
+    document.body.dataset.view = "table";
+    if (!resumed) [myTurn, figure] = [false, []];
+  });
+  room.on("scene", showScene);
+  room.on("your:turn", beginTurn);
+  room.on("revealed", ({ parts }) => { figure = parts; });
+}
+
+/** @param {string} state */
+function showState(state) {
+  $("light").dataset.state = state;
+  if (state === "away") $("detail").textContent = "Connection lost. Coming back…";
+  if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
+  const { code, reason } = room.ending;
+  if (document.body.dataset.view === "door" && code === 4213) {
+    $("complaint").textContent = `Sorry, ${reason}.`;
+    return;
+  }
+  /** @type {Record<number, string>} */
+  const titles = { 4210: "This table is full", 4220: "You are playing in another window" };
+  $("why").textContent = titles[code] ?? "The table has closed";
+  $("reason").textContent = reason;
+  $("closed").showModal();
+}
+
+$("again").addEventListener("click", async () => {
+  $("closed").close();
+  enter(await freeTable(), localStorage.getItem("name") ?? "");
+});
+$("leave").addEventListener("click", () => {
+  room?.leave();
+  history.replaceState(null, "", location.pathname);
+  document.body.dataset.view = "door";
+});
+$("share").addEventListener("click", async () => {
+  await navigator.clipboard?.writeText(location.href);
+  $("share").textContent = "Copied";
+  setTimeout(() => { $("share").textContent = "Copy link"; }, 1500);
+});
+
+// --- the table
+
+/** @param {Scene} newest */
+function showScene(newest) {
+  scene = newest;
+  phaseEnds = performance.now() + scene.seconds * 1000;
+  const drawer = scene.players.find((player) => player.state === "drawing");
+  myTurn &&= scene.phase === "drawing" && drawer?.number === room?.number;
+  if (!myTurn) pen.lock();
+  $("players").replaceChildren(...scene.players.map(sitterChip));
+  $("stage").dataset.phase = scene.phase;
+  const [headline, detail] = caption(scene, drawer);
+  $("headline").textContent = headline;
+  $("detail").textContent = detail;
+  $("start").hidden = scene.phase !== "gathering";
+  $("paper").hidden = $("tools").hidden = !myTurn;
+  $("idle").hidden = myTurn || scene.phase === "revealed";
+  const unfolding = scene.phase === "revealed" && figure.length > 0;
+  if (unfolding && $("unfolded").hidden) showFigure();
+  $("unfolded").hidden = !unfolding;
+}
+
+/** @param {Scene} scene @param {Sitter | undefined} drawer @returns {[string, string]} */
+function caption(scene, drawer) {
+  const watching = scene.players.some((player) => player.number === room?.number && player.state === "watching");
+  switch (scene.phase) {
+    case "waiting": return ["Waiting for one more", "Send a friend the link to this table."];
+    case "gathering": return ["Sharpen your pencils", `${scene.players.length} at the table. Room for ${4 - scene.players.length} more.`];
+    case "revealed": return ["Unfolded!", "A new round begins soon."];
+    case "drawing":
+      if (myTurn) return [`Draw the ${drawer?.part}`, drawer?.part === "head" ? "Let some lines run off the bottom." : "Join the lines from above."];
+      if (drawer && !drawer.connected) return [`${drawer.name} lost the connection`, "Waiting for them to come back…"];
+      return [`${drawer?.name} draws the ${drawer?.part}`, watching ? "You are in from the next round." : "No peeking."];
+  }
+}
+
+/** @param {Sitter} sitter */
+function sitterChip({ number, name, connected, part, state }) {
+  const chip = document.createElement("li");
+  chip.dataset.state = state;
+  chip.classList.toggle("me", number === room?.number);
+  chip.classList.toggle("away", !connected);
+  chip.style.setProperty("--c", PALETTE[[1, 5, 4, 6][number % 4]]);
+  /** @type {Record<string, string>} */
+  const marks = { done: "✓", timeout: "⏱", left: "–", drawing: "✎" };
+  const mark = document.createElement("span");
+  mark.className = "mark";
+  mark.textContent = marks[state] ?? name.slice(0, 1).toUpperCase();
+  const small = document.createElement("small");
+  small.textContent = part;
+  chip.append(mark, name, small);
+  return chip;
+}
+
+// --- my turn
+
+/** @param {{part: string, edge: Stroke[]}} turn */
+function beginTurn({ part, edge }) {
+  myTurn = true;
+  $("strip").hidden = part === "head";
+  const canvas = /** @type {HTMLCanvasElement} */ ($("edge"));
+  [canvas.width, canvas.height] = [WIDTH, STRIP];
+  drawStrokes(/** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")), edge);
+  pen.unlock();
+  if (scene) showScene({ ...scene, seconds: (phaseEnds - performance.now()) / 1000 });
+}
+
+$("start").addEventListener("click", () => room?.send("start"));
+$("undo").addEventListener("click", () => { if (pen.undo()) room?.send("undid"); });
+$("done").addEventListener("click", () => {
+  pen.finishStroke();
+  pen.lock();
+  room?.send("turn:done");
+});
+
+$("colors").append(...PALETTE.map((color, index) => choice("swatch", `Colour ${index + 1}`, "--c", color, index === 0, () => { pen.color = index; })));
+$("widths").append(...[6, 14, 32].map((width, index) => choice("nib", ["Fine", "Medium", "Broad"][index], "--w", `${5 + width / 2}px`, index === 1, () => { pen.width = width; })));
+
+/** @param {string} kind @param {string} label @param {string} property @param {string} value @param {boolean} pressed @param {() => void} choose */
+function choice(kind, label, property, value, pressed, choose) {
+  const button = document.createElement("button");
+  button.className = kind;
+  button.setAttribute("aria-label", label);
+  button.setAttribute("aria-pressed", String(pressed));
+  button.style.setProperty(property, value);
+  button.addEventListener("click", () => {
+    for (const other of button.parentElement?.children ?? []) other.setAttribute("aria-pressed", String(other === button));
+    choose();
+  });
+  return button;
+}
+
+// --- the figure
+
+function showFigure() {
+  drawFigure($("figure"), figure.map(({ strokes }) => strokes));
+  $("credits").textContent = figure.map(({ name, by }) => `${name}: ${by}`).join("  ·  ");
+}
+
+$("save").addEventListener("click", () => {
+  $("figure").toBlob((/** @type {Blob | null} */ blob) => {
+    if (blob === null) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = "exquisite-corpse.png";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+});
+
+// --- the clock
+
+setInterval(() => {
+  const clock = /** @type {HTMLElement} */ (document.querySelector(".clock"));
+  clock.hidden = !scene?.of_seconds;
+  if (!scene?.of_seconds) return;
+  const left = Math.max(0, (phaseEnds - performance.now()) / 1000);
+  $("seconds").textContent = String(Math.ceil(left));
+  clock.classList.toggle("hurry", left < 10 && scene.phase === "drawing");
+  const ring = /** @type {SVGElement} */ (clock.querySelector(".left"));
+  ring.style.strokeDashoffset = String(100 * (1 - left / scene.of_seconds));
+  if (myTurn && left < 0.4) pen.finishStroke(); // so that a line under way still counts
+}, 100);

@@ -1,0 +1,861 @@
+"""The ten rules of the room, each by its number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge import Code, Outcome
+from edge.protocol.codec import JSON
+from edge.rooms.seat import Seat
+from edge.testing import MemoryClient, RoomUnderTest, seeds
+from edge.transports.memory import open_memory_transports
+
+Open = Callable[..., Any]
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("buzz")
+class Buzz:
+    pass
+
+
+@edge.event("crash")
+class Crash:
+    where: str
+
+
+@edge.event("said")
+class Said:
+    who: str
+    text: str
+
+
+@edge.event("state", delivery="latest")
+class StateOf:
+    value: int
+
+
+@edge.event("cursor", delivery="volatile")
+class Cursor:
+    x: int
+
+
+FromPlayer = Say | Buzz | Crash
+ToPlayer = Said | StateOf | Cursor
+Player = edge.Player[FromPlayer, ToPlayer]
+
+
+class Chat(edge.Room[FromPlayer, ToPlayer]):
+    """Says again what is said, and who comes and goes."""
+
+    seats = edge.Seats(minimum=1, maximum=3, grace=30)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def admit(self, applicant: edge.Applicant) -> None:
+        if applicant.name == "mallory":
+            raise edge.Refused("not you")
+
+    async def player(self, player: Player) -> None:
+        self.log.append(f"+{player.name}")
+        try:
+            async for event in player:
+                match event:
+                    case Say(text):
+                        self.broadcast(Said(player.name, text))
+                    case Crash():
+                        raise RuntimeError("crashed by request")
+        finally:
+            self.log.append(f"-{player.name}")
+            self.broadcast(Said(player.name, "left"))
+
+
+async def refusal(room: RoomUnderTest[Any], name: str) -> Code:
+    with pytest.raises(edge.Disconnected) as caught:
+        await room.join(name)
+    return caught.value.code
+
+
+# --- rule 1: admission is one synchronous decision over one ledger
+
+
+@seeds(200)
+async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int) -> None:
+    """However a crowd, its drops and its leaving interleave, seats are never above the maximum, and the rest are told."""
+    room = await edge_room(Chat)
+    outcomes: list[str] = []
+    seated: list[int] = []
+
+    async def try_to_join(number: int) -> None:
+        try:
+            (client,) = await room.join(f"p{number}")
+        except edge.Disconnected as exc:
+            outcomes.append(exc.code.name)
+            return
+        outcomes.append("seated")
+        seated.append(len(room.room.seats))
+        await trio.sleep(number % 3)
+        if number % 2:
+            client.leave()
+        else:
+            client.drop()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(try_to_join, number)
+    assert max(seated) <= 3
+    assert outcomes.count("FULL") >= 4
+    assert set(outcomes) == {"seated", "FULL"}
+
+
+async def test_rule_1_a_seat_in_grace_is_taken(edge_room: Open) -> None:
+    """Until its grace is over, a lost connection's seat is nobody else's."""
+    room = await edge_room(Chat)
+    ana, _, _ = await room.join("ana", "ben", "cyn")
+    ana.drop()
+    await wait_all_tasks_blocked()
+    assert await refusal(room, "dan") is Code.FULL
+    await trio.sleep(30.1)
+    await room.join("dan")
+
+
+async def test_rule_1_refusals_are_typed(edge_room: Open) -> None:
+    """Locked, closing, and the room's own reason each have their code and sentence."""
+    room = await edge_room(Chat)
+    with pytest.raises(edge.Disconnected, match="not you") as caught:
+        await room.join("mallory")
+    assert caught.value.code is Code.REFUSED
+    room.room.lock()
+    assert await refusal(room, "ana") is Code.LOCKED
+    room.room.unlock()
+    (ana,) = await room.join("ana")
+    room.room.close()
+    with pytest.raises(edge.Refused) as refused:
+        room.room.take_seat(FakeSeat("late"))
+    assert refused.value.code is Code.CLOSING
+    with pytest.raises(edge.Disconnected):
+        await ana.receive(StateOf)
+
+
+async def test_rule_1_a_crash_in_admit_is_a_refusal(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """An author's mistake in `admit` is logged, and refuses that applicant only."""
+
+    class Broken(Chat):
+        def admit(self, applicant: edge.Applicant) -> None:
+            assert applicant.name == "ana"
+
+    room = await edge_room(Broken)
+    assert await refusal(room, "ben") is Code.REFUSED
+    assert "admit() raised" in caplog.text
+    await room.join("ana")
+
+
+# --- rule 2: the blast radius is stated
+
+
+async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """It is answered with what is wrong and where; nothing is logged as a crash; the next message is served."""
+    room = await edge_room(Chat)
+    async with raw_client(room) as send:
+        assert await send(["say", {"text": 7}]) == ["!invalid", {"message": "text: expected text", "about": "say"}]
+        assert await send(["shout", {}, 3]) == [
+            "!unknown_event",
+            {"message": "no event 'shout' is known here", "about": "shout"},
+            3,
+        ]
+        assert await send(["say", {"text": "hi"}]) == ["said", {"who": "raw", "text": "hi"}]
+    assert caplog.records == []
+
+
+async def test_rule_2_a_crash_in_player_ends_that_seat(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """The one who crashed is told so; the others go on; the log names room, seat and fault."""
+    room = await edge_room(Chat)
+    ana, ben = await room.join("ana", "ben")
+    ana.send(Crash("player"))
+    with pytest.raises(edge.Disconnected) as caught:
+        await ana.receive(StateOf)
+    assert caught.value.code is Code.CRASHED
+    ben.send(Say("still here"))
+    assert await ben.receive() == Said("ana", "left")
+    assert await ben.receive() == Said("ben", "still here")
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    for part in ("room room/0", "seat 0", "'ana'", "crashed by request"):
+        assert part in record.getMessage()
+
+
+async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """Its players are told, after their `finally` blocks; another room goes on."""
+
+    class Fragile(Chat):
+        async def run(self) -> None:
+            async for player, _ in self.listen(Crash):
+                raise ValueError(player.name)
+
+    fragile, sturdy = await edge_room(Fragile), await edge_room(Chat)
+    ana, ben = await fragile.join("ana", "ben")
+    (cyn,) = await sturdy.join("cyn")
+    ana.send(Crash("run"))
+    for client in (ana, ben):
+        await client.wait_state("away", "closed")
+    assert "run() raised" in caplog.text
+    assert "ValueError: ana" in caplog.text
+    assert sorted(fragile.room.log) == ["+ana", "+ben", "-ana", "-ben"]
+    assert len(fragile.room.seats) == 0
+    cyn.send(Say("hi"))
+    assert await cyn.receive() == Said("cyn", "hi")
+
+
+async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
+    edge_room: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in a `finally` under cancellation comes in one group with `Cancelled`, and is caught all the same."""
+
+    class Careless(Chat):
+        async def player(self, player: Player) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("while leaving")
+
+    room = await edge_room(Careless)
+    ana, ben = await room.join("ana", "ben")
+    ana.leave()
+    await wait_all_tasks_blocked()
+    assert "while leaving" in caplog.text
+    assert [player.name for player in room.room.players] == ["ben"]
+    assert ben.state == "open"
+
+
+# --- rule 3: send and broadcast never wait for a socket
+
+
+async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room: Open) -> None:
+    """A client that does not read loses its connection with a resumable code; on resume it gets everything."""
+    room = await edge_room(Chat)
+    limits = edge.Limits(outbox_frames=20, inbox=10_000)
+    ana, ben = await room.join("ana", "ben")
+    async with stuck_client(room, limits) as (transport, codes):
+        await wait_all_tasks_blocked()
+        before = trio.current_time()
+        for number in range(30):
+            room.room.broadcast(Said("room", str(number)))
+        assert trio.current_time() == before
+        await trio.sleep(3)
+        assert codes() == Code.OVERFLOW
+    assert [(await ana.receive(Said)).text for _ in range(30)] == [str(number) for number in range(30)]
+    stuck = room.room.players[2]
+    assert not stuck.connected
+    assert not stuck.left
+    assert len(stuck.seat.counts.unacked()) == 30
+    assert ben.state == "open"
+
+
+async def test_rule_3_a_seat_that_falls_too_far_behind_ends(edge_room: Open) -> None:
+    """What a seat in grace keeps is bounded: past that it can't be resumed exactly, and leaves."""
+    room = await edge_room(Chat)
+    limits = edge.Limits(outbox_frames=20)
+    (ana,) = await room.join("ana", limits=limits)
+    ana.drop()
+    await wait_all_tasks_blocked()
+    player = room.room.players[0]
+    for number in range(40):
+        room.room.broadcast(Said("room", str(number)))
+    assert not player.left
+    room.room.broadcast(Said("room", "one too many"))
+    assert player.ending is not None
+    assert player.ending.code is Code.BEHIND
+
+
+async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edge_room: Open) -> None:
+    """A connection that is behind gets the newest value once; a resumed one gets it again."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    for value in range(100):
+        room.room.broadcast(StateOf(value))
+    assert await ana.receive() == StateOf(99)
+    ana.drop()
+    await ana.resume()
+    assert await ana.receive() == StateOf(99)
+    await wait_all_tasks_blocked()
+    assert len(ana._inbox) == 0
+
+
+async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_room: Open) -> None:
+    """It is written only when nothing waits, and never kept for a connection that is gone."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    await wait_all_tasks_blocked()
+    room.room.broadcast(Cursor(1))
+    room.room.broadcast(Cursor(2))  # the first still waits for the writer's turn
+    await wait_all_tasks_blocked()
+    ana.drop()
+    await wait_all_tasks_blocked()
+    room.room.broadcast(Cursor(3))
+    await ana.resume()
+    room.room.broadcast(Said("room", "end"))
+    assert await ana.receive() == Cursor(1)
+    assert await ana.receive() == Said("room", "end")
+
+
+# --- rule 4: a broadcast is atomic, and in the room's one order
+
+
+@seeds(200)
+async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) -> None:
+    """Whatever the schedule, all who sat from the start hear the same events in the same order, none missing."""
+    room = await edge_room(Chat)
+    clients = await room.join("ana", "ben", "cyn")
+
+    async def chatter(client: MemoryClient, name: str) -> None:
+        for number in range(5):
+            client.send(Say(f"{name}{number}"))
+            await trio.sleep(0)
+
+    async with trio.open_nursery() as nursery:
+        for client, name in zip(clients, "abc", strict=True):
+            nursery.start_soon(chatter, client, name)
+    heard = [[(await client.receive(Said)).text for _ in range(15)] for client in clients]
+    assert heard[0] == heard[1] == heard[2]
+    for name in "abc":
+        assert [text for text in heard[0] if text[0] == name] == [f"{name}{number}" for number in range(5)]
+
+
+async def test_rule_4_a_broadcast_is_encoded_once(edge_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frame is made once, however many hear it."""
+    room = await edge_room(Chat)
+    clients = await room.join("ana", "ben", "cyn")
+    await wait_all_tasks_blocked()
+    encoded: list[Any] = []
+    encode = JSON.encode
+    monkeypatch.setattr(JSON, "encode", lambda plain: encoded.append(plain) or encode(plain), raising=False)
+    room.room.broadcast(Said("room", "once"))
+    for client in clients:
+        await client.receive(Said)
+    assert [plain for plain in encoded if plain[0] == "said"] == [["said", {"who": "room", "text": "once"}]]
+
+
+async def test_rule_4_to_and_besides(edge_room: Open) -> None:
+    """A broadcast can go to some, or to all but some."""
+    room = await edge_room(Chat)
+    ana, ben, cyn = await room.join("ana", "ben", "cyn")
+    first, second, third = room.room.players
+    room.room.broadcast(Said("room", "to ana"), to=[first])
+    room.room.broadcast(Said("room", "not ben"), besides=second)
+    room.room.broadcast(Said("room", "only cyn"), besides=[first, second])
+    room.room.broadcast(Said("room", "all"))
+    heard = {client: [] for client in (ana, ben, cyn)}
+    for client, texts in heard.items():
+        while "all" not in texts:
+            texts.append((await client.receive(Said)).text)
+    assert list(heard.values()) == [["to ana", "not ben", "all"], ["all"], ["not ben", "only cyn", "all"]]
+    assert third.connected
+
+
+@seeds(200)
+async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_seed: int) -> None:
+    """`listen` gives all players' events in the order in which they reached the room, none lost while its body waits."""
+
+    class Quiz(edge.Room[FromPlayer, ToPlayer]):
+        async def run(self) -> None:
+            async for player, _ in self.listen(Buzz):
+                await trio.sleep(1)
+                self.broadcast(Said(player.name, "buzzed"))
+
+    room = await edge_room(Quiz)
+    names = ["ana", "ben", "cyn"]
+    clients = await room.join(*names)
+    await wait_all_tasks_blocked()
+    order = [0, 2, 1, 2, 0]
+    for index in order:
+        clients[index].send(Buzz())
+        await wait_all_tasks_blocked()
+    heard = [(await clients[0].receive(Said)).who for _ in order]
+    assert heard == [names[index] for index in order]
+
+
+# --- rule 5: an event nobody is listening for is refused
+
+
+class Turns(edge.Room[FromPlayer, ToPlayer]):
+    """One `Say` each second is wanted, for half a second."""
+
+    seats = edge.Seats(minimum=1, maximum=3, grace=30)
+
+    async def run(self) -> None:
+        await self.seats.wait_minimum()
+        while True:
+            await trio.sleep(0.5)
+            with trio.move_on_after(0.5):
+                for player in self.players[:1]:
+                    self.broadcast(Said("room", (await player.receive(Say)).text))
+                    await trio.sleep_forever()
+
+
+async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
+    """What comes too early or too late is refused at once, and never surprises the next turn."""
+    room = await edge_room(Turns)
+    async with raw_client(room) as send:
+        not_now = {"message": "nobody is listening for this now", "about": "say"}
+        assert await send(["say", {"text": "early"}]) == ["!not_now", not_now]
+        assert await send(["say", {"text": "early"}, 1]) == ["!not_now", not_now, 1]
+        await trio.sleep(0.6)
+        assert await send(["say", {"text": "in time"}]) == ["said", {"who": "room", "text": "in time"}]
+        assert await send(["say", {"text": "late"}]) == ["!not_now", not_now]
+
+
+async def test_rule_5_narrow_listeners_come_first(edge_room: Open) -> None:
+    """`receive` before `player.listen` before `room.listen` before the player's own loop."""
+    heard: list[str] = []
+
+    class Layers(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: Player) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.all_buzzes)
+                nursery.start_soon(self.own_buzzes, player)
+                nursery.start_soon(self.one_buzz, player)
+                async for event in player:
+                    heard.append(f"loop {type(event).__name__}")
+
+        async def all_buzzes(self) -> None:
+            async for _ in self.listen(Buzz):
+                heard.append("room.listen")
+
+        async def own_buzzes(self, player: Player) -> None:
+            with trio.move_on_after(10):
+                async for _ in player.listen(Buzz):
+                    heard.append("player.listen")
+
+        async def one_buzz(self, player: Player) -> None:
+            await player.receive(Buzz)
+            heard.append("receive")
+
+    room = await edge_room(Layers)
+    (ana,) = await room.join("ana")
+    await wait_all_tasks_blocked()
+    for event in (Buzz(), Say("x"), Buzz()):
+        ana.send(event)
+        await wait_all_tasks_blocked()
+    await trio.sleep(11)
+    ana.send(Buzz())
+    await wait_all_tasks_blocked()
+    assert heard == ["receive", "loop Say", "player.listen", "room.listen"]
+
+
+async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: Open) -> None:
+    """After `break`, what was queued is not kept for the next loop: its senders are told."""
+
+    class Once(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: Player) -> None:
+            async for _ in player:
+                await trio.sleep(1)
+                break
+            await trio.sleep_forever()
+
+    room = await edge_room(Once)
+    (ana,) = await room.join("ana")
+    for _ in range(3):
+        ana.send(Buzz())
+    await trio.sleep(2)
+    assert [error.problem for error in ana.errors] == ["not_now", "not_now"]
+
+
+# --- rule 6: leaving is exactly once
+
+
+@seeds(200)
+async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> None:
+    """However many reasons to leave come together, `finally` runs once, and once each."""
+    room = await edge_room(Chat)
+    ana, ben, cyn = await room.join("ana", "ben", "cyn")
+    players = room.room.players
+
+    async def kick() -> None:
+        players[0].kick("first")
+        players[0].kick("again")
+
+    async def leave() -> None:
+        ana.leave()
+        ben.leave()
+
+    async def drop() -> None:
+        ben.drop()
+        cyn.drop()
+
+    async def crash() -> None:
+        with trio.move_on_after(1):
+            await cyn.wait_state("open")
+            if cyn.state == "open":
+                cyn.send(Crash("player"))
+
+    async with trio.open_nursery() as nursery:
+        for act in (kick, leave, drop, crash):
+            nursery.start_soon(act)
+    await trio.sleep(40)
+    log = room.room.log
+    assert sorted(log) == ["+ana", "+ben", "+cyn", "-ana", "-ben", "-cyn"]
+    assert len(room.room.seats) == 0
+
+
+async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> None:
+    """`finally` blocks wait under `farewell`, two seconds at most, and the deadline is one for all of a closing room."""
+    done: list[str] = []
+
+    class Polite(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: Player) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with self.farewell():
+                    await trio.sleep(1)
+                    done.append(player.name)
+                with self.farewell():
+                    await trio.sleep(100)
+                    done.append("never")
+
+    room = await edge_room(Polite)
+    ana, ben = await room.join("ana", "ben")
+    before = trio.current_time()
+    room.room.close("enough")
+    await room.room.wait_closed()
+    assert trio.current_time() - before == pytest.approx(2)
+    assert sorted(done) == ["ana", "ben"]
+    for client in (ana, ben):
+        with pytest.raises(edge.Disconnected, match="enough"):
+            await client.receive()
+
+
+async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> None:
+    """Without `farewell` the wait ends at once, as everywhere in Trio: the room does not hang on it."""
+    log: list[str] = []
+
+    class Naive(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: Player) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                log.append("leaving")
+                await trio.sleep(100)
+                log.append("never")
+
+    room = await edge_room(Naive)
+    (ana,) = await room.join("ana")
+    ana.leave()
+    await wait_all_tasks_blocked()
+    assert log == ["leaving"]
+
+
+# --- rule 7: reset cancels everything the round opened, and nothing else
+
+
+class Rounds(edge.Room[FromPlayer, ToPlayer]):
+    """One round with a turn, a timer and a listener, and what became of them."""
+
+    seats = edge.Seats(minimum=2, maximum=3, grace=5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: list[Any] = []
+        self.fired: list[str] = []
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.outside)
+            while True:
+                await self.seats.wait_minimum()
+                async with self.open_round() as round:
+                    round.start_soon(self.timer)
+                    for player in round.players:
+                        turn = round.turn(player, seconds=60)
+                        self.outcomes.append(turn)
+                        with turn:
+                            await player.receive(Say)
+                self.outcomes.append(round)
+                await trio.sleep(1)
+
+    async def outside(self) -> None:
+        await trio.sleep(1000)
+        self.fired.append("outside the round")
+
+    async def timer(self) -> None:
+        await trio.sleep(30)
+        self.fired.append("timer")
+
+
+def outcomes_of(room: RoomUnderTest[Rounds]) -> list[Any]:
+    return [each.outcome for each in room.room.outcomes]
+
+
+@seeds(200)
+async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_seed: int) -> None:
+    """No task, no timer, no waiting receive of the old round is left; what is outside it goes on."""
+    room = await edge_room(Rounds)
+    ana, ben = await room.join("ana", "ben")
+    await wait_all_tasks_blocked()
+    before = trio.lowlevel.current_statistics().tasks_living
+    ana.send(Say("done"))
+    await trio.sleep(10)
+    assert room.room.reset("asked")
+    await trio.sleep(0.5)
+    assert outcomes_of(room) == [Outcome.DONE, Outcome.RESET, Outcome.RESET]
+    assert room.room.outcomes[-1].reason == "asked"
+    assert all(len(player.listeners) == 0 and not player.turns for player in room.room.players)
+    assert trio.lowlevel.current_statistics().tasks_living == before - 1
+    assert not room.room.reset("again")
+    await trio.sleep(35)
+    assert room.room.fired == ["timer"]
+    assert ben.state == "open"
+    await trio.sleep(1000)
+    assert "outside the round" in room.room.fired
+
+
+async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
+    """A turn is done, timed out, left or reset, and says which."""
+    room = await edge_room(Rounds)
+    ana, ben, cyn = await room.join("ana", "ben", "cyn")
+    room.room.reset("everybody plays")
+    await trio.sleep(2)
+    room.room.outcomes.clear()
+    room.room.reset("now with three")
+    await trio.sleep(2)
+    ana.send(Say("done"))
+    await trio.sleep(61)
+    cyn.leave()
+    await wait_all_tasks_blocked()
+    assert outcomes_of(room) == [
+        *[Outcome.RESET],
+        *[Outcome.DONE, Outcome.TIMEOUT, Outcome.LEFT, Outcome.DONE],
+    ]
+    assert ben.state == "open"
+
+
+async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
+    """A round ends when the seats fall below the minimum; the turn of the one who left says so."""
+    room = await edge_room(Rounds)
+    ana, ben = await room.join("ana", "ben")
+    await wait_all_tasks_blocked()
+    ana.drop()
+    await trio.sleep(6)
+    assert outcomes_of(room) == [Outcome.LEFT, Outcome.TOO_FEW]
+    assert ben.state == "open"
+
+
+@seeds(200)
+async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, edge_seed: int) -> None:
+    """Either the answer counts and the turn is done, or it is refused and the turn timed out: never both, never neither."""
+    room = await edge_room(Rounds)
+    ana, _ = await room.join("ana", "ben")
+    await wait_all_tasks_blocked()
+    await trio.sleep_until(room.room.outcomes[0].deadline)
+    ana.send(Say("just in time"))
+    await trio.sleep(0.1)
+    refused = [error.problem for error in ana.errors]
+    assert (outcomes_of(room)[0], refused) in ((Outcome.DONE, []), (Outcome.TIMEOUT, ["not_now"]))
+
+
+async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> None:
+    """A turn that is opened for a player who is gone ends at its first wait; a receive that fails with `Gone`, too."""
+    room = await edge_room(Chat)
+    ana, ben = await room.join("ana", "ben")
+    player = room.room.players[0]
+    ana.leave()
+    await wait_all_tasks_blocked()
+    turns = [edge.Turn(player, 60), edge.Turn(player, 60)]
+    with turns[0]:
+        await trio.sleep(1)
+    with turns[1]:
+        await player.receive(Say)
+    assert [turn.outcome for turn in turns] == [Outcome.LEFT, Outcome.LEFT]
+    with pytest.raises(edge.Gone):
+        await player.receive(Say)
+    assert ben.state == "open"
+
+
+# --- rule 8: the seat is not the connection
+
+
+@seeds(200)
+async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None:
+    """Through any number of cuts, what is sent both ways arrives once, and in order."""
+    room = await edge_room(Chat)
+    ana, ben = await room.join("ana", "ben")
+
+    async def talk() -> None:
+        for number in range(20):
+            ana.send(Say(str(number)))
+            await trio.sleep(0.1)
+
+    async def cut() -> None:
+        for _ in range(5):
+            await trio.sleep(0.3 + edge_seed % 7 / 10)
+            ana.drop()
+            await trio.sleep(0.2)
+            await ana.resume()
+            assert ana.welcome is not None
+            assert ana.welcome.resumed
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        nursery.start_soon(cut)
+    for client in (ana, ben):
+        assert [(await client.receive(Said)).text for _ in range(20)] == [str(number) for number in range(20)]
+    await wait_all_tasks_blocked()
+    assert not ana._inbox
+    assert not ben._inbox
+
+
+@seeds(50)
+async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int) -> None:
+    """When a client is back before its old connection was noticed to be dead, it has the seat; the old one is told."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    assert ana.welcome is not None
+    ana.send(Say("before"))
+    await ana.receive(Said)
+    async with raw_client(room, key=ana.welcome.key, received=1) as send:
+        with pytest.raises(edge.Disconnected) as caught:
+            await ana.receive(StateOf)
+        assert caught.value.code is Code.REPLACED
+        assert await send(["say", {"text": "after"}]) == ["said", {"who": "ana", "text": "after"}]
+        assert len(room.room.seats) == 1
+    assert room.room.log == ["+ana"]
+
+
+@seeds(200)
+async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open, edge_seed: int) -> None:
+    """At the very instant at which the grace ends, a client that comes back still has its seat."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    ana.drop()
+    await wait_all_tasks_blocked()
+    await trio.sleep_until(room.room.players[0].away_until)
+    await ana.resume()
+    assert ana.welcome is not None
+    assert ana.welcome.resumed
+    await trio.sleep(60)
+    assert room.room.log == ["+ana"]
+
+
+async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> None:
+    """The seat is gone, its player has left, and the client is told why it starts afresh."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    ana.drop()
+    await trio.sleep(30.1)
+    assert room.room.log == ["+ana", "-ana"]
+    await ana.resume()
+    assert ana.welcome is not None
+    assert (ana.welcome.resumed, ana.welcome.why) == (False, "expired")
+    assert room.room.log == ["+ana", "-ana", "+ana"]
+
+
+# --- rule 9: no mutation across a checkpoint
+
+
+async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
+    """When `kick`, `close`, `take_seat` return, everything they decided is true, without a checkpoint."""
+    room = await edge_room(Chat)
+    ana, ben = await room.join("ana", "ben")
+    first, second = room.room.players
+    with trio.testing.assert_no_checkpoints():
+        first.kick()
+        assert room.room.players == (second,)
+        assert room.room.seats.free == 2
+        assert first.left
+        seated = room.room.take_seat(FakeSeat("cyn"))
+        assert room.room.players == (second, seated)
+        assert seated.number == 0
+        room.room.close()
+        assert room.room.players == ()
+        assert room.room.closing
+    for client in (ana, ben):
+        await client.wait_state("closed")
+
+
+# --- rule 10: shutdown drains
+
+
+@seeds(50)
+async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> None:
+    """Nobody is admitted, rooms end, players are told that the server goes, and nothing is left running."""
+    room = await edge_room(Chat)
+    ana, ben = await room.join("ana", "ben")
+    ana.drop()
+    await wait_all_tasks_blocked()
+    directory = room._directory
+    directory.close()
+    with pytest.raises(edge.Refused) as refused:
+        directory.open("room", "new")
+    assert refused.value.code is Code.DRAINING
+    await room.room.wait_closed()
+    await wait_all_tasks_blocked()
+    assert sorted(room.room.log) == ["+ana", "+ben", "-ana", "-ben"]
+    assert len(directory) == 0
+    assert ben.state == "away"
+
+
+# --- what the tests above need
+
+
+class FakeSeat(Seat):
+    """A seat that keeps what it is sent."""
+
+    def __init__(self, name: str) -> None:
+        self.who = self.name = name
+        self.sent: list[Any] = []
+        self.ended: list[Code] = []
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def end(self, code: Code, reason: str) -> None:
+        self.ended.append(code)
+
+
+@asynccontextmanager
+async def raw_client(
+    room: RoomUnderTest[Any], *, key: str | None = None, received: int | None = None
+) -> AsyncIterator[Callable[[Any], Any]]:
+    """A connection that says what the test wants: `await send(frame)` gives the next frame that is not an ack or ping."""
+    ours, theirs = open_memory_transports()
+    room.attend(theirs)
+    await ours.send([JSON.encode(["$hello", {"version": 1, "name": "raw", "key": key, "received": received}])])
+    welcome = JSON.decode(await ours.receive())
+    assert welcome[0] == "$welcome", welcome
+
+    async def send(frame: Any) -> Any:
+        await ours.send([JSON.encode(frame)])
+        while True:
+            answer = JSON.decode(await ours.receive())
+            if answer[0] not in ("$ack", "$ping"):
+                return answer
+
+    yield send
+    await ours.close()
+
+
+@asynccontextmanager
+async def stuck_client(
+    room: RoomUnderTest[Any], limits: edge.Limits
+) -> AsyncIterator[tuple[Any, Callable[[], int | None]]]:
+    """A connection whose client stops reading after its welcome."""
+    ours, theirs = open_memory_transports(buffer=1)
+    room.attend(theirs, JSON, limits)
+    await ours.send([JSON.encode(["$hello", {"version": 1, "name": "stuck", "key": None, "received": None}])])
+    await ours.receive()
+    yield ours, lambda: ours.close_code
+    await ours.close()
