@@ -13,6 +13,7 @@ from .errors import (
     RemoteProtocolError,
     RequestFailed,
 )
+from .protocol.codec import JSON, MESSAGEPACK
 from .protocol.events import event
 from .protocol.limits import Limits
 from .rooms.directory import Directory
@@ -27,6 +28,8 @@ from .server.http import Request, Response, json_response, redirect
 from .server.serve import serve
 
 __all__ = [
+    "JSON",
+    "MESSAGEPACK",
     "App",
     "Applicant",
     "Client",

@@ -75,3 +75,7 @@ async def _run(app: App, host: str, port: int, drain_seconds: float) -> None:
                     break
                 drain.set()
             nursery.cancel_scope.cancel("told twice")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,12 +46,18 @@ class InvalidEvent(EdgeError):
       problem: one of `MessageProblem`: what kind of fault it is.
       message: one sentence that begins with the path, such as ``drawing.strokes[3].width: expected a number``.
       path: the path alone; empty for the payload as a whole.
+      about: the name of the message, where it is not known otherwise.
+      request: its request number, likewise.
     """
 
-    def __init__(self, problem: str, message: str, path: str = "") -> None:
+    def __init__(
+        self, problem: str, message: str, path: str = "", *, about: str = "", request: int | None = None
+    ) -> None:
         super().__init__(f"{path}: {message}" if path else message)
         self.problem = problem
         self.path = path
+        self.about = about
+        self.request = request
 
 
 class Refused(EdgeError):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import trio
 
 from ..codes import Code, Retry
-from ..errors import Disconnected, InvalidEvent, RemoteProtocolError
+from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
 from ..protocol.codec import JSON, VERSION, Codec
 from ..protocol.connection import Connection, Side
@@ -91,6 +91,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._dialogue = Dialogue(self._send, Vocabulary.of(hears))
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
+        self._seated = False
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -188,26 +189,26 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     async def _keep_connected(self) -> None:
         attempt = 0
-        fresh = True
         while self.ending is None:
-            ended = await self._connect_once(fresh=fresh)
+            ended = await self._connect_once()
             if self.state is State.OPEN:
                 attempt = 0
             if ended.code.retry is Retry.NEVER:
                 self._close(ended)
-            fresh = self.welcome is None or ended.code.retry is Retry.FRESH
+            if ended.code.retry is Retry.FRESH:
+                self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
             if self.ending is None:
                 await self._wait_before(attempt)
             attempt += 1
 
-    async def _connect_once(self, *, fresh: bool) -> Ended:
+    async def _connect_once(self) -> Ended:
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts = self._sending.counts
         outbox = Outbox(self._codec, self._limits)
         try:
             async with self._dial() as transport:
-                refusal = await self._greet(transport, connection, fresh=fresh)
+                refusal = await self._greet(transport, connection)
                 if refusal is not None:
                     await close_transport(transport, 1000, "")
                     return refusal
@@ -221,14 +222,14 @@ class Client(Receiver, Generic[Sent, Heard]):
         finally:
             self._sending.detach(outbox)
 
-    async def _greet(self, transport: Transport, connection: Connection, *, fresh: bool) -> Ended | None:
+    async def _greet(self, transport: Transport, connection: Connection) -> Ended | None:
         """Say hello and hear the welcome; or why there is none."""
         with trio.move_on_after(self._limits.hello_seconds):
             hello = messages.Hello(
                 version=VERSION,
                 name=self._name,
                 key=self.welcome.key if self.welcome is not None else None,
-                received=None if fresh else self._sending.counts.received,
+                received=self._sending.counts.received if self._seated else None,
             )
             await transport.send([connection.send(hello, now=trio.current_time())])
             try:
@@ -238,7 +239,9 @@ class Client(Receiver, Generic[Sent, Heard]):
             if isinstance(answer, messages.Bye):
                 return Ended(Code.of(answer.code), answer.reason, by_peer=True)
             if isinstance(answer, messages.Welcome):
-                self.welcome = answer
+                if not answer.resumed:
+                    self._lose_seat()
+                self.welcome, self._seated = answer, True
                 return None
         return Ended(Code.SILENT, "no welcome came", by_peer=False)
 
@@ -264,7 +267,7 @@ class Client(Receiver, Generic[Sent, Heard]):
                 self.errors.append(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        self._send(outgoing_error(fault.problem, str(fault), "", None))
+        self._send(outgoing_error(fault.problem, str(fault), fault.about, fault.request))
 
     def _deliver(self, name: str, body: Any, request: int | None) -> None:
         try:
@@ -310,6 +313,13 @@ class Client(Receiver, Generic[Sent, Heard]):
             waiter.fail(exc)
         self._dialogue.close(exc)
         self._set_state(State.CLOSED)
+
+    def _lose_seat(self) -> None:
+        """What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not."""
+        if self._seated:
+            self._seated = False
+            self._sending.start_afresh()
+            self._dialogue.close(RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:
         return Disconnected(ended.code, ended.reason)

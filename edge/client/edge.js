@@ -108,6 +108,7 @@ export class Connection {
     this.ackDue = Infinity;
     this.pingDue = Infinity;
     this.ackedToPeer = 0;
+    this.resuming = false;
     this.heartbeat = 20;
     this.deadAfter = 30;
   }
@@ -116,6 +117,7 @@ export class Connection {
   hello({ name, key, received }) {
     if (this.state !== "silent") throw new ProtocolError(`hello while ${this.state}`);
     this.state = "greeted";
+    this.resuming = received !== null;
     return JSON.stringify(["$hello", { version: VERSION, name, key, received }]);
   }
 
@@ -174,7 +176,7 @@ export class Connection {
     }
     if (name === "$welcome" && this.state === "greeted") {
       this.state = "open";
-      if (!body.resumed) this.counts.startAfresh();
+      if (this.resuming && !body.resumed) this.counts.startAfresh();
       this.counts.acknowledge(body.received);
       this.ackedToPeer = this.counts.received;
       this.heartbeat = body.heartbeat;
@@ -243,7 +245,7 @@ export class Room {
   #asked = 0;
   #attempt = 0;
   #timer = 0;
-  #fresh = true;
+  #seated = false;
   #url;
   #name;
 
@@ -339,7 +341,7 @@ export class Room {
     this.#socket = socket;
     const impatience = setTimeout(() => this.#lost(socket, Code.SILENT, "no welcome"), WELCOME_SECONDS * 1000);
     socket.onopen = () => {
-      const received = this.#fresh ? null : this.#counts.received;
+      const received = this.#seated ? this.#counts.received : null;
       socket.send(connection.hello({ name: this.#name, key: this.welcome?.key ?? null, received }));
     };
     socket.onmessage = ({ data }) => {
@@ -385,11 +387,8 @@ export class Room {
   #welcomed(welcome) {
     this.welcome = welcome;
     this.#attempt = 0;
-    this.#fresh = false;
-    if (!welcome.resumed) {
-      this.#latest.clear();
-      this.#failQuestions("gone", "the seat was started afresh");
-    }
+    if (!welcome.resumed) this.#loseSeat();
+    this.#seated = true;
     this.#unwritten = new Set(this.#latest.keys());
     for (const frame of this.#counts.unacked) this.#socket?.send(frame); // before any handler can send more
     this.#setState("open");
@@ -460,12 +459,21 @@ export class Room {
       this.#close({ code, reason });
       return;
     }
-    this.#fresh ||= retry === "fresh";
+    if (retry === "fresh") this.#loseSeat();
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
     const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
     this.#attempt += 1;
     this.#timer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
+  }
+
+  /** What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not. */
+  #loseSeat() {
+    if (!this.#seated) return;
+    this.#seated = false;
+    this.#counts.startAfresh();
+    this.#latest.clear();
+    this.#failQuestions("gone", "the seat was lost");
   }
 
   /** Let go of the socket, with a goodbye if it can still carry one. @param {number} code @param {string} reason */

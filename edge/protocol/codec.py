@@ -38,8 +38,26 @@ class Codec(abc.ABC):
         except (msgspec.DecodeError, TypeError, ValueError) as exc:
             raise InvalidEvent("malformed", f"not readable as {self.name}: {exc}") from None
 
+    def peek(self, frame: Frame) -> tuple[str, int | None]:
+        """The name and the request number of a frame whose body will not be read; ``("", None)`` if it has none."""
+        try:
+            return self._peek(frame)
+        except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
+            return "", None
+
+    @abc.abstractmethod
+    def _peek(self, frame: Frame) -> tuple[str, int | None]: ...
+
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    """A frame whose body is left as bytes."""
+
+    name: str
+    body: msgspec.Raw
+    id: int | None = None
 
 
 class _Json(Codec):
@@ -53,6 +71,10 @@ class _Json(Codec):
             raise ValueError("expected a text frame")
         return msgspec.json.decode(frame)
 
+    def _peek(self, frame: Frame) -> tuple[str, int | None]:
+        envelope = msgspec.json.decode(frame, type=_Envelope)
+        return envelope.name, envelope.id
+
 
 class _MessagePack(Codec):
     name = "msgpack"
@@ -64,6 +86,12 @@ class _MessagePack(Codec):
         if not isinstance(frame, bytes):
             raise ValueError("expected a binary frame")
         return msgspec.msgpack.decode(frame)
+
+    def _peek(self, frame: Frame) -> tuple[str, int | None]:
+        if not isinstance(frame, bytes):
+            raise ValueError("expected a binary frame")
+        envelope = msgspec.msgpack.decode(frame, type=_Envelope)
+        return envelope.name, envelope.id
 
 
 JSON: Codec = _Json()

@@ -81,6 +81,7 @@ class Connection:
         self.limits = limits
         self.state = State.SILENT
         self.counts = Counts(limits.window_frames, limits.window_bytes)
+        self._resuming = False
         self._acked_to_peer = 0
         self._bytes_since_ack = 0
         self._ack_due = math.inf
@@ -113,7 +114,7 @@ class Connection:
                 self._check_ping(count, now)
                 return None
             case Welcome(resumed=resumed, received=received):
-                if not resumed:
+                if self._resuming and not resumed:
                     self.counts.start_afresh()
                 self.counts.acknowledge(received)
                 self._open(now)
@@ -130,6 +131,8 @@ class Connection:
         self._advance(message, by=self.side, error=LocalProtocolError)
         if isinstance(message, Welcome):
             self._open(now)
+        elif isinstance(message, Hello):
+            self._resuming = message.received is not None
         return self.codec.encode(to_plain(message))
 
     def heard(self, now: float) -> None:
@@ -165,7 +168,8 @@ class Connection:
     def _read(self, frame: Frame) -> Message:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
         if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
-            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}")
+            about, request = self.codec.peek(frame)
+            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}", about=about, request=request)
         return from_plain(self.codec.decode(frame))
 
     def _advance(

@@ -86,10 +86,11 @@ class HttpConnection:
     After `next_request` has returned one, either `respond` to it, or take `head` and the stream for another protocol.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.head = b""
         """The bytes of the current request's head and of what followed it so far."""
+        self._head_end = 0
         self._ahead = b""
         self._h11 = h11.Connection(h11.SERVER)
 
@@ -167,19 +168,19 @@ class HttpConnection:
         await self.stream.send_all(b"".join(self._h11.send(event) or b"" for event in events))
 
     async def _read_head(self) -> bool:
-        while b"\r\n\r\n" not in self._ahead:
-            if len(self._ahead) > MAX_HEAD_BYTES:
+        while (end := self._ahead.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
+            if len(self._ahead) >= MAX_HEAD_BYTES:
                 raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
             received = await self.stream.receive_some()
             if not received:
                 return False
             self._ahead += received
-        self.head, self._ahead = self._ahead, b""
+        self.head, self._ahead, self._head_end = self._ahead, b"", end + 4
         return True
 
     def _parse_head(self) -> Request:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-        _check_head(self.head[: self.head.index(b"\r\n\r\n") + 2])
+        _check_head(self.head[: self._head_end - 2])
         try:
             self._h11.receive_data(self.head)
             event = self._h11.next_event()

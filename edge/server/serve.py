@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from functools import partial
+from urllib.parse import urlsplit
 
 import attrs
 import trio
 
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
+from ..transports.linger import linger
 from ..transports.websocket import accept_websocket
 from .app import App
 from .attend import attend
@@ -81,7 +84,7 @@ class _Server:
         seconds = self.app.limits.hello_seconds
         try:
             while request := await self._next_request(connection, seconds):
-                room = ROOM_PATH.fullmatch(request.path)
+                room = ROOM_PATH.fullmatch(urlsplit(request.target).path)
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
                     if await self._upgrade(connection, request, room[1], room[2]):
                         return
@@ -91,7 +94,9 @@ class _Server:
                     return
                 seconds = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
-            await connection.respond(bad.response, close=True)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await connection.respond(bad.response, close=True)
+                await linger(stream)
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
 

@@ -40,6 +40,11 @@ class Sending:
         if self.outbox is not None:
             self.outbox.put(message)
 
+    def start_afresh(self) -> None:
+        """The seat is lost: what was meant for it is, too."""
+        self.counts.start_afresh()
+        self._latest.clear()
+
     def attach(self, outbox: Outbox) -> None:
         """A connection has come: the newest wins, and an older one is told. What the peer missed is queued first."""
         if self.outbox is not None:

@@ -22,6 +22,7 @@ from .virtual import run_virtual
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--edge-seed", type=int, default=0, help="the schedule of async tests without seeds of their own")
+    parser.addoption("--edge-hours", type=float, default=3, help="how much virtual time one async test may take")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,7 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("real_time") is not None:
             item.add_marker(pytest.mark.trio)
         else:
-            item.add_marker(pytest.mark.trio(run=partial(run_virtual, seed=_seed_of(item))))
+            run = partial(run_virtual, seed=_seed_of(item), hours=config.getoption("--edge-hours"))
+            item.add_marker(pytest.mark.trio(run=run))
 
 
 @pytest.hookimpl(wrapper=True)

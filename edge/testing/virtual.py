@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -20,15 +21,17 @@ IDLE_PASSES = 3
 
 
 class Deadlock(EdgeError, AssertionError):
-    """Every task waits, and no deadline is pending: nothing will ever happen. The text shows what each task awaits."""
+    """The test waits for what will never happen. The text shows what each task awaits."""
 
 
-class _DeadlockDetector(trio.abc.Instrument):
-    """Cancels a scope when nothing can happen any more, which under a mock clock would be a silent busy loop."""
+class _Watchdog(trio.abc.Instrument):
+    """Cancels a scope when nothing can happen any more, which under a mock clock would be a silent busy loop; or when
+    only heartbeats and the like have happened for longer than any test plays."""
 
-    def __init__(self) -> None:
+    def __init__(self, hours: float) -> None:
         self.scope = trio.CancelScope()
-        self.tree = ""
+        self.verdict = ""
+        self._seconds = hours * 3600
         self._passes = 0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -36,17 +39,25 @@ class _DeadlockDetector(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         self._passes += 1
-        if self._passes > IDLE_PASSES and not self.tree:
+        if self.verdict:
+            return
+        if trio.current_time() > self._seconds:
+            self._bark(f"{self._seconds / 3600:g} virtual hours have passed; if that is meant, allow more")
+        elif self._passes > IDLE_PASSES:
             statistics = trio.lowlevel.current_statistics()
-            if statistics.tasks_runnable == 0 and statistics.seconds_to_next_deadline == float("inf"):
-                self.tree = task_tree()
-                self.scope.cancel("deadlock")
+            if statistics.tasks_runnable == 0 and statistics.seconds_to_next_deadline == math.inf:
+                self._bark("every task waits, and no deadline is pending")
+
+    def _bark(self, verdict: str) -> None:
+        self.verdict = f"{verdict}:\n{task_tree()}"
+        self.scope.cancel(verdict)
 
 
 def run_virtual(
     main: Callable[..., Awaitable[T]],
     *args: Any,
     seed: int = 0,
+    hours: float = 3,
     clock: trio.abc.Clock | None = None,
     instruments: Sequence[trio.abc.Instrument] = (),
 ) -> T:
@@ -56,23 +67,24 @@ def run_virtual(
 
     Args:
       seed: what the schedule is drawn from; the same seed gives the same run, in any process.
+      hours: how much virtual time may pass; a room's heartbeats would let a test that waits in vain run on for ever.
       clock: instead of an autojumping mock clock that starts at 0.
 
     Raises:
-      Deadlock: every task waits, and no deadline is pending.
+      Deadlock: every task waits, and no deadline is pending; or time is up.
     """
-    detector = _DeadlockDetector()
+    watchdog = _Watchdog(hours)
 
     async def watched() -> T:
-        with detector.scope:
+        with watchdog.scope:
             return await main(*args)
-        raise Deadlock(f"every task waits, and no deadline is pending:\n{detector.tree}")
+        raise Deadlock(watchdog.verdict)
 
     with seeded(seed):
         return trio.run(
             watched,
             clock=clock or trio.testing.MockClock(autojump_threshold=0),
-            instruments=[detector, *instruments],
+            instruments=[watchdog, *instruments],
         )
 
 

@@ -16,18 +16,21 @@ import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError as WsprotoError
 
+from ..codes import Code
+from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
 from ..protocol.limits import Limits
+from .linger import linger
 from .transport import Transport
 
-# How long a side that closes because of too large a message reads on, so that the other hears why before a reset.
-LINGER_SECONDS = 1.0
+# What an HTTP status says instead of a goodbye, because no WebSocket was opened to say it on.
+REFUSALS = {400: Code.VERSION, 403: Code.REFUSED, 404: Code.NO_ROOM}
 
 
-class _Bytes(trio.abc.Stream):
+class _Bytes(trio.abc.HalfCloseableStream):
     """A byte stream that gives back what was read ahead of it, and notes when anything came in."""
 
-    def __init__(self, stream: trio.abc.Stream, ahead: bytes = b"") -> None:
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], ahead: bytes = b"") -> None:
         self._stream = stream
         self._ahead = ahead
         self.heard_at = trio.current_time()
@@ -47,6 +50,12 @@ class _Bytes(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
+    async def send_eof(self) -> None:
+        if isinstance(self._stream, trio.SocketStream):  # TLS has no half-close
+            await self._stream.send_eof()
+        else:
+            await trio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         await self._stream.aclose()
 
@@ -55,10 +64,19 @@ class _Guard:
     """What trio-websocket starts its reader in: an error there ends the connection, not the nursery."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.opening = trio.CancelScope()
-        """Covers the handshake, which would otherwise wait for ever for a reader that has died."""
         self.fault = "the connection closed"
+        self.status: int | None = None
+        """The HTTP status of a refusal."""
+        self._nursery = nursery
+        self._ended = False
+        self._handshake = trio.CancelScope()
+
+    def handshake(self) -> trio.CancelScope:
+        """A scope for an opening or closing handshake, which would wait for ever for a reader that has died."""
+        self._handshake = trio.CancelScope()
+        if self._ended:
+            self._handshake.cancel(self.fault)
+        return self._handshake
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: object, name: object = None) -> None:
         self._nursery.start_soon(self._run, run, *args, name=name)
@@ -68,14 +86,22 @@ class _Guard:
             await run(*args)
         except* (WsprotoError, trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError) as group:
             self.fault = repr(group.exceptions[0])
-        self.opening.cancel(self.fault)
+            if isinstance(group.exceptions[0], trio_websocket.ConnectionRejected):
+                self._note_refusal(group.exceptions[0])
+        self._ended = True
+        self._handshake.cancel(self.fault)
+
+    def _note_refusal(self, refusal: trio_websocket.ConnectionRejected) -> None:
+        self.status = refusal.status_code
+        self.fault = (refusal.body or b"").decode(errors="replace")[:300] or f"HTTP {refusal.status_code}"
 
 
 class WebSocketTransport(Transport):
     """A WebSocket connection. Made by `accept_websocket` and `open_websocket`."""
 
-    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes) -> None:
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes, guard: _Guard) -> None:
         self._websocket = websocket
+        self._guard = guard
         self._stream = stream
         self._broken = False
         self._closed = False
@@ -123,26 +149,19 @@ class WebSocketTransport(Transport):
         try:
             if not self._broken:
                 # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
-                await self._websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
+                with self._guard.handshake():
+                    await self._websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
             if self.close_code == 1009:
-                await self._linger()
+                await linger(self._stream)
         except WsprotoError:
             pass  # it was closing already, and is closed below in any case
         finally:
             await trio.aclose_forcefully(self._stream)
 
-    async def _linger(self) -> None:
-        with trio.move_on_after(LINGER_SECONDS):
-            try:
-                while await self._stream.receive_some(65536):
-                    pass
-            except trio.BrokenResourceError:
-                pass  # the peer has heard enough, or is gone
-
 
 @asynccontextmanager
 async def accept_websocket(
-    stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits
+    stream: trio.SocketStream, head: bytes, *, subprotocol: str, limits: Limits
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request, which the caller has checked.
 
@@ -168,7 +187,8 @@ async def open_websocket(
 
     Raises:
       OSError: it can't be reached.
-      trio.BrokenResourceError: it did not agree to a WebSocket with this sub-protocol.
+      RemoteProtocolError: it answered with an HTTP status that will not change by trying again; `code` says which.
+      trio.BrokenResourceError: it did not open a WebSocket, for some other reason.
     """
     stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
     if tls is None:
@@ -184,7 +204,7 @@ async def open_websocket(
 
     async with _opened(counted, shake_hands) as transport:
         if transport.subprotocol != subprotocol:
-            raise trio.BrokenResourceError(f"the server does not speak {subprotocol}")
+            raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
         yield transport
 
 
@@ -197,14 +217,16 @@ async def _opened(
     fault: BaseException | None = None
     async with stream, trio.open_nursery() as nursery:
         guard = _Guard(nursery)
-        with guard.opening:
+        with guard.handshake():
             websocket = await shake_hands(guard)
         if websocket is not None:
             try:
-                yield WebSocketTransport(websocket, stream)
+                yield WebSocketTransport(websocket, stream, guard)
             except Exception as exc:
                 fault = exc
         nursery.cancel_scope.cancel("the WebSocket is over")
+    if websocket is None and guard.status in REFUSALS:
+        raise RemoteProtocolError(guard.fault, REFUSALS[guard.status])
     if websocket is None:
         raise trio.BrokenResourceError(f"no WebSocket was opened: {guard.fault}")
     if fault is not None:

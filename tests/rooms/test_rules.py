@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
 import edge
@@ -227,6 +228,11 @@ async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
 
     class Careless(Chat):
         async def player(self, player: Player) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.fail_to_clean_up)
+                await trio.sleep_forever()
+
+        async def fail_to_clean_up(self) -> None:
             try:
                 await trio.sleep_forever()
             finally:
@@ -324,7 +330,7 @@ async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) 
     async def chatter(client: MemoryClient, name: str) -> None:
         for number in range(5):
             client.send(Say(f"{name}{number}"))
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
         for client, name in zip(clients, "abc", strict=True):
@@ -342,7 +348,12 @@ async def test_rule_4_a_broadcast_is_encoded_once(edge_room: Open, monkeypatch: 
     await wait_all_tasks_blocked()
     encoded: list[Any] = []
     encode = JSON.encode
-    monkeypatch.setattr(JSON, "encode", lambda plain: encoded.append(plain) or encode(plain), raising=False)
+
+    def noting(plain: Any) -> Any:
+        encoded.append(plain)
+        return encode(plain)
+
+    monkeypatch.setattr(JSON, "encode", noting, raising=False)
     room.room.broadcast(Said("room", "once"))
     for client in clients:
         await client.receive(Said)
@@ -358,7 +369,7 @@ async def test_rule_4_to_and_besides(edge_room: Open) -> None:
     room.room.broadcast(Said("room", "not ben"), besides=second)
     room.room.broadcast(Said("room", "only cyn"), besides=[first, second])
     room.room.broadcast(Said("room", "all"))
-    heard = {client: [] for client in (ana, ben, cyn)}
+    heard: dict[MemoryClient, list[str]] = {client: [] for client in (ana, ben, cyn)}
     for client, texts in heard.items():
         while "all" not in texts:
             texts.append((await client.receive(Said)).text)
@@ -750,6 +761,26 @@ async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open,
     assert room.room.log == ["+ana"]
 
 
+@seeds(50)
+async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_room: Open, edge_seed: int) -> None:
+    """What an old connection still brings after a resume is not taken: the client sends it again on the new one."""
+    room = await edge_room(Chat)
+    (ana,) = await room.join("ana")
+    assert ana.welcome is not None
+    old, theirs = open_memory_transports(buffer=1)
+    room.attend(theirs)
+    await old.send([hello(ana.welcome.key, 0)])
+    await old.receive()
+    for _ in range(3):
+        room.room.broadcast(Said("room", "stuck"))  # so the old connection can't even say goodbye
+        await wait_all_tasks_blocked()
+    async with raw_client(room, key=ana.welcome.key, received=3) as send:
+        await old.send([JSON.encode(["say", {"text": "late"}])])
+        await wait_all_tasks_blocked()
+        assert await send(["say", {"text": "again"}]) == ["said", {"who": "ana", "text": "again"}]
+    await old.close()
+
+
 async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> None:
     """The seat is gone, its player has left, and the client is told why it starts afresh."""
     room = await edge_room(Chat)
@@ -826,6 +857,10 @@ class FakeSeat(Seat):
         self.ended.append(code)
 
 
+def hello(key: str | None, received: int | None, name: str = "") -> Any:
+    return JSON.encode(["$hello", {"version": 1, "name": name, "key": key, "received": received}])
+
+
 @asynccontextmanager
 async def raw_client(
     room: RoomUnderTest[Any], *, key: str | None = None, received: int | None = None
@@ -833,7 +868,7 @@ async def raw_client(
     """A connection that says what the test wants: `await send(frame)` gives the next frame that is not an ack or ping."""
     ours, theirs = open_memory_transports()
     room.attend(theirs)
-    await ours.send([JSON.encode(["$hello", {"version": 1, "name": "raw", "key": key, "received": received}])])
+    await ours.send([hello(key, received, "raw")])
     welcome = JSON.decode(await ours.receive())
     assert welcome[0] == "$welcome", welcome
 
@@ -855,7 +890,7 @@ async def stuck_client(
     """A connection whose client stops reading after its welcome."""
     ours, theirs = open_memory_transports(buffer=1)
     room.attend(theirs, JSON, limits)
-    await ours.send([JSON.encode(["$hello", {"version": 1, "name": "stuck", "key": None, "received": None}])])
+    await ours.send([hello(None, None, "stuck")])
     await ours.receive()
     yield ours, lambda: ours.close_code
     await ours.close()

@@ -1,0 +1,340 @@
+"""One port, real sockets: HTTP, the upgrade, refusals, limits, and draining."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import edge
+from edge import Code
+
+pytestmark = pytest.mark.real_time
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+@edge.event("guess")
+class Guess:
+    word: str
+
+
+Player = edge.Player[Say | Guess, Said]
+
+
+class Echo(edge.Room[Say | Guess, Said]):
+    seats = edge.Seats(minimum=1, maximum=2, grace=5)
+
+    async def player(self, player: Player) -> None:
+        try:
+            async for event in player:
+                match event:
+                    case Say(text):
+                        self.broadcast(Said(text))
+                    case Guess(word):
+                        player.reply(event, Said(word.upper()))
+        finally:
+            self.broadcast(Said("left"))
+
+
+@attrs.frozen
+class Served:
+    """A running server, and how to speak to it."""
+
+    port: int
+    app: edge.App
+    drain: trio.Event
+
+    def url(self, path: str) -> str:
+        return f"ws://127.0.0.1:{self.port}{path}"
+
+    def join(self, path: str = "/rooms/echo/one", **options: Any) -> Any:
+        return edge.join(self.url(path), speaks=Say | Guess, hears=Said, **options)
+
+    async def http(self, request: str, *, read: int = 1) -> bytes:
+        """Everything that comes back for these bytes."""
+        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+            await stream.send_all(request.replace("\n", "\r\n").encode("latin-1"))
+            answer = b""
+            while True:
+                try:
+                    received = await stream.receive_some()
+                except trio.BrokenResourceError:
+                    return answer
+                if not received:
+                    return answer
+                answer += received
+
+    async def get(self, path: str, headers: str = "") -> tuple[int, dict[str, str], bytes]:
+        head, _, body = (await self.http(f"GET {path} HTTP/1.1\nHost: x\nConnection: close\n{headers}\n")).partition(
+            b"\r\n\r\n"
+        )
+        first, *lines = head.decode("latin-1").split("\r\n")
+        return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+
+@asynccontextmanager
+async def serving(app: edge.App | None = None) -> AsyncIterator[Served]:
+    """An echo server on a free port, until the block ends; nothing may take longer than ten seconds."""
+    app = app or edge.App({"echo": Echo})
+    drain = trio.Event()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(edge.serve, app, port=0, drain=drain, drain_seconds=5))
+            yield Served(listeners[0].socket.getsockname()[1], app, drain)
+            drain.set()
+
+
+def upgrade(
+    path: str = "/rooms/echo/one",
+    *,
+    subprotocol: str = "edge.1.json",
+    origin: str = "",
+    key: str = base64.b64encode(b"0123456789abcdef").decode(),
+    version: str = "13",
+) -> str:
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: example.org",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        f"Sec-WebSocket-Version: {version}",
+        f"Sec-WebSocket-Protocol: {subprotocol}",
+        *([f"Origin: {origin}"] if origin else []),
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+async def test_a_client_talks_to_a_room() -> None:
+    """Events, requests and their answers, over a real WebSocket, in JSON and in MessagePack."""
+    async with serving() as served:
+        for codec in (edge.JSON, edge.MESSAGEPACK):
+            async with served.join(name="ana", codec=codec) as client:
+                client.send(Say("hi"))
+                assert await client.receive() == Said("hi")
+                assert await client.request(Guess("owl"), Said) == Said("OWL")
+                with pytest.raises(edge.RequestFailed) as caught:
+                    await client.request(Say("x" * 70_000), Said)
+                assert caught.value.problem == "too_large"
+
+
+async def test_a_full_room_is_told() -> None:
+    """The code says not to come back by oneself."""
+    async with serving() as served, served.join(name="ana") as ana, served.join(name="ben") as ben:
+        await ana.wait_state("open")
+        await ben.wait_state("open")
+        async with served.join(name="cyn") as cyn:
+            with pytest.raises(edge.Disconnected, match="all 2 seats are taken") as caught:
+                await cyn.receive()
+        assert caught.value.code is Code.FULL
+
+
+@pytest.mark.parametrize("path", ["/rooms/nonsense/one", "/rooms/echo/..%2fone", "/rooms/echo/" + "x" * 100])
+async def test_no_such_room(path: str) -> None:
+    """A kind that is not served, and names that are none."""
+    async with serving() as served, served.join(path) as client:
+        with pytest.raises(edge.Disconnected) as caught:
+            await client.receive()
+        assert caught.value.code is Code.NO_ROOM
+
+
+async def test_no_more_rooms_than_the_cap() -> None:
+    """Past it a room is refused as full; the open ones go on."""
+    async with serving(edge.App({"echo": Echo}, max_rooms=1)) as served, served.join("/rooms/echo/one") as one:
+        await one.wait_state("open")
+        async with served.join("/rooms/echo/two") as two:
+            with pytest.raises(edge.Disconnected) as caught:
+                await two.receive()
+        assert caught.value.code is Code.FULL
+        assert [listing.name for listing in served.app.directory.list()] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status", "code"),
+    [
+        (upgrade(origin="https://evil.example"), 403, "origin"),
+        (upgrade(origin="null"), 403, "origin"),
+        (upgrade(subprotocol="edge.2.json"), 400, "version"),
+        (upgrade(subprotocol=""), 400, "version"),
+        (upgrade(key="short"), 400, "malformed"),
+        (upgrade(version="8"), 400, "malformed"),
+        ("GET /nothing HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
+        ("PUT /healthz HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
+        ("GET / HTTP/1.1\nHost: x\n folded: y\n\n", 400, "malformed"),
+        ("POST / HTTP/1.1\nHost: x\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", 400, "malformed"),
+        ("POST / HTTP/1.1\nHost: x\nContent-Length: 9999999\n\n" + "x" * 1_100_000, 413, "too_large"),
+        ("GET / HTTP/1.1\nHost: x\n" + "".join(f"h{n}: v\n" for n in range(200)) + "\n", 431, "too_large"),
+        ("GET /" + "x" * 40_000 + " HTTP/1.1\n\n", 431, "too_large"),
+        ("nonsense\n\n", 400, "malformed"),
+        ("GET / HTTP/1.1\n\n", 400, "malformed"),
+    ],
+    ids=[
+        "foreign origin",
+        "null origin",
+        "wrong version",
+        "no sub-protocol",
+        "bad key",
+        "old WebSocket",
+        "not found",
+        "method",
+        "folded header",
+        "two lengths",
+        "large body",
+        "many headers",
+        "large head",
+        "nonsense",
+        "no host",
+    ],
+)
+async def test_refused_over_http(request_text: str, status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each gets its status and a typed body, nothing is logged as a crash, and the server goes on."""
+    caplog.set_level(logging.WARNING)
+    async with serving() as served:
+        answer = await served.http(request_text)
+        assert int(answer.split()[1]) == status
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == code
+        assert (await served.get("/healthz"))[0] == 200
+    assert caplog.records == []
+
+
+async def test_a_bare_line_feed_is_refused() -> None:
+    """Front ends that read it as a line's end would see another request than we do."""
+    async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\nX: y\r\n\r\n")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_allowed_origins() -> None:
+    """The same host always may; others when they are named."""
+    app = edge.App({"echo": Echo}, origins=["https://friend.example"])
+    async with serving(app) as served:
+        for origin in ("http://example.org", "https://example.org", "https://friend.example"):
+            async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+                await stream.send_all(upgrade(origin=origin).replace("\n", "\r\n").encode())
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+
+
+async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
+    """Files below the folder, an index, a type, a tag; never a file outside, by whatever path or link."""
+    web = tmp_path / "web"
+    (web / "sub").mkdir(parents=True)
+    (web / "index.html").write_text("<p>hi")
+    (web / "sub" / "a.js").write_text("export {}")
+    (tmp_path / "secret").write_text("secret")
+    (web / "link").symlink_to(tmp_path / "secret")
+    async with serving(edge.App({}, static={"/": web, "/deep": web / "sub"})) as served:
+        status, headers, body = await served.get("/")
+        assert (status, headers["content-type"], body) == (200, "text/html; charset=utf-8", b"<p>hi")
+        status, headers, _ = await served.get("/sub/a.js")
+        assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+        assert (await served.get("/sub/a.js", f"If-None-Match: {headers['etag']}\n"))[0] == 304
+        assert (await served.get("/deep/a.js"))[0] == 200
+        for path in (
+            "/../secret",
+            "/%2e%2e/secret",
+            "/sub/../../secret",
+            "/..%5csecret",
+            "/link",
+            "/%00",
+            "//etc/passwd",
+        ):
+            assert (await served.get(path))[0] == 404, path
+
+
+async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
+    """An author's routes, their bodies and queries; one that crashes harms its own request; the connection is reused."""
+    app = edge.App({})
+
+    @app.route("/add", methods=["POST"])
+    async def add(request: edge.Request) -> edge.Response:
+        return edge.json_response(int(request.query["to"]) + json.loads(request.body))
+
+    @app.route("/crash")
+    async def crash(request: edge.Request) -> edge.Response:
+        raise RuntimeError("by request")
+
+    with pytest.raises(ValueError, match="has a route already"):
+        app.route("/crash")(crash)
+    async with serving(app) as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+        exchanges = [
+            ("POST /add?to=40 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n2", b"200", b"42"),
+            (
+                "POST /add?to=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+                b"200",
+                b"2",
+            ),
+            ("GET /crash HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
+            ("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b""),
+            ("GET /edge.js HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b"// @ts-check"),
+        ]
+        for request, status, body in exchanges:
+            await stream.send_all(request.encode())
+            head, _, start = (await stream.receive_some()).partition(b"\r\n\r\n")
+            assert head.split()[1] == status
+            assert start.startswith(body)
+            length = int(next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))[15:])
+            while len(start) < length and not request.startswith("HEAD"):
+                start += await stream.receive_some()
+    assert "by request" in caplog.text
+
+
+async def test_a_frame_larger_than_a_socket_reads() -> None:
+    """It ends the connection with 1009; the seat is given up, and the room goes on."""
+    async with serving() as served, served.join(name="ben") as ben:
+        async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
+            await ana.wait_state("open")
+            ana.send(Say("x" * 500_000))
+            with pytest.raises(edge.Disconnected) as caught:
+                await ana.receive()
+            assert caught.value.code is Code.TOO_LARGE
+        assert await ben.receive() == Said("left")
+        ben.send(Say("still here"))
+        assert await ben.receive() == Said("still here")
+
+
+async def test_a_client_comes_back_when_its_connection_breaks() -> None:
+    """A server that cuts the socket is found again, and the seat resumed with nothing lost."""
+    async with serving() as served, served.join(name="ana") as ana:
+        await ana.wait_state("open")
+        (player,) = served.app.directory.open("echo", "one").players
+        ana._sending.outbox.end(Code.SILENT, "as if the network had gone")
+        ana.send(Say("while away"))
+        assert await ana.receive() == Said("while away")
+        assert ana.welcome is not None
+        assert ana.welcome.resumed
+        assert player.connected
+
+
+async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
+    """Rooms and players are told, idle connections close, /healthz had said so, and `serve` returns by itself."""
+    caplog.set_level(logging.WARNING)
+    async with serving() as served:
+        async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
+            await idle.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b'"status": "ok"' in await idle.receive_some()
+            await ana.wait_state("open")
+            served.drain.set()
+            await ana.wait_state("away")
+            assert await idle.receive_some() == b""
+            with pytest.raises(OSError, match="all attempts to connect"):
+                await trio.open_tcp_stream("127.0.0.1", served.port)
+        assert len(served.app.directory) == 0
+    assert caplog.records == []

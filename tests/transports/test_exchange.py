@@ -1,0 +1,212 @@
+"""A connection at work, when its peer is silent, slow or lying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge import Code
+from edge.protocol.codec import JSON
+from edge.server.attend import attend
+from edge.testing import RoomUnderTest
+from edge.transports.memory import MemoryTransport, open_memory_transports
+
+Open = Callable[..., Any]
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+Player = edge.Player[Say, Said]
+
+HELLO: dict[str, Any] = {"version": 1, "name": "raw"}
+
+
+class Slow(edge.Room[Say, Said]):
+    """Takes a minute over every word."""
+
+    async def player(self, player: Player) -> None:
+        async for event in player:
+            await trio.sleep(60)
+            self.broadcast(Said(event.text))
+
+
+class Echo(edge.Room[Say, Said]):
+    """Says it again."""
+
+    async def player(self, player: Player) -> None:
+        async for event in player:
+            player.send(Said(event.text))
+
+
+async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:
+    """A bare connection that has been welcomed."""
+    ours, theirs = open_memory_transports(**options)
+    room.attend(theirs)
+    await ours.send([JSON.encode(["$hello", HELLO])])
+    return ours, JSON.decode(await ours.receive())
+
+
+async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open) -> None:
+    """A peer from which no byte comes is pinged, then given up; the seat goes into grace."""
+    room = await edge_room(Slow)
+    ours, _ = await connect(room)
+    started = trio.current_time()
+    assert JSON.decode(await ours.receive()) == ["$ping", 0]
+    assert trio.current_time() - started == pytest.approx(20)
+    assert JSON.decode(await ours.receive())[1]["code"] == Code.SILENT
+    assert trio.current_time() - started == pytest.approx(30)
+    await wait_all_tasks_blocked()
+    (player,) = room.room.players
+    assert not player.connected
+    await ours.close()
+
+
+async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> None:
+    """While the room's inbox is full the connection is not read; that silence is ours, and the peer is kept."""
+    room = await edge_room(Slow)
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=2))
+    for number in range(10):
+        ana.send(Say(str(number)))
+    await trio.sleep(300)
+    assert ana.state == "open"
+    assert room.room.players[0].connected
+    assert [(await ana.receive(Said)).text for _ in range(10)] == [str(number) for number in range(10)]
+
+
+async def test_a_stalled_write_ends_the_connection(edge_room: Open) -> None:
+    """A peer that does not read holds a write for ten seconds at most, and holds up nobody else."""
+    room = await edge_room(Slow)
+    ours, _ = await connect(room, buffer=1)
+    (ana,) = await room.join("ana")
+    for number in range(5):
+        room.room.broadcast(Said(str(number)))
+        await wait_all_tasks_blocked()
+    assert [(await ana.receive(Said)).text for _ in range(5)] == ["0", "1", "2", "3", "4"]
+    await trio.sleep(15)
+    stalled = room.room.players[0]
+    assert not stalled.connected
+    assert not stalled.left
+    await ours.close()
+
+
+async def test_a_peer_that_never_says_hello_is_let_go(edge_room: Open) -> None:
+    """After ten seconds it is told so, and costs nothing more."""
+    room = await edge_room(Slow)
+    ours, theirs = open_memory_transports()
+    room.attend(theirs)
+    assert JSON.decode(await ours.receive()) == ["$bye", {"code": Code.LATE, "reason": "no hello within 10 s"}]
+    assert trio.current_time() == pytest.approx(10)
+    with pytest.raises(trio.EndOfChannel):
+        await ours.receive()
+    assert ours.close_code == Code.LATE
+    assert len(room.room.seats) == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (JSON.encode(["$hello", {"version": 2}]), Code.VERSION),
+        (JSON.encode(["$hello", {"version": 1, "name": 7}]), Code.MALFORMED),
+        (JSON.encode(["$hello", {"version": 1, "admin": True}]), Code.MALFORMED),
+        (JSON.encode(["$hello", {"version": 1, "name": "x" * 5000}]), Code.MALFORMED),
+        (JSON.encode(["say", {"text": "hi"}]), Code.MALFORMED),
+        ("not json", Code.MALFORMED),
+        (b"\x00", Code.MALFORMED),
+    ],
+    ids=["version", "wrong type", "unknown field", "too large", "event first", "not json", "binary"],
+)
+async def test_a_bad_hello_gets_its_code(edge_room: Open, frame: Any, code: Code) -> None:
+    """Each is refused with one goodbye, and the room has not heard of it."""
+    room = await edge_room(Slow)
+    ours, theirs = open_memory_transports()
+    room.attend(theirs)
+    await ours.send([frame])
+    bye = JSON.decode(await ours.receive())
+    assert (bye[0], bye[1]["code"]) == ("$bye", code)
+    assert len(room.room.seats) == 0
+    await ours.close()
+
+
+def nested(levels: int) -> Any:
+    body: Any = 1
+    for _ in range(levels):
+        body = [body]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("frame", "problem"),
+    [
+        ('["say",{"text":NaN}]', "malformed"),
+        ('["say",{"text":"\\ud800"}]', "malformed"),
+        ("[" * 5000 + "]" * 5000, "too_deep"),
+        (JSON.encode(["say", {"text": nested(40)}]), "too_deep"),
+        (JSON.encode(["say", {"text": "x" * 70_000}]), "too_large"),
+        (b'["say",{"text":"binary"}]', "malformed"),
+        ("{}", "malformed"),
+        ('["say"]', "malformed"),
+        ('["say",{"text":"x","more":1}]', "invalid"),
+        ('["say",{}]', "invalid"),
+        ('["say",[]]', "invalid"),
+        ('["nonsense",{}]', "unknown_event"),
+        ('["=said",{"text":"unasked"},99]', None),
+        ('["!oops",{"message":"unasked"},99]', None),
+    ],
+)
+async def test_bad_input_gets_its_typed_answer(
+    edge_room: Open, frame: Any, problem: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The room goes on, the connection goes on, the counts agree at the next ping, and nothing is logged as a crash."""
+    room = await edge_room(Echo)
+    ours, _ = await connect(room)
+    await ours.send([frame, JSON.encode(["$ping", 1])])
+    answers: list[Any] = []
+    while not answers or answers[-1][0] != "$ack":
+        answers.append(JSON.decode(await ours.receive()))
+    assert [answer[0] for answer in answers] == ([f"!{problem}"] if problem else []) + ["$ack"]
+    assert answers[-1] == ["$ack", 1]
+    await ours.send([JSON.encode(["say", {"text": "still here"}])])
+    while answers[-1][0] != "said":
+        answers.append(JSON.decode(await ours.receive()))
+    assert caplog.records == []
+    await ours.close()
+
+
+async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None:
+    """A peer that counts otherwise is told so with a code that means: begin again."""
+    room = await edge_room(Slow)
+    ours, _ = await connect(room)
+    await ours.send([JSON.encode(["$ping", 7])])
+    assert JSON.decode(await ours.receive())[1]["code"] == Code.MISCOUNT
+    await wait_all_tasks_blocked()
+    assert len(room.room.seats) == 0
+    await ours.close()
+
+
+async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
+    """Cancelling whoever serves it says goodbye first, under a shield with a deadline."""
+    room = await edge_room(Slow)
+    ours, theirs = open_memory_transports()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(attend, theirs, JSON, room._directory, "room", "0", limits=edge.Limits()))
+        await ours.send([JSON.encode(["$hello", HELLO])])
+        await ours.receive()
+        nursery.cancel_scope.cancel()
+    assert JSON.decode(await ours.receive())[1]["code"] == Code.DRAINING
+    await ours.close()
+    await wait_all_tasks_blocked()
+    assert len(room.room.seats) == 0

@@ -1,0 +1,100 @@
+"""Every transport passes the one conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from edge.protocol.limits import Limits
+from edge.server.http import HttpConnection
+from edge.testing import TRANSPORT_CONFORMANCE
+from edge.testing.conformance import Check
+from edge.transports.memory import open_memory_transports
+from edge.transports.transport import Transport
+from edge.transports.websocket import accept_websocket, open_websocket
+
+
+@asynccontextmanager
+async def websocket_pair() -> AsyncIterator[tuple[Transport, Transport]]:
+    """A client's and a server's end of one WebSocket over loopback."""
+    ready: trio.MemorySendChannel[Transport]
+    ready, accepted = trio.open_memory_channel(1)
+
+    async def accept(stream: trio.SocketStream) -> None:
+        connection = HttpConnection(stream)
+        assert await connection.next_request(seconds=5) is not None
+        async with accept_websocket(stream, connection.head, subprotocol="edge.1.json", limits=Limits()) as server:
+            await ready.send(server)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, accept, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with open_websocket("127.0.0.1", port, "/rooms/a/b", subprotocol="edge.1.json") as client:
+            server = await accepted.receive()
+            yield client, server
+            await client.close()
+            await server.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
+async def test_memory_transport(check: Check) -> None:
+    """In virtual time, in both directions."""
+    left, right = open_memory_transports()
+    await check(left, right)
+    left, right = open_memory_transports(buffer=1)
+    await check(right, left)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
+async def test_websocket_transport(check: Check) -> None:
+    """Over loopback, in both directions."""
+    with trio.fail_after(30):
+        async with websocket_pair() as (client, server):
+            await check(client, server)
+        async with websocket_pair() as (client, server):
+            await check(server, client)
+
+
+@pytest.mark.real_time
+async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
+    """trio-websocket raises LocalProtocolError when its pong meets a closing connection; it stays in the transport."""
+    with trio.fail_after(30):
+        async with websocket_pair() as (client, server):
+            websocket = server._websocket  # type: ignore[attr-defined]  # to say what a peer of ours never does
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.close, 4200, "bye")
+                for _ in range(5):
+                    try:
+                        with trio.move_on_after(0.05):
+                            await websocket.ping()
+                    except Exception as exc:
+                        assert "Closed" in type(exc).__name__ or "Protocol" in type(exc).__name__
+            with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
+                await server.receive()
+
+
+@pytest.mark.real_time
+async def test_websocket_too_large_a_frame_closes_with_1009() -> None:
+    """What is larger than a socket reads ends the connection, and the other side hears why."""
+    with trio.fail_after(30):
+        async with websocket_pair() as (client, server), trio.open_nursery() as nursery:
+
+            async def flood() -> None:
+                with pytest.raises(trio.BrokenResourceError):
+                    for _ in range(100):
+                        await client.send(["x" * 300_000])
+
+            nursery.start_soon(flood)
+            with pytest.raises(trio.EndOfChannel):
+                await server.receive()
+            assert server.close_code == 1009
+            nursery.start_soon(server.close)
+            with pytest.raises(trio.EndOfChannel):
+                await client.receive()
+            assert client.close_code == 1009
