@@ -126,6 +126,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         self.phase_until = 0.0
         self.pages: list[Page] = []
         self.drawing: Page | None = None
+        self.figure: Revealed | None = None
 
     def admit(self, applicant: edge.Applicant) -> None:
         name = applicant.name
@@ -135,6 +136,8 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             raise edge.Refused("this name is taken")
 
     async def player(self, player: Player) -> None:
+        if self.figure is not None:
+            player.send(self.figure)
         player.send(self.scene())
         await trio.sleep_forever()
 
@@ -177,10 +180,11 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
                 above = page.strokes
         self.drawing = None
         if round.outcome is edge.Outcome.DONE and any(page.strokes for page in self.pages):
-            self.broadcast(Revealed([Part(page.name, page.player.name, page.strokes) for page in self.pages]))
+            self.figure = Revealed([Part(page.name, page.player.name, page.strokes) for page in self.pages])
+            self.broadcast(self.figure)
             self.show("revealed", self.reveal_seconds)
             await trio.sleep(self.reveal_seconds)
-        self.pages = []
+        self.pages, self.figure = [], None
 
     async def draw(self, page: Page) -> None:
         """Take strokes until the player is done, or out of ink."""

@@ -96,7 +96,7 @@ async def refusal(room: RoomUnderTest[Any], name: str) -> Code:
 
 @seeds(200)
 async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int) -> None:
-    """However a crowd, its drops and its leaving interleave, seats are never above the maximum, and the rest are told."""
+    """However a crowd comes, drops and leaves, seats are never above the maximum, and the rest are told."""
     room = await edge_room(Chat)
     outcomes: list[str] = []
     seated: list[int] = []
@@ -255,7 +255,7 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20, inbox=10_000)
     ana, ben = await room.join("ana", "ben")
-    async with stuck_client(room, limits) as (transport, codes):
+    async with stuck_client(room, limits) as codes:
         await wait_all_tasks_blocked()
         before = trio.current_time()
         for number in range(30):
@@ -379,7 +379,7 @@ async def test_rule_4_to_and_besides(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_seed: int) -> None:
-    """`listen` gives all players' events in the order in which they reached the room, none lost while its body waits."""
+    """`listen` gives everyone's events in the order in which they reached the room, none lost while its body waits."""
 
     class Quiz(edge.Room[FromPlayer, ToPlayer]):
         async def run(self) -> None:
@@ -523,7 +523,7 @@ async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> N
 
 
 async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> None:
-    """`finally` blocks wait under `farewell`, two seconds at most, and the deadline is one for all of a closing room."""
+    """`finally` blocks wait under `farewell`, two seconds at most, with one deadline for all of a closing room."""
     done: list[str] = []
 
     class Polite(edge.Room[FromPlayer, ToPlayer]):
@@ -667,7 +667,7 @@ async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, edge_seed: int) -> None:
-    """Either the answer counts and the turn is done, or it is refused and the turn timed out: never both, never neither."""
+    """Either the answer counts and the turn is done, or it is refused and the turn timed out: never both."""
     room = await edge_room(Rounds)
     ana, _ = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -865,7 +865,7 @@ def hello(key: str | None, received: int | None, name: str = "") -> Any:
 async def raw_client(
     room: RoomUnderTest[Any], *, key: str | None = None, received: int | None = None
 ) -> AsyncIterator[Callable[[Any], Any]]:
-    """A connection that says what the test wants: `await send(frame)` gives the next frame that is not an ack or ping."""
+    """A connection that says what the test wants: `await send(frame)` gives the next frame, acks and pings aside."""
     ours, theirs = open_memory_transports()
     room.attend(theirs)
     await ours.send([hello(key, received, "raw")])
@@ -884,13 +884,11 @@ async def raw_client(
 
 
 @asynccontextmanager
-async def stuck_client(
-    room: RoomUnderTest[Any], limits: edge.Limits
-) -> AsyncIterator[tuple[Any, Callable[[], int | None]]]:
+async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIterator[Callable[[], int | None]]:
     """A connection whose client stops reading after its welcome."""
     ours, theirs = open_memory_transports(buffer=1)
     room.attend(theirs, JSON, limits)
     await ours.send([hello(None, None, "stuck")])
     await ours.receive()
-    yield ours, lambda: ours.close_code
+    yield lambda: ours.close_code
     await ours.close()

@@ -260,7 +260,7 @@ async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
-    """An author's routes, their bodies and queries; one that crashes harms its own request; the connection is reused."""
+    """An author's routes, their bodies and queries; one that crashes harms its own request; connections are reused."""
     app = edge.App({})
 
     @app.route("/add", methods=["POST"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
+from wsproto.utilities import LocalProtocolError
 
 from edge.protocol.limits import Limits
 from edge.server.http import HttpConnection
@@ -70,11 +72,8 @@ async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.close, 4200, "bye")
                 for _ in range(5):
-                    try:
-                        with trio.move_on_after(0.05):
-                            await websocket.ping()
-                    except Exception as exc:
-                        assert "Closed" in type(exc).__name__ or "Protocol" in type(exc).__name__
+                    with trio.move_on_after(0.05), suppress(ConnectionClosed, LocalProtocolError):
+                        await websocket.ping()
             with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
                 await server.receive()
 
@@ -87,8 +86,7 @@ async def test_websocket_too_large_a_frame_closes_with_1009() -> None:
 
             async def flood() -> None:
                 with pytest.raises(trio.BrokenResourceError):
-                    for _ in range(100):
-                        await client.send(["x" * 300_000])
+                    await client.send(["x" * 300_000] * 100)
 
             nursery.start_soon(flood)
             with pytest.raises(trio.EndOfChannel):

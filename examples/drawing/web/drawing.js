@@ -9,30 +9,33 @@ import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
  * @typedef {{name: string, by: string, strokes: Stroke[]}} Part
  */
 
-/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
-const $ = (id) => /** @type {T} */ (document.getElementById(id));
+/** @param {string} id */
+const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /** @type {import("/edge.js").Room | null} */
 let room = null;
+const nameField = /** @type {HTMLInputElement} */ ($("name"));
+const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
+const figureCanvas = /** @type {HTMLCanvasElement} */ ($("figure"));
 /** @type {Scene | null} */
 let scene = null;
 /** @type {Part[]} */
 let figure = [];
 let myTurn = false;
 let phaseEnds = 0;
-const pen = new Pen($("canvas"), (stroke) => room?.send("drew", { stroke }));
+const pen = new Pen(/** @type {HTMLCanvasElement} */ ($("canvas")), (stroke) => room?.send("drew", { stroke }));
 
 // --- the door
 
 $("enter").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
-  const name = $("name").value.trim();
+  const name = nameField.value.trim();
   if (!name) return;
   localStorage.setItem("name", name);
   const table = location.hash.slice(1) || (await freeTable());
   enter(table, name);
 });
-$("name").value = localStorage.getItem("name") ?? "";
+nameField.value = localStorage.getItem("name") ?? "";
 
 async function freeTable() {
   return (await (await fetch("/lobby")).json()).room;
@@ -47,7 +50,7 @@ function enter(table, name) {
     location.hash = table;
     $("room").textContent = table;
     document.body.dataset.view = "table";
-    if (!resumed) [myTurn, figure] = [false, []];
+    if (!resumed) figure = [];
   });
   room.on("scene", showScene);
   room.on("your:turn", beginTurn);
@@ -68,11 +71,11 @@ function showState(state) {
   const titles = { 4210: "This table is full", 4220: "You are playing in another window" };
   $("why").textContent = titles[code] ?? "The table has closed";
   $("reason").textContent = reason;
-  $("closed").showModal();
+  closedDialog.showModal();
 }
 
 $("again").addEventListener("click", async () => {
-  $("closed").close();
+  closedDialog.close();
   enter(await freeTable(), localStorage.getItem("name") ?? "");
 });
 $("leave").addEventListener("click", () => {
@@ -93,7 +96,7 @@ function showScene(newest) {
   scene = newest;
   phaseEnds = performance.now() + scene.seconds * 1000;
   const drawer = scene.players.find((player) => player.state === "drawing");
-  myTurn &&= scene.phase === "drawing" && drawer?.number === room?.number;
+  myTurn = scene.phase === "drawing" && drawer?.number === room?.number;
   if (!myTurn) pen.lock();
   $("players").replaceChildren(...scene.players.map(sitterChip));
   $("stage").dataset.phase = scene.phase;
@@ -144,13 +147,11 @@ function sitterChip({ number, name, connected, part, state }) {
 
 /** @param {{part: string, edge: Stroke[]}} turn */
 function beginTurn({ part, edge }) {
-  myTurn = true;
   $("strip").hidden = part === "head";
   const canvas = /** @type {HTMLCanvasElement} */ ($("edge"));
   [canvas.width, canvas.height] = [WIDTH, STRIP];
   drawStrokes(/** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")), edge);
   pen.unlock();
-  if (scene) showScene({ ...scene, seconds: (phaseEnds - performance.now()) / 1000 });
 }
 
 $("start").addEventListener("click", () => room?.send("start"));
@@ -181,12 +182,12 @@ function choice(kind, label, property, value, pressed, choose) {
 // --- the figure
 
 function showFigure() {
-  drawFigure($("figure"), figure.map(({ strokes }) => strokes));
+  drawFigure(figureCanvas, figure.map(({ strokes }) => strokes));
   $("credits").textContent = figure.map(({ name, by }) => `${name}: ${by}`).join("  ·  ");
 }
 
 $("save").addEventListener("click", () => {
-  $("figure").toBlob((/** @type {Blob | null} */ blob) => {
+  figureCanvas.toBlob((blob) => {
     if (blob === null) return;
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);

@@ -1,0 +1,40 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.PHONY: demo test lint types format docs clean
+
+demo: $(READY)  ## Serve the examples and print the address.
+	$(BIN)/edge run examples.drawing:app --host $(HOST) --port $(PORT)
+
+test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## Check style and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## Check types, strictly.
+	$(BIN)/mypy
+
+format: $(READY)  ## Put the code into its format.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## Build the reference from the docstrings, into site/.
+	$(BIN)/pdoc edge edge.testing -o site
+
+clean:  ## Forget the environment and all that was built.
+	rm -rf .venv build dist site screenshots
+
+# The environment. npm is optional: with it come the checks of edge.js by TypeScript.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[testing]' --group dev
+	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9; fi
+	touch $(READY)

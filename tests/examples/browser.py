@@ -1,0 +1,79 @@
+"""Real tabs of a real Chromium on a real server: what the browser tests share."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "screenshots"
+
+GET_CHROMIUM = "install chromium from your system's packages"
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+PHONE = (390, 844)
+DESKTOP = (1200, 850)
+
+
+@contextmanager
+def serving(app: str) -> Iterator[str]:
+    """The address of `edge run <app>`, as a process; it must end well."""
+    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found is not None, process.communicate()
+            yield found[0]
+        finally:
+            process.terminate()
+            _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+@contextmanager
+def chromium(executable: str) -> Iterator[Browser]:
+    """A headless browser with a profile of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Tab:
+    """One person's tab: their page, what it received, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP) -> None:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, has_touch=size == PHONE)
+        self.page: Page = context.new_page()
+        self.received: list[str] = []
+        self.faults: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        self.page.on(
+            "websocket",
+            lambda socket: socket.on("framereceived", lambda frame: self.received.append(str(frame))),
+        )
+        self.page.goto(url)
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")

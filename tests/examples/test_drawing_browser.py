@@ -1,0 +1,154 @@
+"""The drawing game as people play it: three tabs, a phone among them, one whole round to its reveal."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import expect
+
+from .browser import GET_CHROMIUM, PHONE, Tab, chromium, serving
+
+RED, BLUE, GREEN, INK, WHITE = (214, 69, 69), (47, 111, 219), (58, 157, 93), (29, 36, 51), (255, 255, 255)
+SWATCH = {INK: 1, RED: 2, GREEN: 5, BLUE: 6}
+
+
+class Player(Tab):
+    """A tab at the drawing table."""
+
+    def enter(self, name: str) -> None:
+        self.page.fill("#name", name)
+        self.page.click("#enter button")
+
+    def draw(self, color: tuple[int, int, int], *points: tuple[float, float]) -> None:
+        """One line of this colour through points given as parts of the paper's width and height."""
+        self.page.click(f".swatch:nth-child({SWATCH[color]})")
+        self.page.click(".nib:nth-child(3)")
+        box = self.page.locator("#canvas").bounding_box()
+        assert box is not None
+        for index, (x, y) in enumerate(points):
+            self.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+            if index == 0:
+                self.page.mouse.down()
+        self.page.mouse.up()
+
+    def expect_turn(self, part: str) -> None:
+        expect(self.page.locator("#headline")).to_have_text(f"Draw the {part}")
+        expect(self.page.locator("#canvas")).to_be_visible()
+
+    def headline(self, text: str) -> None:
+        expect(self.page.locator("#headline")).to_have_text(text)
+
+    def saved_picture(self) -> Image.Image:
+        with self.page.expect_download() as download:
+            self.page.click("#save")
+        assert download.value.suggested_filename == "exquisite-corpse.png"
+        return Image.open(io.BytesIO(download.value.path().read_bytes())).convert("RGB")
+
+
+def near(picture: Image.Image, place: tuple[int, int], color: tuple[int, int, int]) -> bool:
+    pixel = picture.getpixel(place)
+    assert isinstance(pixel, tuple)
+    return all(abs(one - other) <= 12 for one, other in zip(pixel, color, strict=True))
+
+
+def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str, str], str]) -> None:
+    """Drawn, left, drawn, revealed: the right pixels in the right part, and no hidden stroke on any wire."""
+    with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        ana, ben, cyn = Player(browser, url), Player(browser, url), Player(browser, url, PHONE)
+        cyn.screenshot("door-phone")
+        ana.screenshot("door-desktop")
+        ana.enter("Ana")
+        ana.headline("Waiting for one more")
+        ben.enter("Ben")
+        ben.headline("Sharpen your pencils")
+        cyn.enter("Cyn <b>")
+        expect(cyn.page.locator("#players li")).to_have_count(3)
+        cyn.screenshot("gathering-phone")
+        cyn.page.click("#start")
+
+        ana.expect_turn("head")
+        ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+        ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+        ana.draw(INK, (0.8, 0.2), (0.8, 0.5))
+        ana.page.click("#undo")
+        ana.screenshot("drawing-desktop")
+        cyn.headline("Ana draws the head")
+        cyn.screenshot("watching-phone")
+        ana.page.click("#done")
+
+        ben.expect_turn("body")
+        ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
+        ben.page.click("#leave")
+
+        cyn.expect_turn("legs")
+        cyn.draw(BLUE, (0.5, 0.1), (0.5, 0.9))
+        cyn.screenshot("drawing-phone")
+        before_reveal = [list(tab.received) for tab in (ana, ben, cyn)]
+        cyn.page.click("#done")
+
+        for tab, name in ((ana, "reveal-desktop"), (cyn, "reveal-phone")):
+            tab.headline("Unfolded!")
+            expect(tab.page.locator("#figure")).to_be_visible()
+            expect(tab.page.locator("#credits")).to_have_text("head: Ana  ·  body: Ben  ·  legs: Cyn <b>")
+            tab.page.wait_for_timeout(800)  # the unfolding is animated
+            tab.screenshot(name)
+            picture = tab.saved_picture()
+            assert picture.size == (1000, 3 * 750)
+            assert near(picture, (500, 500), RED), "the head's line"
+            assert near(picture, (200, 150), BLUE), "the head's dash"
+            assert near(picture, (800, 260), WHITE), "what was undone"
+            assert near(picture, (400, 750 + 375), GREEN), "what was drawn before leaving"
+            assert near(picture, (500, 1500 + 375), BLUE), "the legs"
+            assert near(picture, (50, 2200), WHITE), "the paper"
+        check_nothing_hidden_was_received(*before_reveal)
+        assert [ana.faults, ben.faults, cyn.faults] == [[], [], []]
+
+
+def check_nothing_hidden_was_received(ana: list[str], ben: list[str], cyn: list[str]) -> None:
+    """Before the reveal each knows the strip above their own part, and not a point more of anybody else's."""
+    frames = {"ana": ana, "ben": ben, "cyn": cyn}
+    strokes = {
+        name: [stroke for frame in received for stroke in strokes_of(frame)] for name, received in frames.items()
+    }
+    assert strokes["ana"] == []
+    (strip,) = strokes["ben"]
+    assert strip["color"] == 1
+    assert all(0 <= y <= 60 for _, y in strip["points"])
+    assert strokes["cyn"] == []  # nothing of the body reaches its edge
+
+
+def strokes_of(frame: str) -> list[dict[str, Any]]:
+    message = json.loads(frame)
+    if message[0] != "your:turn":
+        assert "points" not in frame
+        return []
+    edge: list[dict[str, Any]] = message[1]["edge"]
+    return edge
+
+
+def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str], str]) -> None:
+    """The fifth is told that the table is full and finds another; a name is refused at the door."""
+    with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        ana = Player(browser, url)
+        ana.enter("Ana")
+        ana.headline("Waiting for one more")
+        table = ana.page.url
+        twin = Player(browser, table)
+        twin.enter("ana")
+        expect(twin.page.locator("#complaint")).to_have_text("Sorry, this name is taken.")
+        others = [Player(browser, table) for _ in range(3)]
+        for number, tab in enumerate(others):
+            tab.enter(f"p{number}")
+            expect(tab.page.locator("#players li")).to_have_count(number + 2)
+        late = Player(browser, table, PHONE)
+        late.enter("Late")
+        expect(late.page.locator("#why")).to_have_text("This table is full")
+        late.screenshot("full-phone")
+        late.page.click("#again")
+        late.headline("Waiting for one more")
+        assert late.page.url != table
+        assert late.faults == []

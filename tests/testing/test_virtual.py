@@ -1,0 +1,168 @@
+"""Virtual time: the same run from the same seed in any process, and no hang."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+import edge.testing
+from edge.testing.virtual import run_virtual
+
+RACE = """
+import random, sys
+ballast = [object() for _ in range(int(sys.argv[1]))]  # another heap, other ids
+import trio
+from edge.testing import run_virtual
+
+async def main():
+    order = []
+    async def racer(name):
+        for _ in range(20):
+            await trio.sleep(1)
+            order.append(name)
+    async with trio.open_nursery() as nursery:
+        for name in "abcdef":
+            nursery.start_soon(racer, name)
+    return "".join(order)
+
+print(run_virtual(main, seed=int(sys.argv[2])))
+"""
+
+
+def race(heap: int, seed: int, hash_seed: int) -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    command = [sys.executable, "-c", RACE, str(heap), str(seed)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_canary_one_seed_is_one_schedule_in_any_process() -> None:
+    """Other hash seeds and other heaps change nothing, another seed does. If Trio changes inside, this sings."""
+    first = race(1, 7, 1)
+    assert [race(1000, 7, 2), race(12345, 7, 3)] == [first, first]
+    assert race(1, 8, 1) != first
+
+
+def test_a_deadlock_fails_at_once_and_shows_the_tree() -> None:
+    """Every task waits and no deadline is pending: an error, with the line at which each task waits."""
+
+    async def wait_for_ever() -> None:
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_ever)
+            await trio.Event().wait()
+
+    with pytest.raises(edge.testing.Deadlock) as caught:
+        run_virtual(main)
+    assert "every task waits, and no deadline is pending" in str(caught.value)
+    assert "wait_for_ever" in str(caught.value)
+    assert "await trio.Event().wait()" in str(caught.value)
+
+
+def test_waiting_is_no_deadlock() -> None:
+    """Neither a pending deadline nor `wait_all_tasks_blocked` is mistaken for one."""
+
+    async def main() -> float:
+        await trio.sleep(1000)
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        return trio.current_time()
+
+    assert run_virtual(main) == 1000
+
+
+def test_time_is_bounded() -> None:
+    """A test that waits in vain while heartbeats go on is stopped too; more time can be asked for."""
+
+    async def main() -> None:
+        for _ in range(5 * 180):
+            await trio.sleep(20)
+
+    with pytest.raises(edge.testing.Deadlock, match="3 virtual hours have passed"):
+        run_virtual(main)
+    run_virtual(main, hours=6)
+
+
+CONFTEST = """
+pytest_plugins = ["edge.testing.plugin"]
+"""
+
+TESTS = """
+import trio, edge, edge.testing
+
+@edge.event
+class Word:
+    text: str
+
+class Room(edge.Room[Word, Word]):
+    pass
+
+@edge.testing.seeds(20)
+async def test_race(edge_seed):
+    order = []
+    async def racer(name):
+        await trio.sleep(1)
+        order.append(name)
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(racer, name)
+    assert order == ["a", "b"]
+
+async def test_deadlock(edge_room):
+    await edge_room(Room)
+    await trio.Event().wait()
+
+async def test_leaked_task(edge_room):
+    class Leaky(edge.Room[Word, Word]):
+        async def player(self, player):
+            trio.lowlevel.spawn_system_task(trio.sleep, 7200)
+    room = await edge_room(Leaky)
+    await room.join("ana")
+
+async def test_room_that_will_not_close(edge_room):
+    class Stubborn(edge.Room[Word, Word]):
+        async def run(self):
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3600)
+    room = await edge_room(Stubborn)
+    await room.join("ana")
+
+async def test_an_hour(edge_room):
+    room = await edge_room(Room)
+    await room.join("ana", "ben")
+    await trio.sleep(3600)
+"""
+
+
+def test_the_plugin(pytester: pytest.Pytester) -> None:
+    """Seeds that fail are printed and fail again by themselves; a deadlock and a leak fail; an hour passes."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    output = result.stdout.str()
+    failed = re.findall(r"FAILED .*\[seed(\d+)\]", output)
+    assert 3 <= len(failed) <= 17
+    result.assert_outcomes(passed=21 - len(failed), failed=3 + len(failed))
+    assert f"schedule of seed {failed[0]}; the same again" in output
+    assert "every task waits, and no deadline is pending" in output
+    assert "waits in test_deadlock" in output
+    assert "outlived its room" in output
+    assert "had not ended 60 s after being closed" in output
+    again = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"test_the_plugin.py::test_race[seed{failed[0]}]")
+    again.assert_outcomes(failed=1)
+
+
+async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) -> None:
+    """Tests are run by the plugin itself, in virtual time."""
+    assert trio.current_time() == 0
+    await trio.sleep(3600)
+    assert trio.current_time() == 3600
