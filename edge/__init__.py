@@ -20,7 +20,7 @@ from .rooms.directory import Directory
 from .rooms.player import Player
 from .rooms.room import Room
 from .rooms.rounds import Outcome, Round, Turn
-from .rooms.seat import Applicant
+from .rooms.seat import Applicant, Seat
 from .rooms.seats import Presence, Seats
 from .rooms.ticks import Step
 from .server.app import App
@@ -52,6 +52,7 @@ __all__ = [
     "Response",
     "Room",
     "Round",
+    "Seat",
     "Seats",
     "Step",
     "Turn",

@@ -307,11 +307,10 @@ class Client(Receiver, Generic[Sent, Heard]):
             self._sending.outbox.end(ended.code, ended.reason)
         else:
             self._scope.cancel("the client is closed")
-        exc = self._disconnected(ended)
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
-            waiter.fail(exc)
-        self._dialogue.close(exc)
+            waiter.fail(self._disconnected(ended))
+        self._dialogue.close(lambda: self._disconnected(ended))
         self._set_state(State.CLOSED)
 
     def _lose_seat(self) -> None:
@@ -319,7 +318,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         if self._seated:
             self._seated = False
             self._sending.start_afresh()
-            self._dialogue.close(RequestFailed("gone", "the seat was lost"))
+            self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:
         return Disconnected(ended.code, ended.reason)

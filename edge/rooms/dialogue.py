@@ -49,7 +49,7 @@ class Dialogue:
 
         Raises:
           RequestFailed: it was answered with an error, or with something else than an `answer`.
-          Exception: whatever `close` was given.
+          Exception: whatever `close` was told.
         """
         self._asked += 1
         id = self._asked
@@ -113,9 +113,9 @@ class Dialogue:
         else:
             question.waiter.fail(RequestFailed("invalid", f"answered with {message.name[:64]!r}"))
 
-    def close(self, exc: Exception) -> None:
-        """Fail every question with this error, and forget the other side's."""
+    def close(self, fault: Callable[[], Exception]) -> None:
+        """Fail every question, each with an error of its own, and forget the other side's."""
         questions, self._questions = self._questions, {}
         self._requests.clear()
         for question in questions.values():
-            question.waiter.fail(exc)
+            question.waiter.fail(fault())

@@ -188,11 +188,11 @@ class Listeners:
                 return True
         return False
 
-    def close(self, exc: Exception) -> None:
-        """End every loop, and fail every wait with this error."""
+    def close(self, fault: Callable[[], Exception]) -> None:
+        """End every loop, and fail every wait, each with an error of its own."""
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
-            waiter.fail(exc)
+            waiter.fail(fault())
         for subscription in self._subscriptions[:]:
             self._end(subscription)
 

@@ -214,8 +214,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         for turn in self.turns[:]:
             turn.player_left()
         self.scope.cancel(f"left: {code.name.lower()}")
-        self.listeners.close(Gone(self.name))
-        self._dialogue.close(Gone(self.name))
+        self.listeners.close(lambda: Gone(self.name))
+        self._dialogue.close(lambda: Gone(self.name))
         self._space.set()
         self._started.set()
         self.room.seats.remove(self)

@@ -212,7 +212,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._sweep_scope.cancel("the room is closing")
         for player in self.players:
             player.leave(code, reason)
-        self.listeners.close(Gone(self.name))
+        self.listeners.close(lambda: Gone(self.name))
 
     async def wait_closed(self) -> None:
         """Wait until the last task of the room has ended."""

@@ -45,6 +45,7 @@ class Seats:
         """Whether applicants are refused as ``locked``."""
         self._ledger: dict[Hashable, Player[Any, Any]] = {}
         self._changed = trio.Event()
+        self._empty_since = 0.0
 
     def fresh(self) -> Seats:
         """An empty ledger under the same policy."""
@@ -112,6 +113,7 @@ class Seats:
         """Strike out a player who has left."""
         if self._ledger.get(player.seat.who) is player:
             del self._ledger[player.seat.who]
+            self._empty_since = trio.current_time()
             self._note_change()
             player.room.seats_changed()
 
@@ -137,17 +139,15 @@ class Seats:
 
         One timer for all seats, and players end in the order in which they joined.
         """
-        empty_since = trio.current_time()
+        self._empty_since = trio.current_time()
         while True:
             now = trio.current_time()
             for player in self.players:
                 if player.standing is Standing.AWAY and player.away_until + TIE <= now:
                     player.leave(Code.EXPIRED, f"away for {self.grace:g} s")
-            if self._ledger:
-                empty_since = now
-            elif now >= empty_since + idle:
+            if not self._ledger and now >= self._empty_since + idle:
                 return
-            with trio.move_on_at(self._next_deadline(empty_since + idle)):
+            with trio.move_on_at(self._next_deadline(self._empty_since + idle)):
                 await self.wait_change()
 
     def _next_deadline(self, idle_at: float) -> float:

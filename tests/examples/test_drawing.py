@@ -1,0 +1,153 @@
+"""The drawing game in virtual time: its turns, its timeouts, and what nobody may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edge
+from edge.testing import seeds
+from examples.drawing.picture import HEIGHT, STRIP, WIDTH, Stroke, strip_below
+from examples.drawing.room import Drew, ExquisiteCorpse, Revealed, Scene, Start, TurnDone, Undid, YourTurn
+
+Open = Callable[..., Any]
+
+LINE = Stroke(1, 10, [(100, 100), (100, 750)])
+HIDDEN = Stroke(2, 10, [(300, 50), (400, 60)])
+
+
+async def scene(client: Any, phase: str) -> Scene:
+    while True:
+        newest: Scene = await client.receive(Scene)
+        if newest.phase == phase:
+            return newest
+
+
+@seeds(200)
+async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: int) -> None:
+    """Each sees only the strip above; what was drawn in time is kept; all see the whole at the end."""
+    room = await edge_room(ExquisiteCorpse)
+    ana, ben, cyn, dan = await room.join("ana", "ben", "cyn", "dan")
+    ana.send(Start())
+    assert await ana.receive(YourTurn) == YourTurn("head", [])
+    for event in (Drew(LINE), Drew(HIDDEN), Drew(HIDDEN), Undid(), TurnDone()):
+        ana.send(event)
+    turn = await ben.receive(YourTurn)
+    assert turn == YourTurn("chest", [Stroke(1, 10, [(100, 0), (100, STRIP)])])
+    ben.send(Drew(HIDDEN))
+    started = trio.current_time()
+    assert await cyn.receive(YourTurn) == YourTurn("legs", [])
+    assert trio.current_time() - started == pytest.approx(75)
+    cyn.send(Drew(LINE))
+    await trio.sleep(1)
+    cyn.leave()
+    assert (await dan.receive(YourTurn)).part == "feet"
+    assert trio.current_time() - started == pytest.approx(76)
+    dan.send(TurnDone())
+    revealed = await dan.receive(Revealed)
+    assert [(part.name, part.by, part.strokes) for part in revealed.parts] == [
+        ("head", "ana", [LINE, HIDDEN]),
+        ("chest", "ben", [HIDDEN]),
+        ("legs", "cyn", [LINE]),
+        ("feet", "dan", []),
+    ]
+    states = {sitter.name: sitter.state for sitter in (await scene(ana, "revealed")).players}
+    assert states == {"ana": "done", "ben": "timeout", "dan": "done"}
+    shown = trio.current_time()
+    await scene(ana, "gathering")
+    assert trio.current_time() - shown == pytest.approx(12)
+
+
+async def test_drawing_out_of_turn_is_refused(edge_room: Open) -> None:
+    """A stroke of one who has no turn is not_now, and does not appear."""
+    room = await edge_room(ExquisiteCorpse)
+    ana, ben = await room.join("ana", "ben")
+    ben.send(Start())
+    await ana.receive(YourTurn)
+    ben.send(Drew(LINE))
+    ana.send(TurnDone())
+    await ben.receive(YourTurn)
+    assert [(error.problem, error.about) for error in ben.errors] == [("not_now", "drew")]
+    assert all(page.strokes == [] for page in room.room.pages)
+
+
+async def test_joining_late_means_watching(edge_room: Open) -> None:
+    """A late one sees the scene, draws in the next round, and gets the figure if it is on the table."""
+    room = await edge_room(ExquisiteCorpse)
+    ana, ben = await room.join("ana", "ben")
+    ana.send(Start())
+    await ana.receive(YourTurn)
+    (cyn,) = await room.join("cyn")
+    newest = await scene(cyn, "drawing")
+    assert [(sitter.name, sitter.state) for sitter in newest.players] == [
+        ("ana", "drawing"),
+        ("ben", "next"),
+        ("cyn", "watching"),
+    ]
+    ana.send(Drew(LINE))
+    ana.send(TurnDone())
+    await ben.receive(YourTurn)
+    ben.send(TurnDone())
+    await cyn.receive(Revealed)
+    (dan,) = await room.join("dan")
+    await dan.receive(Revealed)
+    await trio.sleep(13)
+    ana.send(Start())
+    await trio.sleep(75 * 2 + 1)
+    await cyn.receive(YourTurn)
+
+
+async def test_too_few_players_wait_again(edge_room: Open) -> None:
+    """When only one is left the round ends without a reveal."""
+    room = await edge_room(ExquisiteCorpse)
+    ana, ben = await room.join("ana", "ben")
+    ana.send(Start())
+    await ana.receive(YourTurn)
+    ana.send(Drew(LINE))
+    ana.leave()
+    await scene(ben, "drawing")
+    await scene(ben, "waiting")
+    assert room.room.pages == []
+
+
+@pytest.mark.parametrize("name", ["", " ana", "ana ", "x" * 21, "a\nb", "ANA"])
+async def test_names_that_are_refused(edge_room: Open, name: str) -> None:
+    """Empty, padded, long, unprintable, taken."""
+    room = await edge_room(ExquisiteCorpse)
+    await room.join("ana")
+    with pytest.raises(edge.Disconnected) as caught:
+        await room.join(name)
+    assert caught.value.code is edge.Code.REFUSED
+
+
+@pytest.mark.parametrize(
+    "stroke",
+    [
+        {"color": 8, "width": 10, "points": [[0, 0]]},
+        {"color": 1, "width": 1000, "points": [[0, 0]]},
+        {"color": 1, "width": 10, "points": []},
+        {"color": 1, "width": 10, "points": [[0, 0]] * 2001},
+        {"color": 1, "width": 10, "points": [[0, 751]]},
+    ],
+)
+def test_strokes_that_are_refused(stroke: dict[str, Any]) -> None:
+    """Off the palette, off the paper, too much."""
+    from edge.protocol.structure import structure
+
+    with pytest.raises(edge.InvalidEvent, match=r"^stroke: "):
+        structure({"stroke": stroke}, Drew)
+
+
+@given(st.lists(st.tuples(st.integers(0, WIDTH), st.integers(0, HEIGHT)), min_size=1, max_size=30))
+def test_the_strip_shows_what_is_in_it_and_nothing_else(points: list[tuple[int, int]]) -> None:
+    """Every point of it lies in the strip, and every point that lay there is in it, in order."""
+    shown = [point for stroke in strip_below([Stroke(0, 10, points)]) for point in stroke.points]
+    assert all(0 <= y <= STRIP for _, y in shown)
+    inside = [(x, y - (HEIGHT - STRIP)) for x, y in points if y >= HEIGHT - STRIP]
+    remaining = iter(shown)
+    assert all(point in remaining for point in inside)

@@ -1,0 +1,103 @@
+"""The connection machine's table, walked whole, and its smaller rules."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from edge.codes import Code, Retry
+from edge.errors import LocalProtocolError, RemoteProtocolError
+from edge.protocol import messages
+from edge.protocol.codec import JSON
+from edge.protocol.connection import CONVERSATION, SENDER, Connection, Side, State
+from edge.protocol.limits import Limits
+
+SAMPLES: dict[type[messages.Message], messages.Message] = {
+    messages.Hello: messages.Hello(name="ana"),
+    messages.Welcome: messages.Welcome(
+        resumed=False, why="new", received=0, key="k", number=0, heartbeat=20, dead_after=30
+    ),
+    messages.Bye: messages.Bye(4200),
+    messages.Ack: messages.Ack(0),
+    messages.Ping: messages.Ping(0),
+    messages.Event: messages.Event("a", {}),
+    messages.Request: messages.Request("a", {}, 1),
+    messages.Reply: messages.Reply("a", {}, 1),
+    messages.Error: messages.Error("not_now", "no"),
+}
+
+
+def connection_in(state: State, side: Side) -> Connection:
+    connection = Connection(side, JSON, now=0, limits=Limits())
+    connection.state = state
+    return connection
+
+
+@pytest.mark.parametrize(("state", "side", "kind"), list(itertools.product(State, Side, SAMPLES)))
+def test_the_table_decides_what_may_be_received(state: State, side: Side, kind: type[messages.Message]) -> None:
+    """In every state and for every message: taken exactly where the table and the sender say so."""
+    connection = connection_in(state, side)
+    frame = JSON.encode(messages.to_plain(SAMPLES[kind]))
+    following = CONVERSATION[state].get(kind)
+    if state is State.CLOSED:
+        assert connection.receive(frame, now=0) is None
+    elif following is not None and SENDER.get(kind) is not side:
+        connection.receive(frame, now=0)
+        assert connection.state is following
+    else:
+        with pytest.raises(RemoteProtocolError):
+            connection.receive(frame, now=0)
+        assert connection.state is state
+
+
+@pytest.mark.parametrize(
+    ("state", "side", "kind"), list(itertools.product(State, Side, [messages.Hello, messages.Welcome, messages.Bye]))
+)
+def test_the_table_decides_what_may_be_said(state: State, side: Side, kind: type[messages.Message]) -> None:
+    """The same table, for this side; a mistake here is ours, and says so."""
+    connection = connection_in(state, side)
+    sample = SAMPLES[kind]
+    assert isinstance(sample, messages.Hello | messages.Welcome | messages.Bye)
+    following = CONVERSATION[state].get(kind)
+    if following is not None and SENDER.get(kind, side) is side:
+        connection.send(sample, now=0)
+        assert connection.state is following
+    else:
+        with pytest.raises(LocalProtocolError):
+            connection.send(sample, now=0)
+
+
+@pytest.mark.parametrize("message", list(SAMPLES.values()), ids=lambda message: type(message).__name__)
+def test_a_message_travels(message: messages.Message) -> None:
+    """Into an array and back, it is the same."""
+    assert messages.from_plain(JSON.decode(JSON.encode(messages.to_plain(message)))) == message
+
+
+def test_the_document_shows_the_tables() -> None:
+    """docs/wire.md has the conversation and the codes as the code has them."""
+    document = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+    for state, row in CONVERSATION.items():
+        for kind, following in row.items():
+            by = SENDER[kind].value if kind in SENDER else "either"
+            assert f"| {state.value} | {kind.__name__.lower()} | {by} | {following.value} |" in document
+    for code in Code:
+        assert f"| {code.value} | {code.name} | {code.retry.value} |" in document
+
+
+def test_codes_say_what_to_do_next() -> None:
+    """By their hundreds, so that a client need not know each; unknown ones stand for their hundred."""
+    assert [code.retry for code in (Code.OVERFLOW, Code.DRAINING, Code.KICKED)] == [
+        Retry.RESUME,
+        Retry.FRESH,
+        Retry.NEVER,
+    ]
+    assert [Code.of(number) for number in (None, 0, 1000, 1001, 1006, 1009, 4055, 4155, 4255, 9999)] == [
+        *[Code.LOST] * 5,
+        Code.TOO_LARGE,
+        Code.LOST,
+        Code.DRAINING,
+        Code.MALFORMED,
+        Code.LOST,
+    ]

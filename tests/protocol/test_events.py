@@ -1,0 +1,75 @@
+"""What `@edge.event` makes of a class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+import edge
+from edge.protocol.events import Vocabulary, event_type
+
+
+@edge.event
+class Plain:
+    x: int
+
+
+@edge.event("some:name", delivery="latest", key="who")
+class Named:
+    who: str
+    value: int = 0
+
+
+def test_an_event_is_a_frozen_attrs_class() -> None:
+    """With the class's own name, or the given one, and a key where there is one."""
+    assert (event_type(Plain).name, event_type(Plain).delivery) == ("Plain", "reliable")
+    assert event_type(Named).key_of(Named("ana", 3)) == ("some:name", "ana")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Plain(1).x = 2  # type: ignore[misc]  # that it is refused is the point
+
+
+@pytest.mark.parametrize("name", ["$x", "~x", "!x", "=x", "1", "a b", "x" * 65, "é"])
+def test_names_that_the_envelope_needs_are_refused(name: str) -> None:
+    """No event can look like a control message."""
+    with pytest.raises(TypeError, match="can't be an event's name"):
+        edge.event(name)(type("X", (), {}))
+
+
+@pytest.mark.parametrize("options", [{"key": "who"}, {"delivery": "latest", "key": "nobody"}])
+def test_a_key_needs_a_field_and_a_latest(options: dict[str, Any]) -> None:
+    """A key that would do nothing is a mistake."""
+    with pytest.raises(TypeError, match="must name a field"):
+        edge.event(**options)(type("X", (), {"__annotations__": {"who": str}}))
+
+
+def test_vocabularies() -> None:
+    """A union, one class, or none; no two of one name, and nothing that is not an event."""
+    assert Vocabulary.of(Plain | Named).by_name.keys() == {"Plain", "some:name"}
+    assert Named in Vocabulary.of(Named)
+    assert Vocabulary.of(None).by_name == {}
+
+    @edge.event("Plain")
+    class Other:
+        pass
+
+    with pytest.raises(TypeError, match="both named 'Plain'"):
+        Vocabulary.of(Plain | Other)
+    with pytest.raises(TypeError, match="int is not an event"):
+        Vocabulary.of(int)
+    with pytest.raises(TypeError, match="not a union"):
+        Vocabulary.of("Plain")
+
+
+def test_a_room_refuses_foreign_events() -> None:
+    """At run time as mypy does before: an event of another room, or the wrong way round."""
+
+    class Room(edge.Room[Plain, Named]):
+        pass
+
+    room = Room()
+    with pytest.raises(TypeError, match="not one of this room's events to players"):
+        room.broadcast(Plain(1))  # type: ignore[arg-type]  # mypy says the same
+    with pytest.raises(TypeError, match="not one of this room's events from players"):
+        room.listen(Named)

@@ -1,0 +1,174 @@
+"""Strict structuring: nothing is coerced, and what is wrong is said with its path."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Any, Literal
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edge
+from edge.protocol.codec import JSON, MESSAGEPACK
+from edge.protocol.structure import MAX_INTEGER, check_type, structure, unstructure
+
+
+class Tool(enum.Enum):
+    PEN = "pen"
+    BRUSH = 2
+
+
+@attrs.frozen
+class Stroke:
+    width: float = attrs.field(validator=attrs.validators.gt(0))
+    points: list[tuple[int, int]]
+
+
+@attrs.frozen
+class Drawing:
+    strokes: list[Stroke] = attrs.field(factory=list)
+    by: dict[str, int] | None = None
+
+
+@edge.event("drew")
+class Drew:
+    drawing: Drawing
+    mode: Literal["ink", 7] = "ink"
+    tool: Tool = Tool.PEN
+    tag: int | str = 0
+    flags: frozenset[str] = frozenset()
+    raw: bytes = b""
+    on: bool = False
+
+
+def good() -> dict[str, Any]:
+    return {"drawing": {"strokes": [{"width": 1, "points": [[1, 2]]}, {"width": 2.5, "points": []}]}}
+
+
+def test_a_good_payload() -> None:
+    """Whole numbers are numbers; defaults fill in; lists become what the class says."""
+    event = structure({**good(), "tool": 2, "flags": ["a"], "raw": "aGk=", "on": True, "tag": "t"}, Drew)
+    assert event.drawing.strokes[0] == Stroke(1.0, [(1, 2)])
+    expected = (Tool.BRUSH, frozenset({"a"}), b"hi", True, "t")
+    assert (event.tool, event.flags, event.raw, event.on, event.tag) == expected
+
+
+PATH = ("drawing", "strokes", 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ((*PATH, "width"), "2", "drawing.strokes[1].width: expected a number"),
+        ((*PATH, "width"), True, "drawing.strokes[1].width: expected a number"),
+        ((*PATH, "width"), math.nan, "drawing.strokes[1].width: expected a number"),
+        ((*PATH, "width"), math.inf, "drawing.strokes[1].width: expected a number"),
+        ((*PATH, "width"), -1, "drawing.strokes[1]: 'width' must be > 0: -1.0"),
+        ((*PATH, "points"), "ab", "drawing.strokes[1].points: expected a list"),
+        ((*PATH, "points"), {"0": 1}, "drawing.strokes[1].points: expected a list"),
+        ((*PATH, "points"), [[1, 2], [1]], "drawing.strokes[1].points[1]: expected a list of 2"),
+        ((*PATH, "points"), [[1, 2.0]], "drawing.strokes[1].points[0][1]: expected a whole number"),
+        ((*PATH, "points"), [[1, 2**53]], "drawing.strokes[1].points[0][1]: expected a whole number"),
+        ((*PATH, "colour"), 1, "drawing.strokes[1]: unknown field 'colour'"),
+        (PATH, {"width": 1}, "drawing.strokes[1]: missing field 'points'"),
+        (PATH, [], "drawing.strokes[1]: expected an object"),
+        (("drawing", "by"), {"ana": "1"}, "drawing.by.ana: expected a whole number"),
+        (("drawing", "by"), {"__proto__": 1}, "drawing.by: expected other keys than __proto__"),
+        (("drawing",), None, "drawing: expected an object"),
+        (("mode",), "INK", "mode: expected one of 'ink', 7"),
+        (("mode",), 7.0, "mode: expected one of 'ink', 7"),
+        (("tool",), 2.0, "tool: expected one of 'pen', 2"),
+        (("tool",), [], "tool: expected one of 'pen', 2"),
+        (("tag",), 1.5, "tag: expected a whole number or text"),
+        (("flags",), "abc", "flags: expected a list"),
+        (("raw",), "not base64!", "raw: expected bytes, in base64"),
+        (("on",), 1, "on: expected true or false"),
+    ],
+)
+def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, sentence: str) -> None:
+    """One sentence, for a person, that begins with where."""
+    payload = good()
+    place: Any = payload
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(edge.InvalidEvent) as caught:
+        structure(payload, Drew)
+    assert str(caught.value) == sentence
+    assert caught.value.problem == "invalid"
+
+
+def test_too_deep() -> None:
+    """Nesting is bounded before anything recurses."""
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(edge.InvalidEvent) as caught:
+        structure({"drawing": deep}, Drew)
+    assert caught.value.problem == "too_deep"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["drawing", "strokes", "by", "x"]), inner)
+        ),
+        max_leaves=20,
+    )
+)
+def test_whatever_comes_is_an_event_or_invalid(payload: Any) -> None:
+    """No payload gets any other error out of it, and what is accepted travels back to the same value."""
+    try:
+        event = structure(payload, Drew)
+    except edge.InvalidEvent:
+        return
+    assert structure(JSON.decode(JSON.encode(unstructure(event))), Drew) == event
+
+
+points = st.lists(st.tuples(st.integers(-MAX_INTEGER, MAX_INTEGER), st.integers(-5, 5)), max_size=4)
+strokes = st.lists(st.builds(Stroke, st.floats(1, 1e9), points), max_size=3)
+events = st.builds(
+    Drew,
+    st.builds(Drawing, strokes, st.none() | st.dictionaries(st.text(max_size=5), st.integers(-9, 9))),
+    st.sampled_from(["ink", 7]),
+    st.sampled_from(Tool),
+    st.integers(-9, 9) | st.text(max_size=5),
+    st.frozensets(st.text(max_size=3), max_size=3),
+    st.binary(max_size=8),
+    st.booleans(),
+)
+
+
+@given(events)
+def test_what_travels_arrives(event: Drew) -> None:
+    """Through either codec, the same event comes out."""
+    for codec in (JSON, MESSAGEPACK):
+        arrived = structure(codec.decode(codec.encode(unstructure(event))), Drew)
+        assert arrived == event
+        assert all(type(stroke.width) is float for stroke in arrived.drawing.strokes)
+
+
+def test_a_number_that_json_lacks_is_not_sent() -> None:
+    """NaN would arrive as null: better an error where it was made."""
+
+    @edge.event
+    class Moved:
+        x: float
+
+    with pytest.raises(ValueError, match="nan can't travel"):
+        unstructure(Moved(math.nan))
+
+
+def test_a_field_that_cant_travel_is_found_at_once() -> None:
+    """When the room is defined, not when the first event comes."""
+
+    @edge.event
+    class Odd:
+        when: complex
+
+    with pytest.raises(TypeError, match="Odd can't travel"):
+        check_type(Odd)

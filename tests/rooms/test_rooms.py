@@ -1,0 +1,404 @@
+"""What rooms offer beyond the ten rules: questions, ticks, the directory, presence, and what a cancellation loses."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.rooms.dialogue import MAX_REQUESTS
+from edge.rooms.ticks import Ticks
+from edge.testing import seeds
+
+Open = Callable[..., Any]
+
+
+@edge.event
+class Choose:
+    options: list[str]
+
+
+@edge.event
+class Chosen:
+    option: str
+
+
+@edge.event
+class Guess:
+    word: str
+
+
+@edge.event
+class Verdict:
+    right: bool
+
+
+FromPlayer = Chosen | Guess
+ToPlayer = Choose | Verdict
+Player = edge.Player[FromPlayer, ToPlayer]
+
+
+class Quiet(edge.Room[FromPlayer, ToPlayer]):
+    """Listens to nothing by itself."""
+
+    seats = edge.Seats(minimum=1, maximum=3, grace=5)
+
+
+# --- ask and reply
+
+
+async def test_ask_is_one_expression(edge_room: Open) -> None:
+    """An event to the player, and the typed answer; over a cut of the connection, too."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    answers: list[Chosen] = []
+
+    async def ask() -> None:
+        answers.append(await player.ask(Choose(["a", "b"]), Chosen))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        question = await ana.receive(Choose)
+        ana.drop()
+        ana.reply(question, Chosen("b"))
+        await ana.resume()
+    assert answers == [Chosen("b")]
+    with pytest.raises(LookupError):
+        ana.reply(question, Chosen("a"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("$error", "unwilling"),
+        ("wrong kind", "invalid"),
+        ("wrong body", "invalid"),
+    ],
+)
+async def test_ask_that_is_not_answered_well(edge_room: Open, answer: str, problem: str) -> None:
+    """An error, another event, or a bad body all come as `RequestFailed`."""
+    from edge.protocol.messages import Reply
+    from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply
+
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises(edge.RequestFailed) as caught:
+                await player.ask(Choose([]), Chosen)
+            assert caught.value.problem == problem
+
+        await ana.receive(Choose)
+        ana._send(
+            {
+                "$error": outgoing_error("unwilling", "no", "", 1),
+                "wrong kind": outgoing_reply(Guess("x"), 1),
+                "wrong body": Outgoing(Reply("Chosen", {"option": 7}, 1)),
+            }[answer]
+        )
+
+
+@seeds(50)
+async def test_ask_of_someone_who_leaves(edge_room: Open, edge_seed: int) -> None:
+    """The wait ends with `Gone`, and nothing stays registered."""
+    room = await edge_room(Quiet)
+    (ana, _) = await room.join("ana", "ben")
+    player = room.room.players[0]
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises(edge.Gone):
+                await player.ask(Choose([]), Chosen)
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(edge.Gone):
+                await player.receive(Guess)
+
+        @nursery.start_soon
+        async def listen() -> None:
+            assert [event async for event in player.listen(Guess)] == []
+
+        await wait_all_tasks_blocked()
+        ana.leave()
+    assert (len(player._dialogue), len(player.listeners)) == (0, 0)
+    with pytest.raises(edge.Gone):
+        await player.ask(Choose([]), Chosen)
+
+
+async def test_requests_are_answered_once_and_bounded(edge_room: Open) -> None:
+    """The author answers with the object received; too many unanswered ones are refused as busy."""
+
+    class Hoarder(Quiet):
+        async def player(self, player: Player) -> None:
+            kept: list[FromPlayer] = []
+            async for event in player:
+                match event:
+                    case Guess("now"):
+                        for each in [*kept, event]:
+                            player.reply(each, Verdict(True))
+                        kept.clear()
+                    case Guess():
+                        kept.append(event)
+                        with pytest.raises(LookupError):
+                            player.reply(Guess("x"), Verdict(True))
+
+    room = await edge_room(Hoarder)
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=1000))
+    outcomes: list[str] = []
+
+    async def guess(word: str) -> None:
+        try:
+            assert await ana.request(Guess(word), Verdict) == Verdict(True)
+            outcomes.append("answered")
+        except edge.RequestFailed as exc:
+            outcomes.append(exc.problem)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_REQUESTS - 1):
+            nursery.start_soon(guess, "later")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(guess, "now")
+        await wait_all_tasks_blocked()
+        assert outcomes == ["answered"] * MAX_REQUESTS
+        for _ in range(MAX_REQUESTS + 1):
+            nursery.start_soon(guess, "later")
+        await wait_all_tasks_blocked()
+        assert outcomes[MAX_REQUESTS:] == ["busy"]
+        nursery.cancel_scope.cancel()
+
+
+# --- ticks
+
+
+async def test_ticks_keep_absolute_time() -> None:
+    """A step each period, whatever the body takes of it; dt is constant; lateness is told."""
+    steps = []
+    async for step in Ticks(hz=10, catch_up=5):
+        steps.append((round(trio.current_time(), 6), step))
+        await trio.sleep(0.25 if step.number == 3 else 0.05)
+        if step.number == 7:
+            break
+    assert [at for at, _ in steps] == pytest.approx([0.1, 0.2, 0.3, 0.55, 0.6, 0.65, 0.7])
+    assert [round(step.late, 6) for _, step in steps] == pytest.approx([0, 0, 0, 0.15, 0.1, 0.05, 0])
+    assert {step.dt for _, step in steps} == {0.1}
+    assert [step.skipped for _, step in steps] == [0] * 7
+
+
+async def test_ticks_give_up_what_they_cant_catch_up() -> None:
+    """After a long stop, at most `catch_up` steps are made up for, and the rest are told as skipped."""
+    steps = []
+    async for step in Ticks(hz=10, catch_up=2):
+        steps.append(step)
+        if step.number == 1:
+            await trio.sleep(1.04)
+        if step.number == 5:
+            break
+    assert [step.skipped for step in steps] == [0, 7, 0, 0, 0]
+    assert [round(step.late, 2) for step in steps] == [0, 0.24, 0.14, 0.04, 0]
+    with pytest.raises(ValueError, match="hz > 0"):
+        Ticks(hz=0, catch_up=1)
+
+
+# --- the directory
+
+
+async def test_the_directory_opens_finds_lists_and_forgets() -> None:
+    """One room a name; closed when nobody has sat for `idle` seconds; then a new one under the same name."""
+    directory = edge.Directory({"quiet": Quiet}, max_rooms=2, idle=60)
+    with pytest.raises(edge.Refused, match="shutting down"):
+        directory.open("quiet", "early")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        room = directory.open("quiet", "a")
+        assert directory.open("quiet", "a") is room
+        directory.open("quiet", "b").lock()
+        assert [(each.name, each.seated, each.locked) for each in directory.list("quiet")] == [
+            ("a", 0, False),
+            ("b", 0, True),
+        ]
+        assert directory.list("other") == []
+        for kind, name, code in [
+            ("quiet", "c", edge.Code.FULL),
+            ("other", "a", edge.Code.NO_ROOM),
+            ("quiet", "../a", edge.Code.NO_ROOM),
+        ]:
+            with pytest.raises(edge.Refused) as refused:
+                directory.open(kind, name)
+            assert refused.value.code is code
+        await trio.sleep(61)
+        assert len(directory) == 0
+        assert room.closing
+        assert directory.open("quiet", "a") is not room
+        directory.close()
+    assert len(directory) == 0
+
+
+async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: Open) -> None:
+    """Idle counts from the last one's leaving, grace included."""
+    directory = edge.Directory({"quiet": Quiet}, idle=60)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        room = directory.open("quiet", "a")
+        player = room.take_seat(StubSeat("ana"))
+        await trio.sleep(3600)
+        assert not room.closing
+        player.leave(edge.Code.LEFT)
+        await trio.sleep(59)
+        assert not room.closing
+        await trio.sleep(2)
+        assert room.closing
+        directory.close()
+
+
+# --- seats and presence
+
+
+async def test_presence_follows_the_ledger(edge_room: Open) -> None:
+    """Joined, away, back, left; the lowest free number is given again."""
+    room = await edge_room(Quiet)
+    ana, ben = await room.join("ana", "ben")
+    seats = room.room.seats
+    await wait_all_tasks_blocked()
+    seen: list[Any] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append([(each.number, each.name, each.connected) for each in seats.presence()])
+            await seats.wait_change()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await wait_all_tasks_blocked()
+        ana.drop()
+        await wait_all_tasks_blocked()
+        await ana.resume()
+        await wait_all_tasks_blocked()
+        ana.leave()
+        await wait_all_tasks_blocked()
+        await room.join("cyn")
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert seen == [
+        [(0, "ana", True), (1, "ben", True)],
+        [(0, "ana", False), (1, "ben", True)],
+        [(0, "ana", True), (1, "ben", True)],
+        [(1, "ben", True)],
+        [(1, "ben", True), (0, "cyn", True)],
+    ]
+    assert ben.welcome is not None
+
+
+async def test_no_grace_ends_a_seat_at_once(edge_room: Open) -> None:
+    """With `grace=0` a lost connection is leaving."""
+
+    class Strict(Quiet):
+        seats = edge.Seats(grace=0)
+
+    room = await edge_room(Strict)
+    (ana,) = await room.join("ana")
+    ana.drop()
+    await wait_all_tasks_blocked()
+    assert room.room.players == ()
+
+
+# --- what a cancellation loses
+
+
+async def test_cancelled_waits_leave_nothing_behind(edge_room: Open) -> None:
+    """Every public wait can be cancelled midway: nothing is registered any more, and nothing was taken."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    loop = room.room.listen(Guess)
+    waits: list[Callable[[], Any]] = [
+        lambda: player.receive(Guess),
+        lambda: player.ask(Choose([]), Chosen),
+        lambda: player.listen(Guess).receive(),
+        loop.receive,
+        room.room.seats.wait_change,
+        room.room.wait_closed,
+        lambda: ana.receive(Verdict),
+        lambda: ana.request(Guess("x"), Verdict),
+        lambda: ana.wait_state("closed"),
+    ]
+    for wait in waits:
+        with trio.move_on_after(1) as scope:
+            await wait()
+        assert scope.cancelled_caught
+    assert len(player.listeners) == 0
+    assert (len(ana._dialogue), len(ana._waiters)) == (0, 0)
+    _, guess = await loop.receive()  # the request had been sent, and is still to be answered
+    assert len(player._dialogue) == 1
+    player.reply(guess, Verdict(False))
+    assert len(player._dialogue) == 0
+
+
+async def test_a_second_round_is_refused(edge_room: Open) -> None:
+    """A room plays one round at a time."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    async with room.room.open_round():
+        with pytest.raises(RuntimeError, match="open already"):
+            async with room.room.open_round():
+                pass
+
+
+async def test_what_a_round_raises_comes_out(edge_room: Open) -> None:
+    """As a group, because a round may have tasks; its outcome is then no value."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with room.room.open_round() as round:
+            raise KeyError("mine")
+    assert isinstance(caught.value.exceptions[0], KeyError)
+    assert round.outcome is None
+    assert not room.room.reset()
+
+
+async def test_an_hour_of_play_is_a_moment(edge_room: Open) -> None:
+    """Two players, turns that time out, an hour of it: the clock says an hour, and nothing was logged."""
+
+    class Turns(Quiet):
+        played = 0
+
+        async def run(self) -> None:
+            await self.seats.wait_minimum()
+            while True:
+                async with self.open_round() as round:
+                    for player in round.players:
+                        with round.turn(player, seconds=30) as turn:
+                            await player.receive(Guess)
+                        assert turn.outcome is edge.Outcome.TIMEOUT
+                        self.played += 1
+
+    room = await edge_room(Turns)
+    await room.join("ana", "ben")
+    await trio.sleep(3600)
+    assert room.room.played >= 119
+    assert math.isclose(trio.current_time(), 3600, abs_tol=1)
+
+
+class StubSeat(edge.Seat):
+    """A seat without anybody."""
+
+    def __init__(self, name: str) -> None:
+        self.who = self.name = name
+        self.ended: list[edge.Code] = []
+
+    def send(self, message: Any) -> None:
+        logging.getLogger("tests").debug("%r", message)
+
+    def end(self, code: edge.Code, reason: str) -> None:
+        self.ended.append(code)
