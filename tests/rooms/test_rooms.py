@@ -338,7 +338,8 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: Open) -> None:
             await wait()
         assert scope.cancelled_caught
     assert len(player.listeners) == 0
-    assert (len(ana._dialogue), len(ana._waiters)) == (0, 0)
+    assert (len(ana._dialogue._questions), len(ana._waiters)) == (0, 0)
+    assert len(player._dialogue._questions) == 0
     _, guess = await loop.receive()  # the request had been sent, and is still to be answered
     assert len(player._dialogue) == 1
     player.reply(guess, Verdict(False))
