@@ -61,6 +61,8 @@ class _Envelope(msgspec.Struct, array_like=True):
 
 
 class _Json(Codec):
+    """JSON, in text frames."""
+
     name = "json"
 
     def encode(self, plain: Any) -> str:
@@ -77,6 +79,8 @@ class _Json(Codec):
 
 
 class _MessagePack(Codec):
+    """MessagePack, in binary frames."""
+
     name = "msgpack"
 
     def encode(self, plain: Any) -> bytes:

@@ -32,10 +32,10 @@ DESKTOP = (1200, 850)
 
 
 @contextmanager
-def serving(app: str) -> Iterator[str]:
+def serving(app: str, *, folder: Path = ROOT) -> Iterator[str]:
     """The address of `edge run <app>`, as a process; it must end well."""
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             found = re.search(r"http://\S+", process.stdout.readline())

@@ -1,0 +1,202 @@
+"""What the documents show is run: every code block of README and docs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import trio
+from playwright.sync_api import expect
+
+import edge
+from edge.protocol.codec import JSON
+from edge.protocol.messages import from_plain
+from edge.testing import open_rooms
+
+from .examples.browser import GET_CHROMIUM, Tab, chromium, serving
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@attrs.frozen
+class Block:
+    """One fenced block of a document."""
+
+    document: Path
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str:
+        """The file it belongs to, by its first line; empty if it is a passage."""
+        found = re.match(r"# (\w+\.py)", self.text)
+        return found[1] if found else ""
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        yield Block(path, language, text)
+
+
+BLOCKS = {path.name: list(blocks(path)) for path in DOCUMENTS}
+
+
+def write_files(document: str, folder: Path, *, until: int = 10**6) -> None:
+    """The files of a document, pieced together; a block that says "instead" begins its file anew."""
+    for block in BLOCKS[document][:until]:
+        if block.file:
+            path = folder / block.file
+            before = path.read_text() if path.exists() and "instead" not in block.text.split("\n")[0] else ""
+            path.write_text(before + block.text)
+        elif block.language == "html":
+            (folder / "web").mkdir(exist_ok=True)
+            (folder / "web" / "index.html").write_text(block.text)
+
+
+def run_pytest(folder: Path) -> tuple[int, str]:
+    if not (folder / "conftest.py").exists():
+        (folder / "conftest.py").write_text('pytest_plugins = ["edge.testing.plugin"]\n')
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """A block in a language that no test here runs would be a promise that nobody keeps."""
+    kinds = {(name, block.language) for name, found in BLOCKS.items() for block in found}
+    assert kinds == {
+        ("README.md", "python"),
+        ("README.md", "sh"),
+        ("CONTRIBUTING.md", "sh"),
+        ("tutorial.md", "python"),
+        ("tutorial.md", "html"),
+        ("tutorial.md", "sh"),
+        ("cancellation.md", "python"),
+        ("wire.md", "json"),
+    }
+
+
+def test_readme(tmp_path: Path) -> None:
+    """Its room passes its test, under all its schedules."""
+    write_files("README.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert code == 0, output
+    assert "200 passed" in output
+
+
+def test_tutorial(tmp_path: Path) -> None:
+    """Its first tests fail under some schedules, as it says; the mended one passes under all."""
+    last = max(index for index, block in enumerate(BLOCKS["tutorial.md"]) if block.file)
+    write_files("tutorial.md", tmp_path, until=last)
+    code, output = run_pytest(tmp_path)
+    assert code == 1, output
+    counts = re.search(r"(\d+) failed, (\d+) passed", output)
+    assert counts is not None, output
+    assert int(counts[1]) + int(counts[2]) == 101
+    assert "not_now" in output or "Deadlock" in output
+    write_files("tutorial.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert (code, "100 passed" in output) == (0, True), output
+
+
+def test_tutorial_page(tmp_path: Path, program: Callable[[str, str], str]) -> None:
+    """Two people play the quiz of the tutorial, in the page of the tutorial."""
+    executable = program("chromium", GET_CHROMIUM)
+    write_files("tutorial.md", tmp_path)
+    with serving("quiz:app", folder=tmp_path) as url, chromium(executable) as browser:
+        ana, ben = Tab(browser, url + "?name=ana"), Tab(browser, url + "?name=ben")
+        expect(ana.page.locator("#text")).to_have_text("What is the capital of Peru?")
+        ben.page.click("#buzz")
+        expect(ana.page.locator("#text")).to_have_text("ben answers…")
+        ben.page.fill("[name=answer]", "Lima")
+        ben.page.press("[name=answer]", "Enter")
+        expect(ana.page.locator("#text")).to_have_text(re.compile("How many legs|{.ben.:1}"))
+        assert [ana.faults, ben.faults] == [[], []]
+
+
+@edge.event
+class Move:
+    to: str
+
+
+@edge.event
+class Told:
+    text: str
+
+
+async def test_cancellation_examples() -> None:
+    """The rooms of docs/cancellation.md play, and end as the page says."""
+    saved: list[str] = []
+
+    async def save(name: str) -> None:
+        await trio.sleep(1)
+        saved.append(name)
+
+    scope: dict[str, type[edge.Room[Move, Told]]] = {}
+    for block in BLOCKS["cancellation.md"]:
+        exec(block.text, {"edge": edge, "trio": trio, "Move": Move, "Told": Told, "save": save}, scope)
+    async with open_rooms() as open_room:
+        game = await open_room(scope["Game"])
+        ana, ben = await game.join("ana", "ben")
+        await trio.sleep(0.1)
+        ana.send(Move("e4"))
+        assert (await ben.receive()).text == "ana moves to e4"
+        assert (await ana.receive()).text == "ana moves to e4"
+        assert (await ana.receive()).text == "ben: timeout"
+        game.room.reset()
+        assert (await ana.receive()).text == "the round ended: reset"
+        saving = await open_room(scope["Saved"])
+        (cyn,) = await saving.join("cyn")
+        cyn.leave()
+        await trio.sleep(2)
+    assert saved == ["cyn"]
+
+
+def test_wire_examples() -> None:
+    """Every frame that docs/wire.md shows is a message."""
+    frames = [line for block in BLOCKS["wire.md"] for line in block.text.splitlines()]
+    inline = re.findall(r"`(\[\"[^`]*\])`", (ROOT / "docs" / "wire.md").read_text())
+    shown = [*frames, *(frame for frame in inline if "…" not in frame and ", n]" not in frame)]
+    assert len(shown) >= 8
+    for frame in shown:
+        from_plain(JSON.decode(frame))
+
+
+COMMANDS = {
+    "make demo", "make test", "make lint", "make types", "make format",
+    "python3 -m venv .venv", ".venv/bin/pip install 'path/to/edge[testing]'",
+    ".venv/bin/edge run quiz:app", ".venv/bin/python -m pytest",
+}  # fmt: skip
+
+
+def test_commands_are_known() -> None:
+    """Shell blocks hold only commands that exist: targets of the Makefile, and what the tests above run."""
+    makefile = (ROOT / "Makefile").read_text()
+    for found in BLOCKS.values():
+        for line in (line for block in found if block.language == "sh" for line in block.text.splitlines()):
+            command = line.split("  #")[0].strip()
+            assert command in COMMANDS
+            if command.startswith("make "):
+                assert f"\n{command.split()[1]}:" in makefile
+
+
+def test_links_lead_somewhere() -> None:
+    """No document points at a file that is not there."""
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_reference_can_be_built(tmp_path: Path) -> None:
+    """Every public name has a page made from its docstring."""
+    command = [sys.executable, "-m", "pdoc", "edge", "edge.testing", "-o", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    page = (tmp_path / "edge.html").read_text()
+    undocumented = [name for name in edge.__all__ if not getattr(getattr(edge, name), "__doc__", None)]
+    assert undocumented == []
+    assert all(f'id="{name}"' in page for name in edge.__all__)
