@@ -17,7 +17,7 @@ from edge.protocol.codec import JSON
 from edge.protocol.messages import from_plain
 from edge.testing import open_rooms
 
-from .examples.browser import GET_CHROMIUM, Tab, chromium, serving
+from .browser import GET_CHROMIUM, Tab, chromium, serving
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -244,7 +244,9 @@ export class Room {
   #counts = new Counts();
   #asked = 0;
   #attempt = 0;
-  #timer = 0;
+  /** When to look at the clock for acks and pings; when to connect again. */
+  #dueTimer = 0;
+  #retryTimer = 0;
   #seated = false;
   #url;
   #name;
@@ -334,7 +336,6 @@ export class Room {
   }
 
   #connect() {
-    this.#timer = 0;
     const connection = new Connection(this.#counts, seconds());
     const socket = new WebSocket(this.#url, `edge.${VERSION}.json`);
     this.#connection = connection;
@@ -432,10 +433,11 @@ export class Room {
 
   /** Look at the clock when something is next due. */
   #schedule() {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#dueTimer);
+    if (this.#socket === null) return;
     const next = (this.#connection?.nextDue ?? Infinity) - seconds();
     const delay = Math.min(next, this.#unwritten.size > 0 && this.state === "open" ? 0.05 : Infinity);
-    if (delay < Infinity) this.#timer = setTimeout(() => this.#tick(), Math.max(0, delay * 1000));
+    if (delay < Infinity) this.#dueTimer = setTimeout(() => this.#tick(), Math.max(0, delay * 1000));
   }
 
   #tick() {
@@ -464,7 +466,7 @@ export class Room {
     // full jitter, so that a crowd does not come back at once
     const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
     this.#attempt += 1;
-    this.#timer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
+    this.#retryTimer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
   }
 
   /** What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not. */
@@ -478,7 +480,8 @@ export class Room {
 
   /** Let go of the socket, with a goodbye if it can still carry one. @param {number} code @param {string} reason */
   #drop(code, reason) {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#dueTimer);
+    clearTimeout(this.#retryTimer);
     const socket = this.#socket;
     this.#socket = null;
     if (socket === null) return;
@@ -504,7 +507,7 @@ export class Room {
   /** The network is back: do not wait out the backoff. */
   #hurry = () => {
     if (this.#socket === null && this.ending === null) {
-      clearTimeout(this.#timer);
+      clearTimeout(this.#retryTimer);
       this.#connect();
     }
   };

@@ -49,6 +49,10 @@ class HeldSeat(Seat):
             self.player.leave(Code.BEHIND, "too much was not acknowledged")
 
     def end(self, code: Code, reason: str) -> None:
+        self.disconnect(code, reason)
+
+    def disconnect(self, code: Code, reason: str) -> None:
+        """End the connection, if there is one; the code says what becomes of the seat."""
         if self._sending.outbox is not None:
             self._sending.outbox.end(code, reason)
 

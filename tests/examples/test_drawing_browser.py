@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect
 
-from .browser import GET_CHROMIUM, PHONE, Tab, chromium, serving
+from tests.browser import GET_CHROMIUM, PHONE, Tab, chromium, serving
 
 RED, BLUE, GREEN, INK, WHITE = (214, 69, 69), (47, 111, 219), (58, 157, 93), (29, 36, 51), (255, 255, 255)
 SWATCH = {INK: 1, RED: 2, GREEN: 5, BLUE: 6}

@@ -153,7 +153,7 @@ def nested(levels: int) -> Any:
     [
         ('["say",{"text":NaN}]', "malformed"),
         ('["say",{"text":"\\ud800"}]', "malformed"),
-        ("[" * 5000 + "]" * 5000, "too_deep"),
+        ('["say",' + "[" * 5000 + "]" * 5000 + "]", "too_deep"),
         (JSON.encode(["say", {"text": nested(40)}]), "too_deep"),
         (JSON.encode(["say", {"text": "x" * 70_000}]), "too_large"),
         (b'["say",{"text":"binary"}]', "malformed"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SCREENSHOTS = ROOT / "screenshots"
 
 GET_CHROMIUM = "install chromium from your system's packages"
@@ -32,8 +32,8 @@ DESKTOP = (1200, 850)
 
 
 @contextmanager
-def serving(app: str, *, folder: Path = ROOT) -> Iterator[str]:
-    """The address of `edge run <app>`, as a process; it must end well."""
+def serving(app: str, *, folder: Path = ROOT, quiet: bool = True) -> Iterator[str]:
+    """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -44,7 +44,8 @@ def serving(app: str, *, folder: Path = ROOT) -> Iterator[str]:
         finally:
             process.terminate()
             _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0, errors
+    assert not (quiet and errors), errors
 
 
 @contextmanager
