@@ -55,23 +55,23 @@ async def attend(
     *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
-    outbox = Outbox(codec, limits)
-    try:
-        hello = await _read_hello(transport, connection)
-        seat = _take_seat(hello, connection, outbox, directory.open(kind, name))
-    except (RemoteProtocolError, Refused) as exc:
-        await _say_bye(transport, connection, exc.code, str(exc))
-        return
-    except (trio.BrokenResourceError, trio.EndOfChannel):
-        await close_transport(transport, 1000, "")
-        return
     ended = Ended(Code.DRAINING, "the server is shutting down", by_peer=False)
     try:
-        await seat.player.wait_started()
-        ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
+        hello = await _read_hello(transport, connection)
+        outbox = Outbox(codec, limits)
+        seat = _take_seat(hello, connection, outbox, directory.open(kind, name))
+        try:
+            await seat.player.wait_started()
+            ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
+        finally:
+            seat.detach(outbox, ended.code, ended.reason)
+    except (RemoteProtocolError, Refused) as exc:
+        ended = Ended(exc.code, str(exc), by_peer=False)
+        await _say_bye(transport, connection, ended)
+    except (trio.BrokenResourceError, trio.EndOfChannel):
+        ended = Ended(Code.LOST, "gone before its hello", by_peer=True)
     finally:
-        seat.detach(outbox, ended.code, ended.reason)
-        await close_transport(transport, int(ended.code), ended.reason)
+        await close_transport(transport, ended.code, ended.reason)
 
 
 async def _read_hello(transport: Transport, connection: Connection) -> Hello:
@@ -123,9 +123,8 @@ def _take_seat(hello: Hello, connection: Connection, outbox: Outbox, room: Room[
     return seat
 
 
-async def _say_bye(transport: Transport, connection: Connection, code: Code, reason: str) -> None:
-    """Refuse a connection that has no seat: the goodbye, then the close."""
-    with trio.move_on_after(connection.limits.write_seconds):
-        with contextlib.suppress(trio.BrokenResourceError):  # it went before it could be told
-            await transport.send([connection.send(Bye(int(code), reason), now=trio.current_time())])
-    await close_transport(transport, int(code), reason)
+async def _say_bye(transport: Transport, connection: Connection, ended: Ended) -> None:
+    """Tell a connection that got no seat why."""
+    bye = connection.send(Bye(ended.code, ended.reason), now=trio.current_time())
+    with trio.move_on_after(connection.limits.write_seconds), contextlib.suppress(trio.BrokenResourceError):
+        await transport.send([bye])
