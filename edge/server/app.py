@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
@@ -75,7 +74,7 @@ class App:
         origin = request.headers.get("origin")
         if origin is None or "*" in self._origins or origin in self._origins:
             return True
-        return urlsplit(origin).netloc == request.headers.get("host") and origin != "null"
+        return origin.partition("://")[2] == request.headers.get("host")
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request that is not for a room."""

@@ -10,7 +10,7 @@ import json
 import re
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import attrs
 import h11
@@ -20,6 +20,8 @@ import trio
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
+# RFC 9112 section 3.2.2: a client may name us in front of the path.
+ABSOLUTE_FORM = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
 # How long a body may take to arrive.
 BODY_SECONDS = 30.0
 
@@ -29,8 +31,10 @@ class Request:
     """One HTTP request."""
 
     method: str
-    target: str
-    """As it was sent: path and query."""
+    raw_path: str
+    """The path as it was sent, still encoded."""
+    raw_query: str
+    """What followed the question mark, still encoded."""
     headers: dict[str, str]
     """By lower-case name; repeated ones are joined by commas (RFC 9110 section 5.3)."""
     body: bytes = b""
@@ -38,12 +42,12 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path."""
-        return unquote(urlsplit(self.target).path)
+        return unquote(self.raw_path)
 
     @property
     def query(self) -> dict[str, str]:
         """The decoded query; the last value of each name."""
-        return dict(parse_qsl(urlsplit(self.target).query))
+        return dict(parse_qsl(self.raw_query))
 
 
 @attrs.frozen
@@ -194,7 +198,11 @@ class HttpConnection:
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         if "content-length" in headers and "transfer-encoding" in headers:
             raise BadRequest(400, "malformed", "Content-Length and Transfer-Encoding together")
-        return Request(event.method.decode("ascii"), event.target.decode("latin-1"), headers)
+        target = ABSOLUTE_FORM.sub("", event.target.decode("latin-1"))
+        if not target.startswith("/"):
+            raise BadRequest(400, "malformed", "the target is not a path")
+        path, _, query = target.partition("?")
+        return Request(event.method.decode("ascii"), path, query, headers)
 
 
 def _check_head(head: bytes) -> None:

@@ -7,7 +7,6 @@ import binascii
 import contextlib
 import re
 from functools import partial
-from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -84,7 +83,7 @@ class _Server:
         seconds = self.app.limits.hello_seconds
         try:
             while request := await self._next_request(connection, seconds):
-                room = ROOM_PATH.fullmatch(urlsplit(request.target).path)
+                room = ROOM_PATH.fullmatch(request.raw_path)
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
                     if await self._upgrade(connection, request, room[1], room[2]):
                         return

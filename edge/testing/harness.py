@@ -158,6 +158,8 @@ async def open_rooms() -> AsyncIterator[Callable[[Callable[[], R]], Any]]:
         nursery.cancel_scope.deadline = closed_at + CLOSING_SECONDS
     if trio.current_time() >= closed_at + CLOSING_SECONDS:
         raise Leaked(f"a room or a client had not ended {CLOSING_SECONDS:g} s after being closed")
+    if seated := [under_test.room for _, under_test in opened if len(under_test.room.seats)]:
+        raise Leaked(f"seats outlived their rooms: {seated}")
     if left := [task for task in _tasks() if task not in before]:
         raise Leaked("outlived its room:\n" + "\n".join(task_tree(task) for task in left))
     if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:

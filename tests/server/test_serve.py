@@ -184,6 +184,9 @@ async def test_no_more_rooms_than_the_cap() -> None:
         ("GET / HTTP/1.1\nHost: x\n" + "".join(f"h{n}: v\n" for n in range(200)) + "\n", 431, "too_large"),
         ("GET /" + "x" * 40_000 + " HTTP/1.1\n\n", 431, "too_large"),
         ("nonsense\n\n", 400, "malformed"),
+        ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
+        ("GET * HTTP/1.1\nHost: x\n\n", 400, "malformed"),
+        (upgrade(origin="http://["), 403, "origin"),
         ("GET / HTTP/1.1\n\n", 400, "malformed"),
     ],
     ids=[
@@ -201,6 +204,9 @@ async def test_no_more_rooms_than_the_cap() -> None:
         "many headers",
         "large head",
         "nonsense",
+        "unbalanced target",
+        "no path",
+        "unbalanced origin",
         "no host",
     ],
 )
@@ -247,6 +253,7 @@ async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
         assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
         assert (await served.get("/sub/a.js", f"If-None-Match: {headers['etag']}\n"))[0] == 304
         assert (await served.get("/deep/a.js"))[0] == 200
+        assert (await served.get("http://x/deep/a.js?query"))[0] == 200
         for path in (
             "/../secret",
             "/%2e%2e/secret",
