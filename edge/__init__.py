@@ -1,6 +1,6 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
-from .client.client import Client, join
+from .client.client import Client, State, join
 from .codes import Code
 from .errors import (
     Disconnected,
@@ -54,6 +54,7 @@ __all__ = [
     "Round",
     "Seat",
     "Seats",
+    "State",
     "Step",
     "Turn",
     "event",

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run", help="serve an app")
     run.add_argument("app", metavar="module:app", help="where the App is; the current folder is importable")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    run.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
+    run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -34,8 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         trio.run(_run, app, options.host, options.port, options.drain)
     except* OSError as group:
-        parser.exit(1, f"edge: {group.exceptions[0]}\n")
+        parser.exit(1, f"edge: {options.host} port {options.port}: {group.exceptions[0]}\n")
     return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
 
 
 def find_app(where: str) -> App:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import random
 import ssl
 from collections import deque
@@ -39,6 +40,8 @@ Dial = Callable[[], AbstractAsyncContextManager[Transport]]
 # Full jitter: the n-th wait is anything up to min(longest, shortest * 2**n), so that a crowd does not return at once.
 SHORTEST_WAIT = 0.5
 LONGEST_WAIT = 30.0
+# A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
+STABLE_SECONDS = 5.0
 
 
 class State(enum.StrEnum):
@@ -82,13 +85,14 @@ class Client(Receiver, Generic[Sent, Heard]):
         """What the room refused, newest last."""
         self._dial = dial
         self._speaks = Vocabulary.of(speaks)
+        self._hears = Vocabulary.of(hears)
         self._name = name
         self._codec = codec
         self._limits = limits
         self._wait_before = wait_before
         self._capacity = inbox
         self._sending = Sending(codec, limits)
-        self._dialogue = Dialogue(self._send, Vocabulary.of(hears))
+        self._dialogue = Dialogue(self._send, self._hears)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._seated = False
@@ -117,9 +121,13 @@ class Client(Receiver, Generic[Sent, Heard]):
 
         Raises:
           Disconnected: the client is closed, and there is no such event left.
+          TypeError: not one of the events it hears.
 
         *Cancellation*: nothing is lost.
         """
+        for kind in kinds:
+            if kind not in self._hears:
+                raise TypeError(f"{kind.__name__} is not one of the events that this client hears")
         await trio.lowlevel.checkpoint()
         for index, event in enumerate(self._inbox):
             if not kinds or isinstance(event, kinds):
@@ -150,6 +158,7 @@ class Client(Receiver, Generic[Sent, Heard]):
 
         *Cancellation*: the answer is dropped when it comes.
         """
+        self._note_change()  # the reader may be waiting for space, in front of the answer
         return await self._dialogue.ask(self._check(event), answer)
 
     def reply(self, request: Heard, answer: Sent) -> None:
@@ -190,8 +199,9 @@ class Client(Receiver, Generic[Sent, Heard]):
     async def _keep_connected(self) -> None:
         attempt = 0
         while self.ending is None:
+            began = trio.current_time()
             ended = await self._connect_once()
-            if self.state is State.OPEN:
+            if self.state is State.OPEN and trio.current_time() - began > STABLE_SECONDS:
                 attempt = 0
             if ended.code.retry is Retry.NEVER:
                 self._close(ended)
@@ -207,14 +217,17 @@ class Client(Receiver, Generic[Sent, Heard]):
         connection.counts = self._sending.counts
         outbox = Outbox(self._codec, self._limits)
         try:
-            async with self._dial() as transport:
-                refusal = await self._greet(transport, connection)
-                if refusal is not None:
-                    await close_transport(transport, 1000, "")
-                    return refusal
-                self._sending.attach(outbox)
-                self._set_state(State.OPEN)
-                return await exchange(transport, connection, outbox, self)
+            with trio.move_on_after(self._limits.hello_seconds) as patience:
+                async with self._dial() as transport:
+                    refusal = await self._greet(transport, connection)
+                    if refusal is not None:
+                        await close_transport(transport, 1000, "")
+                        return refusal
+                    patience.deadline = math.inf
+                    self._sending.attach(outbox)
+                    self._set_state(State.OPEN)
+                    return await exchange(transport, connection, outbox, self)
+            return Ended(Code.SILENT, "no welcome came", by_peer=False)
         except RemoteProtocolError as exc:
             return Ended(exc.code, str(exc), by_peer=False)
         except (OSError, trio.BrokenResourceError, trio.EndOfChannel) as exc:
@@ -224,32 +237,30 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     async def _greet(self, transport: Transport, connection: Connection) -> Ended | None:
         """Say hello and hear the welcome; or why there is none."""
-        with trio.move_on_after(self._limits.hello_seconds):
-            hello = messages.Hello(
-                version=VERSION,
-                name=self._name,
-                key=self.welcome.key if self.welcome is not None else None,
-                received=self._sending.counts.received if self._seated else None,
-            )
-            await transport.send([connection.send(hello, now=trio.current_time())])
-            try:
-                answer = connection.receive(await transport.receive(), now=trio.current_time())
-            except trio.EndOfChannel:
-                return Ended(Code.of(transport.close_code), "closed before the welcome", by_peer=True)
-            if isinstance(answer, messages.Bye):
-                return Ended(Code.of(answer.code), answer.reason, by_peer=True)
-            if isinstance(answer, messages.Welcome):
-                if not answer.resumed:
-                    self._lose_seat()
-                self.welcome, self._seated = answer, True
-                return None
-        return Ended(Code.SILENT, "no welcome came", by_peer=False)
+        hello = messages.Hello(
+            version=VERSION,
+            name=self._name,
+            key=self.welcome.key if self.welcome is not None else None,
+            received=self._sending.counts.received if self._seated else None,
+        )
+        await transport.send([connection.send(hello, now=trio.current_time())])
+        try:
+            answer = connection.receive(await transport.receive(), now=trio.current_time())
+        except trio.EndOfChannel:
+            return Ended(Code.of(transport.close_code), "closed before the welcome", by_peer=True)
+        if isinstance(answer, messages.Bye):
+            return Ended(Code.of(answer.code), answer.reason, by_peer=True)
+        assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
+        if not answer.resumed:
+            self._lose_seat()
+        self.welcome, self._seated = answer, True
+        return None
 
     # --- Receiver
 
     @property
     def has_space(self) -> bool:
-        return len(self._inbox) < self._capacity
+        return len(self._inbox) < self._capacity or self._dialogue.asking
 
     async def wait_space(self) -> None:
         while not self.has_space:
@@ -261,7 +272,12 @@ class Client(Receiver, Generic[Sent, Heard]):
                 self._deliver(name, body, None)
             case messages.Request(name, body, id):
                 self._deliver(name, body, id)
-            case messages.Reply() | messages.Error(id=int()):
+            case messages.Reply(name):
+                try:
+                    self._dialogue.answered(message)
+                except InvalidEvent as exc:
+                    self._send(outgoing_error(exc.problem, str(exc), name, None))
+            case messages.Error(id=int()):
                 self._dialogue.answered(message)
             case messages.Error():
                 self.errors.append(message)
@@ -276,8 +292,8 @@ class Client(Receiver, Generic[Sent, Heard]):
             self._send(outgoing_error(exc.problem, str(exc), name, request))
             return
         if request is not None and not self._dialogue.note_request(event, request):
-            self._send(outgoing_error("busy", f"{MAX_REQUESTS} requests are waiting", name, request))
-            return
+            self._refuse_oldest()
+            self._dialogue.note_request(event, request)
         for entry in self._waiters:
             if not entry[0] or isinstance(event, entry[0]):
                 self._waiters.remove(entry)
@@ -286,6 +302,13 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._inbox.append(event)
 
     # --- the rest
+
+    def _refuse_oldest(self) -> None:
+        """Too many questions are unanswered: the room has probably stopped waiting for the oldest."""
+        oldest = self._dialogue.oldest_request()
+        if oldest is not None:
+            self._dialogue.forget_request(oldest[1])
+            self._send(outgoing_error("busy", f"{MAX_REQUESTS} newer questions are waiting", "", oldest[0]))
 
     def _send(self, message: Outgoing) -> None:
         if self.ending is not None:
@@ -336,12 +359,17 @@ class Client(Receiver, Generic[Sent, Heard]):
 @asynccontextmanager
 async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
     """Run a client in the background while the block runs; it leaves when the block ends."""
+    fault: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
         try:
             yield client
+        except Exception as exc:
+            fault = exc  # raised below, outside of the nursery, which would put it into a group
         finally:
             client.leave()
+    if fault is not None:
+        raise fault
 
 
 def join(

@@ -37,6 +37,7 @@ const WINDOW_CHARACTERS = 512 * 1024;
 const WELCOME_SECONDS = 10;
 const SHORTEST_WAIT = 0.5;
 const LONGEST_WAIT = 30;
+const STABLE_SECONDS = 5; // a connection that lasted this long makes the next wait short again
 
 /** What to do after a code: come back to the seat, come back afresh, or stay away. @param {number} code */
 export function retryAfter(code) {
@@ -248,6 +249,9 @@ export class Room {
   #dueTimer = 0;
   #retryTimer = 0;
   #seated = false;
+  /** Which seat this is, of those this room has had. */
+  #seat = 0;
+  #openedAt = 0;
   #url;
   #name;
 
@@ -314,8 +318,8 @@ export class Room {
   request(name, body = {}) {
     return new Promise((resolve, reject) => {
       this.#asked += 1;
+      this.#sendCounted([name, body, this.#asked]); // throws, and so rejects, when the room is closed
       this.#questions.set(this.#asked, { resolve, reject });
-      this.#sendCounted([name, body, this.#asked]);
     });
   }
 
@@ -387,7 +391,7 @@ export class Room {
   /** @param {Welcome} welcome */
   #welcomed(welcome) {
     this.welcome = welcome;
-    this.#attempt = 0;
+    this.#openedAt = seconds();
     if (!welcome.resumed) this.#loseSeat();
     this.#seated = true;
     this.#unwritten = new Set(this.#latest.keys());
@@ -400,13 +404,14 @@ export class Room {
   /** @param {string} name @param {any} body @param {number} id */
   async #answerQuestion(name, body, id) {
     const handler = this.#answers.get(name);
+    const seat = this.#seat;
     let answer;
     try {
       answer = await handler?.(body);
     } catch (error) {
       console.error(error);
     }
-    if (this.state === "closed") return;
+    if (this.state === "closed" || seat !== this.#seat) return; // the question was another seat's
     if (answer) this.#sendCounted([`=${answer[0]}`, answer[1], id]);
     else this.#sendCounted(["!not_now", { message: "nobody answers this", about: name }, id]);
   }
@@ -464,6 +469,8 @@ export class Room {
     if (retry === "fresh") this.#loseSeat();
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
+    if (this.#openedAt > 0 && seconds() - this.#openedAt > STABLE_SECONDS) this.#attempt = 0;
+    this.#openedAt = 0;
     const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
     this.#attempt += 1;
     this.#retryTimer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
@@ -473,6 +480,7 @@ export class Room {
   #loseSeat() {
     if (!this.#seated) return;
     this.#seated = false;
+    this.#seat += 1;
     this.#counts.startAfresh();
     this.#latest.clear();
     this.#failQuestions("gone", "the seat was lost");

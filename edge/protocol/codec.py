@@ -39,14 +39,15 @@ class Codec(abc.ABC):
             raise InvalidEvent("malformed", f"not readable as {self.name}: {exc}") from None
 
     def peek(self, frame: Frame) -> tuple[str, int | None]:
-        """The name and the request number of a frame whose body will not be read; ``("", None)`` if it has none."""
+        """The name and the request number of a frame whose body will not be read, where they can be read."""
         try:
-            return self._peek(frame)
+            envelope = self._peek(frame)
         except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
             return "", None
+        return envelope.name, envelope.id if type(envelope.id) is int else None
 
     @abc.abstractmethod
-    def _peek(self, frame: Frame) -> tuple[str, int | None]: ...
+    def _peek(self, frame: Frame) -> _Envelope: ...
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
@@ -56,8 +57,8 @@ class _Envelope(msgspec.Struct, array_like=True):
     """A frame whose body is left as bytes."""
 
     name: str
-    body: msgspec.Raw
-    id: int | None = None
+    body: msgspec.Raw = msgspec.Raw()
+    id: Any = None
 
 
 class _Json(Codec):
@@ -73,9 +74,8 @@ class _Json(Codec):
             raise ValueError("expected a text frame")
         return msgspec.json.decode(frame)
 
-    def _peek(self, frame: Frame) -> tuple[str, int | None]:
-        envelope = msgspec.json.decode(frame, type=_Envelope)
-        return envelope.name, envelope.id
+    def _peek(self, frame: Frame) -> _Envelope:
+        return msgspec.json.decode(frame, type=_Envelope)
 
 
 class _MessagePack(Codec):
@@ -91,11 +91,10 @@ class _MessagePack(Codec):
             raise ValueError("expected a binary frame")
         return msgspec.msgpack.decode(frame)
 
-    def _peek(self, frame: Frame) -> tuple[str, int | None]:
+    def _peek(self, frame: Frame) -> _Envelope:
         if not isinstance(frame, bytes):
             raise ValueError("expected a binary frame")
-        envelope = msgspec.msgpack.decode(frame, type=_Envelope)
-        return envelope.name, envelope.id
+        return msgspec.msgpack.decode(frame, type=_Envelope)
 
 
 JSON: Codec = _Json()

@@ -15,6 +15,8 @@ from .codec import Codec, Frame
 from .counts import Counts
 from .limits import Limits
 from .messages import (
+    SIGNS,
+    UNCOUNTED_SIGNS,
     Ack,
     Bye,
     Error,
@@ -103,8 +105,10 @@ class Connection:
         except InvalidEvent as exc:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
-            self._count_received(frame, now)
-            raise
+            name, request = self.codec.peek(frame)
+            if name[:1] not in UNCOUNTED_SIGNS:
+                self._count_received(frame, now)
+            raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count):
@@ -168,8 +172,7 @@ class Connection:
     def _read(self, frame: Frame) -> Message:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
         if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
-            about, request = self.codec.peek(frame)
-            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}", about=about, request=request)
+            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}")
         return from_plain(self.codec.decode(frame))
 
     def _advance(

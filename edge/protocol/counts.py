@@ -42,7 +42,12 @@ class Counts:
     @property
     def overflowed(self) -> bool:
         """Whether more is unacknowledged than is allowed: the seat can't be resumed exactly any more."""
-        return len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes
+        return len(self._unacked) > 1 and (len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes)
+
+    @property
+    def half_full(self) -> bool:
+        """Whether half of that is unacknowledged."""
+        return len(self._unacked) > self.max_frames // 2 or self._unacked_bytes > self.max_bytes // 2
 
     def start_afresh(self) -> None:
         """Forget everything: a new seat."""

@@ -115,6 +115,7 @@ class Vocabulary:
 
 
 def _members(union: object) -> Iterator[type[Any]]:
+    union = getattr(union, "__value__", union)  # of a `type` statement, in Python 3.12 and later
     if typing.get_origin(union) in (typing.Union, types.UnionType):
         for member in typing.get_args(union):
             yield from _members(member)

@@ -12,7 +12,8 @@ A frame is an array, name first. The first sign of the name says what kind of me
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
 Both sides count the counted frames instead of numbering them, so that a broadcast is the same bytes for everyone. A
-frame that can't be read counts as one: its sender did count it.
+frame that can't be used counts like any other of its sign, and one without a sign that can be read counts as one: its
+sender did count it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ import attrs
 
 from ..errors import InvalidEvent
 from .codec import VERSION
-from .structure import structure, unstructure
+from .structure import MAX_INTEGER, structure, unstructure
+
+SIGNS = "$~=!"
+UNCOUNTED_SIGNS = ("$", "~")
 
 MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "gone"]
 """What an error message may say is wrong with the message that it answers."""
@@ -183,21 +187,25 @@ def from_plain(plain: Any) -> Message:
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
             return structure(body, _OBJECTS[sign])
-        case [str(sign), int(count)] if sign in _COUNTS and type(count) is int and count >= 0:
+        case [str(sign), count] if sign in _COUNTS and _is_number(count):
             return _COUNTS[sign](count)
         case [str(name), body] if name[:1].isalpha():
             return Event(name, body)
         case [str(name), body] if name[:1] == "~":
             return Event(name[1:], body, counted=False)
-        case [str(name), body, int(id)] if name[:1].isalpha() and type(id) is int:
+        case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
             return Request(name, body, id)
-        case [str(name), body, int(id)] if name[:1] == "=" and type(id) is int:
+        case [str(name), body, id] if name[:1] == "=" and _is_number(id):
             return Reply(name[1:], body, id)
         case [str(name), body] if name[:1] == "!":
             return _error(name, body, None)
-        case [str(name), body, int(id)] if name[:1] == "!" and type(id) is int:
+        case [str(name), body, id] if name[:1] == "!" and _is_number(id):
             return _error(name, body, id)
     raise InvalidEvent("malformed", "not a message: expected an array of a name, a body and perhaps a request's number")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_INTEGER
 
 
 def _error(name: str, body: Any, id: int | None) -> Error:

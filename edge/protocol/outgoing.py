@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from .codec import Codec, Frame
+from .codec import JSON, Codec, Frame
 from .events import event_type
 from .messages import Error, Event, Message, Reply, Request, is_counted, to_plain
 from .structure import unstructure
 
 
 class Outgoing:
-    """A message and its frames, one per codec, made when first wanted and shared from then on."""
+    """A message and its frames, one per codec, made once and shared from then on.
+
+    Raises:
+      ValueError: something in it can't be encoded.
+    """
 
     __slots__ = ("_frames", "_plain", "counted", "key", "volatile")
 
@@ -30,7 +34,8 @@ class Outgoing:
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)
-        self._frames: dict[str, Frame] = {}
+        # One frame at once: what can't be encoded is found here, before anybody has been sent it.
+        self._frames: dict[str, Frame] = {JSON.name: JSON.encode(self._plain)}
 
     def __repr__(self) -> str:
         return f"<outgoing {self._plain[0]}>"

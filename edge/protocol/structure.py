@@ -64,18 +64,49 @@ def unstructure(value: object) -> Any:
 
 
 def check_type(cls: type[Any]) -> None:
-    """Prepare a class, so that a field which can't travel is found when it is defined, not when it arrives.
+    """Check a class, so that a field which can't travel is found when a room is defined, not when an event comes.
 
     Raises:
-      TypeError: a field's type is not supported.
+      TypeError: naming the class, the field, and what is wrong with its type.
     """
+    _check_fields(cls, set())
+
+
+def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
+    if cls in seen:
+        return
+    seen.add(cls)
     try:
         attrs.resolve_types(cls)
-        _converter.get_structure_hook(cls)
-        for attribute in attrs.fields(cls):
-            _converter.get_structure_hook(attribute.type)
-    except (cattrs.errors.StructureHandlerNotFoundError, NameError) as exc:
+    except NameError as exc:
         raise TypeError(f"{cls.__name__} can't travel: {exc}") from exc
+    for attribute in attrs.fields(cls):
+        fault = _type_fault(attribute.type, seen)
+        if fault:
+            raise TypeError(f"{cls.__name__}.{attribute.name} can't travel: {fault}")
+
+
+def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
+    """What keeps a type from travelling; empty if nothing does."""
+    origin, args = typing.get_origin(cls), typing.get_args(cls)
+    if cls in (int, float, str, bool, bytes, None, type(None)) or origin is Literal:
+        return ""
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return ""
+    if attrs.has(cls):
+        _check_fields(cls, seen)
+        return ""
+    if origin in (Union, types.UnionType):
+        objects = sum(attrs.has(member) or typing.get_origin(member) is dict for member in args)
+        if objects > 1 or {bytes, str} <= set(args):
+            return f"the members of {cls} can't be told apart"
+    elif origin is dict and args[0] is not str:
+        return f"only text can be a key, as in JSON, not {args[0].__name__}"
+    elif origin not in (list, set, frozenset, tuple, dict):
+        name = getattr(cls, "__name__", cls)
+        return f"{name} is not one of numbers, text, bool, bytes, Literal, Enum, list[...], set[...], frozenset[...], \
+tuple[...], dict[str, ...], unions and attrs classes of these"
+    return next(filter(None, (_type_fault(arg, seen) for arg in args if arg is not Ellipsis)), "")
 
 
 def _scalar(accepts: Callable[[Any], bool], expected: str) -> Hook:
@@ -96,6 +127,12 @@ def _float(value: Any, _: Any) -> float:
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{value} can't travel: JSON has no such number")
+    return value
+
+
+def _safe_integer(value: int) -> int:
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError(f"{value} can't travel: JavaScript has no such integer")
     return value
 
 
@@ -136,8 +173,6 @@ def _tuple(cls: Any, converter: cattrs.Converter) -> Hook:
 
 def _mapping(cls: Any, converter: cattrs.Converter) -> Hook:
     key, item = typing.get_args(cls)
-    if key is not str:
-        raise TypeError(f"{cls}: only text can be a key, as in JSON")
     check, inner = converter.get_structure_hook(str), converter.get_structure_hook(item)
 
     def hook(value: Any, _: Any) -> dict[str, Any]:
@@ -195,6 +230,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(
         int, _scalar(lambda value: type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER, "a whole number")
     )
+    converter.register_unstructure_hook(int, _safe_integer)
     converter.register_structure_hook(float, _float)
     converter.register_unstructure_hook(float, _finite)
     converter.register_structure_hook(str, _scalar(lambda value: type(value) is str, "text"))

@@ -44,11 +44,16 @@ class Dialogue:
     def __len__(self) -> int:
         return len(self._questions) + len(self._requests)
 
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._questions)
+
     async def ask(self, question: Any, answer: type[E]) -> E:
         """Send an event as a request and wait for the typed answer.
 
         Raises:
-          RequestFailed: it was answered with an error, or with something else than an `answer`.
+          RequestFailed: it was answered with an error.
           Exception: whatever `close` was told.
         """
         self._asked += 1
@@ -68,10 +73,12 @@ class Dialogue:
         Raises:
           LookupError: it was not a request, or is answered already.
         """
-        id_of_request, _ = self._requests.pop(id(request), (None, None))
-        if id_of_request is None:
+        number, _ = self._requests.get(id(request), (None, None))
+        if number is None:
             raise LookupError(f"{type(request).__name__} is not an unanswered request")
-        self._send(outgoing_reply(answer, id_of_request))
+        message = outgoing_reply(answer, number)
+        del self._requests[id(request)]
+        self._send(message)
 
     def structure(self, name: str, body: Any) -> Any:
         """The event of this name.
@@ -91,27 +98,32 @@ class Dialogue:
         self._requests[id(event)] = (request, event)  # the event is kept, so that its id() stays its own
         return True
 
+    def oldest_request(self) -> tuple[int, Any] | None:
+        """The number and the event of what has waited longest for an answer."""
+        return next(iter(self._requests.values()), None)
+
     def forget_request(self, event: Any) -> None:
         """It will be answered otherwise, or never."""
         self._requests.pop(id(event), None)
 
     def answered(self, message: messages.Reply | messages.Error) -> None:
-        """Settle the question that this answers; a late answer to a cancelled one is dropped."""
-        question = self._questions.pop(message.id, None) if message.id is not None else None
-        if question is None:
+        """Settle the question that this answers; a late answer to a cancelled one is dropped.
+
+        Raises:
+          InvalidEvent: it does not fit: that message is refused, and the question still waits.
+        """
+        question = self._questions.get(message.id) if message.id is not None else None
+        if question is None or message.id is None:
             return
         if isinstance(message, messages.Error):
+            del self._questions[message.id]
             question.waiter.fail(RequestFailed(message.problem, message.message))
             return
-        try:
-            event = self.structure(message.name, message.body)
-        except InvalidEvent as exc:
-            question.waiter.fail(RequestFailed(exc.problem, str(exc)))
-            return
-        if type(event) is question.answer:
-            question.waiter.give(event)
-        else:
-            question.waiter.fail(RequestFailed("invalid", f"answered with {message.name[:64]!r}"))
+        event = self.structure(message.name, message.body)
+        if type(event) is not question.answer:
+            raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
+        del self._questions[message.id]
+        question.waiter.give(event)
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail every question, each with an error of its own, and forget the other side's."""

@@ -11,6 +11,7 @@ import trio
 
 from ..codes import Code
 from ..errors import Refused
+from .guard import guarded, log
 from .room import Room
 
 # What a room can be called: safe in a URL, a log line and a file name.
@@ -61,7 +62,8 @@ class Directory:
         """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
 
         Raises:
-          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down.
+          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
+            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged.
         """
         found = self.find(kind, name)
         if found is not None:
@@ -72,23 +74,33 @@ class Directory:
             raise Refused("there is no such room", Code.NO_ROOM)
         if len(self) >= self._max_rooms:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
-        room = self._rooms[kind, name] = self._kinds[kind]()
+        try:
+            room = self._kinds[kind]()
+        except Exception:
+            log.exception("room %s/%s could not be made", kind, name)
+            raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
+        self._rooms[kind, name] = room
         room.name = f"{kind}/{name}"
         self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
         return room
 
-    def list(self, kind: str | None = None) -> list[Listing]:
+    def list(self, kind: str | None = None) -> tuple[Listing, ...]:
         """The open rooms, of one kind or of all, in the order in which they were opened."""
-        return [
+        return tuple(
             Listing(of_kind, name, len(room.seats), room.seats.maximum, room.seats.locked)
             for (of_kind, name), room in self._rooms.items()
             if kind in (None, of_kind) and not room.closing
-        ]
+        )
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """Open no more rooms, and close those that are open, with `Code.DRAINING`."""
         self._closing.set()
-        for room in list(self._rooms.values()):
+        for room in tuple(self._rooms.values()):
             room.close("the server is shutting down", code=Code.DRAINING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -103,6 +115,6 @@ class Directory:
 
     async def _live(self, kind: str, name: str, room: Room[Any, Any]) -> None:
         try:
-            await room.live(idle=self._idle)
+            await guarded(f"room {room.name}", lambda: room.live(idle=self._idle))
         finally:
             del self._rooms[kind, name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -121,8 +122,9 @@ class Listener(Generic[E]):
     It ends when the player, or the room, is gone.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, end: Callable[[], None]) -> None:
         self._subscription = subscription
+        self._end = end
 
     def __aiter__(self) -> Listener[E]:
         return self
@@ -132,6 +134,10 @@ class Listener(Generic[E]):
             return await self.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+        except BaseException:
+            # The loop is left: now, not when the exception's traceback lets go of this frame.
+            self._end()
+            raise
 
     async def receive(self) -> E:
         """The next event.
@@ -151,6 +157,7 @@ class Listeners:
     def __init__(self) -> None:
         self._waiters: list[tuple[frozenset[type[Any]], Waiter[Any]]] = []
         self._subscriptions: list[Subscription] = []
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiters) + len(self._subscriptions)
@@ -163,10 +170,12 @@ class Listeners:
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
         """Begin a subscription, which ends when its listener is let go of."""
-        subscription = Subscription(kinds)
-        listener: Listener[Any] = Listener(subscription)
-        self._subscriptions.append(subscription)
-        weakref.finalize(listener, self._end, subscription).atexit = False
+        subscription = Subscription(kinds, closed=self._closed)
+        end = partial(self._end, subscription)
+        listener: Listener[Any] = Listener(subscription, end)
+        if not self._closed:
+            self._subscriptions.append(subscription)
+            weakref.finalize(listener, end).atexit = False
         return listener
 
     def give(self, arrival: Arrival) -> bool:
@@ -189,7 +198,8 @@ class Listeners:
         return False
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """End every loop, and fail every wait, each with an error of its own."""
+        """End every loop, now and later, and fail every wait, each with an error of its own."""
+        self._closed = True
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
             waiter.fail(fault())

@@ -70,6 +70,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.listeners = Listeners()
         self.turns: list[Turn] = []
         self._waiting = 0
+        self._left_at: float | None = None
+        self._ended = trio.Event()
         self._space = trio.Event()
         self._started = trio.Event()
         self._dialogue = Dialogue(seat.send, room.from_player)
@@ -133,17 +135,21 @@ class Player(Generic[FromPlayer, ToPlayer]):
         return self.listeners.listen(self.room.check_incoming(*kinds))
 
     async def ask(self, question: ToPlayer, answer: type[E]) -> E:
-        """Send an event and wait for the player's typed answer to it.
+        """Send an event and wait for the player's typed answer to it. Best inside a turn, which bounds the wait.
+
+        An answer that does not fit is refused, and the wait goes on.
 
         Raises:
-          Gone: the player has left, or leaves before answering.
-          RequestFailed: the client answered with an error, or with something that is not an `answer`.
+          Gone: the player has left, or leaves before answering. A turn of theirs turns it into its outcome.
+          RequestFailed: the client refuses to answer. A turn of the player turns it into its outcome, too; outside of
+            one, catch it.
 
         *Cancellation*: the answer is dropped when it comes.
         """
         if self.left:
             raise Gone(self.name)
         self.room.check_incoming(answer)
+        self.read_on()
         return await self._dialogue.ask(self.room.check_outgoing(question), answer)
 
     def reply(self, request: FromPlayer, answer: ToPlayer) -> None:
@@ -161,7 +167,25 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
         self.leave(Code.KICKED, reason)
 
+    def farewell(self) -> trio.CancelScope:
+        """``with player.farewell():`` in a `finally` of `player()`: a shield under which it may still wait.
+
+        Two seconds at most for all the farewells of one player, and one deadline for everybody when the room closes.
+        """
+        since = trio.current_time() if self._left_at is None else self._left_at
+        return trio.CancelScope(shield=True, deadline=self.room.farewell_until(since))
+
     # --- for the room and for whoever holds the seat
+
+    async def wait_ended(self) -> None:
+        """Wait until `player()` has ended, its `finally` included."""
+        await self._ended.wait()
+
+    def end(self) -> None:
+        """`player()` has ended: say goodbye on the seat."""
+        assert self.ending is not None
+        self._ended.set()
+        self.seat.end(self.ending.code, self.ending.reason)
 
     async def wait_started(self) -> None:
         """Wait until `player()` has begun, or the player has left: before that, nothing may be delivered."""
@@ -175,8 +199,9 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     @property
     def has_space(self) -> bool:
-        """Whether one more event may be delivered."""
-        return self._waiting < self.seat.inbox
+        """Whether to read on: one more event fits; or an answer that is waited for, or acks that are needed, may be
+        behind those that do not, which are then refused as busy."""
+        return self._waiting < self.seat.inbox or self._dialogue.asking or self.seat.pressed
 
     async def wait_space(self) -> None:
         """Wait until one more event may be delivered, or the player has left."""
@@ -184,6 +209,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
         while not self.has_space and not self.left:
             self._space = trio.Event()
             await self._space.wait()
+
+    def read_on(self) -> None:
+        """Let whoever is in `wait_space` look again."""
+        self._space.set()
 
     def deliver(self, message: messages.Message) -> None:
         """Take a message of theirs: to whoever listens for it, or back with a typed refusal. Never waits."""
@@ -194,7 +223,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
                 self._deliver(name, body, None)
             case messages.Request(name, body, id):
                 self._deliver(name, body, id)
-            case messages.Reply() | messages.Error():
+            case messages.Reply(name):
+                try:
+                    self._dialogue.answered(message)
+                except InvalidEvent as exc:
+                    self.refuse(exc.problem, str(exc), name)
+            case messages.Error():
                 self._dialogue.answered(message)
 
     def refuse(self, problem: str, message: str, about: str = "", id: int | None = None) -> None:
@@ -210,6 +244,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if self.left:
             return False
         self.ending = Ending(code, reason)
+        self._left_at = trio.current_time()
         self.standing = Standing.LEFT
         for turn in self.turns[:]:
             turn.player_left()
@@ -229,6 +264,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
             return
         if request is not None and not self._dialogue.note_request(event, request):
             self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, request)
+            return
+        if self._waiting >= self.seat.inbox:
+            self._dialogue.forget_request(event)
+            self.refuse("busy", f"{self._waiting} events are waiting", name, request)
             return
         self._waiting += 1
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import typing
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import trio
 
@@ -15,7 +15,7 @@ from ..errors import Gone, Refused
 from ..protocol.events import Vocabulary
 from ..protocol.outgoing import outgoing_event
 from ..protocol.structure import check_type
-from .guard import guarded
+from .guard import guarded, log
 from .listening import Listener, Listeners
 from .player import FromPlayer, Player, ToPlayer
 from .rounds import Outcome, Round
@@ -24,8 +24,6 @@ from .seats import Seats
 from .ticks import Ticks
 
 E = TypeVar("E")
-
-log = logging.getLogger("edge.rooms")
 
 # How long all the `farewell` blocks of a leaving player, or of a closing room, may take together.
 FAREWELL_SECONDS = 2.0
@@ -57,10 +55,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
             args = typing.get_args(base)
             if typing.get_origin(base) is Room and not any(isinstance(arg, TypeVar) for arg in args):
                 cls.from_player, cls.to_player = Vocabulary.of(args[0]), Vocabulary.of(args[1])
-                for event in sorted(cls.from_player.by_name.values(), key=lambda kind: kind.name):
-                    check_type(event.cls)
+                for kind in (*cls.from_player.by_name.values(), *cls.to_player.by_name.values()):
+                    check_type(kind.cls)
 
-    def __init__(self) -> None:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        room = super().__new__(cls)
+        room._furnish()  # here, so that an author's __init__ need not remember to call ours
+        return room
+
+    def _furnish(self) -> None:
         self.name = ""
         """``<kind>/<name>``, once a `Directory` has opened it."""
         self.seats = self.seats.fresh()
@@ -70,7 +73,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._run_scope = trio.CancelScope()
         self._sweep_scope = trio.CancelScope()
         self._ending: tuple[Code, str] | None = None
-        self._farewell_until = 0.0
+        self._farewell_until = math.inf
         self._closed = trio.Event()
 
     def __repr__(self) -> str:
@@ -138,14 +141,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @asynccontextmanager
     async def open_round(
-        self, players: Iterable[Player[FromPlayer, ToPlayer]] | None = None
+        self, players: Iterable[Player[FromPlayer, ToPlayer]] | None = None, *, minimum: int | None = None
     ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
-        """``async with room.open_round() as round``: a scope that ends early on `reset`, or when too few are seated.
+        """``async with room.open_round() as round``: a scope that ends early on `reset`, or with too few players left.
 
         What the round opened is over when the block is left; `Round.outcome` says how it ended.
 
         Args:
-          players: who plays; by default everyone who sits now.
+          players: who plays; by default everyone who sits now. Those who join later watch.
+          minimum: how many of them the round needs; by default `Seats.minimum`.
 
         Raises:
           RuntimeError: a round is open already.
@@ -155,9 +159,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
             raise RuntimeError("a round is open already")
         try:
             async with trio.open_nursery() as nursery:
-                round = self._round = Round(tuple(self.players if players is None else players), nursery)
-                if not self.seats.enough:
-                    round.cancel(Outcome.TOO_FEW, "")
+                needed = self.seats.minimum if minimum is None else minimum
+                round = self._round = Round(tuple(self.players if players is None else players), needed, nursery)
+                round.check_enough()
                 yield round
                 if round.outcome is None:
                     round.outcome = Outcome.DONE
@@ -181,12 +185,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return Ticks(hz=hz, catch_up=catch_up)
 
     def farewell(self) -> trio.CancelScope:
-        """``with room.farewell():`` in a `finally`: a shield under which it may still wait, for two seconds at most.
+        """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
 
-        The deadline is one for all when the room closes, so farewells can't hold up a shutdown.
+        Two seconds at most, and one deadline for all when the room closes, so that farewells can't hold up a shutdown.
+        In `player`, use `Player.farewell`.
         """
-        soon = trio.current_time() + FAREWELL_SECONDS
-        return trio.CancelScope(shield=True, deadline=min(soon, self._farewell_until) if self.closing else soon)
+        return trio.CancelScope(shield=True, deadline=self.farewell_until(trio.current_time()))
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock`."""
@@ -243,14 +247,58 @@ class Room(Generic[FromPlayer, ToPlayer]):
         finally:
             self._closed.set()
 
-    def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
+    def take_seat(
+        self, seat: Seat, *, instead_of: Player[FromPlayer, ToPlayer] | None = None
+    ) -> Player[FromPlayer, ToPlayer]:
         """Admit somebody, in one synchronous step: when this returns they are in the ledger, and their task will start.
+
+        Args:
+          instead_of: the player who holds this seat now, and makes way. They were admitted, so `admit` is not asked
+            again; the new player's task starts when theirs has ended.
 
         Raises:
           Refused: they may not sit; `code` says why.
         """
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
+        if instead_of is None:
+            self._check_admission(seat)
+        else:
+            instead_of.leave(Code.REPLACED, "started afresh")
+        player = Player(self, seat, self.seats.lowest_number())
+        self.seats.add(player)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._play, player, instead_of)
+        return player
+
+    def seats_changed(self) -> None:
+        """Somebody left: end a round that has too few players now."""
+        if self._round is not None:
+            self._round.check_enough()
+
+    def farewell_until(self, since: float) -> float:
+        """Until when the farewells of somebody who began to leave then may wait."""
+        return min(since + FAREWELL_SECONDS, self._farewell_until)
+
+    def check_outgoing(self, event: Any) -> Any:
+        """Raise `TypeError` unless this is one of the room's events to players."""
+        if isinstance(event, type):
+            raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
+        if type(event) not in self.to_player:
+            raise TypeError(
+                f"{type(event).__name__} is not one of the events that {type(self).__name__} sends to players"
+            )
+        return event
+
+    def check_incoming(self, *kinds: type[Any]) -> frozenset[type[Any]]:
+        """The kinds as a set; raise `TypeError` unless they are all events that players may send."""
+        for kind in kinds or (None,):
+            if kind not in self.from_player:
+                name = getattr(kind, "__name__", kind)
+                raise TypeError(f"{name} is not one of the events that {type(self).__name__} hears from players")
+        return frozenset(kinds)
+
+    def _check_admission(self, seat: Seat) -> None:
         self.seats.check_free()
         try:
             self.admit(Applicant(seat.name))
@@ -259,34 +307,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
         except Exception:
             log.exception("room %s: admit() raised", self.name)
             raise Refused("the room could not decide") from None
-        player = Player(self, seat, self.seats.lowest_number())
-        self.seats.add(player)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._play, player)
-        return player
 
-    def seats_changed(self) -> None:
-        """Somebody left: end a round that has too few players now."""
-        if self._round is not None and not self.seats.enough:
-            self._round.cancel(Outcome.TOO_FEW, f"{len(self.seats)} of {self.seats.minimum}")
-
-    def check_outgoing(self, event: Any) -> Any:
-        """Raise `TypeError` unless this is one of the room's events to players."""
-        if type(event) not in self.to_player:
-            raise TypeError(f"{type(event).__name__} is not one of this room's events to players")
-        return event
-
-    def check_incoming(self, *kinds: type[Any]) -> frozenset[type[Any]]:
-        """The kinds as a set; raise `TypeError` unless they are all events that players may send."""
-        for kind in kinds or (None,):
-            if kind not in self.from_player:
-                raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of this room's events from players")
-        return frozenset(kinds)
-
-    async def _play(self, player: Player[FromPlayer, ToPlayer]) -> None:
+    async def _play(
+        self, player: Player[FromPlayer, ToPlayer], after: Player[FromPlayer, ToPlayer] | None = None
+    ) -> None:
         """The player's task: from their first step to their goodbye."""
         try:
             with player.scope:
+                if after is not None:
+                    await after.wait_ended()
                 if not player.left:
                     player.start()
                     what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
@@ -294,8 +323,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                     player.leave(Code.LEFT if returned else Code.CRASHED)
         finally:
             player.leave(Code.DRAINING, "the server is shutting down")
-            assert player.ending is not None
-            player.seat.end(player.ending.code, player.ending.reason)
+            self.seats.ended(player)
+            player.end()
 
     async def _close_when_idle(self, idle: float) -> None:
         with self._sweep_scope:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from ..errors import Gone
+from ..errors import Gone, RequestFailed
 from .player import FromPlayer, Player, ToPlayer
 
 P = TypeVar("P", bound=Player[Any, Any])
@@ -24,22 +24,25 @@ class Outcome(enum.StrEnum):
     """The turn's time was up."""
     LEFT = "left"
     """The player whose turn it was left."""
+    REFUSED = "refused"
+    """The player's client refused to answer an `ask`."""
     RESET = "reset"
-    """The round was reset, or the room closed."""
+    """It was cut from outside: the round was reset, the room closed, or a deadline around it passed."""
     TOO_FEW = "too_few"
-    """Too few players were left for the round."""
+    """Too few of the round's players were left."""
 
 
 class Round(Generic[FromPlayer, ToPlayer]):
     """A scope in which a game is played: what it opened ends with it. Open one with `Room.open_round`."""
 
-    def __init__(self, players: tuple[Player[FromPlayer, ToPlayer], ...], nursery: trio.Nursery) -> None:
+    def __init__(self, players: tuple[Player[FromPlayer, ToPlayer], ...], minimum: int, nursery: trio.Nursery) -> None:
         self.players = players
         """Who plays: those who sat when it was opened. Some may have left since."""
         self.outcome: Outcome | None = None
         """How it ended; None while it is open, and when its block raised."""
         self.reason = ""
         """What `Room.reset` was told."""
+        self._minimum = minimum
         self._nursery = nursery
 
     def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float) -> Turn:
@@ -53,6 +56,12 @@ class Round(Generic[FromPlayer, ToPlayer]):
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
         self._nursery.start_soon(run, *args)
+
+    def check_enough(self) -> None:
+        """End it if too few of its players are left."""
+        left = sum(not player.left for player in self.players)
+        if left < self._minimum:
+            self.cancel(Outcome.TOO_FEW, f"{left} of {self._minimum} players")
 
     def cancel(self, outcome: Outcome, reason: str) -> None:
         """End it from outside, once."""
@@ -107,8 +116,14 @@ class Turn:
         caught = bool(self._scope.__exit__(kind, exc, trace)) or (isinstance(exc, Gone) and self.player.left)
         if exc is None:
             self.outcome = Outcome.DONE
+        elif isinstance(exc, RequestFailed):
+            self.outcome, caught = Outcome.REFUSED, True
         elif caught:
             self.outcome = self.outcome or Outcome.TIMEOUT
-        elif isinstance(exc, trio.Cancelled):
+        elif isinstance(exc, trio.Cancelled) or _holds_cancelled(exc):
             self.outcome = self.outcome or Outcome.RESET
         return caught
+
+
+def _holds_cancelled(exc: BaseException) -> bool:
+    return isinstance(exc, BaseExceptionGroup) and exc.subgroup(trio.Cancelled) is not None

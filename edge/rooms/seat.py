@@ -35,6 +35,9 @@ class Seat(abc.ABC):
     inbox: int = 64
     """How many of their events may wait for the room before `Player.wait_space` waits."""
 
+    pressed: bool = False
+    """Whether the acks of this seat's client are needed soon, so that it must be read even when its inbox is full."""
+
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
         """Take a message for them; never waits and never raises, even when there is no connection."""

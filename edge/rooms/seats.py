@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable
 from typing import Any
@@ -44,6 +45,7 @@ class Seats:
         self.locked = False
         """Whether applicants are refused as ``locked``."""
         self._ledger: dict[Hashable, Player[Any, Any]] = {}
+        self._leaving: set[int] = set()
         self._changed = trio.Event()
         self._empty_since = 0.0
 
@@ -100,9 +102,9 @@ class Seats:
             raise Refused(f"all {self.maximum} seats are taken", Code.FULL)
 
     def lowest_number(self) -> int:
-        """The number that the next player gets."""
-        taken = {player.number for player in self.players}
-        return next(number for number in range(self.maximum) if number not in taken)
+        """The number that the next player gets: one whose last player has ended, `finally` included."""
+        taken = {player.number for player in self.players} | self._leaving
+        return next(number for number in itertools.count() if number not in taken)
 
     def add(self, player: Player[Any, Any]) -> None:
         """Enter a player whom the room has admitted."""
@@ -113,9 +115,14 @@ class Seats:
         """Strike out a player who has left."""
         if self._ledger.get(player.seat.who) is player:
             del self._ledger[player.seat.who]
+            self._leaving.add(player.number)
             self._empty_since = trio.current_time()
             self._note_change()
             player.room.seats_changed()
+
+    def ended(self, player: Player[Any, Any]) -> None:
+        """A player who has left has ended: the number is free again."""
+        self._leaving.discard(player.number)
 
     def away(self, player: Player[Any, Any], code: Code, reason: str) -> None:
         """The player's connection is lost: the seat waits for it as long as grace allows."""

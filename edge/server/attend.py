@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..codes import Code
+from ..codes import Code, Retry
 from ..errors import InvalidEvent, Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
@@ -48,23 +48,33 @@ class _SeatReceiver(Receiver):
 
 
 async def attend(
-    transport: Transport, codec: Codec, directory: Directory, kind: str, name: str, *, limits: Limits
+    transport: Transport,
+    codec: Codec,
+    directory: Directory,
+    kind: str,
+    name: str,
+    *,
+    limits: Limits,
+    opening: trio.CancelScope | None = None,
 ) -> None:
     """Serve one connection to one room, and close it.
+
+    Args:
+      opening: cancel it to turn the connection away if it has not said hello yet.
 
     *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended = Ended(Code.DRAINING, "the server is shutting down", by_peer=False)
     try:
-        hello = await _read_hello(transport, connection)
+        hello = await _read_hello(transport, connection, opening or trio.CancelScope())
         outbox = Outbox(codec, limits)
         seat = _take_seat(hello, connection, outbox, directory.open(kind, name))
         try:
             await seat.player.wait_started()
             ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
         finally:
-            seat.detach(outbox, ended.code, ended.reason)
+            seat.detach(outbox, _believed(ended), ended.reason)
     except (RemoteProtocolError, Refused) as exc:
         ended = Ended(exc.code, str(exc), by_peer=False)
         await _say_bye(transport, connection, ended)
@@ -74,12 +84,21 @@ async def attend(
         await close_transport(transport, ended.code, ended.reason)
 
 
-async def _read_hello(transport: Transport, connection: Connection) -> Hello:
+def _believed(ended: Ended) -> Code:
+    """What an end means for the seat: a client may come back, or leave, but not kick itself or crash the room."""
+    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE):
+        return ended.code
+    return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
+
+
+async def _read_hello(transport: Transport, connection: Connection, opening: trio.CancelScope) -> Hello:
     hello: Message | None = None
-    with trio.move_on_after(connection.limits.hello_seconds):
+    with opening, trio.move_on_after(connection.limits.hello_seconds):
         hello = connection.receive(await transport.receive(), now=trio.current_time())
         if isinstance(hello, Bye):
             raise trio.EndOfChannel
+    if opening.cancelled_caught:
+        raise Refused("the server is shutting down", Code.DRAINING)
     if not isinstance(hello, Hello):
         raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)
     if hello.version != VERSION:
@@ -95,30 +114,29 @@ def _take_seat(hello: Hello, connection: Connection, outbox: Outbox, room: Room[
       Refused: it gets none.
     """
     held = room.seats.find(hello.key) if hello.key is not None else None
-    seat: HeldSeat | None = None
-    why = "new" if hello.received is None else "expired"
-    if held is not None and isinstance(held.seat, HeldSeat):
-        if hello.received is not None and held.seat.counts.can_resume(hello.received):
-            seat = held.seat
-            seat.counts.acknowledge(hello.received)
-        else:
-            why = "replaced" if hello.received is None else "miscount"
-            held.leave(Code.REPLACED if hello.received is None else Code.MISCOUNT, "started afresh")
-    resumed = seat is not None
-    if seat is None:
-        key = str(held.seat.who) if held is not None else secrets.token_urlsafe(KEY_BYTES)
+    if held is None:
+        why = "new" if hello.received is None else "expired"
+        key = secrets.token_urlsafe(KEY_BYTES)
         seat = HeldSeat(room, key, hello.name, connection.codec, connection.limits)
+    elif isinstance(held.seat, HeldSeat) and hello.received is not None and held.seat.counts.can_resume(hello.received):
+        why = ""
+        seat = held.seat
+        seat.counts.acknowledge(hello.received)
+    else:
+        why = "replaced" if hello.received is None else "miscount"
+        key = str(held.seat.who)
+        seat = HeldSeat(room, key, held.name, connection.codec, connection.limits, instead_of=held)
     connection.counts = seat.counts
     welcome = Welcome(
-        resumed=resumed,
-        why="" if resumed else why,
+        resumed=not why,
+        why=why,
         received=seat.counts.received,
         key=str(seat.who),
         number=seat.player.number,
         heartbeat=connection.limits.heartbeat,
         dead_after=connection.limits.dead_after,
     )
-    outbox.greet(connection.send(welcome, now=trio.current_time()))
+    outbox.put_first(connection.send(welcome, now=trio.current_time()))
     seat.attach(outbox)
     return seat
 

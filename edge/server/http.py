@@ -10,7 +10,7 @@ import json
 import re
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import attrs
 import h11
@@ -22,6 +22,10 @@ MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
 # RFC 9112 section 3.2.2: a client may name us in front of the path.
 ABSOLUTE_FORM = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+# A peer that does not read this much within this time is let go.
+WRITE_BYTES = 64 * 1024
+WRITE_SECONDS = 10.0
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
 # How long a body may take to arrive.
 BODY_SECONDS = 30.0
 
@@ -68,12 +72,41 @@ def json_response(plain: Any, *, status: int = 200) -> Response:
 
 def redirect(location: str) -> Response:
     """Send the browser elsewhere; it asks again each time (302)."""
-    return Response(302, headers={"location": location})
+    return Response(302, headers={"location": quote(location, safe="/:?#[]@!$&'()*+,;=%")})
 
 
 def error_response(status: int, code: str, message: str) -> Response:
     """A refusal that a program and a person can both read."""
     return json_response({"code": code, "message": message}, status=status)
+
+
+Answer = tuple[h11.Response, h11.Data, h11.EndOfMessage]
+
+
+def answer_of(response: Response, *, head_only: bool = False, close: bool = False) -> Answer:
+    """A response as it will be sent.
+
+    Raises:
+      ValueError: it can't be: a header or the status is not HTTP's.
+    """
+    headers = {
+        "content-type": response.content_type,
+        "content-length": str(len(response.body)),
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-cache",
+        **response.headers,
+    }
+    if close:
+        headers["connection"] = "close"
+    if response.status == 304:
+        del headers["content-length"], headers["content-type"]
+    reason = PHRASES.get(response.status, "")
+    try:
+        head = h11.Response(status_code=response.status, headers=list(headers.items()), reason=reason)
+    except h11.LocalProtocolError as exc:
+        raise ValueError(f"not a response: {exc}") from exc
+    body = b"" if head_only or response.status == 304 else response.body
+    return head, h11.Data(data=body), h11.EndOfMessage()
 
 
 class BadRequest(Exception):  # it is answered, not raised to anybody
@@ -109,6 +142,7 @@ class HttpConnection:
         Raises:
           BadRequest: it can't be served.
         """
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         with trio.move_on_after(seconds):
             if not await self._read_head():
                 return None
@@ -144,32 +178,21 @@ class HttpConnection:
                     raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
         raise BadRequest(408, "late", "the body took too long")
 
-    async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:
+    async def respond(self, answer: Answer) -> None:
         """Answer the current request.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone.
+          trio.BrokenResourceError: the peer is gone, or does not read.
         """
-        headers = {
-            "content-type": response.content_type,
-            "content-length": str(len(response.body)),
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-cache",
-            **response.headers,
-        }
-        if close:
-            headers["connection"] = "close"
-        if response.status == 304:
-            del headers["content-length"], headers["content-type"]
-        reason = HTTPStatus(response.status).phrase
-        await self._send(
-            h11.Response(status_code=response.status, headers=list(headers.items()), reason=reason),
-            h11.Data(data=b"" if head_only or response.status == 304 else response.body),
-            h11.EndOfMessage(),
-        )
+        await self._send(*answer)
 
     async def _send(self, *events: h11.Event) -> None:
-        await self.stream.send_all(b"".join(self._h11.send(event) or b"" for event in events))
+        data = b"".join(self._h11.send(event) or b"" for event in events)
+        for start in range(0, len(data), WRITE_BYTES):
+            with trio.move_on_after(WRITE_SECONDS) as patience:
+                await self.stream.send_all(data[start : start + WRITE_BYTES])
+            if patience.cancelled_caught:
+                raise trio.BrokenResourceError("the peer does not read")
 
     async def _read_head(self) -> bool:
         while (end := self._ahead.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
@@ -183,7 +206,6 @@ class HttpConnection:
         return True
 
     def _parse_head(self) -> Request:
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         _check_head(self.head[: self._head_end - 2])
         try:
             self._h11.receive_data(self.head)
@@ -196,8 +218,9 @@ class HttpConnection:
         for name, value in event.headers:
             key, text = name.decode("ascii"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        if "content-length" in headers and "transfer-encoding" in headers:
-            raise BadRequest(400, "malformed", "Content-Length and Transfer-Encoding together")
+        if "transfer-encoding" in headers:
+            # Chunks are where h11 and others disagree on line ends and trailers (RFC 9112 section 6.3 allows this)
+            raise BadRequest(411, "length", "a body needs a Content-Length")
         target = ABSOLUTE_FORM.sub("", event.target.decode("latin-1"))
         if not target.startswith("/"):
             raise BadRequest(400, "malformed", "the target is not a path")

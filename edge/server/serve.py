@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import re
+from collections.abc import Iterator
 from functools import partial
 
 import attrs
@@ -17,7 +17,7 @@ from ..transports.linger import linger
 from ..transports.websocket import accept_websocket
 from .app import App
 from .attend import attend
-from .http import BadRequest, HttpConnection, Request, Response, error_response
+from .http import Answer, BadRequest, HttpConnection, Request, answer_of, error_response
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
@@ -94,30 +94,37 @@ class _Server:
                 seconds = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
             with contextlib.suppress(trio.BrokenResourceError):
-                await connection.respond(bad.response, close=True)
+                await connection.respond(answer_of(bad.response, close=True))
                 await linger(stream)
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
 
     async def _next_request(self, connection: HttpConnection, seconds: float) -> Request | None:
-        with trio.CancelScope() as waiting:
-            self._idle.add(waiting)
-            try:
-                return await connection.next_request(seconds=seconds)
-            finally:
-                self._idle.discard(waiting)
+        with self._idle_scope() as waiting, waiting:
+            return await connection.next_request(seconds=seconds)
         return None
+
+    @contextlib.contextmanager
+    def _idle_scope(self) -> Iterator[trio.CancelScope]:
+        """A scope that draining cancels, for a connection on which nothing is going on."""
+        scope = trio.CancelScope()
+        self._idle.add(scope)
+        try:
+            yield scope
+        finally:
+            self._idle.discard(scope)
 
     async def _respond(self, connection: HttpConnection, request: Request) -> None:
         request = await connection.read_body(request)
-        answers: list[Response] = []
+        options = {"head_only": request.method == "HEAD", "close": self.app.draining}
+        answers: list[Answer] = []
 
         async def answer() -> None:
-            answers.append(await self.app.respond(request))
+            answers.append(answer_of(await self.app.respond(request), **options))
 
-        await guarded(f"{request.method} {request.path!r}", answer)
-        response = answers[0] if answers else error_response(500, "crashed", "the server could not answer")
-        await connection.respond(response, head_only=request.method == "HEAD", close=self.app.draining)
+        if not await guarded(f"{request.method} {request.path!r}", answer):
+            answers.append(answer_of(error_response(500, "crashed", "the server could not answer"), **options))
+        await connection.respond(answers[0])
 
     async def _upgrade(self, connection: HttpConnection, request: Request, kind: str, name: str) -> bool:
         """Answer an upgrade request. True if it was accepted and served; False if it was refused over HTTP."""
@@ -133,10 +140,19 @@ class _Server:
             async with accept_websocket(
                 connection.stream, connection.head, subprotocol=subprotocol, limits=limits
             ) as transport:
-                await attend(transport, SUBPROTOCOLS[subprotocol], self.app.directory, kind, name, limits=limits)
+                with self._idle_scope() as opening:
+                    await attend(
+                        transport,
+                        SUBPROTOCOLS[subprotocol],
+                        self.app.directory,
+                        kind,
+                        name,
+                        limits=limits,
+                        opening=opening,
+                    )
             return True
         await connection.read_body(request)
-        await connection.respond(refusal, close=True)
+        await connection.respond(answer_of(refusal, close=True))
         return False
 
 
@@ -149,7 +165,7 @@ def _is_websocket(request: Request) -> bool:
     """RFC 6455 section 4.2.1."""
     try:
         nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is what is not ASCII
         return False
     return (
         request.method == "GET"

@@ -1,4 +1,4 @@
-"""Files from folders, and nothing from outside them."""
+"""Files from folders, nothing from outside them, and nothing whose name begins with a dot."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
 
 
 def _find(root: Path, path: str) -> Path | None:
-    if "\0" in path or "\\" in path or ".." in path.split("/"):
+    if "\0" in path or "\\" in path or any(part.startswith(".") for part in path.split("/")):
         return None
     root = root.resolve()
-    found = (root / path.lstrip("/")).resolve()  # follows links, so a link out of the folder is caught below
-    if found.is_dir():
-        found /= "index.html"
-    return found if found.is_file() and found.resolve().is_relative_to(root) else None
+    try:
+        found = (root / path.lstrip("/")).resolve()  # follows links, so a link out of the folder is caught below
+        if found.is_dir():
+            found /= "index.html"
+        return found if found.is_file() and found.resolve().is_relative_to(root) else None
+    except OSError:  # a name too long for any file, or a loop of links
+        return None

@@ -22,6 +22,7 @@ class HeldSeat(Seat):
 
     Args:
       room: where to sit.
+      instead_of: the player who has sat there, when the session starts its seat afresh.
       who: the session's key.
       name: what the client wants to be called.
       codec: how its connections encode, until one says otherwise.
@@ -31,12 +32,22 @@ class HeldSeat(Seat):
       Refused: see `Room.take_seat`.
     """
 
-    def __init__(self, room: Room[Any, Any], who: str, name: str, codec: Codec, limits: Limits) -> None:
+    def __init__(
+        self,
+        room: Room[Any, Any],
+        who: str,
+        name: str,
+        codec: Codec,
+        limits: Limits,
+        *,
+        instead_of: Player[Any, Any] | None = None,
+    ) -> None:
         self.who: Hashable = who
         self.name = name
         self.inbox = limits.inbox
         self._sending = Sending(codec, limits)
-        self.player: Player[Any, Any] = room.take_seat(self)
+        self._ended = False
+        self.player: Player[Any, Any] = room.take_seat(self, instead_of=instead_of)
 
     @property
     def counts(self) -> Counts:
@@ -44,11 +55,17 @@ class HeldSeat(Seat):
         return self._sending.counts
 
     def send(self, message: Outgoing) -> None:
+        if self._ended:
+            return
         self._sending.send(message)
+        self.pressed = self._sending.pressed
         if self.counts.overflowed:
             self.player.leave(Code.BEHIND, "too much was not acknowledged")
+        elif self.pressed:
+            self.player.read_on()
 
     def end(self, code: Code, reason: str) -> None:
+        self._ended = True
         self.disconnect(code, reason)
 
     def disconnect(self, code: Code, reason: str) -> None:

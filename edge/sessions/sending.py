@@ -40,6 +40,11 @@ class Sending:
         if self.outbox is not None:
             self.outbox.put(message)
 
+    @property
+    def pressed(self) -> bool:
+        """Whether half of what may go unacknowledged does: now the peer's acks must not be kept waiting."""
+        return self.counts.half_full
+
     def start_afresh(self) -> None:
         """The seat is lost: what was meant for it is, too."""
         self.counts.start_afresh()
@@ -51,7 +56,8 @@ class Sending:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
         self._codec = outbox.codec
-        outbox.replay([*self.counts.unacked(), *self._latest.values()])
+        missed = [*self.counts.unacked(), *self._latest.values()]
+        outbox.put_first(*(message.frame(outbox.codec) for message in missed))
 
     def detach(self, outbox: Outbox) -> bool:
         """The connection is gone. False if another had taken its place."""

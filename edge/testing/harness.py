@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
 from ..client.client import Client, State, open_client
 from ..errors import EdgeError
+from ..protocol import messages
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
+from ..rooms.guard import log as rooms_log
 from ..rooms.room import Room
 from ..server.attend import attend
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
 from .virtual import task_tree
+
+log = logging.getLogger("edge.testing")
 
 # How long rooms and clients may take to close: far more than every deadline of a clean close together.
 CLOSING_SECONDS = 60.0
@@ -30,10 +35,37 @@ class Leaked(EdgeError, AssertionError):
     """Something outlived the rooms of a test; the text says what."""
 
 
+class Crashed(EdgeError, AssertionError):
+    """Code of a room raised, which nobody expected; the text is what was logged. See `RoomUnderTest.expect_crash`."""
+
+
+class _CrashWatch(logging.Handler):
+    """Notes what the guard logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.crashes: list[str] = []
+        self.expected: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.crashes.append(self.format(record))
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [crash for crash in self.crashes if not any(text in crash for text in self.expected)]
+
+
+class EdgeRoom(Protocol):
+    """What the `edge_room` fixture is: ``under_test = await edge_room(MyRoom)``."""
+
+    async def __call__(self, make: Callable[[], R]) -> RoomUnderTest[R]: ...
+
+
 class MemoryClient(Client[Any, Any]):
     """A client without a socket, whose connection the test cuts and restores. Made by `RoomUnderTest.join`."""
 
     def __init__(self, under_test: RoomUnderTest[Any], name: str, codec: Codec, limits: Limits, buffer: float) -> None:
+        self.name = name
         self._under_test = under_test
         self._buffer = buffer
         self._transport: MemoryTransport | None = None
@@ -65,6 +97,11 @@ class MemoryClient(Client[Any, Any]):
         await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
         await self.wait_state(State.OPEN)
 
+    def deliver(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Error) and message.id is None:  # a test that waits in vain should show why
+            log.warning("client %r was refused %s: %s: %s", self.name, message.about, message.problem, message.message)
+        super().deliver(message)
+
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Transport]:
         self._transport, server_end = open_memory_transports(buffer=self._buffer)
@@ -78,7 +115,8 @@ class MemoryClient(Client[Any, Any]):
 class RoomUnderTest(Generic[R]):
     """A room and whoever joins it. Made by the `edge_room` fixture, or by `open_rooms`."""
 
-    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery) -> None:
+    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery, expected: list[str]) -> None:
+        self._expected = expected
         self.room = room
         """The room itself, to look into."""
         self.speaks = tuple_union(room.from_player.classes)
@@ -86,6 +124,10 @@ class RoomUnderTest(Generic[R]):
         self.clients: list[MemoryClient] = []
         self._directory = directory
         self._nursery = nursery
+
+    def expect_crash(self, text: str) -> None:
+        """Let a crash pass whose log, traceback included, contains this; any other fails the test."""
+        self._expected.append(text)
 
     async def join(
         self, *names: str, codec: Codec = JSON, limits: Limits | None = None, buffer: float = math.inf
@@ -131,21 +173,36 @@ def tuple_union(classes: frozenset[type[Any]]) -> Any:
 
 
 @asynccontextmanager
-async def open_rooms() -> AsyncIterator[Callable[[Callable[[], R]], Any]]:
+async def open_rooms() -> AsyncIterator[EdgeRoom]:
     """``async with open_rooms() as open_room: under_test = await open_room(MyRoom)``: rooms until the block ends.
 
     Raises:
+      Crashed: a room's code raised, which the test did not expect.
       Leaked: a task or a deadline outlived the rooms and their clients.
     """
+    watch = _CrashWatch()
+    rooms_log.addHandler(watch)
+    try:
+        async with _closing_rooms(watch.expected) as open_room:
+            yield open_room
+    finally:
+        rooms_log.removeHandler(watch)
+    if watch.unexpected:
+        raise Crashed("\n".join(watch.unexpected))
+
+
+@asynccontextmanager
+async def _closing_rooms(expected: list[str]) -> AsyncIterator[EdgeRoom]:
     before = _tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
     async with trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
-            directory = Directory({"room": make}, idle=math.inf)
+            room = make()  # here, so that what it raises is the test's own error
+            directory = Directory({"room": lambda: room}, idle=math.inf)
             await nursery.start(directory.run)
-            room: Any = directory.open("room", str(len(opened)))
-            under_test = RoomUnderTest(room, directory, nursery)
+            directory.open("room", str(len(opened)))
+            under_test = RoomUnderTest(room, directory, nursery, expected)
             opened.append((directory, under_test))
             return under_test
 

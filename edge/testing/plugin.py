@@ -8,15 +8,14 @@ pytest-trio runs the tests and their async fixtures; this plugin gives it the ru
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any
 
 import pytest
 import pytest_trio
 
-from .harness import open_rooms
+from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
 
@@ -71,8 +70,8 @@ def edge_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
-async def edge_room() -> AsyncIterator[Callable[..., Any]]:
-    """``under_test = await edge_room(MyRoom)``: a `RoomUnderTest`. What outlives the rooms fails the test."""
+async def edge_room() -> AsyncIterator[EdgeRoom]:
+    """``under_test = await edge_room(MyRoom)``: a `RoomUnderTest`. What outlives it, or crashes, fails the test."""
     async with open_rooms() as open_room:
         yield open_room
 

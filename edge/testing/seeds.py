@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TypeVar
 
 import pytest
@@ -17,6 +18,8 @@ def seeds(count: int, *, start: int = 0) -> Callable[[F], F]:
     """
 
     def mark(test: F) -> F:
+        if not iscoroutinefunction(test):
+            raise TypeError(f"{test.__name__} is not async: there is no schedule to seed")
         marked: F = pytest.mark.edge_seeds(range(start, start + count))(test)
         return marked
 

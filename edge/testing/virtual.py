@@ -42,7 +42,7 @@ class _Watchdog(trio.abc.Instrument):
         if self.verdict:
             return
         if trio.current_time() > self._seconds:
-            self._bark(f"{self._seconds / 3600:g} virtual hours have passed; if that is meant, allow more")
+            self._bark(f"{self._seconds / 3600:g} virtual hours have passed (--edge-hours allows more)")
         elif self._passes > IDLE_PASSES:
             statistics = trio.lowlevel.current_statistics()
             if statistics.tasks_runnable == 0 and statistics.seconds_to_next_deadline == math.inf:
@@ -102,10 +102,16 @@ def _tree_lines(task: trio.lowlevel.Task, indent: str) -> Iterator[str]:
 
 
 def _where(task: trio.lowlevel.Task) -> str:
-    """The innermost line that is not Trio's own."""
-    where = ""
+    """The innermost line of the task that is its author's, or else edge's: never Trio's."""
+    ours = theirs = None
     for frame, line in task.iter_await_frames():
-        if not frame.f_globals.get("__name__", "").startswith(("trio.", "pytest_trio")):
-            summary = traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name)
-            where = f"  waits in {summary.name}() {summary.filename}:{line}: {summary.line}"
-    return where
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("edge."):
+            ours = (frame, line)
+        elif not module.startswith(("trio.", "pytest_trio", "contextlib")):
+            theirs = (frame, line)
+    if (found := theirs or ours) is None:
+        return ""
+    code = found[0].f_code
+    summary = traceback.FrameSummary(code.co_filename, found[1], code.co_name)
+    return f"  waits in {summary.name}() {summary.filename}:{summary.lineno}: {summary.line}"

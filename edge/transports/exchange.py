@@ -154,12 +154,15 @@ class _Exchange:
                 await self.outbox.wait()
 
     async def _send(self, frames: list[str | bytes]) -> bool:
+        self.outbox.writing = True
         try:
             with trio.move_on_after(self.connection.limits.write_seconds) as patience:
                 await self.transport.send(frames)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._end_by_peer(None, "the transport broke")
             return False
+        finally:
+            self.outbox.writing = False
         if patience.cancelled_caught:
             self._end(Code.STALLED, f"a write took more than {self.connection.limits.write_seconds:g} s")
             return False

@@ -84,7 +84,7 @@ class _Guard:
     async def _run(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
         try:
             await run(*args)
-        except* (WsprotoError, trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError) as group:
+        except* Exception as group:  # whatever its parsers make of a peer's bytes ends this connection and no more
             self.fault = repr(group.exceptions[0])
             if isinstance(group.exceptions[0], trio_websocket.ConnectionRejected):
                 self._note_refusal(group.exceptions[0])
@@ -217,8 +217,11 @@ async def _opened(
     fault: BaseException | None = None
     async with stream, trio.open_nursery() as nursery:
         guard = _Guard(nursery)
-        with guard.handshake():
-            websocket = await shake_hands(guard)
+        try:
+            with guard.handshake():
+                websocket = await shake_hands(guard)
+        except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
+            guard.fault = repr(exc)
         if websocket is not None:
             try:
                 yield WebSocketTransport(websocket, stream, guard)

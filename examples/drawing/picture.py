@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 1000, 750
 STRIP = 60
 COLORS = 8
 # The ink of one part: past this many points the turn is done.
-INK = 20_000
+INK = 4_000
 
 Point = tuple[int, int]
 

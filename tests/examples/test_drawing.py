@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,32 @@ async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: 
     shown = trio.current_time()
     await scene(ana, "gathering")
     assert trio.current_time() - shown == pytest.approx(12)
+
+
+async def test_an_hour_of_play(edge_room: Open) -> None:
+    """Two players, one who lets the time run out and one who is done at once, round after round."""
+    room = await edge_room(ExquisiteCorpse)
+    ana, ben = await room.join("ana", "ben")
+    rounds = 0
+
+    async def draw_slowly() -> None:
+        while True:
+            await ana.receive(YourTurn)
+            ana.send(Drew(LINE))
+
+    async def draw_nothing() -> None:
+        while True:
+            await ben.receive(YourTurn)
+            ben.send(TurnDone())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(draw_slowly)
+        nursery.start_soon(draw_nothing)
+        while trio.current_time() < 3600:
+            assert [part.strokes for part in (await ana.receive(Revealed)).parts] == [[LINE], []]
+            rounds += 1
+        nursery.cancel_scope.cancel()
+    assert rounds == math.ceil((3600 - 15 - 75) / (15 + 75 + 12)) + 1
 
 
 async def test_drawing_out_of_turn_is_refused(edge_room: Open) -> None:

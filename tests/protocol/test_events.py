@@ -69,7 +69,9 @@ def test_a_room_refuses_foreign_events() -> None:
         pass
 
     room = Room()
-    with pytest.raises(TypeError, match="not one of this room's events to players"):
+    with pytest.raises(TypeError, match="Plain is not one of the events that Room sends to players"):
         room.broadcast(Plain(1))  # type: ignore[arg-type]  # mypy says the same
-    with pytest.raises(TypeError, match="not one of this room's events from players"):
+    with pytest.raises(TypeError, match="Named is a class: send an instance"):
+        room.broadcast(Named)  # type: ignore[arg-type]  # mypy says the same
+    with pytest.raises(TypeError, match="Named is not one of the events that Room hears from players"):
         room.listen(Named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from typing import Any, Literal
 
 import attrs
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import edge
 from edge.protocol.codec import JSON, MESSAGEPACK
-from edge.protocol.structure import MAX_INTEGER, check_type, structure, unstructure
+from edge.protocol.structure import MAX_INTEGER, structure, unstructure
 
 
 class Tool(enum.Enum):
@@ -163,12 +164,21 @@ def test_a_number_that_json_lacks_is_not_sent() -> None:
         unstructure(Moved(math.nan))
 
 
-def test_a_field_that_cant_travel_is_found_at_once() -> None:
-    """When the room is defined, not when the first event comes."""
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (complex, "complex is not one of numbers, text"),
+        (list, "list is not one of"),
+        (dict[int, str], "only text can be a key, as in JSON, not int"),
+        (list[set[Any]], "Any is not one of"),
+        (Stroke | Drawing, "can't be told apart"),
+        (bytes | str, "can't be told apart"),
+    ],
+)
+def test_a_field_that_cant_travel_is_found_at_once(kind: Any, fault: str) -> None:
+    """When the room is defined, and by the field's name, not when the first event comes."""
+    odd: Any = edge.event("odd")(type("Odd", (), {"__annotations__": {"what": kind}}))
+    with pytest.raises(TypeError, match=r"^Odd\.what can't travel: .*" + re.escape(fault)):
 
-    @edge.event
-    class Odd:
-        when: complex
-
-    with pytest.raises(TypeError, match="Odd can't travel"):
-        check_type(Odd)
+        class Room(edge.Room[odd, None]):
+            pass

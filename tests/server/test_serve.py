@@ -167,53 +167,36 @@ async def test_no_more_rooms_than_the_cap() -> None:
         assert [listing.name for listing in served.app.directory.list()] == ["one"]
 
 
-@pytest.mark.parametrize(
-    ("request_text", "status", "code"),
-    [
-        (upgrade(origin="https://evil.example"), 403, "origin"),
-        (upgrade(origin="null"), 403, "origin"),
-        (upgrade(subprotocol="edge.2.json"), 400, "version"),
-        (upgrade(subprotocol=""), 400, "version"),
-        (upgrade(key="short"), 400, "malformed"),
-        (upgrade(version="8"), 400, "malformed"),
-        ("GET /nothing HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
-        ("PUT /healthz HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
-        ("GET / HTTP/1.1\nHost: x\n folded: y\n\n", 400, "malformed"),
-        ("POST / HTTP/1.1\nHost: x\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", 400, "malformed"),
-        ("POST / HTTP/1.1\nHost: x\nContent-Length: 9999999\n\n" + "x" * 1_100_000, 413, "too_large"),
-        ("GET / HTTP/1.1\nHost: x\n" + "".join(f"h{n}: v\n" for n in range(200)) + "\n", 431, "too_large"),
-        ("GET /" + "x" * 40_000 + " HTTP/1.1\n\n", 431, "too_large"),
-        ("nonsense\n\n", 400, "malformed"),
-        ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
-        ("GET * HTTP/1.1\nHost: x\n\n", 400, "malformed"),
-        (upgrade(origin="http://["), 403, "origin"),
-        ("GET / HTTP/1.1\n\n", 400, "malformed"),
-    ],
-    ids=[
-        "foreign origin",
-        "null origin",
-        "wrong version",
-        "no sub-protocol",
-        "bad key",
-        "old WebSocket",
-        "not found",
-        "method",
-        "folded header",
-        "two lengths",
-        "large body",
-        "many headers",
-        "large head",
-        "nonsense",
-        "unbalanced target",
-        "no path",
-        "unbalanced origin",
-        "no host",
-    ],
-)
+REFUSED: dict[str, tuple[str, int, str]] = {
+    "foreign origin": (upgrade(origin="https://evil.example"), 403, "origin"),
+    "null origin": (upgrade(origin="null"), 403, "origin"),
+    "unbalanced origin": (upgrade(origin="http://["), 403, "origin"),
+    "wrong version": (upgrade(subprotocol="edge.2.json"), 400, "version"),
+    "no sub-protocol": (upgrade(subprotocol=""), 400, "version"),
+    "short key": (upgrade(key="short"), 400, "malformed"),
+    "key that is not ASCII": (upgrade(key="\xe9" * 24), 400, "malformed"),
+    "old WebSocket": (upgrade(version="8"), 400, "malformed"),
+    "not found": ("GET /nothing HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
+    "name too long for a file": (f"GET /files/{'a' * 300} HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
+    "unbalanced target": ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
+    "no path": ("GET * HTTP/1.1\nHost: x\n\n", 400, "malformed"),
+    "method": ("PUT /healthz HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
+    "folded header": ("GET / HTTP/1.1\nHost: x\n folded: y\n\n", 400, "malformed"),
+    "two lengths": ("POST / HTTP/1.1\nHost: x\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", 411, "length"),
+    "chunks": ("POST / HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\n\n", 411, "length"),
+    "large body": ("POST / HTTP/1.1\nHost: x\nContent-Length: 9999999\n\n" + "x" * 1_100_000, 413, "too_large"),
+    "many headers": ("GET / HTTP/1.1\nHost: x\n" + "h: v\n" * 200 + "\n", 431, "too_large"),
+    "large head": ("GET /" + "x" * 40_000 + " HTTP/1.1\n\n", 431, "too_large"),
+    "no host": ("GET / HTTP/1.1\n\n", 400, "malformed"),
+    "nonsense": ("nonsense\n\n", 400, "malformed"),
+}
+
+
+@pytest.mark.parametrize(("request_text", "status", "code"), list(REFUSED.values()), ids=list(REFUSED))
 async def test_refused_over_http(request_text: str, status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each gets its status and a typed body, nothing is logged as a crash, and the server goes on."""
     caplog.set_level(logging.WARNING)
-    async with serving() as served:
+    async with serving(edge.App({"echo": Echo}, static={"/files": Path(__file__).parent})) as served:
         answer = await served.http(request_text)
         assert int(answer.split()[1]) == status
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == code
@@ -246,6 +229,7 @@ async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
     (web / "sub" / "a.js").write_text("export {}")
     (tmp_path / "secret").write_text("secret")
     (web / "link").symlink_to(tmp_path / "secret")
+    (web / ".env").write_text("secret")
     async with serving(edge.App({}, static={"/": web, "/deep": web / "sub"})) as served:
         status, headers, body = await served.get("/")
         assert (status, headers["content-type"], body) == (200, "text/html; charset=utf-8", b"<p>hi")
@@ -255,6 +239,7 @@ async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
         assert (await served.get("/deep/a.js"))[0] == 200
         assert (await served.get("http://x/deep/a.js?query"))[0] == 200
         for path in (
+            "/.env",
             "/../secret",
             "/%2e%2e/secret",
             "/sub/../../secret",
@@ -278,19 +263,25 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
     async def crash(request: edge.Request) -> edge.Response:
         raise RuntimeError("by request")
 
+    @app.route("/elsewhere")
+    async def elsewhere(request: edge.Request) -> edge.Response:
+        return edge.redirect("/é?ü=1")
+
+    @app.route("/impossible")
+    async def impossible(request: edge.Request) -> edge.Response:
+        return edge.Response(headers={"x": "a\nb"})
+
     with pytest.raises(ValueError, match="has a route already"):
         app.route("/crash")(crash)
     async with serving(app) as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         exchanges = [
             ("POST /add?to=40 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n2", b"200", b"42"),
-            (
-                "POST /add?to=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
-                b"200",
-                b"2",
-            ),
+            ("GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n", b"302", b""),
+            ("GET /impossible HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
             ("GET /crash HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
             ("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b""),
             ("GET /edge.js HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b"// @ts-check"),
+            ("GET /" + "x" * 40_000, b"431", b'{"code": "too_large"'),
         ]
         for request, status, body in exchanges:
             await stream.send_all(request.encode())
@@ -345,3 +336,49 @@ async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
                 await trio.open_tcp_stream("127.0.0.1", served.port)
         assert len(served.app.directory) == 0
     assert caplog.records == []
+
+
+async def test_draining_does_not_wait_for_a_hello() -> None:
+    """A connection that has not said who it is is told at once that the server goes."""
+    async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+        await stream.send_all(upgrade().replace("\n", "\r\n").encode())
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        served.drain.set()
+        assert str(int(Code.DRAINING)).encode() in await stream.receive_some()
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", None])
+async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> None:
+    """Silence, garbage, a close, an error: it keeps trying, and leaves when told to."""
+    tries = 0
+    tried_again = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            tried_again.set()
+        await stream.receive_some()
+        if answer is None:
+            await trio.sleep_forever()
+        await stream.send_all(answer)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+            url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/echo/one"
+            async with edge.join(url, speaks=Say, hears=Said, limits=edge.Limits(hello_seconds=0.2)) as client:
+                await tried_again.wait()
+                assert client.state == "connecting"
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_a_block_raises_comes_out_as_it_is() -> None:
+    """Not in a group: `except edge.Disconnected` around `edge.join` works."""
+    async with serving() as served:
+        with pytest.raises(edge.Disconnected):
+            async with served.join("/rooms/nonsense/one") as client:
+                await client.receive()
+    with pytest.raises(ValueError, match="is not a ws:// or wss:// address"):
+        edge.join("http://x/", speaks=Say, hears=Said)

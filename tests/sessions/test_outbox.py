@@ -45,12 +45,35 @@ def test_order_and_replacement() -> None:
     assert taken(outbox) == []
 
 
-def test_volatile_only_when_nothing_waits() -> None:
-    """The first of two is kept, and one behind anything else is dropped."""
-    outbox = Outbox(JSON, Limits())
-    for event in (Fleeting(1), Fleeting(2), Sure(1), Fleeting(3)):
+def test_volatile_only_when_it_can_be_written_at_once() -> None:
+    """While a write is under way, or when the queue is full, it is dropped; and it never ends a connection."""
+    outbox = Outbox(JSON, Limits(outbox_frames=3))
+    for event in (Sure(1), Fleeting(1), Fleeting(2), Fleeting(3)):
         outbox.put(outgoing_event(event))
-    assert taken(outbox) == [["~Fleeting", {"n": 1}], ["Sure", {"n": 1}]]
+    outbox.writing = True
+    assert taken(outbox) == [["Sure", {"n": 1}], ["~Fleeting", {"n": 1}], ["~Fleeting", {"n": 2}]]
+    outbox.put(outgoing_event(Fleeting(4)))
+    assert taken(outbox) == []
+    assert outbox.goodbye is None
+
+
+def test_a_replay_does_not_count() -> None:
+    """However long, it comes first, and what is sent after it has all the room there is."""
+    outbox = Outbox(JSON, Limits(outbox_frames=2))
+    outbox.put(outgoing_event(Sure(10)))
+    outbox.put_first(*(outgoing_event(Sure(n)).frame(JSON) for n in range(10)))
+    outbox.put(outgoing_event(Sure(11)))
+    assert outbox.goodbye is None
+    assert taken(outbox) == [["Sure", {"n": n}] for n in range(12)]
+
+
+def test_one_message_always_fits() -> None:
+    """What is larger than the whole outbox goes alone, rather than never."""
+    outbox = Outbox(JSON, Limits(outbox_bytes=5))
+    outbox.put(outgoing_event(Sure(1)))
+    assert outbox.goodbye is None
+    outbox.put(outgoing_event(Sure(2)))
+    assert outbox.goodbye is not None
 
 
 def test_bounds_in_frames_and_bytes() -> None:

@@ -136,6 +136,26 @@ async def test_room_that_will_not_close(edge_room):
     room = await edge_room(Stubborn)
     await room.join("ana")
 
+class Crashing(edge.Room[Word, Word]):
+    async def player(self, player):
+        raise ValueError("by request")
+
+async def test_unexpected_crash(edge_room):
+    room = await edge_room(Crashing)
+    await room.join("ana")
+
+async def test_expected_crash(edge_room):
+    room = await edge_room(Crashing)
+    room.expect_crash("by request")
+    await room.join("ana")
+
+async def test_refused_message_is_shown(edge_room):
+    room = await edge_room(Room)
+    (ana,) = await room.join("ana")
+    ana.send(Word("x"))
+    await trio.sleep(1)
+    assert False
+
 async def test_an_hour(edge_room):
     room = await edge_room(Room)
     await room.join("ana", "ben")
@@ -144,18 +164,20 @@ async def test_an_hour(edge_room):
 
 
 def test_the_plugin(pytester: pytest.Pytester) -> None:
-    """Seeds that fail are printed and fail again by themselves; a deadlock and a leak fail; an hour passes."""
+    """Seeds that fail are printed and fail again; deadlocks, leaks and crashes fail; an hour passes."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     output = result.stdout.str()
     failed = re.findall(r"FAILED .*\[seed(\d+)\]", output)
     assert 3 <= len(failed) <= 17
-    result.assert_outcomes(passed=21 - len(failed), failed=3 + len(failed))
+    result.assert_outcomes(passed=22 - len(failed), failed=5 + len(failed))
     assert f"schedule of seed {failed[0]}; the same again" in output
     assert "every task waits, and no deadline is pending" in output
     assert "waits in test_deadlock" in output
     assert "outlived its room" in output
+    assert re.search(r"Crashed: .*player\(\) of seat 0 \('ana'\) raised", output)
+    assert "client 'ana' was refused Word: not_now" in output
     assert "had not ended 60 s after being closed" in output
     again = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"test_the_plugin.py::test_race[seed{failed[0]}]")
     again.assert_outcomes(failed=1)
