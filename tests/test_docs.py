@@ -76,6 +76,8 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("tutorial.md", "python"),
         ("tutorial.md", "html"),
         ("tutorial.md", "sh"),
+        ("how-to.md", "python"),
+        ("how-to.md", "html"),
         ("cancellation.md", "python"),
         ("wire.md", "json"),
     }
@@ -117,6 +119,27 @@ def test_tutorial_page(tmp_path: Path, program: Callable[[str, str], str]) -> No
         ben.page.press("[name=answer]", "Enter")
         expect(ana.page.locator("#text")).to_have_text(re.compile("How many legs|{.ben.:1}"))
         assert [ana.faults, ben.faults] == [[], []]
+
+
+def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
+    """Its tests pass, mypy finds nothing, its client joins over a socket, and its page plays in a browser."""
+    write_files("how-to.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert code == 0, output
+    mypy = [sys.executable, "-m", "mypy", "--strict", "howto.py", "join.py", "test_howto.py"]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    (tmp_path / "served.py").write_text(
+        "import edge\nfrom howto import Guessing\napp = edge.App({'guessing': Guessing}, static={'/': 'web'})\n"
+    )
+    with serving("served:app", folder=tmp_path) as url:
+        socket = url.replace("http", "ws") + "rooms/guessing/one"
+        joined = subprocess.run(
+            [sys.executable, "join.py", socket], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert joined.stdout == "right\n", joined.stderr
+        with chromium(program("chromium", GET_CHROMIUM)) as browser:
+            expect(Tab(browser, url).page).to_have_title("verdict true")
 
 
 @edge.event

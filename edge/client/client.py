@@ -79,6 +79,8 @@ class Client(Receiver, Generic[Sent, Heard]):
         self.state = State.CONNECTING
         self.ending: Ended | None = None
         """Why it closed."""
+        self.lost: Ended | None = None
+        """Why the newest connection ended, or did not come about."""
         self.welcome: messages.Welcome | None = None
         """The newest welcome: this player's `number`, and whether the seat was resumed or started afresh, and why."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
@@ -201,6 +203,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         while self.ending is None:
             began = trio.current_time()
             ended = await self._connect_once()
+            self.lost = ended
             if self.state is State.OPEN and trio.current_time() - began > STABLE_SECONDS:
                 attempt = 0
             if ended.code.retry is Retry.NEVER:

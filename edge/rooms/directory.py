@@ -33,7 +33,8 @@ class Directory:
     """Finds rooms by kind and name, and owns the nursery in which they live.
 
     Args:
-      kinds: what makes a room of each kind: a `Room` subclass, or any callable that returns a new room.
+      kinds: what makes a room of each kind: a `Room` subclass, or any callable that returns a new room, or raises
+        `Refused`.
       max_rooms: how many rooms may be open; more are refused as ``full``. Each costs some kilobytes and a few tasks.
       idle: close a room in which nobody has sat for this many seconds.
     """
@@ -76,6 +77,8 @@ class Directory:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         try:
             room = self._kinds[kind]()
+        except Refused:
+            raise
         except Exception:
             log.exception("room %s/%s could not be made", kind, name)
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None

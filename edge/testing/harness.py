@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from ..client.client import Client, State, open_client
-from ..errors import EdgeError
+from ..codes import Code
+from ..errors import EdgeError, Refused
 from ..protocol import messages
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
@@ -109,6 +110,8 @@ class MemoryClient(Client[Any, Any]):
         yield self._transport
 
     async def _wait_resume(self, attempt: int) -> None:
+        if self.welcome is None and self.lost is not None:
+            self._close(self.lost)  # a test that joins wants to know
         await self._held_back.wait()
 
 
@@ -199,7 +202,13 @@ async def _closing_rooms(expected: list[str]) -> AsyncIterator[EdgeRoom]:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
             room = make()  # here, so that what it raises is the test's own error
-            directory = Directory({"room": lambda: room}, idle=math.inf)
+
+            def only_once() -> R:
+                if room.closing:
+                    raise Refused("the room under test has closed", Code.ROOM_CLOSED)
+                return room
+
+            directory = Directory({"room": only_once}, idle=math.inf)
             await nursery.start(directory.run)
             directory.open("room", str(len(opened)))
             under_test = RoomUnderTest(room, directory, nursery, expected)
