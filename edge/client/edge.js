@@ -31,6 +31,7 @@ export const Code = Object.freeze({
 });
 
 const ACK_FRAMES = 32;
+const ACK_CHARACTERS = 64 * 1024;
 const ACK_SECONDS = 0.5;
 const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
@@ -109,6 +110,7 @@ export class Connection {
     this.ackDue = Infinity;
     this.pingDue = Infinity;
     this.ackedToPeer = 0;
+    this.charactersSinceAck = 0;
     this.resuming = false;
     this.heartbeat = 20;
     this.deadAfter = 30;
@@ -137,7 +139,7 @@ export class Connection {
     if (name[0] === "$") return this.#control(name, body, now);
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name[0] === "~") return { kind: "event", name: name.slice(1), body };
-    this.#countReceived(now);
+    this.#countReceived(frame.length, now);
     if (name[0] === "=" && id !== undefined) return { kind: "reply", name: name.slice(1), body, id };
     if (name[0] === "!") {
       const { message = "", about = "" } = body ?? {};
@@ -159,6 +161,7 @@ export class Connection {
     if (now >= this.heardAt + this.deadAfter) throw new ProtocolError(`silent for ${this.deadAfter} s`, Code.SILENT);
     if (now >= this.ackDue) {
       this.ackedToPeer = this.counts.received;
+      this.charactersSinceAck = 0;
       this.ackDue = Infinity;
       frames.push(JSON.stringify(["$ack", this.counts.received]));
     }
@@ -199,11 +202,12 @@ export class Connection {
     return null;
   }
 
-  /** @param {number} now */
-  #countReceived(now) {
+  /** @param {number} length @param {number} now */
+  #countReceived(length, now) {
     this.counts.received += 1;
-    const waiting = this.counts.received - this.ackedToPeer;
-    this.ackDue = waiting >= ACK_FRAMES ? now : Math.min(this.ackDue, now + ACK_SECONDS);
+    this.charactersSinceAck += length;
+    const many = this.counts.received - this.ackedToPeer >= ACK_FRAMES || this.charactersSinceAck >= ACK_CHARACTERS;
+    this.ackDue = many ? now : Math.min(this.ackDue, now + ACK_SECONDS);
   }
 }
 

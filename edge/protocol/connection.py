@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 import math
 
+import attrs
+
 from ..codes import Code
 from ..errors import InvalidEvent, LocalProtocolError, RemoteProtocolError
 from .codec import Codec, Frame
@@ -117,10 +119,11 @@ class Connection:
             case Ping(count):
                 self._check_ping(count, now)
                 return None
-            case Welcome(resumed=resumed, received=received):
+            case Welcome(resumed=resumed, received=received, heartbeat=heartbeat, dead_after=dead_after):
                 if self._resuming and not resumed:
                     self.counts.start_afresh()
                 self.counts.acknowledge(received)
+                self.limits = attrs.evolve(self.limits, heartbeat=heartbeat, dead_after=dead_after)
                 self._open(now)
             case _ if is_counted(message):
                 self._count_received(frame, now)

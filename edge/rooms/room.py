@@ -70,6 +70,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.listeners = Listeners()
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
+        self._admitted_early: list[tuple[Player[Any, Any], Player[Any, Any] | None]] = []
         self._run_scope = trio.CancelScope()
         self._sweep_scope = trio.CancelScope()
         self._ending: tuple[Code, str] | None = None
@@ -235,8 +236,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for player in self.players:
-                    nursery.start_soon(self._play, player)
+                for player, instead_of in self._admitted_early:
+                    nursery.start_soon(self._play, player, instead_of)
                 nursery.start_soon(self._close_when_idle, idle)
                 try:
                     with self._run_scope:
@@ -267,7 +268,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
             instead_of.leave(Code.REPLACED, "started afresh")
         player = Player(self, seat, self.seats.lowest_number())
         self.seats.add(player)
-        if self._nursery is not None:
+        if self._nursery is None:
+            self._admitted_early.append((player, instead_of))
+        else:
             self._nursery.start_soon(self._play, player, instead_of)
         return player
 

@@ -318,6 +318,22 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
         directory.close()
 
 
+async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
+    """A seat taken and lost before the room's first step has its goodbye all the same."""
+    directory = edge.Directory({"quiet": Quiet})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        seats = [StubSeat("ana"), StubSeat("ben")]
+        room = directory.open("quiet", "a")
+        with trio.testing.assert_no_checkpoints():
+            first = room.take_seat(seats[0])
+            room.take_seat(seats[1])
+            first.kick()
+        await wait_all_tasks_blocked()
+        assert [seat.ended for seat in seats] == [[edge.Code.KICKED], []]
+        directory.close()
+
+
 async def test_a_round_needs_its_own_players(edge_room: Open) -> None:
     """Those who watch do not make up for one who plays and leaves."""
     room = await edge_room(Quiet)

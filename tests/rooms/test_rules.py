@@ -732,7 +732,7 @@ async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None
     assert not ben._inbox
 
 
-@seeds(50)
+@seeds(200)
 async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int) -> None:
     """When a client is back before its old connection was noticed to be dead, it has the seat; the old one is told."""
     room = await edge_room(Chat)
@@ -764,7 +764,7 @@ async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open,
     assert room.room.log == ["+ana"]
 
 
-@seeds(50)
+@seeds(200)
 async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_room: Open, edge_seed: int) -> None:
     """What an old connection still brings after a resume is not taken: the client sends it again on the new one."""
     room = await edge_room(Chat)
@@ -823,7 +823,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
 # --- rule 10: shutdown drains
 
 
-@seeds(50)
+@seeds(200)
 async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> None:
     """Nobody is admitted, rooms end, players are told that the server goes, and nothing is left running."""
     room = await edge_room(Chat)
