@@ -16,7 +16,12 @@ This module knows nothing of the rest of edge but the table of codes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .codes import Code
+
+MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "gone"]
+"""What an error message may say is wrong with the message that it answers."""
 
 
 class EdgeError(Exception):
@@ -43,7 +48,7 @@ class InvalidEvent(EdgeError):
     """A payload does not fit its event class, or no class is meant by it.
 
     Args:
-      problem: one of `MessageProblem`: what kind of fault it is.
+      problem: what kind of fault it is.
       message: one sentence that begins with the path, such as ``drawing.strokes[3].width: expected a number``.
       path: the path alone; empty for the payload as a whole.
       about: the name of the message, where it is not known otherwise.
@@ -51,7 +56,7 @@ class InvalidEvent(EdgeError):
     """
 
     def __init__(
-        self, problem: str, message: str, path: str = "", *, about: str = "", request: int | None = None
+        self, problem: MessageProblem, message: str, path: str = "", *, about: str = "", request: int | None = None
     ) -> None:
         super().__init__(f"{path}: {message}" if path else message)
         self.problem = problem

@@ -21,8 +21,8 @@ from ..protocol.codec import JSON, VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
-from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_event
-from ..rooms.dialogue import MAX_REQUESTS, Dialogue
+from ..protocol.outgoing import Outgoing, outgoing_event
+from ..rooms.dialogue import Dialogue
 from ..rooms.listening import Waiter
 from ..sessions.outbox import Outbox
 from ..sessions.sending import Sending
@@ -94,7 +94,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._wait_before = wait_before
         self._capacity = inbox
         self._sending = Sending(codec, limits)
-        self._dialogue = Dialogue(self._send, self._hears)
+        self._dialogue = Dialogue(self._send, self._hears, newest_matter=True)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._seated = False
@@ -271,47 +271,27 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     def deliver(self, message: messages.Message) -> None:
         match message:
-            case messages.Event(name, body):
-                self._deliver(name, body, None)
-            case messages.Request(name, body, id):
-                self._deliver(name, body, id)
-            case messages.Reply(name):
-                try:
-                    self._dialogue.answered(message)
-                except InvalidEvent as exc:
-                    self._send(outgoing_error(exc.problem, str(exc), name, None))
-            case messages.Error(id=int()):
+            case messages.Event() | messages.Request():
+                event = self._dialogue.heard(message)
+                if event is not None:
+                    self._give(event)
+            case messages.Reply() | messages.Error(id=int()):
                 self._dialogue.answered(message)
             case messages.Error():
                 self.errors.append(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        self._send(outgoing_error(fault.problem, str(fault), fault.about, fault.request))
+        self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
 
-    def _deliver(self, name: str, body: Any, request: int | None) -> None:
-        try:
-            event = self._dialogue.structure(name, body)
-        except InvalidEvent as exc:
-            self._send(outgoing_error(exc.problem, str(exc), name, request))
-            return
-        if request is not None and not self._dialogue.note_request(event, request):
-            self._refuse_oldest()
-            self._dialogue.note_request(event, request)
+    # --- the rest
+
+    def _give(self, event: Any) -> None:
         for entry in self._waiters:
             if not entry[0] or isinstance(event, entry[0]):
                 self._waiters.remove(entry)
                 entry[1].give(event)
                 return
         self._inbox.append(event)
-
-    # --- the rest
-
-    def _refuse_oldest(self) -> None:
-        """Too many questions are unanswered: the room has probably stopped waiting for the oldest."""
-        oldest = self._dialogue.oldest_request()
-        if oldest is not None:
-            self._dialogue.forget_request(oldest[1])
-            self._send(outgoing_error("busy", f"{MAX_REQUESTS} newer questions are waiting", "", oldest[0]))
 
     def _send(self, message: Outgoing) -> None:
         if self.ending is not None:

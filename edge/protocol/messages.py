@@ -18,7 +18,7 @@ sender did count it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import attrs
 
@@ -28,9 +28,6 @@ from .structure import MAX_INTEGER, structure, unstructure
 
 SIGNS = "$~=!"
 UNCOUNTED_SIGNS = ("$", "~")
-
-MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "gone"]
-"""What an error message may say is wrong with the message that it answers."""
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame
 from .events import event_type
 from .messages import Error, Event, Message, Reply, Request, is_counted, to_plain
@@ -71,6 +72,6 @@ def outgoing_reply(event: Any, id: int) -> Outgoing:
     return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
 
 
-def outgoing_error(problem: str, message: str, about: str, id: int | None) -> Outgoing:
+def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None) -> Outgoing:
     """The refusal of a message. The name it was about is the peer's text: cut, so that it can't be used to amplify."""
     return Outgoing(Error(problem, message[:300], about[:64], id))

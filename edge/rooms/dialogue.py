@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..errors import InvalidEvent, RequestFailed
+from ..errors import InvalidEvent, MessageProblem, RequestFailed
 from ..protocol import messages
 from ..protocol.events import Vocabulary
-from ..protocol.outgoing import Outgoing, outgoing_reply, outgoing_request
+from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
 from .listening import Waiter
 
 E = TypeVar("E")
 
-# How many requests of the other side may be unanswered; the next is refused as `busy`.
+# How many requests of the other side may be unanswered; of more, one is refused as `busy`.
 MAX_REQUESTS = 64
 
 
@@ -32,11 +32,13 @@ class Dialogue:
     Args:
       send: takes a message for the other side.
       heard: what the other side may say.
+      newest_matter: of too many unanswered requests, give up the oldest instead of the newest.
     """
 
-    def __init__(self, send: Callable[[Outgoing], None], heard: Vocabulary) -> None:
+    def __init__(self, send: Callable[[Outgoing], None], heard: Vocabulary, *, newest_matter: bool = False) -> None:
         self._send = send
         self._heard = heard
+        self._newest_matter = newest_matter
         self._questions: dict[int, _Question] = {}
         self._requests: dict[int, tuple[int, Any]] = {}
         self._asked = 0
@@ -80,50 +82,49 @@ class Dialogue:
         del self._requests[id(request)]
         self._send(message)
 
-    def structure(self, name: str, body: Any) -> Any:
-        """The event of this name.
-
-        Raises:
-          InvalidEvent: it has no such name, or its body does not fit.
-        """
-        kind = self._heard.by_name.get(name)
-        if kind is None:
-            raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
-        return structure(body, kind.cls)
-
-    def note_request(self, event: Any, request: int) -> bool:
-        """Remember that this event wants an answer; False if too many do."""
-        if len(self._requests) >= MAX_REQUESTS:
-            return False
-        self._requests[id(event)] = (request, event)  # the event is kept, so that its id() stays its own
-        return True
-
-    def oldest_request(self) -> tuple[int, Any] | None:
-        """The number and the event of what has waited longest for an answer."""
-        return next(iter(self._requests.values()), None)
-
-    def forget_request(self, event: Any) -> None:
-        """It will be answered otherwise, or never."""
-        self._requests.pop(id(event), None)
+    def heard(self, message: messages.Event | messages.Request) -> Any | None:
+        """The event of a message; None if it was refused, and the other side told."""
+        number = message.id if isinstance(message, messages.Request) else None
+        try:
+            event = self._structure(message.name, message.body)
+        except InvalidEvent as exc:
+            self.refuse(exc.problem, str(exc), message.name, number)
+            return None
+        if number is not None:
+            if len(self._requests) >= MAX_REQUESTS and not self._make_room(message.name, number):
+                return None
+            self._requests[id(event)] = (number, event)  # the event is kept, so that its id() stays its own
+        return event
 
     def answered(self, message: messages.Reply | messages.Error) -> None:
         """Settle the question that this answers; a late answer to a cancelled one is dropped.
 
-        Raises:
-          InvalidEvent: it does not fit: that message is refused, and the question still waits.
+        An answer that does not fit is refused, and the question still waits.
         """
-        question = self._questions.get(message.id) if message.id is not None else None
-        if question is None or message.id is None:
+        if message.id is None or message.id not in self._questions:
             return
+        question = self._questions[message.id]
         if isinstance(message, messages.Error):
             del self._questions[message.id]
             question.waiter.fail(RequestFailed(message.problem, message.message))
             return
-        event = self.structure(message.name, message.body)
-        if type(event) is not question.answer:
-            raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
+        try:
+            event = self._structure(message.name, message.body)
+            if type(event) is not question.answer:
+                raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
+        except InvalidEvent as exc:
+            self.refuse(exc.problem, str(exc), message.name, None)
+            return
         del self._questions[message.id]
         question.waiter.give(event)
+
+    def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
+        """Tell the other side that a message of theirs was refused."""
+        self._send(outgoing_error(problem, text, about, request))
+
+    def forget_request(self, event: Any) -> None:
+        """It will be answered otherwise, or never."""
+        self._requests.pop(id(event), None)
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail every question, each with an error of its own, and forget the other side's."""
@@ -131,3 +132,19 @@ class Dialogue:
         self._requests.clear()
         for question in questions.values():
             question.waiter.fail(fault())
+
+    def _structure(self, name: str, body: Any) -> Any:
+        kind = self._heard.by_name.get(name)
+        if kind is None:
+            raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
+        return structure(body, kind.cls)
+
+    def _make_room(self, name: str, number: int) -> bool:
+        """Too many requests are unanswered: refuse this one, or the oldest, for which nobody may wait any more."""
+        if not self._newest_matter:
+            self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, number)
+            return False
+        oldest, event = next(iter(self._requests.values()))
+        self.forget_request(event)
+        self.refuse("busy", f"{MAX_REQUESTS} newer questions are waiting", "", oldest)
+        return True

@@ -9,10 +9,10 @@ import attrs
 import trio
 
 from ..codes import Code
-from ..errors import Gone, InvalidEvent
+from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
-from ..protocol.outgoing import outgoing_error, outgoing_event
-from .dialogue import MAX_REQUESTS, Dialogue
+from ..protocol.outgoing import outgoing_event
+from .dialogue import Dialogue
 from .listening import Arrival, Listener, Listeners
 from .seat import Seat
 
@@ -219,22 +219,17 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if self.left:
             return
         match message:
-            case messages.Event(name, body):
-                self._deliver(name, body, None)
-            case messages.Request(name, body, id):
-                self._deliver(name, body, id)
-            case messages.Reply(name):
-                try:
-                    self._dialogue.answered(message)
-                except InvalidEvent as exc:
-                    self.refuse(exc.problem, str(exc), name)
-            case messages.Error():
+            case messages.Event() | messages.Request():
+                event = self._dialogue.heard(message)
+                if event is not None:
+                    self._route(event, message)
+            case messages.Reply() | messages.Error():
                 self._dialogue.answered(message)
 
-    def refuse(self, problem: str, message: str, about: str = "", id: int | None = None) -> None:
-        """Tell the client that a message of theirs was refused."""
+    def refuse(self, fault: InvalidEvent) -> None:
+        """Tell the client that what it sent is no message."""
         if not self.left:
-            self.seat.send(outgoing_error(problem, message, about, id))
+            self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def leave(self, code: Code, reason: str = "") -> bool:
         """Begin leaving: once, for the first reason given. True if this call was the first.
@@ -256,25 +251,23 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.room.seats.remove(self)
         return True
 
-    def _deliver(self, name: str, body: Any, request: int | None) -> None:
-        try:
-            event = self._dialogue.structure(name, body)
-        except InvalidEvent as exc:
-            self.refuse(exc.problem, str(exc), name, request)
-            return
-        if request is not None and not self._dialogue.note_request(event, request):
-            self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, request)
-            return
-        if self._waiting >= self.seat.inbox:
+    def _route(self, event: Any, message: messages.Event | messages.Request) -> None:
+        """Give an event to whoever listens for it most narrowly; without anybody, turn it away."""
+
+        def refuse(problem: MessageProblem, text: str) -> None:
             self._dialogue.forget_request(event)
-            self.refuse("busy", f"{self._waiting} events are waiting", name, request)
+            if not self.left:
+                number = message.id if isinstance(message, messages.Request) else None
+                self._dialogue.refuse(problem, text, message.name, number)
+
+        if self._waiting >= self.seat.inbox:
+            refuse("busy", f"{self._waiting} events are waiting")
             return
         self._waiting += 1
 
         def turn_away() -> None:
             self._take()
-            self._dialogue.forget_request(event)
-            self.refuse("not_now", "nobody is listening for this now", name, request)
+            refuse("not_now", "nobody is listening for this now")
 
         mine = Arrival(event, event, self._take, turn_away)
         ours = Arrival(event, (self, event), self._take, turn_away)

@@ -44,7 +44,7 @@ class _SeatReceiver(Receiver):
         self.player.deliver(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        self.player.refuse(fault.problem, str(fault), fault.about, fault.request)
+        self.player.refuse(fault)
 
 
 async def attend(
