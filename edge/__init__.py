@@ -1,6 +1,7 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
-from .client.client import Client, State, join
+from .client.client import Client, State
+from .client.join import join
 from .codes import Code
 from .errors import (
     Disconnected,

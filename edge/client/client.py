@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import enum
 import math
-import random
-import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar, overload
-from urllib.parse import urlsplit
 
 import trio
 
 from ..codes import Code, Retry
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
-from ..protocol.codec import JSON, VERSION, Codec
+from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
@@ -28,7 +25,6 @@ from ..sessions.outbox import Outbox
 from ..sessions.sending import Sending
 from ..transports.exchange import Ended, Receiver, close_transport, exchange
 from ..transports.transport import Transport
-from ..transports.websocket import open_websocket
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -37,9 +33,6 @@ E2 = TypeVar("E2")
 
 Dial = Callable[[], AbstractAsyncContextManager[Transport]]
 
-# Full jitter: the n-th wait is anything up to min(longest, shortest * 2**n), so that a crowd does not return at once.
-SHORTEST_WAIT = 0.5
-LONGEST_WAIT = 30.0
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
 
@@ -337,73 +330,3 @@ class Client(Receiver, Generic[Sent, Heard]):
     def _note_change(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
-
-
-@asynccontextmanager
-async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
-    """Run a client in the background while the block runs; it leaves when the block ends."""
-    fault: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.run)
-        try:
-            yield client
-        except Exception as exc:
-            fault = exc  # raised below, outside of the nursery, which would put it into a group
-        finally:
-            client.leave()
-    if fault is not None:
-        raise fault
-
-
-def join(
-    url: str,
-    *,
-    speaks: type[Sent] | Any,
-    hears: type[Heard] | Any,
-    name: str = "",
-    codec: Codec = JSON,
-    limits: Limits | None = None,
-    inbox: int = 1024,
-    tls: ssl.SSLContext | None = None,
-) -> AbstractAsyncContextManager[Client[Any, Any]]:
-    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
-
-    Connects in the background, and again with full-jitter backoff whenever the connection is lost; leaves the room when
-    the block ends. `Client.state` tells how it goes.
-
-    Args:
-      url: ``ws://`` or ``wss://``, host, and ``/rooms/<kind>/<name>``.
-      speaks: the union of events that players send.
-      hears: the union of events that players are sent.
-      name: what to be called.
-      inbox: how many events may wait to be received before it stops reading.
-      tls: for ``wss://``; the default verifies the server.
-
-    Raises:
-      ValueError: not such a URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a ws:// or wss:// address")
-    host, secure = parts.hostname, parts.scheme == "wss"
-    context = tls or ssl.create_default_context() if secure else None
-
-    def dial() -> AbstractAsyncContextManager[Transport]:
-        port = parts.port or (443 if secure else 80)
-        return open_websocket(host, port, parts.path, subprotocol=f"edge.{VERSION}.{codec.name}", tls=context)
-
-    async def wait_before(attempt: int) -> None:
-        longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
-        await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
-
-    client: Client[Any, Any] = Client(
-        dial,
-        speaks=speaks,
-        hears=hears,
-        name=name,
-        codec=codec,
-        limits=limits or Limits(),
-        wait_before=wait_before,
-        inbox=inbox,
-    )
-    return open_client(client)

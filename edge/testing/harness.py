@@ -10,7 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
-from ..client.client import Client, State, open_client
+from ..client.client import Client, State
+from ..client.join import open_client
 from ..codes import Code
 from ..errors import EdgeError, Refused
 from ..protocol import messages

@@ -1,0 +1,95 @@
+"""How a program joins a room: a client over WebSocket, kept connected in the background."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import trio
+
+from ..protocol.codec import JSON, VERSION, Codec
+from ..protocol.limits import Limits
+from ..transports.transport import Transport
+from ..transports.websocket import open_websocket
+from .client import Client
+
+Sent = TypeVar("Sent")
+Heard = TypeVar("Heard")
+
+# Full jitter: the n-th wait is anything up to min(longest, shortest * 2**n), so that a crowd does not return at once.
+SHORTEST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+
+
+@asynccontextmanager
+async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
+    """Run a client in the background while the block runs; it leaves when the block ends."""
+    fault: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.run)
+        try:
+            yield client
+        except Exception as exc:
+            fault = exc  # raised below, outside of the nursery, which would put it into a group
+        finally:
+            client.leave()
+    if fault is not None:
+        raise fault
+
+
+def join(
+    url: str,
+    *,
+    speaks: type[Sent] | Any,
+    hears: type[Heard] | Any,
+    name: str = "",
+    codec: Codec = JSON,
+    limits: Limits | None = None,
+    inbox: int = 1024,
+    tls: ssl.SSLContext | None = None,
+) -> AbstractAsyncContextManager[Client[Any, Any]]:
+    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
+
+    Connects in the background, and again with full-jitter backoff whenever the connection is lost; leaves the room when
+    the block ends. `Client.state` tells how it goes.
+
+    Args:
+      url: ``ws://`` or ``wss://``, host, and ``/rooms/<kind>/<name>``.
+      speaks: the union of events that players send.
+      hears: the union of events that players are sent.
+      name: what to be called.
+      inbox: how many events may wait to be received before it stops reading.
+      tls: for ``wss://``; the default verifies the server.
+
+    Raises:
+      ValueError: not such a URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a ws:// or wss:// address")
+    host, secure = parts.hostname, parts.scheme == "wss"
+    context = tls or ssl.create_default_context() if secure else None
+
+    def dial() -> AbstractAsyncContextManager[Transport]:
+        port = parts.port or (443 if secure else 80)
+        return open_websocket(host, port, parts.path, subprotocol=f"edge.{VERSION}.{codec.name}", tls=context)
+
+    async def wait_before(attempt: int) -> None:
+        longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
+        await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
+
+    client: Client[Any, Any] = Client(
+        dial,
+        speaks=speaks,
+        hears=hears,
+        name=name,
+        codec=codec,
+        limits=limits or Limits(),
+        wait_before=wait_before,
+        inbox=inbox,
+    )
+    return open_client(client)
