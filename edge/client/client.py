@@ -54,7 +54,8 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     ``async for event in client`` gives what the room sends, in order.
 
-    *Backpressure*: when `inbox` events wait, it stops reading, and the server notices.
+    *Backpressure*: when `inbox` events wait, it stops reading, and the server notices; while it needs an answer or
+    acks, when twice as many do.
     """
 
     def __init__(
@@ -256,7 +257,9 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     @property
     def has_space(self) -> bool:
-        return len(self._inbox) < self._capacity or self._dialogue.asking
+        if self._dialogue.asking or self._sending.pressed:
+            return len(self._inbox) < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
+        return len(self._inbox) < self._capacity
 
     async def wait_space(self) -> None:
         while not self.has_space:
@@ -292,6 +295,8 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._sending.send(message)
         if self._sending.counts.overflowed:
             self._close(Ended(Code.BEHIND, "too much was not acknowledged", by_peer=False))
+        elif self._sending.pressed:
+            self._note_change()
 
     def _check(self, event: Any) -> Any:
         if type(event) not in self._speaks:

@@ -30,8 +30,6 @@ export const Code = Object.freeze({
   LOST: 4000, SILENT: 4002, MISCOUNT: 4101, BEHIND: 4102, LEFT: 4200, MALFORMED: 4202, TOO_LARGE: 4203,
 });
 
-const ACK_FRAMES = 32;
-const ACK_CHARACTERS = 64 * 1024;
 const ACK_SECONDS = 0.5;
 const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
@@ -111,6 +109,8 @@ export class Connection {
     this.pingDue = Infinity;
     this.ackedToPeer = 0;
     this.charactersSinceAck = 0;
+    this.ackFrames = 32;
+    this.ackCharacters = 64 * 1024;
     this.resuming = false;
     this.heartbeat = 20;
     this.deadAfter = 30;
@@ -185,6 +185,8 @@ export class Connection {
       this.ackedToPeer = this.counts.received;
       this.heartbeat = body.heartbeat;
       this.deadAfter = body.dead_after;
+      this.ackFrames = body.ack_frames ?? this.ackFrames;
+      this.ackCharacters = body.ack_bytes ?? this.ackCharacters;
       this.pingDue = now + this.heartbeat;
       return { kind: "welcome", welcome: body };
     }
@@ -206,7 +208,7 @@ export class Connection {
   #countReceived(length, now) {
     this.counts.received += 1;
     this.charactersSinceAck += length;
-    const many = this.counts.received - this.ackedToPeer >= ACK_FRAMES || this.charactersSinceAck >= ACK_CHARACTERS;
+    const many = this.counts.received - this.ackedToPeer >= this.ackFrames || this.charactersSinceAck >= this.ackCharacters;
     this.ackDue = many ? now : Math.min(this.ackDue, now + ACK_SECONDS);
   }
 }

@@ -87,6 +87,7 @@ class Connection:
         self.counts = Counts(limits.window_frames, limits.window_bytes)
         self._resuming = False
         self._acked_to_peer = 0
+        self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
         self._ack_due = math.inf
         self._ping_due = math.inf
@@ -119,11 +120,12 @@ class Connection:
             case Ping(count):
                 self._check_ping(count, now)
                 return None
-            case Welcome(resumed=resumed, received=received, heartbeat=heartbeat, dead_after=dead_after):
-                if self._resuming and not resumed:
+            case Welcome():
+                if self._resuming and not message.resumed:
                     self.counts.start_afresh()
-                self.counts.acknowledge(received)
-                self.limits = attrs.evolve(self.limits, heartbeat=heartbeat, dead_after=dead_after)
+                self.counts.acknowledge(message.received)
+                self.limits = attrs.evolve(self.limits, heartbeat=message.heartbeat, dead_after=message.dead_after)
+                self._ack_frames, self._ack_bytes = message.ack_frames, message.ack_bytes
                 self._open(now)
             case _ if is_counted(message):
                 self._count_received(frame, now)
@@ -199,14 +201,10 @@ class Connection:
         self.counts.received += 1
         self._bytes_since_ack += len(frame)
         waiting = self.counts.received - self._acked_to_peer
-        limits = self.limits
-        if (
-            waiting >= min(limits.ack_frames, limits.outbox_frames // 4)
-            or self._bytes_since_ack >= limits.outbox_bytes // 4
-        ):
+        if waiting >= self._ack_frames or self._bytes_since_ack >= self._ack_bytes:
             self._ack_due = now
         else:
-            self._ack_due = min(self._ack_due, now + limits.ack_seconds)
+            self._ack_due = min(self._ack_due, now + self.limits.ack_seconds)
 
 
 def _other(side: Side) -> Side:

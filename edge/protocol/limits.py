@@ -48,6 +48,11 @@ class Limits:
         return 4 * self.message_bytes
 
     @property
+    def most_unacked(self) -> tuple[int, int]:
+        """How many frames and bytes either side may leave unacknowledged: a part of the smallest window there is."""
+        return min(self.ack_frames, max(1, self.outbox_frames // 4)), max(1, self.outbox_bytes // 4)
+
+    @property
     def window_frames(self) -> int:
         """How many frames a seat keeps for replay: an outbox that overflowed, and as much again while it reconnects."""
         return 2 * self.outbox_frames

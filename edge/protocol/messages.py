@@ -76,6 +76,12 @@ class Welcome:
     dead_after: float
     """After how many seconds of silence each side gives the other up."""
 
+    ack_frames: int = 32
+    """Acknowledge at once after this many counted frames..."""
+
+    ack_bytes: int = 64 * 1024
+    """...or this many bytes of them, so that what the server keeps for a resume does not run over."""
+
 
 @attrs.frozen
 class Bye:

@@ -41,6 +41,7 @@ class Dialogue:
         self._newest_matter = newest_matter
         self._questions: dict[int, _Question] = {}
         self._requests: dict[int, tuple[int, Any]] = {}
+        self._given_up: dict[int, tuple[int, Any]] = {}
         self._asked = 0
 
     def __len__(self) -> int:
@@ -70,11 +71,13 @@ class Dialogue:
         return await waiter.wait(lambda: self._questions.pop(id))
 
     def reply(self, request: Any, answer: Any) -> None:
-        """Answer a request of the other side, given the very object that was received.
+        """Answer a request of the other side, given the very object that was received; in vain, if they have gone.
 
         Raises:
           LookupError: it was not a request, or is answered already.
         """
+        if id(request) in self._given_up:
+            return  # who asked has gone, or no longer waits
         number, _ = self._requests.get(id(request), (None, None))
         if number is None:
             raise LookupError(f"{type(request).__name__} is not an unanswered request")
@@ -129,7 +132,7 @@ class Dialogue:
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail every question, each with an error of its own, and forget the other side's."""
         questions, self._questions = self._questions, {}
-        self._requests.clear()
+        self._given_up, self._requests = self._requests, {}
         for question in questions.values():
             question.waiter.fail(fault())
 
@@ -145,6 +148,6 @@ class Dialogue:
             self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, number)
             return False
         oldest, event = next(iter(self._requests.values()))
-        self.forget_request(event)
+        self._given_up = {id(event): self._requests.pop(id(event))}
         self.refuse("busy", f"{MAX_REQUESTS} newer questions are waiting", "", oldest)
         return True

@@ -134,6 +134,8 @@ class Listener(Generic[E]):
             return await self.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+        except trio.BusyResourceError:
+            raise  # another task's loop, which goes on
         except BaseException:
             # The loop is left: now, not when the exception's traceback lets go of this frame.
             self._end()

@@ -54,7 +54,14 @@ class Player(Generic[FromPlayer, ToPlayer]):
     ``async for event in player`` gives every event that no narrower `receive` or `Room.listen` has claimed.
     """
 
-    def __init__(self, room: Room[FromPlayer, ToPlayer], seat: Seat, number: int) -> None:
+    def __init__(
+        self,
+        room: Room[FromPlayer, ToPlayer],
+        seat: Seat,
+        number: int,
+        *,
+        after: Player[FromPlayer, ToPlayer] | None = None,
+    ) -> None:
         self.room = room
         self.number = number
         """The seat's number: the lowest that was free, from 0."""
@@ -69,6 +76,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners()
         self.turns: list[Turn] = []
+        self._after = after
         self._waiting = 0
         self._left_at: float | None = None
         self._ended = trio.Event()
@@ -87,7 +95,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
     @property
     def connected(self) -> bool:
         """Whether a connection holds the seat now."""
-        return self.standing is Standing.HERE
+        return self.standing in (Standing.JOINING, Standing.HERE)
 
     @property
     def left(self) -> bool:
@@ -177,9 +185,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     # --- for the room and for whoever holds the seat
 
-    async def wait_ended(self) -> None:
-        """Wait until `player()` has ended, its `finally` included."""
-        await self._ended.wait()
+    async def wait_turn(self) -> None:
+        """Wait until whoever held this seat before has ended, and those before them."""
+        while self._after is not None:
+            await self._after._ended.wait()
+            self._after = self._after._after
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def end(self) -> None:
         """`player()` has ended: say goodbye on the seat."""
@@ -207,7 +218,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Wait until one more event may be delivered, or the player has left."""
         await trio.lowlevel.checkpoint()
         while not self.has_space and not self.left:
-            self._space = trio.Event()
+            if self._space.is_set():
+                self._space = trio.Event()
             await self._space.wait()
 
     def read_on(self) -> None:

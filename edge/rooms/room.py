@@ -70,7 +70,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.listeners = Listeners()
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
-        self._admitted_early: list[tuple[Player[Any, Any], Player[Any, Any] | None]] = []
+        self._admitted_early: list[Player[FromPlayer, ToPlayer]] = []
         self._run_scope = trio.CancelScope()
         self._sweep_scope = trio.CancelScope()
         self._ending: tuple[Code, str] | None = None
@@ -236,8 +236,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for player, instead_of in self._admitted_early:
-                    nursery.start_soon(self._play, player, instead_of)
+                for player in self._admitted_early:
+                    nursery.start_soon(self._play, player)
+                self._admitted_early.clear()
                 nursery.start_soon(self._close_when_idle, idle)
                 try:
                     with self._run_scope:
@@ -266,12 +267,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self._check_admission(seat)
         else:
             instead_of.leave(Code.REPLACED, "started afresh")
-        player = Player(self, seat, self.seats.lowest_number())
+        player = Player(self, seat, self.seats.lowest_number(), after=instead_of)
         self.seats.add(player)
         if self._nursery is None:
-            self._admitted_early.append((player, instead_of))
+            self._admitted_early.append(player)
         else:
-            self._nursery.start_soon(self._play, player, instead_of)
+            self._nursery.start_soon(self._play, player)
         return player
 
     def seats_changed(self) -> None:
@@ -311,14 +312,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
             log.exception("room %s: admit() raised", self.name)
             raise Refused("the room could not decide") from None
 
-    async def _play(
-        self, player: Player[FromPlayer, ToPlayer], after: Player[FromPlayer, ToPlayer] | None = None
-    ) -> None:
+    async def _play(self, player: Player[FromPlayer, ToPlayer]) -> None:
         """The player's task: from their first step to their goodbye."""
         try:
             with player.scope:
-                if after is not None:
-                    await after.wait_ended()
+                await player.wait_turn()
                 if not player.left:
                     player.start()
                     what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -113,17 +113,24 @@ class Turn:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self.player.turns.remove(self)
-        caught = bool(self._scope.__exit__(kind, exc, trace)) or (isinstance(exc, Gone) and self.player.left)
+        caught = bool(self._scope.__exit__(kind, exc, trace))
+        faults = list(_leaves(exc)) if exc is not None else []
         if exc is None:
             self.outcome = Outcome.DONE
-        elif isinstance(exc, RequestFailed):
-            self.outcome, caught = Outcome.REFUSED, True
         elif caught:
             self.outcome = self.outcome or Outcome.TIMEOUT
-        elif isinstance(exc, trio.Cancelled) or _holds_cancelled(exc):
+        elif any(isinstance(fault, trio.Cancelled) for fault in faults):
             self.outcome = self.outcome or Outcome.RESET
+        elif self.player.left and all(isinstance(fault, Gone) for fault in faults):
+            self.outcome, caught = Outcome.LEFT, True
+        elif all(isinstance(fault, RequestFailed) for fault in faults):
+            self.outcome, caught = Outcome.REFUSED, True
         return caught
 
 
-def _holds_cancelled(exc: BaseException) -> bool:
-    return isinstance(exc, BaseExceptionGroup) and exc.subgroup(trio.Cancelled) is not None
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for each in exc.exceptions:
+            yield from _leaves(each)
+    else:
+        yield exc

@@ -35,8 +35,10 @@ class Seat(abc.ABC):
     inbox: int = 64
     """How many of their events may wait for the room before `Player.wait_space` waits."""
 
-    pressed: bool = False
-    """Whether the acks of this seat's client are needed soon, so that it must be read even when its inbox is full."""
+    @property
+    def pressed(self) -> bool:
+        """Whether the acks of this seat's client are needed soon, so that it must be read even with a full inbox."""
+        return False
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:

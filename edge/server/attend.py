@@ -135,6 +135,8 @@ def _take_seat(hello: Hello, connection: Connection, outbox: Outbox, room: Room[
         number=seat.player.number,
         heartbeat=connection.limits.heartbeat,
         dead_after=connection.limits.dead_after,
+        ack_frames=connection.limits.most_unacked[0],
+        ack_bytes=connection.limits.most_unacked[1],
     )
     outbox.put_first(connection.send(welcome, now=trio.current_time()))
     seat.attach(outbox)

@@ -54,11 +54,14 @@ class HeldSeat(Seat):
         """What was sent, acknowledged and received since the fresh start."""
         return self._sending.counts
 
+    @property
+    def pressed(self) -> bool:
+        return self._sending.pressed
+
     def send(self, message: Outgoing) -> None:
         if self._ended:
             return
         self._sending.send(message)
-        self.pressed = self._sending.pressed
         if self.counts.overflowed:
             self.player.leave(Code.BEHIND, "too much was not acknowledged")
         elif self.pressed:

@@ -21,6 +21,7 @@ from ..rooms.directory import Directory
 from ..rooms.guard import log as rooms_log
 from ..rooms.room import Room
 from ..server.attend import attend
+from ..transports.exchange import close_transport
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
 from .virtual import task_tree
@@ -108,7 +109,10 @@ class MemoryClient(Client[Any, Any]):
     async def _open(self) -> AsyncIterator[Transport]:
         self._transport, server_end = open_memory_transports(buffer=self._buffer)
         self._under_test.attend(server_end, self._codec, self._limits)
-        yield self._transport
+        try:
+            yield self._transport
+        finally:
+            await close_transport(self._transport, 1000, "")
 
     async def _wait_resume(self, attempt: int) -> None:
         if self.welcome is None and self.lost is not None:

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.protocol.messages import Reply
-from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply
+from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
 from edge.rooms.dialogue import MAX_REQUESTS
 from edge.rooms.ticks import Ticks
 from edge.testing import seeds
@@ -150,6 +150,64 @@ async def test_an_answer_behind_a_full_inbox_is_read(edge_room: Open) -> None:
     assert {error.problem for error in ana.errors} == {"busy"}
 
 
+async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: Open) -> None:
+    """No client can crash a room by sending a request and leaving."""
+
+    class Ponderous(Quiet):
+        async def run(self) -> None:
+            async for player, guess in self.listen(Guess):
+                await trio.sleep(1)
+                player.reply(guess, Verdict(True))
+
+    room = await edge_room(Ponderous)
+    ana, ben = await room.join("ana", "ben")
+    ana._send(outgoing_request(Guess("x"), 1))
+    await trio.sleep(0.5)
+    ana.leave()
+    assert await ben.request(Guess("y"), Verdict) == Verdict(True)
+
+
+async def test_backpressure_returns_when_the_acks_have_come(edge_room: Open) -> None:
+    """After a burst that was acknowledged, a full inbox waits again instead of refusing."""
+
+    class Slow(Quiet):
+        async def player(self, player: Player) -> None:
+            async for _ in player.listen(Guess):
+                await trio.sleep(1)
+
+    room = await edge_room(Slow)
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=2, outbox_frames=14))
+    ana.drop()
+    await wait_all_tasks_blocked()
+    for _ in range(20):
+        room.room.broadcast(Verdict(True))
+    await ana.resume()
+    await trio.sleep(5)
+    for number in range(8):
+        ana.send(Guess(str(number)))
+    await trio.sleep(20)
+    assert list(ana.errors) == []
+
+
+async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: Open) -> None:
+    """Its inbox is full and nobody takes from it: it reads on, up to twice as much, for the acks of what it sends."""
+
+    class Listening(Quiet):
+        async def player(self, player: Player) -> None:
+            for _ in range(4):
+                player.send(Verdict(True))
+            async for _ in player.listen(Guess):
+                pass
+
+    room = await edge_room(Listening)
+    (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=8))
+    ana._capacity = 4
+    for _ in range(50):
+        ana.send(Guess("x"))
+        await trio.sleep(1)
+    assert ana.state is edge.State.OPEN
+
+
 async def test_a_slow_room_keeps_a_client_that_acks(edge_room: Open) -> None:
     """However long the body of its loop takes, a healthy client is not taken for one that fell behind."""
 
@@ -252,6 +310,31 @@ async def test_a_restarted_seat_keeps_its_place(edge_room: Open) -> None:
     assert [player.name for player in room.room.players] == ["ana"]
 
 
+async def test_restarts_in_a_row_do_not_overlap(edge_room: Open) -> None:
+    """However fast a session starts afresh, each of its players begins when all before have ended."""
+    living: list[int] = []
+
+    class Lingering(Quiet):
+        async def player(self, player: Player) -> None:
+            assert living == []
+            living.append(player.number)
+            try:
+                await trio.sleep_forever()
+            finally:
+                with player.farewell():
+                    await trio.sleep(1.5)
+                living.remove(player.number)
+
+    room = await edge_room(Lingering)
+    player = room.room.take_seat(StubSeat("ana"))
+    await trio.sleep(0.1)
+    for _ in range(3):
+        player = room.room.take_seat(StubSeat("ana"), instead_of=player)
+        await trio.sleep(0.3)
+    await trio.sleep(3)
+    assert living == [player.number]
+
+
 async def test_a_number_is_free_when_its_player_has_ended(edge_room: Open) -> None:
     """Not while their `finally` still runs: what it does for this number is done to nobody else."""
 
@@ -316,6 +399,47 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
         assert "no database" in caplog.text
         assert directory.open("forgetful", "a").take_seat(StubSeat("ana")).number == 0
         directory.close()
+
+
+async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: Open) -> None:
+    """It is the turn's outcome all the same, not the room's crash."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as outer:
+
+        @outer.start_soon
+        async def refuse() -> None:
+            await ana.receive(Choose)
+            ana._send(outgoing_error("not_now", "no thanks", "", 1))
+
+        with edge.Turn(player, 10) as turn:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(player.ask, Choose([]), Chosen)
+    assert turn.outcome is edge.Outcome.REFUSED
+
+
+async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_room: Open) -> None:
+    """The mistake is told to who made it."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    loop = player.listen(Guess)
+    heard: list[Guess] = []
+
+    async def first() -> None:
+        async for guess in loop:
+            heard.append(guess)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(loop)
+        ana.send(Guess("x"))
+        await wait_all_tasks_blocked()
+        assert heard == [Guess("x")]
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
