@@ -5,14 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import trio
 
 from ..errors import Gone, RequestFailed
 from .player import FromPlayer, Player, ToPlayer
-
-P = TypeVar("P", bound=Player[Any, Any])
 
 
 class Outcome(enum.StrEnum):

@@ -1,0 +1,53 @@
+"""A room that listens to nothing by itself, and a seat without anybody: what the tests of rooms share."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import edge
+
+
+@edge.event
+class Choose:
+    options: list[str]
+
+
+@edge.event
+class Chosen:
+    option: str
+
+
+@edge.event
+class Guess:
+    word: str
+
+
+@edge.event
+class Verdict:
+    right: bool
+
+
+FromPlayer = Chosen | Guess
+ToPlayer = Choose | Verdict
+Player = edge.Player[FromPlayer, ToPlayer]
+
+
+class Quiet(edge.Room[FromPlayer, ToPlayer]):
+    """Listens to nothing by itself."""
+
+    seats = edge.Seats(minimum=1, maximum=3, grace=5)
+
+
+class StubSeat(edge.Seat):
+    """A seat without anybody."""
+
+    def __init__(self, name: str) -> None:
+        self.who = self.name = name
+        self.ended: list[edge.Code] = []
+
+    def send(self, message: Any) -> None:
+        logging.getLogger("tests").debug("%r", message)
+
+    def end(self, code: edge.Code, reason: str) -> None:
+        self.ended.append(code)

@@ -1,0 +1,197 @@
+"""Questions and answers: what becomes of them, whoever leaves, refuses, cancels or says nonsense."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.protocol.messages import Reply
+from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
+from edge.rooms.dialogue import MAX_REQUESTS
+from edge.testing import EdgeRoom, seeds
+from tests.rooms.quiet import Choose, Chosen, FromPlayer, Guess, Player, Quiet, Verdict
+
+
+async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
+    """An event to the player, and the typed answer; over a cut of the connection, too."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    answers: list[Chosen] = []
+
+    async def ask() -> None:
+        answers.append(await player.ask(Choose(["a", "b"]), Chosen))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        question = await ana.receive(Choose)
+        ana.drop()
+        ana.reply(question, Chosen("b"))
+        await ana.resume()
+    assert answers == [Chosen("b")]
+    with pytest.raises(LookupError):
+        ana.reply(question, Chosen("a"))
+
+
+async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_room: EdgeRoom) -> None:
+    """No client can crash a room by answering nonsense: that message is refused, and the right one still counts."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    answers: list[Chosen] = []
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            answers.append(await player.ask(Choose([]), Chosen))
+
+        question = await ana.receive(Choose)
+        ana._send(outgoing_reply(Guess("x"), 1))
+        ana._send(Outgoing(Reply("Chosen", {"option": 7}, 1)))
+        await wait_all_tasks_blocked()
+        assert [(error.problem, error.about) for error in ana.errors] == [("invalid", "Guess"), ("invalid", "Chosen")]
+        ana.reply(question, Chosen("a"))
+    assert answers == [Chosen("a")]
+
+
+async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
+    """The error comes out of `ask`; a turn of the player makes it its outcome."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises(edge.RequestFailed, match="no thanks") as caught:
+                await player.ask(Choose([]), Chosen)
+            assert caught.value.problem == "not_now"
+            with edge.Turn(player, 10) as turn:
+                await player.ask(Choose([]), Chosen)
+            assert turn.outcome is edge.Outcome.REFUSED
+
+        for number in (1, 2):
+            await ana.receive(Choose)
+            ana._send(outgoing_error("not_now", "no thanks", "", number))
+
+
+async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom) -> None:
+    """A player who is away from the keyboard can be asked for ever."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    for _ in range(3 * MAX_REQUESTS):
+        with edge.Turn(player, 1) as turn:
+            await player.ask(Choose([]), Chosen)
+        assert turn.outcome is edge.Outcome.TIMEOUT
+    assert len(ana._dialogue) == MAX_REQUESTS
+
+
+async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> None:
+    """A room that asks while its inbox is full still hears the answer; what does not fit is refused as busy."""
+
+    class Asking(Quiet):
+        async def player(self, player: Player) -> None:
+            async for _ in player.listen(Guess):
+                await player.ask(Choose([]), Chosen)
+                await trio.sleep_forever()
+
+    room = await edge_room(Asking)
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=4))
+    for number in range(10):
+        ana.send(Guess(str(number)))
+    ana.reply(await ana.receive(Choose), Chosen("a"))
+    await wait_all_tasks_blocked()
+    (player,) = room.room.players
+    assert not player._dialogue.asking
+    assert {error.problem for error in ana.errors} == {"busy"}
+
+
+async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> None:
+    """No client can crash a room by sending a request and leaving."""
+
+    class Ponderous(Quiet):
+        async def run(self) -> None:
+            async for player, guess in self.listen(Guess):
+                await trio.sleep(1)
+                player.reply(guess, Verdict(True))
+
+    room = await edge_room(Ponderous)
+    ana, ben = await room.join("ana", "ben")
+    ana._send(outgoing_request(Guess("x"), 1))
+    await trio.sleep(0.5)
+    ana.leave()
+    assert await ben.request(Guess("y"), Verdict) == Verdict(True)
+
+
+@seeds(50)
+async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """The wait ends with `Gone`, and nothing stays registered."""
+    room = await edge_room(Quiet)
+    (ana, _) = await room.join("ana", "ben")
+    player = room.room.players[0]
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises(edge.Gone):
+                await player.ask(Choose([]), Chosen)
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(edge.Gone):
+                await player.receive(Guess)
+
+        @nursery.start_soon
+        async def listen() -> None:
+            assert [event async for event in player.listen(Guess)] == []
+
+        await wait_all_tasks_blocked()
+        ana.leave()
+    assert (len(player._dialogue), len(player.listeners)) == (0, 0)
+    with pytest.raises(edge.Gone):
+        await player.ask(Choose([]), Chosen)
+
+
+async def test_requests_are_answered_once_and_bounded(edge_room: EdgeRoom) -> None:
+    """The author answers with the object received; too many unanswered ones are refused as busy."""
+
+    class Hoarder(Quiet):
+        async def player(self, player: Player) -> None:
+            kept: list[FromPlayer] = []
+            async for event in player:
+                match event:
+                    case Guess("now"):
+                        for each in [*kept, event]:
+                            player.reply(each, Verdict(True))
+                        kept.clear()
+                    case Guess():
+                        kept.append(event)
+                        with pytest.raises(LookupError):
+                            player.reply(Guess("x"), Verdict(True))
+
+    room = await edge_room(Hoarder)
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=1000))
+    outcomes: list[str] = []
+
+    async def guess(word: str) -> None:
+        try:
+            assert await ana.request(Guess(word), Verdict) == Verdict(True)
+            outcomes.append("answered")
+        except edge.RequestFailed as exc:
+            outcomes.append(exc.problem)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_REQUESTS - 1):
+            nursery.start_soon(guess, "later")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(guess, "now")
+        await wait_all_tasks_blocked()
+        assert outcomes == ["answered"] * MAX_REQUESTS
+        for _ in range(MAX_REQUESTS + 1):
+            nursery.start_soon(guess, "later")
+        await wait_all_tasks_blocked()
+        assert outcomes[MAX_REQUESTS:] == ["busy"]
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,97 @@
+"""The directory: rooms opened, found, listed, closed, and those that can't be made."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.testing import EdgeRoom
+from tests.rooms.quiet import Quiet, StubSeat
+
+
+async def test_the_directory_opens_finds_lists_and_forgets() -> None:
+    """One room a name; closed when nobody has sat for `idle` seconds; then a new one under the same name."""
+    directory = edge.Directory({"quiet": Quiet}, max_rooms=2, idle=60)
+    with pytest.raises(edge.Refused, match="shutting down"):
+        directory.open("quiet", "early")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        room = directory.open("quiet", "a")
+        assert directory.open("quiet", "a") is room
+        directory.open("quiet", "b").lock()
+        assert [(each.name, each.seated, each.locked) for each in directory.list("quiet")] == [
+            ("a", 0, False),
+            ("b", 0, True),
+        ]
+        assert directory.list("other") == ()
+        for kind, name, code in [
+            ("quiet", "c", edge.Code.FULL),
+            ("other", "a", edge.Code.NO_ROOM),
+            ("quiet", "../a", edge.Code.NO_ROOM),
+        ]:
+            with pytest.raises(edge.Refused) as refused:
+                directory.open(kind, name)
+            assert refused.value.code is code
+        await trio.sleep(61)
+        assert len(directory) == 0
+        assert room.closing
+        assert directory.open("quiet", "a") is not room
+        directory.close()
+    assert len(directory) == 0
+
+
+async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> None:
+    """Idle counts from the last one's leaving, grace included."""
+    directory = edge.Directory({"quiet": Quiet}, idle=60)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        room = directory.open("quiet", "a")
+        player = room.take_seat(StubSeat("ana"))
+        await trio.sleep(3600)
+        assert not room.closing
+        player.leave(edge.Code.LEFT)
+        await trio.sleep(59)
+        assert not room.closing
+        await trio.sleep(2)
+        assert room.closing
+        directory.close()
+
+
+async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixture) -> None:
+    """An author's mistake in a constructor refuses who asked for the room, and the directory goes on."""
+
+    class Broken(Quiet):
+        def __init__(self) -> None:
+            raise RuntimeError("no database")
+
+    class Forgetful(Quiet):
+        def __init__(self) -> None:
+            self.mine = 1  # without super().__init__(), which is not needed
+
+    directory = edge.Directory({"broken": Broken, "forgetful": Forgetful})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        with pytest.raises(edge.Refused) as refused:
+            directory.open("broken", "a")
+        assert refused.value.code is edge.Code.ROOM_CRASHED
+        assert "no database" in caplog.text
+        assert directory.open("forgetful", "a").take_seat(StubSeat("ana")).number == 0
+        directory.close()
+
+
+async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
+    """A seat taken and lost before the room's first step has its goodbye all the same."""
+    directory = edge.Directory({"quiet": Quiet})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        seats = [StubSeat("ana"), StubSeat("ben")]
+        room = directory.open("quiet", "a")
+        with trio.testing.assert_no_checkpoints():
+            first = room.take_seat(seats[0])
+            room.take_seat(seats[1])
+            first.kick()
+        await wait_all_tasks_blocked()
+        assert [seat.ended for seat in seats] == [[edge.Code.KICKED], []]
+        directory.close()

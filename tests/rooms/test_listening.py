@@ -1,0 +1,102 @@
+"""Loops and waits: when they end, and what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.testing import EdgeRoom
+from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
+
+
+async def test_who_has_left_is_not_waited_for(edge_room: EdgeRoom) -> None:
+    """A loop over the events of somebody who has left ends at once; so does one over those of a closed room."""
+    room = await edge_room(Quiet)
+    ana, _ = await room.join("ana", "ben")
+    player = room.room.players[0]
+    ana.leave()
+    await wait_all_tasks_blocked()
+    assert [event async for event in player] == []
+    assert [event async for event in player.listen(Guess)] == []
+    room.room.close()
+    assert [event async for event in room.room.listen(Guess)] == []
+
+
+async def test_a_loop_that_was_cancelled_listens_no_more(edge_room: EdgeRoom) -> None:
+    """Not even while the exception that left it is being handled."""
+    heard: list[str] = []
+
+    class Handling(Quiet):
+        async def player(self, player: Player) -> None:
+            try:
+                with trio.fail_after(1):
+                    async for _ in player.listen(Guess):
+                        heard.append("first loop")
+            except trio.TooSlowError:
+                async for _ in player:
+                    heard.append("second loop")
+
+    room = await edge_room(Handling)
+    (ana,) = await room.join("ana")
+    await trio.sleep(2)
+    ana.send(Guess("x"))
+    await wait_all_tasks_blocked()
+    assert heard == ["second loop"]
+
+
+async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_room: EdgeRoom) -> None:
+    """The mistake is told to who made it."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    loop = player.listen(Guess)
+    heard: list[Guess] = []
+
+    async def first() -> None:
+        async for guess in loop:
+            heard.append(guess)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(loop)
+        ana.send(Guess("x"))
+        await wait_all_tasks_blocked()
+        assert heard == [Guess("x")]
+        nursery.cancel_scope.cancel()
+
+
+async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None:
+    """Every public wait can be cancelled midway: nothing is registered any more, and nothing was taken."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    loop = room.room.listen(Guess)
+    waits: list[Callable[[], Any]] = [
+        lambda: player.receive(Guess),
+        lambda: player.ask(Choose([]), Chosen),
+        lambda: player.listen(Guess).receive(),
+        loop.receive,
+        room.room.seats.wait_change,
+        room.room.wait_closed,
+        lambda: ana.receive(Verdict),
+        lambda: ana.request(Guess("x"), Verdict),
+        lambda: ana.wait_state(edge.State.CLOSED),
+    ]
+    for wait in waits:
+        with trio.move_on_after(1) as scope:
+            await wait()
+        assert scope.cancelled_caught
+    assert len(player.listeners) == 0
+    assert (len(ana._dialogue._questions), len(ana._waiters)) == (0, 0)
+    assert len(player._dialogue._questions) == 0
+    _, guess = await loop.receive()  # the request had been sent, and is still to be answered
+    assert len(player._dialogue) == 1
+    player.reply(guess, Verdict(False))
+    assert len(player._dialogue) == 0

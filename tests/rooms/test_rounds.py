@@ -1,0 +1,102 @@
+"""Rounds and turns beyond the rules: their own players, groups of errors, an hour of play."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+
+import edge
+from edge.protocol.outgoing import outgoing_error
+from edge.testing import EdgeRoom
+from tests.rooms.quiet import Choose, Chosen, Guess, Quiet
+
+
+async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
+    """Those who watch do not make up for one who plays and leaves."""
+    room = await edge_room(Quiet)
+    ana, ben, _ = await room.join("ana", "ben", "cyn")
+    async with room.room.open_round(room.room.players[:2], minimum=2) as round:
+        ana.leave()
+        await trio.sleep_forever()
+    assert round.outcome is edge.Outcome.TOO_FEW
+    assert round.reason == "1 of 2 players"
+    assert ben.state is edge.State.OPEN
+
+
+async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
+    """The outcome of the turn is told, whatever its block held open."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    async with room.room.open_round() as round:
+        turn = round.turn(round.players[0], seconds=10)
+        with turn:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                room.room.reset()
+                await trio.sleep_forever()
+    assert turn.outcome is edge.Outcome.RESET
+
+
+async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
+    """It is the turn's outcome all the same, not the room's crash."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as outer:
+
+        @outer.start_soon
+        async def refuse() -> None:
+            await ana.receive(Choose)
+            ana._send(outgoing_error("not_now", "no thanks", "", 1))
+
+        with edge.Turn(player, 10) as turn:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(player.ask, Choose([]), Chosen)
+    assert turn.outcome is edge.Outcome.REFUSED
+
+
+async def test_a_second_round_is_refused(edge_room: EdgeRoom) -> None:
+    """A room plays one round at a time."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    async with room.room.open_round():
+        with pytest.raises(RuntimeError, match="open already"):
+            async with room.room.open_round():
+                pass
+
+
+async def test_what_a_round_raises_comes_out(edge_room: EdgeRoom) -> None:
+    """As a group, because a round may have tasks; its outcome is then no value."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with room.room.open_round() as round:
+            raise KeyError("mine")
+    assert isinstance(caught.value.exceptions[0], KeyError)
+    assert round.outcome is None
+    assert not room.room.reset()
+
+
+async def test_an_hour_of_play_is_a_moment(edge_room: EdgeRoom) -> None:
+    """Two players, turns that time out, an hour of it: the clock says an hour, and nothing was logged."""
+
+    class Turns(Quiet):
+        played = 0
+
+        async def run(self) -> None:
+            await self.seats.wait_minimum()
+            while True:
+                async with self.open_round() as round:
+                    for player in round.players:
+                        with round.turn(player, seconds=30) as turn:
+                            await player.receive(Guess)
+                        assert turn.outcome is edge.Outcome.TIMEOUT
+                        self.played += 1
+
+    room = await edge_room(Turns)
+    await room.join("ana", "ben")
+    await trio.sleep(3600)
+    assert room.room.played >= 119
+    assert math.isclose(trio.current_time(), 3600, abs_tol=1)
