@@ -20,7 +20,7 @@ from typing import Literal
 
 from .codes import Code
 
-MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "gone"]
+MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy"]
 """What an error message may say is wrong with the message that it answers."""
 
 

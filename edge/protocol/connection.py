@@ -97,7 +97,7 @@ class Connection:
         """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
 
         Raises:
-          InvalidEvent: the message is unusable; it was counted, and the conversation goes on.
+          InvalidEvent: the message is unusable; it was counted if its sender counts it, and the conversation goes on.
           RemoteProtocolError: the conversation can't go on; `code` is the goodbye to say.
         """
         self.heard(now)

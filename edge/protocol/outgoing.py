@@ -54,7 +54,7 @@ def outgoing_event(event: Any) -> Outgoing:
 
     Raises:
       TypeError: not an instance of an event class.
-      ValueError: a number in it can't travel.
+      ValueError: something in it can't travel.
     """
     kind = event_type(type(event))
     message = Event(kind.name, unstructure(event), counted=kind.delivery == "reliable")

@@ -107,7 +107,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
         Raises:
           TypeError: not one of the room's events to players.
-          ValueError: a number in it can't travel.
+          ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
         """
         self.seat.send(outgoing_event(self.room.check_outgoing(event)))
 

@@ -124,7 +124,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
         Raises:
           TypeError: not one of the room's events to players.
-          ValueError: a number in it can't travel.
+          ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
         """
         message = outgoing_event(self.check_outgoing(event))
         left_out = {besides} if isinstance(besides, Player) else set(besides)

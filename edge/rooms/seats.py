@@ -31,7 +31,7 @@ class Seats:
     """How many may sit, and who does. As a class attribute of a `Room` it is the policy of each room's own.
 
     Args:
-      minimum: below this many players an open round is cancelled, and `wait_minimum` waits.
+      minimum: how many `wait_minimum` waits for, and below how many of its own players a round is cancelled.
       maximum: how many seats there are; the next applicant is refused as ``full``.
       grace: how many seconds a seat waits for its connection to come back; 0 ends it at once.
     """
