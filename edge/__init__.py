@@ -17,37 +17,48 @@ from .errors import (
 from .protocol.codec import JSON, MESSAGEPACK
 from .protocol.events import event
 from .protocol.limits import Limits
+from .rooms.answering import Answering
+from .rooms.dialogue import Replies
 from .rooms.directory import Directory
 from .rooms.player import Player
+from .rooms.presence import Changes, Happening, Presence, PresenceChange
 from .rooms.room import Room
 from .rooms.rounds import Outcome, Round, Turn
 from .rooms.seat import Applicant, Seat
-from .rooms.seats import Presence, Seats
+from .rooms.seats import Seats
+from .rooms.session import Session
 from .rooms.ticks import Step
 from .server.app import App
 from .server.http import Request, Response, json_response, redirect
 from .server.serve import serve
+from .sessions.keys import Keys
 
 __all__ = [
     "JSON",
     "MESSAGEPACK",
+    "Answering",
     "App",
     "Applicant",
+    "Changes",
     "Client",
     "Code",
     "Directory",
     "Disconnected",
     "EdgeError",
     "Gone",
+    "Happening",
     "InvalidEvent",
+    "Keys",
     "Limits",
     "LocalProtocolError",
     "Outcome",
     "Player",
     "Presence",
+    "PresenceChange",
     "ProtocolError",
     "Refused",
     "RemoteProtocolError",
+    "Replies",
     "Request",
     "RequestFailed",
     "Response",
@@ -55,6 +66,7 @@ __all__ = [
     "Round",
     "Seat",
     "Seats",
+    "Session",
     "State",
     "Step",
     "Turn",

@@ -3,7 +3,7 @@
 The hundreds say what the client does next:
 
 * 40xx: the seat is still held: connect again and resume it.
-* 41xx: the seat is lost: connect again and start fresh.
+* 41xx: what was under way is lost: connect again and start fresh.
 * 42xx: do not connect again by yourself.
 """
 
@@ -34,6 +34,9 @@ class Code(enum.IntEnum):
 
     STALLED = 4003
     """A write did not finish in time."""
+
+    KEY_EXPIRED = 4004
+    """The session's key has expired: come back with a new one of the same session."""
 
     DRAINING = 4100
     """The server is shutting down."""
@@ -71,6 +74,15 @@ class Code(enum.IntEnum):
     NO_ROOM = 4204
     """There is no room of that kind or name."""
 
+    KEY_INVALID = 4205
+    """The session's key is not one of this server's: forged, foreign or damaged."""
+
+    REVOKED = 4206
+    """The session was revoked."""
+
+    REPLAYED = 4207
+    """The hello is a copy of an earlier one."""
+
     FULL = 4210
     """Every seat is taken, or the server will not open another room."""
 
@@ -81,7 +93,7 @@ class Code(enum.IntEnum):
     """The room's own `admit` said no."""
 
     REPLACED = 4220
-    """Another connection of the same session took the seat."""
+    """Another page or connection of the same session took the seat."""
 
     KICKED = 4221
     """The room put the player out."""

@@ -20,8 +20,10 @@ from typing import Literal
 
 from .codes import Code
 
-MessageProblem = Literal["malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy"]
-"""What an error message may say is wrong with the message that it answers."""
+MessageProblem = Literal[
+    "malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "cancelled", "crashed"
+]
+"""What an error message may say about the message that it answers."""
 
 
 class EdgeError(Exception):
@@ -79,7 +81,11 @@ class Refused(EdgeError):
 
 
 class RequestFailed(EdgeError):
-    """A request was answered with an error instead of an event. `problem` is its kind, such as ``not_now``."""
+    """A request was answered with an error instead of an event.
+
+    `problem` is its kind: a `MessageProblem`; ``unanswered`` when there was no answer but its end; ``gone`` when the
+    seat was lost before one came.
+    """
 
     def __init__(self, problem: str, message: str) -> None:
         super().__init__(message)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Generic, TypeVar, overload
 
 import trio
@@ -19,7 +19,8 @@ from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
-from ..rooms.dialogue import Dialogue
+from ..rooms.answering import Answering
+from ..rooms.dialogue import Dialogue, Replies
 from ..rooms.listening import Waiter
 from ..sessions.outbox import Outbox
 from ..sessions.sending import Sending
@@ -69,6 +70,8 @@ class Client(Receiver, Generic[Sent, Heard]):
         limits: Limits,
         wait_before: Callable[[int], Awaitable[object]],
         inbox: float,
+        client: str,
+        key: Callable[[], str | None],
     ) -> None:
         self.state = State.CONNECTING
         self.ending: Ended | None = None
@@ -83,12 +86,15 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._speaks = Vocabulary.of(speaks)
         self._hears = Vocabulary.of(hears)
         self._name = name
+        self._client = client
+        self._key = key
+        self._hellos = 0
         self._codec = codec
         self._limits = limits
         self._wait_before = wait_before
         self._capacity = inbox
         self._sending = Sending(codec, limits)
-        self._dialogue = Dialogue(self._send, self._hears, newest_matter=True)
+        self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._seated = False
@@ -152,10 +158,35 @@ class Client(Receiver, Generic[Sent, Heard]):
           RequestFailed: it was answered with an error.
           Disconnected: the client is closed before an answer comes.
 
-        *Cancellation*: the answer is dropped when it comes.
+        *Cancellation* is told to the room, and so is the deadline of the scopes around.
         """
         self._note_change()  # the reader may be waiting for space, in front of the answer
         return await self._dialogue.ask(self._check(event), answer)
+
+    @contextmanager
+    def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
+        """``with client.stream(History(), Line) as lines: async for line in lines``: a request with many answers.
+
+        Leaving the block tells the room to stop. What waits to be taken counts as the inbox does.
+
+        Raises:
+          Disconnected: the client is closed.
+          RequestFailed: from the loop: the room could not go on.
+        """
+        replies, stop = self._dialogue.open_stream(self._check(event), answer, self._note_change)
+        try:
+            yield replies
+        finally:
+            stop()
+
+    def answering(self, request: Heard) -> Answering[Sent]:
+        """``with client.answering(request) as answering:``: a block that ends when the room waits no more. See
+        `Player.answering`.
+
+        Raises:
+          LookupError: the room did not ask, or is answered already.
+        """
+        return self._dialogue.answering(request, self._check)
 
     def reply(self, request: Heard, answer: Sent) -> None:
         """Answer an event with which the room asked this player something.
@@ -234,10 +265,13 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     async def _greet(self, transport: Transport, connection: Connection) -> Ended | None:
         """Say hello and hear the welcome; or why there is none."""
+        self._hellos += 1
         hello = messages.Hello(
             version=VERSION,
             name=self._name,
-            key=self.welcome.key if self.welcome is not None else None,
+            key=self._key(),
+            client=self._client,
+            attempt=self._hellos,
             received=self._sending.counts.received if self._seated else None,
         )
         await transport.send([connection.send(hello, now=trio.current_time())])
@@ -257,9 +291,10 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     @property
     def has_space(self) -> bool:
+        waiting = len(self._inbox) + self._dialogue.queued
         if self._dialogue.asking or self._sending.pressed:
-            return len(self._inbox) < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
-        return len(self._inbox) < self._capacity
+            return waiting < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
+        return waiting < self._capacity
 
     async def wait_space(self) -> None:
         while not self.has_space:
@@ -271,8 +306,10 @@ class Client(Receiver, Generic[Sent, Heard]):
                 event = self._dialogue.heard(message)
                 if event is not None:
                     self._give(event)
-            case messages.Reply() | messages.Error(id=int()):
+            case messages.Reply() | messages.Part() | messages.Error(id=int()):
                 self._dialogue.answered(message)
+            case messages.Cancel():
+                self._dialogue.cancelled(message)
             case messages.Error():
                 self.errors.append(message)
 
@@ -293,7 +330,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         if self.ending is not None:
             raise self._disconnected(self.ending)
         self._sending.send(message)
-        if self._sending.counts.overflowed:
+        if self._sending.counts.behind:
             self._close(Ended(Code.BEHIND, "too much was not acknowledged", by_peer=False))
         elif self._sending.pressed:
             self._note_change()
@@ -322,6 +359,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         if self._seated:
             self._seated = False
             self._sending.start_afresh()
+            self._sending.forget_latest()
             self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:

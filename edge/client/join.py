@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -51,6 +52,7 @@ def join(
     limits: Limits | None = None,
     inbox: int = 1024,
     tls: ssl.SSLContext | None = None,
+    key: str | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
 
@@ -63,6 +65,7 @@ def join(
       hears: the union of events that players are sent.
       name: what to be called.
       inbox: how many events may wait to be received before it stops reading.
+      key: the key of the session whose seat it is, see `Keys`; without one, the session is this client's alone.
       tls: for ``wss://``; the default verifies the server.
 
     Raises:
@@ -91,5 +94,7 @@ def join(
         limits=limits or Limits(),
         wait_before=wait_before,
         inbox=inbox,
+        client=secrets.token_urlsafe(16),
+        key=lambda: key,
     )
     return open_client(client)

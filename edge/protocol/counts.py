@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -31,6 +32,12 @@ class Counts:
     received: int = 0
     """Counted frames received since the fresh start."""
 
+    behind: bool = False
+    """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""
+
+    on_relief: Callable[[], object] = attrs.field(default=lambda: None)
+    """Called when less than half is unacknowledged again."""
+
     _unacked: deque[tuple[Outgoing, int]] = attrs.field(factory=deque)
     _unacked_bytes: int = 0
 
@@ -40,26 +47,27 @@ class Counts:
         return self.sent - len(self._unacked)
 
     @property
-    def overflowed(self) -> bool:
-        """Whether more is unacknowledged than is allowed: the seat can't be resumed exactly any more."""
-        return len(self._unacked) > 1 and (len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes)
-
-    @property
     def half_full(self) -> bool:
         """Whether half of that is unacknowledged."""
         return len(self._unacked) > self.max_frames // 2 or self._unacked_bytes > self.max_bytes // 2
 
     def start_afresh(self) -> None:
         """Forget everything: a new seat."""
-        self.sent = self.received = self._unacked_bytes = 0
-        self._unacked.clear()
+        self.sent = self.received = 0
+        self.behind = False
+        self._forget_all()
 
     def record(self, message: Outgoing, codec: Codec) -> None:
-        """Note a counted message as sent, and keep it until it is acknowledged."""
+        """Note a counted message as sent, and keep it until it is acknowledged; with one too many, keep nothing."""
+        if self.behind:
+            return
         size = len(message.frame(codec))
         self.sent += 1
         self._unacked.append((message, size))
         self._unacked_bytes += size
+        if len(self._unacked) > 1 and (len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes):
+            self.behind = True
+            self._forget_all()
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames: forget them.
@@ -69,14 +77,24 @@ class Counts:
         """
         if not self.can_resume(count):
             raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
+        pressed = self.half_full
         while self.acked < count:
             _, size = self._unacked.popleft()
             self._unacked_bytes -= size
+        if pressed and not self.half_full:
+            self.on_relief()
 
     def can_resume(self, count: int) -> bool:
         """Whether everything after the peer's first `count` frames can be sent again."""
-        return self.acked <= count <= self.sent
+        return not self.behind and self.acked <= count <= self.sent
 
     def unacked(self) -> list[Outgoing]:
         """What to send again, oldest first."""
         return [message for message, _ in self._unacked]
+
+    def _forget_all(self) -> None:
+        pressed = self.half_full
+        self._unacked.clear()
+        self._unacked_bytes = 0
+        if pressed:
+            self.on_relief()

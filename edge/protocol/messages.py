@@ -7,8 +7,10 @@ A frame is an array, name first. The first sign of the name says what kind of me
 | `$`        | control | `["$ack", 12]`                          | no      |
 | `~`        | event   | `["~cursor", {...}]`: latest, volatile  | no      |
 | a letter   | event   | `["turn:done", {...}]`                  | yes     |
-| a letter   | request | `["guess", {...}, 7]`                   | yes     |
+| a letter   | request | `["guess", {...}, 7]`, `[..., 7, 2.5]`  | yes     |
 | `=`        | reply   | `["=guessed", {...}, 7]`                | yes     |
+| `+`        | part    | `["+line", {...}, 7]`                   | yes     |
+| `-`        | cancel  | `["-", null, 7]`                        | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
 Both sides count the counted frames instead of numbering them, so that a broadcast is the same bytes for everyone. A
@@ -18,7 +20,7 @@ sender did count it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import attrs
 
@@ -26,7 +28,7 @@ from ..errors import InvalidEvent
 from .codec import VERSION
 from .structure import MAX_INTEGER, structure, unstructure
 
-SIGNS = "$~=!"
+SIGNS = "$~=+-!"
 UNCOUNTED_SIGNS = ("$", "~")
 
 
@@ -42,11 +44,17 @@ class Hello:
     name: str = ""
     """What the others call this player; the room's `admit` decides what is allowed."""
 
-    key: str | None = None
-    """The session's key, from an earlier welcome."""
+    key: str | None = attrs.field(default=None, repr=False)
+    """The session's key; without one, the session is the cookie's, or an anonymous one of this client alone."""
+
+    client: str = attrs.field(default="", repr=False)
+    """What this client calls itself, the same at every attempt: random, 16 to 64 letters, digits, _ and -."""
+
+    attempt: int = 1
+    """Which of this client's attempts this is: each has a higher number than any before."""
 
     received: int | None = None
-    """How many counted frames this client has of the seat it wants to resume; None for a fresh start."""
+    """How many counted frames this client has of the seat it wants to resume; None if it was never welcomed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,13 +67,10 @@ class Welcome:
     """True: an exact replay follows. False: a fresh start, and `why` says so."""
 
     why: str = ""
-    """For a fresh start: ``new``, ``expired``, ``replaced`` or ``miscount``."""
+    """For a fresh start: ``new``, ``expired``, ``moved`` (the seat was another page's), ``miscount`` or ``behind``."""
 
     received: int
     """How many counted frames of this client the seat has."""
-
-    key: str
-    """The session's key, to come back with."""
 
     number: int
     """The seat's number in the room, from 0."""
@@ -128,14 +133,33 @@ class Request:
     name: str
     body: Any
     id: int
+    seconds: float | None = None
+    """How long the answer is waited for; None for as long as it takes."""
 
 
 @attrs.frozen
 class Reply:
-    """The event that answers the request `id`."""
+    """The event that answers the request `id`, and the last answer to it; without a name, that no more come."""
 
     name: str
     body: Any
+    id: int
+
+
+@attrs.frozen
+class Part:
+    """One of several events that answer the request `id`."""
+
+    name: str
+    body: Any
+    id: int
+
+
+@attrs.frozen
+class Cancel:
+    """Nobody waits for the answer to the request `id` any more."""
+
+    sign: ClassVar[str] = "-"
     id: int
 
 
@@ -151,7 +175,7 @@ class Error:
 
 
 Control = Hello | Welcome | Bye | Ack | Ping
-Message = Control | Event | Request | Reply | Error
+Message = Control | Event | Request | Reply | Part | Cancel | Error
 
 _OBJECTS: dict[str, type[Hello] | type[Welcome] | type[Bye]] = {cls.sign: cls for cls in (Hello, Welcome, Bye)}
 _COUNTS: dict[str, type[Ack] | type[Ping]] = {cls.sign: cls for cls in (Ack, Ping)}
@@ -172,10 +196,14 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, unstructure(message)]
         case Event(name, body, counted):
             return [name if counted else f"~{name}", body]
-        case Request(name, body, id):
-            return [name, body, id]
+        case Request(name, body, id, seconds):
+            return [name, body, id] if seconds is None else [name, body, id, seconds]
         case Reply(name, body, id):
             return [f"={name}", body, id]
+        case Part(name, body, id):
+            return [f"+{name}", body, id]
+        case Cancel(id):
+            return [message.sign, None, id]
         case Error(problem, text, about, id):
             body = unstructure(_ErrorBody(text, about))
             return [f"!{problem}", body] if id is None else [f"!{problem}", body, id]
@@ -198,8 +226,14 @@ def from_plain(plain: Any) -> Message:
             return Event(name[1:], body, counted=False)
         case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
             return Request(name, body, id)
+        case [str(name), body, id, seconds] if name[:1].isalpha() and _is_number(id) and _is_duration(seconds):
+            return Request(name, body, id, float(seconds))
         case [str(name), body, id] if name[:1] == "=" and _is_number(id):
             return Reply(name[1:], body, id)
+        case [str(name), body, id] if name[:1] == "+" and _is_number(id):
+            return Part(name[1:], body, id)
+        case [Cancel.sign, None, id] if _is_number(id):
+            return Cancel(id)
         case [str(name), body] if name[:1] == "!":
             return _error(name, body, None)
         case [str(name), body, id] if name[:1] == "!" and _is_number(id):
@@ -211,6 +245,10 @@ def _is_number(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_INTEGER
 
 
+def _is_duration(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= cast("float", value) <= MAX_INTEGER
+
+
 def _error(name: str, body: Any, id: int | None) -> Error:
     fields = structure(body, _ErrorBody)
     return Error(name[1:], fields.message, fields.about, id)
@@ -218,4 +256,6 @@ def _error(name: str, body: Any, id: int | None) -> Error:
 
 def is_counted(message: Message) -> bool:
     """Whether both sides count this message."""
-    return isinstance(message, Request | Reply | Error) or (isinstance(message, Event) and message.counted)
+    return isinstance(message, Request | Reply | Part | Cancel | Error) or (
+        isinstance(message, Event) and message.counted
+    )

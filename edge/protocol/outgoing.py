@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame
 from .events import event_type
-from .messages import Error, Event, Message, Reply, Request, is_counted, to_plain
+from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
 from .structure import unstructure
 
 
@@ -62,14 +62,26 @@ def outgoing_event(event: Any) -> Outgoing:
     return Outgoing(message, volatile=kind.delivery == "volatile", key=key)
 
 
-def outgoing_request(event: Any, id: int) -> Outgoing:
+def outgoing_request(event: Any, id: int, seconds: float | None = None) -> Outgoing:
     """An event that wants an answer: always reliable, whatever its class declares."""
-    return Outgoing(Request(event_type(type(event)).name, unstructure(event), id))
+    return Outgoing(Request(event_type(type(event)).name, unstructure(event), id, seconds))
 
 
 def outgoing_reply(event: Any, id: int) -> Outgoing:
-    """The answer to the request `id`."""
+    """The answer to the request `id`; None for the end of several."""
+    if event is None:
+        return Outgoing(Reply("", None, id))
     return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
+
+
+def outgoing_part(event: Any, id: int) -> Outgoing:
+    """One of several answers to the request `id`."""
+    return Outgoing(Part(event_type(type(event)).name, unstructure(event), id))
+
+
+def outgoing_cancel(id: int) -> Outgoing:
+    """The answer to the request `id` is not wanted any more."""
+    return Outgoing(Cancel(id))
 
 
 def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None) -> Outgoing:

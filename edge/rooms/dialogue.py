@@ -2,28 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import math
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
 import attrs
+import trio
 
 from ..errors import InvalidEvent, MessageProblem, RequestFailed
 from ..protocol import messages
 from ..protocol.events import Vocabulary
-from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
+from ..protocol.outgoing import Outgoing, outgoing_cancel, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
+from .answering import Answering, Asked, deadline_of
 from .listening import Waiter
 
 E = TypeVar("E")
 
-# How many requests of the other side may be unanswered; of more, one is refused as `busy`.
+# How many requests of the other side may be unanswered; more are refused as `busy`.
 MAX_REQUESTS = 64
 
 
 @attrs.define(eq=False)
 class _Question:
+    """A request of this side, while its answers are wanted."""
+
     answer: type[Any]
-    waiter: Waiter[Any]
+    message: Outgoing
+    single: bool
+    parts: deque[Any] = attrs.field(factory=deque)
+    """The answers that came, and are not taken yet."""
+    fault: Exception | None = None
+    """Why no more come."""
+    ended: bool = False
+    """Whether no more come."""
+    waiter: Waiter[None] = attrs.field(factory=Waiter)
+    """For a single answer: whoever waits gets it, or is cancelled, in one step."""
+    woken: trio.Event = attrs.field(factory=trio.Event)
+    on_take: Callable[[], object] = lambda: None
+    """Called whenever one was taken."""
+
+    def settle(self) -> None:
+        """There is something new."""
+        if self.single:
+            self.waiter.give(None)
+        self.woken.set()
+
+
+class Replies(Generic[E]):
+    """The answers to one request, as they come: ``async for line in lines``. Leaving its block stops them.
+
+    It ends when the other side says that no more come.
+    """
+
+    def __init__(self, question: _Question) -> None:
+        self._question = question
+
+    def __aiter__(self) -> Replies[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        """The next answer.
+
+        Raises:
+          RequestFailed: the other side could not go on.
+
+        *Cancellation*: nothing is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._question.parts:
+            if self._question.fault is not None:
+                raise self._question.fault
+            if self._question.ended:
+                raise StopAsyncIteration
+            self._question.woken = trio.Event()
+            await self._question.woken.wait()
+        answer: E = self._question.parts.popleft()
+        self._question.on_take()
+        return answer
 
 
 class Dialogue:
@@ -32,16 +89,22 @@ class Dialogue:
     Args:
       send: takes a message for the other side.
       heard: what the other side may say.
-      newest_matter: of too many unanswered requests, give up the oldest instead of the newest.
+      wait_relief: waits while too much is unacknowledged to send many answers.
     """
 
-    def __init__(self, send: Callable[[Outgoing], None], heard: Vocabulary, *, newest_matter: bool = False) -> None:
+    def __init__(
+        self,
+        send: Callable[[Outgoing], None],
+        heard: Vocabulary,
+        *,
+        wait_relief: Callable[[], Awaitable[None]],
+    ) -> None:
         self._send = send
         self._heard = heard
-        self._newest_matter = newest_matter
+        self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
-        self._requests: dict[int, tuple[int, Any]] = {}
-        self._given_up: dict[int, tuple[int, Any]] = {}
+        self._requests: dict[int, Asked] = {}
+        self._given_up: OrderedDict[int, Asked] = OrderedDict()
         self._asked = 0
 
     def __len__(self) -> int:
@@ -49,41 +112,87 @@ class Dialogue:
 
     @property
     def asking(self) -> bool:
-        """Whether an answer is waited for."""
-        return bool(self._questions)
+        """Whether a single answer is waited for."""
+        return any(question.single for question in self._questions.values())
+
+    @property
+    def queued(self) -> int:
+        """How many answers have come that nobody has taken yet."""
+        return sum(len(question.parts) for question in self._questions.values())
+
+    # --- asking
 
     async def ask(self, question: Any, answer: type[E]) -> E:
-        """Send an event as a request and wait for the typed answer.
+        """Send an event as a request and wait for the typed answer. The caller's deadline travels with it.
 
         Raises:
           RequestFailed: it was answered with an error.
           Exception: whatever `close` was told.
+
+        *Cancellation* is told to the other side.
         """
-        self._asked += 1
-        id = self._asked
-        waiter: Waiter[E] = Waiter()
-        self._questions[id] = _Question(answer, waiter)
+        number, asked = self._begin(question, answer, single=True)
         try:
-            self._send(outgoing_request(question, id))
-        except BaseException:
-            del self._questions[id]
-            raise
-        return await waiter.wait(lambda: self._questions.pop(id))
+            await asked.waiter.wait(lambda: self._give_up(number))
+        finally:
+            del self._questions[number]
+        if asked.fault is not None:
+            raise asked.fault
+        if not asked.parts:
+            raise RequestFailed("unanswered", "the other side says that there is no answer")
+        value: E = asked.parts[0]
+        return value
 
-    def reply(self, request: Any, answer: Any) -> None:
-        """Answer a request of the other side, given the very object that was received; in vain, if they have gone.
+    def open_stream(
+        self, question: Any, answer: type[E], on_take: Callable[[], object]
+    ) -> tuple[Replies[E], Callable[[], None]]:
+        """Send an event as a request with several answers: those, and what to call when no more are wanted.
 
-        Raises:
-          LookupError: it was not a request, or is answered already.
+        Args:
+          on_take: called whenever an answer was taken.
         """
-        if id(request) in self._given_up:
-            return  # who asked has gone, or no longer waits
-        number, _ = self._requests.get(id(request), (None, None))
-        if number is None:
-            raise LookupError(f"{type(request).__name__} is not an unanswered request")
-        message = outgoing_reply(answer, number)
-        del self._requests[id(request)]
-        self._send(message)
+        number, asked = self._begin(question, answer, single=False)
+        asked.on_take = on_take
+
+        def stop() -> None:
+            if not asked.ended:
+                self._give_up(number)
+            del self._questions[number]
+
+        return Replies(asked), stop
+
+    def answered(self, message: messages.Reply | messages.Part | messages.Error) -> None:
+        """Settle the question that this answers; a late answer to a cancelled one is dropped.
+
+        An answer that does not fit is refused, and the question still waits.
+        """
+        question = self._questions.get(message.id) if message.id is not None else None
+        if question is None or question.ended:
+            return
+        if isinstance(message, messages.Error):
+            question.fault = RequestFailed(message.problem, message.message)
+        elif message.name:
+            try:
+                event = self._structure(message.name, message.body)
+                if type(event) is not question.answer:
+                    raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
+            except InvalidEvent as exc:
+                self.refuse(exc.problem, str(exc), message.name, None)
+                return
+            question.parts.append(event)
+        if question.single and isinstance(message, messages.Part):
+            self._give_up(message.id)  # one was wanted
+        question.ended = question.single or not isinstance(message, messages.Part)
+        question.settle()
+
+    def ask_again(self) -> None:
+        """The other side knows nothing any more: give up what it asked, and repeat what it was asked."""
+        self._give_up_requests()
+        for question in self._questions.values():
+            if not question.ended:
+                self._send(question.message)
+
+    # --- being asked
 
     def heard(self, message: messages.Event | messages.Request) -> Any | None:
         """The event of a message; None if it was refused, and the other side told."""
@@ -93,33 +202,43 @@ class Dialogue:
         except InvalidEvent as exc:
             self.refuse(exc.problem, str(exc), message.name, number)
             return None
-        if number is not None:
-            if len(self._requests) >= MAX_REQUESTS and not self._make_room(message.name, number):
+        if isinstance(message, messages.Request):
+            if len(self._requests) >= MAX_REQUESTS:
+                text = f"{MAX_REQUESTS} requests are waiting for their answers"
+                self.refuse("busy", text, message.name, message.id)
                 return None
-            self._requests[id(event)] = (number, event)  # the event is kept, so that its id() stays its own
+            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds))
         return event
 
-    def answered(self, message: messages.Reply | messages.Error) -> None:
-        """Settle the question that this answers; a late answer to a cancelled one is dropped.
+    def cancelled(self, message: messages.Cancel) -> None:
+        """The other side does not wait for this answer any more: end its block, and answer with an error."""
+        for asked in self._requests.values():
+            if asked.number == message.id:
+                self._give_up_request(asked, "the asker has cancelled")
+                self.refuse("cancelled", "you cancelled it", "", message.id)
+                return
 
-        An answer that does not fit is refused, and the question still waits.
+    def reply(self, request: Any, answer: Any) -> None:
+        """Answer a request of the other side, given the very object that was received; in vain, if they have gone.
+
+        Raises:
+          LookupError: it was not a request, or is answered already.
         """
-        if message.id is None or message.id not in self._questions:
-            return
-        question = self._questions[message.id]
-        if isinstance(message, messages.Error):
-            del self._questions[message.id]
-            question.waiter.fail(RequestFailed(message.problem, message.message))
-            return
-        try:
-            event = self._structure(message.name, message.body)
-            if type(event) is not question.answer:
-                raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
-        except InvalidEvent as exc:
-            self.refuse(exc.problem, str(exc), message.name, None)
-            return
-        del self._questions[message.id]
-        question.waiter.give(event)
+        if id(request) in self._given_up:
+            return  # who asked has gone, or no longer waits
+        asked = self._find(request)
+        message = outgoing_reply(answer, asked.number)
+        self._settle(asked)
+        self._send(message)
+
+    def answering(self, request: Any, check: Callable[[Any], Any]) -> Answering[Any]:
+        """A block in which a request is answered.
+
+        Raises:
+          LookupError: it was not a request, or is answered already.
+        """
+        asked = self._given_up.get(id(request)) or self._find(request)
+        return Answering(asked, self._send, self._wait_relief, check, self._settle, self._give_up_request)
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
         """Tell the other side that a message of theirs was refused."""
@@ -131,23 +250,59 @@ class Dialogue:
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail every question, each with an error of its own, and forget the other side's."""
-        questions, self._questions = self._questions, {}
-        self._given_up, self._requests = self._requests, {}
-        for question in questions.values():
-            question.waiter.fail(fault())
+        self._give_up_requests()
+        for question in self._questions.values():
+            if not question.ended:
+                question.ended, question.fault = True, fault()
+                question.settle()
+
+    # --- both
+
+    def _begin(self, question: Any, answer: type[Any], *, single: bool) -> tuple[int, _Question]:
+        self._asked += 1
+        number = self._asked
+        left = trio.current_effective_deadline() - trio.current_time()
+        seconds = None if left == math.inf else max(0.0, round(left, 3))
+        message = outgoing_request(question, number, seconds)
+        self._questions[number] = _Question(answer, message, single)
+        try:
+            self._send(message)
+        except BaseException:
+            del self._questions[number]
+            raise
+        return number, self._questions[number]
+
+    def _give_up(self, number: int) -> None:
+        self._questions[number].ended = True
+        self._send(outgoing_cancel(number))
+
+    def _find(self, request: Any) -> Asked:
+        asked = self._requests.get(id(request))
+        if asked is None:
+            raise LookupError(f"{type(request).__name__} is not an unanswered request")
+        return asked
+
+    def _settle(self, asked: Asked) -> None:
+        """It has its last answer."""
+        asked.settled = True
+        self._requests.pop(id(asked.event), None)
+
+    def _give_up_request(self, asked: Asked, why: str) -> None:
+        """Its answer is not wanted any more. A late `reply` may still refer to it."""
+        self._settle(asked)
+        asked.wanted = False
+        if asked.scope is not None:
+            asked.scope.cancel(why)
+        self._given_up[id(asked.event)] = asked
+        if len(self._given_up) > MAX_REQUESTS:
+            self._given_up.popitem(last=False)
+
+    def _give_up_requests(self) -> None:
+        for asked in [*self._requests.values()]:
+            self._give_up_request(asked, "the asker has gone")
 
     def _structure(self, name: str, body: Any) -> Any:
         kind = self._heard.by_name.get(name)
         if kind is None:
             raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
         return structure(body, kind.cls)
-
-    def _make_room(self, name: str, number: int) -> bool:
-        """Too many requests are unanswered: refuse this one, or the oldest, for which nobody may wait any more."""
-        if not self._newest_matter:
-            self.refuse("busy", f"{MAX_REQUESTS} requests are waiting for their answers", name, number)
-            return False
-        oldest, event = next(iter(self._requests.values()))
-        self._given_up = {id(event): self._requests.pop(id(event))}
-        self.refuse("busy", f"{MAX_REQUESTS} newer questions are waiting", "", oldest)
-        return True

@@ -12,6 +12,7 @@ from ..codes import Code
 from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
 from ..protocol.outgoing import outgoing_event
+from .answering import Answering
 from .dialogue import Dialogue
 from .listening import Arrival, Listener, Listeners
 from .seat import Seat
@@ -59,14 +60,14 @@ class Player(Generic[FromPlayer, ToPlayer]):
         room: Room[FromPlayer, ToPlayer],
         seat: Seat,
         number: int,
-        *,
-        after: Player[FromPlayer, ToPlayer] | None = None,
     ) -> None:
         self.room = room
         self.number = number
         """The seat's number: the lowest that was free, from 0."""
         self.name = seat.name
         """What they are called, as `Room.admit` let it pass."""
+        self.session = seat.session
+        """Who they are in every room and tab, and what the issuer of their key says of them."""
         self.standing = Standing.JOINING
         """Where they stand: change it only through the ledger."""
         self.ending: Ending | None = None
@@ -76,13 +77,11 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners()
         self.turns: list[Turn] = []
-        self._after = after
         self._waiting = 0
         self._left_at: float | None = None
-        self._ended = trio.Event()
         self._space = trio.Event()
         self._started = trio.Event()
-        self._dialogue = Dialogue(seat.send, room.from_player)
+        self._dialogue = Dialogue(seat.send, room.from_player, wait_relief=seat.wait_relief)
 
     def __repr__(self) -> str:
         return f"<player {self.number} {self.name!r} {self.standing}>"
@@ -152,7 +151,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
           RequestFailed: the client refuses to answer. A turn of the player turns it into its outcome, too; outside of
             one, catch it.
 
-        *Cancellation*: the answer is dropped when it comes.
+        *Cancellation* is told to the client, and so is the deadline of the scopes around. A client that starts afresh,
+        on a reload say, is asked again.
         """
         if self.left:
             raise Gone(self.name)
@@ -171,6 +171,19 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """
         self._dialogue.reply(request, self.room.check_outgoing(answer))
 
+    def answering(self, request: FromPlayer) -> Answering[ToPlayer]:
+        """``with player.answering(request) as answering:``: a block that ends when nobody waits for the answer.
+
+        `Answering.reply` gives the one answer; ``await answering.send(...)`` gives one of several.
+
+        Args:
+          request: the very object that was received.
+
+        Raises:
+          LookupError: it was not a request, or is answered already.
+        """
+        return self._dialogue.answering(request, self.room.check_outgoing)
+
     def kick(self, reason: str = "") -> None:
         """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
         self.leave(Code.KICKED, reason)
@@ -185,17 +198,9 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     # --- for the room and for whoever holds the seat
 
-    async def wait_turn(self) -> None:
-        """Wait until whoever held this seat before has ended, and those before them."""
-        while self._after is not None:
-            await self._after._ended.wait()
-            self._after = self._after._after
-        await trio.lowlevel.checkpoint_if_cancelled()
-
     def end(self) -> None:
         """`player()` has ended: say goodbye on the seat."""
         assert self.ending is not None
-        self._ended.set()
         self.seat.end(self.ending.code, self.ending.reason)
 
     async def wait_started(self) -> None:
@@ -204,9 +209,14 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     def start(self) -> None:
         """`player()` begins in this very step."""
-        if self.standing is Standing.JOINING:
-            self.standing = Standing.HERE
+        self.room.seats.seated(self)
         self._started.set()
+
+    def restart(self) -> None:
+        """The client knows nothing any more, though the player is the same: greet it, and repeat what it is asked."""
+        if self._started.is_set() and not self.left:
+            self._dialogue.ask_again()
+            self.room.greet_player(self)
 
     @property
     def has_space(self) -> bool:
@@ -235,8 +245,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
                 event = self._dialogue.heard(message)
                 if event is not None:
                     self._route(event, message)
-            case messages.Reply() | messages.Error():
+            case messages.Reply() | messages.Part() | messages.Error():
                 self._dialogue.answered(message)
+            case messages.Cancel():
+                self._dialogue.cancelled(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
         """Tell the client that what it sent is no message."""

@@ -90,6 +90,14 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """One player's life: cancelled when they leave, so `finally` is where leaving happens. Returning is leaving."""
         await trio.sleep_forever()
 
+    def greet(self, player: Player[FromPlayer, ToPlayer]) -> None:
+        """Send a client that knows nothing what it needs to know.
+
+        Called just before `player` begins, and again whenever the client starts from nothing while the player goes on:
+        the page was reloaded, another tab took the seat, too much was missed for an exact resume. Synchronous, so that
+        nothing else comes in between. The newest ``latest`` events are sent again by themselves, before this.
+        """
+
     def admit(self, applicant: Applicant) -> None:
         """Decide whether somebody may sit. Synchronous, so that nothing happens between the check and the seat.
 
@@ -249,31 +257,30 @@ class Room(Generic[FromPlayer, ToPlayer]):
         finally:
             self._closed.set()
 
-    def take_seat(
-        self, seat: Seat, *, instead_of: Player[FromPlayer, ToPlayer] | None = None
-    ) -> Player[FromPlayer, ToPlayer]:
+    def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
         """Admit somebody, in one synchronous step: when this returns they are in the ledger, and their task will start.
-
-        Args:
-          instead_of: the player who holds this seat now, and makes way. They were admitted, so `admit` is not asked
-            again; the new player's task starts when theirs has ended.
 
         Raises:
           Refused: they may not sit; `code` says why.
         """
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
-        if instead_of is None:
-            self._check_admission(seat)
-        else:
-            instead_of.leave(Code.REPLACED, "started afresh")
-        player = Player(self, seat, self.seats.lowest_number(), after=instead_of)
+        self._check_admission(seat)
+        player = Player(self, seat, self.seats.lowest_number())
         self.seats.add(player)
         if self._nursery is None:
             self._admitted_early.append(player)
         else:
             self._nursery.start_soon(self._play, player)
         return player
+
+    def greet_player(self, player: Player[FromPlayer, ToPlayer]) -> None:
+        """Call the author's `greet`; a crash there is one of `player`."""
+        try:
+            self.greet(player)
+        except Exception:
+            log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
+            player.leave(Code.CRASHED)
 
     def seats_changed(self) -> None:
         """Somebody left: end a round that has too few players now."""
@@ -305,7 +312,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def _check_admission(self, seat: Seat) -> None:
         self.seats.check_free()
         try:
-            self.admit(Applicant(seat.name))
+            self.admit(Applicant(seat.name, seat.session))
         except Refused:
             raise
         except Exception:
@@ -316,9 +323,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """The player's task: from their first step to their goodbye."""
         try:
             with player.scope:
-                await player.wait_turn()
                 if not player.left:
                     player.start()
+                    self.greet_player(player)
                     what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
                     returned = await guarded(what, lambda: self.player(player))
                     player.leave(Code.LEFT if returned else Code.CRASHED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic
@@ -22,6 +23,8 @@ class Outcome(enum.StrEnum):
     """The turn's time was up."""
     LEFT = "left"
     """The player whose turn it was left."""
+    ABSENT = "absent"
+    """The player whose turn it was had no connection for longer than the turn's patience."""
     REFUSED = "refused"
     """The player's client refused to answer an `ask`."""
     RESET = "reset"
@@ -43,13 +46,15 @@ class Round(Generic[FromPlayer, ToPlayer]):
         self._minimum = minimum
         self._nursery = nursery
 
-    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float) -> Turn:
+    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, patience: float = math.inf) -> Turn:
         """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
 
         Args:
           seconds: how long the turn may take, from when the block is entered.
+          patience: how many seconds the player may be without a connection, at a stretch: by default the whole turn
+            waits for them.
         """
-        return Turn(player, seconds)
+        return Turn(player, seconds, patience)
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
@@ -75,18 +80,17 @@ class Turn:
     with ``not_now``, and that one step decides the turn as well.
     """
 
-    def __init__(self, player: Player[Any, Any], seconds: float) -> None:
+    def __init__(self, player: Player[Any, Any], seconds: float, patience: float = math.inf) -> None:
         self.player = player
         self.seconds = seconds
         """How long it may take in all."""
+        self.patience = patience
+        """How long the player may be without a connection."""
         self.outcome: Outcome | None = None
         """How it ended; None while it is open, and when its block raised."""
-        self._scope = trio.CancelScope()
-
-    @property
-    def deadline(self) -> float:
+        self.deadline = math.inf
         """When it ends, on Trio's clock."""
-        return self._scope.deadline
+        self._scope = trio.CancelScope()
 
     @property
     def remaining(self) -> float:
@@ -99,11 +103,21 @@ class Turn:
             self.outcome = Outcome.LEFT
             self._scope.cancel("the player left")
 
+    def player_away(self) -> None:
+        """The player's connection is lost: wait for it as long as patience allows."""
+        self._scope.deadline = min(self.deadline, trio.current_time() + self.patience)
+
+    def player_back(self) -> None:
+        """The player's connection is found."""
+        self._scope.deadline = self.deadline
+
     def __enter__(self) -> Turn:
-        self._scope.deadline = trio.current_time() + self.seconds
+        self._scope.deadline = self.deadline = trio.current_time() + self.seconds
         self.player.turns.append(self)
         if self.player.left:
             self.player_left()
+        elif not self.player.connected:
+            self.player_away()
         self._scope.__enter__()
         return self
 
@@ -116,7 +130,7 @@ class Turn:
         if exc is None:
             self.outcome = Outcome.DONE
         elif caught:
-            self.outcome = self.outcome or Outcome.TIMEOUT
+            self.outcome = self.outcome or (Outcome.ABSENT if self._scope.deadline < self.deadline else Outcome.TIMEOUT)
         elif any(isinstance(fault, trio.Cancelled) for fault in faults):
             self.outcome = self.outcome or Outcome.RESET
         elif self.player.left and all(isinstance(fault, Gone) for fault in faults):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable
 
 import attrs
+import trio
 
 from ..codes import Code
 from ..protocol.outgoing import Outgoing
+from .session import Session
 
 
 @attrs.frozen
@@ -16,17 +17,20 @@ class Applicant:
     """Who asks for a seat, as `Room.admit` sees them."""
 
     name: str
-    """What they want to be called: text from outside, not yet believed."""
+    """What they want to be called: the session's own name; without one, text from outside, not yet believed."""
+
+    session: Session
+    """Who they are, and what the issuer of their key says of them."""
 
 
 class Seat(abc.ABC):
-    """What a room needs of the one who sits in it. Everything here is synchronous and never waits for anybody.
+    """What a room needs of the one who sits in it. What is synchronous never waits for anybody.
 
     The other direction goes through the `Player` that `Room.take_seat` gives: `Player.deliver` for what arrived,
     `Seats.away` and `Seats.back` when the connection is lost and found, `Player.leave` when they go.
     """
 
-    who: Hashable
+    session: Session
     """Whose seat it is: a room gives one seat to each."""
 
     name: str
@@ -39,6 +43,10 @@ class Seat(abc.ABC):
     def pressed(self) -> bool:
         """Whether the acks of this seat's client are needed soon, so that it must be read even with a full inbox."""
         return False
+
+    async def wait_relief(self) -> None:
+        """Wait until no longer pressed: for whoever would send much."""
+        await trio.lowlevel.checkpoint()
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:

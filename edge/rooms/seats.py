@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable
+import weakref
 from typing import Any
 
-import attrs
 import trio
 
 from ..codes import Code
 from ..errors import Refused
 from .player import Player, Standing
+from .presence import Changes, Presence, Watch
 
 # A seat whose grace has run out ends this much later, so that a reconnect at the very instant of the deadline wins.
 TIE = 0.001
-
-
-@attrs.frozen
-class Presence:
-    """One line of who is here."""
-
-    number: int
-    name: str
-    connected: bool
 
 
 class Seats:
@@ -44,7 +35,8 @@ class Seats:
         self.grace = grace
         self.locked = False
         """Whether applicants are refused as ``locked``."""
-        self._ledger: dict[Hashable, Player[Any, Any]] = {}
+        self._ledger: dict[str, Player[Any, Any]] = {}
+        self._watches: list[Watch] = []
         self._leaving: set[int] = set()
         self._changed = trio.Event()
         self._empty_since = 0.0
@@ -75,9 +67,9 @@ class Seats:
         """Who is here now, in the order in which they joined."""
         return tuple(Presence(player.number, player.name, player.connected) for player in self.players)
 
-    def find(self, who: Hashable) -> Player[Any, Any] | None:
-        """The player of this seat's owner, if they have one."""
-        return self._ledger.get(who)
+    def find(self, session: str) -> Player[Any, Any] | None:
+        """The player of the session with this id, if there is one."""
+        return self._ledger.get(session)
 
     async def wait_minimum(self) -> None:
         """Wait until enough players sit."""
@@ -91,6 +83,14 @@ class Seats:
         *Cancellation*: nothing is lost: `presence` tells what is true now.
         """
         await self._changed.wait()
+
+    def changes(self) -> Changes:
+        """``async for change in seats.changes()``: from now on, who joins, is away, is back, leaves. See `Changes`."""
+        watch = Watch({player: player.connected for player in self.players})
+        changes = Changes(watch)
+        self._watches.append(watch)
+        weakref.finalize(changes, self._watches.remove, watch).atexit = False
+        return changes
 
     # --- for the room, and for whoever holds a seat
 
@@ -108,16 +108,21 @@ class Seats:
 
     def add(self, player: Player[Any, Any]) -> None:
         """Enter a player whom the room has admitted."""
-        self._ledger[player.seat.who] = player
-        self._note_change()
+        self._ledger[player.session.id] = player
+        self._note_change(player)
+
+    def seated(self, player: Player[Any, Any]) -> None:
+        """A player's task begins."""
+        if player.standing is Standing.JOINING:
+            player.standing = Standing.HERE
 
     def remove(self, player: Player[Any, Any]) -> None:
         """Strike out a player who has left."""
-        if self._ledger.get(player.seat.who) is player:
-            del self._ledger[player.seat.who]
+        if self._ledger.get(player.session.id) is player:
+            del self._ledger[player.session.id]
             self._leaving.add(player.number)
             self._empty_since = trio.current_time()
-            self._note_change()
+            self._note_change(player)
             player.room.seats_changed()
 
     def ended(self, player: Player[Any, Any]) -> None:
@@ -133,13 +138,17 @@ class Seats:
             return
         player.standing = Standing.AWAY
         player.away_until = trio.current_time() + self.grace
-        self._note_change()
+        for turn in player.turns:
+            turn.player_away()
+        self._note_change(player)
 
     def back(self, player: Player[Any, Any]) -> None:
         """The player's connection is found."""
         if player.standing is Standing.AWAY:
             player.standing = Standing.HERE
-            self._note_change()
+            for turn in player.turns:
+                turn.player_back()
+            self._note_change(player)
 
     async def sweep(self, *, idle: float) -> None:
         """End the seats whose grace runs out; return when nobody has sat here for `idle` seconds.
@@ -161,6 +170,8 @@ class Seats:
         away = [player.away_until + TIE for player in self.players if player.standing is Standing.AWAY]
         return min(away, default=math.inf if self._ledger else idle_at)
 
-    def _note_change(self) -> None:
+    def _note_change(self, player: Player[Any, Any]) -> None:
+        for watch in self._watches:
+            watch.note(player)
         changed, self._changed = self._changed, trio.Event()
         changed.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
 from ..rooms.room import Room
+from ..sessions.keys import Keys
 from .http import Request, Response, error_response, json_response
 from .static import static_file
 
@@ -27,6 +29,8 @@ class App:
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
         of the same host always may.
+      keys: who issues and checks the keys of sessions; by default, secrets of this process alone: a restart ends every
+        session, and no other server honours them.
       limits: what one connection may cost.
       max_rooms: how many rooms may be open.
       idle: close a room in which nobody has sat for this many seconds.
@@ -40,12 +44,14 @@ class App:
         *,
         static: Mapping[str, str | PathLike[str]] | None = None,
         origins: Iterable[str] = (),
+        keys: Keys | None = None,
         limits: Limits | None = None,
         max_rooms: int = 10_000,
         idle: float = 60,
     ) -> None:
         self.directory = Directory(rooms, max_rooms=max_rooms, idle=idle)
         self.limits = limits or Limits()
+        self.keys = keys or Keys(secrets.token_bytes(32))
         self.draining = False
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
         self._origins = frozenset(origins)

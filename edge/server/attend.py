@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import secrets
+import hashlib
+import re
 from typing import Any
 
 import attrs
@@ -18,13 +20,15 @@ from ..protocol.messages import Bye, Hello, Message, Welcome
 from ..rooms.directory import Directory
 from ..rooms.player import Player
 from ..rooms.room import Room
+from ..rooms.session import Session
+from ..sessions.keys import Keys
 from ..sessions.outbox import Outbox
-from ..sessions.seat import HeldSeat
+from ..sessions.seat import AFRESH, HeldSeat
 from ..transports.exchange import Ended, Receiver, close_transport, exchange
 from ..transports.transport import Transport
 
-# A key is 256 random bits: not to be guessed.
-KEY_BYTES = 32
+# What a client calls itself: long enough not to be guessed, for it is all that proves an anonymous session.
+CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 @attrs.define(eq=False)
@@ -55,11 +59,14 @@ async def attend(
     name: str,
     *,
     limits: Limits,
+    keys: Keys,
+    session: Session | None = None,
     opening: trio.CancelScope | None = None,
 ) -> None:
     """Serve one connection to one room, and close it.
 
     Args:
+      session: whose connection it is, unless its hello has a key that says otherwise.
       opening: cancel it to turn the connection away if it has not said hello yet.
 
     *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
@@ -69,7 +76,9 @@ async def attend(
     try:
         hello = await _read_hello(transport, connection, opening or trio.CancelScope())
         outbox = Outbox(codec, limits)
-        seat = _take_seat(hello, connection, outbox, directory.open(kind, name))
+        if hello.key is not None:
+            session = keys.check(hello.key)
+        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, directory.open(kind, name))
         try:
             await seat.player.wait_started()
             ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
@@ -84,9 +93,15 @@ async def attend(
         await close_transport(transport, ended.code, ended.reason)
 
 
+def _anonymous(hello: Hello) -> Session:
+    """The session of a client that has no key: its own, and told to the room in a way that does not tell its secret."""
+    digest = hashlib.sha256(hello.client.encode()).digest()
+    return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), anonymous=True)
+
+
 def _believed(ended: Ended) -> Code:
     """What an end means for the seat: a client may come back, or leave, but not kick itself or crash the room."""
-    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE):
+    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *AFRESH):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
 
@@ -103,35 +118,33 @@ async def _read_hello(transport: Transport, connection: Connection, opening: tri
         raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)
     if hello.version != VERSION:
         raise RemoteProtocolError(f"version {hello.version} is not spoken here, {VERSION} is", Code.VERSION)
+    if not CLIENT.fullmatch(hello.client):
+        raise RemoteProtocolError("a client calls itself by 16 to 64 letters, digits, _ and -")
     return hello
 
 
-def _take_seat(hello: Hello, connection: Connection, outbox: Outbox, room: Room[Any, Any]) -> HeldSeat:
+def _take_seat(
+    hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: Room[Any, Any]
+) -> HeldSeat:
     """Give this client its seat, and put its welcome first into the outbox: one synchronous step, so that nobody can
     get between a decision and the seat, and no frame of an older connection is counted after the welcome said how many.
 
     Raises:
       Refused: it gets none.
     """
-    held = room.seats.find(hello.key) if hello.key is not None else None
+    held = room.seats.find(session.id)
     if held is None:
-        why = "new" if hello.received is None else "expired"
-        key = secrets.token_urlsafe(KEY_BYTES)
-        seat = HeldSeat(room, key, hello.name, connection.codec, connection.limits)
-    elif isinstance(held.seat, HeldSeat) and hello.received is not None and held.seat.counts.can_resume(hello.received):
-        why = ""
+        seat = HeldSeat(room, session, hello.name, connection.codec, connection.limits)
+    elif isinstance(held.seat, HeldSeat):
         seat = held.seat
-        seat.counts.acknowledge(hello.received)
     else:
-        why = "replaced" if hello.received is None else "miscount"
-        key = str(held.seat.who)
-        seat = HeldSeat(room, key, held.name, connection.codec, connection.limits, instead_of=held)
+        raise Refused("this seat is held by somebody without connections", Code.REFUSED)
+    why = _claim(seat, hello, new=held is None)
     connection.counts = seat.counts
     welcome = Welcome(
         resumed=not why,
         why=why,
         received=seat.counts.received,
-        key=str(seat.who),
         number=seat.player.number,
         heartbeat=connection.limits.heartbeat,
         dead_after=connection.limits.dead_after,
@@ -140,7 +153,32 @@ def _take_seat(hello: Hello, connection: Connection, outbox: Outbox, room: Room[
     )
     outbox.put_first(connection.send(welcome, now=trio.current_time()))
     seat.attach(outbox)
+    if held is not None and why not in ("", "new"):
+        seat.player.restart()
     return seat
+
+
+def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> str:
+    """Let this client have the seat: why it starts afresh; empty if it resumes, where it was.
+
+    Raises:
+      Refused: the seat is another's by now, or the hello is not new.
+    """
+    if hello.client in seat.former:
+        raise Refused("another page of yours took the seat", Code.REPLACED)
+    same, received = hello.client == seat.client, hello.received or 0
+    if same and hello.attempt <= seat.attempt:
+        raise Refused("this hello was said before", Code.REPLAYED)
+    seat.attempt = hello.attempt
+    welcomed = hello.received is not None
+    if same and seat.counts.can_resume(received) and (welcomed or seat.counts.received == 0):
+        seat.counts.acknowledge(received)
+        return "" if welcomed else "new"  # its first welcome was lost on the way, and it has missed nothing
+    why = "behind" if seat.counts.behind else "miscount"
+    seat.give_to(hello.client)
+    if new:
+        return "new" if hello.received is None else "expired"
+    return why if same else "moved"
 
 
 async def _say_bye(transport: Transport, connection: Connection, ended: Ended) -> None:

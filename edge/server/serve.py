@@ -148,6 +148,7 @@ class _Server:
                         kind,
                         name,
                         limits=limits,
+                        keys=self.app.keys,
                         opening=opening,
                     )
             return True

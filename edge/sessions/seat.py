@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import deque
 from typing import Any
 
 from ..codes import Code, Retry
@@ -13,8 +13,15 @@ from ..protocol.outgoing import Outgoing
 from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.seat import Seat
+from ..rooms.session import Session
 from .outbox import Outbox
 from .sending import Sending
+
+# After these the client starts from nothing, but the player goes on.
+AFRESH = (Code.MISCOUNT, Code.BEHIND)
+
+# How many pages that had a seat, and lost it to another, it remembers, to tell them so when they come back.
+MAX_FORMER = 16
 
 
 class HeldSeat(Seat):
@@ -22,9 +29,8 @@ class HeldSeat(Seat):
 
     Args:
       room: where to sit.
-      instead_of: the player who has sat there, when the session starts its seat afresh.
-      who: the session's key.
-      name: what the client wants to be called.
+      session: whose seat it is.
+      name: what the client wants to be called, where the session does not say.
       codec: how its connections encode, until one says otherwise.
       limits: sizes and times.
 
@@ -32,22 +38,19 @@ class HeldSeat(Seat):
       Refused: see `Room.take_seat`.
     """
 
-    def __init__(
-        self,
-        room: Room[Any, Any],
-        who: str,
-        name: str,
-        codec: Codec,
-        limits: Limits,
-        *,
-        instead_of: Player[Any, Any] | None = None,
-    ) -> None:
-        self.who: Hashable = who
-        self.name = name
+    def __init__(self, room: Room[Any, Any], session: Session, name: str, codec: Codec, limits: Limits) -> None:
+        self.session = session
+        self.name = session.name or name
         self.inbox = limits.inbox
+        self.client = ""
+        """The client that has the seat: one page, or one program."""
+        self.attempt = 0
+        """Its newest attempt to connect."""
+        self.former: deque[str] = deque(maxlen=MAX_FORMER)
+        """Clients that had the seat before."""
         self._sending = Sending(codec, limits)
         self._ended = False
-        self.player: Player[Any, Any] = room.take_seat(self, instead_of=instead_of)
+        self.player: Player[Any, Any] = room.take_seat(self)
 
     @property
     def counts(self) -> Counts:
@@ -58,12 +61,15 @@ class HeldSeat(Seat):
     def pressed(self) -> bool:
         return self._sending.pressed
 
+    async def wait_relief(self) -> None:
+        await self._sending.wait_relief()
+
     def send(self, message: Outgoing) -> None:
         if self._ended:
             return
         self._sending.send(message)
-        if self.counts.overflowed:
-            self.player.leave(Code.BEHIND, "too much was not acknowledged")
+        if self.counts.behind:
+            self.disconnect(Code.BEHIND, "too much was not acknowledged")
         elif self.pressed:
             self.player.read_on()
 
@@ -76,6 +82,13 @@ class HeldSeat(Seat):
         if self._sending.outbox is not None:
             self._sending.outbox.end(code, reason)
 
+    def give_to(self, client: str) -> None:
+        """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
+        if self.client and client != self.client:
+            self.former.append(self.client)
+        self.client = client
+        self._sending.start_afresh()
+
     def attach(self, outbox: Outbox) -> None:
         """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
         self._sending.attach(outbox)
@@ -87,7 +100,7 @@ class HeldSeat(Seat):
         """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""
         if not self._sending.detach(outbox):
             return
-        if code.retry is Retry.RESUME:
+        if code.retry is Retry.RESUME or code in AFRESH:
             self.player.room.seats.away(self.player, code, reason)
         else:
             self.player.leave(code, reason)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
+import trio
+
 from ..codes import Code
 from ..protocol.codec import Codec
 from ..protocol.counts import Counts
@@ -21,12 +23,13 @@ class Sending:
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
-        self.counts = Counts(limits.window_frames, limits.window_bytes)
+        self.counts = Counts(limits.window_frames, limits.window_bytes, on_relief=self._note_relief)
         self.outbox: Outbox | None = None
         """The outbox of the connection there is now."""
         self._codec = codec
         self._max_latest = limits.outbox_frames
         self._latest: OrderedDict[Hashable, Outgoing] = OrderedDict()
+        self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
         """Record a message if it counts, keep it if it is a latest value, and queue it if there is a connection."""
@@ -45,9 +48,19 @@ class Sending:
         """Whether half of what may go unacknowledged does: now the peer's acks must not be kept waiting."""
         return self.counts.half_full
 
+    async def wait_relief(self) -> None:
+        """Wait until not pressed."""
+        await trio.lowlevel.checkpoint()
+        while self.pressed:
+            self._relieved = trio.Event()
+            await self._relieved.wait()
+
     def start_afresh(self) -> None:
-        """The seat is lost: what was meant for it is, too."""
+        """What was under way is lost; latest values are kept."""
         self.counts.start_afresh()
+
+    def forget_latest(self) -> None:
+        """The seat is lost: what was current in it is, too."""
         self._latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
@@ -65,3 +78,6 @@ class Sending:
             return False
         self.outbox = None
         return True
+
+    def _note_relief(self) -> None:
+        self._relieved.set()

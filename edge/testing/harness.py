@@ -20,7 +20,9 @@ from ..protocol.limits import Limits
 from ..rooms.directory import Directory
 from ..rooms.guard import log as rooms_log
 from ..rooms.room import Room
+from ..rooms.session import Session
 from ..server.attend import attend
+from ..sessions.keys import Keys
 from ..transports.exchange import close_transport
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
@@ -67,8 +69,17 @@ class EdgeRoom(Protocol):
 class MemoryClient(Client[Any, Any]):
     """A client without a socket, whose connection the test cuts and restores. Made by `RoomUnderTest.join`."""
 
-    def __init__(self, under_test: RoomUnderTest[Any], name: str, codec: Codec, limits: Limits, buffer: float) -> None:
+    def __init__(
+        self,
+        under_test: RoomUnderTest[Any],
+        name: str,
+        codec: Codec,
+        limits: Limits,
+        buffer: float,
+        session: Session | None,
+    ) -> None:
         self.name = name
+        self._session = session
         self._under_test = under_test
         self._buffer = buffer
         self._transport: MemoryTransport | None = None
@@ -82,6 +93,8 @@ class MemoryClient(Client[Any, Any]):
             limits=limits,
             wait_before=self._wait_resume,
             inbox=math.inf,
+            client=f"client-in-memory-{len(under_test.clients)}",
+            key=lambda: None,
         )
 
     def drop(self) -> None:
@@ -108,7 +121,7 @@ class MemoryClient(Client[Any, Any]):
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Transport]:
         self._transport, server_end = open_memory_transports(buffer=self._buffer)
-        self._under_test.attend(server_end, self._codec, self._limits)
+        self._under_test.attend(server_end, self._codec, self._limits, self._session)
         try:
             yield self._transport
         finally:
@@ -130,6 +143,8 @@ class RoomUnderTest(Generic[R]):
         self.speaks = tuple_union(room.from_player.classes)
         self.hears = tuple_union(room.to_player.classes)
         self.clients: list[MemoryClient] = []
+        self.keys = Keys("the secret of a room under test")
+        """Whose keys are honoured in a hello."""
         self._directory = directory
         self._nursery = nursery
 
@@ -138,31 +153,53 @@ class RoomUnderTest(Generic[R]):
         self._expected.append(text)
 
     async def join(
-        self, *names: str, codec: Codec = JSON, limits: Limits | None = None, buffer: float = math.inf
+        self,
+        *names: str,
+        codec: Codec = JSON,
+        limits: Limits | None = None,
+        buffer: float = math.inf,
+        session: Session | None = None,
     ) -> list[MemoryClient]:
         """Clients of these names, seated in this order.
 
         Args:
           buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
+          session: whose clients they are, as a key would say; by default each is anonymous. Two clients of one session
+            are two tabs of it.
 
         Raises:
           Disconnected: one was refused; `code` says why.
         """
         clients = []
         for name in names:
-            client = MemoryClient(self, name, codec, limits or Limits(), buffer)
+            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session)
             clients.append(client)
             self.clients.append(client)
             await self._nursery.start(self._run, client)
             await client.wait_state(State.OPEN)
         return clients
 
-    def attend(self, transport: Transport, codec: Codec = JSON, limits: Limits | None = None) -> None:
+    def attend(
+        self,
+        transport: Transport,
+        codec: Codec = JSON,
+        limits: Limits | None = None,
+        session: Session | None = None,
+    ) -> None:
         """Serve the other end of a transport to this room, as the server would: for clients that are not polite."""
         kind, _, name = self.room.name.partition("/")
 
         async def serve() -> None:
-            await attend(transport, codec, self._directory, kind, name, limits=limits or Limits())
+            await attend(
+                transport,
+                codec,
+                self._directory,
+                kind,
+                name,
+                limits=limits or Limits(),
+                keys=self.keys,
+                session=session,
+            )
 
         self._nursery.start_soon(serve, name=f"connection to {self.room.name}")
 

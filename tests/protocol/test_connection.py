@@ -16,15 +16,15 @@ from edge.protocol.limits import Limits
 
 SAMPLES: dict[type[messages.Message], messages.Message] = {
     messages.Hello: messages.Hello(name="ana"),
-    messages.Welcome: messages.Welcome(
-        resumed=False, why="new", received=0, key="k", number=0, heartbeat=20, dead_after=30
-    ),
+    messages.Welcome: messages.Welcome(resumed=False, why="new", received=0, number=0, heartbeat=20, dead_after=30),
     messages.Bye: messages.Bye(4200),
     messages.Ack: messages.Ack(0),
     messages.Ping: messages.Ping(0),
     messages.Event: messages.Event("a", {}),
     messages.Request: messages.Request("a", {}, 1),
     messages.Reply: messages.Reply("a", {}, 1),
+    messages.Part: messages.Part("a", {}, 1),
+    messages.Cancel: messages.Cancel(1),
     messages.Error: messages.Error("not_now", "no"),
 }
 

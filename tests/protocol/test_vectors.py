@@ -20,7 +20,7 @@ from edge.protocol.outgoing import Outgoing
 VECTORS = Path(edge.protocol.__file__).parent / "vectors.json"
 CASES = json.loads(VECTORS.read_text())["cases"]
 
-WELCOME = messages.Welcome(resumed=False, why="new", received=0, key="k", number=0, heartbeat=20, dead_after=30)
+WELCOME = messages.Welcome(resumed=False, why="new", received=0, number=0, heartbeat=20, dead_after=30)
 
 
 class Machine:

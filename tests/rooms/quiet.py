@@ -43,7 +43,8 @@ class StubSeat(edge.Seat):
     """A seat without anybody."""
 
     def __init__(self, name: str) -> None:
-        self.who = self.name = name
+        self.name = name
+        self.session = edge.Session(name)
         self.ended: list[edge.Code] = []
 
     def send(self, message: Any) -> None:

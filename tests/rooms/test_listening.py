@@ -96,7 +96,7 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
     assert len(player.listeners) == 0
     assert (len(ana._dialogue._questions), len(ana._waiters)) == (0, 0)
     assert len(player._dialogue._questions) == 0
-    _, guess = await loop.receive()  # the request had been sent, and is still to be answered
-    assert len(player._dialogue) == 1
-    player.reply(guess, Verdict(False))
+    await wait_all_tasks_blocked()
     assert len(player._dialogue) == 0
+    _, guess = await loop.receive()  # the request had been sent, and was withdrawn
+    player.reply(guess, Verdict(False))  # in vain

@@ -100,3 +100,31 @@ async def test_an_hour_of_play_is_a_moment(edge_room: EdgeRoom) -> None:
     await trio.sleep(3600)
     assert room.room.played >= 119
     assert math.isclose(trio.current_time(), 3600, abs_tol=1)
+
+
+async def test_a_turn_waits_for_the_absent_as_long_as_its_patience(edge_room: EdgeRoom) -> None:
+    """A room waits for one who is away, skips them after a while, or ends them: its own choice, from one value."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with room.room.open_round() as round:
+        with round.turn(player, seconds=60, patience=2) as skipped:
+            ana.drop()
+            await trio.sleep_forever()
+        assert (skipped.outcome, trio.current_time()) == (edge.Outcome.ABSENT, 2)
+        with round.turn(player, seconds=60, patience=2) as away_from_the_start:
+            await trio.sleep_forever()
+        assert (away_from_the_start.outcome, trio.current_time()) == (edge.Outcome.ABSENT, 4)
+        await ana.resume()
+        with round.turn(player, seconds=10, patience=2) as flaky:
+            ana.drop()
+            await trio.sleep(1.5)
+            await ana.resume()
+            await trio.sleep_forever()
+        assert flaky.outcome is edge.Outcome.TIMEOUT
+        with round.turn(player, seconds=3) as patient:
+            ana.drop()
+            await trio.sleep_forever()
+        assert patient.outcome is edge.Outcome.TIMEOUT
+        player.kick("absent")
+    assert room.room.players == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -275,8 +276,8 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
     assert ben.state == "open"
 
 
-async def test_rule_3_a_seat_that_falls_too_far_behind_ends(edge_room: Open) -> None:
-    """What a seat in grace keeps is bounded: past that it can't be resumed exactly, and leaves."""
+async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: Open) -> None:
+    """What a seat in grace keeps is bounded: past that nothing is kept; the player stays, the client is told."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20)
     (ana,) = await room.join("ana", limits=limits)
@@ -285,10 +286,15 @@ async def test_rule_3_a_seat_that_falls_too_far_behind_ends(edge_room: Open) -> 
     player = room.room.players[0]
     for number in range(40):
         room.room.broadcast(Said("room", str(number)))
-    assert not player.left
+    assert len(player.seat.counts.unacked()) == 40
     room.room.broadcast(Said("room", "one too many"))
-    assert player.ending is not None
-    assert player.ending.code is Code.BEHIND
+    assert player.seat.counts.unacked() == []
+    await ana.resume()
+    assert ana.welcome is not None
+    assert (ana.welcome.resumed, ana.welcome.why) == (False, "behind")
+    room.room.broadcast(Said("room", "afresh"))
+    assert await ana.receive(Said) == Said("room", "afresh")
+    assert room.room.log == ["+ana"]
 
 
 async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edge_room: Open) -> None:
@@ -740,7 +746,7 @@ async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int
     assert ana.welcome is not None
     ana.send(Say("before"))
     await ana.receive(Said)
-    async with raw_client(room, key=ana.welcome.key, received=1) as send:
+    async with raw_client(room, client=ana, received=1) as send:
         with pytest.raises(edge.Disconnected) as caught:
             await ana.receive(StateOf)
         assert caught.value.code is Code.REPLACED
@@ -772,12 +778,12 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
     assert ana.welcome is not None
     old, theirs = open_memory_transports(buffer=1)
     room.attend(theirs)
-    await old.send([hello(ana.welcome.key, 0)])
+    await old.send([hello(ana, 0)])
     await old.receive()
     for _ in range(3):
         room.room.broadcast(Said("room", "stuck"))  # so the old connection can't even say goodbye
         await wait_all_tasks_blocked()
-    async with raw_client(room, key=ana.welcome.key, received=3) as send:
+    async with raw_client(room, client=ana, received=3) as send:
         await old.send([JSON.encode(["say", {"text": "late"}])])
         await wait_all_tasks_blocked()
         assert await send(["say", {"text": "again"}]) == ["said", {"who": "ana", "text": "again"}]
@@ -849,7 +855,8 @@ class FakeSeat(Seat):
     """A seat that keeps what it is sent."""
 
     def __init__(self, name: str) -> None:
-        self.who = self.name = name
+        self.name = name
+        self.session = edge.Session(name)
         self.sent: list[Any] = []
         self.ended: list[Code] = []
 
@@ -860,18 +867,26 @@ class FakeSeat(Seat):
         self.ended.append(code)
 
 
-def hello(key: str | None, received: int | None, name: str = "") -> Any:
-    return JSON.encode(["$hello", {"version": 1, "name": name, "key": key, "received": received}])
+attempts = itertools.count(1000)
+
+
+def hello(client: MemoryClient | None, received: int | None, name: str = "") -> Any:
+    """The next hello of this client, or the first of an unknown one."""
+    attempt = next(attempts)
+    named = client._client if client is not None else f"some-raw-client-{attempt}"
+    return JSON.encode(
+        ["$hello", {"version": 1, "name": name, "client": named, "attempt": attempt, "received": received}]
+    )
 
 
 @asynccontextmanager
 async def raw_client(
-    room: RoomUnderTest[Any], *, key: str | None = None, received: int | None = None
+    room: RoomUnderTest[Any], *, client: MemoryClient | None = None, received: int | None = None
 ) -> AsyncIterator[Callable[[Any], Any]]:
     """A connection that says what the test wants: `await send(frame)` gives the next frame, acks and pings aside."""
     ours, theirs = open_memory_transports()
     room.attend(theirs)
-    await ours.send([hello(key, received, "raw")])
+    await ours.send([hello(client, received, "raw")])
     welcome = JSON.decode(await ours.receive())
     assert welcome[0] == "$welcome", welcome
 

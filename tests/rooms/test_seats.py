@@ -1,7 +1,8 @@
-"""The ledger: presence, numbers, and seats that are started afresh."""
+"""The ledger: presence, changes of it, and numbers."""
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import trio
@@ -9,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.testing import EdgeRoom
-from tests.rooms.quiet import Player, Quiet, StubSeat
+from tests.rooms.quiet import Player, Quiet
 
 
 async def test_presence_follows_the_ledger(edge_room: EdgeRoom) -> None:
@@ -60,57 +61,6 @@ async def test_no_grace_ends_a_seat_at_once(edge_room: EdgeRoom) -> None:
     assert room.room.players == ()
 
 
-async def test_a_restarted_seat_keeps_its_place(edge_room: EdgeRoom) -> None:
-    """A session that starts afresh is not admitted again, and its new player begins when the old one has ended."""
-    order: list[str] = []
-
-    class Orderly(Quiet):
-        async def player(self, player: Player) -> None:
-            order.append("begin")
-            try:
-                await trio.sleep_forever()
-            finally:
-                with player.farewell():
-                    await trio.sleep(1)
-                order.append("end")
-
-    room = await edge_room(Orderly)
-    (ana,) = await room.join("ana")
-    room.room.lock()
-    ana.drop()
-    ana._seated = False  # as after a reload that kept the key alone
-    await ana.resume()
-    assert ana.welcome is not None
-    assert (ana.welcome.resumed, ana.welcome.why) == (False, "replaced")
-    assert order == ["begin", "end", "begin"]
-    assert [player.name for player in room.room.players] == ["ana"]
-
-
-async def test_restarts_in_a_row_do_not_overlap(edge_room: EdgeRoom) -> None:
-    """However fast a session starts afresh, each of its players begins when all before have ended."""
-    living: list[int] = []
-
-    class Lingering(Quiet):
-        async def player(self, player: Player) -> None:
-            assert living == []
-            living.append(player.number)
-            try:
-                await trio.sleep_forever()
-            finally:
-                with player.farewell():
-                    await trio.sleep(1.5)
-                living.remove(player.number)
-
-    room = await edge_room(Lingering)
-    player = room.room.take_seat(StubSeat("ana"))
-    await trio.sleep(0.1)
-    for _ in range(3):
-        player = room.room.take_seat(StubSeat("ana"), instead_of=player)
-        await trio.sleep(0.3)
-    await trio.sleep(3)
-    assert living == [player.number]
-
-
 async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -> None:
     """Not while their `finally` still runs: what it does for this number is done to nobody else."""
 
@@ -131,3 +81,61 @@ async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -
     room.room.players[1].kick()
     await room.join("dan")
     assert [(player.name, player.number) for player in room.room.players] == [("ben", 1), ("dan", 0)]
+
+
+async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: EdgeRoom) -> None:
+    """Each change once, in order, also what happened while the loop's body ran; what undid itself meanwhile is not."""
+    told: list[str] = []
+
+    class Watching(Quiet):
+        seats = edge.Seats(maximum=4, grace=5)
+
+        async def run(self) -> None:
+            async for change in self.seats.changes():
+                told.append(f"{change.player.name} {change.happening}")
+                await trio.sleep(1)
+
+    room = await edge_room(Watching)
+    ana, ben = await room.join("ana", "ben")
+    await trio.sleep(3)
+    ana.drop()
+    await trio.sleep(2)
+    await ana.resume()
+    await trio.sleep(2)
+    ben.drop()
+    await trio.sleep(0.1)
+    ana.drop()
+    await trio.sleep(0.1)
+    await ana.resume()  # while the room sleeps: nothing has changed
+    await trio.sleep(6)
+    assert told == ["ana joined", "ben joined", "ana away", "ana back", "ben away", "ben left"]
+
+
+async def test_who_joined_and_is_away_already_is_told_as_both(edge_room: EdgeRoom) -> None:
+    """A room that comes late to the news is told both; one who has left by then was never here."""
+    room = await edge_room(Quiet)
+    changes = room.room.seats.changes()
+    ana, ben = await room.join("ana", "ben")
+    ana.drop()
+    ben.leave()
+    await wait_all_tasks_blocked()
+    assert [str((await anext(changes)).happening) for _ in range(2)] == ["joined", "away"]
+    with trio.move_on_after(1) as nothing_more:
+        await anext(changes)
+    assert nothing_more.cancelled_caught
+
+
+async def test_who_listens_no_more_is_forgotten(edge_room: EdgeRoom) -> None:
+    """A loop that is over costs the room nothing."""
+    room = await edge_room(Quiet)
+
+    async def watch_one() -> None:
+        async for _ in room.room.seats.changes():
+            return
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_one)
+        await wait_all_tasks_blocked()
+        await room.join("ana")
+    gc.collect()
+    assert room.room.seats._watches == []

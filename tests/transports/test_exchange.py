@@ -32,7 +32,7 @@ class Said:
 
 Player = edge.Player[Say, Said]
 
-HELLO: dict[str, Any] = {"version": 1, "name": "raw"}
+HELLO: dict[str, Any] = {"version": 1, "name": "raw", "client": "a-raw-client-of-tests"}
 
 
 class Slow(edge.Room[Say, Said]):
@@ -123,11 +123,21 @@ async def test_a_peer_that_never_says_hello_is_let_go(edge_room: Open) -> None:
         (JSON.encode(["$hello", {"version": 1, "name": 7}]), Code.MALFORMED),
         (JSON.encode(["$hello", {"version": 1, "admin": True}]), Code.MALFORMED),
         (JSON.encode(["$hello", {"version": 1, "name": "x" * 5000}]), Code.MALFORMED),
+        (JSON.encode(["$hello", {"version": 1, "client": "too short"}]), Code.MALFORMED),
         (JSON.encode(["say", {"text": "hi"}]), Code.MALFORMED),
         ("not json", Code.MALFORMED),
         (b"\x00", Code.MALFORMED),
     ],
-    ids=["version", "wrong type", "unknown field", "too large", "event first", "not json", "binary"],
+    ids=[
+        "version",
+        "wrong type",
+        "unknown field",
+        "too large",
+        "guessable client",
+        "event first",
+        "not json",
+        "binary",
+    ],
 )
 async def test_a_bad_hello_gets_its_code(edge_room: Open, frame: Any, code: Code) -> None:
     """Each is refused with one goodbye, and the room has not heard of it."""
@@ -193,7 +203,7 @@ async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None
     await ours.send([JSON.encode(["$ping", 7])])
     assert JSON.decode(await ours.receive())[1]["code"] == Code.MISCOUNT
     await wait_all_tasks_blocked()
-    assert len(room.room.seats) == 0
+    assert [player.connected for player in room.room.players] == [False]
     await ours.close()
 
 
@@ -202,7 +212,9 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(attend, theirs, JSON, room._directory, "room", "0", limits=edge.Limits()))
+        nursery.start_soon(
+            partial(attend, theirs, JSON, room._directory, "room", "0", limits=edge.Limits(), keys=room.keys)
+        )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()
         nursery.cancel_scope.cancel()

@@ -1,0 +1,131 @@
+"""Answering a request, under a scope that ends when nobody waits for the answer any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from ..errors import MessageProblem
+from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_part, outgoing_reply
+
+Answer = TypeVar("Answer")
+
+
+@attrs.define(eq=False)
+class Asked:
+    """A request of the other side that is not answered yet."""
+
+    number: int
+    event: Any
+    """Kept, so that its `id()` stays its own."""
+    deadline: float
+    """Until when the other side waits, on Trio's clock."""
+    scope: trio.CancelScope | None = None
+    settled: bool = False
+    """Whether it has its last answer."""
+    wanted: bool = True
+    """Whether the other side still waits."""
+
+
+class Answering(Generic[Answer]):
+    """``with player.answering(request) as answering:``: a block that ends when the answer is not wanted any more.
+
+    When the asker cancels, when their time is up, or when they leave, the block is cancelled and ends quietly, and the
+    request is answered with an error, never with success. When it is cancelled from outside, or raises, likewise; when
+    it ends without a reply, the asker is told that no answer, or no other, comes.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        send: Callable[[Outgoing], None],
+        wait_relief: Callable[[], Awaitable[None]],
+        check: Callable[[Any], Any],
+        settle: Callable[[Asked], None],
+        give_up: Callable[[Asked, str], None],
+    ) -> None:
+        self._asked = asked
+        self._send = send
+        self._wait_relief = wait_relief
+        self._check = check
+        self._settle = settle
+        self._give_up = give_up
+        self._scope = trio.CancelScope()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the answer is not wanted any more."""
+        return not self._asked.wanted or self._scope.cancel_called
+
+    def reply(self, answer: Answer) -> None:
+        """Give the one answer, or the last; in vain if it is not wanted any more.
+
+        Raises:
+          LookupError: it is answered already.
+          TypeError: not one of the events that may be sent.
+        """
+        message = outgoing_reply(self._check(answer), self._asked.number)
+        self._check_open()
+        self._finish(message)
+
+    async def send(self, answer: Answer) -> None:
+        """Give one of several answers.
+
+        *Backpressure*: waits while half of what the seat may leave unacknowledged is.
+
+        *Cancellation*: the answer is given, or not at all.
+
+        Raises:
+          LookupError: it is answered already.
+          TypeError: not one of the events that may be sent.
+        """
+        message = outgoing_part(self._check(answer), self._asked.number)
+        await self._wait_relief()
+        self._check_open()
+        self._send(message)
+
+    def __enter__(self) -> Answering[Answer]:
+        self._scope.deadline = self._asked.deadline
+        self._asked.scope = self._scope
+        if not self._asked.wanted:
+            self._scope.cancel("the answer is not wanted any more")
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        asked_off = self._scope.cancel_called or trio.current_time() >= self._scope.deadline
+        caught = bool(self._scope.__exit__(kind, exc, trace))
+        self._asked.scope = None
+        if exc is None and not asked_off:
+            self._finish(outgoing_reply(None, self._asked.number))
+        elif isinstance(exc, Exception) and not caught:
+            self._fail("crashed", "answering it failed")
+        else:
+            self._fail("cancelled", "the time was up" if caught else "it was cancelled before it was answered")
+        if asked_off:
+            self._give_up(self._asked, "the time was up")
+        return caught
+
+    def _check_open(self) -> None:
+        if self._asked.settled and self._asked.wanted:
+            raise LookupError(f"{type(self._asked.event).__name__} is answered already")
+
+    def _fail(self, problem: MessageProblem, text: str) -> None:
+        self._finish(outgoing_error(problem, text, "", self._asked.number))
+
+    def _finish(self, message: Outgoing) -> None:
+        if not self._asked.settled:
+            self._settle(self._asked)
+            self._send(message)
+
+
+def deadline_of(seconds: float | None) -> float:
+    """When a request that waits for so long is given up."""
+    return math.inf if seconds is None else trio.current_time() + seconds

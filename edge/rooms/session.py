@@ -1,0 +1,30 @@
+"""Who somebody is: what a session's key says, once it has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+
+def _frozen(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(claims))
+
+
+@attrs.frozen
+class Session:
+    """Who somebody is, the same in every room, tab and transport of theirs. Rooms may believe it."""
+
+    id: str
+    """What tells this session from all others, such as the user's id; no secret."""
+
+    name: str = ""
+    """What they are called, where whoever issued the key said so."""
+
+    claims: Mapping[str, Any] = attrs.field(factory=dict, converter=_frozen, hash=False)
+    """Whatever else the issuer of the key says of them: plain data."""
+
+    anonymous: bool = False
+    """Whether nobody issued a key: then it is one client's, and ends with it."""

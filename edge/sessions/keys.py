@@ -1,0 +1,139 @@
+"""Session keys, through itsdangerous: the only file that knows it.
+
+A key is signed and needs no store: whoever has the secret can issue one, in this process or in another, and any server
+with the secret honours it. It is no place for secrets: whoever holds a key can read what it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import itsdangerous
+
+from ..codes import Code
+from ..errors import InvalidEvent, Refused
+from ..protocol.structure import structure
+from ..rooms.session import Session
+
+# A key must fit a hello, a header and a cookie.
+MAX_KEY_CHARACTERS = 3072
+MIN_SECRET_BYTES = 16
+
+
+@attrs.frozen
+class _Body:
+    """What a key says."""
+
+    id: str
+    name: str
+    claims: Any
+    issued: float
+    expires: float
+
+
+class Keys:
+    """Issues the keys of sessions, and says whose a key is.
+
+    Args:
+      secrets: the first signs, all are honoured: put a new one in front, drop an old one once its keys have expired.
+        Each at least 16 bytes, best 32 random ones.
+      audience: what these keys are for; keys of the same secrets for another audience are not honoured.
+      lifetime: how many seconds a key is good for.
+      is_revoked: asked about every key that is presented, besides what `revoke` was told: for a list that outlives the
+        process. It must not wait.
+      now: the time in seconds since the epoch.
+
+    Raises:
+      ValueError: no secret, or one that could be guessed.
+    """
+
+    def __init__(
+        self,
+        *secrets: str | bytes,
+        audience: str = "",
+        lifetime: float = 30 * 24 * 3600,
+        is_revoked: Callable[[Session], bool] = lambda session: False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        known = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
+        if not known or any(len(secret) < MIN_SECRET_BYTES for secret in known):
+            raise ValueError(f"keys need at least one secret, each of at least {MIN_SECRET_BYTES} bytes")
+        self.lifetime = lifetime
+        self._is_revoked = is_revoked
+        self._now = now
+        self._revoked: dict[str, float] = {}
+        # itsdangerous signs with the last, and compares signatures in constant time
+        self._serializer = itsdangerous.URLSafeSerializer(
+            known[::-1],
+            salt=f"edge.session.1:{audience}",
+            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        )
+
+    def issue(
+        self, id: str, *, name: str = "", claims: Mapping[str, Any] | None = None, lifetime: float | None = None
+    ) -> str:
+        """A key for a session.
+
+        Args:
+          id: what tells the session from all others: the user's id, or something random. It is no secret.
+          name: what rooms call them; without one they may choose.
+          claims: whatever else rooms should know of them, as plain data.
+          lifetime: instead of the usual one.
+
+        Raises:
+          ValueError: it would be too long to travel.
+        """
+        now = self._now()
+        body = {
+            "id": id,
+            "name": name,
+            "claims": dict(claims or {}),
+            "issued": now,
+            "expires": now + (self.lifetime if lifetime is None else lifetime),
+        }
+        key = str(self._serializer.dumps(body))
+        if len(key) > MAX_KEY_CHARACTERS:
+            raise ValueError(f"a key of {len(key)} characters is too long: {MAX_KEY_CHARACTERS} at most")
+        return key
+
+    def check(self, key: str) -> Session:
+        """Whose key this is.
+
+        Raises:
+          Refused: it is not honoured: `Code.KEY_INVALID`, `Code.KEY_EXPIRED` or `Code.REVOKED`.
+        """
+        body = self._read(key)
+        if self._now() >= body.expires:
+            raise Refused("the session's key has expired", Code.KEY_EXPIRED)
+        session = Session(body.id, body.name, body.claims)
+        if body.issued <= self._revoked.get(body.id, -1.0) or self._is_revoked(session):
+            raise Refused("the session was revoked", Code.REVOKED)
+        return session
+
+    def half_spent(self, key: str) -> bool:
+        """Whether a key that is honoured should be replaced by a new one of the same session.
+
+        Raises:
+          Refused: it is not honoured.
+        """
+        body = self._read(key)
+        return self._now() > (body.issued + body.expires) / 2
+
+    def revoke(self, id: str) -> None:
+        """Honour no key any more that was issued for this session up to now, in this process."""
+        self._revoked[id] = self._now()
+
+    def _read(self, key: str) -> _Body:
+        if len(key) > MAX_KEY_CHARACTERS:
+            raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
+        try:
+            body = structure(self._serializer.loads(key), _Body)
+        except (itsdangerous.BadData, InvalidEvent, ValueError, RecursionError):
+            raise Refused("the session's key is not one of ours", Code.KEY_INVALID) from None
+        if not isinstance(body.claims, dict):
+            raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
+        return body

@@ -1,0 +1,224 @@
+"""Requests whose asker gives up, streams of replies, and what the other side's scope makes of it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.testing import EdgeRoom, MemoryClient, seeds
+from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
+
+
+class Ponderous(Quiet):
+    """Answers each guess in a block of its own: after a second, with how it was told to."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    async def player(self, player: Player) -> None:
+        async with trio.open_nursery() as nursery:
+            async for guess in player.listen(Guess):
+                nursery.start_soon(self.answer, player, guess)
+
+    async def answer(self, player: Player, guess: Guess) -> None:
+        with player.answering(guess) as answering:
+            try:
+                await trio.sleep(1)
+                match guess.word:
+                    case "crash":
+                        raise ValueError("as told")
+                    case "nothing":
+                        pass
+                    case _:
+                        answering.reply(Verdict(True))
+            finally:
+                self.ends.append(f"{guess.word} at {trio.current_time():g}")
+
+
+async def ask(client: MemoryClient, word: str, outcomes: list[str]) -> None:
+    try:
+        outcomes.append(f"{word}: {(await client.request(Guess(word), Verdict)).right}")
+    except edge.RequestFailed as exc:
+        outcomes.append(f"{word}: {exc.problem}")
+
+
+@seeds(50)
+async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """The block ends when the asker gives up, others go on; the answer is an error, which nobody waits for any more."""
+    room = await edge_room(Ponderous)
+    (ana,) = await room.join("ana")
+    outcomes: list[str] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, ana, "other", outcomes)
+        with trio.move_on_after(0.4):
+            await ask(ana, "given up", outcomes)
+    await wait_all_tasks_blocked()
+    assert outcomes == ["other: True"]
+    assert room.room.ends == ["given up at 0.4", "other at 1"]
+    assert ana.state is edge.State.OPEN
+    (player,) = room.room.players
+    assert len(player._dialogue) == 0
+
+
+async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
+    """The block ends at the asker's deadline, even when the line was cut and nobody could tell."""
+    room = await edge_room(Ponderous)
+    (ana,) = await room.join("ana")
+    with trio.move_on_after(0.5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, ana, "slow", [])
+            await wait_all_tasks_blocked()
+            ana.drop()
+    await trio.sleep(3)
+    assert room.room.ends == ["slow at 0.5"]
+
+
+async def test_a_block_that_was_cut_answers_with_an_error(edge_room: EdgeRoom) -> None:
+    """A cancelled answer is never a success: not after a reset, not without a reply."""
+
+    class Resetting(Ponderous):
+        async def run(self) -> None:
+            async for player, guess in self.listen(Guess):
+                async with self.open_round() as round:
+                    round.start_soon(self.answer, player, guess)
+                    if guess.word == "reset":
+                        self.reset()
+                    await trio.sleep(2)
+
+        async def player(self, player: Player) -> None:
+            await trio.sleep_forever()
+
+    room = await edge_room(Resetting)
+    (ana,) = await room.join("ana")
+    outcomes: list[str] = []
+    for word in ("reset", "nothing", "fine"):
+        await ask(ana, word, outcomes)
+    assert outcomes == ["reset: cancelled", "nothing: unanswered", "fine: True"]
+    await trio.sleep(2)
+
+
+async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -> None:
+    """The asker is told, and the error goes where it went before."""
+    room = await edge_room(Ponderous)
+    room.expect_crash("as told")
+    (ana,) = await room.join("ana")
+    outcomes: list[str] = []
+    await ask(ana, "crash", outcomes)
+    assert outcomes == ["crash: crashed"]
+    await ana.wait_state(edge.State.CLOSED)
+
+
+class Library(Quiet):
+    """Answers a guess with as many verdicts as the word says."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.ended = False
+
+    async def player(self, player: Player) -> None:
+        async for guess in player.listen(Guess):
+            with player.answering(guess) as answering:
+                try:
+                    for _ in range(int(guess.word)):
+                        await answering.send(Verdict(True))
+                        self.given += 1
+                finally:
+                    self.ended = True
+
+
+@seeds(20)
+async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """Every one of them, in order, to its end; over a connection that is cut meanwhile."""
+    room = await edge_room(Library)
+    (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
+    got = 0
+    with ana.stream(Guess("300"), Verdict) as verdicts:
+        async for _ in verdicts:
+            got += 1
+            if got == 100:
+                ana.drop()
+                await ana.resume()
+    assert got == 300
+
+
+async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -> None:
+    """Half of what the seat may leave unacknowledged is the most that a stream has on the way."""
+    room = await edge_room(Library)
+    (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
+    (player,) = room.room.players
+    with ana.stream(Guess("1000"), Verdict) as verdicts:
+        await anext(verdicts)
+        ana.drop()
+        await trio.sleep(2)
+        held = room.room.given
+        await trio.sleep(2)
+        assert room.room.given == held < 300
+        assert player.connected is False
+        await ana.resume()
+        assert len([verdict async for verdict in verdicts]) == 999
+
+
+async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
+    """Leaving the block ends the room's; nothing stays registered."""
+    room = await edge_room(Library)
+    (ana,) = await room.join("ana")
+    ana._capacity = 100
+    with ana.stream(Guess("1000000"), Verdict) as verdicts:
+        async for _ in verdicts:
+            if room.room.given > 50:
+                break
+    await wait_all_tasks_blocked()
+    await trio.sleep(2)
+    assert room.room.ended
+    assert room.room.given < 5000
+    (player,) = room.room.players
+    assert (len(player._dialogue), len(ana._dialogue)) == (0, 0)
+    with ana.stream(Guess("2"), Verdict) as again:
+        assert len([verdict async for verdict in again]) == 2
+
+
+async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRoom) -> None:
+    """The turn is over: the client's block ends, and its late answer goes nowhere."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask_player() -> None:
+            with edge.Turn(player, 3):
+                await player.ask(Choose([]), Chosen)
+
+        question = await ana.receive(Choose)
+        with ana.answering(question) as answering:
+            await trio.sleep_forever()
+        assert answering.cancelled
+        assert trio.current_time() == 3
+        answering.reply(Chosen("late"))
+        ana.reply(question, Chosen("late"))
+        await wait_all_tasks_blocked()
+    assert list(ana.errors) == []
+
+
+async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
+    """Only a request can be answered, once, with an event that may be sent."""
+
+    class Careless(Quiet):
+        async def player(self, player: Player) -> None:
+            async for guess in player.listen(Guess):
+                with pytest.raises(LookupError):
+                    player.answering(Guess("another"))
+                with player.answering(guess) as answering:
+                    with pytest.raises(TypeError, match="not one of the events"):
+                        answering.reply(Guess("x"))  # type: ignore[arg-type]  # the mistake under test
+                    answering.reply(Verdict(True))
+                    with pytest.raises(LookupError):
+                        answering.reply(Verdict(False))
+                    with pytest.raises(LookupError):
+                        await answering.send(Verdict(False))
+
+    room = await edge_room(Careless)
+    (ana,) = await room.join("ana")
+    assert await ana.request(Guess("x"), Verdict) == Verdict(True)

@@ -1,0 +1,178 @@
+"""A session's pages: reloads, second tabs, welcomes lost on the way, hellos said twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge import Code
+from edge.protocol.codec import JSON
+from edge.testing import EdgeRoom, RoomUnderTest, seeds
+from edge.transports.memory import MemoryTransport, open_memory_transports
+from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
+
+ANA = edge.Session("u1", "ana", {"admin": True})
+
+
+class Greeting(Quiet):
+    """Tells its log who lives how long, and greets."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def greet(self, player: Player) -> None:
+        self.log.append(f"greet {player.name}")
+        player.send(Verdict(False))
+
+    async def player(self, player: Player) -> None:
+        self.log.append(f"+{player.name}")
+        try:
+            async for guess in player.listen(Guess):
+                player.reply(guess, Verdict(True))
+        finally:
+            self.log.append(f"-{player.name}")
+
+
+@seeds(50)
+async def test_a_reload_keeps_the_player(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """A new page of the same session has the seat: the same player goes on, and the page is greeted."""
+    room = await edge_room(Greeting)
+    (page,) = await room.join("", session=ANA)
+    assert await page.receive() == Verdict(False)
+    page.drop()
+    (reloaded,) = await room.join("", session=ANA)
+    assert reloaded.welcome is not None
+    assert (reloaded.welcome.resumed, reloaded.welcome.why, reloaded.welcome.number) == (False, "moved", 0)
+    assert await reloaded.receive() == Verdict(False)
+    assert await reloaded.request(Guess("x"), Verdict) == Verdict(True)
+    assert room.room.log == ["greet ana", "+ana", "greet ana"]
+    (player,) = room.room.players
+    assert (player.session, player.session.claims["admin"]) == (ANA, True)
+    reloaded.leave()
+    await wait_all_tasks_blocked()
+
+
+@seeds(20)
+async def test_a_second_tab_takes_the_seat(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """The first is told so, and does not take it back: not now, and not when it was away at the time."""
+    room = await edge_room(Greeting)
+    first, second = await room.join("x", "y", session=ANA)
+    await first.wait_state(edge.State.CLOSED)
+    assert first.ending is not None
+    assert first.ending.code is Code.REPLACED
+    second.drop()
+    await wait_all_tasks_blocked()
+    (third,) = await room.join("z", session=ANA)
+    with pytest.raises(edge.Disconnected) as caught:
+        await second.resume()
+    assert caught.value.code is Code.REPLACED
+    assert third.state is edge.State.OPEN
+    assert [player.name for player in room.room.players] == ["ana"]
+
+
+async def test_a_page_that_starts_afresh_is_asked_again(edge_room: EdgeRoom) -> None:
+    """A question outlives the page that it was put to; what the old page had asked is given up."""
+    room = await edge_room(Quiet)
+    (page,) = await room.join("", session=ANA)
+    (player,) = room.room.players
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            assert await player.ask(Choose(["a"]), Chosen) == Chosen("a")
+
+        await page.receive(Choose)
+        page.drop()
+        (reloaded,) = await room.join("", session=ANA)
+        reloaded.reply(await reloaded.receive(Choose), Chosen("a"))
+
+
+async def test_a_crash_in_greet_is_the_players(edge_room: EdgeRoom) -> None:
+    """The seat ends with a code; the room goes on."""
+
+    class Rude(Quiet):
+        def greet(self, player: Player) -> None:
+            if player.name == "ana":
+                raise ValueError("not you")
+
+    room = await edge_room(Rude)
+    room.expect_crash("not you")
+    (ana,) = await room.join("ana")
+    await ana.wait_state(edge.State.CLOSED)
+    assert ana.ending is not None
+    assert ana.ending.code is Code.CRASHED
+    await room.join("ben")
+
+
+async def say_hello(room: RoomUnderTest[Any], **fields: Any) -> tuple[MemoryTransport, Any]:
+    """A connection that says this hello, and what it is answered."""
+    ours, theirs = open_memory_transports()
+    room.attend(theirs)
+    await ours.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own", **fields}])])
+    return ours, JSON.decode(await ours.receive())
+
+
+async def test_a_welcome_lost_on_the_way_costs_nothing(edge_room: EdgeRoom) -> None:
+    """The next attempt has the same seat, and hears all that it has missed: no ghost is left."""
+    room = await edge_room(Greeting)
+    lost, _ = await say_hello(room, attempt=1)
+    await wait_all_tasks_blocked()
+    lost.drop()
+    again, welcome = await say_hello(room, attempt=2)
+    assert (welcome[1]["why"], welcome[1]["number"]) == ("new", 0)
+    assert JSON.decode(await again.receive()) == ["Verdict", {"right": False}]
+    assert room.room.log == ["greet ", "+"]
+    await again.close()
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_hello_said_twice_is_refused(edge_room: EdgeRoom, attempt: int) -> None:
+    """A replayed hello, or a late one of an abandoned attempt, can't take the seat from the newer connection."""
+    room = await edge_room(Greeting)
+    _, _ = await say_hello(room, attempt=1)
+    newest, welcome = await say_hello(room, attempt=2, received=0)
+    assert welcome[1]["resumed"]
+    _, refusal = await say_hello(room, attempt=attempt, received=0)
+    assert (refusal[0], refusal[1]["code"]) == ("$bye", Code.REPLAYED)
+    assert JSON.decode(await newest.receive()) == ["Verdict", {"right": False}]
+    await newest.close()
+
+
+async def test_a_key_in_the_hello_says_whose_seat_it_is(edge_room: EdgeRoom) -> None:
+    """Checked like everywhere else; a bad one is refused before anybody sits."""
+    room = await edge_room(Greeting)
+    key = room.keys.issue("u7", name="gus", claims={"team": "red"})
+    good, welcome = await say_hello(room, key=key, name="not gus")
+    assert welcome[0] == "$welcome"
+    (player,) = room.room.players
+    assert (player.name, player.session) == ("gus", edge.Session("u7", "gus", {"team": "red"}))
+    _, refusal = await say_hello(room, key=key[:-1] + ("A" if key[-1] != "A" else "B"))
+    assert refusal[1]["code"] == Code.KEY_INVALID
+    assert len(room.room.seats) == 1
+    await good.close()
+
+
+async def test_a_client_that_falls_behind_while_connected_starts_afresh(edge_room: EdgeRoom) -> None:
+    """One that does not acknowledge is sent away, may come back, and is greeted: its player stays."""
+    room = await edge_room(Greeting)
+    silent, theirs = open_memory_transports()
+    limits = edge.Limits(outbox_frames=4)
+    room.attend(theirs, JSON, limits)
+    await silent.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own"}])])
+    await wait_all_tasks_blocked()
+    for _ in range(9):
+        room.room.broadcast(Verdict(True))
+        await wait_all_tasks_blocked()
+    frames = []
+    while (frame := JSON.decode(await silent.receive()))[0] != "$bye":
+        frames.append(frame)
+    assert frame[1]["code"] == Code.BEHIND
+    again, welcome = await say_hello(room, attempt=2, received=5)
+    assert (welcome[1]["resumed"], welcome[1]["why"]) == (False, "behind")
+    assert JSON.decode(await again.receive()) == ["Verdict", {"right": False}]
+    assert room.room.log == ["greet ", "+", "greet "]
+    await again.close()

@@ -1,0 +1,108 @@
+"""Session keys: who may issue them, and which are honoured."""
+
+from __future__ import annotations
+
+import inspect
+
+import itsdangerous.signer
+import pytest
+
+import edge
+from edge import Code
+
+SECRET, OTHER = "a secret of thirty-two characters", "another secret of that many chars"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refusal(keys: edge.Keys, key: str) -> Code:
+    with pytest.raises(edge.Refused) as caught:
+        keys.check(key)
+    assert key not in str(caught.value)
+    return caught.value.code
+
+
+def test_a_key_says_who_it_is() -> None:
+    """Id, name and claims come back as they were given, in another process with the same secret."""
+    key = edge.Keys(SECRET).issue("u1", name="Ana", claims={"admin": True, "teams": ["red"]})
+    assert edge.Keys(SECRET).check(key) == edge.Session("u1", "Ana", {"admin": True, "teams": ["red"]})
+    assert "Ana" not in repr(edge.Session("u1").claims)
+
+
+def test_forged_foreign_and_damaged_keys_are_refused() -> None:
+    """Another secret, another audience, any changed letter, and what is no key at all."""
+    keys = edge.Keys(SECRET)
+    key = keys.issue("u1")
+    foreign = [edge.Keys(OTHER).issue("u1"), edge.Keys(SECRET, audience="shop").issue("u1")]
+    damaged = [key[:at] + ("x" if key[at] != "x" else "y") + key[at + 1 :] for at in range(len(key) - 1)]
+    for bad in [*foreign, *damaged, ".", "a.b", "é", "\ud800", "x" * 100_000, key + key]:
+        assert refusal(keys, bad) is Code.KEY_INVALID
+
+
+def test_a_signed_body_of_another_shape_is_refused() -> None:
+    """Whoever has the secret may sign other things: they are no keys."""
+    keys = edge.Keys(SECRET)
+    bodies: list[object] = [7, [], {"id": "u1"}, {"id": 7, "name": "", "claims": {}, "issued": 0, "expires": 9e9}]
+    for body in bodies:
+        assert refusal(keys, str(keys._serializer.dumps(body))) is Code.KEY_INVALID
+    listed = {"id": "u1", "name": "", "claims": [], "issued": 0, "expires": 9e9}
+    assert refusal(keys, str(keys._serializer.dumps(listed))) is Code.KEY_INVALID
+
+
+def test_a_key_expires() -> None:
+    """At the very second; half of its life before, it is time for a new one."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    key, brief = keys.issue("u1"), keys.issue("u1", lifetime=10)
+    clock.now += 10
+    assert refusal(keys, brief) is Code.KEY_EXPIRED
+    assert not keys.half_spent(key)
+    clock.now += 45
+    assert keys.half_spent(key)
+    clock.now += 45
+    assert refusal(keys, key) is Code.KEY_EXPIRED
+
+
+def test_secrets_rotate() -> None:
+    """Old keys are honoured as long as their secret is there; new ones are signed with the first."""
+    old = edge.Keys(OTHER).issue("u1")
+    both = edge.Keys(SECRET, OTHER)
+    assert both.check(old).id == "u1"
+    new = both.issue("u1")
+    assert edge.Keys(SECRET).check(new).id == "u1"
+    assert refusal(edge.Keys(OTHER), new) is Code.KEY_INVALID
+    assert refusal(edge.Keys(SECRET), old) is Code.KEY_INVALID
+
+
+def test_revocation() -> None:
+    """Keys issued up to then are dead, later ones live; an app may keep a list of its own."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, now=clock)
+    key, other = keys.issue("u1"), keys.issue("u2")
+    keys.revoke("u1")
+    assert refusal(keys, key) is Code.REVOKED
+    assert keys.check(other).id == "u2"
+    clock.now += 1
+    assert keys.check(keys.issue("u1")).id == "u1"
+    listed = edge.Keys(SECRET, is_revoked=lambda session: session.id == "u2", now=clock)
+    assert refusal(listed, other) is Code.REVOKED
+
+
+def test_secrets_that_could_be_guessed_are_refused() -> None:
+    """None, or a short one."""
+    for secrets in ((), ("short",), (SECRET, b"short")):
+        with pytest.raises(ValueError, match="at least 16 bytes"):
+            edge.Keys(*secrets)
+    with pytest.raises(ValueError, match="too long"):
+        edge.Keys(SECRET).issue("u1", claims={"essay": "".join(map(str, range(3000)))})
+
+
+def test_signatures_are_compared_in_constant_time() -> None:
+    """The library that edge leaves it to does so, with the standard library's own comparison."""
+    assert "hmac.compare_digest" in inspect.getsource(itsdangerous.signer)
