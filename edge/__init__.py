@@ -1,6 +1,7 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
 from .client.client import Client, State
+from .client.fallback import Kind
 from .client.join import join
 from .codes import Code
 from .errors import (
@@ -29,9 +30,10 @@ from .rooms.seats import Seats
 from .rooms.session import Session
 from .rooms.ticks import Step
 from .server.app import App
-from .server.http import Request, Response, json_response, redirect
+from .server.responses import json_response, redirect
 from .server.serve import serve
 from .sessions.keys import Keys
+from .transports.http import Request, Response
 
 __all__ = [
     "JSON",
@@ -49,6 +51,7 @@ __all__ = [
     "Happening",
     "InvalidEvent",
     "Keys",
+    "Kind",
     "Limits",
     "LocalProtocolError",
     "Outcome",

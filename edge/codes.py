@@ -83,6 +83,9 @@ class Code(enum.IntEnum):
     REPLAYED = 4207
     """The hello is a copy of an earlier one."""
 
+    FOREIGN_ORIGIN = 4208
+    """Pages of this site may not connect."""
+
     FULL = 4210
     """Every seat is taken, or the server will not open another room."""
 

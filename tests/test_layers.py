@@ -19,7 +19,8 @@ LAYERS = ["codes", "errors", "protocol", "rooms", "sessions", "transports", "cli
 HOMES = {
     "trio_websocket": ["transports/websocket.py"],
     "wsproto": ["transports/websocket.py"],
-    "h11": ["server/http.py"],
+    "h11": ["transports/http.py"],
+    "itsdangerous": ["sessions/keys.py"],
     "msgspec": ["protocol/codec.py"],
     "cattrs": ["protocol/structure.py"],
     "hypothesis": ["testing/schedule.py"],

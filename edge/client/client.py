@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import enum
 import math
 from collections import deque
@@ -32,8 +33,6 @@ Heard = TypeVar("Heard")
 E = TypeVar("E")
 E2 = TypeVar("E2")
 
-Dial = Callable[[], AbstractAsyncContextManager[Transport]]
-
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
 
@@ -50,6 +49,35 @@ class State(enum.StrEnum):
     """For good; `Client.ending` says why."""
 
 
+class Dialler(abc.ABC):
+    """How a client reaches its server."""
+
+    @property
+    @abc.abstractmethod
+    def patience(self) -> float:
+        """How many seconds the next connection may take to its welcome."""
+
+    @abc.abstractmethod
+    def dial(self) -> AbstractAsyncContextManager[Transport]:
+        """A connection, while a block runs.
+
+        Raises:
+          OSError, trio.BrokenResourceError: there is none now.
+          RemoteProtocolError: there will be none; `code` says why.
+        """
+
+    def ended(self, lasted: float | None) -> bool:
+        """The connection has ended, so many seconds after its welcome, or without one.
+
+        Returns: whether to dial again at once, because there is another way to try.
+        """
+        return False
+
+    async def wait_better(self) -> None:
+        """Wait until there is a better connection to be had than the one there is."""
+        await trio.sleep_forever()
+
+
 class Client(Receiver, Generic[Sent, Heard]):
     """One player's end of a room. Open one with `join`.
 
@@ -61,7 +89,7 @@ class Client(Receiver, Generic[Sent, Heard]):
 
     def __init__(
         self,
-        dial: Dial,
+        dialler: Dialler,
         *,
         speaks: object,
         hears: object,
@@ -71,7 +99,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         wait_before: Callable[[int], Awaitable[object]],
         inbox: float,
         client: str,
-        key: Callable[[], str | None],
+        key: Callable[[], Awaitable[str | None]],
     ) -> None:
         self.state = State.CONNECTING
         self.ending: Ended | None = None
@@ -82,7 +110,8 @@ class Client(Receiver, Generic[Sent, Heard]):
         """The newest welcome: this player's `number`, and whether the seat was resumed or started afresh, and why."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
         """What the room refused, newest last."""
-        self._dial = dial
+        self._dialler = dialler
+        self._welcomed_at: float | None = None
         self._speaks = Vocabulary.of(speaks)
         self._hears = Vocabulary.of(hears)
         self._name = name
@@ -226,35 +255,43 @@ class Client(Receiver, Generic[Sent, Heard]):
     async def _keep_connected(self) -> None:
         attempt = 0
         while self.ending is None:
-            began = trio.current_time()
+            self._welcomed_at = None
             ended = await self._connect_once()
             self.lost = ended
-            if self.state is State.OPEN and trio.current_time() - began > STABLE_SECONDS:
+            lasted = self._lasted()
+            if lasted is not None and lasted > STABLE_SECONDS:
                 attempt = 0
+            at_once = self._dialler.ended(lasted)
             if ended.code.retry is Retry.NEVER:
                 self._close(ended)
             if ended.code.retry is Retry.FRESH:
                 self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
-            if self.ending is None:
+            if self.state is not State.CLOSED and not at_once:
                 await self._wait_before(attempt)
-            attempt += 1
+                attempt += 1
+
+    def _lasted(self) -> float | None:
+        """For how long the connection has been a good one."""
+        return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
     async def _connect_once(self) -> Ended:
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts = self._sending.counts
         outbox = Outbox(self._codec, self._limits)
         try:
-            with trio.move_on_after(self._limits.hello_seconds) as patience:
-                async with self._dial() as transport:
-                    refusal = await self._greet(transport, connection)
+            with trio.move_on_after(self._dialler.patience) as patience:
+                key = await self._key()
+                async with self._dialler.dial() as transport:
+                    refusal = await self._greet(transport, connection, key)
                     if refusal is not None:
                         await close_transport(transport, 1000, "")
                         return refusal
                     patience.deadline = math.inf
+                    self._welcomed_at = trio.current_time()
                     self._sending.attach(outbox)
                     self._set_state(State.OPEN)
-                    return await exchange(transport, connection, outbox, self)
+                    return await self._exchange(transport, connection, outbox)
             return Ended(Code.SILENT, "no welcome came", by_peer=False)
         except RemoteProtocolError as exc:
             return Ended(exc.code, str(exc), by_peer=False)
@@ -263,13 +300,24 @@ class Client(Receiver, Generic[Sent, Heard]):
         finally:
             self._sending.detach(outbox)
 
-    async def _greet(self, transport: Transport, connection: Connection) -> Ended | None:
+    async def _exchange(self, transport: Transport, connection: Connection, outbox: Outbox) -> Ended:
+        async def make_way() -> None:
+            await self._dialler.wait_better()
+            outbox.end(Code.LOST, "a better transport is to be had")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make_way)
+            ended = await exchange(transport, connection, outbox, self)
+            nursery.cancel_scope.cancel("the connection has ended")
+        return ended
+
+    async def _greet(self, transport: Transport, connection: Connection, key: str | None) -> Ended | None:
         """Say hello and hear the welcome; or why there is none."""
         self._hellos += 1
         hello = messages.Hello(
             version=VERSION,
             name=self._name,
-            key=self._key(),
+            key=key,
             client=self._client,
             attempt=self._hellos,
             received=self._sending.counts.received if self._seated else None,

@@ -1,22 +1,21 @@
-"""How a program joins a room: a client over WebSocket, kept connected in the background."""
+"""How a program joins a room: a client that is kept connected in the background."""
 
 from __future__ import annotations
 
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import trio
 
-from ..protocol.codec import JSON, VERSION, Codec
+from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
-from ..transports.transport import Transport
-from ..transports.websocket import open_websocket
 from .client import Client
+from .dialling import UrlDialler
+from .fallback import Kind
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -48,11 +47,12 @@ def join(
     speaks: type[Sent] | Any,
     hears: type[Heard] | Any,
     name: str = "",
+    key: str | Callable[[], Awaitable[str]] | None = None,
     codec: Codec = JSON,
     limits: Limits | None = None,
     inbox: int = 1024,
+    transports: tuple[Kind, ...] = tuple(Kind),
     tls: ssl.SSLContext | None = None,
-    key: str | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
 
@@ -60,41 +60,38 @@ def join(
     the block ends. `Client.state` tells how it goes.
 
     Args:
-      url: ``ws://`` or ``wss://``, host, and ``/rooms/<kind>/<name>``.
+      url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``.
       speaks: the union of events that players send.
       hears: the union of events that players are sent.
       name: what to be called.
+      key: the key of the session whose seat it is, see `Keys`; or what gives one, asked at each connection. Without
+        one, the session is this client's alone.
       inbox: how many events may wait to be received before it stops reading.
-      key: the key of the session whose seat it is, see `Keys`; without one, the session is this client's alone.
+      transports: which to try, best first.
       tls: for ``wss://``; the default verifies the server.
 
     Raises:
       ValueError: not such a URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a ws:// or wss:// address")
-    host, secure = parts.hostname, parts.scheme == "wss"
-    context = tls or ssl.create_default_context() if secure else None
-
-    def dial() -> AbstractAsyncContextManager[Transport]:
-        port = parts.port or (443 if secure else 80)
-        return open_websocket(host, port, parts.path, subprotocol=f"edge.{VERSION}.{codec.name}", tls=context)
+    limits = limits or Limits()
 
     async def wait_before(attempt: int) -> None:
         longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
         await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
 
+    async def find_key() -> str | None:
+        return await key() if callable(key) else key
+
     client: Client[Any, Any] = Client(
-        dial,
+        UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls),
         speaks=speaks,
         hears=hears,
         name=name,
         codec=codec,
-        limits=limits or Limits(),
+        limits=limits,
         wait_before=wait_before,
         inbox=inbox,
         client=secrets.token_urlsafe(16),
-        key=lambda: key,
+        key=find_key,
     )
     return open_client(client)

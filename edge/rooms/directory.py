@@ -55,6 +55,11 @@ class Directory:
     def __len__(self) -> int:
         return len(self._rooms)
 
+    @property
+    def rooms(self) -> tuple[Room[Any, Any], ...]:
+        """The open rooms, in the order in which they were opened."""
+        return tuple(self._rooms.values())
+
     def find(self, kind: str, name: str) -> Room[Any, Any] | None:
         """The open room of this name, if there is one."""
         return self._rooms.get((kind, name))

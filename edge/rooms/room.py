@@ -105,6 +105,14 @@ class Room(Generic[FromPlayer, ToPlayer]):
           Refused: with a sentence for them.
         """
 
+    def publish(self, event: ToPlayer) -> None:
+        """Take an event that somebody outside publishes into this room, over HTTP say: by default, all players get it.
+
+        Raises:
+          Refused: with a sentence for them.
+        """
+        self.broadcast(event)
+
     # --- what an author calls
 
     @property

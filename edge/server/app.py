@@ -8,11 +8,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
+
+from ..codes import Code
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
 from ..rooms.room import Room
+from ..rooms.session import Session
 from ..sessions.keys import Keys
-from .http import Request, Response, error_response, json_response
+from ..transports.http import Request, Response
+from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
+from .api import PREFIX, Api
+from .asgi import AsgiApp, MountedApp
+from .responses import error_response, json_response, refusal_response
+from .sessions import CUSTOM, give_key, session_of
 from .static import static_file
 
 Route = Callable[[Request], Awaitable[Response]]
@@ -31,11 +40,15 @@ class App:
         of the same host always may.
       keys: who issues and checks the keys of sessions; by default, secrets of this process alone: a restart ends every
         session, and no other server honours them.
+      guests: whether people may come without a key; if not, only those to whom your own code has issued one.
+      mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
+      api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
       max_rooms: how many rooms may be open.
       idle: close a room in which nobody has sat for this many seconds.
 
-    ``/edge.js`` is the browser's client, and ``/healthz`` answers 200, or 503 while draining.
+    ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key, and ``/healthz`` answers
+    200, or 503 while draining.
     """
 
     def __init__(
@@ -45,6 +58,9 @@ class App:
         static: Mapping[str, str | PathLike[str]] | None = None,
         origins: Iterable[str] = (),
         keys: Keys | None = None,
+        guests: bool = True,
+        mount: AsgiApp | None = None,
+        api_token: str | None = None,
         limits: Limits | None = None,
         max_rooms: int = 10_000,
         idle: float = 60,
@@ -52,12 +68,16 @@ class App:
         self.directory = Directory(rooms, max_rooms=max_rooms, idle=idle)
         self.limits = limits or Limits()
         self.keys = keys or Keys(secrets.token_bytes(32))
+        self.guests = guests
+        self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
         self._origins = frozenset(origins)
+        self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
         self.route("/healthz")(self._healthz)
         self.route("/edge.js")(self._edge_js)
+        self.route("/session", methods=("POST", "OPTIONS"))(self._session)
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
         """Decorate an ``async def(request) -> Response`` that answers this very path.
@@ -82,8 +102,42 @@ class App:
             return True
         return origin.partition("://")[2] == request.headers.get("host")
 
+    def sharing(self, request: Request) -> dict[str, str]:
+        """The headers that let the page of an allowed origin read the response."""
+        origin = request.headers.get("origin")
+        if origin is None or not self.allows_origin(request):
+            return {}
+        return {"access-control-allow-origin": origin, "access-control-expose-headers": CODE, "vary": "origin"}
+
+    def preflight(self, request: Request) -> Response:
+        """The answer to a browser that asks whether a page may speak to rooms over HTTP."""
+        if not self.allows_origin(request):
+            return refusal_response(403, Code.FOREIGN_ORIGIN, "pages of this site may not connect here")
+        allowed = ", ".join((LINE, PROTOCOL, MODE, FIRST, HAS, CUSTOM, "content-type", "authorization"))
+        asked = {"access-control-allow-methods": "GET, POST", "access-control-allow-headers": allowed}
+        return Response(204, headers={**self.sharing(request), **asked, "access-control-max-age": "600"})
+
+    def session(self, request: Request) -> Session | None:
+        """Whose request it is, by its cookie or ``Authorization: Bearer``; None without a key that is honoured."""
+        return session_of(request, self.keys)
+
+    def revoke(self, session: str) -> None:
+        """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`."""
+        self.keys.revoke(session)
+        for room in self.directory.rooms:
+            player = room.seats.find(session)
+            if player is not None:
+                player.leave(Code.REVOKED, "the session was revoked")
+
+    def leaves(self, request: Request) -> bool:
+        """Whether this request is for the mounted app."""
+        own = (*self._static, *((PREFIX,) if self._api is not None else ()))
+        return self.mount is not None and request.path not in self._routes and not request.path.startswith(own)
+
     async def respond(self, request: Request) -> Response:
-        """The answer to a request that is not for a room."""
+        """The answer to a request that is not for a room, nor for the mounted app."""
+        if self._api is not None and request.path.startswith(PREFIX):
+            return await self._api.respond(request)
         methods = self._routes.get(request.path)
         if methods is not None:
             route = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -99,6 +153,14 @@ class App:
         if self.draining:
             return json_response({"status": "draining"}, status=503)
         return json_response({"status": "ok", "rooms": len(self.directory)})
+
+    async def _session(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return self.preflight(request)
+        if not self.allows_origin(request):
+            return refusal_response(403, Code.FOREIGN_ORIGIN, "pages of this site may not ask for a key here")
+        response = give_key(request, self.keys, guests=self.guests)
+        return attrs.evolve(response, headers={**response.headers, **self.sharing(request)})
 
     async def _edge_js(self, request: Request) -> Response:
         return await static_file(EDGE_JS.parent, EDGE_JS.name, request)

@@ -60,12 +60,14 @@ async def attend(
     *,
     limits: Limits,
     keys: Keys,
+    guests: bool = True,
     session: Session | None = None,
     opening: trio.CancelScope | None = None,
 ) -> None:
     """Serve one connection to one room, and close it.
 
     Args:
+      guests: whether they may come without a key.
       session: whose connection it is, unless its hello has a key that says otherwise.
       opening: cancel it to turn the connection away if it has not said hello yet.
 
@@ -78,6 +80,8 @@ async def attend(
         outbox = Outbox(codec, limits)
         if hello.key is not None:
             session = keys.check(hello.key)
+        elif session is None and not guests:
+            raise Refused("a key is needed", Code.KEY_INVALID)
         seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, directory.open(kind, name))
         try:
             await seat.player.wait_started()

@@ -5,23 +5,29 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
 import trio
 
+from ..codes import Code
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
+from ..transports.http import BadRequest, HttpConnection, Request
+from ..transports.line import LINE
 from ..transports.linger import linger
 from ..transports.websocket import accept_websocket
 from .app import App
 from .attend import attend
-from .http import Answer, BadRequest, HttpConnection, Request, answer_of, error_response
+from .lines import Lines
+from .responses import error_response, refusal_response
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
 
+FOREIGN = "pages of this site may not connect here"
 ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
 
 
@@ -49,38 +55,59 @@ async def serve(
     *Cancellation* drains with no patience: rooms are told, and their farewells have two seconds.
     """
     listeners = await trio.open_tcp_listeners(port, host=host)
-    server = _Server(app)
-    async with trio.open_nursery() as connections:
-        await connections.start(app.directory.run)
+    async with open_server(app) as server:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
-                partial(trio.serve_listeners, handler_nursery=connections), server.serve_connection, listeners
+                partial(trio.serve_listeners, handler_nursery=server.connections), server.serve_connection, listeners
             )
             task_status.started(listeners)
             await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
-        connections.cancel_scope.deadline = trio.current_time() + drain_seconds
+        server.connections.cancel_scope.deadline = trio.current_time() + drain_seconds
         server.drain()
 
 
-@attrs.define(eq=False)
-class _Server:
-    app: App
-    _idle: set[trio.CancelScope] = attrs.field(factory=set)
+@asynccontextmanager
+async def open_server(app: App) -> AsyncIterator[Server]:
+    """A server without a port, for streams that come from elsewhere. It ends once it is drained and nobody is left.
+
+    Raises:
+      RuntimeError: the mounted app could not start.
+    """
+    async with trio.open_nursery() as background:
+        if app.mount is not None:
+            await background.start(app.mount.run)
+        async with trio.open_nursery() as connections:
+            await connections.start(app.directory.run)
+            yield Server(app, connections)
+        background.cancel_scope.cancel("drained")
+
+
+class Server:
+    """An app that is being served. Made by `open_server`."""
+
+    def __init__(self, app: App, connections: trio.Nursery) -> None:
+        self.connections = connections
+        """Where the rooms and the lines live, and connections may."""
+        self._app = app
+        self._lines = Lines(app, connections)
+        self._idle: set[trio.CancelScope] = set()
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
-        self.app.draining = True
-        self.app.directory.close()
+        self._app.draining = True
+        self._app.directory.close()
         for scope in self._idle:
             scope.cancel("draining")
 
-    async def serve_connection(self, stream: trio.SocketStream) -> None:
-        await guarded("a connection", lambda: self._serve_connection(stream))
+    async def serve_connection(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection to its end, and close it."""
+        async with stream:
+            await guarded("a connection", lambda: self._serve_connection(stream))
 
-    async def _serve_connection(self, stream: trio.SocketStream) -> None:
+    async def _serve_connection(self, stream: trio.abc.Stream) -> None:
         connection = HttpConnection(stream)
-        seconds = self.app.limits.hello_seconds
+        seconds = self._app.limits.hello_seconds
         try:
             while request := await self._next_request(connection, seconds):
                 room = ROOM_PATH.fullmatch(request.raw_path)
@@ -88,13 +115,13 @@ class _Server:
                     if await self._upgrade(connection, request, room[1], room[2]):
                         return
                 else:
-                    await self._respond(connection, request)
-                if not connection.reusable or self.app.draining:
+                    await self._respond(connection, await connection.read_body(request), room)
+                if not connection.reusable or self._app.draining:
                     return
                 seconds = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
             with contextlib.suppress(trio.BrokenResourceError):
-                await connection.respond(answer_of(bad.response, close=True))
+                await connection.respond(error_response(bad.status, bad.code, str(bad)), close=True)
                 await linger(stream)
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
@@ -114,46 +141,67 @@ class _Server:
         finally:
             self._idle.discard(scope)
 
-    async def _respond(self, connection: HttpConnection, request: Request) -> None:
-        request = await connection.read_body(request)
-        options = {"head_only": request.method == "HEAD", "close": self.app.draining}
-        answers: list[Answer] = []
-
+    async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
         async def answer() -> None:
-            answers.append(answer_of(await self.app.respond(request), **options))
+            try:
+                if room is not None:
+                    await self._respond_for_room(connection, request, (room[1], room[2]))
+                elif self._app.mount is not None and self._app.leaves(request):
+                    await self._app.mount.respond(connection, request)
+                else:
+                    response = await self._app.respond(request)
+                    head_only = request.method == "HEAD"
+                    await connection.respond(response, head_only=head_only, close=self._app.draining)
+            except trio.BrokenResourceError:
+                pass  # the peer went away
 
-        if not await guarded(f"{request.method} {request.path!r}", answer):
-            answers.append(answer_of(error_response(500, "crashed", "the server could not answer"), **options))
-        await connection.respond(answers[0])
+        if not await guarded(f"{request.method} {request.path!r}", answer) and connection.unanswered:
+            crashed = error_response(500, "crashed", "the server could not answer")
+            await connection.respond(crashed, head_only=request.method == "HEAD", close=self._app.draining)
+
+    async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
+        """A request for a room that asks for no WebSocket: it is on a line, or a mistake."""
+        if request.method == "OPTIONS":
+            await connection.respond(self._app.preflight(request))
+        elif not self._app.allows_origin(request):
+            await connection.respond(refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN))
+        elif request.method in ("GET", "POST") and LINE in request.headers:
+            await self._lines.respond(connection, request, room)
+        else:
+            text = f"a room is spoken to over WebSocket, or with the header {LINE}"
+            await connection.respond(
+                attrs.evolve(error_response(426, "upgrade", text), more=(("upgrade", "websocket"),))
+            )
 
     async def _upgrade(self, connection: HttpConnection, request: Request, kind: str, name: str) -> bool:
         """Answer an upgrade request. True if it was accepted and served; False if it was refused over HTTP."""
         subprotocol = _agreed_subprotocol(request)
-        if not self.app.allows_origin(request):
-            refusal = error_response(403, "origin", "pages of this site may not connect here")
+        app = self._app
+        if not app.allows_origin(request):
+            refusal = refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
         elif not _is_websocket(request):
-            refusal = error_response(400, "malformed", "not a WebSocket handshake of version 13")
+            refusal = refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
         elif subprotocol is None:
-            refusal = error_response(400, "version", f"spoken here: {', '.join(SUBPROTOCOLS)}")
+            refusal = refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
         else:
-            limits = self.app.limits
             async with accept_websocket(
-                connection.stream, connection.head, subprotocol=subprotocol, limits=limits
+                connection.stream, connection.head, subprotocol=subprotocol, limits=app.limits
             ) as transport:
                 with self._idle_scope() as opening:
                     await attend(
                         transport,
                         SUBPROTOCOLS[subprotocol],
-                        self.app.directory,
+                        app.directory,
                         kind,
                         name,
-                        limits=limits,
-                        keys=self.app.keys,
+                        limits=app.limits,
+                        keys=app.keys,
+                        guests=app.guests,
                         opening=opening,
                     )
             return True
         await connection.read_body(request)
-        await connection.respond(answer_of(refusal, close=True))
+        await connection.respond(refusal, close=True)
         return False
 
 

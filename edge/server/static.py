@@ -7,7 +7,8 @@ from pathlib import Path
 
 import trio
 
-from .http import Request, Response, error_response
+from ..transports.http import Request, Response
+from .responses import error_response
 
 # What the platform's own table may not know, or get wrong for modules.
 TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}

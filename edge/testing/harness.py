@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+import attrs
 import trio
 
-from ..client.client import Client, State
+from ..client.client import Client, Dialler, State
 from ..client.join import open_client
 from ..codes import Code
 from ..errors import EdgeError, Refused
@@ -66,6 +67,23 @@ class EdgeRoom(Protocol):
     async def __call__(self, make: Callable[[], R]) -> RoomUnderTest[R]: ...
 
 
+async def _no_key() -> None:
+    """A client in memory needs none: its session is said when it joins."""
+
+
+@attrs.frozen
+class _MemoryDialler(Dialler):
+    open: Callable[[], AbstractAsyncContextManager[Transport]]
+    limits: Limits
+
+    @property
+    def patience(self) -> float:
+        return self.limits.hello_seconds
+
+    def dial(self) -> AbstractAsyncContextManager[Transport]:
+        return self.open()
+
+
 class MemoryClient(Client[Any, Any]):
     """A client without a socket, whose connection the test cuts and restores. Made by `RoomUnderTest.join`."""
 
@@ -85,7 +103,7 @@ class MemoryClient(Client[Any, Any]):
         self._transport: MemoryTransport | None = None
         self._held_back = trio.Event()
         super().__init__(
-            self._open,
+            _MemoryDialler(self._open, limits),
             speaks=under_test.speaks,
             hears=under_test.hears,
             name=name,
@@ -94,7 +112,7 @@ class MemoryClient(Client[Any, Any]):
             wait_before=self._wait_resume,
             inbox=math.inf,
             client=f"client-in-memory-{len(under_test.clients)}",
-            key=lambda: None,
+            key=_no_key,
         )
 
     def drop(self) -> None:

@@ -7,7 +7,6 @@ what they raise only means that the connection is over.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -20,17 +19,15 @@ from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
 from ..protocol.limits import Limits
+from .line import CODE
 from .linger import linger
 from .transport import Transport
-
-# What an HTTP status says instead of a goodbye, because no WebSocket was opened to say it on.
-REFUSALS = {400: Code.VERSION, 403: Code.REFUSED, 404: Code.NO_ROOM}
 
 
 class _Bytes(trio.abc.HalfCloseableStream):
     """A byte stream that gives back what was read ahead of it, and notes when anything came in."""
 
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], ahead: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream, ahead: bytes = b"") -> None:
         self._stream = stream
         self._ahead = ahead
         self.heard_at = trio.current_time()
@@ -51,7 +48,7 @@ class _Bytes(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        if isinstance(self._stream, trio.SocketStream):  # TLS has no half-close
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS has no half-close
             await self._stream.send_eof()
         else:
             await trio.lowlevel.checkpoint()
@@ -65,8 +62,8 @@ class _Guard:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.fault = "the connection closed"
-        self.status: int | None = None
-        """The HTTP status of a refusal."""
+        self.code: Code | None = None
+        """Why the server refused, where it was the server that did, and not something on the way."""
         self._nursery = nursery
         self._ended = False
         self._handshake = trio.CancelScope()
@@ -92,7 +89,8 @@ class _Guard:
         self._handshake.cancel(self.fault)
 
     def _note_refusal(self, refusal: trio_websocket.ConnectionRejected) -> None:
-        self.status = refusal.status_code
+        code = next((value for name, value in refusal.headers or () if name.lower() == CODE.encode()), b"")
+        self.code = Code.of(int(code)) if code.isdigit() else None
         self.fault = (refusal.body or b"").decode(errors="replace")[:300] or f"HTTP {refusal.status_code}"
 
 
@@ -161,7 +159,7 @@ class WebSocketTransport(Transport):
 
 @asynccontextmanager
 async def accept_websocket(
-    stream: trio.SocketStream, head: bytes, *, subprotocol: str, limits: Limits
+    stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request, which the caller has checked.
 
@@ -181,25 +179,23 @@ async def accept_websocket(
 
 @asynccontextmanager
 async def open_websocket(
-    host: str, port: int, path: str, *, subprotocol: str, tls: ssl.SSLContext | None = None
+    stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str
 ) -> AsyncIterator[WebSocketTransport]:
-    """Connect to a server.
+    """Ask a server for a WebSocket.
+
+    Args:
+      stream: connected to it.
+      host: what the Host header says.
 
     Raises:
-      OSError: it can't be reached.
-      RemoteProtocolError: it answered with an HTTP status that will not change by trying again; `code` says which.
-      trio.BrokenResourceError: it did not open a WebSocket, for some other reason.
+      RemoteProtocolError: it refused; `code` says why.
+      trio.BrokenResourceError: there is no WebSocket, for some other reason.
     """
-    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
-    if tls is None:
-        stream = await trio.open_tcp_stream(host, port)
-    else:
-        stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=tls)
     counted = _Bytes(stream)
 
     async def shake_hands(guard: Any) -> trio_websocket.WebSocketConnection:
         return await trio_websocket.wrap_client_stream(
-            guard, cast("Any", counted), f"{host}:{port}", path, subprotocols=[subprotocol]
+            guard, cast("Any", counted), host, path, subprotocols=[subprotocol]
         )
 
     async with _opened(counted, shake_hands) as transport:
@@ -228,8 +224,8 @@ async def _opened(
             except Exception as exc:
                 fault = exc
         nursery.cancel_scope.cancel("the WebSocket is over")
-    if websocket is None and guard.status in REFUSALS:
-        raise RemoteProtocolError(guard.fault, REFUSALS[guard.status])
+    if websocket is None and guard.code is not None:
+        raise RemoteProtocolError(guard.fault, guard.code)
     if websocket is None:
         raise trio.BrokenResourceError(f"no WebSocket was opened: {guard.fault}")
     if fault is not None:

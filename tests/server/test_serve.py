@@ -168,9 +168,9 @@ async def test_no_more_rooms_than_the_cap() -> None:
 
 
 REFUSED: dict[str, tuple[str, int, str]] = {
-    "foreign origin": (upgrade(origin="https://evil.example"), 403, "origin"),
-    "null origin": (upgrade(origin="null"), 403, "origin"),
-    "unbalanced origin": (upgrade(origin="http://["), 403, "origin"),
+    "foreign origin": (upgrade(origin="https://evil.example"), 403, "foreign_origin"),
+    "null origin": (upgrade(origin="null"), 403, "foreign_origin"),
+    "unbalanced origin": (upgrade(origin="http://["), 403, "foreign_origin"),
     "wrong version": (upgrade(subprotocol="edge.2.json"), 400, "version"),
     "no sub-protocol": (upgrade(subprotocol=""), 400, "version"),
     "short key": (upgrade(key="short"), 400, "malformed"),
@@ -380,5 +380,5 @@ async def test_what_a_block_raises_comes_out_as_it_is() -> None:
         with pytest.raises(edge.Disconnected):
             async with served.join("/rooms/nonsense/one") as client:
                 await client.receive()
-    with pytest.raises(ValueError, match="is not a ws:// or wss:// address"):
-        edge.join("http://x/", speaks=Say, hears=Said)
+    with pytest.raises(ValueError, match="is not a ws://, wss://"):
+        edge.join("ftp://x/", speaks=Say, hears=Said)

@@ -11,9 +11,9 @@ from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from edge.protocol.limits import Limits
-from edge.server.http import HttpConnection
 from edge.testing import TRANSPORT_CONFORMANCE
 from edge.testing.conformance import Check
+from edge.transports.http import HttpConnection
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
 from edge.transports.websocket import accept_websocket, open_websocket
@@ -35,7 +35,8 @@ async def websocket_pair() -> AsyncIterator[tuple[Transport, Transport]]:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, accept, 0)
         port = listeners[0].socket.getsockname()[1]
-        async with open_websocket("127.0.0.1", port, "/rooms/a/b", subprotocol="edge.1.json") as client:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with open_websocket(stream, "localhost", "/rooms/a/b", subprotocol="edge.1.json") as client:
             server = await accepted.receive()
             yield client, server
             await client.close()

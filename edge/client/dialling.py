@@ -1,0 +1,122 @@
+"""How a client reaches its server: a URL, the kinds of transport, and which of them works here."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import trio
+
+from ..errors import RemoteProtocolError
+from ..protocol.codec import VERSION, Codec
+from ..protocol.limits import Limits
+from ..transports.line import Mode
+from ..transports.line_client import open_line
+from ..transports.transport import Transport
+from ..transports.websocket import open_websocket
+from .client import Dialler
+from .fallback import WELCOME_SECONDS, Kind, Ladder
+
+# How long to wait for a probe of a better transport.
+PROBE_SECONDS = 10.0
+
+Connect = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+class UrlDialler(Dialler):
+    """Dials a room's URL, by whatever transport works.
+
+    Args:
+      url: ``ws://``, ``wss://``, ``http://`` or ``https://``, host, and ``/rooms/<kind>/<name>``.
+      kinds: which transports to try, best first.
+      tls: for a secure one; the default verifies the server.
+      connect: opens a connection to the server; by default over TCP.
+
+    Raises:
+      ValueError: not such a URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        codec: Codec,
+        limits: Limits,
+        kinds: tuple[Kind, ...] = tuple(Kind),
+        tls: ssl.SSLContext | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
+        secure = parts.scheme in ("wss", "https")
+        self._hostname = parts.hostname
+        self._port = parts.port or (443 if secure else 80)
+        self._host = parts.netloc.rpartition("@")[2]
+        self._path = parts.path
+        self._tls = tls or ssl.create_default_context() if secure else None
+        self._connect = connect or self._connect_tcp
+        self._subprotocol = f"edge.{VERSION}.{codec.name}"
+        self._limits = limits
+        self._ladder = Ladder(kinds)
+
+    @property
+    def kind(self) -> Kind:
+        """The transport that is in use, or is tried next."""
+        return self._ladder.kind
+
+    @property
+    def patience(self) -> float:
+        return WELCOME_SECONDS[self._ladder.kind]
+
+    @asynccontextmanager
+    async def dial(self) -> AsyncIterator[Transport]:
+        if self._ladder.kind is Kind.WEBSOCKET:
+            stream = await self._connect()
+            async with (
+                stream,
+                open_websocket(stream, self._host, self._path, subprotocol=self._subprotocol) as websocket,
+            ):
+                yield websocket
+            return
+        mode = Mode.STREAM if self._ladder.kind is Kind.STREAM else Mode.POLL
+        async with open_line(
+            self._connect,
+            self._host,
+            self._path,
+            secrets.token_urlsafe(16),
+            mode,
+            subprotocol=self._subprotocol,
+            limits=self._limits,
+        ) as line:
+            yield line
+
+    def ended(self, lasted: float | None) -> bool:
+        return self._ladder.ended(lasted)
+
+    async def wait_better(self) -> None:
+        while True:
+            await trio.sleep(self._ladder.upward_seconds)
+            self._ladder.note_probe()
+            if await self._probe():
+                self._ladder.climb()
+                return
+
+    async def _probe(self) -> bool:
+        """Whether a WebSocket can be opened now; whether it carries anything is for its welcome to show."""
+        with trio.move_on_after(PROBE_SECONDS):
+            try:
+                stream = await self._connect()
+                async with stream, open_websocket(stream, self._host, self._path, subprotocol=self._subprotocol):
+                    return True
+            except (OSError, trio.BrokenResourceError, RemoteProtocolError):
+                return False
+        return False
+
+    async def _connect_tcp(self) -> trio.abc.Stream:
+        if self._tls is None:
+            return await trio.open_tcp_stream(self._hostname, self._port)
+        return await trio.open_ssl_over_tcp_stream(self._hostname, self._port, ssl_context=self._tls)

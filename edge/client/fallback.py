@@ -1,0 +1,76 @@
+"""Which transport to try: WebSocket, else a stream, else polling. Judged end to end, remembered, tried upward later.
+
+Knows no sockets and no clock: times are arguments. `edge.js` goes by the same rules and numbers.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+
+class Kind(enum.StrEnum):
+    """The transports, best first."""
+
+    WEBSOCKET = "websocket"
+    STREAM = "stream"
+    POLL = "poll"
+
+
+# How long a welcome may take: a proxy may accept a connection and then hold what it carries. The last kind has as long
+# as a hello has.
+WELCOME_SECONDS = {Kind.WEBSOCKET: 5.0, Kind.STREAM: 5.0, Kind.POLL: 10.0}
+# A connection that lasted this long after its welcome was a good one.
+STABLE_SECONDS = 5.0
+# So many in a row that did not last, and the next kind is tried.
+MAX_STRIKES = 2
+# When to try a better kind again; twice as late after each time that it did not do.
+UPWARD_SECONDS = 300.0
+MAX_UPWARD_SECONDS = 3600.0
+
+
+class Ladder:
+    """What has worked so far, on one client's way to its server.
+
+    Args:
+      kinds: what may be tried, best first.
+    """
+
+    def __init__(self, kinds: tuple[Kind, ...] = tuple(Kind)) -> None:
+        self._kinds = kinds
+        self._rung = 0
+        self._strikes = 0
+        self._upward = UPWARD_SECONDS
+
+    @property
+    def kind(self) -> Kind:
+        """What to try next."""
+        return self._kinds[self._rung]
+
+    @property
+    def upward_seconds(self) -> float:
+        """How long after its welcome a connection should make way for a better kind; never, where there is none."""
+        return self._upward if self._rung else math.inf
+
+    def ended(self, lasted: float | None) -> bool:
+        """A connection has ended, so many seconds after its welcome, or without one.
+
+        Returns: whether to try another kind at once.
+        """
+        if lasted is not None and lasted >= STABLE_SECONDS:
+            self._strikes = 0
+            return False
+        self._strikes = MAX_STRIKES if lasted is None else self._strikes + 1
+        if self._strikes < MAX_STRIKES:
+            return False
+        self._strikes = 0
+        self._rung = (self._rung + 1) % len(self._kinds)
+        return self._rung > 0
+
+    def note_probe(self) -> None:
+        """A better kind is being tried: if it does not do, wait longer for the next time."""
+        self._upward = min(2 * self._upward, MAX_UPWARD_SECONDS)
+
+    def climb(self) -> None:
+        """Use the best kind from now on."""
+        self._rung = self._strikes = 0

@@ -1,0 +1,113 @@
+"""The lines of a server: which request belongs to which, and who is attended on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from ..codes import Code
+from ..errors import RemoteProtocolError
+from ..protocol.codec import SUBPROTOCOLS
+from ..rooms.guard import guarded
+from ..transports.http import HttpConnection, Request, Response
+from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
+from ..transports.line_server import LineOver, ServedLine
+from .app import App
+from .attend import attend
+from .responses import refusal_response
+
+# What a client may call a line: not to be guessed, for whoever knows it can speak on it.
+NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+@attrs.frozen
+class _Served:
+    """A line, and the room that it leads to."""
+
+    room: tuple[str, str]
+    line: ServedLine
+
+
+class Lines:
+    """Every open line.
+
+    Args:
+      nursery: where they are attended.
+    """
+
+    def __init__(self, app: App, nursery: trio.Nursery) -> None:
+        self._app = app
+        self._nursery = nursery
+        self._served: dict[str, _Served] = {}
+
+    def __len__(self) -> int:
+        return len(self._served)
+
+    async def respond(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
+        """Answer a request on a line, whose body is read.
+
+        Raises:
+          trio.BrokenResourceError: the client is gone.
+        """
+        headers = self._app.sharing(request)
+        try:
+            line = self._find(request, room)
+            has = _number(request.headers, HAS)
+            if request.method == "GET":
+                await line.get(connection, _mode(request), has, headers)
+                return
+            count = await line.post(_number(request.headers, FIRST), has, request.body)
+            response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
+        except LineOver:
+            response = refusal_response(410, Code.LOST, "there is no such line any more")
+        except RemoteProtocolError as exc:
+            response = refusal_response(503 if exc.code is Code.DRAINING else 400, exc.code, str(exc))
+        await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
+
+    def _find(self, request: Request, room: tuple[str, str]) -> ServedLine:
+        name = request.headers[LINE]
+        served = self._served.get(name)
+        if served is None:
+            return self._open(name, request, room)
+        if served.room != room:
+            raise RemoteProtocolError("this line leads to another room")
+        return served.line
+
+    def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedLine:
+        if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
+            raise LineOver
+        if not NAME.fullmatch(name):
+            raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
+        codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
+        if codec is None:
+            raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
+        if self._app.draining:
+            raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
+        app, line = self._app, ServedLine(self._app.limits)
+
+        async def serve() -> None:
+            try:
+                await attend(line, codec, app.directory, *room, limits=app.limits, keys=app.keys, guests=app.guests)
+            finally:
+                del self._served[name]
+
+        self._served[name] = _Served(room, line)
+        self._nursery.start_soon(guarded, "a line", serve)
+        return line
+
+
+def _number(headers: Mapping[str, str], name: str) -> int:
+    text = headers.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise RemoteProtocolError(f"{name} should be a number")
+    return int(text)
+
+
+def _mode(request: Request) -> Mode:
+    try:
+        return Mode(request.headers.get(MODE, ""))
+    except ValueError:
+        raise RemoteProtocolError(f"{MODE} should be one of {', '.join(Mode)}") from None

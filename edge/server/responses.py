@@ -1,0 +1,34 @@
+"""Responses that routes and the server itself give."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from ..codes import Code
+from ..transports.http import Response
+from ..transports.line import CODE
+
+
+def json_response(plain: Any, *, status: int = 200) -> Response:
+    """A response of plain data as JSON."""
+    return Response(status, json.dumps(plain, allow_nan=False).encode(), "application/json")
+
+
+def redirect(location: str) -> Response:
+    """Send the browser elsewhere; it asks again each time (302)."""
+    return Response(302, headers={"location": quote(location, safe="/:?#[]@!$&'()*+,;=%")})
+
+
+def error_response(status: int, code: str, message: str) -> Response:
+    """A refusal that a program and a person can both read."""
+    return json_response({"code": code, "message": message}, status=status)
+
+
+def refusal_response(status: int, code: Code, message: str) -> Response:
+    """A refusal with one of the codes of the wire: its number in a header, for clients, and its name in the body."""
+    response = error_response(status, code.name.lower(), message)
+    return attrs.evolve(response, headers={CODE: str(code.value)})

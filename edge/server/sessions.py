@@ -1,0 +1,63 @@
+"""Session keys over HTTP: who sent a request, and the one request that gives a page its key."""
+
+from __future__ import annotations
+
+import secrets
+
+from ..codes import Code
+from ..errors import Refused
+from ..rooms.session import Session
+from ..sessions.keys import Keys
+from ..transports.http import Request, Response
+from .responses import json_response, refusal_response
+
+COOKIE = "edge_session"
+# No page of another site can send this unless it is allowed to; a form never can.
+CUSTOM = "edge-session"
+# How many random bytes name the session of somebody unknown.
+ID_BYTES = 16
+
+
+def presented(request: Request) -> str | None:
+    """The key that came with a request: in ``Authorization: Bearer``, or else in the cookie."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE)
+
+
+def session_of(request: Request, keys: Keys) -> Session | None:
+    """Who sent a request; None if it has no key, or one that is not honoured."""
+    key = presented(request)
+    try:
+        return keys.check(key) if key else None
+    except Refused:
+        return None
+
+
+def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
+    """Answer ``POST /session``: the key of whoever asks, a new one of the same session once half its time is over.
+
+    Somebody unknown becomes a new session, where guests may come. A browser keeps the key in a cookie, so that the next
+    page has the same session.
+    """
+    if CUSTOM not in request.headers:
+        return refusal_response(403, Code.FOREIGN_ORIGIN, f"a page has to send the header {CUSTOM}")
+    key, by_cookie = presented(request), "authorization" not in request.headers
+    try:
+        session = keys.check(key) if key else None
+    except Refused as refused:
+        if not by_cookie or not guests:
+            return refusal_response(401, refused.code, str(refused))
+        session = None  # an old cookie: begin anew
+    if session is None:
+        if not guests:
+            return refusal_response(401, Code.KEY_INVALID, "a key is needed")
+        key = keys.issue(secrets.token_urlsafe(ID_BYTES))
+    elif key is not None and keys.half_spent(key):
+        key = keys.issue(session.id, name=session.name, claims=session.claims)
+    assert key is not None
+    response = json_response({"key": key})
+    cookie = f"{COOKIE}={key}; Path=/; Max-Age={keys.lifetime:.0f}; HttpOnly; SameSite=Lax"
+    if request.headers.get("origin", "").startswith("https://"):
+        cookie += "; Secure"
+    more = (("set-cookie", cookie),) if by_cookie else ()
+    return Response(200, response.body, response.content_type, {"cache-control": "no-store"}, more)

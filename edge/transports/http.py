@@ -1,0 +1,363 @@
+"""HTTP/1.1 through h11: the only file that knows it. Both sides: requests that come, and requests of our own.
+
+h11 lets through what front ends and back ends read differently (a bare LF, folded headers, Content-Length beside
+Transfer-Encoding): the way requests are smuggled. Those are refused here before h11 sees them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import parse_qsl, unquote
+
+import attrs
+import h11
+import trio
+
+# A head with a large cookie fits; a header bomb does not.
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEADERS = 100
+MAX_BODY_BYTES = 1024 * 1024
+# RFC 9112 section 3.2.2: a client may name us in front of the path.
+ABSOLUTE_FORM = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+# A peer that does not read this much within this time is let go.
+WRITE_BYTES = 64 * 1024
+WRITE_SECONDS = 10.0
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+# RFC 9110 sections 15.3.5 and 15.4.5: these have no body, and say no length.
+BODILESS = (204, 304)
+DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
+# How long a body may take to arrive.
+BODY_SECONDS = 30.0
+
+
+@attrs.frozen
+class Request:
+    """One HTTP request."""
+
+    method: str
+    raw_path: str
+    """The path as it was sent, still encoded."""
+    raw_query: str
+    """What followed the question mark, still encoded."""
+    headers: dict[str, str] = attrs.field(repr=False)
+    """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
+    body: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def path(self) -> str:
+        """The decoded path."""
+        return unquote(self.raw_path)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The decoded query; the last value of each name."""
+        return dict(parse_qsl(self.raw_query))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that came with it."""
+        pairs = (pair.partition("=") for pair in self.headers.get("cookie", "").split(";"))
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+@attrs.frozen
+class Response:
+    """One HTTP response."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    """Further headers."""
+    more: tuple[tuple[str, str], ...] = ()
+    """Headers of which there may be several of one name: cookies."""
+    defaults: Mapping[str, str] = attrs.field(default=DEFAULTS, repr=False)
+    """Headers that are sent where `headers` does not say otherwise."""
+
+
+class BadRequest(Exception):  # it is answered, not raised to anybody
+    """A request that can't be served; after its answer the connection closes."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class _Writer:
+    """What both sides need to write: in pieces, each by a deadline."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self._h11: h11.Connection
+
+    async def _send(self, *events: h11.Event) -> None:
+        data = b"".join(self._h11.send(event) or b"" for event in events)
+        for start in range(0, len(data), WRITE_BYTES):
+            with trio.move_on_after(WRITE_SECONDS) as patience:
+                await self.stream.send_all(data[start : start + WRITE_BYTES])
+            if patience.cancelled_caught:
+                raise trio.BrokenResourceError("the peer does not read")
+
+
+class HttpConnection(_Writer):
+    """The requests of one connection, in turn.
+
+    After `next_request` has returned one, `respond` to it; or `start` a response, `send` its body piece by piece, and
+    `finish` it; or take `head` and the stream for another protocol.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        super().__init__(stream)
+        self.head = b""
+        """The bytes of the current request's head and of what followed it so far."""
+        self._head_end = 0
+        self._ahead = b""
+        self._h11 = h11.Connection(h11.SERVER)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether nothing of an answer to the current request has been sent."""
+        return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+
+    async def next_request(self, *, seconds: float) -> Request | None:
+        """The next request without its body; None if the peer is gone.
+
+        Raises:
+          BadRequest: it can't be served.
+        """
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        with trio.move_on_after(seconds):
+            if not await self._read_head():
+                return None
+            return self._parse_head()
+        if self._ahead:
+            raise BadRequest(408, "late", "the request took too long")
+        return None
+
+    async def read_body(self, request: Request) -> Request:
+        """The request with its body.
+
+        Raises:
+          BadRequest: the body is too large, too slow, or not what its headers say.
+        """
+        parts: list[bytes] = []
+        with trio.move_on_after(BODY_SECONDS):
+            while True:
+                try:
+                    event = self._h11.next_event()
+                    if event is h11.NEED_DATA:
+                        if self._h11.they_are_waiting_for_100_continue:
+                            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+                        self._h11.receive_data(bytes(await self.stream.receive_some()))
+                        continue
+                except h11.RemoteProtocolError as exc:
+                    raise BadRequest(400, "malformed", str(exc)) from exc
+                if isinstance(event, h11.EndOfMessage):
+                    self._ahead = self._h11.trailing_data[0]
+                    return attrs.evolve(request, body=b"".join(parts))
+                if isinstance(event, h11.Data):
+                    parts.append(bytes(event.data))
+                if sum(map(len, parts)) > MAX_BODY_BYTES:
+                    raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        raise BadRequest(408, "late", "the body took too long")
+
+    async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:
+        """Answer the current request.
+
+        Args:
+          head_only: it asked with HEAD.
+          close: tell the peer that the connection ends with this.
+
+        Raises:
+          ValueError: it can't be sent: a header or the status is not HTTP's. Nothing was.
+          trio.BrokenResourceError: the peer is gone, or does not read.
+        """
+        bodiless = head_only or response.status in BODILESS
+        length = None if response.status in BODILESS else len(response.body)
+        head = _response_head(response, length, close=close)
+        await self._send(head, h11.Data(data=b"" if bodiless else response.body), h11.EndOfMessage())
+
+    async def start(self, response: Response) -> None:
+        """Begin to answer the current request; its body comes in pieces, and its length is not known.
+
+        Raises:
+          ValueError, trio.BrokenResourceError: see `respond`.
+        """
+        await self._send(_response_head(response, None))
+        if response.body:
+            await self.send(response.body)
+
+    async def send(self, data: bytes) -> None:
+        """The next piece of the body.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone, or does not read.
+        """
+        await self._send(h11.Data(data=data))
+
+    async def finish(self) -> None:
+        """That was the body."""
+        await self._send(h11.EndOfMessage())
+
+    async def wait_gone(self) -> None:
+        """Wait until the peer hangs up; what else it sends meanwhile is kept for the next request."""
+        while len(self._ahead) < MAX_HEAD_BYTES:
+            received = await self.stream.receive_some()
+            if not received:
+                return
+            self._ahead += received
+        await trio.sleep_forever()  # it says more than it may, and is read no further
+
+    async def _read_head(self) -> bool:
+        while (end := self._ahead.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
+            if len(self._ahead) >= MAX_HEAD_BYTES:
+                raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
+            received = await self.stream.receive_some()
+            if not received:
+                return False
+            self._ahead += received
+        self.head, self._ahead, self._head_end = self._ahead, b"", end + 4
+        return True
+
+    def _parse_head(self) -> Request:
+        _check_head(self.head[: self._head_end - 2])
+        try:
+            self._h11.receive_data(self.head)
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise BadRequest(exc.error_status_hint, "malformed", str(exc)) from exc
+        if not isinstance(event, h11.Request):
+            raise BadRequest(400, "malformed", "not a request")
+        headers: dict[str, str] = {}
+        for name, value in event.headers:
+            key, text = name.decode("ascii"), value.decode("latin-1")
+            joint = "; " if key == "cookie" else ", "
+            headers[key] = f"{headers[key]}{joint}{text}" if key in headers else text
+        if "transfer-encoding" in headers:
+            # Chunks are where h11 and others disagree on line ends and trailers (RFC 9112 section 6.3 allows this)
+            raise BadRequest(411, "length", "a body needs a Content-Length")
+        target = ABSOLUTE_FORM.sub("", event.target.decode("latin-1"))
+        if not target.startswith("/"):
+            raise BadRequest(400, "malformed", "the target is not a path")
+        path, _, query = target.partition("?")
+        return Request(event.method.decode("ascii"), path, query, headers)
+
+
+def _response_head(response: Response, length: int | None, *, close: bool = False) -> h11.Response:
+    headers = {
+        **response.defaults,
+        **({"content-type": response.content_type} if response.content_type else {}),
+        **{name.lower(): value for name, value in response.headers.items()},
+    }
+    if length is not None:
+        headers["content-length"] = str(length)
+    if close:
+        headers["connection"] = "close"
+    if response.status in BODILESS:
+        headers.pop("content-type", None)
+    reason = PHRASES.get(response.status, "")
+    try:
+        return h11.Response(status_code=response.status, headers=[*headers.items(), *response.more], reason=reason)
+    except h11.LocalProtocolError as exc:
+        raise ValueError(f"not a response: {exc}") from exc
+
+
+def _check_head(head: bytes) -> None:
+    if re.search(rb"(?<!\r)\n|\r(?!\n)", head):
+        raise BadRequest(400, "malformed", "lines end with CR LF")  # RFC 9112 section 2.2
+    if re.search(rb"\n[ \t]", head):
+        raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
+    if head.count(b"\n") > MAX_HEADERS + 1:
+        raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
+
+
+class HttpClient(_Writer):
+    """One connection to a server, for requests in turn.
+
+    Args:
+      stream: connected already.
+      host: what the Host header says.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, host: str) -> None:
+        super().__init__(stream)
+        self.heard_at = trio.current_time()
+        """When the last byte came in."""
+        self._host = host
+        self._h11 = h11.Connection(h11.CLIENT)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return (self._h11.our_state, self._h11.their_state) in ((h11.IDLE, h11.IDLE), (h11.DONE, h11.DONE))
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, dict[str, str]]:
+        """Send a request, and read the head of its response: the status and the headers.
+
+        Raises:
+          trio.BrokenResourceError: the server is gone, or does not answer in HTTP.
+        """
+        if self._h11.our_state is h11.DONE:
+            self._h11.start_next_cycle()
+        length = {"content-length": str(len(body))} if method == "POST" else {}
+        lines = {"host": self._host, "accept": "*/*", **headers, **length}
+        await self._send(
+            h11.Request(method=method, target=path, headers=list(lines.items())),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        )
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Response):
+                return event.status_code, {
+                    name.decode("ascii"): value.decode("latin-1") for name, value in event.headers
+                }
+            if not isinstance(event, h11.InformationalResponse):
+                raise trio.BrokenResourceError("the server has hung up")
+
+    async def receive(self) -> bytes:
+        """The next piece of the response's body; empty at its end.
+
+        Raises:
+          trio.BrokenResourceError: it broke off.
+        """
+        event = await self._next_event()
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        if isinstance(event, h11.EndOfMessage):
+            return b""
+        raise trio.BrokenResourceError("the response broke off")
+
+    async def receive_all(self) -> bytes:
+        """The response's whole body, up to a megabyte.
+
+        Raises:
+          trio.BrokenResourceError: it broke off, or is larger.
+        """
+        body = b""
+        while piece := await self.receive():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise trio.BrokenResourceError("the response is too large")
+        return body
+
+    async def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            while (event := self._h11.next_event()) is h11.NEED_DATA:
+                received = bytes(await self.stream.receive_some())
+                if received:
+                    self.heard_at = trio.current_time()
+                self._h11.receive_data(received)
+        except h11.RemoteProtocolError as exc:
+            raise trio.BrokenResourceError(f"not HTTP: {exc}") from exc
+        return event

@@ -1,0 +1,173 @@
+"""The client's end of a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from ..codes import Code
+from ..errors import RemoteProtocolError
+from ..protocol.limits import Limits
+from ..protocol.records import Closed, Records, record
+from .http import HttpClient
+from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, PROTOCOL, Line, Mode
+
+# How long a request may take: a GET, from its last byte, that much longer than it is held.
+REQUEST_SECONDS = 10.0
+# How many requests in a row may fail before the line is given up, and the first pause between them.
+MAX_FAILURES = 3
+PAUSE_SECONDS = 0.2
+# How much goes into one post.
+POST_BYTES = 256 * 1024
+
+Dial = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+class DialledLine(Line):
+    """The client's end. Made by `open_line`."""
+
+    def __init__(
+        self, dial: Dial, host: str, path: str, name: str, mode: Mode, *, subprotocol: str, limits: Limits
+    ) -> None:
+        super().__init__()
+        self.fault: RemoteProtocolError | None = None
+        """Why there is no line, where the server said so."""
+        self._dial = dial
+        self._host = host
+        self._path = path
+        self._headers = {LINE: name, PROTOCOL: subprotocol}
+        self._mode = mode
+        self._limits = limits
+        self._goodbye = b""
+        self._posted = trio.Event()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if not self._closed:
+            self._closed, self._goodbye = True, record(Closed(code))
+            self._note_change()
+        if self.over:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._posted.wait()
+
+    async def get_all(self) -> None:
+        """Get the server's frames until the line is over."""
+        await self._repeat(self._get)
+
+    async def post_all(self) -> None:
+        """Post this side's frames until the line is over."""
+        try:
+            await self._repeat(self._post)
+        finally:
+            self._posted.set()
+
+    async def _repeat(self, request: Callable[[HttpClient], Awaitable[None]]) -> None:
+        """Make requests on one connection after the other; too many in a row that bring nothing break the line."""
+        failures = 0
+        while not self._done():
+            before = (self.received, self._gone)
+            try:
+                with trio.fail_after(REQUEST_SECONDS):
+                    stream = await self._dial()
+                async with stream:
+                    client = HttpClient(stream, self._host)
+                    while client.reusable and not self._done():
+                        await request(client)
+                        failures = 0
+            except RemoteProtocolError as exc:
+                self.fault = exc
+                self._break()
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+                failures = 0 if (self.received, self._gone) != before else failures + 1
+                if failures >= MAX_FAILURES:
+                    self._break()
+                elif failures > 1:  # the first may be a connection that was kept for too long
+                    await trio.sleep(PAUSE_SECONDS * 2**failures)
+
+    def _done(self) -> bool:
+        return self.over or self._posted.is_set()
+
+    async def _get(self, client: HttpClient) -> None:
+        """One GET.
+
+        Raises:
+          trio.TooSlowError: nothing came for longer than it is held.
+        """
+        records = Records(self._limits.socket_bytes * 4)
+        headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
+        patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
+        with trio.fail_after(patience) as scope:
+            self._check(*await client.request("GET", self._path, headers))
+            while data := await client.receive():
+                self._heard_at = trio.current_time()
+                scope.deadline = math.inf  # waiting for room is not the server's fault
+                for item in records.feed(data):
+                    await self._take(item)
+                scope.deadline = trio.current_time() + patience
+
+    async def _post(self, client: HttpClient) -> None:
+        """One post of what is to go, once there is something."""
+        while not (self._going or self._goodbye):
+            await self._changed.wait()
+            if self.over:
+                return
+        first, parts = self._gone, self._after(self._gone)
+        while len(parts) > 1 and sum(map(len, parts)) > POST_BYTES:
+            del parts[len(parts) // 2 :]
+        whole = len(parts) == len(self._going)
+        body = b"".join(parts) + (self._goodbye if whole else b"")
+        headers = {**self._headers, FIRST: str(first), HAS: str(self.received), "content-type": BODY}
+        with trio.fail_after(REQUEST_SECONDS):
+            self._check(*await client.request("POST", self._path, headers, body))
+            answer = await client.receive_all()
+        self._heard_at = trio.current_time()
+        if not answer.isdigit():
+            raise trio.BrokenResourceError("a post was not answered with a number")
+        self._acknowledge(int(answer))
+        if self._goodbye and whole and not self._going:
+            self._posted.set()
+        elif self._gone == first and parts:
+            await trio.sleep(PAUSE_SECONDS)  # the room is busy
+
+    def _check(self, status: int, headers: dict[str, str]) -> None:
+        """Raise, unless this is an answer: as what the server says it is, or as what another try may mend."""
+        self._heard_at = trio.current_time()
+        code = headers.get(CODE, "")
+        if code.isdigit():
+            raise RemoteProtocolError(f"HTTP {status}", Code.of(int(code)))
+        if status != 200:
+            raise trio.BrokenResourceError(f"HTTP {status}")
+
+
+@asynccontextmanager
+async def open_line(
+    dial: Dial, host: str, path: str, name: str, mode: Mode, *, subprotocol: str, limits: Limits
+) -> AsyncIterator[DialledLine]:
+    """A line while its block runs; an error of the block comes out as it is, not in a group.
+
+    Args:
+      dial: opens a connection to the server.
+      host: what the Host header says.
+      path: the room's.
+      name: the line's: random, so that nobody else can guess it.
+
+    Raises:
+      RemoteProtocolError: the server refused it; `code` says why.
+    """
+    line = DialledLine(dial, host, path, name, mode, subprotocol=subprotocol, limits=limits)
+    fault: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(line.get_all)
+        nursery.start_soon(line.post_all)
+        try:
+            yield line
+        except Exception as exc:
+            fault = exc
+        nursery.cancel_scope.cancel("the line is over")
+    if line.fault is not None and fault is not None:
+        raise line.fault from fault
+    if fault is not None:
+        raise fault

@@ -1,0 +1,174 @@
+"""The server's end of a line."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from ..errors import RemoteProtocolError
+from ..protocol.limits import Limits
+from ..protocol.records import NOTHING, Closed, Records, record
+from .http import HttpConnection, Response
+from .line import BODY, HOLD_SECONDS, Line, Mode
+
+# A line on which no request is open for this long is lost.
+GAP_SECONDS = 15.0
+# How long a post waits for a room that is busy, before it is answered with what was taken of it.
+POST_SECONDS = 5.0
+# A stream's response ends early once it has carried this much: the next GET says what has arrived.
+STREAM_BYTES = 128 * 1024
+
+# What asks proxies to pass on what they have.
+UNBUFFERED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
+
+
+class LineOver(Exception):  # it is answered, not raised to anybody
+    """Nothing more will be said on this line."""
+
+
+class ServedLine(Line):
+    """The server's end: `post` and `get` are the client's requests, as they come."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self._limits = limits
+        self._goodbye: Closed | None = None
+        self._told = False
+        """Whether the goodbye is on its way."""
+        self._requests = 0
+        self._quiet_since = trio.current_time()
+        self._getting = trio.CancelScope()
+
+    @property
+    def lost_at(self) -> float:
+        return math.inf if self._requests else self._quiet_since + GAP_SECONDS
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it, when the client has been given what was sent.
+
+        *Cancellation*: it is closed all the same, without waiting for the client.
+        """
+        if not self._closed:
+            self._closed, self._goodbye = True, Closed(code)
+            self._note_change()
+        await trio.lowlevel.checkpoint()
+        while not (self._told or self.over or trio.current_time() >= self.lost_at):
+            with trio.move_on_at(self.lost_at):
+                await self._changed.wait()
+
+    async def post(self, first: int, has: int, body: bytes) -> int:
+        """Frames of the client, of which it says how many came before; how many have arrived by now.
+
+        *Backpressure*: what finds no room for five seconds is not taken, and has to be posted again.
+
+        Raises:
+          LineOver: there is no line any more.
+          RemoteProtocolError: the client broke a rule; the line is lost.
+        """
+        with self._request():
+            self._acknowledge(has)
+            if first > self.received:
+                raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
+            with trio.move_on_after(POST_SECONDS):
+                for number, item in enumerate(Records(self._limits.socket_bytes).feed(body), start=first):
+                    if number == self.received:
+                        await self._take(item)
+        await trio.lowlevel.checkpoint()
+        return self.received
+
+    async def get(self, connection: HttpConnection, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
+        """Answer a GET of the client, which has so many frames. The newest GET of a line ends those before it.
+
+        Args:
+          headers: further ones of the response.
+
+        Raises:
+          LineOver: there is no line any more.
+          RemoteProtocolError: the client broke a rule; the line is lost.
+        """
+        with self._request():
+            if has < self._gone:
+                raise LineOver  # a copy of an earlier request, from which nobody waits for an answer
+            self._acknowledge(has)
+            self._getting.cancel("a newer GET has come")
+            self._getting = trio.CancelScope()
+            response = Response(200, b"", BODY, {**headers, **UNBUFFERED})
+            with self._getting:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_wait_gone, connection, nursery.cancel_scope)
+                    with contextlib.suppress(trio.BrokenResourceError):  # the client is gone, for now
+                        await (self._stream if mode is Mode.STREAM else self._poll)(connection, response)
+                    nursery.cancel_scope.cancel("answered")
+
+    async def _stream(self, connection: HttpConnection, response: Response) -> None:
+        said, size = self._gone, 0
+        await connection.start(attrs.evolve(response, body=NOTHING))
+        with trio.move_on_after(_hold_seconds()):
+            while size < STREAM_BYTES and not (self._told or self._broken):
+                data = self._news(said)
+                said = self._gone + len(self._going)
+                if data:
+                    size += len(data)
+                    await _uncut(connection.send, data)
+                else:
+                    await self._changed.wait()
+        await _uncut(connection.finish)
+
+    async def _poll(self, connection: HttpConnection, response: Response) -> None:
+        with trio.move_on_after(_hold_seconds()):
+            while not (self._going or self._goodbye or self._broken):
+                await self._changed.wait()
+        await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
+
+    def _news(self, said: int) -> bytes:
+        """What is to be said after so many frames."""
+        data = b"".join(self._after(said))
+        if self._goodbye is None:
+            return data
+        self._told = True
+        self._note_change()
+        return data + record(self._goodbye)
+
+    def _request(self) -> _OpenRequest:
+        if self._broken or self._told:
+            raise LineOver
+        return _OpenRequest(self)
+
+
+class _OpenRequest:
+    """While a request is open the line is not lost, unless the request breaks a rule."""
+
+    def __init__(self, line: ServedLine) -> None:
+        self._line = line
+
+    def __enter__(self) -> None:
+        self._line._requests += 1
+        self._line._heard_at = trio.current_time()
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        self._line._requests -= 1
+        self._line._quiet_since = trio.current_time()
+        if isinstance(exc, RemoteProtocolError):
+            self._line._broken = True
+        self._line._note_change()
+
+
+async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):
+        await connection.wait_gone()
+    scope.cancel("the client hung up")
+
+
+async def _uncut(write: object, *args: object) -> None:
+    """Write to the end, by the connection's own deadline: half a piece would not be HTTP."""
+    with trio.CancelScope(shield=True):
+        await write(*args)  # type: ignore[operator]
+
+
+def _hold_seconds() -> float:
+    return HOLD_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311  # jitter, not a secret

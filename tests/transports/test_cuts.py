@@ -1,0 +1,115 @@
+"""The connection is cut after every byte, both ways, over every transport: nothing lost, nothing twice, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import edge
+from edge.testing import run_virtual
+from tests.network import Way, joined, open_network
+
+WORDS = 3
+
+
+@edge.event("say")
+class Say:
+    number: int
+
+
+@edge.event("ask")
+class Ask:
+    number: int
+
+
+@edge.event("said")
+class Said:
+    number: int
+
+
+@edge.event("now", delivery="latest")
+class Now:
+    number: int
+
+
+@attrs.define(eq=False)
+class Record:
+    """What the room took, and what the client heard."""
+
+    taken: list[tuple[str, int]] = attrs.field(factory=list)
+    heard: list[int] = attrs.field(factory=list)
+    answers: list[int] = attrs.field(factory=list)
+    players: int = 0
+
+
+class Echo(edge.Room[Say | Ask, Said | Now]):
+    seats = edge.Seats(grace=60)
+    record: Record
+
+    async def player(self, player: edge.Player[Say | Ask, Said | Now]) -> None:
+        self.record.players += 1
+        async for event in player.listen(Say, Ask):
+            match event:
+                case Say(number):
+                    self.record.taken.append(("say", number))
+                    player.send(Said(number))
+                    player.send(Now(number))
+                case Ask(number):
+                    self.record.taken.append(("ask", number))
+                    player.reply(event, Said(100 + number))
+
+
+async def play(kind: edge.Kind, cut: tuple[Way, int] | None) -> tuple[Record, dict[Way, int]]:
+    """One client says, asks, and leaves when it has heard all."""
+    record = Record()
+
+    def make() -> Echo:
+        room = Echo()
+        room.record = record
+        return room
+
+    async with open_network(edge.App({"echo": make}), cut=cut) as network:
+        with trio.fail_after(120):
+            async with joined(network.connect, "/rooms/echo/one", kind, speaks=Say | Ask, hears=Said | Now) as client:
+
+                async def ask(number: int) -> None:
+                    record.answers.append((await client.request(Ask(number), Said)).number)
+
+                async with trio.open_nursery() as nursery:
+                    for number in range(WORDS):
+                        client.send(Say(number))
+                        nursery.start_soon(ask, number)
+                        await trio.sleep(0.05)
+                    for _ in range(WORDS):
+                        record.heard.append((await client.receive(Said)).number)
+                while await client.receive(Now) != Now(WORDS - 1):
+                    pass
+        passed = dict(network.passed)
+    return record, passed
+
+
+def check(record: Record) -> None:
+    assert [number for what, number in record.taken if what == "say"] == list(range(WORDS))
+    assert sorted(number for what, number in record.taken if what == "ask") == list(range(WORDS))
+    assert record.heard == list(range(WORDS))
+    assert sorted(record.answers) == [100 + number for number in range(WORDS)]
+    assert record.players == 1
+
+
+@pytest.mark.parametrize("kind", edge.Kind)
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_cut_after_every_byte(kind: edge.Kind, way: Way) -> None:
+    """Wherever it falls, mid-frame, in a hello, a welcome or an ack: exactly once, in order, and one player."""
+    record, passed = run_virtual(play, kind, None)
+    check(record)
+    assert passed[way] > 300
+    for offset in range(passed[way]):
+        faults: list[Any] = []
+        try:
+            check(run_virtual(play, kind, (way, offset), seed=offset)[0])
+        except BaseException as exc:
+            faults.append(exc)
+            raise AssertionError(f"{kind}, cut after {offset} of {passed[way]} bytes {way}") from exc
