@@ -7,6 +7,7 @@
  *     room.on("turn:started", (event) => ...);
  *     room.send("turn:done", { drawing });
  *
+ * It goes over WebSocket, and where that can't pass, over plain HTTP: `edge-line.js`, beside this file, is loaded then.
  * The protocol is described in docs/wire.md. `Connection` is its machine, without a socket or a clock, and runs the
  * same test vectors as the one in Python.
  */
@@ -14,11 +15,17 @@
 /** @typedef {"reliable" | "latest" | "volatile"} Delivery */
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
 /** @typedef {{code: number, reason: string}} Ending */
-/** @typedef {{resumed: boolean, why: string, received: number, key: string, number: number, heartbeat: number, dead_after: number}} Welcome */
+/** @typedef {"websocket" | "stream" | "poll"} Kind */
+/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number}} Welcome */
+/** @typedef {{name: string, body: any}} Answer */
+/** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
+/** @typedef {string | (() => string | Promise<string>)} Key */
+/** @typedef {{idle: boolean, send: (frame: string) => void, close: (code: number, reason: string) => void}} Transport */
 /** @typedef {{problem: string, message: string, about: string}} Refusal */
 /**
- * @typedef {{kind: "event", name: string, body: any} | {kind: "request", name: string, body: any, id: number}
- *   | {kind: "reply", name: string, body: any, id: number}
+ * @typedef {{kind: "event", name: string, body: any} | {kind: "request", name: string, body: any, id: number, seconds: number | null}
+ *   | {kind: "reply", name: string, body: any, id: number} | {kind: "part", name: string, body: any, id: number}
+ *   | {kind: "cancel", id: number}
  *   | {kind: "error", problem: string, message: string, about: string, id: number | null}
  *   | {kind: "welcome", welcome: Welcome} | {kind: "bye", code: number, reason: string}} Message
  */
@@ -27,13 +34,20 @@ export const VERSION = 1;
 
 /** Codes of `bye` and of WebSocket's close that this client itself says; the rest it judges by their hundreds. */
 export const Code = Object.freeze({
-  LOST: 4000, SILENT: 4002, MISCOUNT: 4101, BEHIND: 4102, LEFT: 4200, MALFORMED: 4202, TOO_LARGE: 4203,
+  LOST: 4000, SILENT: 4002, KEY_EXPIRED: 4004, MISCOUNT: 4101, BEHIND: 4102, LEFT: 4200, MALFORMED: 4202,
+  TOO_LARGE: 4203, KEY_INVALID: 4205,
 });
 
 const ACK_SECONDS = 0.5;
 const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
-const WELCOME_SECONDS = 10;
+/** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
+const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
+const MAX_STRIKES = 2; // so many connections in a row that did not last, and the next kind is tried
+const UPWARD_SECONDS = 300; // when to try a better kind again; twice as late after each time that it did not do
+const MAX_UPWARD_SECONDS = 3600;
+const PROBE_SECONDS = 10;
+const KEY_SECONDS = 3; // a page that gets no key in this time goes on without one
 const SHORTEST_WAIT = 0.5;
 const LONGEST_WAIT = 30;
 const STABLE_SECONDS = 5; // a connection that lasted this long makes the next wait short again
@@ -116,12 +130,12 @@ export class Connection {
     this.deadAfter = 30;
   }
 
-  /** @param {{name: string, key: string | null, received: number | null}} hello @returns {string} */
-  hello({ name, key, received }) {
+  /** @param {{name: string, key: string | null, client: string, attempt: number, received: number | null}} hello @returns {string} */
+  hello({ name, key, client, attempt, received }) {
     if (this.state !== "silent") throw new ProtocolError(`hello while ${this.state}`);
     this.state = "greeted";
     this.resuming = received !== null;
-    return JSON.stringify(["$hello", { version: VERSION, name, key, received }]);
+    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received }]);
   }
 
   /** @param {number} code @param {string} reason @returns {string} */
@@ -135,17 +149,19 @@ export class Connection {
   receive(frame, now) {
     this.heardAt = Math.max(this.heardAt, now);
     if (this.state === "closed") return null;
-    const [name, body, id] = parse(frame);
+    const [name, body, id, seconds] = parse(frame);
     if (name[0] === "$") return this.#control(name, body, now);
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name[0] === "~") return { kind: "event", name: name.slice(1), body };
     this.#countReceived(frame.length, now);
     if (name[0] === "=" && id !== undefined) return { kind: "reply", name: name.slice(1), body, id };
+    if (name[0] === "+" && id !== undefined) return { kind: "part", name: name.slice(1), body, id };
+    if (name[0] === "-" && id !== undefined) return { kind: "cancel", id };
     if (name[0] === "!") {
       const { message = "", about = "" } = body ?? {};
       return { kind: "error", problem: name.slice(1), message, about, id: id ?? null };
     }
-    return id === undefined ? { kind: "event", name, body } : { kind: "request", name, body, id };
+    return id === undefined ? { kind: "event", name, body } : { kind: "request", name, body, id, seconds: seconds ?? null };
   }
 
   /** When to call `due` again at the latest. */
@@ -213,7 +229,7 @@ export class Connection {
   }
 }
 
-/** @param {string} frame @returns {[string, any, number | undefined]} */
+/** @param {string} frame @returns {[string, any, number | undefined, number | undefined]} */
 function parse(frame) {
   let plain;
   try {
@@ -221,10 +237,177 @@ function parse(frame) {
   } catch {
     throw new ProtocolError("not JSON");
   }
-  const [name, body, id] = Array.isArray(plain) ? plain : [];
-  const wellFormed = typeof name === "string" && name !== "" && (plain.length === 2 || plain.length === 3);
+  const [name, body, id, seconds] = Array.isArray(plain) ? plain : [];
+  const wellFormed = typeof name === "string" && name !== "" && 2 <= plain.length && plain.length <= 4;
   if (!wellFormed || (id !== undefined && !Number.isInteger(id))) throw new ProtocolError("not a message");
-  return [name, body, id];
+  return [name, body, id, seconds];
+}
+
+/** Which transport to try: WebSocket, else a stream, else polling. Judged end to end, remembered, tried upward later. */
+export class Ladder {
+  #strikes = 0;
+  #rung = 0;
+  #kinds;
+  #memory;
+  #upward = UPWARD_SECONDS;
+
+  /** @param {Kind[]} kinds best first @param {string} memory under what to remember it @param {number} now in seconds since the epoch */
+  constructor(kinds, memory, now) {
+    this.#kinds = kinds;
+    this.#memory = memory;
+    const [kind, until] = (storage("localStorage")?.getItem(memory) ?? "").split(" ");
+    if (Number(until) > now) this.#rung = Math.max(0, kinds.indexOf(/** @type {Kind} */ (kind)));
+  }
+
+  get kind() { return this.#kinds[this.#rung]; }
+
+  /** How long after its welcome a connection should make way for a better kind. */
+  get upwardSeconds() { return this.#rung > 0 ? this.#upward : Infinity; }
+
+  /** There was a welcome. @param {number} now */
+  welcomed(now) {
+    if (this.#rung === 0) storage("localStorage")?.removeItem(this.#memory);
+    else storage("localStorage")?.setItem(this.#memory, `${this.kind} ${now + this.#upward}`);
+  }
+
+  /** A connection has ended, so many seconds after its welcome, or without one: whether to try another kind at once. @param {number | null} lasted */
+  ended(lasted) {
+    if (lasted !== null && lasted >= STABLE_SECONDS) {
+      this.#strikes = 0;
+      return false;
+    }
+    this.#strikes = lasted === null ? MAX_STRIKES : this.#strikes + 1;
+    if (this.#strikes < MAX_STRIKES) return false;
+    this.#strikes = 0;
+    this.#rung = (this.#rung + 1) % this.#kinds.length;
+    return this.#rung > 0;
+  }
+
+  /** A better kind is being tried: if it does not do, wait longer for the next time. */
+  noteProbe() { this.#upward = Math.min(2 * this.#upward, MAX_UPWARD_SECONDS); }
+
+  /** Use the best kind from now on. */
+  climb() { this.#rung = this.#strikes = 0; }
+}
+
+/** WebSocket as a transport. @implements {Transport} */
+class WebSocketTransport {
+  #socket;
+
+  /** @param {string} url @param {() => void} open @param {import("./edge-line.js").Listener} on */
+  constructor(url, open, on) {
+    const socket = new WebSocket(url.replace("http", "ws"), `edge.${VERSION}.json`);
+    this.#socket = socket;
+    socket.onopen = open;
+    socket.onmessage = ({ data }) => on.frame(String(data));
+    socket.onclose = ({ code, reason }) => on.close(code, reason);
+  }
+
+  get idle() { return this.#socket.bufferedAmount === 0; }
+
+  /** @param {string} frame */
+  send(frame) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frame);
+  }
+
+  /** @param {number} code @param {string} reason */
+  close(code, reason) {
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close(4000 <= code && code < 5000 ? code : 1000, reason.slice(0, 40));
+  }
+}
+
+/** The keys that this page has been given, by server and by who keeps them. @type {Map<string, Promise<string | null>>} */
+const keys = new Map();
+
+/**
+ * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if there is none to be
+ * had in time: then the session is the page's.
+ * @param {string} origin @param {"browser" | "tab"} whose @param {boolean} anew @returns {Promise<string | null>}
+ */
+function givenKey(origin, whose, anew) {
+  const kept = `edge ${origin}`;
+  if (anew) {
+    keys.delete(`${whose} ${origin}`);
+    storage("sessionStorage")?.removeItem(kept);
+  }
+  const found = keys.get(`${whose} ${origin}`) ?? askKey(origin, whose, kept);
+  keys.set(`${whose} ${origin}`, found);
+  return found;
+}
+
+/** @param {string} origin @param {"browser" | "tab"} whose @param {string} kept @returns {Promise<string | null>} */
+async function askKey(origin, whose, kept) {
+  /** @type {Record<string, string>} */
+  const headers = { "edge-session": whose };
+  const before = whose === "tab" ? storage("sessionStorage")?.getItem(kept) : null;
+  if (before) headers.authorization = `Bearer ${before}`;
+  const credentials = whose === "tab" ? "omit" : "same-origin";
+  try {
+    const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
+    const response = await fetch(`${origin}/session`, { method: "POST", headers, credentials, signal });
+    if (response.status === 401 && before) {
+      storage("sessionStorage")?.removeItem(kept);
+      return askKey(origin, whose, kept);
+    }
+    const { key = null } = await response.json();
+    if (whose === "tab" && key !== null) storage("sessionStorage")?.setItem(kept, key);
+    return key;
+  } catch {
+    return null;
+  }
+}
+
+/** What is to be remembered, where the browser lets it be. @param {"localStorage" | "sessionStorage"} name @returns {Storage | null} */
+function storage(name) {
+  try {
+    return globalThis[name] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The answers to one request, as they come: `for await (const { name, body } of ...)`; leaving the loop stops them. */
+class Replies {
+  /** @type {Answer[]} */
+  #answers = [];
+  #ended = false;
+  /** @type {Error | null} */
+  #fault = null;
+  #wake = () => {};
+  #stop;
+
+  /** @param {() => void} stop */
+  constructor(stop) {
+    this.#stop = stop;
+  }
+
+  /** @param {Answer} answer */
+  give(answer) {
+    this.#answers.push(answer);
+    this.#wake();
+  }
+
+  /** @param {Error | null} fault */
+  end(fault) {
+    this.#ended = true;
+    this.#fault = fault;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator]() {
+    try {
+      for (;;) {
+        const answer = this.#answers.shift();
+        if (answer !== undefined) yield answer;
+        else if (this.#fault !== null) throw this.#fault;
+        else if (this.#ended) return;
+        else await new Promise((resolve) => { this.#wake = () => resolve(undefined); });
+      }
+    } finally {
+      this.#stop();
+    }
+  }
 }
 
 /**
@@ -236,37 +419,51 @@ function parse(frame) {
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
   #handlers = new Map();
-  /** @type {Map<string, (body: any) => any>} */
+  /** @type {Map<string, (body: any, options: {signal: AbortSignal}) => any>} */
   #answers = new Map();
-  /** @type {Map<number, {resolve: (answer: {name: string, body: any}) => void, reject: (error: Error) => void}>} */
+  /** What this page asks, and what it is asked. @type {Map<number, {part: (answer: Answer) => void, end: (answer: Answer | null, fault: Error | null) => void}>} */
   #questions = new Map();
+  /** @type {Map<number, AbortController>} */
+  #asked = new Map();
   /** The newest frame of each latest value, and the keys of those still to be written. @type {Map<string, string>} */
   #latest = new Map();
   /** @type {Set<string>} */
   #unwritten = new Set();
-  /** @type {WebSocket | null} */
-  #socket = null;
-  /** @type {Connection | null} */
+  /** @type {Transport | null} */
+  #transport = null;
+  /** The connection there is, or is being made. @type {Connection | null} */
   #connection = null;
   #counts = new Counts();
-  #asked = 0;
+  #requests = 0;
+  /** How many failures in a row, and how many hellos in all. */
   #attempt = 0;
-  /** When to look at the clock for acks and pings; when to connect again. */
+  #hellos = 0;
+  #client = randomName();
+  /** When to look at the clock for acks and pings; when to give up waiting for a welcome, or to try upward; when to connect again. */
   #dueTimer = 0;
+  #patienceTimer = 0;
   #retryTimer = 0;
   #seated = false;
   /** Which seat this is, of those this room has had. */
   #seat = 0;
   #openedAt = 0;
+  /** Whether a key of our own was refused, and another fetched. */
+  #rekeyed = false;
   #url;
   #name;
+  #key;
+  #session;
+  #ladder;
 
-  /** @param {string} url @param {{name?: string}} options */
-  constructor(url, { name = "" } = {}) {
+  /** @param {string} url @param {{name?: string, key?: Key, session?: "browser" | "tab", transports?: Kind[]}} options */
+  constructor(url, { name = "", key = "", session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
     const absolute = new URL(url, globalThis.location?.href);
-    absolute.protocol = absolute.protocol.replace("http", "ws");
+    absolute.protocol = absolute.protocol.replace("ws", "http");
     this.#url = absolute.href;
     this.#name = name;
+    this.#key = key;
+    this.#session = session;
+    this.#ladder = new Ladder(transports, `edge transport ${absolute.origin}`, Date.now() / 1000);
     /** @type {State} */
     this.state = "connecting";
     /** Why it closed. @type {Ending | null} */
@@ -274,8 +471,13 @@ export class Room {
     /** The newest welcome. @type {Welcome | null} */
     this.welcome = null;
     globalThis.addEventListener?.("online", this.#hurry);
+    globalThis.addEventListener?.("pagehide", this.#pause);
+    globalThis.addEventListener?.("pageshow", this.#hurry);
     this.#connect();
   }
+
+  /** The transport that is in use, or is tried. @returns {Kind} */
+  get transport() { return this.#ladder.kind; }
 
   /** This player's number in the room, once welcomed. */
   get number() { return this.welcome?.number ?? null; }
@@ -291,8 +493,9 @@ export class Room {
   }
 
   /**
-   * Answer the room's questions of this name: `handler` returns `[name, body]`, or a promise of it.
-   * @param {string} name @param {(body: any) => [string, any] | Promise<[string, any]>} handler
+   * Answer the room's questions of this name: `handler` returns `[name, body]`, or a promise of it. Its `signal` aborts when
+   * the answer is not waited for any more.
+   * @param {string} name @param {(body: any, options: {signal: AbortSignal}) => [string, any] | Promise<[string, any]>} handler
    */
   answer(name, handler) {
     this.#answers.set(name, handler);
@@ -313,20 +516,69 @@ export class Room {
       this.#unwritten.add(`${name} ${key}`);
       this.#writeLatest();
     } else if (this.#idle) {
-      this.#socket?.send(frame);
+      this.#transport?.send(frame);
     }
   }
 
   /**
-   * Send an event as a request: a promise of the room's answer, or of a `RequestFailed`.
-   * @param {string} name @param {object} [body] @returns {Promise<{name: string, body: any}>}
+   * Send an event as a request: a promise of the room's answer, or of a `RequestFailed`. Aborting its `signal`, and the end
+   * of its `seconds`, reach the room, too.
+   * @param {string} name @param {object} [body] @param {Patience} [patience] @returns {Promise<Answer>}
    */
-  request(name, body = {}) {
+  request(name, body = {}, patience = {}) {
     return new Promise((resolve, reject) => {
-      this.#asked += 1;
-      this.#sendCounted([name, body, this.#asked]); // throws, and so rejects, when the room is closed
-      this.#questions.set(this.#asked, { resolve, reject });
+      this.#ask(name, body, patience, () => {}, (answer, fault) => {
+        if (fault !== null) reject(fault);
+        else if (answer === null || answer.name === "") reject(new RequestFailed("unanswered", "the room has no answer"));
+        else resolve(answer);
+      });
     });
+  }
+
+  /**
+   * Send an event as a request with many answers: `for await (const { name, body } of room.stream("history"))`. Leaving the
+   * loop tells the room to stop.
+   * @param {string} name @param {object} [body] @param {Patience} [patience]
+   */
+  stream(name, body = {}, patience = {}) {
+    /** @type {() => void} */
+    let stop = () => {};
+    const replies = new Replies(() => stop());
+    stop = this.#ask(name, body, patience, (answer) => replies.give(answer), (answer, fault) => {
+      if (answer !== null && answer.name !== "") replies.give(answer);
+      replies.end(fault);
+    });
+    return replies;
+  }
+
+  /**
+   * @param {string} name @param {object} body @param {Patience} patience @param {(answer: Answer) => void} part
+   * @param {(answer: Answer | null, fault: Error | null) => void} end called once @returns {() => void} to ask no more
+   */
+  #ask(name, body, { signal, seconds }, part, end) {
+    signal?.throwIfAborted();
+    const id = (this.#requests += 1);
+    this.#sendCounted(seconds === undefined ? [name, body, id] : [name, body, id, seconds]); // throws when closed
+    /** @param {string} problem @param {string} text */
+    const giveUp = (problem, text) => {
+      const question = this.#questions.get(id);
+      if (question === undefined) return;
+      if (this.state !== "closed") this.#sendCounted(["-", null, id]);
+      question.end(null, new RequestFailed(problem, text));
+    };
+    const abort = () => giveUp("cancelled", "it was given up");
+    const timer = seconds === undefined ? 0 : setTimeout(() => giveUp("cancelled", "the time was up"), seconds * 1000);
+    signal?.addEventListener("abort", abort);
+    this.#questions.set(id, {
+      part,
+      end: (answer, fault) => {
+        this.#questions.delete(id);
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        end(answer, fault);
+      },
+    });
+    return abort;
   }
 
   /** Leave the room for good. */
@@ -335,42 +587,74 @@ export class Room {
   }
 
   /** Whether what is sent now is written now. */
-  get #idle() { return this.state === "open" && this.#socket?.bufferedAmount === 0; }
+  get #idle() { return this.state === "open" && this.#transport?.idle === true; }
 
   #writeLatest() {
     if (this.#idle) {
-      for (const key of this.#unwritten) this.#socket?.send(this.#latest.get(key) ?? "");
+      for (const key of this.#unwritten) this.#transport?.send(this.#latest.get(key) ?? "");
       this.#unwritten.clear();
     }
     this.#schedule();
   }
 
-  #connect() {
+  async #connect() {
     const connection = new Connection(this.#counts, seconds());
-    const socket = new WebSocket(this.#url, `edge.${VERSION}.json`);
+    const kind = this.#ladder.kind;
     this.#connection = connection;
-    this.#socket = socket;
-    const impatience = setTimeout(() => this.#lost(socket, Code.SILENT, "no welcome"), WELCOME_SECONDS * 1000);
-    socket.onopen = () => {
-      const received = this.#seated ? this.#counts.received : null;
-      socket.send(connection.hello({ name: this.#name, key: this.welcome?.key ?? null, received }));
+    const listener = {
+      /** @param {string} frame */
+      frame: (frame) => this.#heard(connection, frame),
+      /** @param {number} code @param {string} reason */
+      close: (code, reason) => this.#lost(connection, code, reason),
     };
-    socket.onmessage = ({ data }) => {
-      if (socket !== this.#socket) return;
-      try {
-        const message = connection.receive(String(data), seconds());
-        if (message?.kind === "welcome") clearTimeout(impatience);
-        if (message !== null) this.#take(message);
-        this.#schedule();
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        this.#lost(socket, error.code, error.message);
-      }
-    };
-    socket.onclose = ({ code, reason }) => {
-      clearTimeout(impatience);
-      this.#lost(socket, code, reason);
-    };
+    let key = null;
+    try {
+      key = await this.#findKey();
+    } catch (error) {
+      this.#lost(connection, Code.LOST, String(error));
+    }
+    if (connection !== this.#connection) return;
+    const impatient = () => this.#lost(connection, Code.SILENT, "no welcome");
+    this.#patienceTimer = setTimeout(impatient, WELCOME_SECONDS[kind] * 1000);
+    if (kind === "websocket") {
+      this.#transport = new WebSocketTransport(this.#url, () => this.#greet(connection, key), listener);
+      return;
+    }
+    try {
+      const { LineTransport } = await import("./edge-line.js");
+      if (connection !== this.#connection) return;
+      this.#transport = new LineTransport(this.#url, kind, `edge.${VERSION}.json`, listener);
+      this.#greet(connection, key);
+    } catch (error) {
+      this.#lost(connection, Code.LOST, String(error));
+    }
+  }
+
+  /** @returns {Promise<string | null>} */
+  async #findKey() {
+    if (typeof this.#key === "function") return this.#key();
+    return this.#key || givenKey(new URL(this.#url).origin, this.#session, false);
+  }
+
+  /** @param {Connection} connection @param {string | null} key */
+  #greet(connection, key) {
+    const received = this.#seated ? this.#counts.received : null;
+    this.#hellos += 1;
+    const hello = { name: this.#name, key, client: this.#client, attempt: this.#hellos, received };
+    this.#transport?.send(connection.hello(hello));
+  }
+
+  /** @param {Connection} connection @param {string} frame */
+  #heard(connection, frame) {
+    if (connection !== this.#connection) return;
+    try {
+      const message = connection.receive(frame, seconds());
+      if (message !== null) this.#take(message);
+      this.#schedule();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#lost(connection, error.code, error.message);
+    }
   }
 
   /** @param {Message} message */
@@ -378,17 +662,19 @@ export class Room {
     if (message.kind === "welcome") {
       this.#welcomed(message.welcome);
     } else if (message.kind === "bye") {
-      if (this.#socket !== null) this.#lost(this.#socket, message.code, message.reason);
+      if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason);
     } else if (message.kind === "event") {
       this.#tell(message.name, message.body);
     } else if (message.kind === "request") {
-      this.#answerQuestion(message.name, message.body, message.id);
+      this.#answerQuestion(message.name, message.body, message.id, message.seconds);
+    } else if (message.kind === "cancel") {
+      this.#asked.get(message.id)?.abort();
+    } else if (message.kind === "part") {
+      this.#questions.get(message.id)?.part({ name: message.name, body: message.body });
     } else if (message.kind === "reply") {
-      this.#questions.get(message.id)?.resolve({ name: message.name, body: message.body });
-      this.#questions.delete(message.id);
+      this.#questions.get(message.id)?.end({ name: message.name, body: message.body }, null);
     } else if (message.id !== null) {
-      this.#questions.get(message.id)?.reject(new RequestFailed(message.problem, message.message));
-      this.#questions.delete(message.id);
+      this.#questions.get(message.id)?.end(null, new RequestFailed(message.problem, message.message));
     } else {
       this.#tell("$error", { problem: message.problem, message: message.message, about: message.about });
     }
@@ -398,27 +684,59 @@ export class Room {
   #welcomed(welcome) {
     this.welcome = welcome;
     this.#openedAt = seconds();
+    this.#ladder.welcomed(Date.now() / 1000);
+    clearTimeout(this.#patienceTimer);
+    const upward = this.#ladder.upwardSeconds;
+    if (upward < Infinity) this.#patienceTimer = setTimeout(() => this.#probe(), upward * 1000);
     if (!welcome.resumed) this.#loseSeat();
     this.#seated = true;
     this.#unwritten = new Set(this.#latest.keys());
-    for (const frame of this.#counts.unacked) this.#socket?.send(frame); // before any handler can send more
+    for (const frame of this.#counts.unacked) this.#transport?.send(frame); // before any handler can send more
     this.#setState("open");
     this.#writeLatest();
     this.#tell("$welcome", welcome);
   }
 
-  /** @param {string} name @param {any} body @param {number} id */
-  async #answerQuestion(name, body, id) {
+  /** Whether WebSocket can be opened by now: if so, make way for it. */
+  #probe() {
+    const connection = this.#connection;
+    this.#ladder.noteProbe();
+    const socket = new WebSocket(this.#url.replace("http", "ws"), `edge.${VERSION}.json`);
+    const close = () => socket.close();
+    const impatience = setTimeout(close, PROBE_SECONDS * 1000);
+    socket.onopen = () => {
+      close();
+      if (connection === null || connection !== this.#connection) return;
+      this.#ladder.climb();
+      this.#drop(Code.LOST, "a better transport is to be had");
+      this.#setState("away");
+      this.#connect();
+    };
+    socket.onclose = () => {
+      clearTimeout(impatience);
+      if (connection === null || connection !== this.#connection) return;
+      this.#patienceTimer = setTimeout(() => this.#probe(), this.#ladder.upwardSeconds * 1000);
+    };
+  }
+
+  /** @param {string} name @param {any} body @param {number} id @param {number | null} patience */
+  async #answerQuestion(name, body, id, patience) {
     const handler = this.#answers.get(name);
     const seat = this.#seat;
+    const abort = new AbortController();
+    this.#asked.set(id, abort);
+    const timer = patience === null ? 0 : setTimeout(() => abort.abort(), patience * 1000);
     let answer;
     try {
-      answer = await handler?.(body);
+      answer = await handler?.(body, { signal: abort.signal });
     } catch (error) {
-      console.error(error);
+      if (!abort.signal.aborted) console.error(error);
     }
+    clearTimeout(timer);
+    if (this.#asked.get(id) === abort) this.#asked.delete(id);
     if (this.state === "closed" || seat !== this.#seat) return; // the question was another seat's
-    if (answer) this.#sendCounted([`=${answer[0]}`, answer[1], id]);
+    if (abort.signal.aborted) this.#sendCounted(["!cancelled", { message: "it was given up", about: name }, id]);
+    else if (answer) this.#sendCounted([`=${answer[0]}`, answer[1], id]);
     else this.#sendCounted(["!not_now", { message: "nobody answers this", about: name }, id]);
   }
 
@@ -428,7 +746,7 @@ export class Room {
     const frame = JSON.stringify(message);
     this.#counts.record(frame);
     if (this.#counts.overflowed) this.#close({ code: Code.BEHIND, reason: "too much was not acknowledged" });
-    else if (this.state === "open") this.#socket?.send(frame);
+    else if (this.state === "open") this.#transport?.send(frame);
   }
 
   /** @param {string} name @param {any} body */
@@ -445,41 +763,56 @@ export class Room {
   /** Look at the clock when something is next due. */
   #schedule() {
     clearTimeout(this.#dueTimer);
-    if (this.#socket === null) return;
+    if (this.#transport === null) return;
     const next = (this.#connection?.nextDue ?? Infinity) - seconds();
     const delay = Math.min(next, this.#unwritten.size > 0 && this.state === "open" ? 0.05 : Infinity);
     if (delay < Infinity) this.#dueTimer = setTimeout(() => this.#tick(), Math.max(0, delay * 1000));
   }
 
   #tick() {
-    const socket = this.#socket;
-    if (socket === null || this.#connection === null) return;
+    const connection = this.#connection;
+    if (connection === null) return;
     try {
-      for (const frame of this.#connection.due(seconds())) socket.send(frame);
+      for (const frame of connection.due(seconds())) this.#transport?.send(frame);
       this.#writeLatest();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#lost(socket, error.code, error.message);
+      this.#lost(connection, error.code, error.message);
     }
   }
 
-  /** The connection is over: come back as its code says. @param {WebSocket} socket @param {number} code @param {string} reason */
-  #lost(socket, code, reason) {
-    if (socket !== this.#socket) return;
+  /** The connection is over: come back as its code says. @param {Connection} connection @param {number} code @param {string} reason */
+  #lost(connection, code, reason) {
+    if (connection !== this.#connection) return;
     this.#drop(code, reason);
+    if (this.#renewsKey(code)) {
+      this.#setState(this.welcome === null ? "connecting" : "away");
+      this.#connect();
+      return;
+    }
     const retry = retryAfter(code);
-    if (retry === "never") {
+    if (retry === "never" || (code === Code.KEY_EXPIRED && typeof this.#key !== "function")) {
       this.#close({ code, reason });
       return;
     }
+    const atOnce = this.#ladder.ended(this.#openedAt > 0 ? seconds() - this.#openedAt : null);
     if (retry === "fresh") this.#loseSeat();
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
     if (this.#openedAt > 0 && seconds() - this.#openedAt > STABLE_SECONDS) this.#attempt = 0;
     this.#openedAt = 0;
-    const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
-    this.#attempt += 1;
+    const longest = atOnce ? 0 : Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
+    this.#attempt += atOnce ? 0 : 1;
     this.#retryTimer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
+  }
+
+  /** Whether a key that this page was given is refused, and another is worth a try. @param {number} code */
+  #renewsKey(code) {
+    if (this.#key || this.#rekeyed || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
+    this.#rekeyed = true;
+    this.#loseSeat();
+    givenKey(new URL(this.#url).origin, this.#session, true);
+    return true;
   }
 
   /** What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not. */
@@ -492,20 +825,14 @@ export class Room {
     this.#failQuestions("gone", "the seat was lost");
   }
 
-  /** Let go of the socket, with a goodbye if it can still carry one. @param {number} code @param {string} reason */
+  /** Let go of the transport, with a goodbye if it can still carry one. @param {number} code @param {string} reason */
   #drop(code, reason) {
-    clearTimeout(this.#dueTimer);
-    clearTimeout(this.#retryTimer);
-    const socket = this.#socket;
-    this.#socket = null;
-    if (socket === null) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    if (socket.readyState === WebSocket.OPEN) {
-      if (this.#connection?.state !== "closed") socket.send(this.#connection?.bye(code, reason) ?? "");
-      socket.close(4000 <= code && code < 5000 ? code : 1000, reason.slice(0, 40));
-    } else {
-      socket.close();
-    }
+    for (const timer of [this.#dueTimer, this.#patienceTimer, this.#retryTimer]) clearTimeout(timer);
+    const [transport, connection] = [this.#transport, this.#connection];
+    this.#transport = this.#connection = null;
+    if (transport === null || connection === null) return;
+    if (connection.state !== "closed") transport.send(connection.bye(code, reason));
+    transport.close(code, reason);
   }
 
   /** @param {Ending} ending */
@@ -515,12 +842,20 @@ export class Room {
     this.#drop(ending.code, ending.reason);
     this.#failQuestions("gone", ending.reason);
     globalThis.removeEventListener?.("online", this.#hurry);
+    globalThis.removeEventListener?.("pagehide", this.#pause);
+    globalThis.removeEventListener?.("pageshow", this.#hurry);
     this.#setState("closed");
   }
 
-  /** The network is back: do not wait out the backoff. */
+  /** The page goes: say so, for a line would not be missed at once. The seat waits. */
+  #pause = () => {
+    this.#drop(Code.LOST, "the page was left");
+    this.#setState(this.welcome === null ? "connecting" : "away");
+  };
+
+  /** The network, or the page, is back: do not wait out the backoff. */
   #hurry = () => {
-    if (this.#socket === null && this.ending === null) {
+    if (this.#connection === null && this.ending === null) {
       clearTimeout(this.#retryTimer);
       this.#connect();
     }
@@ -528,9 +863,8 @@ export class Room {
 
   /** @param {string} problem @param {string} message */
   #failQuestions(problem, message) {
-    const questions = [...this.#questions.values()];
-    this.#questions.clear();
-    for (const { reject } of questions) reject(new RequestFailed(problem, message));
+    for (const { end } of [...this.#questions.values()]) end(null, new RequestFailed(problem, message));
+    for (const abort of this.#asked.values()) abort.abort();
   }
 
   /** @param {State} state */
@@ -544,11 +878,18 @@ export class Room {
 /**
  * Join a room, and stay in it: the connection is made again whenever it is lost, as its codes say.
  * @param {string} url `/rooms/<kind>/<name>`, or a whole address
- * @param {{name?: string}} [options] what to be called
+ * @param {{name?: string, key?: Key, session?: "browser" | "tab", transports?: Kind[]}} [options] what to be called; the key
+ *   of the session whose seat it is, or what gives one; without one, whether the session is this browser's, shared by its
+ *   tabs, or this tab's alone; which transports to try, best first
  * @returns {Room}
  */
 export function join(url, options) {
   return new Room(url, options);
+}
+
+/** 128 random bits, as text. */
+function randomName() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function seconds() {

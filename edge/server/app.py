@@ -27,7 +27,8 @@ from .static import static_file
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
-EDGE_JS = Path(__file__).parent.parent / "client" / "edge.js"
+# The modules of the browser's client.
+MODULES = Path(__file__).parent.parent / "client"
 
 
 class App:
@@ -76,7 +77,8 @@ class App:
         self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
         self.route("/healthz")(self._healthz)
-        self.route("/edge.js")(self._edge_js)
+        self.route("/edge.js")(self._module)
+        self.route("/edge-line.js")(self._module)
         self.route("/session", methods=("POST", "OPTIONS"))(self._session)
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
@@ -162,5 +164,6 @@ class App:
         response = give_key(request, self.keys, guests=self.guests)
         return attrs.evolve(response, headers={**response.headers, **self.sharing(request)})
 
-    async def _edge_js(self, request: Request) -> Response:
-        return await static_file(EDGE_JS.parent, EDGE_JS.name, request)
+    async def _module(self, request: Request) -> Response:
+        response = await static_file(MODULES, request.path.removeprefix("/"), request)
+        return attrs.evolve(response, headers={**response.headers, "access-control-allow-origin": "*"})

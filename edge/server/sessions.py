@@ -12,16 +12,19 @@ from ..transports.http import Request, Response
 from .responses import json_response, refusal_response
 
 COOKIE = "edge_session"
-# No page of another site can send this unless it is allowed to; a form never can.
+# Whether the session is the "browser"'s, kept in a cookie, or a "tab"'s, which keeps its key itself. No page of another
+# site can send this header unless it is allowed to; a form never can.
 CUSTOM = "edge-session"
 # How many random bytes name the session of somebody unknown.
 ID_BYTES = 16
 
 
-def presented(request: Request) -> str | None:
-    """The key that came with a request: in ``Authorization: Bearer``, or else in the cookie."""
+def presented(request: Request, *, cookie: bool = True) -> str | None:
+    """The key that came with a request: in ``Authorization: Bearer``, or else in the cookie, if that counts."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE)
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return request.cookies.get(COOKIE) if cookie else None
 
 
 def session_of(request: Request, keys: Keys) -> Session | None:
@@ -41,11 +44,12 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     """
     if CUSTOM not in request.headers:
         return refusal_response(403, Code.FOREIGN_ORIGIN, f"a page has to send the header {CUSTOM}")
-    key, by_cookie = presented(request), "authorization" not in request.headers
+    by_cookie = request.headers[CUSTOM] != "tab"
+    key = presented(request, cookie=by_cookie)
     try:
         session = keys.check(key) if key else None
     except Refused as refused:
-        if not by_cookie or not guests:
+        if "authorization" in request.headers or not guests:
             return refusal_response(401, refused.code, str(refused))
         session = None  # an old cookie: begin anew
     if session is None:

@@ -35,7 +35,8 @@ def test_vectors(program: Program) -> None:
 
 def test_types(program: Program, tmp_path: Path) -> None:
     """TypeScript finds nothing wrong with edge.js, nor with the pages that use it."""
-    (tmp_path / "edge.js").write_text(EDGE_JS.read_text())
+    for name in ("edge.js", "edge-line.js"):
+        (tmp_path / name).write_text((EDGE_JS.parent / name).read_text())
     for name in ("drawing.js", "pen.js"):
         (tmp_path / name).write_text((DRAWING / name).read_text().replace('"/edge.js"', '"./edge.js"'))
     options = [
@@ -47,6 +48,6 @@ def test_types(program: Program, tmp_path: Path) -> None:
         "--module",
         "esnext",
         "--lib",
-        "es2022,dom,dom.iterable",
+        "es2022,dom,dom.iterable,dom.asynciterable",
     ]
     run(program("tsc", GET_TSC), *options, tmp_path / "edge.js", tmp_path / "drawing.js")
