@@ -69,10 +69,11 @@ class Scene:
 
 @edge.event("your:turn")
 class YourTurn:
-    """Draw this part; `edge` is all that you see of the one above."""
+    """Draw this part; `edge` is all that you see of the one above, `strokes` what you have drawn already."""
 
     part: str
     edge: list[Stroke]
+    strokes: list[Stroke]
 
 
 @attrs.frozen
@@ -102,6 +103,8 @@ class Page:
 
     name: str
     player: Player
+    strip: list[Stroke] = attrs.field(factory=list)
+    """What its player sees of the part above."""
     strokes: list[Stroke] = attrs.field(factory=list)
     outcome: edge.Outcome | None = None
 
@@ -135,11 +138,12 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         if name.casefold() in {taken.casefold() for taken in self.names}:
             raise edge.Refused("this name is taken")
 
-    async def player(self, player: Player) -> None:
+    def greet(self, player: Player) -> None:
         if self.figure is not None:
             player.send(self.figure)
+        if self.drawing is not None and self.drawing.player is player:
+            self.hand_pen(self.drawing)  # the page was reloaded in the middle of a turn
         player.send(self.scene())
-        await trio.sleep_forever()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -171,10 +175,11 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             self.pages = [Page(name, player) for name, player in zip(names, round.players, strict=False)]
             above: list[Stroke] = []
             for page in self.pages:
+                page.strip = strip_below(above)
                 with round.turn(page.player, seconds=self.turn_seconds) as turn:
                     self.drawing = page
                     self.show("drawing", turn.seconds)
-                    page.player.send(YourTurn(page.name, strip_below(above)))
+                    self.hand_pen(page)
                     await self.draw(page)
                 page.outcome = turn.outcome
                 above = page.strokes
@@ -185,6 +190,9 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             self.show("revealed", self.reveal_seconds)
             await trio.sleep(self.reveal_seconds)
         self.pages, self.figure = [], None
+
+    def hand_pen(self, page: Page) -> None:
+        page.player.send(YourTurn(page.name, page.strip, page.strokes))
 
     async def draw(self, page: Page) -> None:
         """Take strokes until the player is done, or out of ink."""

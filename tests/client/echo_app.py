@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 import edge
 from edge.sessions.seat import HeldSeat
 
@@ -46,7 +48,27 @@ class StateOf:
     value: int
 
 
-FromPlayer = Say | Guess | AskMe | Chosen | Cursor
+@edge.event("wait")
+class Wait:
+    pass
+
+
+@edge.event("count")
+class Count:
+    to: int
+
+
+@edge.event("given:up")
+class GivenUp:
+    pass
+
+
+@edge.event("ask:briefly")
+class AskBriefly:
+    pass
+
+
+FromPlayer = Say | Guess | AskMe | Chosen | Cursor | Wait | Count | GivenUp | AskBriefly
 ToPlayer = Said | Choose | StateOf
 Player = edge.Player[FromPlayer, ToPlayer]
 
@@ -54,7 +76,38 @@ Player = edge.Player[FromPlayer, ToPlayer]
 class Echo(edge.Room[FromPlayer, ToPlayer]):
     seats = edge.Seats(maximum=2, grace=30)
 
+    def __init__(self) -> None:
+        self.given_up: list[str] = []
+
     async def player(self, player: Player) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.answer, player)
+            nursery.start_soon(self.echo, player)
+            nursery.start_soon(self.tell, player)
+
+    async def answer(self, player: Player) -> None:
+        """Waits for ever, or counts, until nobody wants to know."""
+        async for event in player.listen(Wait, Count):
+            with player.answering(event) as answering:
+                try:
+                    if isinstance(event, Wait):
+                        await trio.sleep_forever()
+                    else:
+                        for number in range(event.to):
+                            await answering.send(Said(str(number)))
+                except trio.Cancelled:
+                    self.given_up.append("wait" if isinstance(event, Wait) else "count")
+                    raise
+
+    async def tell(self, player: Player) -> None:
+        async for event in player.listen(GivenUp, AskBriefly):
+            if isinstance(event, GivenUp):
+                player.reply(event, Said(" ".join(self.given_up)))
+            else:
+                with trio.move_on_after(0.2):
+                    await player.ask(Choose([]), Chosen)
+
+    async def echo(self, player: Player) -> None:
         async for event in player.listen(Say, Guess, AskMe):
             match event:
                 case Say("crash"):
@@ -68,6 +121,9 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
                     answer = await player.ask(Choose(["a", "b"]), Chosen)
                     player.send(Said(f"you chose {answer.option}"))
 
+    def greet(self, player: Player) -> None:
+        self.given_up.clear()
+
     def cut(self, code: edge.Code) -> None:
         """End every connection, not the seats."""
         for player in self.players:
@@ -77,6 +133,12 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
 
 
 app = edge.App({"echo": Echo})
+
+
+@app.route("/seats")
+async def seats(request: edge.Request) -> edge.Response:
+    room = app.directory.find("echo", "one")
+    return edge.json_response([player.connected for player in room.players] if room is not None else [])
 
 
 @app.route("/")

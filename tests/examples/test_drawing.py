@@ -35,14 +35,14 @@ async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: 
     room = await edge_room(ExquisiteCorpse)
     ana, ben, cyn, dan = await room.join("ana", "ben", "cyn", "dan")
     ana.send(Start())
-    assert await ana.receive(YourTurn) == YourTurn("head", [])
+    assert await ana.receive(YourTurn) == YourTurn("head", [], [])
     for event in (Drew(LINE), Drew(HIDDEN), Drew(HIDDEN), Undid(), TurnDone()):
         ana.send(event)
     turn = await ben.receive(YourTurn)
-    assert turn == YourTurn("chest", [Stroke(1, 10, [(100, 0), (100, STRIP)])])
+    assert turn == YourTurn("chest", [Stroke(1, 10, [(100, 0), (100, STRIP)])], [])
     ben.send(Drew(HIDDEN))
     started = trio.current_time()
-    assert await cyn.receive(YourTurn) == YourTurn("legs", [])
+    assert await cyn.receive(YourTurn) == YourTurn("legs", [], [])
     assert trio.current_time() - started == pytest.approx(75)
     cyn.send(Drew(LINE))
     await trio.sleep(1)
@@ -101,6 +101,26 @@ async def test_drawing_out_of_turn_is_refused(edge_room: Open) -> None:
     await ben.receive(YourTurn)
     assert [(error.problem, error.about) for error in ben.errors] == [("not_now", "drew")]
     assert all(page.strokes == [] for page in room.room.pages)
+
+
+async def test_a_reload_in_the_middle_of_a_turn(edge_room: Open) -> None:
+    """The new page has the turn, what was drawn, and what shows of the part above; nobody else notices."""
+    room = await edge_room(ExquisiteCorpse)
+    session = edge.Session("u1")
+    (ana,) = await room.join("ana", session=session)
+    (ben,) = await room.join("ben")
+    ben.send(Start())
+    await ana.receive(YourTurn)
+    ana.send(Drew(LINE))
+    await trio.sleep(1)
+    ana.drop()
+    (page,) = await room.join("ana", session=session)
+    assert await page.receive(YourTurn) == YourTurn("head", [], [LINE])
+    page.send(Drew(LINE))
+    page.send(TurnDone())
+    await ben.receive(YourTurn)
+    ben.send(TurnDone())
+    assert (await ben.receive(Revealed)).parts[0].strokes == [LINE, LINE]
 
 
 async def test_joining_late_means_watching(edge_room: Open) -> None:

@@ -36,6 +36,8 @@ $("enter").addEventListener("submit", async (submitted) => {
   enter(table, name);
 });
 nameField.value = localStorage.getItem("name") ?? "";
+// before edge.js says goodbye, so that a line under way is sent
+addEventListener("pagehide", () => pen.finishStroke());
 
 async function freeTable() {
   return (await (await fetch("/lobby")).json()).room;
@@ -44,10 +46,12 @@ async function freeTable() {
 /** @param {string} table @param {string} name */
 function enter(table, name) {
   $("complaint").textContent = "";
-  room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name });
+  // each tab is somebody, so that one person can try it out in several
+  room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ resumed }) => {
     location.hash = table;
+    sessionStorage.setItem("table", table);
     $("room").textContent = table;
     document.body.dataset.view = "table";
     if (!resumed) figure = [];
@@ -63,6 +67,7 @@ function showState(state) {
   if (state === "away") $("detail").textContent = "Connection lost. Coming back…";
   if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
   const { code, reason } = room.ending;
+  sessionStorage.removeItem("table");
   if (document.body.dataset.view === "door" && code === 4213) {
     $("complaint").textContent = `Sorry, ${reason}.`;
     return;
@@ -80,6 +85,7 @@ $("again").addEventListener("click", async () => {
 });
 $("leave").addEventListener("click", () => {
   room?.leave();
+  sessionStorage.removeItem("table");
   history.replaceState(null, "", location.pathname);
   document.body.dataset.view = "door";
 });
@@ -145,13 +151,13 @@ function sitterChip({ number, name, connected, part, state }) {
 
 // --- my turn
 
-/** @param {{part: string, edge: Stroke[]}} turn */
-function beginTurn({ part, edge }) {
+/** @param {{part: string, edge: Stroke[], strokes: Stroke[]}} turn */
+function beginTurn({ part, edge, strokes }) {
   $("strip").hidden = part === "head";
   const canvas = /** @type {HTMLCanvasElement} */ ($("edge"));
   [canvas.width, canvas.height] = [WIDTH, STRIP];
   drawStrokes(/** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")), edge);
-  pen.unlock();
+  pen.unlock(strokes);
 }
 
 $("start").addEventListener("click", () => room?.send("start"));
@@ -210,3 +216,8 @@ setInterval(() => {
   ring.style.strokeDashoffset = String(100 * (1 - left / scene.of_seconds));
   if (myTurn && left < 0.4) pen.finishStroke(); // so that a line under way still counts
 }, 100);
+
+// --- a reloaded page sits down again, in the seat that waits for it
+
+const table = sessionStorage.getItem("table");
+if (table !== null && table === location.hash.slice(1)) enter(table, nameField.value);

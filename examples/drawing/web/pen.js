@@ -67,9 +67,9 @@ export class Pen {
     canvas.addEventListener("pointercancel", () => this.finishStroke());
   }
 
-  /** Begin with an empty paper. */
-  unlock() {
-    this.#strokes = [];
+  /** Begin with what was drawn already. @param {Stroke[]} strokes */
+  unlock(strokes) {
+    this.#strokes = [...strokes];
     this.#locked = false;
     this.#draw();
   }

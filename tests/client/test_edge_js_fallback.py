@@ -1,0 +1,181 @@
+"""edge.js in a real browser, behind each of the worst proxies: it gets through, and loses nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import GET_CHROMIUM, ROOT, Tab, chromium, serving
+from tests.hostile import Deed
+
+JOIN = """async ([options]) => {
+    const { join } = await import("/edge.js");
+    window.heard = [];
+    window.room = join("/rooms/echo/one", { name: "ana", session: "tab", ...options });
+    room.on("said", ({ text }) => heard.push(text));
+    room.send("say", { text: "first" });
+}"""
+
+
+@contextmanager
+def hostile(deed: Deed, url: str, seconds: float = 30) -> Iterator[str]:
+    """The address of the proxy in front of a server."""
+    port = url.rstrip("/").rpartition(":")[2]
+    command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def browser(program: Callable[[str, str], str]) -> Iterator[Browser]:
+    with chromium(program("chromium", GET_CHROMIUM)) as browser:
+        yield browser
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with serving("tests.client.echo_app:app") as url:
+        yield url
+
+
+def talk(page: Page, words: list[str], *, every: int = 30) -> None:
+    """Say these, one after the other, and hear each once, in order."""
+    page.evaluate(
+        "([words, every]) => words.forEach((text, at) => setTimeout(() => room.send('say', { text }), at * every))",
+        [words, every],
+    )
+    page.wait_for_function("([last]) => heard.at(-1) === last", arg=[words[-1]])
+    assert page.evaluate("heard") == ["first", *words]
+
+
+@pytest.mark.parametrize(
+    ("deed", "transport"),
+    [
+        (Deed.BUFFER, "poll"),
+        (Deed.POSTS, "websocket"),
+        (Deed.STRIP, "stream"),
+        (Deed.REFUSE, "poll"),
+    ],
+)
+def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: str) -> None:
+    """Connected within the thirty seconds that a test waits, by the transport that passes; the next page knows which."""
+    with hostile(deed, url) as proxied:
+        tab = Tab(browser, proxied)
+        tab.page.evaluate(JOIN, [{}])
+        tab.page.wait_for_function("heard.length === 1")
+        assert tab.page.evaluate("room.transport") == transport
+        talk(tab.page, [str(number) for number in range(50)])
+        tab.page.reload()
+        tab.page.evaluate(JOIN, [{}])
+        assert tab.page.evaluate("room.transport") == transport  # remembered
+        tab.page.wait_for_function("heard.length === 1")
+        tab.page.evaluate("room.leave()")
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["stream"], ["poll"]], ids=str)
+def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) -> None:
+    """A proxy that hangs up after every 1,500 bytes, or every second: each word arrives once, in order."""
+    words = [f"{number} {'x' * 40}" for number in range(60)]
+    for deed, seconds in ((Deed.CUT, 30), (Deed.KILL, 1)):
+        with hostile(deed, url, seconds) as proxied:
+            tab = Tab(browser, proxied)
+            tab.page.evaluate(JOIN, [{"transports": transports}])
+            tab.page.wait_for_function("heard.length === 1")
+            talk(tab.page, words, every=50)
+            tab.page.evaluate("room.leave()")
+
+
+def test_a_page_climbs_again(browser: Browser, url: str) -> None:
+    """On a stream it tries WebSocket after a while; when that can be opened, the seat goes over."""
+    tab = Tab(browser, url)
+    tab.page.clock.install()
+    tab.page.evaluate("localStorage.setItem('edge transport ' + origin, 'stream 99999999999')")
+    tab.page.evaluate(JOIN, [{}])
+    tab.page.clock.run_for(1000)
+    tab.page.wait_for_function("heard.length === 1")
+    assert tab.page.evaluate("room.transport") == "stream"
+    for _ in range(16):
+        tab.page.clock.fast_forward(19_000)
+        tab.page.evaluate("room.request('guess', { word: 'still there' })")
+    tab.page.wait_for_function("room.transport === 'websocket'")
+    tab.page.clock.run_for(2000)
+    tab.page.wait_for_function("room.state === 'open'")
+    assert tab.page.evaluate("room.welcome.resumed")
+    tab.page.evaluate("room.leave()")
+
+
+def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
+    """A poll that nobody repeats would be missed late: the page says that it goes, and its seat is away."""
+    tab, other = Tab(browser, url), Tab(browser, url)
+    tab.page.evaluate(JOIN, [{"transports": ["poll"]}])
+    tab.page.wait_for_function("heard.length === 1")
+    tab.page.goto("about:blank")
+    other.page.wait_for_function("async () => (await (await fetch('/seats')).json()).join() === 'false'")
+
+
+def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
+    """Tabs of a browser share its session, and its seat; with `session: "tab"` each is somebody, and so is its reload."""
+    context = browser.new_context()
+    one, two = context.new_page(), context.new_page()
+    for page in (one, two):
+        page.goto(url)
+    one.evaluate(JOIN, [{"session": "browser"}])
+    one.wait_for_function("heard.length === 1")
+    two.evaluate(JOIN, [{"session": "browser"}])
+    one.wait_for_function("room.ending?.code === 4220")
+    two.wait_for_function("heard.length === 1")
+    assert two.evaluate("[room.number, room.welcome.why]") == [0, "moved"]
+    two.evaluate("room.leave()")
+    for page in (one, two):
+        page.reload()
+        page.evaluate(JOIN, [{}])
+        page.wait_for_function("heard.length === 1")
+    assert sorted(page.evaluate("room.number") for page in (one, two)) == [0, 1]
+    number = two.evaluate("room.number")
+    two.reload()
+    two.evaluate(JOIN, [{}])
+    two.wait_for_function("heard.length === 1")
+    assert two.evaluate("[room.number, room.welcome.why]") == [number, "moved"]
+    addresses = [page.url for page in (one, two)]
+    assert all(re.fullmatch(r"http://localhost:\d+/", address) for address in addresses)
+    for page in (one, two):
+        page.evaluate("room.leave()")
+
+
+def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -> None:
+    """An aborted request, one whose time is up, a stream that is left, a question that the room withdraws."""
+    tab = Tab(browser, url)
+    tab.page.evaluate(JOIN, [{}])
+    tab.page.wait_for_function("heard.length === 1")
+    outcomes = tab.page.evaluate("""async () => {
+        const told = (error) => error.problem;
+        const abort = new AbortController();
+        const aborted = room.request("wait", {}, { signal: abort.signal }).catch(told);
+        abort.abort();
+        const late = await room.request("wait", {}, { seconds: 0.1 }).catch(told);
+        const counted = [];
+        for await (const { body } of room.stream("count", { to: 3 })) counted.push(body.text);
+        for await (const { body } of room.stream("count", { to: 1000000 })) if (body.text === "5") break;
+        let given;
+        do given = (await room.request("given:up")).body.text; while (!given.endsWith("count"));
+        return [await aborted, late, counted, given];
+    }""")
+    assert outcomes == ["cancelled", "cancelled", ["0", "1", "2"], "wait wait count"]
+    withdrawn = tab.page.evaluate("""() => new Promise((resolve) => {
+        room.answer("choose", (body, { signal }) => new Promise(() => {
+            signal.addEventListener("abort", () => resolve("withdrawn"));
+        }));
+        room.send("ask:briefly");
+    })""")
+    assert withdrawn == "withdrawn"
+    tab.page.evaluate("room.leave()")

@@ -1,0 +1,123 @@
+"""Behind each of the worst proxies the Python client is connected within a bound, and loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge import Kind
+from edge.client.dialling import UrlDialler
+from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, Ladder
+from tests.hostile import Deed, Hostile
+from tests.network import Wire, joined, open_network
+
+
+@edge.event("say")
+class Say:
+    number: int
+    filler: str = ""
+
+
+@edge.event("said")
+class Said:
+    number: int
+    filler: str = ""
+
+
+class Echo(edge.Room[Say, Said]):
+    seats = edge.Seats(grace=60)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for event in player.listen(Say):
+            player.send(Said(event.number, event.filler))
+
+
+def kind_of(client: edge.Client[Any, Any]) -> Kind:
+    """The transport that it uses, or tries."""
+    assert isinstance(client._dialler, UrlDialler)
+    return client._dialler.kind
+
+
+SETTLED = {
+    None: (Kind.WEBSOCKET, 0.1),
+    Deed.BUFFER: (Kind.POLL, 11),
+    Deed.CUT: (Kind.WEBSOCKET, 1),
+    Deed.POSTS: (Kind.WEBSOCKET, 0.1),
+    Deed.KILL: (Kind.WEBSOCKET, 0.1),
+    Deed.STRIP: (Kind.STREAM, 1),
+    Deed.REFUSE: (Kind.POLL, 6),
+}
+"""By which transport it has its first welcome, within how many seconds."""
+
+
+@pytest.mark.parametrize("deed", SETTLED, ids=str)
+async def test_a_client_gets_through(deed: Deed | None) -> None:
+    """Connected within the bound; then four minutes of talk, every word of it exactly once, in order."""
+    async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
+
+        async def dial() -> trio.abc.Stream:
+            if deed is None:
+                return await network.connect()
+            wire = Wire(network)
+            nursery.start_soon(Hostile(deed, network.connect).serve, wire.server)
+            return wire.client
+
+        kind, bound = SETTLED[deed]
+        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said) as client:
+            with trio.fail_after(bound):
+                await client.wait_state(edge.State.OPEN)
+            assert kind_of(client) is kind
+            heard: list[int] = []
+            for number in range(120):
+                client.send(Say(number, "x" * 20))
+                await trio.sleep(2)
+            with trio.fail_after(40):
+                while len(heard) < 120:
+                    heard.append((await client.receive(Said)).number)
+            assert heard == list(range(120))
+            assert client.welcome is not None
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_fell_back_climbs_again() -> None:
+    """Once WebSocket passes, a later probe finds it; the seat is resumed over it, and nothing is lost."""
+    deed: list[Deed] = [Deed.STRIP]
+    async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
+
+        async def dial() -> trio.abc.Stream:
+            if not deed:
+                return await network.connect()
+            wire = Wire(network)
+            nursery.start_soon(Hostile(deed[0], network.connect).serve, wire.server)
+            return wire.client
+
+        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said) as client:
+            await client.wait_state(edge.State.OPEN)
+            assert kind_of(client) is Kind.STREAM
+            deed.clear()
+            await trio.sleep(UPWARD_SECONDS + 1)
+            client.send(Say(1))
+            assert await client.receive(Said) == Said(1)
+            assert kind_of(client) is Kind.WEBSOCKET
+            assert client.welcome is not None
+            assert client.welcome.resumed
+        nursery.cancel_scope.cancel()
+
+
+def test_the_ladder() -> None:
+    """Without a welcome the next kind at once; after two that did not last; and back to the top when none does."""
+    ladder = Ladder()
+    assert (ladder.kind, ladder.ended(None), ladder.kind) == (Kind.WEBSOCKET, True, Kind.STREAM)
+    assert (ladder.ended(1), ladder.ended(1), ladder.kind) == (False, True, Kind.POLL)
+    assert (ladder.ended(1), ladder.ended(10), ladder.ended(1), ladder.kind) == (False, False, False, Kind.POLL)
+    assert (ladder.ended(1), ladder.kind) == (False, Kind.WEBSOCKET)
+    assert ladder.upward_seconds == float("inf")
+    ladder.ended(None)
+    for _ in range(9):
+        ladder.note_probe()
+    assert ladder.upward_seconds == MAX_UPWARD_SECONDS
+    ladder.climb()
+    assert ladder.kind is Kind.WEBSOCKET

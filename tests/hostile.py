@@ -1,0 +1,167 @@
+"""A proxy that does what the worst ones do to whatever goes to rooms: ``python -m tests.hostile <deed> <port>``.
+
+It works on any streams, so that a test can put it between two ends in memory, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+Connect = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+class Deed(enum.StrEnum):
+    """What it does."""
+
+    BUFFER = "buffer"
+    """Passes a response on when it is whole, and what follows an upgrade never."""
+    CUT = "cut"
+    """Hangs up once `CUT_BYTES` have come back on a connection."""
+    POSTS = "posts"
+    """Takes posts, and never answers them."""
+    KILL = "kill"
+    """Hangs up after so many seconds."""
+    STRIP = "strip"
+    """Takes the upgrade out of requests, so that WebSocket is never spoken."""
+    REFUSE = "refuse"
+    """Answers requests for an upgrade with a 403 of its own, and lets no stream through before it is whole."""
+
+
+CUT_BYTES = 1500
+
+
+class Hostile:
+    """The proxy.
+
+    Args:
+      seconds: for `Deed.KILL`.
+    """
+
+    def __init__(self, deed: Deed, connect: Connect, *, seconds: float = 30) -> None:
+        self.deed = deed
+        self.connect = connect
+        self.seconds = seconds
+
+    async def serve(self, client: trio.abc.Stream) -> None:
+        """Be in the way of one connection."""
+        async with client:
+            try:
+                upstream = await self.connect()
+            except OSError:
+                return
+            async with upstream, trio.open_nursery() as nursery:
+                hostile = trio.Event()
+                nursery.start_soon(self._run, self._up, client, upstream, hostile, nursery.cancel_scope)
+                nursery.start_soon(self._run, self._down, client, upstream, hostile, nursery.cancel_scope)
+
+    async def _run(
+        self,
+        way: Callable[[trio.abc.Stream, trio.abc.Stream, trio.Event], Awaitable[None]],
+        client: trio.abc.Stream,
+        upstream: trio.abc.Stream,
+        hostile: trio.Event,
+        scope: trio.CancelScope,
+    ) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await way(client, upstream, hostile)
+        scope.cancel("one side has hung up")
+
+    async def _up(self, client: trio.abc.Stream, upstream: trio.abc.Stream, hostile: trio.Event) -> None:
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                data = await client.receive_some()
+                if not data:
+                    return
+                buffer += data
+            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            upgrade = b"upgrade: websocket" in head.lower()
+            room = b" /rooms/" in head.partition(b"\r\n")[0]
+            if room:
+                hostile.set()
+            if self.deed is Deed.POSTS and head.startswith(b"POST"):
+                await trio.sleep_forever()
+            if self.deed is Deed.REFUSE and upgrade:
+                await client.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+                return
+            if self.deed is Deed.STRIP and upgrade:
+                head = re.sub(rb"\r\n(upgrade|connection|sec-websocket-[a-z]+):[^\r]*", b"", head, flags=re.IGNORECASE)
+                upgrade = False
+            await upstream.send_all(head + b"\r\n\r\n")
+            if upgrade:
+                await upstream.send_all(buffer)
+                while data := await client.receive_some():
+                    await upstream.send_all(data)
+                return
+            left = int(length[1]) if length else 0
+            while left > len(buffer):
+                data = await client.receive_some()
+                if not data:
+                    return
+                buffer += data
+            await upstream.send_all(buffer[:left])
+            buffer = buffer[left:]
+
+    async def _down(self, client: trio.abc.Stream, upstream: trio.abc.Stream, hostile: trio.Event) -> None:
+        held, count = b"", 0
+        deadline = trio.current_time() + self.seconds if self.deed is Deed.KILL else float("inf")
+        with trio.move_on_at(deadline):
+            while data := bytes(await upstream.receive_some()):
+                if not hostile.is_set():
+                    await client.send_all(data)
+                    continue
+                if self.deed is Deed.CUT:
+                    await client.send_all(data[: CUT_BYTES - count])
+                    count += len(data)
+                    if count >= CUT_BYTES:
+                        return
+                elif self.deed in (Deed.BUFFER, Deed.REFUSE):
+                    held += data
+                    passed = whole(held)
+                    await client.send_all(held[:passed])
+                    held = held[passed:]
+                else:
+                    await client.send_all(data)
+
+
+def whole(data: bytes) -> int:
+    """How much of this is whole responses; of an upgrade, its head."""
+    passed = 0
+    while (end := data.find(b"\r\n\r\n", passed)) >= 0:
+        head, start = data[passed:end].lower(), end + 4
+        length = re.search(rb"content-length: *(\d+)", head)
+        if head.startswith(b"http/1.1 101"):
+            return max(passed, start) if passed == 0 else passed
+        if length:
+            start += int(length[1])
+        elif b"transfer-encoding: chunked" in head:
+            last = data.find(b"\r\n0\r\n\r\n", end)
+            if last < 0:
+                return passed
+            start = last + 7
+        if start > len(data):
+            return passed
+        passed = start
+    return passed
+
+
+async def main(deed: str, port: str, seconds: str = "30") -> None:
+    async def connect() -> trio.abc.Stream:
+        return await trio.open_tcp_stream("127.0.0.1", int(port))
+
+    hostile = Hostile(Deed(deed), connect, seconds=float(seconds))
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, hostile.serve, 0)
+        print(f"http://localhost:{listeners[0].socket.getsockname()[1]}/", flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(partial(main, *sys.argv[1:]))
