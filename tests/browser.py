@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.hostile import Deed
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = ROOT / "screenshots"
@@ -49,6 +52,19 @@ def serving(app: str, *, folder: Path = ROOT, quiet: bool = True) -> Iterator[st
 
 
 @contextmanager
+def hostile(deed: Deed, url: str, seconds: float = 1e9) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of a proxy in front of a server, and what cuts every connection that goes through it."""
+    port = url.rstrip("/").rpartition(":")[2]
+    command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), lambda: process.send_signal(signal.SIGUSR1)
+        finally:
+            process.kill()
+
+
+@contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
     """A headless browser with a profile of its own."""
     with sync_playwright() as playwright:
@@ -73,6 +89,9 @@ class Tab:
             "websocket",
             lambda socket: socket.on("framereceived", lambda frame: self.received.append(str(frame))),
         )
+        self.modes: list[str] = []
+        """How it asked for the frames of its lines."""
+        self.page.on("request", lambda request: self.modes.extend(filter(None, [request.headers.get("edge-mode")])))
         self.page.goto(url)
 
     def screenshot(self, name: str) -> None:

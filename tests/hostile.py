@@ -1,5 +1,7 @@
 """A proxy that does what the worst ones do to whatever goes to rooms: ``python -m tests.hostile <deed> <port>``.
 
+On SIGUSR1 it cuts every connection that it carries.
+
 It works on any streams, so that a test can put it between two ends in memory, too.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -158,9 +161,21 @@ async def main(deed: str, port: str, seconds: str = "30") -> None:
         return await trio.open_tcp_stream("127.0.0.1", int(port))
 
     hostile = Hostile(Deed(deed), connect, seconds=float(seconds))
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, hostile.serve, 0)
-        print(f"http://localhost:{listeners[0].socket.getsockname()[1]}/", flush=True)
+    scopes: set[trio.CancelScope] = set()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        with trio.CancelScope() as scope:
+            scopes.add(scope)
+            await hostile.serve(stream)
+        scopes.discard(scope)
+
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(trio.serve_tcp, serve, 0)
+            print(f"http://localhost:{listeners[0].socket.getsockname()[1]}/", flush=True)
+            async for _ in signals:
+                for scope in scopes:
+                    scope.cancel("told to cut")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser import GET_CHROMIUM, ROOT, Tab, chromium, serving
+from tests.browser import GET_CHROMIUM, Tab, chromium, hostile, serving
 from tests.hostile import Deed
 
 JOIN = """async ([options]) => {
@@ -21,19 +18,6 @@ JOIN = """async ([options]) => {
     room.on("said", ({ text }) => heard.push(text));
     room.send("say", { text: "first" });
 }"""
-
-
-@contextmanager
-def hostile(deed: Deed, url: str, seconds: float = 30) -> Iterator[str]:
-    """The address of the proxy in front of a server."""
-    port = url.rstrip("/").rpartition(":")[2]
-    command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +52,8 @@ def talk(page: Page, words: list[str], *, every: int = 30) -> None:
     ],
 )
 def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: str) -> None:
-    """Connected within the thirty seconds that a test waits, by the transport that passes; the next page knows which."""
-    with hostile(deed, url) as proxied:
+    """Connected within the 30 seconds that a test waits, by the transport that passes; the next page knows which."""
+    with hostile(deed, url) as (proxied, _):
         tab = Tab(browser, proxied)
         tab.page.evaluate(JOIN, [{}])
         tab.page.wait_for_function("heard.length === 1")
@@ -87,7 +71,7 @@ def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) ->
     """A proxy that hangs up after every 1,500 bytes, or every second: each word arrives once, in order."""
     words = [f"{number} {'x' * 40}" for number in range(60)]
     for deed, seconds in ((Deed.CUT, 30), (Deed.KILL, 1)):
-        with hostile(deed, url, seconds) as proxied:
+        with hostile(deed, url, seconds) as (proxied, _):
             tab = Tab(browser, proxied)
             tab.page.evaluate(JOIN, [{"transports": transports}])
             tab.page.wait_for_function("heard.length === 1")
@@ -124,7 +108,7 @@ def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
 
 
 def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
-    """Tabs of a browser share its session, and its seat; with `session: "tab"` each is somebody, and so is its reload."""
+    """Tabs of a browser share its session, and its seat; with `session: "tab"` each is somebody, on reload the same."""
     context = browser.new_context()
     one, two = context.new_page(), context.new_page()
     for page in (one, two):

@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser import GET_CHROMIUM, PHONE, Tab, chromium, serving
+from tests.browser import GET_CHROMIUM, PHONE, Tab, chromium, hostile, serving
+from tests.hostile import Deed
 
 RED, BLUE, GREEN, INK, WHITE = (214, 69, 69), (47, 111, 219), (58, 157, 93), (29, 36, 51), (255, 255, 255)
 SWATCH = {INK: 1, RED: 2, GREEN: 5, BLUE: 6}
@@ -27,20 +29,27 @@ class Player(Tab):
         """One line of this colour through points given as parts of the paper's width and height."""
         self.page.click(f".swatch:nth-child({SWATCH[color]})")
         self.page.click(".nib:nth-child(3)")
-        box = self.page.locator("#canvas").bounding_box()
-        assert box is not None
-        for index, (x, y) in enumerate(points):
-            self.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+        for index, place in enumerate(points):
+            self.page.mouse.move(*self.point(*place), steps=8)
             if index == 0:
                 self.page.mouse.down()
         self.page.mouse.up()
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where on the page a part of the paper's width and height is."""
+        box = self.page.locator("#canvas").bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def light(self, state: str) -> None:
+        expect(self.page.locator("#light")).to_have_attribute("data-state", state)
 
     def expect_turn(self, part: str) -> None:
         expect(self.page.locator("#headline")).to_have_text(f"Draw the {part}")
         expect(self.page.locator("#canvas")).to_be_visible()
 
     def headline(self, text: str) -> None:
-        expect(self.page.locator("#headline")).to_have_text(text)
+        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # a poll is the third to be tried
 
     def saved_picture(self) -> Image.Image:
         with self.page.expect_download() as download:
@@ -152,3 +161,83 @@ def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str
         late.headline("Waiting for one more")
         assert late.page.url != table
         assert late.faults == []
+
+
+def begin(browser: Browser, url: str) -> tuple[Player, Player]:
+    """Two at a table, the first of whom has the first turn."""
+    ana, ben = Player(browser, url), Player(browser, url, PHONE)
+    ana.enter("Ana")
+    ana.headline("Waiting for one more")
+    ben.enter("Ben")
+    ben.page.click("#start")
+    ana.expect_turn("head")
+    return ana, ben
+
+
+def finish(ana: Player, ben: Player) -> Image.Image:
+    """The rest of the round, and the figure."""
+    ana.page.click("#done")
+    ben.expect_turn("body")
+    ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
+    ben.page.click("#done")
+    ana.headline("Unfolded!")
+    picture = ana.saved_picture()
+    assert near(picture, (400, 750 + 375), GREEN)
+    return picture
+
+
+def test_a_connection_killed_in_the_middle_of_a_stroke(program: Callable[[str, str], str]) -> None:
+    """The pen goes on; what was drawn before, during and after is all in the figure, and nobody lost their turn."""
+    with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        with hostile(Deed.KILL, url) as (proxied, cut):
+            ana, ben = begin(browser, proxied)
+            ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+            ana.page.click(f".swatch:nth-child({SWATCH[RED]})")
+            ana.page.mouse.move(*ana.point(0.1, 0.5))
+            ana.page.mouse.down()
+            ana.page.mouse.move(*ana.point(0.5, 0.5), steps=8)
+            cut()
+            ana.light("away")
+            ana.page.mouse.move(*ana.point(0.9, 0.5), steps=8)
+            ana.page.mouse.up()
+            ana.screenshot("killed-desktop")
+            ana.light("open")
+            ana.draw(INK, (0.1, 0.8), (0.3, 0.8))
+            ana.expect_turn("head")
+            picture = finish(ana, ben)
+        assert near(picture, (200, 150), BLUE)
+        assert near(picture, (300, 375), RED)
+        assert near(picture, (700, 375), RED)
+        assert near(picture, (200, 600), INK)
+        assert [fault for tab in (ana, ben) for fault in tab.faults if "WebSocket" not in fault] == []
+
+
+def test_a_reload_in_the_middle_of_a_turn(program: Callable[[str, str], str]) -> None:
+    """The page sits down again by itself; the turn, the strokes so far and the pen are there."""
+    with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        ana, ben = begin(browser, url)
+        ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+        ana.page.reload()
+        ana.expect_turn("head")
+        ana.screenshot("reloaded-desktop")
+        ana.draw(RED, (0.1, 0.5), (0.9, 0.5))
+        ana.page.click("#undo")
+        ana.draw(INK, (0.1, 0.8), (0.3, 0.8))
+        picture = finish(ana, ben)
+        assert near(picture, (200, 150), BLUE)
+        assert near(picture, (500, 375), WHITE)
+        assert near(picture, (200, 600), INK)
+        assert [ana.faults, ben.faults] == [[], []]
+
+
+@pytest.mark.parametrize(("deed", "transport"), [(Deed.STRIP, "stream"), (Deed.REFUSE, "poll")])
+def test_where_websocket_is_refused(program: Callable[[str, str], str], deed: Deed, transport: str) -> None:
+    """The game goes on by stream, and where streams are held back, by poll."""
+    with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        with hostile(deed, url) as (proxied, _):
+            ana, ben = begin(browser, proxied)
+            ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+            ana.screenshot(f"{transport}-desktop")
+            picture = finish(ana, ben)
+        assert near(picture, (200, 150), BLUE)
+        assert ana.modes[-1] == ben.modes[-1] == transport

@@ -45,13 +45,14 @@ async function freeTable() {
 
 /** @param {string} table @param {string} name */
 function enter(table, name) {
-  $("complaint").textContent = "";
+  $("complaint").textContent = "Sitting down…";
   // each tab is somebody, so that one person can try it out in several
   room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ resumed }) => {
     location.hash = table;
     sessionStorage.setItem("table", table);
+    $("complaint").textContent = "";
     $("room").textContent = table;
     document.body.dataset.view = "table";
     if (!resumed) figure = [];
