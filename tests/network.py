@@ -34,6 +34,8 @@ class Pipe:
             raise trio.BrokenResourceError
         passed = self.network.pass_bytes(self.way, len(data))
         self.buffer += bytes(data)[:passed]
+        if self.way == "up":
+            self.wire.said += bytes(data)[:passed]
         if passed < len(data):
             self.wire.break_now()
             raise trio.BrokenResourceError
@@ -95,6 +97,8 @@ class Wire:
 
     def __init__(self, network: Network) -> None:
         self.cut = False
+        self.said = bytearray()
+        """All that the client sent."""
         up, down = Pipe("up", network, self), Pipe("down", network, self)
         self.client, self.server = End(up, down), End(down, up)
 
@@ -150,15 +154,13 @@ async def joined(
     speaks: Any,
     hears: Any,
     client: str = "a-client-of-the-network",
+    key: str | Callable[[], Awaitable[str]] | None = None,
     wait: float = 0.1,
 ) -> AsyncIterator[Client[Any, Any]]:
     """A client over this network."""
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(wait)
-
-    async def no_key() -> None:
-        pass
 
     dialler = UrlDialler(
         f"ws://edge.test{path}",
@@ -177,7 +179,7 @@ async def joined(
         wait_before=wait_before,
         inbox=1000,
         client=client,
-        key=no_key,
+        key=key,
     )
     async with open_client(made):
         yield made

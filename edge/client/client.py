@@ -99,7 +99,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         wait_before: Callable[[int], Awaitable[object]],
         inbox: float,
         client: str,
-        key: Callable[[], Awaitable[str | None]],
+        key: str | Callable[[], Awaitable[str]] | None,
     ) -> None:
         self.state = State.CONNECTING
         self.ending: Ended | None = None
@@ -262,7 +262,7 @@ class Client(Receiver, Generic[Sent, Heard]):
             if lasted is not None and lasted > STABLE_SECONDS:
                 attempt = 0
             at_once = self._dialler.ended(lasted)
-            if ended.code.retry is Retry.NEVER:
+            if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
             if ended.code.retry is Retry.FRESH:
                 self._lose_seat()
@@ -281,7 +281,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         outbox = Outbox(self._codec, self._limits)
         try:
             with trio.move_on_after(self._dialler.patience) as patience:
-                key = await self._key()
+                key = await self._key() if callable(self._key) else self._key
                 async with self._dialler.dial() as transport:
                     refusal = await self._greet(transport, connection, key)
                     if refusal is not None:

@@ -79,9 +79,6 @@ def join(
         longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
         await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
 
-    async def find_key() -> str | None:
-        return await key() if callable(key) else key
-
     client: Client[Any, Any] = Client(
         UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls),
         speaks=speaks,
@@ -92,6 +89,6 @@ def join(
         wait_before=wait_before,
         inbox=inbox,
         client=secrets.token_urlsafe(16),
-        key=find_key,
+        key=key,
     )
     return open_client(client)

@@ -38,13 +38,16 @@ class MountedApp:
         Raises:
           RuntimeError: it could not start.
         """
-        to_app, incoming = trio.open_memory_channel[Message](1)
+        to_app, incoming = trio.open_memory_channel[Message](2)  # both that there are
         outgoing, from_app = trio.open_memory_channel[Message](1)
         scope = {"type": "lifespan", "asgi": VERSION, "state": self._state}
 
+        life = trio.CancelScope(shield=True)  # its own shutdown ends it, or impatience
+
         async def live() -> None:
             try:
-                await self._app(scope, incoming.receive, outgoing.send)
+                with life:
+                    await self._app(scope, incoming.receive, outgoing.send)
             except Exception as exc:  # the specification's way to say that it has no lifespan
                 log.debug("no lifespan: %r", exc)
             outgoing.close()
@@ -66,7 +69,7 @@ class MountedApp:
                     to_app.send_nowait({"type": "lifespan.shutdown"})
                     async for _ in from_app:
                         break
-                nursery.cancel_scope.cancel("shut down")
+                life.cancel("shut down")
 
     async def respond(self, connection: HttpConnection, request: Request) -> None:
         """Let it answer a request, whose body is read.

@@ -67,10 +67,6 @@ class EdgeRoom(Protocol):
     async def __call__(self, make: Callable[[], R]) -> RoomUnderTest[R]: ...
 
 
-async def _no_key() -> None:
-    """A client in memory needs none: its session is said when it joins."""
-
-
 @attrs.frozen
 class _MemoryDialler(Dialler):
     open: Callable[[], AbstractAsyncContextManager[Transport]]
@@ -112,7 +108,7 @@ class MemoryClient(Client[Any, Any]):
             wait_before=self._wait_resume,
             inbox=math.inf,
             client=f"client-in-memory-{len(under_test.clients)}",
-            key=_no_key,
+            key=None,
         )
 
     def drop(self) -> None:

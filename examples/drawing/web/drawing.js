@@ -46,6 +46,7 @@ async function freeTable() {
 /** @param {string} table @param {string} name */
 function enter(table, name) {
   $("complaint").textContent = "Sitting down…";
+  $("complaint").dataset.calm = "";
   // each tab is somebody, so that one person can try it out in several
   room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$state", showState);
@@ -71,6 +72,7 @@ function showState(state) {
   sessionStorage.removeItem("table");
   if (document.body.dataset.view === "door" && code === 4213) {
     $("complaint").textContent = `Sorry, ${reason}.`;
+    delete $("complaint").dataset.calm;
     return;
   }
   /** @type {Record<number, string>} */

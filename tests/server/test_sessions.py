@@ -1,0 +1,268 @@
+"""Sessions over HTTP: who gets a key, who is refused, and that no key is seen where it should not be."""
+
+from __future__ import annotations
+
+import logging
+import re
+from http.cookies import SimpleCookie
+
+import pytest
+import trio
+
+import edge
+from edge import Code
+from edge.testing import RoomUnderTest
+from tests.network import joined, open_network
+from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
+from tests.server.http import Answer, ask
+
+SECRET = "a secret of thirty-two characters"
+PAGE = {"edge-session": "browser", "origin": "http://edge.test"}
+FOREIGN = {"edge-session": "browser", "origin": "https://evil.example"}
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def cookie_of(answer: Answer) -> str:
+    morsel = SimpleCookie(answer.headers["set-cookie"])["edge_session"]
+    assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "Lax", "/")
+    return f"other=1; edge_session={morsel.value}"
+
+
+async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
+    """The first asks for one; the next page of the same browser has the same session; a tab of its own has another."""
+    keys = edge.Keys(SECRET)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        first = await ask(network, "POST", "/session", PAGE)
+        assert (first.status, first.headers["cache-control"]) == (200, "no-store")
+        again = await ask(network, "POST", "/session", {**PAGE, "cookie": cookie_of(first)})
+        assert again.json["key"] == first.json["key"]
+        tab = await ask(network, "POST", "/session", {**PAGE, "edge-session": "tab", "cookie": cookie_of(first)})
+        assert keys.check(tab.json["key"]) != keys.check(first.json["key"])
+        assert "set-cookie" not in tab.headers
+        bearer = {"edge-session": "tab", "authorization": f"Bearer {tab.json['key']}"}
+        assert (await ask(network, "POST", "/session", bearer)).json["key"] == tab.json["key"]
+        secure = await ask(network, "POST", "/session", {"edge-session": "browser", "origin": "https://edge.test"})
+        assert "Secure" in secure.headers["set-cookie"]
+
+
+async def test_an_old_key_is_replaced_in_time() -> None:
+    """After half its life a page gets a new key of the same session; a cookie that is no good begins a new one."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        issued = keys.issue("u1", name="Ana", claims={"admin": True})
+        with_cookie = {**PAGE, "cookie": f"edge_session={issued}"}
+        assert (await ask(network, "POST", "/session", with_cookie)).json["key"] == issued
+        clock.now += 60
+        renewed = (await ask(network, "POST", "/session", with_cookie)).json["key"]
+        assert renewed != issued
+        assert keys.check(renewed) == edge.Session("u1", "Ana", {"admin": True})
+        clock.now += 50
+        anew = (await ask(network, "POST", "/session", with_cookie)).json["key"]
+        assert keys.check(anew).id != "u1"
+
+
+def bad_keys(keys: edge.Keys, clock: Clock) -> dict[str, tuple[str, Code]]:
+    expired = keys.issue("u1", lifetime=0)
+    keys.revoke("u2")
+    revoked = keys.issue("u2")
+    keys.revoke("u2")
+    return {
+        "forged": (keys.issue("u1")[:-2] + "zz", Code.KEY_INVALID),
+        "foreign": (edge.Keys("another secret of that many chars").issue("u1"), Code.KEY_INVALID),
+        "expired": (expired, Code.KEY_EXPIRED),
+        "revoked": (revoked, Code.REVOKED),
+    }
+
+
+@pytest.mark.parametrize("fault", ["forged", "foreign", "expired", "revoked"])
+async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
+    """Over HTTP and in a hello, on every transport."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, now=clock)
+    key, code = bad_keys(keys, clock)[fault]
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        refused = await ask(network, "POST", "/session", {"edge-session": "tab", "authorization": f"Bearer {key}"})
+        assert (refused.status, refused.code, refused.json["code"]) == (401, str(code.value), code.name.lower())
+        for kind in edge.Kind:
+            async with joined(
+                network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=key
+            ) as client:
+                with trio.fail_after(5):
+                    await client.wait_state(edge.State.CLOSED)
+                assert client.ending is not None
+                assert client.ending.code is code
+
+
+async def test_cross_site_posts_are_refused() -> None:
+    """No page of another site gets a key, or speaks on a line: not with its origin, and not as a form would."""
+    async with open_network(edge.App({"quiet": Quiet}, origins=["https://friend.example"])) as network:
+        line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json", "edge-first": "0", "edge-has": "0"}
+        for path, headers in (("/session", FOREIGN), ("/rooms/quiet/one", {**FOREIGN, **line})):
+            refused = await ask(network, "POST", path, headers)
+            assert (refused.status, refused.code) == (403, str(Code.FOREIGN_ORIGIN.value))
+            assert "access-control-allow-origin" not in refused.headers
+            preflight = await ask(network, "OPTIONS", path, FOREIGN)
+            assert (preflight.status, preflight.code) == (403, str(Code.FOREIGN_ORIGIN.value))
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        assert (await ask(network, "POST", "/session", form)).status == 403
+        assert (await ask(network, "POST", "/rooms/quiet/one", form)).status == 426
+        friend = {**line, "origin": "https://friend.example"}
+        allowed = await ask(network, "OPTIONS", "/rooms/quiet/one", friend)
+        assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (204, "https://friend.example")
+        assert "edge-line" in allowed.headers["access-control-allow-headers"]
+        posted = await ask(network, "POST", "/rooms/quiet/one", friend, b"k0\n")
+        assert (posted.status, posted.body) == (200, b"0")
+        assert posted.headers["access-control-allow-origin"] == "https://friend.example"
+
+
+async def test_where_no_guests_may_come() -> None:
+    """Only keys that the app issued open a seat, or are renewed."""
+    keys = edge.Keys(SECRET)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys, guests=False)) as network:
+        refused = await ask(network, "POST", "/session", PAGE)
+        assert (refused.status, refused.code) == (401, str(Code.KEY_INVALID.value))
+        path = "/rooms/quiet/one"
+        async with joined(network.connect, path, speaks=FromPlayer, hears=ToPlayer) as client:
+            await client.wait_state(edge.State.CLOSED)
+            assert client.ending is not None
+            assert client.ending.code is Code.KEY_INVALID
+        async with joined(
+            network.connect, path, speaks=FromPlayer, hears=ToPlayer, key=keys.issue("u1", name="Ana")
+        ) as client:
+            await client.wait_state(edge.State.OPEN)
+
+
+async def test_one_key_in_pages_rooms_and_transports() -> None:
+    """The same session in a request of the page, in two rooms, over three transports; revoking it ends them all."""
+    keys = edge.Keys(SECRET)
+    app = edge.App({"quiet": Quiet}, keys=keys)
+    seen: list[edge.Session | None] = []
+
+    @app.route("/me")
+    async def me(request: edge.Request) -> edge.Response:
+        seen.append(app.session(request))
+        return edge.json_response({})
+
+    key, path = keys.issue("u1", name="Ana"), "/rooms/quiet/"
+    async with open_network(app) as network:
+        await ask(network, "GET", "/me", {"cookie": f"edge_session={key}"})
+        await ask(network, "GET", "/me", {"authorization": f"Bearer {key}"})
+        await ask(network, "GET", "/me")
+        assert seen == [edge.Session("u1", "Ana"), edge.Session("u1", "Ana"), None]
+        async with trio.open_nursery() as nursery:
+            for index, kind in enumerate(edge.Kind):
+
+                @nursery.start_soon
+                async def sit(kind: edge.Kind = kind, index: int = index) -> None:
+                    name, client_name = f"{path}r{index}", f"client-number-{index:03}"
+                    async with joined(
+                        network.connect,
+                        name,
+                        kind,
+                        speaks=FromPlayer,
+                        hears=ToPlayer,
+                        key=key,
+                        client=client_name,
+                    ) as client:
+                        await client.wait_state(edge.State.CLOSED)
+                        assert client.ending is not None
+                        assert client.ending.code is Code.REVOKED
+
+            await trio.sleep(1)
+            assert [[player.session.id for player in room.players] for room in app.directory.rooms] == [["u1"]] * 3
+            app.revoke("u1")
+
+
+async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
+    """A client that can get another key comes back to its seat; one that can't is told."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+
+        async def find_key() -> str:
+            return keys.issue("u1")
+
+        renewing = joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, key=find_key)
+        fixed = joined(
+            network.connect,
+            "/rooms/quiet/one",
+            speaks=FromPlayer,
+            hears=ToPlayer,
+            key=keys.issue("u2"),
+            client="another-client-of-it",
+        )
+        async with renewing as one, fixed as two:
+            await one.wait_state(edge.State.OPEN)
+            await two.wait_state(edge.State.OPEN)
+            clock.now += 200
+            for wire in network.wires:
+                wire.break_now()
+            await one.wait_state(edge.State.AWAY)
+            await one.wait_state(edge.State.OPEN)
+            assert one.welcome is not None
+            assert one.welcome.resumed
+            await two.wait_state(edge.State.CLOSED)
+            assert two.ending is not None
+            assert two.ending.code is Code.KEY_EXPIRED
+
+
+@pytest.mark.parametrize("kind", edge.Kind)
+async def test_a_key_is_in_no_log_line_and_no_url(kind: edge.Kind, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong, at the finest level of every logger; nor in what prints a message, a request or a crash."""
+    caplog.set_level(logging.DEBUG)
+    keys = edge.Keys(SECRET)
+
+    class Crashing(Quiet):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            async for _ in player.listen(Guess):
+                raise ValueError(f"{player} {player.session} {self}")
+
+    app = edge.App({"quiet": Crashing}, keys=keys)
+
+    @app.route("/crash")
+    async def crash(request: edge.Request) -> edge.Response:
+        raise ValueError(f"{request}")
+
+    key = keys.issue("u1", name="Ana")
+    async with open_network(app) as network:
+        await ask(network, "GET", "/crash", {"cookie": f"edge_session={key}", "authorization": f"Bearer {key}"})
+        for presented in (key, key[:-2] + "zz"):
+            async with joined(
+                network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=presented
+            ) as client:
+                client.send(Guess("x"))
+                await client.wait_state(edge.State.CLOSED)
+        said = b"".join(bytes(wire.said) for wire in network.wires)
+    logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+    assert "ValueError" in logged
+    assert "GET '/crash'" in logged
+    assert key[:-2] not in logged
+    targets = re.findall(rb"(?:GET|POST) (\S+) HTTP/1.1", said)
+    assert len(targets) >= 3
+    assert {target.decode() for target in targets} == {"/crash", "/rooms/quiet/one"}
+
+
+async def test_claims_reach_the_room(edge_room: RoomUnderTest[Quiet]) -> None:
+    """`admit` and `player` see the session, and may decide by it."""
+
+    class Staff(Quiet):
+        def admit(self, applicant: edge.Applicant) -> None:
+            if not applicant.session.claims.get("staff"):
+                raise edge.Refused("staff only")
+
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            player.send(Verdict(player.session.claims["staff"] == "yes"))
+            await trio.sleep_forever()
+
+    room = await edge_room(Staff)  # type: ignore[operator]  # a fixture
+    (ana,) = await room.join("ana", session=edge.Session("u1", claims={"staff": "yes"}))
+    assert await ana.receive() == Verdict(True)
+    with pytest.raises(edge.Disconnected, match="staff only"):
+        await room.join("ben")

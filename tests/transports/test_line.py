@@ -1,0 +1,205 @@
+"""Lines, request by request: what a client may ask again, and what a lying one is told."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge import Code
+from edge.errors import RemoteProtocolError
+from edge.protocol.codec import JSON
+from edge.protocol.records import Closed, Records, record
+from tests.network import Network, open_network
+from tests.server.http import Answer, ask
+
+HELLO = JSON.encode(["$hello", {"version": 1, "name": "ana", "client": "a-client-of-its-own"}])
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+class Echo(edge.Room[Say, Said]):
+    seats = edge.Seats(grace=60)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for event in player.listen(Say):
+            player.send(Said(event.text))
+            await trio.sleep(0.01)
+
+
+def say(text: str) -> bytes:
+    return record(JSON.encode(["say", {"text": text}]))
+
+
+class RawLine:
+    """Requests on one line, as a test wants them."""
+
+    def __init__(self, network: Network, name: str = "a-line-of-the-tests", path: str = "/rooms/echo/one") -> None:
+        self.network = network
+        self.path = path
+        self.headers = {"edge-line": name, "edge-protocol": "edge.1.json"}
+
+    async def post(self, first: object, body: bytes, has: object = 0) -> Answer:
+        headers = {**self.headers, "edge-first": str(first), "edge-has": str(has)}
+        return await ask(self.network, "POST", self.path, headers, body)
+
+    async def poll(self, has: object, mode: str = "poll") -> Answer:
+        return await ask(self.network, "GET", self.path, {**self.headers, "edge-mode": mode, "edge-has": str(has)})
+
+    async def frames(self, has: int) -> list[str]:
+        answer = await self.poll(has)
+        assert answer.status == 200
+        return [str(item) for item in Records(10**6).feed(answer.body)]
+
+
+async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
+    """What has arrived is not taken twice, and what was not acknowledged is said again."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        assert (await line.post(0, record(HELLO))).body == b"1"
+        assert (await line.post(0, record(HELLO))).body == b"1"
+        (welcome,) = await line.frames(0)
+        assert await line.frames(0) == [welcome]
+        assert (await line.post(1, say("a") + say("b"), has=1)).body == b"3"
+        assert (await line.post(1, say("a") + say("b") + say("c"), has=1)).body == b"4"
+        await trio.sleep(0.1)
+        said = [f'["said",{{"text":"{text}"}}]' for text in "abc"]
+        assert (await line.frames(1))[:3] == said
+        assert (await line.frames(2))[:2] == said[1:]
+
+
+async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
+    """The rest is posted again, from there."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        assert (await line.post(0, record(HELLO) + say("a")[:5])).body == b"1"
+        assert (await line.post(1, say("a"))).body == b"2"
+
+
+@pytest.mark.parametrize(
+    ("first", "has", "body", "code"),
+    [
+        (5, 0, b"", Code.MALFORMED),
+        (1, 99, b"", Code.MALFORMED),
+        (1, 0, b"x1\nz", Code.MALFORMED),
+        (1, 0, b"t99999999\n", Code.MALFORMED),
+        (1, 0, b"t1\n\xff", Code.MALFORMED),
+        (1, 0, b"no record at all, and long", Code.MALFORMED),
+        ("one", 0, b"", Code.MALFORMED),
+        (1, "-1", b"", Code.MALFORMED),
+    ],
+)
+async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: bytes, code: Code) -> None:
+    """With a typed code, and the seat waits in its grace for better manners."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        answer = await line.post(first, body, has)
+        assert (answer.status, answer.code) == (400, str(code.value))
+
+
+async def test_lines_that_are_not_there() -> None:
+    """Another room's, one that is over, one that never was, one with a name that could be guessed."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        other = RawLine(network, path="/rooms/echo/two")
+        assert (await other.post(1, b"")).code == str(Code.MALFORMED.value)
+        never = RawLine(network, name="a-line-that-never-was")
+        assert (await never.post(3, b"")).status == 410
+        assert (await never.poll(3)).code == str(Code.LOST.value)
+        assert (await RawLine(network, name="short").post(0, b"")).code == str(Code.MALFORMED.value)
+        unspoken = RawLine(network, name="a-line-of-another-kind")
+        unspoken.headers["edge-protocol"] = "edge.2.json"
+        assert (await unspoken.post(0, b"")).code == str(Code.VERSION.value)
+        assert (await line.poll(0, mode="carrier pigeon")).code == str(Code.MALFORMED.value)
+        await line.poll(0)
+        bye = record(JSON.encode(["$bye", {"code": 4200, "reason": ""}])) + record(Closed(4200))
+        await line.post(1, bye)
+        await wait_all_tasks_blocked()
+        assert (await line.poll(1)).status == 410
+
+
+async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:
+    """Fifteen seconds after the last one; a poll that is held keeps it, a client that hung up does not."""
+    app = edge.App({"echo": Echo})
+    async with open_network(app) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        room = app.directory.find("echo", "one")
+        assert room is not None
+        (player,) = room.players
+        await trio.sleep(14)
+        assert player.connected
+        with trio.move_on_after(10):
+            await line.poll(1)
+        await trio.sleep(14)
+        assert player.connected
+        await trio.sleep(1.1)
+        assert not player.connected
+        assert (await line.poll(1)).status == 410
+
+
+async def test_a_newer_poll_ends_the_older() -> None:
+    """A client that asks again has given the first up, whatever a proxy still holds."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def older() -> None:
+                with pytest.raises(trio.BrokenResourceError):
+                    await line.poll(1)
+
+            await wait_all_tasks_blocked()
+
+            @nursery.start_soon
+            async def newer() -> None:
+                assert len(await line.frames(1)) == 1
+
+            await wait_all_tasks_blocked()
+            await line.post(1, say("x"), has=1)
+
+
+async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
+    """The answer says how much within five seconds; nothing is lost when the rest is posted again."""
+
+    class Slow(Echo):
+        async def player(self, player: edge.Player[Say, Said]) -> None:
+            async for _ in player.listen(Say):
+                await trio.sleep(1)
+
+    async with open_network(edge.App({"echo": Slow}, limits=edge.Limits(inbox=4))) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        words = [say(str(number)) for number in range(200)]
+        began, count = trio.current_time(), 1
+        for _ in range(3):
+            answer = await line.post(count, b"".join(words[count - 1 :]), has=1)
+            assert count < int(answer.body) < 200
+            count = int(answer.body)
+        assert 14 < trio.current_time() - began < 16
+
+
+def test_records() -> None:
+    """Every split of a body gives the same records; what is cut off gives nothing yet."""
+    items: list[str | bytes | Closed] = ["", "é\u2028🎨", b"\x00\xff", Closed(4221), "x" * 300]
+    body = b"k0\n".join(record(item) for item in items)
+    for at in range(len(body)):
+        records = Records(1000)
+        assert [*records.feed(body[:at]), *records.feed(body[at:])] == items
+    with pytest.raises(RemoteProtocolError, match="too large"):
+        list(Records(10).feed(record("x" * 11)))
