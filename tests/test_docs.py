@@ -79,6 +79,10 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("how-to.md", "python"),
         ("how-to.md", "html"),
         ("cancellation.md", "python"),
+        ("behind-a-proxy.md", "nginx"),
+        ("behind-a-proxy.md", "haproxy"),
+        ("inside-your-app.md", "python"),
+        ("beside-your-app.md", "python"),
         ("wire.md", "json"),
     }
 
