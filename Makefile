@@ -6,13 +6,16 @@ READY := .venv/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: demo test lint types format docs clean
+.PHONY: demo test bench lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(BIN)/edge run examples.drawing:app --host $(HOST) --port $(PORT)
 
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest
+
+bench: $(READY)  ## Measure what seats in grace cost.
+	$(BIN)/python -m tests.benchmarks.grace
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 
 import edge
 from tests.browser import GET_CHROMIUM, Tab, chromium, serving
+from tests.client import echo_app
 from tests.test_docs import BLOCKS, write_files
 
 Program = Callable[[str, str], str]
@@ -121,13 +122,12 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
 
 async def talk(url: str, kind: edge.Kind) -> None:
     """Requests and their answers, each at once: a proxy that held them back would be noticed."""
-    from tests.client.echo_app import FromPlayer, Guess, ToPlayer
-    from tests.client.echo_app import Said as Answer
-
     with trio.fail_after(20):
-        async with edge.join(url, speaks=FromPlayer, hears=ToPlayer, transports=(kind,)) as client:
+        async with edge.join(url, speaks=echo_app.FromPlayer, hears=echo_app.ToPlayer, transports=(kind,)) as client:
             for number in range(5):
-                assert await client.request(Guess(f"owl {number}"), Answer) == Answer(f"OWL {number}")
+                assert await client.request(echo_app.Guess(f"owl {number}"), echo_app.Said) == echo_app.Said(
+                    f"OWL {number}"
+                )
             assert client.welcome is not None
 
 

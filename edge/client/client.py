@@ -122,7 +122,7 @@ class Client(Receiver, Generic[Sent, Heard]):
         self._limits = limits
         self._wait_before = wait_before
         self._capacity = inbox
-        self._sending = Sending(codec, limits)
+        self._sending = Sending(limits)
         self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []

@@ -9,7 +9,6 @@ import attrs
 
 from ..codes import Code
 from ..errors import RemoteProtocolError
-from .codec import Codec
 from .outgoing import Outgoing
 
 
@@ -24,7 +23,7 @@ class Counts:
     """How many unacknowledged frames are kept."""
 
     max_bytes: int
-    """The same in bytes (in characters, for JSON)."""
+    """The same in characters of JSON, whatever the connection speaks."""
 
     sent: int = 0
     """Counted frames sent since the fresh start."""
@@ -38,7 +37,7 @@ class Counts:
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
     """Called when less than half is unacknowledged again."""
 
-    _unacked: deque[tuple[Outgoing, int]] = attrs.field(factory=deque)
+    _unacked: deque[Outgoing] = attrs.field(factory=deque)
     _unacked_bytes: int = 0
 
     @property
@@ -57,14 +56,13 @@ class Counts:
         self.behind = False
         self._forget_all()
 
-    def record(self, message: Outgoing, codec: Codec) -> None:
+    def record(self, message: Outgoing) -> None:
         """Note a counted message as sent, and keep it until it is acknowledged; with one too many, keep nothing."""
         if self.behind:
             return
-        size = len(message.frame(codec))
         self.sent += 1
-        self._unacked.append((message, size))
-        self._unacked_bytes += size
+        self._unacked.append(message)
+        self._unacked_bytes += message.size
         if len(self._unacked) > 1 and (len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes):
             self.behind = True
             self._forget_all()
@@ -79,8 +77,7 @@ class Counts:
             raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
         pressed = self.half_full
         while self.acked < count:
-            _, size = self._unacked.popleft()
-            self._unacked_bytes -= size
+            self._unacked_bytes -= self._unacked.popleft().size
         if pressed and not self.half_full:
             self.on_relief()
 
@@ -90,7 +87,7 @@ class Counts:
 
     def unacked(self) -> list[Outgoing]:
         """What to send again, oldest first."""
-        return [message for message, _ in self._unacked]
+        return list(self._unacked)
 
     def _forget_all(self) -> None:
         pressed = self.half_full

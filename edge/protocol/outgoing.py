@@ -41,6 +41,11 @@ class Outgoing:
     def __repr__(self) -> str:
         return f"<outgoing {self._plain[0]}>"
 
+    @property
+    def size(self) -> int:
+        """How long it is, as JSON."""
+        return len(self._frames[JSON.name])
+
     def frame(self, codec: Codec) -> Frame:
         """The frame for connections that speak this codec."""
         found = self._frames.get(codec.name)

@@ -274,7 +274,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
         self._check_admission(seat)
-        player = Player(self, seat, self.seats.lowest_number())
+        player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
         if self._nursery is None:
             self._admitted_early.append(player)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 import weakref
@@ -37,7 +38,8 @@ class Seats:
         """Whether applicants are refused as ``locked``."""
         self._ledger: dict[str, Player[Any, Any]] = {}
         self._watches: list[Watch] = []
-        self._leaving: set[int] = set()
+        self._numbers = itertools.count()
+        self._free_numbers: list[int] = []
         self._changed = trio.Event()
         self._empty_since = 0.0
 
@@ -101,10 +103,9 @@ class Seats:
         if not self.free:
             raise Refused(f"all {self.maximum} seats are taken", Code.FULL)
 
-    def lowest_number(self) -> int:
-        """The number that the next player gets: one whose last player has ended, `finally` included."""
-        taken = {player.number for player in self.players} | self._leaving
-        return next(number for number in itertools.count() if number not in taken)
+    def take_number(self) -> int:
+        """The lowest number that nobody has: its last player has ended, `finally` included."""
+        return heapq.heappop(self._free_numbers) if self._free_numbers else next(self._numbers)
 
     def add(self, player: Player[Any, Any]) -> None:
         """Enter a player whom the room has admitted."""
@@ -120,14 +121,13 @@ class Seats:
         """Strike out a player who has left."""
         if self._ledger.get(player.session.id) is player:
             del self._ledger[player.session.id]
-            self._leaving.add(player.number)
             self._empty_since = trio.current_time()
             self._note_change(player)
             player.room.seats_changed()
 
     def ended(self, player: Player[Any, Any]) -> None:
         """A player who has left has ended: the number is free again."""
-        self._leaving.discard(player.number)
+        heapq.heappush(self._free_numbers, player.number)
 
     def away(self, player: Player[Any, Any], code: Code, reason: str) -> None:
         """The player's connection is lost: the seat waits for it as long as grace allows."""

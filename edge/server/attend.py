@@ -138,7 +138,7 @@ def _take_seat(
     """
     held = room.seats.find(session.id)
     if held is None:
-        seat = HeldSeat(room, session, hello.name, connection.codec, connection.limits)
+        seat = HeldSeat(room, session, hello.name, connection.limits)
     elif isinstance(held.seat, HeldSeat):
         seat = held.seat
     else:

@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 from ..codes import Code, Retry
-from ..protocol.codec import Codec
 from ..protocol.counts import Counts
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
@@ -31,14 +30,13 @@ class HeldSeat(Seat):
       room: where to sit.
       session: whose seat it is.
       name: what the client wants to be called, where the session does not say.
-      codec: how its connections encode, until one says otherwise.
       limits: sizes and times.
 
     Raises:
       Refused: see `Room.take_seat`.
     """
 
-    def __init__(self, room: Room[Any, Any], session: Session, name: str, codec: Codec, limits: Limits) -> None:
+    def __init__(self, room: Room[Any, Any], session: Session, name: str, limits: Limits) -> None:
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
@@ -48,7 +46,7 @@ class HeldSeat(Seat):
         """Its newest attempt to connect."""
         self.former: deque[str] = deque(maxlen=MAX_FORMER)
         """Clients that had the seat before."""
-        self._sending = Sending(codec, limits)
+        self._sending = Sending(limits)
         self._ended = False
         self.player: Player[Any, Any] = room.take_seat(self)
 

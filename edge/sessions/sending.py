@@ -8,7 +8,6 @@ from collections.abc import Hashable
 import trio
 
 from ..codes import Code
-from ..protocol.codec import Codec
 from ..protocol.counts import Counts
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
@@ -16,17 +15,12 @@ from .outbox import Outbox
 
 
 class Sending:
-    """Counts what is sent, keeps what may be wanted again, and queues it for the connection there is.
+    """Counts what is sent, keeps what may be wanted again, and queues it for the connection there is."""
 
-    Args:
-      codec: how messages are measured until a connection says otherwise.
-    """
-
-    def __init__(self, codec: Codec, limits: Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.counts = Counts(limits.window_frames, limits.window_bytes, on_relief=self._note_relief)
         self.outbox: Outbox | None = None
         """The outbox of the connection there is now."""
-        self._codec = codec
         self._max_latest = limits.outbox_frames
         self._latest: OrderedDict[Hashable, Outgoing] = OrderedDict()
         self._relieved = trio.Event()
@@ -34,7 +28,7 @@ class Sending:
     def send(self, message: Outgoing) -> None:
         """Record a message if it counts, keep it if it is a latest value, and queue it if there is a connection."""
         if message.counted:
-            self.counts.record(message, self._codec)
+            self.counts.record(message)
         elif message.key is not None:
             self._latest[message.key] = message
             self._latest.move_to_end(message.key)
@@ -68,7 +62,6 @@ class Sending:
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
-        self._codec = outbox.codec
         missed = [*self.counts.unacked(), *self._latest.values()]
         outbox.put_first(*(message.frame(outbox.codec) for message in missed))
 

@@ -68,7 +68,7 @@ class Machine:
             assert [json.loads(due) for due in connection.due(now)] == step["due"]
         elif "send" in step:
             outgoing = Outgoing(messages.from_plain(step["send"]))
-            connection.counts.record(outgoing, JSON)
+            connection.counts.record(outgoing)
             assert json.loads(outgoing.frame(JSON)) == step["frame"]
         else:
             (kind,) = step.keys() & {"hello", "welcome", "bye"}

@@ -1,0 +1,71 @@
+"""What seats in grace cost: ``python -m tests.benchmarks.grace [seats] [events]``.
+
+Ten thousand players lose their connections, and the room broadcasts on. Each seat must keep what it missed; the events
+are shared, so what a seat keeps of one is a reference. Counted by tracemalloc, after a garbage collection.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import tracemalloc
+
+import trio
+import trio.testing
+
+import edge
+from edge.protocol.codec import JSON
+from edge.sessions.outbox import Outbox
+from edge.sessions.seat import HeldSeat
+
+
+@edge.event
+class Told:
+    text: str
+
+
+class Crowd(edge.Room[None, Told]):
+    seats = edge.Seats(maximum=1_000_000, grace=3600)
+
+
+def allocated() -> int:
+    """How many bytes are allocated now."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def measure(count: int, events: int) -> None:
+    """Seat so many, cut them all off, broadcast, and print what that took."""
+    limits = edge.Limits()
+    room = Crowd()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: room.live(idle=math.inf))
+        await trio.testing.wait_all_tasks_blocked()
+        tracemalloc.start()
+        empty = allocated()
+        for number in range(count):
+            seat = HeldSeat(room, edge.Session(f"u{number}"), f"player {number}", limits)
+            outbox = Outbox(JSON, limits)
+            seat.attach(outbox)
+            seat.detach(outbox, edge.Code.LOST, "")
+        await trio.testing.wait_all_tasks_blocked()
+        seated = allocated()
+        event = Told("x" * 1000)
+        size = len(JSON.encode(["Told", {"text": event.text}]))
+        for _ in range(events):
+            room.broadcast(event)
+        kept = allocated()
+        assert all(not player.connected for player in room.players)
+        assert len(room.players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]  # of a held seat
+        tracemalloc.stop()
+        room.close()
+        each = (kept - seated) / count / events
+        print(f"{count:,} seats in grace, {events} events of {size:,} bytes broadcast to them")
+        print(f"  a seat, its player and its task: {(seated - empty) / count:,.0f} bytes")
+        print(f"  an event kept, for each seat: {each:,.0f} bytes, {each / size:.1%} of its size")
+
+
+if __name__ == "__main__":
+    seats, events = map(int, sys.argv[1:] or ("10000", "100"))
+    trio.run(measure, seats, events)
