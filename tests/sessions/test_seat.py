@@ -115,3 +115,19 @@ async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None
         player.send(Verdict(True))
     assert isinstance(player.seat, HeldSeat)
     assert player.seat.counts.unacked() == []
+
+
+async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
+    """A broadcast is one object in all seats that missed it: a reference each, no copy."""
+    room = await edge_room(Quiet)
+    clients = await room.join("ana", "ben", "cyn")
+    for client in clients:
+        client.drop()
+    await wait_all_tasks_blocked()
+    room.room.broadcast(Verdict(True))
+    kept = []
+    for player in room.room.players:
+        assert isinstance(player.seat, HeldSeat)
+        kept += player.seat.counts.unacked()
+    assert len(kept) == 3
+    assert len(set(map(id, kept))) == 1

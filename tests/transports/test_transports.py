@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from edge.protocol.limits import Limits
 from edge.testing import TRANSPORT_CONFORMANCE
 from edge.testing.conformance import Check
-from edge.transports.http import HttpConnection
+from edge.transports.http import HttpConnection, Response
+from edge.transports.line import FIRST, HAS, MODE, Mode
+from edge.transports.line_client import open_line
+from edge.transports.line_server import LineOver, ServedLine
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
 from edge.transports.websocket import accept_websocket, open_websocket
@@ -42,6 +46,52 @@ async def websocket_pair() -> AsyncIterator[tuple[Transport, Transport]]:
             await client.close()
             await server.close()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
+    """A client's and a server's end of one line, over streams in memory."""
+    served = ServedLine(Limits())
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        connection = HttpConnection(stream)
+        with suppress(trio.BrokenResourceError, LineOver):
+            while request := await connection.next_request(seconds=1000):
+                request = await connection.read_body(request)
+                has = int(request.headers[HAS])
+                if request.method == "GET":
+                    await served.get(connection, Mode(request.headers[MODE]), has, {})
+                else:
+                    count = await served.post(int(request.headers[FIRST]), has, request.body)
+                    await connection.respond(Response(200, str(count).encode()))
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(serve, theirs)
+            return ours
+
+        async with open_line(
+            connect, "edge.test", "/rooms/a/b", "a-line-of-tests", mode, subprotocol="edge.1.json", limits=Limits()
+        ) as client:
+            yield client, served
+            with trio.move_on_after(20):
+                await client.close()
+            with trio.move_on_after(20):
+                await served.close()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
+async def test_line_transport(check: Check, mode: Mode) -> None:
+    """In virtual time, in both directions."""
+    async with line_pair(mode) as (client, server):
+        await check(client, server)
+    async with line_pair(mode) as (client, server):
+        await check(server, client)
 
 
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
