@@ -1,7 +1,7 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
 from .client.client import Client, State
-from .client.fallback import Kind
+from .client.fallback import TransportKind
 from .client.join import join
 from .codes import Code
 from .errors import (
@@ -51,7 +51,6 @@ __all__ = [
     "Happening",
     "InvalidEvent",
     "Keys",
-    "Kind",
     "Limits",
     "LocalProtocolError",
     "Outcome",
@@ -72,6 +71,7 @@ __all__ = [
     "Session",
     "State",
     "Step",
+    "TransportKind",
     "Turn",
     "event",
     "join",

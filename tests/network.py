@@ -150,7 +150,7 @@ async def open_network(app: edge.App, *, cut: tuple[Way, int] | None = None) -> 
 async def joined(
     connect: Callable[[], Awaitable[trio.abc.Stream]],
     path: str,
-    *kinds: edge.Kind,
+    *kinds: edge.TransportKind,
     speaks: Any,
     hears: Any,
     client: str = "a-client-of-the-network",
@@ -166,7 +166,7 @@ async def joined(
         f"ws://edge.test{path}",
         codec=edge.JSON,
         limits=edge.Limits(),
-        kinds=kinds or tuple(edge.Kind),
+        kinds=kinds or tuple(edge.TransportKind),
         connect=connect,
     )
     made: Client[Any, Any] = Client(

@@ -101,11 +101,11 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
     with serving("tests.client.echo_app:app") as url:
         upstream = int(url.rstrip("/").rpartition(":")[2])
         with process(*proxy(program, tmp_path, port, upstream), port=port, folder=tmp_path):
-            for kind in edge.Kind:
+            for kind in edge.TransportKind:
                 trio.run(talk, f"http://127.0.0.1:{port}/rooms/echo/{kind}", kind)
             with chromium(program("chromium", GET_CHROMIUM)) as browser:
                 tab = Tab(browser, f"http://127.0.0.1:{port}/")
-                for kind in edge.Kind:
+                for kind in edge.TransportKind:
                     heard = tab.page.evaluate(
                         """async ([kind]) => {
                             const { join } = await import("/edge.js");
@@ -120,7 +120,7 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
                 assert tab.faults == []
 
 
-async def talk(url: str, kind: edge.Kind) -> None:
+async def talk(url: str, kind: edge.TransportKind) -> None:
     """Requests and their answers, each at once: a proxy that held them back would be noticed."""
     with trio.fail_after(20):
         async with edge.join(url, speaks=echo_app.FromPlayer, hears=echo_app.ToPlayer, transports=(kind,)) as client:

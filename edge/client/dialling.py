@@ -18,7 +18,7 @@ from ..transports.line_client import open_line
 from ..transports.transport import Transport
 from ..transports.websocket import open_websocket
 from .client import Dialler
-from .fallback import WELCOME_SECONDS, Kind, Ladder
+from .fallback import WELCOME_SECONDS, Ladder, TransportKind
 
 # How long to wait for a probe of a better transport.
 PROBE_SECONDS = 10.0
@@ -45,7 +45,7 @@ class UrlDialler(Dialler):
         *,
         codec: Codec,
         limits: Limits,
-        kinds: tuple[Kind, ...] = tuple(Kind),
+        kinds: tuple[TransportKind, ...] = tuple(TransportKind),
         tls: ssl.SSLContext | None = None,
         connect: Connect | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class UrlDialler(Dialler):
         self._ladder = Ladder(kinds)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TransportKind:
         """The transport that is in use, or is tried next."""
         return self._ladder.kind
 
@@ -74,7 +74,7 @@ class UrlDialler(Dialler):
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
-        if self._ladder.kind is Kind.WEBSOCKET:
+        if self._ladder.kind is TransportKind.WEBSOCKET:
             stream = await self._connect()
             async with (
                 stream,
@@ -82,7 +82,7 @@ class UrlDialler(Dialler):
             ):
                 yield websocket
             return
-        mode = Mode.STREAM if self._ladder.kind is Kind.STREAM else Mode.POLL
+        mode = Mode.STREAM if self._ladder.kind is TransportKind.STREAM else Mode.POLL
         async with open_line(
             self._connect,
             self._host,

@@ -262,10 +262,13 @@ export class Ladder {
   get kind() { return this.#kinds[this.#rung]; }
 
   /** How long after its welcome a connection should make way for a better kind. */
-  get upwardSeconds() { return this.#rung > 0 ? this.#upward : Infinity; }
+  get upwardSeconds() {
+    return this.#rung > 0 && this.#kinds[0] === "websocket" ? this.#upward : Infinity; // a probe opens nothing else
+  }
 
   /** There was a welcome. @param {number} now */
   welcomed(now) {
+    if (this.#kinds.length === 1) return;
     if (this.#rung === 0) storage("localStorage")?.removeItem(this.#memory);
     else storage("localStorage")?.setItem(this.#memory, `${this.kind} ${now + this.#upward}`);
   }

@@ -9,7 +9,7 @@ import enum
 import math
 
 
-class Kind(enum.StrEnum):
+class TransportKind(enum.StrEnum):
     """The transports, best first."""
 
     WEBSOCKET = "websocket"
@@ -19,7 +19,7 @@ class Kind(enum.StrEnum):
 
 # How long a welcome may take: a proxy may accept a connection and then hold what it carries. The last kind has as long
 # as a hello has.
-WELCOME_SECONDS = {Kind.WEBSOCKET: 5.0, Kind.STREAM: 5.0, Kind.POLL: 10.0}
+WELCOME_SECONDS = {TransportKind.WEBSOCKET: 5.0, TransportKind.STREAM: 5.0, TransportKind.POLL: 10.0}
 # A connection that lasted this long after its welcome was a good one.
 STABLE_SECONDS = 5.0
 # So many in a row that did not last, and the next kind is tried.
@@ -36,21 +36,22 @@ class Ladder:
       kinds: what may be tried, best first.
     """
 
-    def __init__(self, kinds: tuple[Kind, ...] = tuple(Kind)) -> None:
+    def __init__(self, kinds: tuple[TransportKind, ...] = tuple(TransportKind)) -> None:
         self._kinds = kinds
         self._rung = 0
         self._strikes = 0
         self._upward = UPWARD_SECONDS
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TransportKind:
         """What to try next."""
         return self._kinds[self._rung]
 
     @property
     def upward_seconds(self) -> float:
         """How long after its welcome a connection should make way for a better kind; never, where there is none."""
-        return self._upward if self._rung else math.inf
+        climbable = self._rung > 0 and self._kinds[0] is TransportKind.WEBSOCKET  # a probe opens nothing else
+        return self._upward if climbable else math.inf
 
     def ended(self, lasted: float | None) -> bool:
         """A connection has ended, so many seconds after its welcome, or without one.

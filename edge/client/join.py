@@ -15,7 +15,7 @@ from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
 from .client import Client
 from .dialling import UrlDialler
-from .fallback import Kind
+from .fallback import TransportKind
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -51,7 +51,7 @@ def join(
     codec: Codec = JSON,
     limits: Limits | None = None,
     inbox: int = 1024,
-    transports: tuple[Kind, ...] = tuple(Kind),
+    transports: tuple[TransportKind, ...] = tuple(TransportKind),
     tls: ssl.SSLContext | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``

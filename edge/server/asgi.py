@@ -141,14 +141,15 @@ class _Exchange:
         response = Response(head["status"], body, "", {}, tuple(lines), defaults={})
         if whole:
             await self.connection.respond(response, head_only=self.request.method == "HEAD")
-        elif self.request.method != "HEAD":
+        else:
             await self._send_piece(response, body, more=more)
 
     async def _send_piece(self, response: Response, body: bytes, *, more: bool) -> None:
+        bodiless = self.request.method == "HEAD"
         if not self._started:
             self._started = True
-            await self.connection.start(response)
-        elif body:
+            await self.connection.start(attrs.evolve(response, body=b"") if bodiless else response)
+        elif body and not bodiless:
             await self.connection.send(body)
         if not more:
             await self.connection.finish()

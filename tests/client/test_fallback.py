@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import edge
-from edge import Kind
+from edge import TransportKind
 from edge.client.dialling import UrlDialler
 from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, Ladder
 from tests.hostile import Deed, Hostile
@@ -35,20 +35,20 @@ class Echo(edge.Room[Say, Said]):
             player.send(Said(event.number, event.filler))
 
 
-def kind_of(client: edge.Client[Any, Any]) -> Kind:
+def kind_of(client: edge.Client[Any, Any]) -> TransportKind:
     """The transport that it uses, or tries."""
     assert isinstance(client._dialler, UrlDialler)
     return client._dialler.kind
 
 
 SETTLED = {
-    None: (Kind.WEBSOCKET, 0.1),
-    Deed.BUFFER: (Kind.POLL, 11),
-    Deed.CUT: (Kind.WEBSOCKET, 1),
-    Deed.POSTS: (Kind.WEBSOCKET, 0.1),
-    Deed.KILL: (Kind.WEBSOCKET, 0.1),
-    Deed.STRIP: (Kind.STREAM, 1),
-    Deed.REFUSE: (Kind.POLL, 6),
+    None: (TransportKind.WEBSOCKET, 0.1),
+    Deed.BUFFER: (TransportKind.POLL, 11),
+    Deed.CUT: (TransportKind.WEBSOCKET, 1),
+    Deed.POSTS: (TransportKind.WEBSOCKET, 0.1),
+    Deed.KILL: (TransportKind.WEBSOCKET, 0.1),
+    Deed.STRIP: (TransportKind.STREAM, 1),
+    Deed.REFUSE: (TransportKind.POLL, 6),
 }
 """By which transport it has its first welcome, within how many seconds."""
 
@@ -96,12 +96,12 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
 
         async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said) as client:
             await client.wait_state(edge.State.OPEN)
-            assert kind_of(client) is Kind.STREAM
+            assert kind_of(client) is TransportKind.STREAM
             deed.clear()
             await trio.sleep(UPWARD_SECONDS + 1)
             client.send(Say(1))
             assert await client.receive(Said) == Said(1)
-            assert kind_of(client) is Kind.WEBSOCKET
+            assert kind_of(client) is TransportKind.WEBSOCKET
             assert client.welcome is not None
             assert client.welcome.resumed
         nursery.cancel_scope.cancel()
@@ -110,14 +110,22 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
 def test_the_ladder() -> None:
     """Without a welcome the next kind at once; after two that did not last; and back to the top when none does."""
     ladder = Ladder()
-    assert (ladder.kind, ladder.ended(None), ladder.kind) == (Kind.WEBSOCKET, True, Kind.STREAM)
-    assert (ladder.ended(1), ladder.ended(1), ladder.kind) == (False, True, Kind.POLL)
-    assert (ladder.ended(1), ladder.ended(10), ladder.ended(1), ladder.kind) == (False, False, False, Kind.POLL)
-    assert (ladder.ended(1), ladder.kind) == (False, Kind.WEBSOCKET)
+    assert (ladder.kind, ladder.ended(None), ladder.kind) == (TransportKind.WEBSOCKET, True, TransportKind.STREAM)
+    assert (ladder.ended(1), ladder.ended(1), ladder.kind) == (False, True, TransportKind.POLL)
+    assert (ladder.ended(1), ladder.ended(10), ladder.ended(1), ladder.kind) == (
+        False,
+        False,
+        False,
+        TransportKind.POLL,
+    )
+    assert (ladder.ended(1), ladder.kind) == (False, TransportKind.WEBSOCKET)
     assert ladder.upward_seconds == float("inf")
     ladder.ended(None)
     for _ in range(9):
         ladder.note_probe()
     assert ladder.upward_seconds == MAX_UPWARD_SECONDS
     ladder.climb()
-    assert ladder.kind is Kind.WEBSOCKET
+    assert ladder.kind is TransportKind.WEBSOCKET
+    without = Ladder((TransportKind.STREAM, TransportKind.POLL))
+    without.ended(None)
+    assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

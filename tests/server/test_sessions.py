@@ -90,7 +90,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
     async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
         refused = await ask(network, "POST", "/session", {"edge-session": "tab", "authorization": f"Bearer {key}"})
         assert (refused.status, refused.code, refused.json["code"]) == (401, str(code.value), code.name.lower())
-        for kind in edge.Kind:
+        for kind in edge.TransportKind:
             async with joined(
                 network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=key
             ) as client:
@@ -157,10 +157,10 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
         await ask(network, "GET", "/me")
         assert seen == [edge.Session("u1", "Ana"), edge.Session("u1", "Ana"), None]
         async with trio.open_nursery() as nursery:
-            for index, kind in enumerate(edge.Kind):
+            for index, kind in enumerate(edge.TransportKind):
 
                 @nursery.start_soon
-                async def sit(kind: edge.Kind = kind, index: int = index) -> None:
+                async def sit(kind: edge.TransportKind = kind, index: int = index) -> None:
                     name, client_name = f"{path}r{index}", f"client-number-{index:03}"
                     async with joined(
                         network.connect,
@@ -213,8 +213,8 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
             assert two.ending.code is Code.KEY_EXPIRED
 
 
-@pytest.mark.parametrize("kind", edge.Kind)
-async def test_a_key_is_in_no_log_line_and_no_url(kind: edge.Kind, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", edge.TransportKind)
+async def test_a_key_is_in_no_log_line_and_no_url(kind: edge.TransportKind, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever goes wrong, at the finest level of every logger; nor in what prints a message, a request or a crash."""
     caplog.set_level(logging.DEBUG)
     keys = edge.Keys(SECRET)

@@ -62,7 +62,7 @@ class Echo(edge.Room[Say | Ask, Said | Now]):
                     player.reply(event, Said(100 + number))
 
 
-async def play(kind: edge.Kind, cut: tuple[Way, int] | None) -> tuple[Record, dict[Way, int]]:
+async def play(kind: edge.TransportKind, cut: tuple[Way, int] | None) -> tuple[Record, dict[Way, int]]:
     """One client says, asks, and leaves when it has heard all."""
     record = Record()
 
@@ -99,9 +99,9 @@ def check(record: Record) -> None:
     assert record.players == 1
 
 
-@pytest.mark.parametrize("kind", edge.Kind)
+@pytest.mark.parametrize("kind", edge.TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_cut_after_every_byte(kind: edge.Kind, way: Way) -> None:
+def test_a_cut_after_every_byte(kind: edge.TransportKind, way: Way) -> None:
     """Wherever it falls, mid-frame, in a hello, a welcome or an ack: exactly once, in order, and one player."""
     record, passed = run_virtual(play, kind, None)
     check(record)
