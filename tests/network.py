@@ -30,6 +30,8 @@ class Pipe:
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.wire.cut and self.unnoticed:
+            return
         if self.wire.cut or self.ended:
             raise trio.BrokenResourceError
         passed = self.network.pass_bytes(self.way, len(data))
@@ -38,13 +40,19 @@ class Pipe:
             self.wire.said += bytes(data)[:passed]
         if passed < len(data):
             self.wire.break_now()
-            raise trio.BrokenResourceError
+            if not self.unnoticed:
+                raise trio.BrokenResourceError
         self.wake()
+
+    @property
+    def unnoticed(self) -> bool:
+        """Whether who writes here, the server, finds nothing wrong with a wire that is cut."""
+        return self.way == "down" and self.network.half_open
 
     async def read(self, max_bytes: int | None) -> bytes:
         await trio.lowlevel.checkpoint()
         while not self.buffer:
-            if self.wire.cut:
+            if self.wire.cut and not (self.way == "up" and self.network.half_open):
                 raise trio.BrokenResourceError
             if self.ended:
                 return b""
@@ -114,10 +122,12 @@ class Network:
 
     Args:
       cut: after how many bytes which way, counted over all wires, the wire that carries the next is cut.
+      half_open: whether the server does not notice a cut: it hears nothing more, and what it says vanishes.
     """
 
-    def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None) -> None:
+    def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None, half_open: bool = False) -> None:
         self.server = server
+        self.half_open = half_open
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
         self.cut = cut
         self.wires: list[Wire] = []
@@ -139,10 +149,12 @@ class Network:
 
 
 @asynccontextmanager
-async def open_network(app: edge.App, *, cut: tuple[Way, int] | None = None) -> AsyncIterator[Network]:
+async def open_network(
+    app: edge.App, *, cut: tuple[Way, int] | None = None, half_open: bool = False
+) -> AsyncIterator[Network]:
     """A server in memory, and the network to it, while a block runs."""
     async with open_server(app) as server:
-        yield Network(server, cut=cut)
+        yield Network(server, cut=cut, half_open=half_open)
         server.drain()
 
 

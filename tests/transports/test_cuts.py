@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 import pytest
 import trio
@@ -62,7 +60,9 @@ class Echo(edge.Room[Say | Ask, Said | Now]):
                     player.reply(event, Said(100 + number))
 
 
-async def play(kind: edge.TransportKind, cut: tuple[Way, int] | None) -> tuple[Record, dict[Way, int]]:
+async def play(
+    kind: edge.TransportKind, cut: tuple[Way, int] | None, half_open: bool = False
+) -> tuple[Record, dict[Way, int]]:
     """One client says, asks, and leaves when it has heard all."""
     record = Record()
 
@@ -71,7 +71,7 @@ async def play(kind: edge.TransportKind, cut: tuple[Way, int] | None) -> tuple[R
         room.record = record
         return room
 
-    async with open_network(edge.App({"echo": make}), cut=cut) as network:
+    async with open_network(edge.App({"echo": make}), cut=cut, half_open=half_open) as network:
         with trio.fail_after(120):
             async with joined(network.connect, "/rooms/echo/one", kind, speaks=Say | Ask, hears=Said | Now) as client:
 
@@ -99,17 +99,27 @@ def check(record: Record) -> None:
     assert record.players == 1
 
 
+def check_cuts(kind: edge.TransportKind, way: Way, *, half_open: bool, step: int = 1) -> None:
+    """Cut after every so many bytes, each under a schedule of its own."""
+    record, passed = run_virtual(play, kind, None)
+    check(record)
+    assert passed[way] > 300
+    for offset in range(0, passed[way], step):
+        try:
+            check(run_virtual(play, kind, (way, offset), half_open, seed=offset)[0])
+        except BaseException as exc:
+            raise AssertionError(f"{kind}, cut after {offset} of {passed[way]} bytes {way}") from exc
+
+
 @pytest.mark.parametrize("kind", edge.TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_after_every_byte(kind: edge.TransportKind, way: Way) -> None:
     """Wherever it falls, mid-frame, in a hello, a welcome or an ack: exactly once, in order, and one player."""
-    record, passed = run_virtual(play, kind, None)
-    check(record)
-    assert passed[way] > 300
-    for offset in range(passed[way]):
-        faults: list[Any] = []
-        try:
-            check(run_virtual(play, kind, (way, offset), seed=offset)[0])
-        except BaseException as exc:
-            faults.append(exc)
-            raise AssertionError(f"{kind}, cut after {offset} of {passed[way]} bytes {way}") from exc
+    check_cuts(kind, way, half_open=False)
+
+
+@pytest.mark.parametrize(("kind", "step"), [("websocket", 1), ("stream", 5), ("poll", 11)])
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_cut_that_the_server_does_not_notice(kind: str, step: int, way: Way) -> None:
+    """The client is back before the server knows that it was gone: the same holds."""
+    check_cuts(edge.TransportKind(kind), way, half_open=True, step=step)
