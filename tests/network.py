@@ -11,8 +11,8 @@ import trio
 
 import edge
 from edge.client.client import Client
-from edge.client.dialling import UrlDialler
 from edge.client.join import open_client
+from edge.client.url import UrlDialler
 from edge.server.serve import Server, open_server
 
 Way = Literal["up", "down"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import abc
 import enum
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, overload
 
 import trio
@@ -27,6 +26,7 @@ from ..sessions.outbox import Outbox
 from ..sessions.sending import Sending
 from ..transports.exchange import Ended, Receiver, close_transport, exchange
 from ..transports.transport import Transport
+from .dialler import Dialler
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -47,35 +47,6 @@ class State(enum.StrEnum):
     """The connection was lost; another is tried."""
     CLOSED = "closed"
     """For good; `Client.ending` says why."""
-
-
-class Dialler(abc.ABC):
-    """How a client reaches its server."""
-
-    @property
-    @abc.abstractmethod
-    def patience(self) -> float:
-        """How many seconds the next connection may take to its welcome."""
-
-    @abc.abstractmethod
-    def dial(self) -> AbstractAsyncContextManager[Transport]:
-        """A connection, while a block runs.
-
-        Raises:
-          OSError, trio.BrokenResourceError: there is none now.
-          RemoteProtocolError: there will be none; `code` says why.
-        """
-
-    def ended(self, lasted: float | None) -> bool:
-        """The connection has ended, so many seconds after its welcome, or without one.
-
-        Returns: whether to dial again at once, because there is another way to try.
-        """
-        return False
-
-    async def wait_better(self) -> None:
-        """Wait until there is a better connection to be had than the one there is."""
-        await trio.sleep_forever()
 
 
 class Client(Receiver, Generic[Sent, Heard]):

@@ -14,8 +14,8 @@ import trio
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
 from .client import Client
-from .dialling import UrlDialler
 from .fallback import TransportKind
+from .url import UrlDialler
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")

@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from ..client.client import Client, Dialler, State
+from ..client.client import Client, State
+from ..client.dialler import Dialler
 from ..client.join import open_client
 from ..codes import Code
 from ..errors import EdgeError, Refused

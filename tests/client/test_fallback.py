@@ -9,8 +9,8 @@ import trio
 
 import edge
 from edge import TransportKind
-from edge.client.dialling import UrlDialler
 from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, Ladder
+from edge.client.url import UrlDialler
 from tests.hostile import Deed, Hostile
 from tests.network import Wire, joined, open_network
 

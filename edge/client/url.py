@@ -17,7 +17,7 @@ from ..transports.line import Mode
 from ..transports.line_client import open_line
 from ..transports.transport import Transport
 from ..transports.websocket import open_websocket
-from .client import Dialler
+from .dialler import Dialler
 from .fallback import WELCOME_SECONDS, Ladder, TransportKind
 
 # How long to wait for a probe of a better transport.

@@ -1,0 +1,39 @@
+"""The seam between a client and whatever connects it."""
+
+from __future__ import annotations
+
+import abc
+from contextlib import AbstractAsyncContextManager
+
+import trio
+
+from ..transports.transport import Transport
+
+
+class Dialler(abc.ABC):
+    """How a client reaches its server."""
+
+    @property
+    @abc.abstractmethod
+    def patience(self) -> float:
+        """How many seconds the next connection may take to its welcome."""
+
+    @abc.abstractmethod
+    def dial(self) -> AbstractAsyncContextManager[Transport]:
+        """A connection, while a block runs.
+
+        Raises:
+          OSError, trio.BrokenResourceError: there is none now.
+          RemoteProtocolError: there will be none; `code` says why.
+        """
+
+    def ended(self, lasted: float | None) -> bool:
+        """The connection has ended, so many seconds after its welcome, or without one.
+
+        Returns: whether to dial again at once, because there is another way to try.
+        """
+        return False
+
+    async def wait_better(self) -> None:
+        """Wait until there is a better connection to be had than the one there is."""
+        await trio.sleep_forever()
