@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -32,6 +33,8 @@ Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
 E = TypeVar("E")
 E2 = TypeVar("E2")
+
+log = logging.getLogger("edge.client")
 
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
@@ -182,19 +185,15 @@ class Client(Receiver, Generic[Sent, Heard]):
     def answering(self, request: Heard) -> Answering[Sent]:
         """``with client.answering(request) as answering:``: a block that ends when the room waits no more. See
         `Player.answering`.
-
-        Raises:
-          LookupError: the room did not ask, or is answered already.
         """
         return self._dialogue.answering(request, self._check)
 
-    def reply(self, request: Heard, answer: Sent) -> None:
+    def reply(self, request: Heard, answer: Sent) -> bool:
         """Answer an event with which the room asked this player something.
 
-        Raises:
-          LookupError: the room did not ask, or is answered already.
+        Returns: whether an answer was waited for.
         """
-        self._dialogue.reply(request, self._check(answer))
+        return self._dialogue.reply(request, self._check(answer))
 
     def leave(self) -> None:
         """Leave the room: say goodbye, and close."""
@@ -227,12 +226,12 @@ class Client(Receiver, Generic[Sent, Heard]):
         attempt = 0
         while self.ending is None:
             self._welcomed_at = None
-            ended = await self._connect_once()
+            ended, broken = await self._connect_once()
             self.lost = ended
             lasted = self._lasted()
             if lasted is not None and lasted > STABLE_SECONDS:
                 attempt = 0
-            at_once = self._dialler.ended(lasted)
+            at_once = broken and self._dialler.ended(lasted)
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
             if ended.code.retry is Retry.FRESH:
@@ -246,30 +245,41 @@ class Client(Receiver, Generic[Sent, Heard]):
         """For how long the connection has been a good one."""
         return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
-    async def _connect_once(self) -> Ended:
+    async def _connect_once(self) -> tuple[Ended, bool]:
+        """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why."""
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts = self._sending.counts
         outbox = Outbox(self._codec, self._limits)
         try:
+            key = await self._find_key()
+        except Exception as exc:  # the caller's own code: another time it may do
+            log.warning("there is no key to join with: %r", exc)
+            return Ended(Code.LOST, f"there is no key: {exc!r}", by_peer=False), False
+        try:
             with trio.move_on_after(self._dialler.patience) as patience:
-                key = await self._key() if callable(self._key) else self._key
                 async with self._dialler.dial() as transport:
                     refusal = await self._greet(transport, connection, key)
                     if refusal is not None:
                         await close_transport(transport, 1000, "")
-                        return refusal
+                        return refusal, False
                     patience.deadline = math.inf
                     self._welcomed_at = trio.current_time()
                     self._sending.attach(outbox)
                     self._set_state(State.OPEN)
-                    return await self._exchange(transport, connection, outbox)
-            return Ended(Code.SILENT, "no welcome came", by_peer=False)
+                    ended = await self._exchange(transport, connection, outbox)
+                    return ended, ended.code in (Code.LOST, Code.SILENT, Code.STALLED)
+            return Ended(Code.SILENT, "no welcome came", by_peer=False), True
         except RemoteProtocolError as exc:
-            return Ended(exc.code, str(exc), by_peer=False)
-        except (OSError, trio.BrokenResourceError, trio.EndOfChannel) as exc:
-            return Ended(Code.LOST, str(exc), by_peer=True)
+            return Ended(exc.code, str(exc), by_peer=False), False
+        except OSError as exc:
+            return Ended(Code.LOST, str(exc), by_peer=True), False
+        except (trio.BrokenResourceError, trio.EndOfChannel) as exc:
+            return Ended(Code.LOST, str(exc), by_peer=True), True
         finally:
             self._sending.detach(outbox)
+
+    async def _find_key(self) -> str | None:
+        return await self._key() if callable(self._key) else self._key
 
     async def _exchange(self, transport: Transport, connection: Connection, outbox: Outbox) -> Ended:
         async def make_way() -> None:

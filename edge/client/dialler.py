@@ -28,7 +28,7 @@ class Dialler(abc.ABC):
         """
 
     def ended(self, lasted: float | None) -> bool:
-        """The connection has ended, so many seconds after its welcome, or without one.
+        """The connection has broken, so many seconds after its welcome, or without one; nobody has said why.
 
         Returns: whether to dial again at once, because there is another way to try.
         """

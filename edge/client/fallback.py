@@ -24,8 +24,10 @@ WELCOME_SECONDS = {TransportKind.WEBSOCKET: 5.0, TransportKind.STREAM: 5.0, Tran
 STABLE_SECONDS = 5.0
 # So many in a row that did not last, and the next kind is tried.
 MAX_STRIKES = 2
-# When to try a better kind again; twice as late after each time that it did not do.
-UPWARD_SECONDS = 300.0
+# When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it
+# was opened, and then carried nothing: later, for trying it costs. Twice as late each time.
+UPWARD_SECONDS = 10.0
+HELD_SECONDS = 300.0
 MAX_UPWARD_SECONDS = 3600.0
 
 
@@ -37,6 +39,8 @@ class Ladder:
     """
 
     def __init__(self, kinds: tuple[TransportKind, ...] = tuple(TransportKind)) -> None:
+        if not kinds:
+            raise ValueError("there has to be a transport to try")
         self._kinds = kinds
         self._rung = 0
         self._strikes = 0
@@ -53,11 +57,16 @@ class Ladder:
         climbable = self._rung > 0 and self._kinds[0] is TransportKind.WEBSOCKET  # a probe opens nothing else
         return self._upward if climbable else math.inf
 
-    def ended(self, lasted: float | None) -> bool:
-        """A connection has ended, so many seconds after its welcome, or without one.
+    def ended(self, lasted: float | None, *, opened: bool = True) -> bool:
+        """A connection has broken, so many seconds after its welcome, or without one.
+
+        Args:
+          opened: whether there was a connection, whatever came over it.
 
         Returns: whether to try another kind at once.
         """
+        if opened and lasted is None and self._rung == 0:
+            self._upward = max(self._upward, HELD_SECONDS)
         if lasted is not None and lasted >= STABLE_SECONDS:
             self._strikes = 0
             return False

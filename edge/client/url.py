@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,9 @@ from .fallback import WELCOME_SECONDS, Ladder, TransportKind
 
 # How long to wait for a probe of a better transport.
 PROBE_SECONDS = 10.0
+
+# Letters, digits and signs that a URL may hold as they are.
+ROOM_PATH = re.compile(r"/(?:[\w.~%-]+/)*rooms/[\w.~%-]+/[\w.~%-]+", re.ASCII)
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -56,12 +60,15 @@ class UrlDialler(Dialler):
         self._hostname = parts.hostname
         self._port = parts.port or (443 if secure else 80)
         self._host = parts.netloc.rpartition("@")[2]
+        if not ROOM_PATH.fullmatch(parts.path):
+            raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
         self._path = parts.path
         self._tls = tls or ssl.create_default_context() if secure else None
         self._connect = connect or self._connect_tcp
         self._subprotocol = f"edge.{VERSION}.{codec.name}"
         self._limits = limits
-        self._ladder = Ladder(kinds)
+        self._ladder = Ladder(tuple(map(TransportKind, kinds)))
+        self._opened = False
 
     @property
     def kind(self) -> TransportKind:
@@ -74,12 +81,14 @@ class UrlDialler(Dialler):
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
+        self._opened = False
         if self._ladder.kind is TransportKind.WEBSOCKET:
             stream = await self._connect()
             async with (
                 stream,
                 open_websocket(stream, self._host, self._path, subprotocol=self._subprotocol) as websocket,
             ):
+                self._opened = True
                 yield websocket
             return
         mode = Mode.STREAM if self._ladder.kind is TransportKind.STREAM else Mode.POLL
@@ -95,7 +104,7 @@ class UrlDialler(Dialler):
             yield line
 
     def ended(self, lasted: float | None) -> bool:
-        return self._ladder.ended(lasted)
+        return self._ladder.ended(lasted, opened=self._opened)
 
     async def wait_better(self) -> None:
         while True:

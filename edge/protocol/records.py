@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from ..codes import Code
 from ..errors import RemoteProtocolError
 from .codec import Frame
 
@@ -77,7 +78,7 @@ class Records:
         if kind not in (b"t", b"b", b"c", b"k") or not digits.isdigit():
             raise RemoteProtocolError("not a record")
         if kind in b"tb" and int(digits) > self._max_bytes:
-            raise RemoteProtocolError(f"a frame of {int(digits)} bytes is too large")
+            raise RemoteProtocolError(f"a frame of {int(digits)} bytes is too large", Code.TOO_LARGE)
         return kind.decode(), int(digits)
 
 

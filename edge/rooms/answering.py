@@ -21,8 +21,6 @@ class Asked:
     """A request of the other side that is not answered yet."""
 
     number: int
-    event: Any
-    """Kept, so that its `id()` stays its own."""
     deadline: float
     """Until when the other side waits, on Trio's clock."""
     scope: trio.CancelScope | None = None
@@ -62,32 +60,34 @@ class Answering(Generic[Answer]):
         """Whether the answer is not wanted any more."""
         return not self._asked.wanted or self._scope.cancel_called
 
-    def reply(self, answer: Answer) -> None:
-        """Give the one answer, or the last; in vain if it is not wanted any more.
+    def reply(self, answer: Answer) -> bool:
+        """Give the one answer, or the last.
+
+        Returns: whether it was waited for: in vain if it is answered already, or given up.
 
         Raises:
-          LookupError: it is answered already.
           TypeError: not one of the events that may be sent.
         """
-        message = outgoing_reply(self._check(answer), self._asked.number)
-        self._check_open()
-        self._finish(message)
+        return self._finish(outgoing_reply(self._check(answer), self._asked.number))
 
-    async def send(self, answer: Answer) -> None:
+    async def send(self, answer: Answer) -> bool:
         """Give one of several answers.
+
+        Returns: whether it was waited for.
 
         *Backpressure*: waits while half of what the seat may leave unacknowledged is.
 
         *Cancellation*: the answer is given, or not at all.
 
         Raises:
-          LookupError: it is answered already.
           TypeError: not one of the events that may be sent.
         """
         message = outgoing_part(self._check(answer), self._asked.number)
         await self._wait_relief()
-        self._check_open()
+        if self._asked.settled:
+            return False
         self._send(message)
+        return True
 
     def __enter__(self) -> Answering[Answer]:
         self._scope.deadline = self._asked.deadline
@@ -113,17 +113,15 @@ class Answering(Generic[Answer]):
             self._give_up(self._asked, "the time was up")
         return caught
 
-    def _check_open(self) -> None:
-        if self._asked.settled and self._asked.wanted:
-            raise LookupError(f"{type(self._asked.event).__name__} is answered already")
-
     def _fail(self, problem: MessageProblem, text: str) -> None:
         self._finish(outgoing_error(problem, text, "", self._asked.number))
 
-    def _finish(self, message: Outgoing) -> None:
-        if not self._asked.settled:
-            self._settle(self._asked)
-            self._send(message)
+    def _finish(self, message: Outgoing) -> bool:
+        if self._asked.settled:
+            return False
+        self._settle(self._asked)
+        self._send(message)
+        return True
 
 
 def deadline_of(seconds: float | None) -> float:

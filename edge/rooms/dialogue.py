@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -47,7 +48,8 @@ class _Question:
         """There is something new."""
         if self.single:
             self.waiter.give(None)
-        self.woken.set()
+        woken, self.woken = self.woken, trio.Event()
+        woken.set()
 
 
 class Replies(Generic[E]):
@@ -76,7 +78,6 @@ class Replies(Generic[E]):
                 raise self._question.fault
             if self._question.ended:
                 raise StopAsyncIteration
-            self._question.woken = trio.Event()
             await self._question.woken.wait()
         answer: E = self._question.parts.popleft()
         self._question.on_take()
@@ -103,8 +104,10 @@ class Dialogue:
         self._heard = heard
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
-        self._requests: dict[int, Asked] = {}
-        self._given_up: OrderedDict[int, Asked] = OrderedDict()
+        self._requests: dict[int, tuple[Any, Asked]] = {}
+        """Of the other side, by the `id` of their events, which are kept so that it stays theirs."""
+        self._given_up: dict[int, weakref.ref[Any]] = {}
+        """Events of requests that were given up, as long as somebody else has them."""
         self._asked = 0
 
     def __len__(self) -> int:
@@ -207,37 +210,35 @@ class Dialogue:
                 text = f"{MAX_REQUESTS} requests are waiting for their answers"
                 self.refuse("busy", text, message.name, message.id)
                 return None
-            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds))
+            self._requests[id(event)] = (event, Asked(message.id, deadline_of(message.seconds)))
         return event
 
     def cancelled(self, message: messages.Cancel) -> None:
         """The other side does not wait for this answer any more: end its block, and answer with an error."""
-        for asked in self._requests.values():
+        for _, asked in self._requests.values():
             if asked.number == message.id:
                 self._give_up_request(asked, "the asker has cancelled")
                 self.refuse("cancelled", "you cancelled it", "", message.id)
                 return
 
-    def reply(self, request: Any, answer: Any) -> None:
-        """Answer a request of the other side, given the very object that was received; in vain, if they have gone.
+    def reply(self, request: Any, answer: Any) -> bool:
+        """Answer a request of the other side, given the very object that was received.
 
-        Raises:
-          LookupError: it was not a request, or is answered already.
+        Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
         """
-        if id(request) in self._given_up:
-            return  # who asked has gone, or no longer waits
-        asked = self._find(request)
+        _, asked = self._requests.get(id(request), (None, None))
+        if asked is None:
+            return False
         message = outgoing_reply(answer, asked.number)
         self._settle(asked)
         self._send(message)
+        return True
 
     def answering(self, request: Any, check: Callable[[Any], Any]) -> Answering[Any]:
-        """A block in which a request is answered.
-
-        Raises:
-          LookupError: it was not a request, or is answered already.
-        """
-        asked = self._given_up.get(id(request)) or self._find(request)
+        """A block in which a request is answered; in vain if it was none. It ends at once if it was given up."""
+        _, asked = self._requests.get(id(request), (None, None))
+        if asked is None:
+            asked = Asked(0, math.inf, settled=True, wanted=id(request) not in self._given_up)
         return Answering(asked, self._send, self._wait_relief, check, self._settle, self._give_up_request)
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
@@ -276,29 +277,27 @@ class Dialogue:
         self._questions[number].ended = True
         self._send(outgoing_cancel(number))
 
-    def _find(self, request: Any) -> Asked:
-        asked = self._requests.get(id(request))
-        if asked is None:
-            raise LookupError(f"{type(request).__name__} is not an unanswered request")
-        return asked
-
-    def _settle(self, asked: Asked) -> None:
-        """It has its last answer."""
+    def _settle(self, asked: Asked) -> Any:
+        """It has its last answer: its event."""
         asked.settled = True
-        self._requests.pop(id(asked.event), None)
+        for key, (event, each) in self._requests.items():
+            if each is asked:
+                del self._requests[key]
+                return event
+        return None
 
     def _give_up_request(self, asked: Asked, why: str) -> None:
-        """Its answer is not wanted any more. A late `reply` may still refer to it."""
-        self._settle(asked)
+        """Its answer is not wanted any more."""
         asked.wanted = False
         if asked.scope is not None:
             asked.scope.cancel(why)
-        self._given_up[id(asked.event)] = asked
-        if len(self._given_up) > MAX_REQUESTS:
-            self._given_up.popitem(last=False)
+        event = self._settle(asked)
+        if event is not None:
+            key = id(event)
+            self._given_up[key] = weakref.ref(event, lambda _: self._given_up.pop(key, None))
 
     def _give_up_requests(self) -> None:
-        for asked in [*self._requests.values()]:
+        for _, asked in [*self._requests.values()]:
             self._give_up_request(asked, "the asker has gone")
 
     def _structure(self, name: str, body: Any) -> Any:

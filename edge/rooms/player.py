@@ -160,27 +160,25 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.read_on()
         return await self._dialogue.ask(self.room.check_outgoing(question), answer)
 
-    def reply(self, request: FromPlayer, answer: ToPlayer) -> None:
+    def reply(self, request: FromPlayer, answer: ToPlayer) -> bool:
         """Answer an event that the client sent as a request.
 
         Args:
           request: the very object that was received.
 
-        Raises:
-          LookupError: it was not a request, or is answered already.
+        Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
         """
-        self._dialogue.reply(request, self.room.check_outgoing(answer))
+        return self._dialogue.reply(request, self.room.check_outgoing(answer))
 
     def answering(self, request: FromPlayer) -> Answering[ToPlayer]:
         """``with player.answering(request) as answering:``: a block that ends when nobody waits for the answer.
 
         `Answering.reply` gives the one answer; ``await answering.send(...)`` gives one of several.
 
+        An event that was sent without asking for an answer may be answered, too, in vain.
+
         Args:
           request: the very object that was received.
-
-        Raises:
-          LookupError: it was not a request, or is answered already.
         """
         return self._dialogue.answering(request, self.room.check_outgoing)
 

@@ -43,16 +43,19 @@ class PresenceChange:
 class Watch:
     """What one reader of changes has been told, and what it has still to be told: a line for each player at most."""
 
-    told: dict[Player[Any, Any], bool]
+    told: dict[Player[Any, Any], bool] = attrs.field(factory=dict)
     """Whom they know of, and whether as connected."""
     news: OrderedDict[Player[Any, Any], None] = attrs.field(factory=OrderedDict)
     woken: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, player: Player[Any, Any]) -> None:
         """Something has become of this player."""
+        self.news.pop(player, None)
+        if player.standing is Standing.LEFT and player not in self.told:
+            return  # came and went
         self.news[player] = None
-        self.news.move_to_end(player)
-        self.woken.set()
+        woken, self.woken = self.woken, trio.Event()
+        woken.set()
 
     def take(self) -> PresenceChange | None:
         """The next change, if there is one."""
@@ -74,7 +77,7 @@ class Watch:
 
 
 class Changes:
-    """``async for change in room.seats.changes()``: who joins, is away, is back, leaves.
+    """``async for change in room.seats.changes()``: who is here, then who joins, is away, is back, leaves.
 
     What happens while the loop's body runs is told afterwards, what has undone itself meanwhile is not.
     """
@@ -92,6 +95,5 @@ class Changes:
         """
         await trio.lowlevel.checkpoint()
         while (change := self._watch.take()) is None:
-            self._watch.woken = trio.Event()
             await self._watch.woken.wait()
         return change

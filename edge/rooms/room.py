@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import typing
 from collections.abc import AsyncIterator, Iterable
@@ -51,6 +52,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in ("admit", "greet", "publish"):
+            if inspect.iscoroutinefunction(getattr(cls, name)):
+                raise TypeError(f"{cls.__name__}.{name} is async: it has to decide at once, so make it a plain def")
         for base in getattr(cls, "__orig_bases__", ()):
             args = typing.get_args(base)
             if typing.get_origin(base) is Room and not any(isinstance(arg, TypeVar) for arg in args):
@@ -288,7 +292,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.greet(player)
         except Exception:
             log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
-            player.leave(Code.CRASHED)
+            player.leave(Code.CRASHED, "an error in the room's code")
 
     def seats_changed(self) -> None:
         """Somebody left: end a round that has too few players now."""
@@ -336,7 +340,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                     self.greet_player(player)
                     what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
                     returned = await guarded(what, lambda: self.player(player))
-                    player.leave(Code.LEFT if returned else Code.CRASHED)
+                    player.leave(*((Code.LEFT,) if returned else (Code.CRASHED, "an error in the room's code")))
         finally:
             player.leave(Code.DRAINING, "the server is shutting down")
             self.seats.ended(player)

@@ -108,8 +108,9 @@ class Turn:
         self._scope.deadline = min(self.deadline, trio.current_time() + self.patience)
 
     def player_back(self) -> None:
-        """The player's connection is found."""
-        self._scope.deadline = self.deadline
+        """The player's connection is found, if it is not too late."""
+        if trio.current_time() < self._scope.deadline and not self._scope.cancel_called:
+            self._scope.deadline = self.deadline
 
     def __enter__(self) -> Turn:
         self._scope.deadline = self.deadline = trio.current_time() + self.seconds

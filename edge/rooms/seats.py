@@ -87,8 +87,10 @@ class Seats:
         await self._changed.wait()
 
     def changes(self) -> Changes:
-        """``async for change in seats.changes()``: from now on, who joins, is away, is back, leaves. See `Changes`."""
-        watch = Watch({player: player.connected for player in self.players})
+        """``async for change in seats.changes()``: who is here, as if they joined now, then what changes."""
+        watch = Watch()
+        for player in self.players:
+            watch.note(player)
         changes = Changes(watch)
         self._watches.append(watch)
         weakref.finalize(changes, self._watches.remove, watch).atexit = False

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import attrs
-
-
-def _frozen(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(claims))
 
 
 @attrs.frozen
@@ -23,7 +18,7 @@ class Session:
     name: str = ""
     """What they are called, where whoever issued the key said so."""
 
-    claims: Mapping[str, Any] = attrs.field(factory=dict, converter=_frozen, hash=False)
+    claims: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     """Whatever else the issuer of the key says of them: plain data."""
 
     anonymous: bool = False

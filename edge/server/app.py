@@ -72,6 +72,10 @@ class App:
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
+        if isinstance(origins, str):
+            raise TypeError("origins is a list of them")
+        if mount is not None and "/" in (static or {}):
+            raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
         self._origins = frozenset(origins)
         self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None

@@ -134,13 +134,13 @@ class _Exchange:
                 self._gone = True
 
     async def _send_body(self, head: Message, body: bytes, *, more: bool) -> None:
-        whole = not more and not self._started
+        whole = not more and not self._started and self.request.method != "HEAD"  # which keeps the length that it says
         lines = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.get("headers", [])]
         if whole:
             lines = [line for line in lines if line[0] != "content-length"]
         response = Response(head["status"], body, "", {}, tuple(lines), defaults={})
         if whole:
-            await self.connection.respond(response, head_only=self.request.method == "HEAD")
+            await self.connection.respond(response)
         else:
             await self._send_piece(response, body, more=more)
 

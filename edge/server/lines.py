@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 
 import attrs
@@ -14,11 +15,13 @@ from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
-from ..transports.line_server import LineOver, ServedLine
+from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
 from .app import App
 from .attend import attend
 from .responses import refusal_response
 
+# How many lines there may be; a browser needs one for each room that it is in.
+MAX_LINES = 20_000
 # What a client may call a line: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -42,6 +45,8 @@ class Lines:
         self._app = app
         self._nursery = nursery
         self._served: dict[str, _Served] = {}
+        self._over: deque[tuple[float, str]] = deque()
+        """Lines that have ended, and when: a while longer their last words may be asked for again."""
 
     def __len__(self) -> int:
         return len(self._served)
@@ -61,10 +66,10 @@ class Lines:
                 return
             count = await line.post(_number(request.headers, FIRST), has, request.body)
             response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
-        except LineOver:
-            response = refusal_response(410, Code.LOST, "there is no such line any more")
+        except LineOver as over:
+            response = refusal_response(410, over.code, "there is no such line any more")
         except RemoteProtocolError as exc:
-            response = refusal_response(503 if exc.code is Code.DRAINING else 400, exc.code, str(exc))
+            response = refusal_response(503 if exc.code in (Code.DRAINING, Code.FULL) else 400, exc.code, str(exc))
         await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
 
     def _find(self, request: Request, room: tuple[str, str]) -> ServedLine:
@@ -84,19 +89,29 @@ class Lines:
         codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
         if codec is None:
             raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
+        self._forget_over()
+        if len(self._served) >= MAX_LINES:
+            raise RemoteProtocolError("every line is taken", Code.FULL)
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         app, line = self._app, ServedLine(self._app.limits)
 
         async def serve() -> None:
             try:
-                await attend(line, codec, app.directory, *room, limits=app.limits, keys=app.keys, guests=app.guests)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(line.watch)
+                    await attend(line, codec, app.directory, *room, limits=app.limits, keys=app.keys, guests=app.guests)
+                    nursery.cancel_scope.cancel("attended")
             finally:
-                del self._served[name]
+                self._over.append((trio.current_time(), name))
 
         self._served[name] = _Served(room, line)
         self._nursery.start_soon(guarded, "a line", serve)
         return line
+
+    def _forget_over(self) -> None:
+        while self._over and self._over[0][0] + GAP_SECONDS < trio.current_time():
+            del self._served[self._over.popleft()[1]]
 
 
 def _number(headers: Mapping[str, str], name: str) -> int:

@@ -89,14 +89,14 @@ class Server:
     def __init__(self, app: App, connections: trio.Nursery) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
-        self._app = app
+        self.app = app
         self._lines = Lines(app, connections)
         self._idle: set[trio.CancelScope] = set()
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
-        self._app.draining = True
-        self._app.directory.close()
+        self.app.draining = True
+        self.app.directory.close()
         for scope in self._idle:
             scope.cancel("draining")
 
@@ -107,7 +107,7 @@ class Server:
 
     async def _serve_connection(self, stream: trio.abc.Stream) -> None:
         connection = HttpConnection(stream)
-        seconds = self._app.limits.hello_seconds
+        seconds = self.app.limits.hello_seconds
         try:
             while request := await self._next_request(connection, seconds):
                 room = ROOM_PATH.fullmatch(request.raw_path)
@@ -116,7 +116,7 @@ class Server:
                         return
                 else:
                     await self._respond(connection, await connection.read_body(request), room)
-                if not connection.reusable or self._app.draining:
+                if not connection.reusable or self.app.draining:
                     return
                 seconds = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
@@ -146,24 +146,24 @@ class Server:
             try:
                 if room is not None:
                     await self._respond_for_room(connection, request, (room[1], room[2]))
-                elif self._app.mount is not None and self._app.leaves(request):
-                    await self._app.mount.respond(connection, request)
+                elif self.app.mount is not None and self.app.leaves(request):
+                    await self.app.mount.respond(connection, request)
                 else:
-                    response = await self._app.respond(request)
+                    response = await self.app.respond(request)
                     head_only = request.method == "HEAD"
-                    await connection.respond(response, head_only=head_only, close=self._app.draining)
+                    await connection.respond(response, head_only=head_only, close=self.app.draining)
             except trio.BrokenResourceError:
                 pass  # the peer went away
 
         if not await guarded(f"{request.method} {request.path!r}", answer) and connection.unanswered:
             crashed = error_response(500, "crashed", "the server could not answer")
-            await connection.respond(crashed, head_only=request.method == "HEAD", close=self._app.draining)
+            await connection.respond(crashed, head_only=request.method == "HEAD", close=self.app.draining)
 
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """A request for a room that asks for no WebSocket: it is on a line, or a mistake."""
         if request.method == "OPTIONS":
-            await connection.respond(self._app.preflight(request))
-        elif not self._app.allows_origin(request):
+            await connection.respond(self.app.preflight(request))
+        elif not self.app.allows_origin(request):
             await connection.respond(refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN))
         elif request.method in ("GET", "POST") and LINE in request.headers:
             await self._lines.respond(connection, request, room)
@@ -176,7 +176,7 @@ class Server:
     async def _upgrade(self, connection: HttpConnection, request: Request, kind: str, name: str) -> bool:
         """Answer an upgrade request. True if it was accepted and served; False if it was refused over HTTP."""
         subprotocol = _agreed_subprotocol(request)
-        app = self._app
+        app = self.app
         if not app.allows_origin(request):
             refusal = refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
         elif not _is_websocket(request):

@@ -47,18 +47,15 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     by_cookie = request.headers[CUSTOM] != "tab"
     key = presented(request, cookie=by_cookie)
     try:
-        session = keys.check(key) if key else None
+        key = keys.renew(key) if key else None
     except Refused as refused:
-        if "authorization" in request.headers or not guests:
+        if "authorization" in request.headers or not guests or refused.code is Code.REVOKED:
             return refusal_response(401, refused.code, str(refused))
-        session = None  # an old cookie: begin anew
-    if session is None:
-        if not guests:
-            return refusal_response(401, Code.KEY_INVALID, "a key is needed")
+        key = None  # an old cookie: begin anew
+    if key is None and not guests:
+        return refusal_response(401, Code.KEY_INVALID, "a key is needed")
+    if key is None:
         key = keys.issue(secrets.token_urlsafe(ID_BYTES))
-    elif key is not None and keys.half_spent(key):
-        key = keys.issue(session.id, name=session.name, claims=session.claims)
-    assert key is not None
     response = json_response({"key": key})
     cookie = f"{COOKIE}={key}; Path=/; Max-Age={keys.lifetime:.0f}; HttpOnly; SameSite=Lax"
     if request.headers.get("origin", "").startswith("https://"):

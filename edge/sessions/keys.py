@@ -33,6 +33,8 @@ class _Body:
     claims: Any
     issued: float
     expires: float
+    renews: bool
+    """Whether it may be exchanged for a new one of the same session."""
 
 
 class Keys:
@@ -82,11 +84,13 @@ class Keys:
           id: what tells the session from all others: the user's id, or something random. It is no secret.
           name: what rooms call them; without one they may choose.
           claims: whatever else rooms should know of them, as plain data.
-          lifetime: instead of the usual one.
+          lifetime: instead of the usual one: then the key is good for exactly this many seconds, and is not renewed.
 
         Raises:
-          ValueError: it would be too long to travel.
+          ValueError: there is no id, or the key would be too long to travel.
         """
+        if not id or not isinstance(id, str):
+            raise ValueError(f"a session's id is text, and not empty: {id!r}")
         now = self._now()
         body = {
             "id": id,
@@ -94,14 +98,15 @@ class Keys:
             "claims": dict(claims or {}),
             "issued": now,
             "expires": now + (self.lifetime if lifetime is None else lifetime),
+            "renews": lifetime is None,
         }
         key = str(self._serializer.dumps(body))
         if len(key) > MAX_KEY_CHARACTERS:
             raise ValueError(f"a key of {len(key)} characters is too long: {MAX_KEY_CHARACTERS} at most")
         return key
 
-    def check(self, key: str) -> Session:
-        """Whose key this is.
+    def check(self, key: str | None) -> Session:
+        """Whose key this is. None, as of a cookie that is not there, is no key.
 
         Raises:
           Refused: it is not honoured: `Code.KEY_INVALID`, `Code.KEY_EXPIRED` or `Code.REVOKED`.
@@ -114,21 +119,23 @@ class Keys:
             raise Refused("the session was revoked", Code.REVOKED)
         return session
 
-    def half_spent(self, key: str) -> bool:
-        """Whether a key that is honoured should be replaced by a new one of the same session.
+    def renew(self, key: str) -> str:
+        """The same key; or, once half of its time is over, a new one of the same session, if it may be renewed.
 
         Raises:
           Refused: it is not honoured.
         """
-        body = self._read(key)
-        return self._now() > (body.issued + body.expires) / 2
+        session, body = self.check(key), self._read(key)
+        if not body.renews or self._now() <= (body.issued + body.expires) / 2:
+            return key
+        return self.issue(session.id, name=session.name, claims=session.claims)
 
     def revoke(self, id: str) -> None:
         """Honour no key any more that was issued for this session up to now, in this process."""
         self._revoked[id] = self._now()
 
-    def _read(self, key: str) -> _Body:
-        if len(key) > MAX_KEY_CHARACTERS:
+    def _read(self, key: str | None) -> _Body:
+        if not key or len(key) > MAX_KEY_CHARACTERS:
             raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
         try:
             body = structure(self._serializer.loads(key), _Body)

@@ -46,7 +46,6 @@ class Sending:
         """Wait until not pressed."""
         await trio.lowlevel.checkpoint()
         while self.pressed:
-            self._relieved = trio.Event()
             await self._relieved.wait()
 
     def start_afresh(self) -> None:
@@ -73,4 +72,5 @@ class Sending:
         return True
 
     def _note_relief(self) -> None:
-        self._relieved.set()
+        relieved, self._relieved = self._relieved, trio.Event()
+        relieved.set()

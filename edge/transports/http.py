@@ -148,7 +148,7 @@ class HttpConnection(_Writer):
         Raises:
           BadRequest: the body is too large, too slow, or not what its headers say.
         """
-        parts: list[bytes] = []
+        body = bytearray()
         with trio.move_on_after(BODY_SECONDS):
             while True:
                 try:
@@ -162,10 +162,10 @@ class HttpConnection(_Writer):
                     raise BadRequest(400, "malformed", str(exc)) from exc
                 if isinstance(event, h11.EndOfMessage):
                     self._ahead = self._h11.trailing_data[0]
-                    return attrs.evolve(request, body=b"".join(parts))
+                    return attrs.evolve(request, body=bytes(body))
                 if isinstance(event, h11.Data):
-                    parts.append(bytes(event.data))
-                if sum(map(len, parts)) > MAX_BODY_BYTES:
+                    body += event.data
+                if len(body) > MAX_BODY_BYTES:
                     raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
         raise BadRequest(408, "late", "the body took too long")
 

@@ -11,7 +11,6 @@ So every request can be made again, a response may break off anywhere, and nothi
 from __future__ import annotations
 
 import enum
-import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -70,11 +69,6 @@ class Line(Transport):
         return self._heard_at
 
     @property
-    def lost_at(self) -> float:
-        """When it will have been quiet for too long, on Trio's clock."""
-        return math.inf
-
-    @property
     def over(self) -> bool:
         """Whether nothing more comes on it."""
         return self._broken or self._peer_closed
@@ -106,10 +100,7 @@ class Line(Transport):
                 raise trio.EndOfChannel
             if self._broken:
                 raise trio.BrokenResourceError
-            with trio.move_on_at(self.lost_at):
-                await self._changed.wait()
-            if trio.current_time() >= self.lost_at:
-                self._break()
+            await self._changed.wait()
         self._note_change()
         return self._arrived.popleft()
 
@@ -127,19 +118,25 @@ class Line(Transport):
         self._note_change()
 
     def _after(self, count: int) -> list[bytes]:
-        """Our records after so many frames."""
-        return list(islice(self._going, count - self._gone, None))
+        """Our records after so many frames, or after those that the peer is known to have."""
+        return list(islice(self._going, max(0, count - self._gone), None))
 
-    async def _take(self, item: Frame | Closed) -> None:
-        """A record of the peer: wait until there is room for it."""
+    async def _take(self, number: int, item: Frame | Closed) -> None:
+        """A record of the peer, before which there were so many frames: wait for room; take it, if it is the next."""
+        while len(self._arrived) >= MAX_WAITING and not (self._closed or self.over):
+            await self._changed.wait()
+        if number != self.received or self.over:
+            return  # it came by another request meanwhile
         if isinstance(item, Closed):
-            self.close_code = item.code
-            self._peer_closed = True
+            self._close_by_peer(item.code)
         else:
-            while len(self._arrived) >= MAX_WAITING and not (self._closed or self._broken):
-                await self._changed.wait()
             self._arrived.append(item)
             self.received += 1
+            self._note_change()
+
+    def _close_by_peer(self, code: int) -> None:
+        self.close_code = code
+        self._peer_closed = True
         self._note_change()
 
     def _break(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import trio
 
 from ..codes import Code
 from ..errors import RemoteProtocolError
+from ..protocol.codec import Frame
 from ..protocol.limits import Limits
 from ..protocol.records import Closed, Records, record
 from .http import HttpClient
@@ -33,8 +35,8 @@ class DialledLine(Line):
         self, dial: Dial, host: str, path: str, name: str, mode: Mode, *, subprotocol: str, limits: Limits
     ) -> None:
         super().__init__()
-        self.fault: RemoteProtocolError | None = None
-        """Why there is no line, where the server said so."""
+        self.reached = False
+        """Whether the server, or something on the way, has ever answered."""
         self._dial = dial
         self._host = host
         self._path = path
@@ -78,8 +80,7 @@ class DialledLine(Line):
                         await request(client)
                         failures = 0
             except RemoteProtocolError as exc:
-                self.fault = exc
-                self._break()
+                self._close_by_peer(exc.code)
             except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
                 failures = 0 if (self.received, self._gone) != before else failures + 1
                 if failures >= MAX_FAILURES:
@@ -100,13 +101,16 @@ class DialledLine(Line):
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
         patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
         with trio.fail_after(patience) as scope:
-            self._check(*await client.request("GET", self._path, headers))
+            began = trio.current_time()
+            self._check(*await client.request("GET", self._path, headers), body=BODY)
             while data := await client.receive():
                 self._heard_at = trio.current_time()
                 scope.deadline = math.inf  # waiting for room is not the server's fault
-                for item in records.feed(data):
-                    await self._take(item)
+                for item in _read(records, data):
+                    await self._take(self.received, item)
                 scope.deadline = trio.current_time() + patience
+        if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
+            await trio.sleep(PAUSE_SECONDS)  # something on the way answers in the server's place
 
     async def _post(self, client: HttpClient) -> None:
         """One post of what is to go, once there is something."""
@@ -121,24 +125,29 @@ class DialledLine(Line):
         body = b"".join(parts) + (self._goodbye if whole else b"")
         headers = {**self._headers, FIRST: str(first), HAS: str(self.received), "content-type": BODY}
         with trio.fail_after(REQUEST_SECONDS):
-            self._check(*await client.request("POST", self._path, headers, body))
+            self._check(*await client.request("POST", self._path, headers, body), body="text/plain")
             answer = await client.receive_all()
         self._heard_at = trio.current_time()
-        if not answer.isdigit():
-            raise trio.BrokenResourceError("a post was not answered with a number")
+        if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
+            raise trio.BrokenResourceError("a post was not answered with a count")
         self._acknowledge(int(answer))
         if self._goodbye and whole and not self._going:
             self._posted.set()
         elif self._gone == first and parts:
             await trio.sleep(PAUSE_SECONDS)  # the room is busy
 
-    def _check(self, status: int, headers: dict[str, str]) -> None:
-        """Raise, unless this is an answer: as what the server says it is, or as what another try may mend."""
+    def _check(self, status: int, headers: dict[str, str], *, body: str) -> None:
+        """Raise, unless this is an answer of the server's: as what it says, or as what another try may mend.
+
+        Args:
+          body: of what type an answer's is; a page that tells people to log in is of another.
+        """
         self._heard_at = trio.current_time()
+        self.reached = True
         code = headers.get(CODE, "")
-        if code.isdigit():
+        if re.fullmatch("[0-9]{4}", code):
             raise RemoteProtocolError(f"HTTP {status}", Code.of(int(code)))
-        if status != 200:
+        if status != 200 or not headers.get("content-type", "").startswith(body):
             raise trio.BrokenResourceError(f"HTTP {status}")
 
 
@@ -155,7 +164,7 @@ async def open_line(
       name: the line's: random, so that nobody else can guess it.
 
     Raises:
-      RemoteProtocolError: the server refused it; `code` says why.
+      OSError: the server can't be reached.
     """
     line = DialledLine(dial, host, path, name, mode, subprotocol=subprotocol, limits=limits)
     fault: Exception | None = None
@@ -167,7 +176,14 @@ async def open_line(
         except Exception as exc:
             fault = exc
         nursery.cancel_scope.cancel("the line is over")
-    if line.fault is not None and fault is not None:
-        raise line.fault from fault
+    if isinstance(fault, trio.BrokenResourceError) and not line.reached:
+        raise OSError("the server can't be reached") from fault
     if fault is not None:
         raise fault
+
+
+def _read(records: Records, data: bytes) -> list[Frame | Closed]:
+    try:
+        return list(records.feed(data))
+    except RemoteProtocolError as exc:
+        raise trio.BrokenResourceError(f"not what the server says: {exc}") from exc

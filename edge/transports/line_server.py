@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import attrs
 import trio
 
+from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.limits import Limits
 from ..protocol.records import NOTHING, Closed, Records, record
@@ -28,7 +29,11 @@ UNBUFFERED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "n
 
 
 class LineOver(Exception):  # it is answered, not raised to anybody
-    """Nothing more will be said on this line."""
+    """Nothing more will be said on this line; `code` says why."""
+
+    def __init__(self, code: Code = Code.LOST) -> None:
+        super().__init__(code.name)
+        self.code = code
 
 
 class ServedLine(Line):
@@ -46,7 +51,16 @@ class ServedLine(Line):
 
     @property
     def lost_at(self) -> float:
+        """When it will have been quiet for too long, on Trio's clock."""
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
+
+    async def watch(self) -> None:
+        """Notice when it is lost; to be run beside whoever uses it, who may not be receiving."""
+        while not self.over:
+            with trio.move_on_at(self.lost_at):
+                await self._changed.wait()
+            if trio.current_time() >= self.lost_at:
+                self._break()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, when the client has been given what was sent.
@@ -57,9 +71,8 @@ class ServedLine(Line):
             self._closed, self._goodbye = True, Closed(code)
             self._note_change()
         await trio.lowlevel.checkpoint()
-        while not (self._told or self.over or trio.current_time() >= self.lost_at):
-            with trio.move_on_at(self.lost_at):
-                await self._changed.wait()
+        while not (self._told or self.over):
+            await self._changed.wait()
 
     async def post(self, first: int, has: int, body: bytes) -> int:
         """Frames of the client, of which it says how many came before; how many have arrived by now.
@@ -70,14 +83,15 @@ class ServedLine(Line):
           LineOver: there is no line any more.
           RemoteProtocolError: the client broke a rule; the line is lost.
         """
+        if self._goodbye is not None:
+            raise LineOver(Code.of(self._goodbye.code))
         with self._request():
             self._acknowledge(has)
             if first > self.received:
                 raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
             with trio.move_on_after(POST_SECONDS):
                 for number, item in enumerate(Records(self._limits.socket_bytes).feed(body), start=first):
-                    if number == self.received:
-                        await self._take(item)
+                    await self._take(number, item)
         await trio.lowlevel.checkpoint()
         return self.received
 
@@ -109,8 +123,9 @@ class ServedLine(Line):
         said, size = self._gone, 0
         await connection.start(attrs.evolve(response, body=NOTHING))
         with trio.move_on_after(_hold_seconds()):
-            while size < STREAM_BYTES and not (self._told or self._broken):
-                data = self._news(said)
+            ended = False
+            while size < STREAM_BYTES and not ended and not self._broken:
+                data, ended = self._news(said), self._goodbye is not None
                 said = self._gone + len(self._going)
                 if data:
                     size += len(data)
@@ -135,7 +150,7 @@ class ServedLine(Line):
         return data + record(self._goodbye)
 
     def _request(self) -> _OpenRequest:
-        if self._broken or self._told:
+        if self._broken:
             raise LineOver
         return _OpenRequest(self)
 
@@ -154,7 +169,7 @@ class _OpenRequest:
         self._line._requests -= 1
         self._line._quiet_since = trio.current_time()
         if isinstance(exc, RemoteProtocolError):
-            self._line._broken = True
+            self._line._close_by_peer(exc.code)
         self._line._note_change()
 
 

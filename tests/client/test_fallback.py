@@ -82,6 +82,70 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_answers_that_are_all_cut_off_are_progress() -> None:
+    """A line goes on as long as every request brings something, though none is ever whole."""
+    async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
+
+        async def dial() -> trio.abc.Stream:
+            wire = Wire(network)
+            nursery.start_soon(Hostile(Deed.CUT, network.connect).serve, wire.server)
+            return wire.client
+
+        async with joined(dial, "/rooms/echo/one", TransportKind.POLL, speaks=Say, hears=Said) as client:
+            await client.wait_state(edge.State.OPEN)
+            for number in range(40):
+                client.send(Say(number, "x" * 500))
+            assert [(await client.receive(Said)).number for _ in range(40)] == list(range(40))
+            assert client._hellos == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
+    """A server that is down, a key that can't be had, a page of a hotel in the server's place."""
+    down: list[str] = ["down"]
+
+    class Portal(trio.abc.Stream):
+        """Answers everything with a page."""
+
+        async def send_all(self, data: object) -> None:
+            await trio.lowlevel.checkpoint()
+
+        async def wait_send_all_might_not_block(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    async with open_network(edge.App({"echo": Echo})) as network:
+
+        async def dial() -> trio.abc.Stream:
+            if "down" in down:
+                raise OSError("connection refused")
+            return Portal() if "portal" in down else await network.connect()
+
+        async def find_key() -> str:
+            if "no key" in down:
+                raise RuntimeError("no key")
+            return network.server.app.keys.issue("u1")
+
+        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said, key=find_key) as client:
+            for trouble in ("down", "no key"):
+                down[:] = [trouble]
+                await trio.sleep(3)
+                assert kind_of(client) is TransportKind.WEBSOCKET
+            down[:] = ["portal"]
+            await trio.sleep(3)
+            down.clear()
+            with trio.fail_after(60):
+                await client.wait_state(edge.State.OPEN)
+                await trio.sleep(2 * UPWARD_SECONDS)
+            assert kind_of(client) is TransportKind.WEBSOCKET
+
+
 async def test_a_client_that_fell_back_climbs_again() -> None:
     """Once WebSocket passes, a later probe finds it; the seat is resumed over it, and nothing is lost."""
     deed: list[Deed] = [Deed.STRIP]
@@ -98,7 +162,7 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
             await client.wait_state(edge.State.OPEN)
             assert kind_of(client) is TransportKind.STREAM
             deed.clear()
-            await trio.sleep(UPWARD_SECONDS + 1)
+            await trio.sleep(2 * UPWARD_SECONDS + 1)
             client.send(Say(1))
             assert await client.receive(Said) == Said(1)
             assert kind_of(client) is TransportKind.WEBSOCKET

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -203,22 +205,107 @@ async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRo
 
 
 async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
-    """Only a request can be answered, once, with an event that may be sent."""
+    """Only a request is answered, once, with an event that may be sent; whatever else is in vain, and says so."""
 
     class Careless(Quiet):
         async def player(self, player: Player) -> None:
             async for guess in player.listen(Guess):
-                with pytest.raises(LookupError):
-                    player.answering(Guess("another"))
+                with player.answering(Guess("another")) as unasked:
+                    assert not unasked.reply(Verdict(True))
+                    assert not await unasked.send(Verdict(True))
                 with player.answering(guess) as answering:
                     with pytest.raises(TypeError, match="not one of the events"):
                         answering.reply(Guess("x"))  # type: ignore[arg-type]  # the mistake under test
-                    answering.reply(Verdict(True))
-                    with pytest.raises(LookupError):
-                        answering.reply(Verdict(False))
-                    with pytest.raises(LookupError):
-                        await answering.send(Verdict(False))
+                    assert answering.reply(Verdict(True))
+                    assert not answering.reply(Verdict(False))
+                    assert not await answering.send(Verdict(False))
 
     room = await edge_room(Careless)
     (ana,) = await room.join("ana")
     assert await ana.request(Guess("x"), Verdict) == Verdict(True)
+
+
+async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -> None:
+    """An event that asks for no answer, and requests that are given up by the hundred, are answered in vain."""
+
+    class Obliging(Quiet):
+        answered = 0
+
+        async def run(self) -> None:
+            async with trio.open_nursery() as nursery:
+                async for player, guess in self.listen(Guess):
+                    nursery.start_soon(self.answer, player, guess)
+
+        async def answer(self, player: Player, guess: Guess) -> None:
+            await trio.sleep(1)
+            self.answered += player.reply(guess, Verdict(True))
+
+    room = await edge_room(Obliging)
+    (ana,) = await room.join("ana")
+    ana.send(Guess("by the way"))
+    for _ in range(200):
+        with trio.move_on_after(0):
+            await ana.request(Guess("never mind"), Verdict)
+        await wait_all_tasks_blocked()
+    assert await ana.request(Guess("now"), Verdict) == Verdict(True)
+    assert room.room.answered == 1
+    (player,) = room.room.players
+    gc.collect()
+    assert len(player._dialogue._given_up) == 0
+
+
+async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
+    """Whoever waits for a client that is behind is woken when it is not."""
+
+    class Libraries(Library):
+        async def player(self, player: Player) -> None:
+            async with trio.open_nursery() as nursery:
+                async for guess in player.listen(Guess):
+                    nursery.start_soon(self.give, player, guess)
+
+        async def give(self, player: Player, guess: Guess) -> None:
+            with player.answering(guess) as answering:
+                for _ in range(int(guess.word)):
+                    await answering.send(Verdict(True))
+
+    room = await edge_room(Libraries)
+    (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
+    counts: list[int] = []
+
+    async def read() -> None:
+        with ana.stream(Guess("2000"), Verdict) as verdicts:
+            counts.append(len([verdict async for verdict in verdicts]))
+
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(read)
+    assert counts == [2000] * 3
+
+
+async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> None:
+    """A part sent under a shield, after its asker has gone, could be taken for an answer to the new page."""
+
+    class Stubborn(Quiet):
+        async def player(self, player: Player) -> None:
+            async for guess in player.listen(Guess):
+                with player.answering(guess) as answering, trio.CancelScope(shield=True):
+                    await trio.sleep(1)
+                    assert not await answering.send(Verdict(True))
+
+    room = await edge_room(Stubborn)
+    session = edge.Session("u1")
+    (page,) = await room.join(session=session)
+    with trio.move_on_after(0.5):
+        await page.request(Guess("x"), Verdict)
+    await room.join(session=session)
+    await trio.sleep(2)
+
+
+def test_what_decides_at_once_is_not_async() -> None:
+    """An async `admit` would let everybody in: it is refused when the room is defined."""
+    with pytest.raises(TypeError, match="admit is async"):
+
+        class Open(Quiet):
+            async def admit(self, applicant: edge.Applicant) -> None:  # type: ignore[override]  # the mistake under test
+                raise edge.Refused("nobody")

@@ -31,8 +31,7 @@ async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
         ana.reply(question, Chosen("b"))
         await ana.resume()
     assert answers == [Chosen("b")]
-    with pytest.raises(LookupError):
-        ana.reply(question, Chosen("a"))
+    assert not ana.reply(question, Chosen("a"))
 
 
 async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_room: EdgeRoom) -> None:
@@ -170,8 +169,7 @@ async def test_requests_are_answered_once_and_bounded(edge_room: EdgeRoom) -> No
                         kept.clear()
                     case Guess():
                         kept.append(event)
-                        with pytest.raises(LookupError):
-                            player.reply(Guess("x"), Verdict(True))
+                        assert not player.reply(Guess("x"), Verdict(True))
 
     room = await edge_room(Hoarder)
     (ana,) = await room.join("ana", limits=edge.Limits(inbox=1000))

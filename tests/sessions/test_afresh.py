@@ -150,7 +150,7 @@ async def test_a_key_in_the_hello_says_whose_seat_it_is(edge_room: EdgeRoom) -> 
     assert welcome[0] == "$welcome"
     (player,) = room.room.players
     assert (player.name, player.session) == ("gus", edge.Session("u7", "gus", {"team": "red"}))
-    _, refusal = await say_hello(room, key=key[:-1] + ("A" if key[-1] != "A" else "B"))
+    _, refusal = await say_hello(room, key=key[:9] + ("A" if key[9] != "A" else "B") + key[10:])
     assert refusal[1]["code"] == Code.KEY_INVALID
     assert len(room.room.seats) == 1
     await good.close()

@@ -48,10 +48,15 @@ def test_forged_foreign_and_damaged_keys_are_refused() -> None:
 def test_a_signed_body_of_another_shape_is_refused() -> None:
     """Whoever has the secret may sign other things: they are no keys."""
     keys = edge.Keys(SECRET)
-    bodies: list[object] = [7, [], {"id": "u1"}, {"id": 7, "name": "", "claims": {}, "issued": 0, "expires": 9e9}]
+    bodies: list[object] = [
+        7,
+        [],
+        {"id": "u1"},
+        {"id": 7, "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True},
+    ]
     for body in bodies:
         assert refusal(keys, str(keys._serializer.dumps(body))) is Code.KEY_INVALID
-    listed = {"id": "u1", "name": "", "claims": [], "issued": 0, "expires": 9e9}
+    listed = {"id": "u1", "name": "", "claims": [], "issued": 0, "expires": 9e9, "renews": True}
     assert refusal(keys, str(keys._serializer.dumps(listed))) is Code.KEY_INVALID
 
 
@@ -59,12 +64,18 @@ def test_a_key_expires() -> None:
     """At the very second; half of its life before, it is time for a new one."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    exact = keys.issue("u1", lifetime=60)
     key, brief = keys.issue("u1"), keys.issue("u1", lifetime=10)
     clock.now += 10
     assert refusal(keys, brief) is Code.KEY_EXPIRED
-    assert not keys.half_spent(key)
+    clock.now += 30
+    assert keys.renew(exact) == exact  # a key for so long is for no longer
+    clock.now -= 30
+    assert keys.renew(key) == key
     clock.now += 45
-    assert keys.half_spent(key)
+    renewed = keys.renew(key)
+    assert renewed != key
+    assert keys.check(renewed) == keys.check(key)
     clock.now += 45
     assert refusal(keys, key) is Code.KEY_EXPIRED
 
@@ -99,6 +110,10 @@ def test_secrets_that_could_be_guessed_are_refused() -> None:
     for secrets in ((), ("short",), (SECRET, b"short")):
         with pytest.raises(ValueError, match="at least 16 bytes"):
             edge.Keys(*secrets)
+    with pytest.raises(ValueError, match="not empty"):
+        edge.Keys(SECRET).issue("")
+    with pytest.raises(edge.Refused):
+        edge.Keys(SECRET).check(None)
     with pytest.raises(ValueError, match="too long"):
         edge.Keys(SECRET).issue("u1", claims={"essay": "".join(map(str, range(3000)))})
 

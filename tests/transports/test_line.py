@@ -91,7 +91,7 @@ async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
         (5, 0, b"", Code.MALFORMED),
         (1, 99, b"", Code.MALFORMED),
         (1, 0, b"x1\nz", Code.MALFORMED),
-        (1, 0, b"t99999999\n", Code.MALFORMED),
+        (1, 0, b"t99999999\n", Code.TOO_LARGE),
         (1, 0, b"t1\n\xff", Code.MALFORMED),
         (1, 0, b"no record at all, and long", Code.MALFORMED),
         ("one", 0, b"", Code.MALFORMED),
@@ -99,7 +99,7 @@ async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
     ],
 )
 async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: bytes, code: Code) -> None:
-    """With a typed code, and the seat waits in its grace for better manners."""
+    """With a typed code, which ends the line."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -112,8 +112,9 @@ async def test_lines_that_are_not_there() -> None:
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
-        other = RawLine(network, path="/rooms/echo/two")
-        assert (await other.post(1, b"")).code == str(Code.MALFORMED.value)
+        elsewhere = RawLine(network, path="/rooms/echo/two")
+        assert (await elsewhere.post(1, b"")).code == str(Code.MALFORMED.value)
+        other = RawLine(network, name="a-line-of-somebody")
         never = RawLine(network, name="a-line-that-never-was")
         assert (await never.post(3, b"")).status == 410
         assert (await never.poll(3)).code == str(Code.LOST.value)
@@ -126,7 +127,26 @@ async def test_lines_that_are_not_there() -> None:
         bye = record(JSON.encode(["$bye", {"code": 4200, "reason": ""}])) + record(Closed(4200))
         await line.post(1, bye)
         await wait_all_tasks_blocked()
+        assert (await line.post(2, b"", has=1)).status == 410
+        await trio.sleep(16)
+        await other.post(0, b"")  # somebody else's: by now the line is forgotten
         assert (await line.poll(1)).status == 410
+
+
+async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
+    """An answer that got lost must not turn a kick into a lost connection, which would be resumed."""
+    app = edge.App({"echo": Echo})
+    async with open_network(app) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        (room,) = app.directory.rooms
+        room.players[0].kick("spam")
+        for _ in range(3):
+            bye, closed = Records(10**6).feed((await line.poll(1)).body)
+            assert JSON.decode(str(bye))[1]["code"] == Code.KICKED
+            assert closed == Closed(Code.KICKED)
+        assert (await line.post(1, say("x"), has=1)).code == str(Code.KICKED.value)
 
 
 async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:
@@ -192,6 +212,52 @@ async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
             assert count < int(answer.body) < 200
             count = int(answer.body)
         assert 14 < trio.current_time() - began < 16
+
+
+async def test_overlapping_posts_give_each_frame_once() -> None:
+    """A post that waits for room, and its copy: what both bring is taken from one of them."""
+
+    class Slow(Echo):
+        heard: list[str] = []  # noqa: RUF012  # one room
+
+        async def player(self, player: edge.Player[Say, Said]) -> None:
+            async for event in player.listen(Say):
+                self.heard.append(event.text)
+                await trio.sleep(0.1)
+
+    async with open_network(edge.App({"echo": Slow}, limits=edge.Limits(inbox=4))) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        body = b"".join(say(str(number)) for number in range(150))
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(line.post, 1, body, 1)
+        while int((answer := await line.post(1, body, 1)).body) < 151:
+            pass
+        await trio.sleep(20)
+        assert answer.body == b"151"
+        assert Slow.heard == [str(number) for number in range(150)]
+
+
+async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
+    """Though nothing of it is read, because the inbox is full."""
+
+    class Busy(Echo):
+        async def player(self, player: edge.Player[Say, Said]) -> None:
+            async for _ in player.listen(Say):
+                await trio.sleep_forever()
+
+    app = edge.App({"echo": Busy}, limits=edge.Limits(inbox=4))
+    async with open_network(app) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        await line.post(1, b"".join(say(str(number)) for number in range(70)), has=1)
+        (room,) = app.directory.rooms
+        assert room.players[0].connected
+        await trio.sleep(40)
+        assert not room.players[0].connected
 
 
 def test_records() -> None:

@@ -73,6 +73,7 @@ async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
             nursery.start_soon(serve, theirs)
             return ours
 
+        nursery.start_soon(served.watch)
         async with open_line(
             connect, "edge.test", "/rooms/a/b", "a-line-of-tests", mode, subprotocol="edge.1.json", limits=Limits()
         ) as client:
