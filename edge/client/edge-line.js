@@ -121,22 +121,25 @@ export class LineTransport {
   }
 
   async #get() {
+    const [began, before] = [performance.now(), this.#received];
     const patience = new Patience(this.#abort.signal, HOLD_SECONDS + REQUEST_SECONDS);
     try {
       const headers = { ...this.#headers, "edge-mode": this.#mode, "edge-has": String(this.#received) };
       const response = await fetch(this.#url, { headers, cache: "no-store", signal: patience.signal });
-      await check(response);
+      await check(response, "application/octet-stream");
       const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
       const records = new Records();
       for (;;) {
         const { done, value } = await reader.read();
-        if (done || this.#over) return;
+        if (done || this.#over) break;
         patience.renew();
         for (const item of records.feed(value)) this.#take(item);
       }
     } finally {
       patience.end();
     }
+    // something on the way answers in the server's place
+    if (this.#received === before && performance.now() - began < PAUSE_SECONDS * 1000) await pause(PAUSE_SECONDS);
   }
 
   async #post() {
@@ -150,7 +153,7 @@ export class LineTransport {
     const patience = new Patience(this.#abort.signal, REQUEST_SECONDS);
     try {
       const response = await fetch(this.#url, { ...this.#posting(joined(some)), signal: patience.signal });
-      await check(response);
+      await check(response, "text/plain");
       const count = Number(await response.text());
       if (!Number.isInteger(count) || count < first || count > first + this.#going.length) throw new Error("not a count");
       this.#going.splice(0, count - first);
@@ -218,11 +221,12 @@ class Patience {
   }
 }
 
-/** @param {Response} response */
-async function check(response) {
+/** Whether this is an answer of the server's; a page that tells people to log in is of another type. @param {Response} response @param {string} type */
+async function check(response, type) {
   const code = Number(response.headers.get("edge-code") ?? NaN);
   if (Number.isInteger(code)) throw new Refusal(code, (await response.json()).message);
-  if (response.status !== 200) throw new Error(`HTTP ${response.status}`);
+  const ours = response.status === 200 && response.headers.get("content-type")?.startsWith(type);
+  if (!ours) throw new Error(`HTTP ${response.status}`);
 }
 
 /** @param {Uint8Array[]} parts */

@@ -44,7 +44,10 @@ const WINDOW_CHARACTERS = 512 * 1024;
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
 const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
 const MAX_STRIKES = 2; // so many connections in a row that did not last, and the next kind is tried
-const UPWARD_SECONDS = 300; // when to try a better kind again; twice as late after each time that it did not do
+// When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it was
+// opened, and then carried nothing: later, for trying it costs. Twice as late each time.
+const UPWARD_SECONDS = 10;
+const HELD_SECONDS = 300;
 const MAX_UPWARD_SECONDS = 3600;
 const PROBE_SECONDS = 10;
 const KEY_SECONDS = 3; // a page that gets no key in this time goes on without one
@@ -73,6 +76,7 @@ export class RequestFailed extends Error {
   /** @param {string} problem @param {string} message */
   constructor(problem, message) {
     super(message);
+    this.name = "RequestFailed";
     this.problem = problem;
   }
 }
@@ -255,7 +259,7 @@ export class Ladder {
   constructor(kinds, memory, now) {
     this.#kinds = kinds;
     this.#memory = memory;
-    const [kind, until] = (storage("localStorage")?.getItem(memory) ?? "").split(" ");
+    const [kind, until] = recall("localStorage", memory).split(" ");
     if (Number(until) > now) this.#rung = Math.max(0, kinds.indexOf(/** @type {Kind} */ (kind)));
   }
 
@@ -269,12 +273,15 @@ export class Ladder {
   /** There was a welcome. @param {number} now */
   welcomed(now) {
     if (this.#kinds.length === 1) return;
-    if (this.#rung === 0) storage("localStorage")?.removeItem(this.#memory);
-    else storage("localStorage")?.setItem(this.#memory, `${this.kind} ${now + this.#upward}`);
+    remember("localStorage", this.#memory, this.#rung === 0 ? "" : `${this.kind} ${now + this.#upward}`);
   }
 
-  /** A connection has ended, so many seconds after its welcome, or without one: whether to try another kind at once. @param {number | null} lasted */
-  ended(lasted) {
+  /**
+   * A connection has broken, so many seconds after its welcome, or without one: whether to try another kind at once.
+   * @param {number | null} lasted @param {boolean} opened whether there was a connection, whatever came over it
+   */
+  ended(lasted, opened) {
+    if (opened && lasted === null && this.#rung === 0) this.#upward = Math.max(this.#upward, HELD_SECONDS);
     if (lasted !== null && lasted >= STABLE_SECONDS) {
       this.#strikes = 0;
       return false;
@@ -330,12 +337,14 @@ const keys = new Map();
  */
 function givenKey(origin, whose, anew) {
   const kept = `edge ${origin}`;
+  const known = `${whose} ${origin}`;
   if (anew) {
-    keys.delete(`${whose} ${origin}`);
-    storage("sessionStorage")?.removeItem(kept);
+    keys.delete(known);
+    remember("sessionStorage", kept, "");
   }
-  const found = keys.get(`${whose} ${origin}`) ?? askKey(origin, whose, kept);
-  keys.set(`${whose} ${origin}`, found);
+  const found = keys.get(known) ?? askKey(origin, whose, kept);
+  keys.set(known, found);
+  found.then((key) => key === null && keys.delete(known), () => keys.delete(known));
   return found;
 }
 
@@ -343,30 +352,47 @@ function givenKey(origin, whose, anew) {
 async function askKey(origin, whose, kept) {
   /** @type {Record<string, string>} */
   const headers = { "edge-session": whose };
-  const before = whose === "tab" ? storage("sessionStorage")?.getItem(kept) : null;
+  const before = whose === "tab" ? recall("sessionStorage", kept) : "";
   if (before) headers.authorization = `Bearer ${before}`;
   const credentials = whose === "tab" ? "omit" : "same-origin";
+  let response;
+  let body;
   try {
     const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
-    const response = await fetch(`${origin}/session`, { method: "POST", headers, credentials, signal });
-    if (response.status === 401 && before) {
-      storage("sessionStorage")?.removeItem(kept);
-      return askKey(origin, whose, kept);
-    }
-    const { key = null } = await response.json();
-    if (whose === "tab" && key !== null) storage("sessionStorage")?.setItem(kept, key);
-    return key;
+    response = await fetch(`${origin}/session`, { method: "POST", headers, credentials, signal });
+    body = await response.json();
   } catch {
     return null;
   }
+  if (response.status === 401 && before) {
+    remember("sessionStorage", kept, "");
+    return askKey(origin, whose, kept);
+  }
+  const code = Number(response.headers.get("edge-code"));
+  if (response.status === 401 && code > 0) throw new ProtocolError(body.message, code);
+  if (typeof body.key !== "string") return null;
+  if (whose === "tab") remember("sessionStorage", kept, body.key);
+  return body.key;
 }
 
-/** What is to be remembered, where the browser lets it be. @param {"localStorage" | "sessionStorage"} name @returns {Storage | null} */
-function storage(name) {
+/** @typedef {"localStorage" | "sessionStorage"} StorageName */
+
+/** What was remembered; empty if there is nothing, or the browser won't tell. @param {StorageName} storage @param {string} name */
+function recall(storage, name) {
   try {
-    return globalThis[name] ?? null;
+    return globalThis[storage]?.getItem(name) ?? "";
   } catch {
-    return null;
+    return "";
+  }
+}
+
+/** Remember it, where the browser lets us; what is empty is forgotten. @param {StorageName} storage @param {string} name @param {string} value */
+function remember(storage, name, value) {
+  try {
+    if (value) globalThis[storage]?.setItem(name, value);
+    else globalThis[storage]?.removeItem(name);
+  } catch {
+    // it is full, or forbidden: this page goes on without
   }
 }
 
@@ -459,9 +485,14 @@ export class Room {
   #ladder;
 
   /** @param {string} url @param {{name?: string, key?: Key, session?: "browser" | "tab", transports?: Kind[]}} options */
-  constructor(url, { name = "", key = "", session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
+  constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace("ws", "http");
+    if (!/\/rooms\/[^/]+\/[^/]+$/.test(absolute.pathname)) throw new TypeError(`${url} is no room: /rooms/<kind>/<name>`);
+    if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
+      throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
+    }
+    if (!["browser", "tab"].includes(session)) throw new TypeError(`a session is the browser's or the tab's, not ${session}`);
     this.#url = absolute.href;
     this.#name = name;
     this.#key = key;
@@ -530,7 +561,10 @@ export class Room {
    */
   request(name, body = {}, patience = {}) {
     return new Promise((resolve, reject) => {
-      this.#ask(name, body, patience, () => {}, (answer, fault) => {
+      const stop = this.#ask(name, body, patience, (answer) => {
+        resolve(answer); // one was wanted
+        stop();
+      }, (answer, fault) => {
         if (fault !== null) reject(fault);
         else if (answer === null || answer.name === "") reject(new RequestFailed("unanswered", "the room has no answer"));
         else resolve(answer);
@@ -560,8 +594,8 @@ export class Room {
    */
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
+    if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
     const id = (this.#requests += 1);
-    this.#sendCounted(seconds === undefined ? [name, body, id] : [name, body, id, seconds]); // throws when closed
     /** @param {string} problem @param {string} text */
     const giveUp = (problem, text) => {
       const question = this.#questions.get(id);
@@ -570,7 +604,7 @@ export class Room {
       question.end(null, new RequestFailed(problem, text));
     };
     const abort = () => giveUp("cancelled", "it was given up");
-    const timer = seconds === undefined ? 0 : setTimeout(() => giveUp("cancelled", "the time was up"), seconds * 1000);
+    const timer = seconds === undefined ? 0 : after(seconds, () => giveUp("cancelled", "the time was up"));
     signal?.addEventListener("abort", abort);
     this.#questions.set(id, {
       part,
@@ -581,6 +615,7 @@ export class Room {
         end(answer, fault);
       },
     });
+    this.#sendCounted(seconds === undefined ? [name, body, id] : [name, body, id, seconds]);
     return abort;
   }
 
@@ -614,7 +649,8 @@ export class Room {
     try {
       key = await this.#findKey();
     } catch (error) {
-      this.#lost(connection, Code.LOST, String(error));
+      if (!(error instanceof ProtocolError)) console.error(error); // the page's own function: another time it may do
+      this.#lost(connection, error instanceof ProtocolError ? error.code : Code.LOST, String(error), true);
     }
     if (connection !== this.#connection) return;
     const impatient = () => this.#lost(connection, Code.SILENT, "no welcome");
@@ -635,8 +671,10 @@ export class Room {
 
   /** @returns {Promise<string | null>} */
   async #findKey() {
-    if (typeof this.#key === "function") return this.#key();
-    return this.#key || givenKey(new URL(this.#url).origin, this.#session, false);
+    if (this.#key === undefined) return givenKey(new URL(this.#url).origin, this.#session, false);
+    const key = typeof this.#key === "function" ? await this.#key() : this.#key;
+    if (typeof key !== "string" || key === "") throw new TypeError("a key is text, and not empty");
+    return key;
   }
 
   /** @param {Connection} connection @param {string | null} key */
@@ -656,7 +694,7 @@ export class Room {
       this.#schedule();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#lost(connection, error.code, error.message);
+      this.#lost(connection, error.code, error.message, true);
     }
   }
 
@@ -665,7 +703,7 @@ export class Room {
     if (message.kind === "welcome") {
       this.#welcomed(message.welcome);
     } else if (message.kind === "bye") {
-      if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason);
+      if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason, true);
     } else if (message.kind === "event") {
       this.#tell(message.name, message.body);
     } else if (message.kind === "request") {
@@ -687,10 +725,11 @@ export class Room {
   #welcomed(welcome) {
     this.welcome = welcome;
     this.#openedAt = seconds();
+    this.#rekeyed = false;
     this.#ladder.welcomed(Date.now() / 1000);
     clearTimeout(this.#patienceTimer);
     const upward = this.#ladder.upwardSeconds;
-    if (upward < Infinity) this.#patienceTimer = setTimeout(() => this.#probe(), upward * 1000);
+    if (upward < Infinity) this.#patienceTimer = after(upward, () => this.#probe());
     if (!welcome.resumed) this.#loseSeat();
     this.#seated = true;
     this.#unwritten = new Set(this.#latest.keys());
@@ -718,7 +757,7 @@ export class Room {
     socket.onclose = () => {
       clearTimeout(impatience);
       if (connection === null || connection !== this.#connection) return;
-      this.#patienceTimer = setTimeout(() => this.#probe(), this.#ladder.upwardSeconds * 1000);
+      this.#patienceTimer = after(this.#ladder.upwardSeconds, () => this.#probe());
     };
   }
 
@@ -728,19 +767,22 @@ export class Room {
     const seat = this.#seat;
     const abort = new AbortController();
     this.#asked.set(id, abort);
-    const timer = patience === null ? 0 : setTimeout(() => abort.abort(), patience * 1000);
-    let answer;
+    const timer = patience === null ? 0 : after(patience, () => abort.abort());
+    /** @type {any[]} */
+    let reply = ["!not_now", { message: "nobody answers this", about: name }, id];
     try {
-      answer = await handler?.(body, { signal: abort.signal });
+      const answer = await handler?.(body, { signal: abort.signal });
+      if (answer) reply = [`=${answer[0]}`, answer[1], id];
+      JSON.stringify(reply); // what can't travel is the handler's fault
     } catch (error) {
       if (!abort.signal.aborted) console.error(error);
+      reply = ["!crashed", { message: "answering it failed", about: name }, id];
     }
     clearTimeout(timer);
     if (this.#asked.get(id) === abort) this.#asked.delete(id);
     if (this.state === "closed" || seat !== this.#seat) return; // the question was another seat's
-    if (abort.signal.aborted) this.#sendCounted(["!cancelled", { message: "it was given up", about: name }, id]);
-    else if (answer) this.#sendCounted([`=${answer[0]}`, answer[1], id]);
-    else this.#sendCounted(["!not_now", { message: "nobody answers this", about: name }, id]);
+    if (abort.signal.aborted) reply = ["!cancelled", { message: "it was given up", about: name }, id];
+    this.#sendCounted(reply);
   }
 
   /** @param {any[]} message */
@@ -784,9 +826,14 @@ export class Room {
     }
   }
 
-  /** The connection is over: come back as its code says. @param {Connection} connection @param {number} code @param {string} reason */
-  #lost(connection, code, reason) {
+  /**
+   * The connection is over: come back as its code says.
+   * @param {Connection} connection @param {number} code @param {string} reason
+   * @param {boolean} [told] whether somebody said why: then it is not the transport's fault
+   */
+  #lost(connection, code, reason, told = false) {
     if (connection !== this.#connection) return;
+    const opened = connection.state !== "silent";
     this.#drop(code, reason);
     if (this.#renewsKey(code)) {
       this.#setState(this.welcome === null ? "connecting" : "away");
@@ -798,7 +845,9 @@ export class Room {
       this.#close({ code, reason });
       return;
     }
-    const atOnce = this.#ladder.ended(this.#openedAt > 0 ? seconds() - this.#openedAt : null);
+    const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;
+    const blamed = !told && (code < 4000 || code === Code.LOST || code === Code.SILENT);
+    const atOnce = blamed && this.#ladder.ended(lasted, opened);
     if (retry === "fresh") this.#loseSeat();
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
@@ -811,10 +860,10 @@ export class Room {
 
   /** Whether a key that this page was given is refused, and another is worth a try. @param {number} code */
   #renewsKey(code) {
-    if (this.#key || this.#rekeyed || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
+    if (this.#key !== undefined || this.#rekeyed || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#rekeyed = true;
     this.#loseSeat();
-    givenKey(new URL(this.#url).origin, this.#session, true);
+    givenKey(new URL(this.#url).origin, this.#session, true).catch(() => {}); // whoever asks for it next is told
     return true;
   }
 
@@ -856,8 +905,12 @@ export class Room {
     this.#setState(this.welcome === null ? "connecting" : "away");
   };
 
-  /** The network, or the page, is back: do not wait out the backoff. */
-  #hurry = () => {
+  /** The network, or the page, is back: do not wait out the backoff. @param {Event} event */
+  #hurry = (event) => {
+    if (event instanceof PageTransitionEvent && event.persisted) {
+      this.#client = randomName(); // another page may have had the seat meanwhile: ask for it anew
+      this.#loseSeat();
+    }
     if (this.#connection === null && this.ending === null) {
       clearTimeout(this.#retryTimer);
       this.#connect();
@@ -888,6 +941,11 @@ export class Room {
  */
 export function join(url, options) {
   return new Room(url, options);
+}
+
+/** `setTimeout`, which would not wait at all for more than 2^31 ms. @param {number} wait in seconds @param {() => void} run */
+function after(wait, run) {
+  return setTimeout(run, Math.min(wait * 1000, 2 ** 31 - 1));
 }
 
 /** 128 random bits, as text. */
