@@ -163,3 +163,54 @@ def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -
     })""")
     assert withdrawn == "withdrawn"
     tab.page.evaluate("room.leave()")
+
+
+@pytest.mark.parametrize(
+    ("url_of_room", "options", "told"),
+    [
+        ("/room/echo/one", {}, "is no room"),
+        ("/rooms/echo/", {}, "is no room"),
+        ("/rooms/echo/one", {"transports": []}, "transports are some of websocket,stream,poll"),
+        ("/rooms/echo/one", {"transports": ["pigeon"]}, "not pigeon"),
+        ("/rooms/echo/one", {"session": "cookie"}, "a session is the browser's or the tab's"),
+    ],
+)
+def test_a_wrong_setup_is_told_at_once(
+    browser: Browser, url: str, url_of_room: str, options: dict[str, object], told: str
+) -> None:
+    """Instead of trying for ever."""
+    tab = Tab(browser, url)
+    with pytest.raises(Exception, match=told):
+        tab.page.evaluate(
+            "async ([url, options]) => (await import('/edge.js')).join(url, options)", [url_of_room, options]
+        )
+
+
+def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
+    """One that the page was handed ends the room with its code; one that can't be fetched is tried again."""
+    tab = Tab(browser, url)
+    tab.page.evaluate(JOIN, [{"key": "forged"}])
+    tab.page.wait_for_function("room.ending?.code === 4205")
+    tab.page.evaluate("""async () => {
+        const { join } = await import("/edge.js");
+        let asked = 0;
+        window.again = join("/rooms/echo/two", { key: async () => {
+            asked += 1;
+            if (asked < 3) throw new Error("no key yet");
+            return (await (await fetch("/session", { method: "POST", headers: { "edge-session": "tab" } })).json()).key;
+        } });
+    }""")
+    tab.page.wait_for_function("again.state === 'open'")
+    assert tab.page.evaluate("again.transport") == "websocket"
+    tab.page.evaluate("again.leave()")
+
+
+def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
+    """Full or forbidden storage keeps nobody out, not even on a lesser transport."""
+    with hostile(Deed.STRIP, url) as (proxied, _):
+        tab = Tab(browser, proxied)
+        tab.page.evaluate("Storage.prototype.setItem = () => { throw new Error('full'); }")
+        tab.page.evaluate(JOIN, [{}])
+        tab.page.wait_for_function("heard.length === 1")
+        assert tab.page.evaluate("room.transport") == "stream"
+        tab.page.evaluate("room.leave()")
