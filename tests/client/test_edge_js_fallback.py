@@ -209,7 +209,7 @@ def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
     """Full or forbidden storage keeps nobody out, not even on a lesser transport."""
     with hostile(Deed.STRIP, url) as (proxied, _):
         tab = Tab(browser, proxied)
-        tab.page.evaluate("Storage.prototype.setItem = () => { throw new Error('full'); }")
+        tab.page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full'); })")
         tab.page.evaluate(JOIN, [{}])
         tab.page.wait_for_function("heard.length === 1")
         assert tab.page.evaluate("room.transport") == "stream"
