@@ -76,8 +76,10 @@ class Directory:
             return found
         if self._closing.is_set() or self._nursery is None:
             raise Refused("the server is shutting down", Code.DRAINING)
-        if kind not in self._kinds or not ROOM_NAME.fullmatch(name):
-            raise Refused("there is no such room", Code.NO_ROOM)
+        if kind not in self._kinds:
+            raise Refused("there is no such kind of room", Code.NO_ROOM)
+        if not ROOM_NAME.fullmatch(name):
+            raise Refused("a room's name has letters, digits, _ and -, and 64 at most", Code.NO_ROOM)
         if len(self) >= self._max_rooms:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         try:

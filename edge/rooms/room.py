@@ -29,6 +29,9 @@ E = TypeVar("E")
 # How long all the `farewell` blocks of a leaving player, or of a closing room, may take together.
 FAREWELL_SECONDS = 2.0
 
+# What a player is told whose `player` or `greet` raised: not what it was.
+CRASHED = "an error in the room's code"
+
 
 class Room(Generic[FromPlayer, ToPlayer]):
     """A place where players meet: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
@@ -292,7 +295,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.greet(player)
         except Exception:
             log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
-            player.leave(Code.CRASHED, "an error in the room's code")
+            player.leave(Code.CRASHED, CRASHED)
 
     def seats_changed(self) -> None:
         """Somebody left: end a round that has too few players now."""
@@ -340,7 +343,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
                     self.greet_player(player)
                     what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
                     returned = await guarded(what, lambda: self.player(player))
-                    player.leave(*((Code.LEFT,) if returned else (Code.CRASHED, "an error in the room's code")))
+                    if not returned:
+                        player.leave(Code.CRASHED, CRASHED)
+                    player.leave(Code.LEFT)
         finally:
             player.leave(Code.DRAINING, "the server is shutting down")
             self.seats.ended(player)

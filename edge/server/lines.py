@@ -48,9 +48,6 @@ class Lines:
         self._over: deque[tuple[float, str]] = deque()
         """Lines that have ended, and when: a while longer their last words may be asked for again."""
 
-    def __len__(self) -> int:
-        return len(self._served)
-
     async def respond(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """Answer a request on a line, whose body is read.
 
