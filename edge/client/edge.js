@@ -284,6 +284,7 @@ export class Ladder {
     if (opened && lasted === null && this.#rung === 0) this.#upward = Math.max(this.#upward, HELD_SECONDS);
     if (lasted !== null && lasted >= STABLE_SECONDS) {
       this.#strikes = 0;
+      if (this.#rung === 0) this.#upward = UPWARD_SECONDS;
       return false;
     }
     this.#strikes = lasted === null ? MAX_STRIKES : this.#strikes + 1;
@@ -332,15 +333,16 @@ const keys = new Map();
 
 /**
  * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if there is none to be
- * had in time: then the session is the page's.
- * @param {string} origin @param {"browser" | "tab"} whose @param {boolean} anew @returns {Promise<string | null>}
+ * had in time: then the session is the room's own.
+ * @param {string} origin @param {"browser" | "tab"} whose @param {string | null} refused a key that is known to be no good
+ * @returns {Promise<string | null>}
  */
-function givenKey(origin, whose, anew) {
-  const kept = `edge ${origin}`;
-  const known = `${whose} ${origin}`;
-  if (anew) {
-    keys.delete(known);
-    remember("sessionStorage", kept, "");
+async function givenKey(origin, whose, refused) {
+  const [kept, known] = [`edge ${origin}`, `${whose} ${origin}`];
+  const before = keys.get(known);
+  if (before !== undefined && refused !== null && (await before) === refused && keys.get(known) === before) {
+    keys.delete(known); // unless another room of this page has seen to it
+    if (recall("sessionStorage", kept) === refused) remember("sessionStorage", kept, "");
   }
   const found = keys.get(known) ?? askKey(origin, whose, kept);
   keys.set(known, found);
@@ -478,6 +480,10 @@ export class Room {
   #openedAt = 0;
   /** Whether a key of our own was refused, and another fetched. */
   #rekeyed = false;
+  /** The key that this room was given last, and one that was refused. @type {string | null} */
+  #given = null;
+  /** @type {string | null} */
+  #refused = null;
   #url;
   #name;
   #key;
@@ -488,6 +494,7 @@ export class Room {
   constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace("ws", "http");
+    absolute.hash = "";
     if (!/\/rooms\/[^/]+\/[^/]+$/.test(absolute.pathname)) throw new TypeError(`${url} is no room: /rooms/<kind>/<name>`);
     if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
@@ -655,11 +662,11 @@ export class Room {
     if (connection !== this.#connection) return;
     const impatient = () => this.#lost(connection, Code.SILENT, "no welcome");
     this.#patienceTimer = setTimeout(impatient, WELCOME_SECONDS[kind] * 1000);
-    if (kind === "websocket") {
-      this.#transport = new WebSocketTransport(this.#url, () => this.#greet(connection, key), listener);
-      return;
-    }
     try {
+      if (kind === "websocket") {
+        this.#transport = new WebSocketTransport(this.#url, () => this.#greet(connection, key), listener);
+        return;
+      }
       const { LineTransport } = await import("./edge-line.js");
       if (connection !== this.#connection) return;
       this.#transport = new LineTransport(this.#url, kind, `edge.${VERSION}.json`, listener);
@@ -671,7 +678,13 @@ export class Room {
 
   /** @returns {Promise<string | null>} */
   async #findKey() {
-    if (this.#key === undefined) return givenKey(new URL(this.#url).origin, this.#session, false);
+    if (this.#key === undefined && this.#seated) return this.#given; // whose seat it is
+    if (this.#key === undefined) {
+      const refused = this.#refused;
+      this.#refused = null;
+      this.#given = await givenKey(new URL(this.#url).origin, this.#session, refused);
+      return this.#given;
+    }
     const key = typeof this.#key === "function" ? await this.#key() : this.#key;
     if (typeof key !== "string" || key === "") throw new TypeError("a key is text, and not empty");
     return key;
@@ -743,7 +756,12 @@ export class Room {
   #probe() {
     const connection = this.#connection;
     this.#ladder.noteProbe();
-    const socket = new WebSocket(this.#url.replace("http", "ws"), `edge.${VERSION}.json`);
+    let socket;
+    try {
+      socket = new WebSocket(this.#url.replace("http", "ws"), `edge.${VERSION}.json`);
+    } catch {
+      return; // the page may not have one at all
+    }
     const close = () => socket.close();
     const impatience = setTimeout(close, PROBE_SECONDS * 1000);
     socket.onopen = () => {
@@ -862,8 +880,8 @@ export class Room {
   #renewsKey(code) {
     if (this.#key !== undefined || this.#rekeyed || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#rekeyed = true;
+    this.#refused = this.#given;
     this.#loseSeat();
-    givenKey(new URL(this.#url).origin, this.#session, true).catch(() => {}); // whoever asks for it next is told
     return true;
   }
 
@@ -907,7 +925,7 @@ export class Room {
 
   /** The network, or the page, is back: do not wait out the backoff. @param {Event} event */
   #hurry = (event) => {
-    if (event instanceof PageTransitionEvent && event.persisted) {
+    if ("persisted" in event && event.persisted) {
       this.#client = randomName(); // another page may have had the seat meanwhile: ask for it anew
       this.#loseSeat();
     }

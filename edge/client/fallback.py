@@ -69,6 +69,7 @@ class Ladder:
             self._upward = max(self._upward, HELD_SECONDS)
         if lasted is not None and lasted >= STABLE_SECONDS:
             self._strikes = 0
+            self._upward = self._upward if self._rung else UPWARD_SECONDS
             return False
         self._strikes = MAX_STRIKES if lasted is None else self._strikes + 1
         if self._strikes < MAX_STRIKES:

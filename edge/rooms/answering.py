@@ -101,8 +101,12 @@ class Answering(Generic[Answer]):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         asked_off = self._scope.cancel_called or trio.current_time() >= self._scope.deadline
-        caught = bool(self._scope.__exit__(kind, exc, trace))
         self._asked.scope = None
+        try:
+            caught = bool(self._scope.__exit__(kind, exc, trace))
+        except BaseException:  # its cancellation was in a group with a real error, which comes out
+            self._fail("crashed", "answering it failed")
+            raise
         if exc is None and not asked_off:
             self._finish(outgoing_reply(None, self._asked.number))
         elif isinstance(exc, Exception) and not caught:

@@ -6,6 +6,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -54,22 +55,27 @@ class MountedApp:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(live)
-            await to_app.send({"type": "lifespan.startup"})
             try:
-                answer = await from_app.receive()
-            except trio.EndOfChannel:
-                answer = {"type": "lifespan.startup.complete"}
-            if answer["type"] != "lifespan.startup.complete":
-                raise RuntimeError(f"the mounted app could not start: {answer.get('message', '')}")
-            task_status.started()
-            try:
-                await trio.sleep_forever()
+                to_app.send_nowait({"type": "lifespan.startup"})
+                await self._wait_started(from_app)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.move_on_after(10, shield=True):
+                        to_app.send_nowait({"type": "lifespan.shutdown"})
+                        async for _ in from_app:
+                            break
             finally:
-                with trio.move_on_after(10, shield=True):
-                    to_app.send_nowait({"type": "lifespan.shutdown"})
-                    async for _ in from_app:
-                        break
                 life.cancel("shut down")
+
+    async def _wait_started(self, from_app: trio.MemoryReceiveChannel[Message]) -> None:
+        try:
+            answer = await from_app.receive()
+        except trio.EndOfChannel:
+            return  # it has no lifespan
+        if answer["type"] != "lifespan.startup.complete":
+            raise RuntimeError(f"the mounted app could not start: {answer.get('message', '')}")
 
     async def respond(self, connection: HttpConnection, request: Request) -> None:
         """Let it answer a request, whose body is read.
@@ -79,6 +85,8 @@ class MountedApp:
         """
         exchange = _Exchange(connection, request)
         await self._app(exchange.scope(self._state), exchange.receive, exchange.send)
+        if connection.unanswered and not exchange.gone:
+            raise RuntimeError("the mounted app gave no response")
 
 
 @attrs.define(eq=False)
@@ -90,7 +98,9 @@ class _Exchange:
     _asked: bool = False
     _head: Message | None = None
     _started: bool = False
-    _gone: bool = False
+    _over: trio.Event = attrs.field(factory=trio.Event)
+    """Set once the response is whole, or the peer is gone: then there is nothing more to receive."""
+    gone: bool = False
 
     def scope(self, state: dict[str, Any]) -> dict[str, Any]:
         request = self.request
@@ -116,22 +126,30 @@ class _Exchange:
             self._asked = True
             await trio.lowlevel.checkpoint()
             return {"type": "http.request", "body": self.request.body, "more_body": False}
-        if not self._gone:
-            try:
-                await self.connection.wait_gone()
-            except trio.BrokenResourceError:
-                self._gone = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_gone)
+            await self._over.wait()
+            nursery.cancel_scope.cancel("there is nothing more to receive")
         return {"type": "http.disconnect"}
+
+    async def _wait_gone(self) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.connection.wait_gone()
+        self.gone = True
+        self._over.set()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._head = message
             await trio.lowlevel.checkpoint()
-        elif message["type"] == "http.response.body" and self._head is not None and not self._gone:
+        elif message["type"] == "http.response.body" and self._head is not None and not self.gone:
+            more = message.get("more_body", False)
             try:
-                await self._send_body(self._head, message.get("body", b""), more=message.get("more_body", False))
+                await self._send_body(self._head, message.get("body", b""), more=more)
             except trio.BrokenResourceError:
-                self._gone = True
+                self.gone = True
+            if self.gone or not more:
+                self._over.set()
 
     async def _send_body(self, head: Message, body: bytes, *, more: bool) -> None:
         whole = not more and not self._started and self.request.method != "HEAD"  # which keeps the length that it says

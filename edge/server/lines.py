@@ -66,6 +66,9 @@ class Lines:
         except LineOver as over:
             response = refusal_response(410, over.code, "there is no such line any more")
         except RemoteProtocolError as exc:
+            served = self._served.get(request.headers[LINE])
+            if served is not None and served.room == room:
+                served.line.end(exc.code)
             response = refusal_response(503 if exc.code in (Code.DRAINING, Code.FULL) else 400, exc.code, str(exc))
         await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
 

@@ -19,19 +19,16 @@ CUSTOM = "edge-session"
 ID_BYTES = 16
 
 
-def presented(request: Request, *, cookie: bool = True) -> str | None:
-    """The key that came with a request: in ``Authorization: Bearer``, or else in the cookie, if that counts."""
+def bearer(request: Request) -> str | None:
+    """What came with a request in ``Authorization: Bearer``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    return request.cookies.get(COOKIE) if cookie else None
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def session_of(request: Request, keys: Keys) -> Session | None:
     """Who sent a request; None if it has no key, or one that is not honoured."""
-    key = presented(request)
     try:
-        return keys.check(key) if key else None
+        return keys.check(bearer(request) or request.cookies.get(COOKIE))
     except Refused:
         return None
 
@@ -45,11 +42,12 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     if CUSTOM not in request.headers:
         return refusal_response(403, Code.FOREIGN_ORIGIN, f"a page has to send the header {CUSTOM}")
     by_cookie = request.headers[CUSTOM] != "tab"
-    key = presented(request, cookie=by_cookie)
+    borne = bearer(request)
+    before = key = borne or (request.cookies.get(COOKIE) if by_cookie else None)
     try:
         key = keys.renew(key) if key else None
     except Refused as refused:
-        if "authorization" in request.headers or not guests or refused.code is Code.REVOKED:
+        if borne or not guests or refused.code is Code.REVOKED:
             return refusal_response(401, refused.code, str(refused))
         key = None  # an old cookie: begin anew
     if key is None and not guests:
@@ -60,5 +58,5 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     cookie = f"{COOKIE}={key}; Path=/; Max-Age={keys.lifetime:.0f}; HttpOnly; SameSite=Lax"
     if request.headers.get("origin", "").startswith("https://"):
         cookie += "; Secure"
-    more = (("set-cookie", cookie),) if by_cookie else ()
+    more = (("set-cookie", cookie),) if by_cookie and key != before else ()
     return Response(200, response.body, response.content_type, {"cache-control": "no-store"}, more)

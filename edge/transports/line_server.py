@@ -62,6 +62,10 @@ class ServedLine(Line):
             if trio.current_time() >= self.lost_at:
                 self._break()
 
+    def end(self, code: Code) -> None:
+        """The client broke a rule: nothing more of it is heard."""
+        self._close_by_peer(code)
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, when the client has been given what was sent.
 
@@ -81,7 +85,7 @@ class ServedLine(Line):
 
         Raises:
           LineOver: there is no line any more.
-          RemoteProtocolError: the client broke a rule; the line is lost.
+          RemoteProtocolError: the client broke a rule: `end` the line.
         """
         if self._goodbye is not None:
             raise LineOver(Code.of(self._goodbye.code))
@@ -103,7 +107,7 @@ class ServedLine(Line):
 
         Raises:
           LineOver: there is no line any more.
-          RemoteProtocolError: the client broke a rule; the line is lost.
+          RemoteProtocolError: the client broke a rule: `end` the line.
         """
         with self._request():
             if has < self._gone:
@@ -156,7 +160,7 @@ class ServedLine(Line):
 
 
 class _OpenRequest:
-    """While a request is open the line is not lost, unless the request breaks a rule."""
+    """While a request is open the line is not lost."""
 
     def __init__(self, line: ServedLine) -> None:
         self._line = line
@@ -168,8 +172,6 @@ class _OpenRequest:
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         self._line._requests -= 1
         self._line._quiet_since = trio.current_time()
-        if isinstance(exc, RemoteProtocolError):
-            self._line._close_by_peer(exc.code)
         self._line._note_change()
 
 

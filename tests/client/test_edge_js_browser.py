@@ -81,9 +81,13 @@ def test_what_the_room_refuses_is_told(page: Page) -> None:
 
 def test_a_cut_connection_is_resumed(page: Page) -> None:
     """The page comes back by itself; what it sent meanwhile arrives once, in order; a latest value comes again."""
-    page.evaluate("heard.length = 0; fetch('/cut?code=SILENT')")
-    page.wait_for_function("room.state === 'away'")
-    page.evaluate("for (const text of ['one', 'two', 'three']) room.send('say', { text })")
+    page.evaluate("""() => {
+        heard.length = 0;
+        room.on("$state", (state) => {
+            if (state === "away") for (const text of ["one", "two", "three"]) room.send("say", { text });
+        });
+        return fetch("/cut?code=SILENT");
+    }""")
     page.wait_for_function("heard.filter(([name]) => name === 'said').length === 3")
     assert heard(page, "said") == [{"text": "one"}, {"text": "two"}, {"text": "three"}]
     assert heard(page, "state")[0] == {"value": 18}

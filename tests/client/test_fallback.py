@@ -190,6 +190,9 @@ def test_the_ladder() -> None:
     assert ladder.upward_seconds == MAX_UPWARD_SECONDS
     ladder.climb()
     assert ladder.kind is TransportKind.WEBSOCKET
+    ladder.ended(100)
+    ladder.ended(None, opened=False)
+    assert ladder.upward_seconds == UPWARD_SECONDS  # a good one makes it short again
     without = Ladder((TransportKind.STREAM, TransportKind.POLL))
     without.ended(None)
     assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

@@ -309,3 +309,32 @@ def test_what_decides_at_once_is_not_async() -> None:
         class Open(Quiet):
             async def admit(self, applicant: edge.Applicant) -> None:  # type: ignore[override]  # the mistake under test
                 raise edge.Refused("nobody")
+
+
+async def test_an_error_in_the_clean_up_of_a_block_answers_too(edge_room: EdgeRoom) -> None:
+    """The time is up, one task of the block is cancelled, another fails meanwhile: the asker is told all the same."""
+
+    class Messy(Quiet):
+        async def player(self, player: Player) -> None:
+            async for guess in player.listen(Guess):
+                try:
+                    with player.answering(guess):
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(trio.sleep_forever)
+                            nursery.start_soon(self.fail)
+                except* ValueError:
+                    pass
+
+        async def fail(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("in the clean-up")
+
+    room = await edge_room(Messy)
+    (ana,) = await room.join("ana")
+    with trio.move_on_after(1):
+        await ana.request(Guess("x"), Verdict)
+    await trio.sleep(1)
+    (player,) = room.room.players
+    assert len(player._dialogue) == 0

@@ -177,3 +177,46 @@ async def test_an_app_without_a_lifespan_and_one_that_cannot_start() -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="no database"), flatten_subgroups=True):
         async with open_network(edge.App({}, mount=broken)):
             pass
+
+
+async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
+    """Nor does one that failed hold up the error by waiting for more."""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()
+
+    with trio.move_on_after(1) as patience:
+        async with open_network(edge.App({}, mount=slow)):
+            raise AssertionError("it started")
+    assert patience.cancelled_caught
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed"})
+        await receive()
+
+    with trio.fail_after(1), pytest.RaisesGroup(pytest.RaisesExc(RuntimeError), flatten_subgroups=True):
+        async with open_network(edge.App({}, mount=failing)):
+            pass
+
+
+async def test_after_its_response_an_app_hears_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    """So that the next request on the connection is served; one that gives no response is answered for."""
+
+    async def waiting(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError("no lifespan")
+        await receive()
+        if scope["path"] == "/nothing":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+        assert (await receive())["type"] == "http.disconnect"
+
+    async with open_network(edge.App({}, mount=waiting)) as network:
+        client = HttpClient(await network.connect(), "edge.test")
+        with trio.fail_after(1):
+            for path, status in (("/", 200), ("/", 200), ("/nothing", 500)):
+                assert (await client.request("GET", path, {}))[0] == status
+                await client.receive_all()
+    assert "gave no response" in caplog.text
