@@ -53,7 +53,7 @@ def serving(app: str, *, folder: Path = ROOT, quiet: bool = True) -> Iterator[st
 
 @contextmanager
 def hostile(deed: Deed, url: str, seconds: float = 1e9) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The address of a proxy in front of a server, and what cuts every connection that goes through it."""
+    """The address of a proxy in front of a server, and what cuts every connection through it, or lets them be again."""
     port = url.rstrip("/").rpartition(":")[2]
     command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -1,6 +1,6 @@
 """A proxy that does what the worst ones do to whatever goes to rooms: ``python -m tests.hostile <deed> <port>``.
 
-On SIGUSR1 it cuts every connection that it carries.
+On SIGUSR1 it cuts every connection that it carries, and carries none until the next SIGUSR1.
 
 It works on any streams, so that a test can put it between two ends in memory, too.
 """
@@ -162,8 +162,12 @@ async def main(deed: str, port: str, seconds: str = "30") -> None:
 
     hostile = Hostile(Deed(deed), connect, seconds=float(seconds))
     scopes: set[trio.CancelScope] = set()
+    down = False
 
     async def serve(stream: trio.abc.Stream) -> None:
+        if down:
+            await trio.aclose_forcefully(stream)
+            return
         with trio.CancelScope() as scope:
             scopes.add(scope)
             await hostile.serve(stream)
@@ -174,6 +178,7 @@ async def main(deed: str, port: str, seconds: str = "30") -> None:
             listeners = await nursery.start(trio.serve_tcp, serve, 0)
             print(f"http://localhost:{listeners[0].socket.getsockname()[1]}/", flush=True)
             async for _ in signals:
+                down = not down
                 for scope in scopes:
                     scope.cancel("told to cut")
 
