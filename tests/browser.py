@@ -35,9 +35,9 @@ DESKTOP = (1200, 850)
 
 
 @contextmanager
-def serving(app: str, *, folder: Path = ROOT, quiet: bool = True) -> Iterator[str]:
+def serving(app: str, *, folder: Path = ROOT, quiet: bool = True, port: int = 0) -> Iterator[str]:
     """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
-    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", "0"]
+    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port)]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

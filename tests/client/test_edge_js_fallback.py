@@ -214,3 +214,23 @@ def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
         tab.page.wait_for_function("heard.length === 1")
         assert tab.page.evaluate("room.transport") == "stream"
         tab.page.evaluate("room.leave()")
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["poll"]], ids=str)
+def test_a_restarted_server(browser: Browser, transports: list[str]) -> None:
+    """The page is told, gets a key of the new server for the old one's, and begins afresh; twice."""
+    with serving("tests.client.echo_app:app") as url:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        tab = Tab(browser, url)
+        tab.page.evaluate(JOIN, [{"transports": transports}])
+        tab.page.wait_for_function("heard.length === 1")
+        tab.page.evaluate("window.welcomes = []; void room.on('$welcome', (welcome) => welcomes.push(welcome))")
+    for restarts in (1, 2):
+        with serving("tests.client.echo_app:app", port=port):
+            tab.page.wait_for_function("([count]) => welcomes.length === count", arg=[restarts], timeout=60_000)
+            tab.page.evaluate("([text]) => room.send('say', { text })", [f"again {restarts}"])
+            tab.page.wait_for_function("([text]) => heard.at(-1) === text", arg=[f"again {restarts}"])
+            if restarts == 2:
+                tab.page.evaluate("room.leave()")
+    told = tab.page.evaluate("welcomes.map(({ resumed, why }) => [resumed, why])")
+    assert told == [[False, "new"], [False, "new"]]
