@@ -21,6 +21,8 @@ class Asked:
     """A request of the other side that is not answered yet."""
 
     number: int
+    event: Any
+    """Kept until it is settled, so that its `id()` stays its own; None from then on."""
     deadline: float
     """Until when the other side waits, on Trio's clock."""
     scope: trio.CancelScope | None = None

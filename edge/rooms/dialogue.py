@@ -104,8 +104,8 @@ class Dialogue:
         self._heard = heard
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
-        self._requests: dict[int, tuple[Any, Asked]] = {}
-        """Of the other side, by the `id` of their events, which are kept so that it stays theirs."""
+        self._requests: dict[int, Asked] = {}
+        """Of the other side, by the `id()` of their events."""
         self._given_up: dict[int, weakref.ref[Any]] = {}
         """Events of requests that were given up, as long as somebody else has them."""
         self._asked = 0
@@ -210,12 +210,12 @@ class Dialogue:
                 text = f"{MAX_REQUESTS} requests are waiting for their answers"
                 self.refuse("busy", text, message.name, message.id)
                 return None
-            self._requests[id(event)] = (event, Asked(message.id, deadline_of(message.seconds)))
+            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds))
         return event
 
     def cancelled(self, message: messages.Cancel) -> None:
         """The other side does not wait for this answer any more: end its block, and answer with an error."""
-        for _, asked in self._requests.values():
+        for asked in self._requests.values():
             if asked.number == message.id:
                 self._give_up_request(asked, "the asker has cancelled")
                 self.refuse("cancelled", "you cancelled it", "", message.id)
@@ -226,7 +226,7 @@ class Dialogue:
 
         Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
         """
-        _, asked = self._requests.get(id(request), (None, None))
+        asked = self._requests.get(id(request))
         if asked is None:
             return False
         message = outgoing_reply(answer, asked.number)
@@ -236,9 +236,9 @@ class Dialogue:
 
     def answering(self, request: Any, check: Callable[[Any], Any]) -> Answering[Any]:
         """A block in which a request is answered; in vain if it was none. It ends at once if it was given up."""
-        _, asked = self._requests.get(id(request), (None, None))
+        asked = self._requests.get(id(request))
         if asked is None:
-            asked = Asked(0, math.inf, settled=True, wanted=id(request) not in self._given_up)
+            asked = Asked(0, None, math.inf, settled=True, wanted=id(request) not in self._given_up)
         return Answering(asked, self._send, self._wait_relief, check, self._settle, self._give_up_request)
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
@@ -247,7 +247,9 @@ class Dialogue:
 
     def forget_request(self, event: Any) -> None:
         """It will be answered otherwise, or never."""
-        self._requests.pop(id(event), None)
+        asked = self._requests.get(id(event))
+        if asked is not None:
+            self._settle(asked)
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail every question, each with an error of its own, and forget the other side's."""
@@ -277,27 +279,24 @@ class Dialogue:
         self._questions[number].ended = True
         self._send(outgoing_cancel(number))
 
-    def _settle(self, asked: Asked) -> Any:
-        """It has its last answer: its event."""
+    def _settle(self, asked: Asked) -> None:
+        """It has its last answer."""
         asked.settled = True
-        for key, (event, each) in self._requests.items():
-            if each is asked:
-                del self._requests[key]
-                return event
-        return None
+        del self._requests[id(asked.event)]
+        asked.event = None
 
     def _give_up_request(self, asked: Asked, why: str) -> None:
         """Its answer is not wanted any more."""
         asked.wanted = False
         if asked.scope is not None:
             asked.scope.cancel(why)
-        event = self._settle(asked)
-        if event is not None:
-            key = id(event)
-            self._given_up[key] = weakref.ref(event, lambda _: self._given_up.pop(key, None))
+        if not asked.settled:
+            key = id(asked.event)
+            self._given_up[key] = weakref.ref(asked.event, lambda _: self._given_up.pop(key, None))
+            self._settle(asked)
 
     def _give_up_requests(self) -> None:
-        for _, asked in [*self._requests.values()]:
+        for asked in [*self._requests.values()]:
             self._give_up_request(asked, "the asker has gone")
 
     def _structure(self, name: str, body: Any) -> Any:

@@ -68,7 +68,7 @@ class Lines:
         except RemoteProtocolError as exc:
             served = self._served.get(request.headers[LINE])
             if served is not None and served.room == room:
-                served.line.end(exc.code)
+                served.line.close_by_peer(exc.code)
             response = refusal_response(503 if exc.code in (Code.DRAINING, Code.FULL) else 400, exc.code, str(exc))
         await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
 

@@ -128,13 +128,14 @@ class Line(Transport):
         if number != self.received or self.over:
             return  # it came by another request meanwhile
         if isinstance(item, Closed):
-            self._close_by_peer(item.code)
+            self.close_by_peer(item.code)
         else:
             self._arrived.append(item)
             self.received += 1
             self._note_change()
 
-    def _close_by_peer(self, code: int) -> None:
+    def close_by_peer(self, code: int) -> None:
+        """The peer has closed it with this code, or broke a rule that deserves it: nothing more of it is heard."""
         self.close_code = code
         self._peer_closed = True
         self._note_change()

@@ -80,7 +80,7 @@ class DialledLine(Line):
                         await request(client)
                         failures = 0
             except RemoteProtocolError as exc:
-                self._close_by_peer(exc.code)
+                self.close_by_peer(exc.code)
             except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
                 failures = 0 if (self.received, self._gone) != before else failures + 1
                 if failures >= MAX_FAILURES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import trio
@@ -62,10 +62,6 @@ class ServedLine(Line):
             if trio.current_time() >= self.lost_at:
                 self._break()
 
-    def end(self, code: Code) -> None:
-        """The client broke a rule: nothing more of it is heard."""
-        self._close_by_peer(code)
-
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, when the client has been given what was sent.
 
@@ -85,7 +81,7 @@ class ServedLine(Line):
 
         Raises:
           LineOver: there is no line any more.
-          RemoteProtocolError: the client broke a rule: `end` the line.
+          RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
         """
         if self._goodbye is not None:
             raise LineOver(Code.of(self._goodbye.code))
@@ -107,7 +103,7 @@ class ServedLine(Line):
 
         Raises:
           LineOver: there is no line any more.
-          RemoteProtocolError: the client broke a rule: `end` the line.
+          RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
         """
         with self._request():
             if has < self._gone:
@@ -181,10 +177,10 @@ async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> Non
     scope.cancel("the client hung up")
 
 
-async def _uncut(write: object, *args: object) -> None:
+async def _uncut(write: Callable[..., Awaitable[None]], *what: object) -> None:
     """Write to the end, by the connection's own deadline: half a piece would not be HTTP."""
     with trio.CancelScope(shield=True):
-        await write(*args)  # type: ignore[operator]
+        await write(*what)
 
 
 def _hold_seconds() -> float:
