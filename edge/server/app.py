@@ -135,10 +135,10 @@ class App:
             if player is not None:
                 player.leave(Code.REVOKED, "the session was revoked")
 
-    def leaves(self, request: Request) -> bool:
-        """Whether this request is for the mounted app."""
+    def mount_for(self, request: Request) -> MountedApp | None:
+        """The mounted app, if this request is for it."""
         own = (*self._static, *((PREFIX,) if self._api is not None else ()))
-        return self.mount is not None and request.path not in self._routes and not request.path.startswith(own)
+        return None if request.path in self._routes or request.path.startswith(own) else self.mount
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request that is not for a room, nor for the mounted app."""

@@ -146,8 +146,8 @@ class Server:
             try:
                 if room is not None:
                     await self._respond_for_room(connection, request, (room[1], room[2]))
-                elif self.app.mount is not None and self.app.leaves(request):
-                    await self.app.mount.respond(connection, request)
+                elif (mounted := self.app.mount_for(request)) is not None:
+                    await mounted.respond(connection, request)
                 else:
                     response = await self.app.respond(request)
                     head_only = request.method == "HEAD"
