@@ -1,5 +1,6 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
+from .bots import open_bot
 from .client.client import Client, State
 from .client.fallback import TransportKind
 from .client.join import join
@@ -76,6 +77,7 @@ __all__ = [
     "event",
     "join",
     "json_response",
+    "open_bot",
     "redirect",
     "serve",
 ]

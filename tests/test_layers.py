@@ -13,7 +13,19 @@ import edge
 
 ROOT = Path(edge.__file__).parent
 
-LAYERS = ["codes", "errors", "protocol", "rooms", "sessions", "transports", "client", "server", "testing", "cli"]
+LAYERS = [
+    "codes",
+    "errors",
+    "protocol",
+    "rooms",
+    "sessions",
+    "transports",
+    "client",
+    "server",
+    "bots",
+    "testing",
+    "cli",
+]
 """From the ground up. `client` and `server` are neighbours: neither knows the other."""
 
 HOMES = {
@@ -30,7 +42,7 @@ HOMES = {
 
 FORBIDDEN = {
     "protocol": {"trio", "time", "random", "socket", "secrets", "datetime", "asyncio", "logging"},
-    "rooms": {"socket", "time", "random", "datetime", "asyncio"},
+    "rooms": {"socket", "time", "datetime", "asyncio"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))
@@ -72,6 +84,12 @@ def test_private_names_of_trio_live_in_one_file(path: Path) -> None:
     """They are watched by a canary there, and nowhere else."""
     if path.relative_to(ROOT) != Path("testing/schedule.py"):
         assert not re.search(r"trio\._|\b_core\b", path.read_text())
+
+
+def test_chance_has_a_seed() -> None:
+    """Rooms draw from a generator of their own, never from the process's."""
+    for path in ROOT.joinpath("rooms").glob("*.py"):
+        assert "import random" not in path.read_text(), path
 
 
 def test_every_layer_is_on_the_list() -> None:

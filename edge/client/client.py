@@ -15,6 +15,7 @@ import trio
 from ..codes import Code, Retry
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
+from ..protocol.clock import Clock
 from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
@@ -85,6 +86,8 @@ class Client(Receiver, Generic[Sent, Heard]):
         self.errors: deque[messages.Error] = deque(maxlen=100)
         """What the room refused, newest last."""
         self._dialler = dialler
+        self._clock = Clock()
+        self._connection: Connection | None = None
         self._welcomed_at: float | None = None
         self._speaks = Vocabulary.of(speaks)
         self._hears = Vocabulary.of(hears)
@@ -199,6 +202,17 @@ class Client(Receiver, Generic[Sent, Heard]):
         """Leave the room: say goodbye, and close."""
         self._close(Ended(Code.LEFT, "left", by_peer=False))
 
+    def now(self) -> float:
+        """What the room's clock shows, in seconds since it opened: `Room.now`, as far as is known here.
+
+        It goes on evenly, whatever is learned. The first call makes the client find out more about it.
+        """
+        now = trio.current_time()
+        outbox = self._sending.outbox
+        if self._connection is not None and outbox is not None and self._connection.ask_clock(now):
+            outbox.wake()
+        return self._clock.at(now)
+
     async def wait_state(self, *states: State) -> State:
         """Wait until the client is in one of these states.
 
@@ -248,7 +262,8 @@ class Client(Receiver, Generic[Sent, Heard]):
     async def _connect_once(self) -> tuple[Ended, bool]:
         """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why."""
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
-        connection.counts = self._sending.counts
+        connection.counts, connection.clock = self._sending.counts, self._clock
+        self._connection = connection
         outbox = Outbox(self._codec, self._limits)
         try:
             key = await self._find_key()

@@ -16,7 +16,7 @@
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
 /** @typedef {{code: number, reason: string}} Ending */
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
-/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number}} Welcome */
+/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
 /** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
 /** @typedef {string | (() => string | Promise<string>)} Key */
@@ -39,6 +39,10 @@ export const Code = Object.freeze({
 });
 
 const ACK_SECONDS = 0.5;
+const CLOCK_SECONDS = 0.25; // how long after the first question for the room's clock the next comes; then twice as long each time
+const CLOCK_SAMPLES = 8;
+const CLOCK_SLEW = 0.1; // how fast what is shown follows a better guess, in seconds a second
+const CLOCK_JUMP = 1; // a guess that is this much better is taken at once
 const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
@@ -115,11 +119,50 @@ export class Counts {
   }
 }
 
+/** The room's clock: what its answers to pings say of it, and how long they took. The best of the last few is believed. */
+export class Clock {
+  /** How many seconds the newest answer took. @type {number | null} */
+  roundTrip = null;
+  /** @type {{took: number, offset: number}[]} */
+  #samples = [];
+  /** @type {number | null} */
+  #offset = null;
+  #readAt = 0;
+
+  restart() {
+    this.roundTrip = this.#offset = null;
+    this.#samples = [];
+  }
+
+  /** It was asked at `asked`, and says at `now` that it showed `told`. @param {number} asked @param {number} told @param {number} now */
+  note(asked, told, now) {
+    if (!(asked <= now)) return;
+    this.roundTrip = now - asked;
+    this.#samples = [...this.#samples, { took: this.roundTrip, offset: told - (asked + now) / 2 }].slice(-CLOCK_SAMPLES);
+  }
+
+  /** What it shows now. It goes on evenly, whatever is learned. @param {number} now */
+  at(now) {
+    if (this.#samples.length === 0) return 0;
+    const best = this.#samples.reduce((one, other) => (other.took < one.took ? other : one)).offset;
+    const most = CLOCK_SLEW * Math.max(0, now - this.#readAt);
+    if (this.#offset === null || Math.abs(best - this.#offset) > CLOCK_JUMP) this.#offset = best;
+    else this.#offset += Math.min(most, Math.max(-most, best - this.#offset));
+    this.#readAt = now;
+    return now + this.#offset;
+  }
+}
+
 /** One transport's life, as a machine: frames and times (in seconds) in, messages and frames out. */
 export class Connection {
-  /** @param {Counts} counts @param {number} now */
-  constructor(counts, now) {
+  /** @param {Counts} counts @param {number} now @param {Clock} [clock] the room's */
+  constructor(counts, now, clock = new Clock()) {
     this.counts = counts;
+    this.clock = clock;
+    this.helloAt = now;
+    /** What the ping that is to be answered said. @type {number | null} */
+    this.asked = null;
+    this.pingWait = Infinity;
     /** @type {"silent" | "greeted" | "open" | "closed"} */
     this.state = "silent";
     this.heardAt = now;
@@ -134,10 +177,14 @@ export class Connection {
     this.deadAfter = 30;
   }
 
-  /** @param {{name: string, key: string | null, client: string, attempt: number, received: number | null}} hello @returns {string} */
-  hello({ name, key, client, attempt, received }) {
+  /**
+   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null}} hello
+   * @param {number} now @returns {string}
+   */
+  hello({ name, key, client, attempt, received }, now) {
     if (this.state !== "silent") throw new ProtocolError(`hello while ${this.state}`);
     this.state = "greeted";
+    this.helloAt = now;
     this.resuming = received !== null;
     return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received }]);
   }
@@ -154,7 +201,7 @@ export class Connection {
     this.heardAt = Math.max(this.heardAt, now);
     if (this.state === "closed") return null;
     const [name, body, id, seconds] = parse(frame);
-    if (name[0] === "$") return this.#control(name, body, now);
+    if (name[0] === "$") return this.#control(name, body, now, id, seconds);
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name[0] === "~") return { kind: "event", name: name.slice(1), body };
     this.#countReceived(frame.length, now);
@@ -166,6 +213,13 @@ export class Connection {
       return { kind: "error", problem: name.slice(1), message, about, id: id ?? null };
     }
     return id === undefined ? { kind: "event", name, body } : { kind: "request", name, body, id, seconds: seconds ?? null };
+  }
+
+  /** Ping more often for a while, to know the room's clock well: whether this call began that. @param {number} now */
+  askClock(now) {
+    if (this.state !== "open" || this.pingWait < Infinity) return false;
+    [this.pingDue, this.pingWait] = [now, CLOCK_SECONDS];
+    return true;
   }
 
   /** When to call `due` again at the latest. */
@@ -183,23 +237,31 @@ export class Connection {
       this.ackedToPeer = this.counts.received;
       this.charactersSinceAck = 0;
       this.ackDue = Infinity;
-      frames.push(JSON.stringify(["$ack", this.counts.received]));
+      const answer = this.asked === null ? [] : [this.asked, tenthsOfMilliseconds(now)];
+      this.asked = null;
+      frames.push(JSON.stringify(["$ack", this.counts.received, ...answer]));
     }
     if (now >= this.pingDue) {
-      this.pingDue = now + this.heartbeat;
-      frames.push(JSON.stringify(["$ping", this.counts.sent]));
+      this.pingDue = now + Math.min(this.pingWait, this.heartbeat);
+      this.pingWait *= 2;
+      frames.push(JSON.stringify(["$ping", this.counts.sent, tenthsOfMilliseconds(now)]));
     }
     return frames;
   }
 
-  /** @param {string} name @param {any} body @param {number} now @returns {Message | null} */
-  #control(name, body, now) {
+  /**
+   * @param {string} name @param {any} body @param {number} now
+   * @param {number} [asked] @param {number} [told] of a ping, or its answer @returns {Message | null}
+   */
+  #control(name, body, now, asked, told) {
     if (name === "$bye") {
       this.state = "closed";
       return { kind: "bye", code: Number(body?.code), reason: String(body?.reason ?? "") };
     }
     if (name === "$welcome" && this.state === "greeted") {
       this.state = "open";
+      if (!body.resumed) this.clock.restart();
+      this.clock.note(this.helloAt, body.now ?? 0, now);
       if (this.resuming && !body.resumed) this.counts.startAfresh();
       this.counts.acknowledge(body.received);
       this.ackedToPeer = this.counts.received;
@@ -213,11 +275,13 @@ export class Connection {
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name === "$ack") {
       this.counts.acknowledge(body);
+      if (asked !== undefined && told !== undefined) this.clock.note(asked, told, now);
     } else if (name === "$ping") {
       if (body !== this.counts.received) {
         throw new ProtocolError(`peer sent ${body} frames, ${this.counts.received} arrived`, Code.MISCOUNT);
       }
       this.ackDue = now;
+      this.asked = asked ?? null;
     } else {
       throw new ProtocolError(`${name} while ${this.state}`);
     }
@@ -243,7 +307,8 @@ function parse(frame) {
   }
   const [name, body, id, seconds] = Array.isArray(plain) ? plain : [];
   const wellFormed = typeof name === "string" && name !== "" && 2 <= plain.length && plain.length <= 4;
-  if (!wellFormed || (id !== undefined && !Number.isInteger(id))) throw new ProtocolError("not a message");
+  const number = name?.[0] === "$" ? Number.isFinite : Number.isInteger;
+  if (!wellFormed || (id !== undefined && !number(id))) throw new ProtocolError("not a message");
   return [name, body, id, seconds];
 }
 
@@ -465,6 +530,7 @@ export class Room {
   /** The connection there is, or is being made. @type {Connection | null} */
   #connection = null;
   #counts = new Counts();
+  #clock = new Clock();
   #requests = 0;
   /** How many failures in a row, and how many hellos in all. */
   #attempt = 0;
@@ -519,6 +585,15 @@ export class Room {
 
   /** The transport that is in use, or is tried. @returns {Kind} */
   get transport() { return this.#ladder.kind; }
+
+  /** What the room's clock shows, in seconds since it opened. The first call makes edge.js find out more about it. */
+  now() {
+    if (this.#connection?.askClock(seconds())) this.#schedule();
+    return this.#clock.at(seconds());
+  }
+
+  /** How many seconds the newest answer to a ping took. @returns {number | null} */
+  get roundTrip() { return this.#clock.roundTrip; }
 
   /** This player's number in the room, once welcomed. */
   get number() { return this.welcome?.number ?? null; }
@@ -643,7 +718,7 @@ export class Room {
   }
 
   async #connect() {
-    const connection = new Connection(this.#counts, seconds());
+    const connection = new Connection(this.#counts, seconds(), this.#clock);
     const kind = this.#ladder.kind;
     this.#connection = connection;
     const listener = {
@@ -695,7 +770,7 @@ export class Room {
     const received = this.#seated ? this.#counts.received : null;
     this.#hellos += 1;
     const hello = { name: this.#name, key, client: this.#client, attempt: this.#hellos, received };
-    this.#transport?.send(connection.hello(hello));
+    this.#transport?.send(connection.hello(hello, seconds()));
   }
 
   /** @param {Connection} connection @param {string} frame */
@@ -973,4 +1048,9 @@ function randomName() {
 
 function seconds() {
   return performance.now() / 1000;
+}
+
+/** @param {number} time in seconds */
+function tenthsOfMilliseconds(time) {
+  return Math.floor(time * 10_000) / 10_000;
 }

@@ -13,6 +13,7 @@ import attrs
 
 from ..codes import Code
 from ..errors import InvalidEvent, LocalProtocolError, RemoteProtocolError
+from .clock import Clock
 from .codec import Codec, Frame
 from .counts import Counts
 from .limits import Limits
@@ -72,6 +73,9 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
+# How long after the first question for the peer's clock the next comes; then twice as long each time.
+CLOCK_SECONDS = 0.25
+
 
 class Connection:
     """One transport's life, as a machine: frames and times in, messages and frames out.
@@ -89,7 +93,14 @@ class Connection:
         self.limits = limits
         self.state = State.SILENT
         self.counts = Counts(limits.window_frames, limits.window_bytes)
+        self.clock = Clock()
+        """The peer's clock."""
+        self.epoch = 0.0
+        """When this side's clock, as the peer is told it, showed 0."""
         self._resuming = False
+        self._hello_at = now
+        self._asked: float | None = None
+        self._ping_wait = math.inf
         self._acked_to_peer = 0
         self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
@@ -118,13 +129,19 @@ class Connection:
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
-            case Ack(count):
+            case Ack(count, asked, told):
                 self.counts.acknowledge(count)
+                if asked is not None and told is not None:
+                    self.clock.note(asked + self.epoch, told, now)
                 return None
-            case Ping(count):
+            case Ping(count, asked):
                 self._check_ping(count, now)
+                self._asked = asked
                 return None
             case Welcome():
+                if not message.resumed:
+                    self.clock.restart()
+                self.clock.note(self._hello_at, message.now, now)
                 if self._resuming and not message.resumed:
                     self.counts.start_afresh()
                 self.counts.acknowledge(message.received)
@@ -145,8 +162,15 @@ class Connection:
         if isinstance(message, Welcome):
             self._open(now)
         elif isinstance(message, Hello):
-            self._resuming = message.received is not None
+            self._resuming, self._hello_at = message.received is not None, now
         return self.codec.encode(to_plain(message))
+
+    def ask_clock(self, now: float) -> bool:
+        """Ping more often for a while, to know the peer's clock well. True if this call began that."""
+        if self.state is not State.OPEN or self._ping_wait < math.inf:
+            return False
+        self._ping_due, self._ping_wait = now, CLOCK_SECONDS
+        return True
 
     def heard(self, now: float) -> None:
         """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
@@ -172,11 +196,18 @@ class Connection:
         frames = []
         if now >= self._ack_due:
             self._acked_to_peer, self._bytes_since_ack, self._ack_due = self.counts.received, 0, math.inf
-            frames.append(self.codec.encode(to_plain(Ack(self.counts.received))))
+            told = self._time(now) if self._asked is not None else None
+            frames.append(self.codec.encode(to_plain(Ack(self.counts.received, self._asked, told))))
+            self._asked = None
         if now >= self._ping_due:
-            self._ping_due = now + self.limits.heartbeat
-            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent))))
+            self._ping_due = now + min(self._ping_wait, self.limits.heartbeat)
+            self._ping_wait *= 2
+            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._time(now)))))
         return frames
+
+    def _time(self, now: float) -> float:
+        """What this side's clock shows, to a tenth of a millisecond, and never more."""
+        return math.floor((now - self.epoch) * 10_000) / 10_000
 
     def _read(self, frame: Frame) -> Message:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes

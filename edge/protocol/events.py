@@ -97,11 +97,13 @@ class Vocabulary:
 
     @classmethod
     def of(cls, union: object) -> Vocabulary:
-        """Read a union of event classes, or one class, or None for no events at all.
+        """Read a union of event classes, or one class, or None for no events at all; or take what was read before.
 
         Raises:
           TypeError: a member is not an event, or two have one name.
         """
+        if isinstance(union, Vocabulary):
+            return union
         by_name: dict[str, EventType] = {}
         for member in _members(union):
             kind = event_type(member)

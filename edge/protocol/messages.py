@@ -87,6 +87,9 @@ class Welcome:
     ack_bytes: int = 64 * 1024
     """...or this many bytes of them, so that what the server keeps for a resume does not run over."""
 
+    now: float = 0
+    """What the room's clock shows: the seconds since it opened."""
+
 
 @attrs.frozen
 class Bye:
@@ -107,6 +110,10 @@ class Ack:
 
     sign: ClassVar[str] = "$ack"
     count: int
+    asked: float | None = None
+    """As the answer to a ping: what it said."""
+    told: float | None = None
+    """As the answer to a ping: what this side's clock shows."""
 
 
 @attrs.frozen
@@ -115,6 +122,8 @@ class Ping:
 
     sign: ClassVar[str] = "$ping"
     count: int
+    asked: float | None = None
+    """What the sender's clock shows, for the answer to repeat, if it wants to know the time."""
 
 
 @attrs.frozen
@@ -178,7 +187,6 @@ Control = Hello | Welcome | Bye | Ack | Ping
 Message = Control | Event | Request | Reply | Part | Cancel | Error
 
 _OBJECTS: dict[str, type[Hello] | type[Welcome] | type[Bye]] = {cls.sign: cls for cls in (Hello, Welcome, Bye)}
-_COUNTS: dict[str, type[Ack] | type[Ping]] = {cls.sign: cls for cls in (Ack, Ping)}
 
 
 @attrs.frozen
@@ -190,8 +198,12 @@ class _ErrorBody:
 def to_plain(message: Message) -> list[Any]:
     """The array of a message, its event body being plain already."""
     match message:
-        case Ack() | Ping():
-            return [message.sign, message.count]
+        case Ack(count, None):
+            return [message.sign, count]
+        case Ack(count, asked, told):
+            return [message.sign, count, asked, told]
+        case Ping(count, asked):
+            return [message.sign, count] if asked is None else [message.sign, count, asked]
         case Hello() | Welcome() | Bye():
             return [message.sign, unstructure(message)]
         case Event(name, body, counted):
@@ -218,8 +230,14 @@ def from_plain(plain: Any) -> Message:
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
             return structure(body, _OBJECTS[sign])
-        case [str(sign), count] if sign in _COUNTS and _is_number(count):
-            return _COUNTS[sign](count)
+        case [Ack.sign, count] if _is_number(count):
+            return Ack(count)
+        case [Ack.sign, count, asked, told] if _is_number(count) and _is_duration(asked) and _is_duration(told):
+            return Ack(count, float(asked), float(told))
+        case [Ping.sign, count] if _is_number(count):
+            return Ping(count)
+        case [Ping.sign, count, asked] if _is_number(count) and _is_duration(asked):
+            return Ping(count, float(asked))
         case [str(name), body] if name[:1].isalpha():
             return Event(name, body)
         case [str(name), body] if name[:1] == "~":

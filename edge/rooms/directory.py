@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..codes import Code
 from ..errors import Refused
 from .guard import guarded, log
 from .room import Room
+from .tally import Tally
 
 # What a room can be called: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -37,15 +39,22 @@ class Directory:
         `Refused`.
       max_rooms: how many rooms may be open; more are refused as ``full``. Each costs some kilobytes and a few tasks.
       idle: close a room in which nobody has sat for this many seconds.
+      seeds: gives each room the seed of its `Room.random`.
     """
 
     def __init__(
-        self, kinds: Mapping[str, Callable[[], Room[Any, Any]]], *, max_rooms: int = 10_000, idle: float = 60
+        self,
+        kinds: Mapping[str, Callable[[], Room[Any, Any]]],
+        *,
+        max_rooms: int = 10_000,
+        idle: float = 60,
+        seeds: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
-        for kind in kinds:
-            if not ROOM_NAME.fullmatch(kind):
-                raise ValueError(f"{kind!r} can't be a kind of room: letters, digits, _ and -")
-        self._kinds = dict(kinds)
+        self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
+        self.add_kinds(kinds)
+        self.tally = Tally()
+        """What has happened in the rooms."""
+        self._seeds = seeds
         self._max_rooms = max_rooms
         self._idle = idle
         self._rooms: dict[tuple[str, str], Room[Any, Any]] = {}
@@ -54,6 +63,24 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self._rooms)
+
+    @property
+    def kinds(self) -> Mapping[str, Callable[[], Room[Any, Any]]]:
+        """What makes a room of each kind."""
+        return self._kinds
+
+    def add_kinds(self, kinds: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
+        """Open rooms of these kinds, too.
+
+        Raises:
+          ValueError: a kind that can't be one, or is there already.
+        """
+        for kind, make in kinds.items():
+            if not ROOM_NAME.fullmatch(kind):
+                raise ValueError(f"{kind!r} can't be a kind of room: letters, digits, _ and -")
+            if kind in self._kinds:
+                raise ValueError(f"there is a kind of room {kind!r} already")
+            self._kinds[kind] = make
 
     @property
     def rooms(self) -> tuple[Room[Any, Any], ...]:
@@ -87,10 +114,11 @@ class Directory:
         except Refused:
             raise
         except Exception:
+            self.tally.crashes += 1
             log.exception("room %s/%s could not be made", kind, name)
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
         self._rooms[kind, name] = room
-        room.name = f"{kind}/{name}"
+        room.open(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
         self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
         return room
 

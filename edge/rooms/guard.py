@@ -15,7 +15,7 @@ log = logging.getLogger("edge.rooms")
 
 
 async def guarded(what: str, run: Callable[[], Awaitable[object]]) -> bool:
-    """Run an author's code; log what it raises. True if it returned, False if it crashed.
+    """Run code that may raise; log what it raises. True if it returned, False if it crashed.
 
     *Cancellation* passes through.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
@@ -11,11 +12,13 @@ import trio
 from ..codes import Code
 from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
+from ..protocol.events import event_type
 from ..protocol.outgoing import outgoing_event
 from .answering import Answering
 from .dialogue import Dialogue
 from .listening import Arrival, Listener, Listeners
 from .seat import Seat
+from .statistics import PlayerStatistics
 
 if TYPE_CHECKING:  # the room makes its players; a player only names its room
     from .room import Room
@@ -77,6 +80,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners()
         self.turns: list[Turn] = []
+        self._latest: dict[Hashable, Any] = {}
         self._waiting = 0
         self._left_at: float | None = None
         self._space = trio.Event()
@@ -127,6 +131,26 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if self.left:
             raise Gone(self.name)
         return await self.listeners.receive(self.room.check_incoming(*kinds))
+
+    def latest(self, kind: type[E], key: Hashable = None) -> E | None:
+        """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
+
+        Such an event is a value that is kept, whether or not anybody is listening for it, until a newer one comes or
+        the client starts afresh: on a reload, say.
+
+        Args:
+          key: of which key, where the class has one.
+
+        Returns: None if there is none.
+
+        Raises:
+          TypeError: not an event that players send, or not a ``latest`` one.
+        """
+        self.room.check_incoming(kind)
+        if (known := event_type(kind)).delivery != "latest":
+            raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are kept")
+        found: E | None = self._latest.get((known.name, key))
+        return found
 
     @overload
     def listen(self, kind: type[E], /) -> Listener[E]: ...
@@ -212,9 +236,17 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     def restart(self) -> None:
         """The client knows nothing any more, though the player is the same: greet it, and repeat what it is asked."""
+        self._latest.clear()
         if self._started.is_set() and not self.left:
             self._dialogue.ask_again()
             self.room.greet_player(self)
+
+    def statistics(self) -> PlayerStatistics:
+        """What they look like now."""
+        left = max(0.0, self.away_until - trio.current_time()) if self.standing is Standing.AWAY else None
+        return PlayerStatistics(
+            self.number, self.name, self.session.id, self.standing.value, left, self._waiting, self.seat.statistics()
+        )
 
     @property
     def has_space(self) -> bool:
@@ -242,6 +274,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
             case messages.Event() | messages.Request():
                 event = self._dialogue.heard(message)
                 if event is not None:
+                    self.room.tally.received += 1
                     self._route(event, message)
             case messages.Reply() | messages.Part() | messages.Error():
                 self._dialogue.answered(message)
@@ -251,6 +284,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def refuse(self, fault: InvalidEvent) -> None:
         """Tell the client that what it sent is no message."""
         if not self.left:
+            self.room.tally.turned_away[fault.problem] += 1
             self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def leave(self, code: Code, reason: str = "") -> bool:
@@ -274,10 +308,17 @@ class Player(Generic[FromPlayer, ToPlayer]):
         return True
 
     def _route(self, event: Any, message: messages.Event | messages.Request) -> None:
-        """Give an event to whoever listens for it most narrowly; without anybody, turn it away."""
+        """Give an event to whoever listens for it most narrowly; without anybody, turn it away, unless it is kept."""
+        kind = event_type(type(event))
+        kept = kind.delivery == "latest" and isinstance(message, messages.Event)
+        if kept:
+            self._latest[kind.key_of(event)] = event
 
         def refuse(problem: MessageProblem, text: str) -> None:
             self._dialogue.forget_request(event)
+            if kept:
+                return
+            self.room.tally.turned_away[problem] += 1
             if not self.left:
                 number = message.id if isinstance(message, messages.Request) else None
                 self._dialogue.refuse(problem, text, message.name, number)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import trio
@@ -22,6 +23,8 @@ from .player import FromPlayer, Player, ToPlayer
 from .rounds import Outcome, Round
 from .seat import Applicant, Seat
 from .seats import Seats
+from .statistics import RoomStatistics
+from .tally import Tally
 from .ticks import Ticks
 
 E = TypeVar("E")
@@ -74,6 +77,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.name = ""
         """``<kind>/<name>``, once a `Directory` has opened it."""
         self.seats = self.seats.fresh()
+        self.tally = Tally()
+        """Where what happens is counted: one for all the rooms of a directory."""
+        self.opened_at = 0.0
+        """When it opened, on Trio's clock."""
+        self._random: Random | None = None
         self.listeners = Listeners()
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
@@ -122,6 +130,21 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     # --- what an author calls
 
+    def now(self) -> float:
+        """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`."""
+        return trio.current_time() - self.opened_at
+
+    @property
+    def random(self) -> Random:
+        """The room's own source of chance. In a test it is seeded as the schedule is, so that a run repeats itself.
+
+        Raises:
+          RuntimeError: the room is not open yet, as in `__init__`.
+        """
+        if self._random is None:
+            raise RuntimeError("a room's random is there once the room is open: use it in run, player or admit")
+        return self._random
+
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
         """Everyone who holds a seat, connected or away, in the order in which they joined."""
@@ -165,7 +188,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @asynccontextmanager
     async def open_round(
-        self, players: Iterable[Player[FromPlayer, ToPlayer]] | None = None, *, minimum: int | None = None
+        self,
+        players: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
+        *,
+        minimum: int | None = None,
+        seconds: float = math.inf,
     ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
         """``async with room.open_round() as round``: a scope that ends early on `reset`, or with too few players left.
 
@@ -174,6 +201,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Args:
           players: who plays; by default everyone who sits now. Those who join later watch.
           minimum: how many of them the round needs; by default `Seats.minimum`.
+          seconds: how long it may take; then it ends as `Outcome.TIMEOUT`.
 
         Raises:
           RuntimeError: a round is open already.
@@ -184,12 +212,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             async with trio.open_nursery() as nursery:
                 needed = self.seats.minimum if minimum is None else minimum
-                round = self._round = Round(tuple(self.players if players is None else players), needed, nursery)
+                who = tuple(self.players if players is None else players)
+                round = self._round = Round(who, needed, seconds, nursery)
                 round.check_enough()
                 yield round
                 if round.outcome is None:
                     round.outcome = Outcome.DONE
                 nursery.cancel_scope.cancel("the round is over")
+            if round.outcome is None:  # cancelled, and not by us
+                round.outcome = Outcome.TIMEOUT
         finally:
             self._round = None
 
@@ -206,7 +237,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Args:
           catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
         """
-        return Ticks(hz=hz, catch_up=catch_up)
+        return Ticks(hz=hz, catch_up=catch_up, note=self.tally.note_tick)
 
     def farewell(self) -> trio.CancelScope:
         """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
@@ -248,6 +279,24 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     # --- what the framework calls
 
+    def open(self, name: str, *, seed: int, tally: Tally) -> None:
+        """Take a name, a clock that begins now, a source of chance, and a place to count. Once, by the directory."""
+        self.name, self.tally = name, tally
+        self.opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
+        tally.opened += 1
+
+    def statistics(self) -> RoomStatistics:
+        """What it looks like now."""
+        return RoomStatistics(
+            name=self.name,
+            age=self.now(),
+            maximum=self.seats.maximum,
+            locked=self.seats.locked,
+            round=self._round.statistics() if self._round is not None else None,
+            turns=[turn.statistics() for player in self.players for turn in player.turns],
+            players=[player.statistics() for player in self.players],
+        )
+
     async def live(self, *, idle: float) -> None:
         """Be the room: run its author's code until it closes.
 
@@ -265,7 +314,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 nursery.start_soon(self._close_when_idle, idle)
                 try:
                     with self._run_scope:
-                        returned = await guarded(f"room {self.name}: run()", self.run)
+                        returned = await self._guarded("run()", self.run)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
                 finally:
                     self.close("the server is shutting down", code=Code.DRAINING)
@@ -283,6 +332,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._check_admission(seat)
         player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
+        self.tally.admitted += 1
         if self._nursery is None:
             self._admitted_early.append(player)
         else:
@@ -294,6 +344,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             self.greet(player)
         except Exception:
+            self.tally.crashes += 1
             log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
             player.leave(Code.CRASHED, CRASHED)
 
@@ -331,6 +382,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         except Refused:
             raise
         except Exception:
+            self.tally.crashes += 1
             log.exception("room %s: admit() raised", self.name)
             raise Refused("the room could not decide") from None
 
@@ -341,15 +393,22 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 if not player.left:
                     player.start()
                     self.greet_player(player)
-                    what = f"room {self.name}: player() of seat {player.number} ({player.name!r})"
-                    returned = await guarded(what, lambda: self.player(player))
+                    what = f"player() of seat {player.number} ({player.name!r})"
+                    returned = await self._guarded(what, lambda: self.player(player))
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
         finally:
             player.leave(Code.DRAINING, "the server is shutting down")
+            assert player.ending is not None
+            self.tally.ended[player.ending.code] += 1
             self.seats.ended(player)
             player.end()
+
+    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]]) -> bool:
+        returned = await guarded(f"room {self.name}: {what}", run)
+        self.tally.crashes += not returned
+        return returned
 
     async def _close_when_idle(self, idle: float) -> None:
         with self._sweep_scope:

@@ -12,6 +12,7 @@ import trio
 
 from ..errors import Gone, RequestFailed
 from .player import FromPlayer, Player, ToPlayer
+from .statistics import RoundStatistics, TurnStatistics
 
 
 class Outcome(enum.StrEnum):
@@ -20,7 +21,7 @@ class Outcome(enum.StrEnum):
     DONE = "done"
     """Its block ran to the end."""
     TIMEOUT = "timeout"
-    """The turn's time was up."""
+    """Its time was up."""
     LEFT = "left"
     """The player whose turn it was left."""
     ABSENT = "absent"
@@ -36,15 +37,33 @@ class Outcome(enum.StrEnum):
 class Round(Generic[FromPlayer, ToPlayer]):
     """A scope in which a game is played: what it opened ends with it. Open one with `Room.open_round`."""
 
-    def __init__(self, players: tuple[Player[FromPlayer, ToPlayer], ...], minimum: int, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        players: tuple[Player[FromPlayer, ToPlayer], ...],
+        minimum: int,
+        seconds: float,
+        nursery: trio.Nursery,
+    ) -> None:
         self.players = players
         """Who plays: those who sat when it was opened. Some may have left since."""
         self.outcome: Outcome | None = None
         """How it ended; None while it is open, and when its block raised."""
         self.reason = ""
         """What `Room.reset` was told."""
+        self.deadline = nursery.cancel_scope.deadline = trio.current_time() + seconds
+        """When it ends, on Trio's clock."""
         self._minimum = minimum
         self._nursery = nursery
+
+    @property
+    def remaining(self) -> float:
+        """How many seconds are left."""
+        return max(0.0, self.deadline - trio.current_time())
+
+    def statistics(self) -> RoundStatistics:
+        """What it looks like now."""
+        left = None if math.isinf(self.deadline) else self.remaining
+        return RoundStatistics([player.number for player in self.players if not player.left], left)
 
     def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, patience: float = math.inf) -> Turn:
         """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
@@ -96,6 +115,10 @@ class Turn:
     def remaining(self) -> float:
         """How many seconds are left."""
         return max(0.0, self.deadline - trio.current_time())
+
+    def statistics(self) -> TurnStatistics:
+        """What it looks like now."""
+        return TurnStatistics(self.player.number, None if math.isinf(self.deadline) else self.remaining)
 
     def player_left(self) -> None:
         """End it because the player left."""

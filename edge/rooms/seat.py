@@ -10,6 +10,7 @@ import trio
 from ..codes import Code
 from ..protocol.outgoing import Outgoing
 from .session import Session
+from .statistics import SeatStatistics
 
 
 @attrs.frozen
@@ -47,6 +48,10 @@ class Seat(abc.ABC):
     async def wait_relief(self) -> None:
         """Wait until no longer pressed: for whoever would send much."""
         await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> SeatStatistics:
+        """What is on the way to and from it."""
+        return SeatStatistics()
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:

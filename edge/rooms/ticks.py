@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import trio
 
@@ -26,11 +28,15 @@ class Ticks:
     Args:
       hz: steps a second.
       catch_up: how many steps in a row may be made up for; what is beyond is skipped, and told.
+      note: told of each step how late it was, and how many were skipped.
     """
 
-    def __init__(self, *, hz: float, catch_up: int) -> None:
+    def __init__(
+        self, *, hz: float, catch_up: int, note: Callable[[float, int], object] = lambda late, skipped: None
+    ) -> None:
         if hz <= 0 or catch_up < 0:
             raise ValueError("ticks need hz > 0 and catch_up >= 0")
+        self._note = note
         self._dt = 1 / hz
         self._catch_up = catch_up
         self._start = trio.current_time()
@@ -47,7 +53,9 @@ class Ticks:
         skipped = max(0, behind - self._catch_up)
         self._slot += skipped
         await trio.sleep_until(self._deadline)
-        return Step(self._number, self._dt, max(0.0, trio.current_time() - self._deadline), skipped)
+        late = max(0.0, trio.current_time() - self._deadline)
+        self._note(late, skipped)
+        return Step(self._number, self._dt, late, skipped)
 
     @property
     def _deadline(self) -> float:

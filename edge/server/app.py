@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import trio
 
 from ..codes import Code
+from ..protocol.codec import Codec
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
 from ..rooms.room import Room
@@ -18,17 +20,22 @@ from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import Request, Response
 from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
+from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
-from .responses import error_response, json_response, refusal_response
+from .attend import attend
+from .responses import error_response, json_response, redirect, refusal_response
 from .sessions import CUSTOM, give_key, session_of
 from .static import static_file
 
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
-# The modules of the browser's client.
-MODULES = Path(__file__).parent.parent / "client"
+# The modules of the browser's client, and where they lie.
+MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
+CLIENT = Path(__file__).parent.parent / "client"
+# What every app answers by itself.
+OWN_PATHS = (*MODULES, "/healthz", "/session")
 
 
 class App:
@@ -72,6 +79,8 @@ class App:
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
+        self.requests = 0
+        """How many HTTP requests have been answered, those of lines and of a mounted app included."""
         if isinstance(origins, str):
             raise TypeError("origins is a list of them")
         if mount is not None and "/" in (static or {}):
@@ -81,9 +90,34 @@ class App:
         self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
         self.route("/healthz")(self._healthz)
-        self.route("/edge.js")(self._module)
-        self.route("/edge-line.js")(self._module)
+        for module in MODULES:
+            self.route(module)(self._module)
         self.route("/session", methods=("POST", "OPTIONS"))(self._session)
+
+    def include(self, prefix: str, app: App) -> None:
+        """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
+
+        From then on the other app shares this one's directory, keys and limits; what it was told of its own no longer
+        counts. Its ``/session``, ``/healthz``, ``/edge.js`` are this one's.
+
+        Args:
+          prefix: such as ``"/drawing"``; its pages should use relative addresses for what is their own.
+
+        Raises:
+          ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API.
+        """
+        if app.mount is not None or app._api is not None:
+            raise ValueError("an app with a mounted app or an API of its own can't be included")
+        prefix = prefix.rstrip("/")
+        self.directory.add_kinds(app.directory.kinds)
+        for path, methods in app._routes.items():
+            if path not in OWN_PATHS:
+                for method, run in methods.items():
+                    self.route(prefix + path, methods=(method,))(run)
+        for below, folder in app._static.items():
+            if self._static.setdefault(prefix + below, folder) != folder:
+                raise ValueError(f"there are static files at {prefix + below} already")
+        app.directory, app.keys, app.guests, app.limits = self.directory, self.keys, self.guests, self.limits
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
         """Decorate an ``async def(request) -> Response`` that answers this very path.
@@ -135,6 +169,21 @@ class App:
             if player is not None:
                 player.leave(Code.REVOKED, "the session was revoked")
 
+    async def attend(
+        self, transport: Transport, codec: Codec, kind: str, name: str, *, opening: trio.CancelScope | None = None
+    ) -> None:
+        """Serve one connection to one room, and close it. See `attend`."""
+        await attend(
+            transport,
+            codec,
+            lambda: self.directory.open(kind, name),
+            tally=self.directory.tally,
+            limits=self.limits,
+            keys=self.keys,
+            guests=self.guests,
+            opening=opening,
+        )
+
     def mount_for(self, request: Request) -> MountedApp | None:
         """The mounted app, if this request is for it."""
         own = (*self._static, *((PREFIX,) if self._api is not None else ()))
@@ -150,6 +199,8 @@ class App:
             if route is None:
                 return error_response(405, "method", f"this path answers {', '.join(methods)}")
             return await route(request)
+        if request.path + "/" in self._static:
+            return redirect(request.path + "/")
         for prefix in sorted(self._static, key=len, reverse=True):
             if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):
                 return await static_file(self._static[prefix], request.path.removeprefix(prefix), request)
@@ -169,5 +220,5 @@ class App:
         return attrs.evolve(response, headers={**response.headers, **self.sharing(request)})
 
     async def _module(self, request: Request) -> Response:
-        response = await static_file(MODULES, request.path.removeprefix("/"), request)
+        response = await static_file(CLIENT, request.path.removeprefix("/"), request)
         return attrs.evolve(response, headers={**response.headers, "access-control-allow-origin": "*"})

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -17,10 +18,10 @@ from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
-from ..rooms.directory import Directory
 from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.session import Session
+from ..rooms.tally import Tally
 from ..sessions.keys import Keys
 from ..sessions.outbox import Outbox
 from ..sessions.seat import AFRESH, HeldSeat
@@ -54,10 +55,9 @@ class _SeatReceiver(Receiver):
 async def attend(
     transport: Transport,
     codec: Codec,
-    directory: Directory,
-    kind: str,
-    name: str,
+    open_room: Callable[[], Room[Any, Any]],
     *,
+    tally: Tally,
     limits: Limits,
     keys: Keys,
     guests: bool = True,
@@ -67,6 +67,8 @@ async def attend(
     """Serve one connection to one room, and close it.
 
     Args:
+      open_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
+      tally: where refusals are counted.
       guests: whether they may come without a key.
       session: whose connection it is, unless its hello has a key that says otherwise.
       opening: cancel it to turn the connection away if it has not said hello yet.
@@ -82,13 +84,14 @@ async def attend(
             session = keys.check(hello.key)
         elif session is None and not guests:
             raise Refused("a key is needed", Code.KEY_INVALID)
-        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, directory.open(kind, name))
+        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, open_room())
         try:
             await seat.player.wait_started()
             ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
         finally:
             seat.detach(outbox, _believed(ended), ended.reason)
     except (RemoteProtocolError, Refused) as exc:
+        tally.refused[exc.code] += 1
         ended = Ended(exc.code, str(exc), by_peer=False)
         await _say_bye(transport, connection, ended)
     except (trio.BrokenResourceError, trio.EndOfChannel):
@@ -144,7 +147,8 @@ def _take_seat(
     else:
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
     why = _claim(seat, hello, new=held is None)
-    connection.counts = seat.counts
+    connection.counts, connection.epoch = seat.counts, room.opened_at
+    seat.clock = connection.clock
     welcome = Welcome(
         resumed=not why,
         why=why,
@@ -154,6 +158,7 @@ def _take_seat(
         dead_after=connection.limits.dead_after,
         ack_frames=connection.limits.most_unacked[0],
         ack_bytes=connection.limits.most_unacked[1],
+        now=room.now(),
     )
     outbox.put_first(connection.send(welcome, now=trio.current_time()))
     seat.attach(outbox)

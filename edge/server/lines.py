@@ -17,7 +17,6 @@ from ..transports.http import HttpConnection, Request, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
 from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
 from .app import App
-from .attend import attend
 from .responses import refusal_response
 
 # How many lines there may be; a browser needs one for each room that it is in.
@@ -100,7 +99,7 @@ class Lines:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(line.watch)
-                    await attend(line, codec, app.directory, *room, limits=app.limits, keys=app.keys, guests=app.guests)
+                    await app.attend(line, codec, *room)
                     nursery.cancel_scope.cancel("attended")
             finally:
                 self._over.append((trio.current_time(), name))

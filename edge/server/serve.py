@@ -20,7 +20,6 @@ from ..transports.line import LINE
 from ..transports.linger import linger
 from ..transports.websocket import accept_websocket
 from .app import App
-from .attend import attend
 from .lines import Lines
 from .responses import error_response, refusal_response
 
@@ -142,6 +141,8 @@ class Server:
             self._idle.discard(scope)
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
+        self.app.requests += 1
+
         async def answer() -> None:
             try:
                 if room is not None:
@@ -188,17 +189,7 @@ class Server:
                 connection.stream, connection.head, subprotocol=subprotocol, limits=app.limits
             ) as transport:
                 with self._idle_scope() as opening:
-                    await attend(
-                        transport,
-                        SUBPROTOCOLS[subprotocol],
-                        app.directory,
-                        kind,
-                        name,
-                        limits=app.limits,
-                        keys=app.keys,
-                        guests=app.guests,
-                        opening=opening,
-                    )
+                    await app.attend(transport, SUBPROTOCOLS[subprotocol], kind, name, opening=opening)
             return True
         await connection.read_body(request)
         await connection.respond(refusal, close=True)

@@ -37,6 +37,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait."""
+        return self._bytes
+
     def put(self, message: Outgoing) -> None:
         """Queue a message. Never waits."""
         if self.goodbye is not None or (message.volatile and (self.writing or not self._fits(message))):

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 from ..codes import Code, Retry
+from ..protocol.clock import Clock
 from ..protocol.counts import Counts
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
@@ -13,6 +14,7 @@ from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.seat import Seat
 from ..rooms.session import Session
+from ..rooms.statistics import SeatStatistics
 from .outbox import Outbox
 from .sending import Sending
 
@@ -46,6 +48,8 @@ class HeldSeat(Seat):
         """Its newest attempt to connect."""
         self.former: deque[str] = deque(maxlen=MAX_FORMER)
         """Clients that had the seat before."""
+        self.clock = Clock()
+        """Its client's clock, and how far away it is."""
         self._sending = Sending(limits)
         self._ended = False
         self.player: Player[Any, Any] = room.take_seat(self)
@@ -62,9 +66,16 @@ class HeldSeat(Seat):
     async def wait_relief(self) -> None:
         await self._sending.wait_relief()
 
+    def statistics(self) -> SeatStatistics:
+        outbox, unacked = self._sending.outbox, self.counts.sent - self.counts.acked
+        if outbox is None:
+            return SeatStatistics(unacked=unacked)
+        return SeatStatistics(self.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
+
     def send(self, message: Outgoing) -> None:
         if self._ended:
             return
+        self.player.room.tally.sent += 1
         self._sending.send(message)
         if self.counts.behind:
             self.disconnect(Code.BEHIND, "too much was not acknowledged")

@@ -101,8 +101,8 @@ class MemoryClient(Client[Any, Any]):
         self._held_back = trio.Event()
         super().__init__(
             _MemoryDialler(self._open, limits),
-            speaks=under_test.speaks,
-            hears=under_test.hears,
+            speaks=under_test.room.from_player,
+            hears=under_test.room.to_player,
             name=name,
             codec=codec,
             limits=limits,
@@ -155,8 +155,6 @@ class RoomUnderTest(Generic[R]):
         self._expected = expected
         self.room = room
         """The room itself, to look into."""
-        self.speaks = tuple_union(room.from_player.classes)
-        self.hears = tuple_union(room.to_player.classes)
         self.clients: list[MemoryClient] = []
         self.keys = Keys("the secret of a room under test")
         """Whose keys are honoured in a hello."""
@@ -208,9 +206,8 @@ class RoomUnderTest(Generic[R]):
             await attend(
                 transport,
                 codec,
-                self._directory,
-                kind,
-                name,
+                lambda: self._directory.open(kind, name),
+                tally=self.room.tally,
                 limits=limits or Limits(),
                 keys=self.keys,
                 session=session,
@@ -224,17 +221,12 @@ class RoomUnderTest(Generic[R]):
             await client.wait_state(State.CLOSED)
 
 
-def tuple_union(classes: frozenset[type[Any]]) -> Any:
-    """A union of event classes from a set of them, in an order that is always the same."""
-    union: Any = None
-    for cls in sorted(classes, key=lambda cls: str(cls.__edge_event__.name)):
-        union = cls if union is None else union | cls
-    return union
-
-
 @asynccontextmanager
-async def open_rooms() -> AsyncIterator[EdgeRoom]:
+async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
     """``async with open_rooms() as open_room: under_test = await open_room(MyRoom)``: rooms until the block ends.
+
+    Args:
+      seed: what `Room.random` is drawn from, in each of them another way.
 
     Raises:
       Crashed: a room's code raised, which the test did not expect.
@@ -243,7 +235,7 @@ async def open_rooms() -> AsyncIterator[EdgeRoom]:
     watch = _CrashWatch()
     rooms_log.addHandler(watch)
     try:
-        async with _closing_rooms(watch.expected) as open_room:
+        async with _closing_rooms(watch.expected, seed) as open_room:
             yield open_room
     finally:
         rooms_log.removeHandler(watch)
@@ -252,7 +244,7 @@ async def open_rooms() -> AsyncIterator[EdgeRoom]:
 
 
 @asynccontextmanager
-async def _closing_rooms(expected: list[str]) -> AsyncIterator[EdgeRoom]:
+async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRoom]:
     before = _tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
     async with trio.open_nursery() as nursery:
@@ -265,9 +257,10 @@ async def _closing_rooms(expected: list[str]) -> AsyncIterator[EdgeRoom]:
                     raise Refused("the room under test has closed", Code.ROOM_CLOSED)
                 return room
 
-            directory = Directory({"room": only_once}, idle=math.inf)
+            number = len(opened)
+            directory = Directory({"room": only_once}, idle=math.inf, seeds=lambda: (seed << 32) + number)
             await nursery.start(directory.run)
-            directory.open("room", str(len(opened)))
+            directory.open("room", str(number))
             under_test = RoomUnderTest(room, directory, nursery, expected)
             opened.append((directory, under_test))
             return under_test

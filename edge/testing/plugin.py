@@ -70,9 +70,9 @@ def edge_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
-async def edge_room() -> AsyncIterator[EdgeRoom]:
+async def edge_room(edge_seed: int) -> AsyncIterator[EdgeRoom]:
     """``under_test = await edge_room(MyRoom)``: a `RoomUnderTest`. What outlives it, or crashes, fails the test."""
-    async with open_rooms() as open_room:
+    async with open_rooms(seed=edge_seed) as open_room:
         yield open_room
 
 

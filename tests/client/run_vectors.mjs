@@ -13,7 +13,7 @@ const WELCOME = {
 function act(machine, step) {
   const { connection, now } = machine;
   if (step.open) {
-    connection.hello({ name: "ana", key: null, received: null });
+    connection.hello({ name: "ana", key: null, received: null }, now);
     connection.receive(JSON.stringify(["$welcome", WELCOME]), now);
   } else if (step.reconnect) {
     machine.connection = new Connection(connection.counts, now);
@@ -22,16 +22,17 @@ function act(machine, step) {
     if (step.gives === null) assert.equal(given, null);
     else for (const [name, value] of Object.entries(step.gives ?? {})) assert.deepEqual(given[name], value, name);
   } else if (step.due) {
+    if ("ask_clock" in step) assert.equal(connection.askClock(now), step.ask_clock);
     assert.deepEqual(connection.due(now).map((frame) => JSON.parse(frame)), step.due);
   } else if (step.send) {
     const frame = JSON.stringify(step.send);
     connection.counts.record(frame);
     assert.deepEqual(JSON.parse(frame), step.frame);
   } else if (step.hello) {
-    assert.deepEqual(JSON.parse(connection.hello(step.hello)), step.frame);
+    assert.deepEqual(JSON.parse(connection.hello(step.hello, now)), step.frame);
   } else if (step.bye) {
     assert.deepEqual(JSON.parse(connection.bye(step.bye.code, step.bye.reason)), step.frame);
-  } else {
+  } else if (!("clock" in step)) {
     throw new Error(`unknown step ${JSON.stringify(step)}`);
   }
 }
@@ -44,6 +45,7 @@ function run(machine, step) {
   }
   const { connection } = machine;
   for (const [name, value] of Object.entries(step.counts ?? {})) assert.equal(connection.counts[name], value, name);
+  if ("clock" in step) assert.ok(Math.abs(connection.clock.at(machine.now) - step.clock) < 1e-9, `${connection.clock.at(machine.now)}`);
   if (step.state) assert.equal(connection.state, step.state);
   if (step.next_due !== undefined) assert.ok(Math.abs(connection.nextDue - step.next_due) < 1e-9);
   if (step.replay) assert.deepEqual(connection.counts.unacked.map((frame) => JSON.parse(frame)), step.replay);

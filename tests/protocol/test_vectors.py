@@ -65,12 +65,14 @@ class Machine:
             if "gives" in step:
                 self.check_given(given, step["gives"])
         elif "due" in step:
+            if "ask_clock" in step:
+                assert connection.ask_clock(now) is step["ask_clock"]
             assert [json.loads(due) for due in connection.due(now)] == step["due"]
         elif "send" in step:
             outgoing = Outgoing(messages.from_plain(step["send"]))
             connection.counts.record(outgoing)
             assert json.loads(outgoing.frame(JSON)) == step["frame"]
-        else:
+        elif "clock" not in step:
             (kind,) = step.keys() & {"hello", "welcome", "bye"}
             cls = {"hello": messages.Hello, "welcome": messages.Welcome, "bye": messages.Bye}[kind]
             assert json.loads(connection.send(cls(**step[kind]), now=now)) == step["frame"]
@@ -89,6 +91,8 @@ class Machine:
         counts = self.connection.counts
         for name, value in step.get("counts", {}).items():
             assert getattr(counts, name) == value, name
+        if "clock" in step:
+            assert self.connection.clock.at(self.now) == pytest.approx(step["clock"])
         if "state" in step:
             assert self.connection.state.value == step["state"]
         if "next_due" in step:

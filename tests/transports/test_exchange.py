@@ -65,7 +65,7 @@ async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open)
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     started = trio.current_time()
-    assert JSON.decode(await ours.receive()) == ["$ping", 0]
+    assert JSON.decode(await ours.receive()) == ["$ping", 0, 20]
     assert trio.current_time() - started == pytest.approx(20)
     assert JSON.decode(await ours.receive())[1]["code"] == Code.SILENT
     assert trio.current_time() - started == pytest.approx(30)
@@ -212,8 +212,9 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
+        limits = edge.Limits()
         nursery.start_soon(
-            partial(attend, theirs, JSON, room._directory, "room", "0", limits=edge.Limits(), keys=room.keys)
+            partial(attend, theirs, JSON, lambda: room.room, tally=room.room.tally, limits=limits, keys=room.keys)
         )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()

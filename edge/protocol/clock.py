@@ -1,0 +1,52 @@
+"""The other side's clock: what its answers to pings say of it, and how long they took."""
+
+from __future__ import annotations
+
+from collections import deque
+
+# How many answers are remembered: enough for one good one among them, few enough to follow a clock that drifts.
+SAMPLES = 8
+# How fast what is shown follows a better guess, in seconds a second: slow enough not to be seen in what moves.
+SLEW = 0.1
+# A guess that is this much better, in seconds, is taken at once.
+JUMP = 1.0
+
+
+class Clock:
+    """The peer's clock, guessed as NTP does it: the answer that took least time tells it best.
+
+    The error is half of what that answer took, at most.
+    """
+
+    def __init__(self) -> None:
+        self.round_trip: float | None = None
+        """How many seconds the newest answer took; None before the first."""
+        self._samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
+        self._offset: float | None = None
+        self._read_at = 0.0
+
+    def restart(self) -> None:
+        """Forget what is known: the peer is another, or its clock began anew."""
+        self.round_trip = self._offset = None
+        self._samples.clear()
+
+    def note(self, asked: float, told: float, now: float) -> None:
+        """The peer was asked at `asked`, and says at `now` that its clock showed `told`."""
+        if not asked <= now:
+            return  # not what we asked
+        self.round_trip = now - asked
+        self._samples.append((self.round_trip, told - (asked + now) / 2))
+
+    def at(self, now: float) -> float:
+        """What the peer's clock shows now: it goes on evenly, whatever is learned, and never goes back by less than
+        a second. Before anything is known, 0."""
+        if not self._samples:
+            return 0.0
+        best = min(self._samples)[1]
+        if self._offset is None or abs(best - self._offset) > JUMP:
+            self._offset = best
+        else:
+            most = SLEW * max(0.0, now - self._read_at)
+            self._offset += min(most, max(-most, best - self._offset))
+        self._read_at = now
+        return now + self._offset

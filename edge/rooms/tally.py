@@ -1,0 +1,57 @@
+"""What has happened in the rooms of a directory: counts that only go up, for whoever watches."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+import attrs
+
+from ..codes import Code
+
+# Upper bounds, in seconds, by which late ticks are told apart; the last class has none.
+LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Everything since the directory began, over all its rooms, those that have closed included."""
+
+    opened: int = 0
+    """Rooms."""
+
+    admitted: int = 0
+    """Applicants who got a seat."""
+
+    refused: Counter[Code] = attrs.field(factory=Counter)
+    """Connections that got no seat, by why."""
+
+    ended: Counter[Code] = attrs.field(factory=Counter)
+    """Players who left, by why."""
+
+    crashes: int = 0
+    """Times that code of a room raised."""
+
+    received: int = 0
+    """Events from players that reached their room."""
+
+    turned_away: Counter[str] = attrs.field(factory=Counter)
+    """Messages from players that did not, by what was wrong with them."""
+
+    sent: int = 0
+    """Events to players: a broadcast counts once for each."""
+
+    late: list[int] = attrs.field(factory=lambda: [0] * (len(LATE_BOUNDS) + 1))
+    """Ticks, by how late they began: see `LATE_BOUNDS`."""
+
+    late_seconds: float = 0.0
+    """The sum of it."""
+
+    skipped: int = 0
+    """Ticks that were given up, because too many were late."""
+
+    def note_tick(self, late: float, skipped: int) -> None:
+        """A tick began so many seconds after its deadline, and so many before it were given up."""
+        self.late[bisect_left(LATE_BOUNDS, late)] += 1
+        self.late_seconds += late
+        self.skipped += skipped
