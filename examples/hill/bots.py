@@ -1,0 +1,77 @@
+"""Players who are code: they join over memory, steer by events, and lose their seats like anybody else.
+
+Only their eyes are better: they look at the room's own board instead of keeping a copy of it.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+import edge
+
+from .events import Steer
+from .physics import Disc
+
+if TYPE_CHECKING:
+    from .room import Hill
+
+NAMES = ["Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ivan", "Jean", "Ken",
+         "Leslie", "Margaret", "Niklaus", "Ole", "Peter", "Radia", "Shafi", "Tony"]  # fmt: skip
+
+
+@attrs.define(eq=False)
+class Crew:
+    """The bots of one room, in a nursery of it."""
+
+    room: Hill
+    nursery: trio.Nursery
+    aboard: list[trio.CancelScope] = attrs.field(factory=list)
+
+    def fill(self, wanted: int) -> None:
+        """Let there be so many, from now on."""
+        while len(self.aboard) > wanted:
+            self.aboard.pop().cancel("there are too many bots")
+        while len(self.aboard) < wanted:
+            self.aboard.append(trio.CancelScope())
+            self.nursery.start_soon(self.live, self.aboard[-1], len(self.aboard))
+
+    async def live(self, scope: trio.CancelScope, number: int) -> None:
+        """Be one bot, until its scope is cancelled or its seat is lost."""
+        name = f"{NAMES[(number - 1) % len(NAMES)]} {number}"
+        with scope, suppress(edge.Disconnected):  # no seat is free, the name is taken, or the room closes
+            async with edge.open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
+                nursery.start_soon(_listen, bot)
+                await _drive(self.room, bot, Random(self.room.random.getrandbits(64)))  # noqa: S311  # play
+        if scope in self.aboard:
+            self.aboard.remove(scope)
+
+
+async def _listen(bot: edge.Client[Any, Any]) -> None:
+    async for _ in bot:
+        pass  # it sees the board itself
+
+
+async def _drive(room: Hill, bot: edge.Client[Any, Any], chance: Random) -> None:
+    while True:
+        assert bot.welcome is not None
+        pilot = room.pilots.get(bot.welcome.number)
+        if pilot is not None:
+            bot.send(Steer([(room.tick + 1, *_intent(pilot.disc, chance))]))
+        await trio.sleep(chance.uniform(0.2, 0.7))
+
+
+def _intent(disc: Disc, chance: Random) -> tuple[int, int]:
+    """Towards the middle, more or less, and not too fast near it; now and then a rest."""
+    if chance.random() < 0.1:
+        return 0, 0
+    x = -disc.x - 8 * disc.vx + chance.gauss(0, 120)
+    y = -disc.y - 8 * disc.vy + chance.gauss(0, 120)
+    distance = math.sqrt(x * x + y * y)
+    force = min(100.0, distance) * chance.uniform(0.6, 1)
+    return (int(force * x / distance), int(force * y / distance)) if distance > 1 else (0, 0)

@@ -1,0 +1,209 @@
+"""The game: one board for everybody in the room, at thirty ticks a second, and what is told of it.
+
+Only changes of intent and facts travel. Every client moves the discs by the same rules as the server, from the same
+`Board`, so that between the news it needs no telling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import trio
+
+import edge
+
+from .bots import Crew
+from .events import (
+    Board,
+    Bots,
+    Facts,
+    FromPlayer,
+    Intent,
+    Joined,
+    Left,
+    Look,
+    Phase,
+    Player,
+    Score,
+    Steer,
+    ToPlayer,
+)
+from .physics import BOARD, HZ, RADIUS, Disc, step
+
+# Points a second in the very middle; at the wall there are none, and between the two the square of the nearness.
+POINTS = 10
+START = 0.7 * BOARD
+SCORE_SECONDS = 0.5
+
+
+@attrs.define(eq=False)
+class Pilot:
+    """A player on the board."""
+
+    player: Player
+    disc: Disc
+    heeded: int = -1
+    """The tick of the newest intent that was followed."""
+    score: float = 0.0
+
+
+class Hill(edge.Room[FromPlayer, ToPlayer]):
+    """King of the hill, for up to forty."""
+
+    seats = edge.Seats(maximum=40, grace=15)
+
+    round_seconds = 90.0
+    pause_seconds = 8.0
+    bots = 4
+    """How many there should be, while people are there."""
+
+    def __init__(self) -> None:
+        self.tick = 0
+        self.due = 0.0
+        self.pilots: dict[int, Pilot] = {}
+        self.begins = False
+        self.phase: Phase = "won"
+        self.until = 0.0
+        self.winner = ""
+        self.crew: Crew | None = None
+
+    def admit(self, applicant: edge.Applicant) -> None:
+        name = applicant.name
+        if not (name.isprintable() and 1 <= len(name) <= 16 and name == name.strip()):
+            raise edge.Refused("a name has 1 to 16 letters")
+        if name.casefold() in {taken.casefold() for taken in self.names}:
+            raise edge.Refused("this name is taken")
+
+    def greet(self, player: Player) -> None:
+        player.send(self.board())
+        player.send(self.score())
+
+    async def player(self, player: Player) -> None:
+        self.fill_up()
+        try:
+            async for event in player:
+                match event:
+                    case Bots(count):
+                        self.bots = count
+                        self.fill_up()
+                        self.broadcast(self.score())
+                    case Look():
+                        player.send(self.board())
+        finally:
+            self.fill_up()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.move)
+            self.crew = Crew(self, nursery)
+            self.fill_up()
+            while True:
+                await self.seats.wait_minimum()
+                await self.play()
+
+    def fill_up(self) -> None:
+        """As many bots as are wanted, while people are there; without people, none."""
+        people = any("bot" not in player.session.claims for player in self.players)
+        if self.crew is not None:
+            self.crew.fill(self.bots if people and not self.closing else 0)
+
+    async def play(self) -> None:
+        """One round, and its winner."""
+        async with self.open_round(minimum=0, seconds=self.round_seconds) as round:
+            self.begins = True
+            self.show("playing", self.round_seconds)
+            while True:
+                await trio.sleep(SCORE_SECONDS)
+                self.broadcast(self.score())
+        if round.outcome is edge.Outcome.TIMEOUT and self.pilots:
+            best = max(self.pilots.values(), key=lambda pilot: (pilot.score, -pilot.disc.number))
+            self.winner = best.player.name
+            self.show("won", self.pause_seconds)
+            await trio.sleep(self.pause_seconds)
+
+    async def move(self) -> None:
+        """The board's own time."""
+        async for tick in self.ticks(hz=HZ):
+            self.tick, self.due = self.tick + 1, self.now() - tick.late
+            self.seat_discs()
+            if self.begins:
+                self.begin()
+                continue
+            moved = self.steer()
+            happenings = step([pilot.disc for _, pilot in sorted(self.pilots.items())])
+            if self.phase == "playing":
+                for pilot in self.pilots.values():
+                    pilot.score += POINTS * nearness(pilot.disc) ** 2 * tick.dt
+            still = [(disc.number, disc.x, disc.y) for disc in happenings.still]
+            if moved or still or happenings.collided:
+                self.broadcast(Facts(self.tick, moved, happenings.collided, still))
+            if tick.skipped:
+                self.broadcast(self.board())  # the ticks to come are due later than clients think
+
+    def seat_discs(self) -> None:
+        """Let the board follow the ledger of seats."""
+        here = {player.number: player for player in self.players}
+        for number, pilot in list(self.pilots.items()):
+            if here.get(number) is not pilot.player:
+                del self.pilots[number]
+                self.broadcast(Left(self.tick, number))
+        for number, player in here.items():
+            if number not in self.pilots:
+                disc = Disc(number, *start(number))
+                self.pilots[number] = Pilot(player, disc)
+                self.broadcast(Joined(self.tick, number, player.name, disc.x, disc.y))
+
+    def begin(self) -> None:
+        """A round: everybody back to the start."""
+        self.begins = False
+        for number, pilot in self.pilots.items():
+            pilot.disc, pilot.score = Disc(number, *start(number)), 0.0
+        self.broadcast(self.board())
+
+    def steer(self) -> list[tuple[int, int, int, int]]:
+        """Follow the intents whose tick has come, and tell which."""
+        moved = []
+        for pilot in self.pilots.values():
+            intent = self.intent(pilot)
+            if intent is not None:
+                planned, pilot.disc.sx, pilot.disc.sy = intent
+                moved.append((pilot.disc.number, pilot.disc.sx, pilot.disc.sy, self.tick - planned))
+        return moved
+
+    def intent(self, pilot: Pilot) -> Intent | None:
+        """What this player wants from now on, if it is something new."""
+        steer = pilot.player.latest(Steer)
+        steering = pilot.disc.sx != 0 or pilot.disc.sy != 0
+        if steer is None or not pilot.player.connected:  # the page was reloaded, or is away
+            return (self.tick, 0, 0) if steering else None
+        due = [intent for intent in steer.plan if pilot.heeded < intent[0] <= self.tick]
+        if not due:
+            return None
+        pilot.heeded = due[-1][0]
+        return due[-1]
+
+    def show(self, phase: Phase, seconds: float) -> None:
+        """Begin a phase, and tell everybody."""
+        self.phase, self.until = phase, self.now() + seconds
+        self.broadcast(self.score())
+
+    def score(self) -> Score:
+        points = [(number, int(pilot.score)) for number, pilot in self.pilots.items()]
+        return Score(self.phase, self.until, points, self.winner, self.bots)
+
+    def board(self) -> Board:
+        pilots = sorted(self.pilots.items())
+        names = [(number, pilot.player.name) for number, pilot in pilots]
+        return Board(self.tick, self.due, [attrs.evolve(pilot.disc) for _, pilot in pilots], names)
+
+
+def start(number: int) -> tuple[float, float]:
+    """Where a disc begins: on a circle, those with neighbouring numbers far apart."""
+    angle = number * math.pi * (3 - math.sqrt(5))
+    return START * math.cos(angle), START * math.sin(angle)
+
+
+def nearness(disc: Disc) -> float:
+    """How near the middle a disc is: 1 in it, 0 at the wall."""
+    return 1 - math.sqrt(disc.x * disc.x + disc.y * disc.y) / (BOARD - RADIUS)

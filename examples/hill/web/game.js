@@ -1,0 +1,264 @@
+// @ts-check
+/**
+ * The board as this browser knows it. It simulates ahead of the server, by as much as news takes to get there, so that what this
+ * player does is seen at once; news from the server are put into the past, where they belong.
+ *
+ * This player's disc, and what is near enough to bump into it, is shown in the present; what is further away, as long ago as
+ * news takes to get here, where it is known and needs no correction.
+ */
+import { Smoothing, Timeline } from "/edge-motion.js";
+import { HZ, RADIUS, step } from "./physics.js";
+
+/** @typedef {import("./physics.js").Disc} Disc */
+/** @typedef {{discs: Disc[], collided: [number, number][]}} State */
+/**
+ * @typedef {{kind: "mine", number: number, x: number, y: number} | {kind: "moved", moved: [number, number, number, number][]}
+ *   | {kind: "joined", number: number, x: number, y: number} | {kind: "left", number: number}
+ *   | {kind: "still", still: [number, number, number][]}} Input
+ */
+/** @typedef {{tick: number, moved: [number, number, number, number][], collided: [number, number][], still: [number, number, number][]}} Facts */
+/** @typedef {{number: number, x: number, y: number, sx: number, sy: number}} Shown */
+
+const MAX_PLAN = 8;
+const MAX_LEAD = 0.4; // in seconds
+const MAX_DELAY = 0.6;
+const SLEW = 0.1; // how fast lead and delay may change, in seconds a second: not to be seen
+const NEAR = 3 * RADIUS; // nearer is shown in the present...
+const FAR = 9 * RADIUS; // ...further in the past, and what is between, between
+const JUMP = 6 * RADIUS; // nobody has moved so far: they were put there
+
+export class Game {
+  /** This player's number. */
+  me = -1;
+  /** @type {Map<number, string>} */
+  names = new Map();
+  /** How far this board is ahead of the server's, and how far behind that news are, in seconds. */
+  lead = 0.1;
+  delay = 0.1;
+  /** The largest correction in one frame since the beginning, in units of the board; and how often the board was shown anew. */
+  largest = 0;
+  looks = 0;
+  #now;
+  #look;
+  /** @type {Timeline<State, Input> | null} */
+  #timeline = null;
+  #start = { tick: 0, at: 0 };
+  /** @type {(() => void)[]} */
+  #news = [];
+  /** @type {Facts[]} */
+  #unchecked = [];
+  /** @type {Map<number, Smoothing>} */
+  #smoothings = new Map();
+  /** @type {[number, number, number][]} */
+  #plan = [];
+  #confirmed = -1;
+  #wantedLead = 0;
+  #lags = [0.1];
+  /** @type {Shown[]} */
+  #shown = [];
+  #bumpsTold = 0;
+
+  /** @param {() => number} now the room's clock @param {() => void} look asks for the whole board */
+  constructor(now, look) {
+    this.#now = now;
+    this.#look = look;
+  }
+
+  // --- news
+
+  /** @param {{tick: number, at: number, discs: Disc[], names: [number, string][]}} board */
+  show({ tick, at, discs, names }) {
+    this.#news = [];
+    this.#unchecked = [];
+    this.#start = { tick, at };
+    this.names = new Map(names);
+    const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
+    this.#timeline = new Timeline({ tick, state, step: next });
+    this.#bumpsTold = tick;
+    for (const [planned, x, y] of this.#plan) if (planned > this.#confirmed) this.#timeline.put(planned, { kind: "mine", number: this.me, x, y });
+  }
+
+  /** @param {{tick: number, number: number, name: string, x: number, y: number}} joined */
+  joined({ tick, number, name, x, y }) {
+    this.names.set(number, name);
+    this.#put(tick, { kind: "joined", number, x, y });
+  }
+
+  /** @param {{tick: number, number: number}} left */
+  left({ tick, number }) {
+    this.#put(tick, { kind: "left", number });
+  }
+
+  /** @param {Facts} facts */
+  facts(facts) {
+    const { tick, moved, still } = facts;
+    this.#lags = [...this.#lags, (this.#present - tick) / HZ].slice(-60);
+    const mine = moved.find(([number]) => number === this.me);
+    if (mine !== undefined) this.#confirm(tick, mine[3]);
+    if (moved.length > 0) this.#put(tick, { kind: "moved", moved });
+    if (still.length > 0) this.#put(tick, { kind: "still", still });
+    this.#unchecked.push(facts);
+  }
+
+  /** The server has followed an intent of mine, so many ticks later than I had planned. @param {number} tick @param {number} late */
+  #confirm(tick, late) {
+    this.#confirmed = tick - late;
+    this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
+    this.#wantedLead = Math.min(MAX_LEAD, this.#wantedLead + (late > 0 ? late / HZ : -0.001));
+  }
+
+  /** @param {number} tick @param {Input} input */
+  #put(tick, input) {
+    this.#news.push(() => {
+      if (this.#timeline !== null && tick > this.#start.tick && !this.#timeline.put(tick, input)) this.#lookAgain();
+    });
+  }
+
+  #lookAgain() {
+    this.#timeline = null;
+    this.looks += 1;
+    this.#look();
+  }
+
+  // --- what this player does
+
+  /** Steer from the next tick on; what to tell the server: the newest intents. @param {number} x @param {number} y */
+  steer(x, y) {
+    const tick = Math.floor(this.#present) + 1;
+    this.#plan = [...this.#plan.filter(([planned]) => planned < tick), /** @type {[number, number, number]} */ ([tick, x, y])];
+    this.#plan = this.#plan.slice(-MAX_PLAN);
+    this.#timeline?.takeBack((input, when) => input.kind === "mine" && when >= tick);
+    this.#timeline?.put(tick, { kind: "mine", number: this.me, x, y });
+    return this.#plan;
+  }
+
+  // --- what is seen
+
+  /** Which tick it is here, and how far into the next. */
+  get #present() { return this.#start.tick + (this.#now() + this.lead - this.#start.at) * HZ; }
+
+  /**
+   * One frame: where everybody is shown now, and where two have bumped into each other.
+   * @param {number} seconds since the last @param {number | null} roundTrip @returns {{discs: Shown[], bumps: {x: number, y: number}[]}}
+   */
+  frame(seconds, roundTrip) {
+    const most = SLEW * Math.min(seconds, 0.1);
+    this.#wantedLead = Math.max(this.#wantedLead, (roundTrip ?? 0) / 2 + 1 / HZ);
+    this.lead += Math.max(-most, Math.min(most, this.#wantedLead - this.lead));
+    this.delay += Math.max(-most, Math.min(most, Math.min(MAX_DELAY, Math.max(...this.#lags)) - this.delay));
+    const present = this.#present;
+    const before = this.#news.length > 0 && this.#advance(present) ? this.#places(present) : new Map();
+    for (const news of this.#news.splice(0)) news();
+    if (!this.#advance(present)) return { discs: this.#shown, bumps: [] };
+    this.#check();
+    const places = this.#places(present);
+    for (const [number, place] of places) this.#smooth(place, before.get(number));
+    for (const number of this.#smoothings.keys()) if (!places.has(number)) this.#smoothings.delete(number);
+    this.#shown = [...places.values()];
+    return { discs: this.#shown, bumps: this.#bumps(present) };
+  }
+
+  /** @param {number} present */
+  #advance(present) {
+    if (this.#timeline === null) return false;
+    if (this.#timeline.advance(Math.floor(present) + 1)) return true;
+    this.#lookAgain();
+    return false;
+  }
+
+  /** Where everybody is, by what is known: near ones now, others a little earlier. @param {number} present @returns {Map<number, Shown>} */
+  #places(present) {
+    const now = this.#between(present);
+    const past = this.#between(present - this.delay * HZ);
+    const mine = now.get(this.me);
+    for (const [number, place] of now) {
+      const earlier = past.get(number);
+      if (mine === undefined || earlier === undefined || number === this.me) continue;
+      const distance = Math.hypot(place.x - mine.x, place.y - mine.y);
+      const share = Math.max(0, Math.min(1, (distance - NEAR) / (FAR - NEAR)));
+      const then = share === 1 ? earlier : this.#between(present - share * this.delay * HZ, number).get(number) ?? earlier;
+      Object.assign(place, { x: then.x, y: then.y });
+    }
+    return now;
+  }
+
+  /** @param {number} moment @param {number} [only] @returns {Map<number, Shown>} */
+  #between(moment, only) {
+    const { before, after, share } = /** @type {Timeline<State, Input>} */ (this.#timeline).around(moment);
+    const places = new Map();
+    let index = 0;
+    for (const { number, x, y, sx, sy } of after.discs) {
+      if (only !== undefined && number !== only) continue;
+      while (index < before.discs.length && before.discs[index].number < number) index += 1;
+      const from = before.discs[index]?.number === number ? before.discs[index] : { x, y };
+      const far = Math.hypot(x - from.x, y - from.y) > JUMP;
+      places.set(number, { number, x: far ? x : from.x + (x - from.x) * share, y: far ? y : from.y + (y - from.y) * share, sx, sy });
+    }
+    return places;
+  }
+
+  /** @param {Shown} place @param {Shown | undefined} before where it would have been, had there been no news */
+  #smooth(place, before) {
+    const smoothing = this.#smoothings.get(place.number) ?? new Smoothing();
+    this.#smoothings.set(place.number, smoothing);
+    if (before !== undefined) {
+      const [x, y] = [place.x - before.x, place.y - before.y];
+      if (Math.hypot(x, y) < JUMP) smoothing.absorb(x, y);
+    }
+    smoothing.next();
+    this.largest = Math.max(this.largest, smoothing.corrected);
+    place.x += smoothing.x;
+    place.y += smoothing.y;
+  }
+
+  /** The facts that the server told should be ours, too; if not, something is wrong with this board. */
+  #check() {
+    const timeline = /** @type {Timeline<State, Input>} */ (this.#timeline);
+    for (const { tick, collided } of this.#unchecked.splice(0)) {
+      const waiting = this.#plan.some(([planned]) => planned > this.#confirmed && planned <= tick);
+      if (waiting || tick <= this.#start.tick || tick > timeline.tick) continue;
+      if (String(timeline.state(tick).collided) !== String(collided)) {
+        this.#lookAgain();
+        return;
+      }
+    }
+  }
+
+  /** @param {number} present */
+  #bumps(present) {
+    const until = Math.floor(present);
+    const bumps = [];
+    for (let tick = Math.max(this.#bumpsTold + 1, until - HZ); tick <= until; tick++) {
+      const { discs, collided } = /** @type {Timeline<State, Input>} */ (this.#timeline).state(tick);
+      const find = (/** @type {number} */ number) => /** @type {Disc} */ (discs.find((disc) => disc.number === number));
+      for (const [one, other] of collided) {
+        bumps.push({ x: (find(one).x + find(other).x) / 2, y: (find(one).y + find(other).y) / 2 });
+      }
+    }
+    this.#bumpsTold = until;
+    return bumps;
+  }
+}
+
+/** What a tick makes of the board. @param {State} state @param {Input[]} inputs @returns {State} */
+function next({ discs }, inputs) {
+  const known = new Map(discs.map((disc) => [disc.number, { ...disc }]));
+  // what the server says of this tick comes after what was only expected of it
+  for (const input of [...inputs.filter(({ kind }) => kind === "mine"), ...inputs.filter(({ kind }) => kind !== "mine")]) {
+    if (input.kind === "left") known.delete(input.number);
+    else if (input.kind === "joined") known.set(input.number, { number: input.number, x: input.x, y: input.y, vx: 0, vy: 0, sx: 0, sy: 0 });
+    else if (input.kind === "mine") steer(known.get(input.number), input.x, input.y);
+    else if (input.kind === "moved") for (const [number, x, y] of input.moved) steer(known.get(number), x, y);
+  }
+  const after = [...known.values()].sort((one, other) => one.number - other.number);
+  const { collided } = step(after);
+  for (const input of inputs) {
+    if (input.kind === "still") for (const [number, x, y] of input.still) Object.assign(known.get(number) ?? {}, { x, y });
+  }
+  return { discs: after, collided };
+}
+
+/** @param {Disc | undefined} disc @param {number} x @param {number} y */
+function steer(disc, x, y) {
+  if (disc !== undefined) Object.assign(disc, { sx: x, sy: y });
+}

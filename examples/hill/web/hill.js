@@ -1,0 +1,162 @@
+// @ts-check
+import { join } from "/edge.js";
+import { Controls } from "./controls.js";
+import { Game } from "./game.js";
+import { colorOf, View } from "./view.js";
+
+/** @typedef {{phase: "playing" | "won", until: number, points: [number, number][], winner: string, bots: number}} Score */
+
+/** @param {string} id */
+const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** @type {import("/edge.js").Room | null} */
+let room = null;
+/** @type {Score | null} */
+let score = null;
+const nameField = /** @type {HTMLInputElement} */ ($("name"));
+const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
+const canvas = /** @type {HTMLCanvasElement} */ ($("board"));
+const view = new View(canvas);
+const game = new Game(() => room?.now() ?? 0, () => room?.send("look"));
+const controls = new Controls(canvas, steer);
+
+/** @param {number} x @param {number} y */
+function steer(x, y) {
+  if (room !== null && room.state !== "closed") room.send("steer", { plan: game.steer(x, y) }, { delivery: "latest" });
+}
+
+// --- the door
+
+$("enter").addEventListener("submit", (submitted) => {
+  submitted.preventDefault();
+  const name = nameField.value.trim();
+  if (!name) return;
+  localStorage.setItem("name", name);
+  enter(location.hash.slice(1) || "main", name);
+});
+nameField.value = localStorage.getItem("name") ?? "";
+
+/** @param {string} board @param {string} name */
+function enter(board, name) {
+  // each tab is somebody, so that one person can try it out in several
+  room = join(`/rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
+  room.on("$state", showState);
+  room.on("$welcome", ({ number }) => {
+    game.me = number;
+    sessionStorage.setItem("board", board);
+    $("complaint").textContent = "";
+    document.body.dataset.view = "game";
+    if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // it was let go of while we were away
+  });
+  room.on("board", (board) => game.show(board));
+  room.on("joined", (joined) => game.joined(joined));
+  room.on("left", (left) => game.left(left));
+  room.on("facts", (facts) => game.facts(facts));
+  room.on("score", (newest) => { score = newest; showScore(newest); });
+}
+
+/** @param {string} state */
+function showState(state) {
+  $("light").dataset.state = state;
+  if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
+  const { code, reason } = room.ending;
+  sessionStorage.removeItem("board");
+  if (document.body.dataset.view === "door") {
+    $("complaint").textContent = `Sorry, ${reason}.`;
+    return;
+  }
+  $("why").textContent = code === 4220 ? "You are playing in another window" : "The board has closed";
+  $("reason").textContent = reason;
+  closedDialog.showModal();
+}
+
+$("again").addEventListener("click", () => {
+  closedDialog.close();
+  enter(location.hash.slice(1) || "main", localStorage.getItem("name") ?? "");
+});
+$("leave").addEventListener("click", () => {
+  room?.leave();
+  sessionStorage.removeItem("board");
+  document.body.dataset.view = "door";
+});
+
+// --- the score
+
+/** @param {Score} score */
+function showScore({ phase, points, winner, bots }) {
+  const best = [...points].sort((one, other) => other[1] - one[1] || one[0] - other[0]);
+  const shown = best.slice(0, 5);
+  const mine = best.findIndex(([number]) => number === room?.number);
+  if (mine >= 5) shown.push(best[mine]);
+  $("score").replaceChildren(...shown.map(([number, count]) => {
+    const line = document.createElement("li");
+    line.classList.toggle("me", number === room?.number);
+    line.style.setProperty("--c", colorOf(number));
+    const [rank, name, total] = ["span", "b", "span"].map((kind) => document.createElement(kind));
+    rank.textContent = String(best.findIndex(([other]) => other === number) + 1);
+    name.textContent = game.names.get(number) ?? "";
+    total.textContent = String(count);
+    line.append(rank, name, total);
+    return line;
+  }));
+  $("winner").hidden = phase !== "won" || winner === "";
+  $("winner-name").textContent = winner;
+  $("bots").textContent = String(bots);
+}
+
+// --- buttons
+
+$("closer").addEventListener("click", () => view.zoomBy(1.4));
+$("wider").addEventListener("click", () => view.zoomBy(1 / 1.4));
+$("more-bots").addEventListener("click", () => room?.send("bots", { count: Math.min(30, (score?.bots ?? 0) + 1) }));
+$("fewer-bots").addEventListener("click", () => room?.send("bots", { count: Math.max(0, (score?.bots ?? 0) - 1) }));
+$("network").addEventListener("click", () => { $("figures").hidden = !$("figures").hidden; });
+$("tilt").addEventListener("click", async () => {
+  const on = $("tilt").getAttribute("aria-pressed") !== "true" && (await controls.tilt());
+  if (!on) controls.untilt();
+  $("tilt").setAttribute("aria-pressed", String(on));
+});
+if (matchMedia("(pointer: coarse)").matches) view.zoom = 1.6;
+
+// --- the picture
+
+let frameAt = performance.now();
+/** @param {number} now */
+function frame(now) {
+  const seconds = Math.max(0, now - frameAt) / 1000;
+  frameAt = now;
+  if (room !== null && document.body.dataset.view === "game") {
+    view.draw(game.frame(seconds, room.roundTrip), game, seconds);
+    drawStick();
+    const left = Math.max(0, Math.ceil((score?.until ?? 0) - room.now()));
+    $("clock").textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    if (!$("figures").hidden) showFigures();
+  }
+  requestAnimationFrame(frame);
+}
+requestAnimationFrame(frame);
+
+function drawStick() {
+  const stick = controls.stick;
+  $("stick").hidden = stick === null;
+  if (stick === null) return;
+  $("stick").style.translate = `${stick.x}px ${stick.y}px`;
+  const length = Math.max(1, Math.hypot(stick.toX - stick.x, stick.toY - stick.y) / 60);
+  $("knob").style.translate = `${(stick.toX - stick.x) / length}px ${(stick.toY - stick.y) / length}px`;
+}
+
+function showFigures() {
+  const figures = {
+    "round trip": `${Math.round((room?.roundTrip ?? 0) * 1000)} ms`,
+    ahead: `${Math.round(game.lead * 1000)} ms`,
+    behind: `${Math.round(game.delay * 1000)} ms`,
+    "largest correction": `${game.largest.toFixed(1)} units a frame`,
+    "boards shown anew": String(game.looks),
+  };
+  $("figures").textContent = Object.entries(figures).map(([name, value]) => `${name}: ${value}`).join("\n");
+}
+
+// --- a reloaded page goes on, in the seat that waits for it
+
+const board = sessionStorage.getItem("board");
+if (board !== null && board === (location.hash.slice(1) || "main")) enter(board, nameField.value);
