@@ -5,11 +5,15 @@ BIN := .venv/bin
 READY := .venv/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
+TLS ?=
+TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
 .PHONY: demo test bench lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
-	$(BIN)/edge run examples.drawing:app --host $(HOST) --port $(PORT)
+	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
+	$(BIN)/edge run examples.stage:app --host $(HOST) --port $(PORT) $(TLS_OPTIONS)
 
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest
@@ -38,6 +42,6 @@ clean:  ## Forget the environment and all that was built.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[testing]' --group dev
+	$(BIN)/pip install --quiet --editable '.[testing,monitor]' --group dev
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9; fi
 	touch $(READY)

@@ -51,8 +51,9 @@ async def open_bot(
 
     limits = limits or Limits()
     number = room.random.getrandbits(128)  # not a secret: nobody else reaches a seat without connections from outside
+    session = Session(f"bot:{number:032x}", name, {**(claims or {}), "bot": True})
     client: Client[Any, Any] = Client(
-        _RoomDialler(room, Session(f"bot:{number:032x}", name, {**(claims or {}), "bot": True}), limits),
+        _RoomDialler(room, session, limits),
         speaks=room.from_player,
         hears=room.to_player,
         name=name,
@@ -93,8 +94,13 @@ class _RoomDialler(Dialler):
             keys=Keys(self.session.id),  # none is honoured: the session is given
             session=self.session,
         )
+
+        async def serve_to_the_end() -> None:
+            with trio.CancelScope(shield=True):  # until our end is closed: so a bot that is cancelled has left
+                await guarded(f"bot {self.session.name!r}", serve)
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(guarded, f"bot {self.session.name!r}", serve)
+            nursery.start_soon(serve_to_the_end)
             try:
                 yield ours
             finally:

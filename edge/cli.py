@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
 import signal
+import socket
+import ssl
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
+    run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
+    run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -32,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         parser.exit(2, f"edge: {exc}\n")
     try:
-        trio.run(_run, app, options.host, options.port, options.drain)
+        tls = find_tls(options.tls_cert, options.tls_key)
+    except (OSError, ValueError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    try:
+        trio.run(_run, app, options.host, options.port, options.drain, tls)
     except* OSError as group:
         parser.exit(1, f"edge: {options.host} port {options.port}: {group.exceptions[0]}\n")
     return 0
@@ -61,7 +70,39 @@ def find_app(where: str) -> App:
     return app
 
 
-async def _run(app: App, host: str, port: int, drain_seconds: float) -> None:
+def find_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    """What serves HTTPS with this certificate and key; None if neither is named.
+
+    Raises:
+      OSError, ValueError: one is missing, or is none.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("--tls-cert and --tls-key go together")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        tls.load_cert_chain(certificate, key)
+    except ssl.SSLError as exc:
+        raise ValueError(f"{certificate} and {key} are no certificate and its key: {exc}") from exc
+    except OSError as exc:
+        raise OSError(f"{certificate} or {key} can't be read: {exc.strerror}") from exc
+    return tls
+
+
+def addresses(host: str, port: int, scheme: str) -> list[str]:
+    """Where to reach a server that listens on this host; if on all, the address that others on the network see, too."""
+    anywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+    found = [f"{scheme}://{'localhost' if anywhere or host == '127.0.0.1' else host}:{port}/"]
+    if anywhere:
+        # OSError: no network
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which way it would go (RFC 5737)
+            found.append(f"{scheme}://{probe.getsockname()[0]}:{port}/")
+    return found
+
+
+async def _run(app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None) -> None:
     """Serve until SIGTERM or SIGINT; a second signal stops waiting."""
     drain = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -69,14 +110,20 @@ async def _run(app: App, host: str, port: int, drain_seconds: float) -> None:
 
             async def serve_and_stop(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
                 await serve(
-                    app, host=host, port=port, drain_seconds=drain_seconds, drain=drain, task_status=task_status
+                    app,
+                    host=host,
+                    port=port,
+                    drain_seconds=drain_seconds,
+                    drain=drain,
+                    tls=tls,
+                    task_status=task_status,
                 )
                 nursery.cancel_scope.cancel("served")
 
             listeners: list[trio.SocketListener] = await nursery.start(serve_and_stop)
             bound = listeners[0].socket.getsockname()[1]
-            shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
-            print(f"edge: serving on http://{shown}:{bound}/", flush=True)
+            shown = addresses(host, bound, "http" if tls is None else "https")
+            print(f"edge: serving on {' and '.join(shown)}", flush=True)
             async for _ in signals:
                 if drain.is_set():
                     break

@@ -23,6 +23,7 @@ LAYERS = [
     "client",
     "server",
     "bots",
+    "monitor",
     "testing",
     "cli",
 ]
@@ -36,6 +37,8 @@ HOMES = {
     "msgspec": ["protocol/codec.py"],
     "cattrs": ["protocol/structure.py"],
     "hypothesis": ["testing/schedule.py"],
+    "psutil": ["monitor/process.py"],
+    "prometheus_client": ["monitor/metrics.py"],
     "pytest": ["testing/plugin.py", "testing/seeds.py"],
     "pytest_trio": ["testing/plugin.py"],
 }

@@ -256,6 +256,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.seats.locked = False
 
     @property
+    def playing(self) -> bool:
+        """Whether a round is open."""
+        return self._round is not None
+
+    @property
     def closing(self) -> bool:
         """Whether the room is closing or closed: nobody is admitted any more."""
         return self._ending is not None

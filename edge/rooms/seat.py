@@ -53,6 +53,9 @@ class Seat(abc.ABC):
         """What is on the way to and from it."""
         return SeatStatistics()
 
+    def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
+        """Somebody wants to know how far away its client is: find out more often for a while."""
+
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
         """Take a message for them; never waits and never raises, even when there is no connection."""

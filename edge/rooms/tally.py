@@ -17,6 +17,9 @@ LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 class Tally:
     """Everything since the directory began, over all its rooms, those that have closed included."""
 
+    requests: int = 0
+    """HTTP requests that were answered beside the rooms, those of lines and of a mounted app included."""
+
     opened: int = 0
     """Rooms."""
 

@@ -79,8 +79,6 @@ class App:
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
-        self.requests = 0
-        """How many HTTP requests have been answered, those of lines and of a mounted app included."""
         if isinstance(origins, str):
             raise TypeError("origins is a list of them")
         if mount is not None and "/" in (static or {}):

@@ -148,7 +148,7 @@ def _take_seat(
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
     why = _claim(seat, hello, new=held is None)
     connection.counts, connection.epoch = seat.counts, room.opened_at
-    seat.clock = connection.clock
+    seat.connection = connection
     welcome = Welcome(
         resumed=not why,
         why=why,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,6 +27,9 @@ from .responses import error_response, refusal_response
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
 
+# How long TLS's goodbye may take.
+GOODBYE_SECONDS = 1.0
+
 FOREIGN = "pages of this site may not connect here"
 ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
 
@@ -37,6 +41,7 @@ async def serve(
     port: int = 8000,
     drain_seconds: float = 10,
     drain: trio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an app until it is drained.
@@ -46,6 +51,8 @@ async def serve(
       port: 0 for any free one.
       drain_seconds: how long draining may take before what is left is cancelled.
       drain: set it to stop: nobody is admitted any more, rooms and players are told, and it returns when all have gone.
+      tls: serve HTTPS and WSS: a context with the server's certificate, see `ssl.create_default_context`. It speaks
+        HTTP/1.1 only.
       task_status: ``nursery.start`` returns the listeners.
 
     Raises:
@@ -53,17 +60,28 @@ async def serve(
 
     *Cancellation* drains with no patience: rooms are told, and their farewells have two seconds.
     """
+    if tls is not None:
+        tls.set_alpn_protocols(["http/1.1"])
     listeners = await trio.open_tcp_listeners(port, host=host)
     async with open_server(app) as server:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
-                partial(trio.serve_listeners, handler_nursery=server.connections), server.serve_connection, listeners
+                partial(trio.serve_listeners, handler_nursery=server.connections),
+                server.serve_connection,
+                [_secured(listener, tls) for listener in listeners],
             )
             task_status.started(listeners)
             await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
         server.connections.cancel_scope.deadline = trio.current_time() + drain_seconds
         server.drain()
+
+
+def _secured(listener: trio.SocketListener, tls: ssl.SSLContext | None) -> trio.abc.Listener[trio.abc.Stream]:
+    if tls is None:
+        return listener
+    # browsers hang up without TLS's own goodbye, and no message depends on it: each knows its length
+    return trio.SSLListener(listener, tls, https_compatible=True)
 
 
 @asynccontextmanager
@@ -101,8 +119,12 @@ class Server:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connection to its end, and close it."""
-        async with stream:
+        try:
             await guarded("a connection", lambda: self._serve_connection(stream))
+        finally:
+            # TLS says goodbye, which a peer that does not read could hold up
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
+                await stream.aclose()
 
     async def _serve_connection(self, stream: trio.abc.Stream) -> None:
         connection = HttpConnection(stream)
@@ -141,7 +163,7 @@ class Server:
             self._idle.discard(scope)
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
-        self.app.requests += 1
+        self.app.directory.tally.requests += 1
 
         async def answer() -> None:
             try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import trio
+
 from ..codes import Code, Retry
-from ..protocol.clock import Clock
+from ..protocol.connection import Connection
 from ..protocol.counts import Counts
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
@@ -48,8 +50,8 @@ class HeldSeat(Seat):
         """Its newest attempt to connect."""
         self.former: deque[str] = deque(maxlen=MAX_FORMER)
         """Clients that had the seat before."""
-        self.clock = Clock()
-        """Its client's clock, and how far away it is."""
+        self.connection: Connection | None = None
+        """The machine of its newest connection."""
         self._sending = Sending(limits)
         self._ended = False
         self.player: Player[Any, Any] = room.take_seat(self)
@@ -68,9 +70,14 @@ class HeldSeat(Seat):
 
     def statistics(self) -> SeatStatistics:
         outbox, unacked = self._sending.outbox, self.counts.sent - self.counts.acked
-        if outbox is None:
+        if outbox is None or self.connection is None:
             return SeatStatistics(unacked=unacked)
-        return SeatStatistics(self.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
+        return SeatStatistics(self.connection.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
+
+    def measure(self) -> None:
+        outbox = self._sending.outbox
+        if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
+            outbox.wake()
 
     def send(self, message: Outgoing) -> None:
         if self._ended:

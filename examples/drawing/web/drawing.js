@@ -40,7 +40,7 @@ nameField.value = localStorage.getItem("name") ?? "";
 addEventListener("pagehide", () => pen.finishStroke());
 
 async function freeTable() {
-  return (await (await fetch("/lobby")).json()).room;
+  return (await (await fetch("lobby")).json()).room;
 }
 
 /** @param {string} table @param {string} name */

@@ -1,0 +1,116 @@
+"""Metrics for Prometheus, through prometheus-client: the only file that knows it.
+
+Nothing is counted here: what the rooms have counted, and what they look like, is read when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..rooms.directory import Directory
+from ..rooms.player import Standing
+from ..rooms.statistics import SeatStatistics
+from ..rooms.tally import LATE_BOUNDS, Tally
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+QUANTILES = (0.5, 0.9, 1.0)
+
+
+class Metrics:
+    """The page of metrics of a directory."""
+
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Rooms(directory))
+        ProcessCollector(registry=self._registry)
+
+    def page(self) -> bytes:
+        """All of them, as text of `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+
+class _Rooms(Collector):
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        self._directory = directory
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # nothing is asked before somebody wants to know
+
+    def collect(self) -> Iterable[Metric]:
+        directory = self._directory()
+        yield from _counted(directory.tally)
+        rooms: Counter[str] = Counter()
+        seats: Counter[tuple[str, Standing]] = Counter()
+        seen: list[SeatStatistics] = []
+        for room in directory.rooms:
+            kind = room.name.partition("/")[0]
+            rooms[kind] += 1
+            for player in room.players:
+                seats[kind, player.standing] += 1
+                seen.append(player.seat.statistics())
+        open_rooms = GaugeMetricFamily("edge_rooms", "Open rooms.", labels=["kind"])
+        for kind in directory.kinds:
+            open_rooms.add_metric([kind], rooms[kind])
+        yield open_rooms
+        taken = GaugeMetricFamily("edge_seats", "Seats that are taken.", labels=["kind", "standing"])
+        for (kind, standing), count in seats.items():
+            taken.add_metric([kind, standing.value], count)
+        yield taken
+        yield _spread(
+            "edge_round_trip_seconds",
+            "The newest round trip of each connection.",
+            [seat.round_trip for seat in seen if seat.round_trip is not None],
+        )
+        yield _spread("edge_outbox_frames", "Frames that wait for each connection.", [s.waiting_frames for s in seen])
+        yield _spread("edge_outbox_bytes", "Bytes that wait for each connection.", [s.waiting_bytes for s in seen])
+        yield _spread(
+            "edge_unacked_frames", "Frames that each client has yet to acknowledge.", [s.unacked for s in seen]
+        )
+
+
+def _counted(tally: Tally) -> Iterable[Metric]:
+    plain: dict[str, tuple[str, Callable[[Tally], int]]] = {
+        "edge_http_requests": ("HTTP requests.", lambda tally: tally.requests),
+        "edge_rooms_opened": ("Rooms that were opened.", lambda tally: tally.opened),
+        "edge_seats_given": ("Applicants who got a seat.", lambda tally: tally.admitted),
+        "edge_events_received": ("Events from players that reached their room.", lambda tally: tally.received),
+        "edge_events_sent": ("Events to players; a broadcast counts once for each.", lambda tally: tally.sent),
+        "edge_crashes": ("Times that code of a room raised.", lambda tally: tally.crashes),
+        "edge_ticks_skipped": ("Ticks that were given up.", lambda tally: tally.skipped),
+    }
+    for name, (text, count) in plain.items():
+        yield CounterMetricFamily(name, text, value=count(tally))
+    by_code = (
+        ("edge_refused", "Connections that got no seat.", tally.refused),
+        ("edge_left", "Players who left.", tally.ended),
+    )
+    for name, text, codes in by_code:
+        family = CounterMetricFamily(name, text, labels=["code"])
+        for code, number in codes.items():
+            family.add_metric([code.name.lower()], number)
+        yield family
+    away = CounterMetricFamily("edge_messages_refused", "Messages that did not reach their room.", labels=["problem"])
+    for problem, number in tally.turned_away.items():
+        away.add_metric([problem], number)
+    yield away
+    total, buckets = 0, []
+    for bound, number in zip((*map(str, LATE_BOUNDS), "+Inf"), tally.late, strict=True):
+        total += number
+        buckets.append((bound, float(total)))
+    yield HistogramMetricFamily(
+        "edge_tick_late_seconds", "How late ticks began.", buckets=buckets, sum_value=tally.late_seconds
+    )
+
+
+def _spread(name: str, text: str, values: Sequence[float]) -> Metric:
+    """What half of them, nine of ten, and all of them are at most."""
+    family = GaugeMetricFamily(name, text, labels=["quantile"])
+    ordered = sorted(values)
+    for quantile in QUANTILES if ordered else ():
+        family.add_metric([f"{quantile:g}"], ordered[max(0, round(quantile * len(ordered)) - 1)])
+    return family

@@ -1,0 +1,247 @@
+// @ts-check
+import { join, RequestFailed } from "/edge.js";
+
+/**
+ * @typedef {{name: string, seated: number, away: number, maximum: number, locked: boolean, playing: boolean}} Line
+ * @typedef {{process: {cpu: number, memory_bytes: number, files: number}, requests: number, received: number, sent: number,
+ *   crashes: number, refused: Record<string, number>, left: Record<string, number>, messages_refused: Record<string, number>,
+ *   late: number[], late_bounds: number[], skipped: number, rooms: Line[], more: number}} Overview
+ * @typedef {{round_trip: number | null, waiting_frames: number, waiting_bytes: number, unacked: number}} Seat
+ * @typedef {{number: number, name: string, session: string, standing: string, remaining: number | null, inbox: number, seat: Seat}} Player
+ * @typedef {{name: string, age: number, maximum: number, locked: boolean, round: {players: number[], remaining: number | null} | null,
+ *   turns: {number: number, remaining: number | null}[], players: Player[]}} RoomStatistics
+ */
+
+const HISTORY = 90; // overviews in a chart: one comes each second
+const QUIET_SECONDS = 3; // without news for so long, something is wrong
+
+/** @param {string} id */
+const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const tokenField = /** @type {HTMLInputElement} */ ($("token"));
+
+/** @type {import("/edge.js").Room | null} */
+let room = null;
+let watched = "";
+let heardAt = 0;
+/** @type {{at: number, overview: Overview}[]} */
+let history = [];
+
+// --- the door
+
+$("door").addEventListener("submit", async (submitted) => {
+  submitted.preventDefault();
+  const response = await fetch("enter", { method: "POST", headers: { authorization: `Bearer ${tokenField.value}` } });
+  if (!response.ok) {
+    $("complaint").textContent = response.status === 401 ? "This is not the token." : `The server answers ${response.status}.`;
+    return;
+  }
+  tokenField.value = "";
+  const { key } = await response.json();
+  sessionStorage.setItem("key", key);
+  enter(key);
+});
+
+/** @param {string} key */
+function enter(key) {
+  room = join("/rooms/edge-monitor/main", { key });
+  room.on("$state", (state) => {
+    if (state === "open") document.body.dataset.view = "dashboard";
+    if (state !== "closed") return;
+    sessionStorage.removeItem("key");
+    document.body.dataset.view = "door";
+    $("complaint").textContent = room?.ending?.reason ?? "";
+  });
+  room.on("$welcome", () => { if (watched) watch(watched); });
+  room.on("overview", showOverview);
+  room.on("room", ({ room: shown }) => showRoom(shown));
+}
+
+// --- at a glance
+
+/** @param {Overview} overview */
+function showOverview(overview) {
+  heardAt = performance.now();
+  history = [...history, { at: heardAt, overview }].slice(-HISTORY);
+  const players = overview.rooms.reduce((sum, line) => sum + line.seated, 0);
+  terms("totals", {
+    rooms: overview.rooms.length + overview.more, seats: players, crashes: overview.crashes, "ticks skipped": overview.skipped,
+    files: overview.process.files,
+  });
+  chart("requests / s", rate((each) => each.requests), (value) => value.toFixed(value < 10 ? 1 : 0));
+  chart("events in / s", rate((each) => each.received), (value) => value.toFixed(0));
+  chart("events out / s", rate((each) => each.sent), (value) => value.toFixed(0));
+  chart("CPU", history.map((each) => 100 * each.overview.process.cpu), (value) => `${value.toFixed(0)} %`, 100);
+  chart("memory", history.map((each) => each.overview.process.memory_bytes / 2 ** 20), (value) => `${value.toFixed(0)} MiB`);
+  $("count").textContent = overview.more > 0 ? `and ${overview.more} more` : "";
+  showRooms(overview.rooms);
+  terms("refused", overview.refused);
+  terms("left", overview.left);
+  terms("messages", overview.messages_refused);
+  showLate(overview);
+}
+
+/** What a count grew by, each second. @param {(overview: Overview) => number} count */
+function rate(count) {
+  return history.slice(1).map(({ at, overview }, index) => (
+    (count(overview) - count(history[index].overview)) / Math.max(0.1, (at - history[index].at) / 1000)
+  ));
+}
+
+/** @param {string} id @param {Record<string, number>} values */
+function terms(id, values) {
+  $(id).replaceChildren(...Object.entries(values).sort(([, one], [, other]) => other - one).map(([name, value]) => {
+    const [line, term, description] = ["div", "dt", "dd"].map((kind) => document.createElement(kind));
+    term.textContent = name.replaceAll("_", " ");
+    description.textContent = String(value);
+    line.append(term, description);
+    return line;
+  }));
+}
+
+/** @param {string} name @param {number[]} values @param {(value: number) => string} show @param {number} [top] */
+function chart(name, values, show, top = 0) {
+  let figure = $("charts").querySelector(`[data-name="${name}"]`);
+  if (figure === null) {
+    figure = document.createElement("figure");
+    figure.setAttribute("data-name", name);
+    figure.innerHTML = '<figcaption></figcaption><b></b><svg viewBox="0 0 100 30" preserveAspectRatio="none"><path class="area"/><path class="line"/></svg>';
+    $("charts").append(figure);
+  }
+  const highest = Math.max(top, ...values, 1e-9);
+  const points = values.map((value, index) => `${(index + HISTORY - values.length) * 100 / (HISTORY - 1)} ${29 - 27 * value / highest}`);
+  /** @type {HTMLElement} */ (figure.querySelector("figcaption")).textContent = name;
+  /** @type {HTMLElement} */ (figure.querySelector("b")).textContent = values.length > 0 ? show(values[values.length - 1]) : "–";
+  const first = (HISTORY - values.length) * 100 / (HISTORY - 1);
+  figure.querySelector(".line")?.setAttribute("d", points.length > 0 ? `M${points.join("L")}` : "");
+  figure.querySelector(".area")?.setAttribute("d", points.length > 0 ? `M${first} 30L${points.join("L")}L100 30Z` : "");
+}
+
+/** @param {Overview} overview */
+function showLate({ late, late_bounds }) {
+  const most = Math.max(1, ...late);
+  $("late").replaceChildren(...late.map((count, index) => {
+    const bar = document.createElement("i");
+    bar.style.height = `${100 * Math.log1p(count) / Math.log1p(most)}%`;
+    bar.title = `${count} ${index < late_bounds.length ? `up to ${late_bounds[index] * 1000} ms` : "later"}`;
+    return bar;
+  }));
+}
+
+// --- rooms
+
+/** @param {Line[]} lines */
+function showRooms(lines) {
+  const body = /** @type {HTMLElement} */ ($("rooms").querySelector("tbody"));
+  body.replaceChildren(...lines.map((line) => {
+    const row = document.createElement("tr");
+    row.classList.toggle("watched", line.name === watched);
+    const button = document.createElement("button");
+    button.textContent = line.name;
+    button.addEventListener("click", () => watch(line.name));
+    const marks = [line.playing && "round", line.locked && "locked"].filter(Boolean).join(", ");
+    for (const content of [button, `${line.seated} / ${line.maximum}`, String(line.away || ""), marks]) {
+      const cell = document.createElement("td");
+      cell.append(content);
+      row.append(cell);
+    }
+    return row;
+  }));
+}
+
+/** @param {string} name */
+function watch(name) {
+  watched = name;
+  $("said").textContent = "";
+  room?.send("watch", { room: name }, { delivery: "latest" });
+}
+
+/** @param {RoomStatistics | null} shown */
+function showRoom(shown) {
+  if (shown !== null && shown.name !== watched) return; // the one before
+  $("room").hidden = false;
+  $("room-name").textContent = watched;
+  for (const id of ["end-round", "close"]) /** @type {HTMLButtonElement} */ ($(id)).disabled = shown === null;
+  if (shown === null) {
+    $("tree").replaceChildren(branch("this room is closed"));
+    return;
+  }
+  /** @type {HTMLButtonElement} */ ($("end-round")).disabled = shown.round === null;
+  const top = branch(`open for ${duration(shown.age)}${shown.locked ? ", locked" : ""}`);
+  const playing = new Set(shown.round?.players ?? []);
+  if (shown.round !== null) {
+    const round = branch(`round${left(shown.round.remaining)}`);
+    round.append(list(shown.players.filter(({ number }) => playing.has(number)).map((player) => playerBranch(player, shown))));
+    top.append(list([round]));
+  }
+  const rest = shown.players.filter(({ number }) => !playing.has(number));
+  if (rest.length > 0) top.append(list(rest.map((player) => playerBranch(player, shown))));
+  $("tree").replaceChildren(top);
+}
+
+/** @param {Player} player @param {RoomStatistics} shown */
+function playerBranch(player, shown) {
+  const trip = player.seat.round_trip === null ? "" : ` · ${(player.seat.round_trip * 1000).toFixed(0)} ms`;
+  const waits = [
+    player.seat.waiting_frames && `${player.seat.waiting_frames} to write`, player.seat.unacked && `${player.seat.unacked} unacked`,
+    player.inbox && `${player.inbox} in the inbox`,
+  ].filter(Boolean).join(", ");
+  const away = player.standing === "here" ? "" : ` · ${player.standing}${left(player.remaining)}`;
+  const line = branch("");
+  const name = document.createElement("b");
+  name.textContent = `${player.number} ${player.name}`;
+  const text = document.createElement("span");
+  text.textContent = `${away}${trip}${waits ? ` · ${waits}` : ""}`;
+  const kick = document.createElement("button");
+  kick.textContent = "Kick";
+  kick.addEventListener("click", () => act("kick", { room: shown.name, number: player.number }));
+  line.append(name, text, kick);
+  const turns = shown.turns.filter(({ number }) => number === player.number);
+  if (turns.length > 0) line.append(list(turns.map(({ remaining }) => branch(`turn${left(remaining)}`))));
+  return line;
+}
+
+/** @param {string} text */
+function branch(text) {
+  const line = document.createElement("li");
+  if (text) line.append(text);
+  return line;
+}
+
+/** @param {HTMLElement[]} lines */
+function list(lines) {
+  const all = document.createElement("ul");
+  all.append(...lines);
+  return all;
+}
+
+/** @param {number | null} seconds */
+function left(seconds) {
+  return seconds === null ? "" : ` · ${duration(seconds)} left`;
+}
+
+/** @param {number} seconds */
+function duration(seconds) {
+  const whole = Math.round(seconds);
+  return whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+/** @param {string} name @param {object} body */
+async function act(name, body) {
+  try {
+    const answer = await room?.request(name, body, { seconds: 5 });
+    $("said").textContent = answer?.body.text ?? "";
+  } catch (error) {
+    $("said").textContent = error instanceof RequestFailed ? error.message : String(error);
+  }
+}
+
+$("end-round").addEventListener("click", () => act("end:round", { room: watched }));
+$("close").addEventListener("click", () => act("close", { room: watched }));
+
+setInterval(() => {
+  const quiet = performance.now() - heardAt > QUIET_SECONDS * 1000;
+  $("light").dataset.state = quiet ? "quiet" : room?.state ?? "closed";
+}, 200);
+
+const key = sessionStorage.getItem("key");
+if (key !== null) enter(key);

@@ -1,0 +1,27 @@
+"""A certificate to try TLS with: ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
+
+Made by trustme, for this machine's own addresses. Nobody trusts its issuer: a browser warns, and lets one go on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import trustme
+
+from edge.cli import addresses
+
+
+def write_certificate(folder: Path) -> None:
+    """Write cert.pem and key.pem, for localhost and the address that others on the network see."""
+    hosts = {str(urlsplit(address).hostname) for address in addresses("0.0.0.0", 0, "https")}  # noqa: S104
+    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1", *sorted(hosts - {"localhost"}))
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+
+
+if __name__ == "__main__":
+    write_certificate(Path(sys.argv[1]))

@@ -1,0 +1,52 @@
+// @ts-check
+import { join } from "/edge.js";
+
+/** @typedef {import("./stage.js").Program} Program */
+
+/** @param {string} id */
+const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+// the key came in the fragment of the address; it need not stay there to be read over the speaker's shoulder
+if (location.hash.length > 1) {
+  sessionStorage.setItem("speaker", location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+}
+const key = sessionStorage.getItem("speaker");
+if (key === null) {
+  $("complaint").textContent = "Open the address that was printed when the server started.";
+} else {
+  const room = join("/rooms/stage/main", { key });
+  room.on("$state", (state) => {
+    $("light").dataset.state = state;
+    if (state !== "closed") return;
+    sessionStorage.removeItem("speaker");
+    $("complaint").textContent = `${room.ending?.reason}: open the address that was printed when the server started.`;
+  });
+  room.on("program", (program) => show(room, program));
+}
+
+/** @param {import("/edge.js").Room} room @param {Program} program */
+function show(room, { demos, default: preferred, watching }) {
+  $("watching").textContent = `${watching} watching`;
+  $("switches").replaceChildren(...demos.map(({ key, title, on }) => {
+    const row = document.createElement("div");
+    row.dataset.key = key;
+    const name = document.createElement("b");
+    name.textContent = title;
+    const onOff = button(on ? "On" : "Off", on, () => room.send("switch", { key, on: !on }));
+    const star = button("Default", key === preferred, () => room.send("prefer", { key: key === preferred ? null : key }));
+    onOff.className = "switch";
+    star.className = "prefer";
+    row.append(name, onOff, star);
+    return row;
+  }));
+}
+
+/** @param {string} text @param {boolean} pressed @param {() => void} act */
+function button(text, pressed, act) {
+  const made = document.createElement("button");
+  made.textContent = text;
+  made.setAttribute("aria-pressed", String(pressed));
+  made.addEventListener("click", act);
+  return made;
+}

@@ -1,0 +1,34 @@
+// @ts-check
+import { join } from "/edge.js";
+
+/**
+ * @typedef {{key: string, title: string, text: string, on: boolean}} Demo
+ * @typedef {{demos: Demo[], default: string | null, watching: number}} Program
+ */
+
+/** @param {string} id */
+const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+const room = join("/rooms/stage/main", { session: "tab" });
+room.on("$state", (state) => { $("light").dataset.state = state; });
+room.on("program", show);
+
+/** @param {Program} program */
+function show({ demos, default: preferred, watching }) {
+  $("watching").textContent = watching === 1 ? "You are the first here" : `${watching} of you are here`;
+  const open = demos.filter(({ on }) => on);
+  $("demos").replaceChildren(...open.map(({ key, title, text }) => {
+    const link = document.createElement("a");
+    link.href = `${key}/`;
+    link.dataset.key = key;
+    link.classList.toggle("default", key === preferred);
+    const [name, about] = [document.createElement("b"), document.createElement("span")];
+    [name.textContent, about.textContent] = [title, text];
+    link.append(name, about);
+    return link;
+  }));
+  if (open.length === 0) $("demos").textContent = "Look at the stage: it begins soon.";
+}
+
+/** @type {HTMLImageElement} */ ($("qr")).src = `qr.svg${location.protocol === "https:" ? "?tls=1" : ""}`;
+$("address").textContent = location.host;
