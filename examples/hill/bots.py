@@ -5,6 +5,7 @@ Only their eyes are better: they look at the room's own board instead of keeping
 
 from __future__ import annotations
 
+import itertools
 import math
 from contextlib import suppress
 from random import Random
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 NAMES = ["Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ivan", "Jean", "Ken",
          "Leslie", "Margaret", "Niklaus", "Ole", "Peter", "Radia", "Shafi", "Tony"]  # fmt: skip
 
+# How long after a bot was put out, or not let in, another tries.
+RETURN_SECONDS = 5.0
+
 
 @attrs.define(eq=False)
 class Crew:
@@ -31,34 +35,40 @@ class Crew:
 
     room: Hill
     nursery: trio.Nursery
-    aboard: list[trio.CancelScope] = attrs.field(factory=list)
+    aboard: dict[int, trio.CancelScope] = attrs.field(factory=dict)
+    """By the number in their name."""
 
     def fill(self, wanted: int) -> None:
         """Let there be so many, from now on."""
         while len(self.aboard) > wanted:
-            self.aboard.pop().cancel("there are too many bots")
+            self.aboard.pop(max(self.aboard)).cancel("there are too many bots")
         while len(self.aboard) < wanted:
-            self.aboard.append(trio.CancelScope())
-            self.nursery.start_soon(self.live, self.aboard[-1], len(self.aboard))
+            number = next(number for number in itertools.count(1) if number not in self.aboard)
+            self.aboard[number] = trio.CancelScope()
+            self.nursery.start_soon(self.live, number, self.aboard[number])
 
-    async def live(self, scope: trio.CancelScope, number: int) -> None:
-        """Be one bot, until its scope is cancelled or its seat is lost."""
-        name = f"{NAMES[(number - 1) % len(NAMES)]} {number}"
-        with scope, suppress(edge.Disconnected):  # no seat is free, the name is taken, or the room closes
-            async with edge.open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
-                nursery.start_soon(_listen, bot)
-                await _drive(self.room, bot, Random(self.room.random.getrandbits(64)))  # noqa: S311  # play
-        if scope in self.aboard:
-            self.aboard.remove(scope)
+    async def live(self, number: int, scope: trio.CancelScope) -> None:
+        """Be one bot, until its scope is cancelled; one that is put out, or not let in, makes way for another."""
+        with scope:
+            with suppress(edge.Disconnected):
+                await self.play(f"{NAMES[(number - 1) % len(NAMES)]} {number}")
+            await trio.sleep(RETURN_SECONDS)
+        if self.aboard.get(number) is scope:
+            del self.aboard[number]
+            self.room.fill_up()
 
-
-async def _listen(bot: edge.Client[Any, Any]) -> None:
-    async for _ in bot:
-        pass  # it sees the board itself
+    async def play(self, name: str) -> None:
+        """Sit in the room until it ends the seat."""
+        async with edge.open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
+            chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # play
+            nursery.start_soon(_drive, self.room, bot, chance)
+            async for _ in bot:
+                pass  # it sees the board itself
+            nursery.cancel_scope.cancel("the seat is gone")
 
 
 async def _drive(room: Hill, bot: edge.Client[Any, Any], chance: Random) -> None:
-    while True:
+    while bot.ending is None:
         assert bot.welcome is not None
         pilot = room.pilots.get(bot.welcome.number)
         if pilot is not None:

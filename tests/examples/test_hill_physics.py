@@ -1,0 +1,132 @@
+"""The rules of motion: what they keep, what they never let through, and that both languages have the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.hill import physics
+from examples.hill.physics import BOARD, RADIUS, TOP_SPEED, Disc, collide, step
+
+HERE = Path(__file__).parent
+VECTORS = Path(physics.__file__).parent / "vectors.json"
+PHYSICS_JS = Path(physics.__file__).parent / "web" / "physics.js"
+CASES = json.loads(VECTORS.read_text())["cases"]
+
+coordinates = st.floats(-BOARD, BOARD)
+speeds = st.floats(-TOP_SPEED, TOP_SPEED)
+forces = st.integers(-100, 100)
+
+
+def discs(count: int) -> st.SearchStrategy[list[Disc]]:
+    """So many discs at least one, anywhere on the board and at any speed, steering anywhere."""
+    one = st.builds(Disc, st.just(0), coordinates, coordinates, speeds, speeds, forces, forces)
+    return st.lists(one, min_size=1, max_size=count).map(
+        lambda found: [attrs.evolve(disc, number=number) for number, disc in enumerate(found)]
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_vectors(case: dict[str, Any]) -> None:
+    """Each case ends where the vectors say, to the last bit."""
+    moving = [Disc(**disc) for disc in case["discs"]]
+    collided, still = [], []
+    for tick in range(1, case["ticks"] + 1):
+        for when, number, x, y in case["intents"]:
+            if when == tick:
+                disc = next(disc for disc in moving if disc.number == number)
+                disc.sx, disc.sy = x, y
+        happenings = step(moving)
+        collided += [[tick, *pair] for pair in happenings.collided]
+        still += [[tick, disc.number] for disc in happenings.still]
+    assert [attrs.asdict(disc) for disc in moving] == case["after"]
+    assert collided == case["collided"]
+    assert still == case["still"]
+
+
+def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
+    """The browser's rules give the same, to the last bit."""
+    node = program("node", "install nodejs from your system's packages")
+    command = [node, str(HERE / "run_physics.mjs"), str(PHYSICS_JS), str(VECTORS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{len(CASES)} cases\n", done.stderr
+
+
+def test_the_same_numbers_in_both() -> None:
+    """Constants that have one name have one value."""
+    for line in PHYSICS_JS.read_text().splitlines():
+        if " = " in line and line.startswith(("const ", "export const ")):
+            name, value = line.removeprefix("export ").removeprefix("const ").rstrip(";").split(" = ")
+            assert getattr(physics, name) == float(value)
+
+
+@given(coordinates, coordinates, st.floats(0.01, 87.99), st.floats(0, 2 * math.pi), speeds, speeds, speeds, speeds)
+def test_a_collision_keeps_momentum_and_energy(
+    x: float, y: float, apart: float, angle: float, vx: float, vy: float, wx: float, wy: float
+) -> None:
+    """Whatever the speeds and the angle; and the two are apart afterwards, or only touch."""
+    one, other = Disc(0, x, y, vx, vy), Disc(1, x + apart * math.cos(angle), y + apart * math.sin(angle), wx, wy)
+    momentum, energy = (vx + wx, vy + wy), vx * vx + vy * vy + wx * wx + wy * wy
+    collide(one, other)
+    assert (one.vx + other.vx, one.vy + other.vy) == pytest.approx(momentum, abs=1e-9)
+    after = one.vx * one.vx + one.vy * one.vy + other.vx * other.vx + other.vy * other.vy
+    assert after == pytest.approx(energy, rel=1e-9, abs=1e-9)
+    assert math.dist((one.x, one.y), (other.x, other.y)) >= 2 * RADIUS - 1e-6
+    nx, ny = other.x - one.x, other.y - one.y
+    assert (one.vx - other.vx) * nx + (one.vy - other.vy) * ny <= 1e-6  # no more towards each other
+
+
+@given(discs(12), st.integers(1, 30))
+def test_nothing_leaves_the_board_and_everything_stays_a_number(moving: list[Disc], ticks: int) -> None:
+    """Not even at top speed, in a crowd, from anywhere."""
+    for _ in range(ticks):
+        step(moving)
+        for disc in moving:
+            assert all(map(math.isfinite, (disc.x, disc.y, disc.vx, disc.vy)))
+            assert math.hypot(disc.x, disc.y) <= BOARD - RADIUS + 1e-6
+            assert math.hypot(disc.vx, disc.vy) <= 2 * TOP_SPEED * len(moving)
+
+
+@given(st.floats(0, 2 * math.pi), st.floats(0, BOARD - RADIUS), st.floats(0, 2 * math.pi))
+def test_the_wall_turns_top_speed_back(at: float, distance: float, course: float) -> None:
+    """What hits the wall at top speed is on the board after that tick, no faster, and never heads out."""
+    vx, vy = TOP_SPEED * math.cos(course), TOP_SPEED * math.sin(course)
+    disc = Disc(0, distance * math.cos(at), distance * math.sin(at), vx, vy)
+    for _ in range(100):
+        before = math.hypot(disc.vx, disc.vy)
+        step([disc])
+        away = math.hypot(disc.x, disc.y)
+        assert away <= BOARD - RADIUS + 1e-6
+        assert math.hypot(disc.vx, disc.vy) <= before
+        if away >= BOARD - RADIUS - 1e-6:
+            assert disc.x * disc.vx + disc.y * disc.vy <= 1e-6
+
+
+@given(discs(12))
+def test_without_force_everything_comes_to_rest(moving: list[Disc]) -> None:
+    """Friction sees to it, and says so once for each that moved."""
+    for disc in moving:
+        disc.sx = disc.sy = 0
+    told: list[int] = []
+    for _ in range(400):
+        told += [disc.number for disc in step(moving).still]
+    assert all(disc.vx == disc.vy == 0 for disc in moving)
+    assert set(told) <= {disc.number for disc in moving}
+
+
+@given(discs(8), st.randoms())
+def test_the_order_of_the_list_does_not_matter(moving: list[Disc], chance: Any) -> None:
+    """Who collides first is decided by numbers alone."""
+    ordered = [attrs.evolve(disc) for disc in moving]
+    chance.shuffle(moving)
+    assert step(moving).collided == step(ordered).collided
+    assert sorted(moving, key=lambda disc: disc.number) == ordered
