@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,13 +35,15 @@ DESKTOP = (1200, 850)
 
 
 @contextmanager
-def serving(app: str, *, folder: Path = ROOT, quiet: bool = True, port: int = 0) -> Iterator[str]:
+def serving(
+    app: str, *, folder: Path = ROOT, quiet: bool = True, port: int = 0, options: Sequence[str] = ()
+) -> Iterator[str]:
     """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
-    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port)]
+    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), *options]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
+            found = re.search(r"https?://\S+", process.stdout.readline())
             assert found is not None, process.communicate()
             yield found[0]
         finally:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
+import random
 import re
 import signal
 import sys
@@ -35,6 +37,8 @@ class Deed(enum.StrEnum):
     """Takes the upgrade out of requests, so that WebSocket is never spoken."""
     REFUSE = "refuse"
     """Answers requests for an upgrade with a 403 of its own, and lets no stream through before it is whole."""
+    LAG = "lag"
+    """Passes everything on, late: each way takes half of so many seconds, give or take two fifths of that."""
 
 
 CUT_BYTES = 1500
@@ -44,13 +48,14 @@ class Hostile:
     """The proxy.
 
     Args:
-      seconds: for `Deed.KILL`.
+      seconds: for `Deed.KILL` and `Deed.LAG`.
     """
 
     def __init__(self, deed: Deed, connect: Connect, *, seconds: float = 30) -> None:
         self.deed = deed
         self.connect = connect
         self.seconds = seconds
+        self.chance = random.Random(2012)
 
     async def serve(self, client: trio.abc.Stream) -> None:
         """Be in the way of one connection."""
@@ -61,6 +66,10 @@ class Hostile:
                 return
             async with upstream, trio.open_nursery() as nursery:
                 hostile = trio.Event()
+                if self.deed is Deed.LAG:
+                    for one, other in ((client, upstream), (upstream, client)):
+                        nursery.start_soon(self._run, self._lag, one, other, hostile, nursery.cancel_scope)
+                    await trio.sleep_forever()
                 nursery.start_soon(self._run, self._up, client, upstream, hostile, nursery.cancel_scope)
                 nursery.start_soon(self._run, self._down, client, upstream, hostile, nursery.cancel_scope)
 
@@ -112,6 +121,21 @@ class Hostile:
                 buffer += data
             await upstream.send_all(buffer[:left])
             buffer = buffer[left:]
+
+    async def _lag(self, source: trio.abc.Stream, sink: trio.abc.Stream, hostile: trio.Event) -> None:
+        late, coming = trio.open_memory_channel[tuple[float, bytes]](math.inf)
+
+        async def pass_on() -> None:
+            async for due, data in coming:
+                await trio.sleep_until(due)
+                await sink.send_all(data)
+
+        async with trio.open_nursery() as nursery, late:
+            nursery.start_soon(pass_on)
+            due = 0.0
+            while data := bytes(await source.receive_some()):
+                due = max(due, trio.current_time() + self.seconds / 2 * self.chance.uniform(0.6, 1.4))
+                late.send_nowait((due, data))
 
     async def _down(self, client: trio.abc.Stream, upstream: trio.abc.Stream, hostile: trio.Event) -> None:
         held, count = b"", 0

@@ -42,7 +42,7 @@ class Tally:
     """Messages from players that did not, by what was wrong with them."""
 
     sent: int = 0
-    """Events to players: a broadcast counts once for each."""
+    """Messages to players: events, answers, refusals. A broadcast counts once for each."""
 
     late: list[int] = attrs.field(factory=lambda: [0] * (len(LATE_BOUNDS) + 1))
     """Ticks, by how late they began: see `LATE_BOUNDS`."""

@@ -58,6 +58,8 @@ class Board:
     tick: int
     at: float
     """When that tick was due, on the room's clock."""
+    begins: bool
+    """Whether everybody was put back to the start, with this tick."""
     discs: list[Disc]
     names: list[tuple[int, str]]
 

@@ -159,7 +159,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         self.begins = False
         for number, pilot in self.pilots.items():
             pilot.disc, pilot.score = Disc(number, *start(number)), 0.0
-        self.broadcast(self.board())
+        self.broadcast(self.board(begins=True))
 
     def steer(self) -> list[tuple[int, int, int, int]]:
         """Follow the intents whose tick has come, and tell which."""
@@ -192,10 +192,10 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         points = [(number, int(pilot.score)) for number, pilot in self.pilots.items()]
         return Score(self.phase, self.until, points, self.winner, self.bots)
 
-    def board(self) -> Board:
+    def board(self, *, begins: bool = False) -> Board:
         pilots = sorted(self.pilots.items())
         names = [(number, pilot.player.name) for number, pilot in pilots]
-        return Board(self.tick, self.due, [attrs.evolve(pilot.disc) for _, pilot in pilots], names)
+        return Board(self.tick, self.due, begins, [attrs.evolve(pilot.disc) for _, pilot in pilots], names)
 
 
 def start(number: int) -> tuple[float, float]:

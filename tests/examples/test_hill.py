@@ -57,8 +57,8 @@ class Mirror:
         """Believe what is told, and check that nothing has happened that was not."""
         async for event in self.client:
             match event:
-                case Board(tick, _, discs, _):
-                    if tick > self.tick > 0 and not self.started_anew(discs):
+                case Board(tick, _, begins, discs, _):
+                    if tick > self.tick > 0 and not begins:
                         self.advance(tick)
                         assert [self.discs[disc.number] for disc in discs] == discs
                     self.tick, self.discs = tick, {disc.number: attrs.evolve(disc) for disc in discs}
@@ -71,10 +71,6 @@ class Mirror:
                 case Facts(tick):
                     self.advance(tick - 1)
                     self.step(event)
-
-    @staticmethod
-    def started_anew(discs: list[Disc]) -> bool:
-        return all(disc.vx == disc.vy == 0 for disc in discs)
 
 
 @seeds(25)

@@ -25,7 +25,7 @@ const MAX_DELAY = 0.6;
 const SLEW = 0.1; // how fast lead and delay may change, in seconds a second: not to be seen
 const NEAR = 3 * RADIUS; // nearer is shown in the present...
 const FAR = 9 * RADIUS; // ...further in the past, and what is between, between
-const JUMP = 6 * RADIUS; // nobody has moved so far: they were put there
+const JUMP = 3 * RADIUS; // nobody moves so far in a tick: they were put there
 
 export class Game {
   /** This player's number. */
@@ -66,22 +66,26 @@ export class Game {
 
   // --- news
 
-  /** @param {{tick: number, at: number, discs: Disc[], names: [number, string][]}} board */
-  show({ tick, at, discs, names }) {
-    this.#news = [];
-    this.#unchecked = [];
-    this.#start = { tick, at };
+  /** @param {{tick: number, at: number, begins: boolean, discs: Disc[], names: [number, string][]}} board */
+  show({ tick, at, begins, discs, names }) {
     this.names = new Map(names);
-    const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
-    this.#timeline = new Timeline({ tick, state, step: next });
-    this.#bumpsTold = tick;
-    for (const [planned, x, y] of this.#plan) if (planned > this.#confirmed) this.#timeline.put(planned, { kind: "mine", number: this.me, x, y });
+    this.#news.push(() => {
+      this.#start = { tick, at };
+      this.#unchecked = [];
+      const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
+      const timeline = this.#timeline = new Timeline({ tick, state, step: next });
+      const expected = this.#plan.filter(([planned]) => planned > this.#confirmed);
+      for (const [planned, x, y] of expected) timeline.put(planned, { kind: "mine", number: this.me, x, y });
+      this.#bumpsTold = tick;
+      if (begins) this.#smoothings.clear();
+    });
   }
 
   /** @param {{tick: number, number: number, name: string, x: number, y: number}} joined */
   joined({ tick, number, name, x, y }) {
     this.names.set(number, name);
     this.#put(tick, { kind: "joined", number, x, y });
+    this.#news.push(() => this.#smoothings.delete(number)); // whoever had the number before is not to be seen moving there
   }
 
   /** @param {{tick: number, number: number}} left */
@@ -146,13 +150,13 @@ export class Game {
     this.#wantedLead = Math.max(this.#wantedLead, (roundTrip ?? 0) / 2 + 1 / HZ);
     this.lead += Math.max(-most, Math.min(most, this.#wantedLead - this.lead));
     this.delay += Math.max(-most, Math.min(most, Math.min(MAX_DELAY, Math.max(...this.#lags)) - this.delay));
-    const present = this.#present;
-    const before = this.#news.length > 0 && this.#advance(present) ? this.#places(present) : new Map();
+    const expected = this.#news.length > 0 && this.#advance(this.#present) ? this.#places(this.#present) : new Map();
     for (const news of this.#news.splice(0)) news();
+    const present = this.#present;
     if (!this.#advance(present)) return { discs: this.#shown, bumps: [] };
     this.#check();
     const places = this.#places(present);
-    for (const [number, place] of places) this.#smooth(place, before.get(number));
+    for (const [number, place] of places) this.#smooth(place, expected.get(number));
     for (const number of this.#smoothings.keys()) if (!places.has(number)) this.#smoothings.delete(number);
     this.#shown = [...places.values()];
     return { discs: this.#shown, bumps: this.#bumps(present) };
@@ -197,14 +201,12 @@ export class Game {
     return places;
   }
 
-  /** @param {Shown} place @param {Shown | undefined} before where it would have been, had there been no news */
-  #smooth(place, before) {
-    const smoothing = this.#smoothings.get(place.number) ?? new Smoothing();
+  /** @param {Shown} place @param {Shown | undefined} expected where it would have been, had there been no news */
+  #smooth(place, expected) {
+    const known = this.#smoothings.get(place.number);
+    const smoothing = known ?? new Smoothing();
     this.#smoothings.set(place.number, smoothing);
-    if (before !== undefined) {
-      const [x, y] = [place.x - before.x, place.y - before.y];
-      if (Math.hypot(x, y) < JUMP) smoothing.absorb(x, y);
-    }
+    if (expected !== undefined && known !== undefined) smoothing.absorb(place.x - expected.x, place.y - expected.y);
     smoothing.next();
     this.largest = Math.max(this.largest, smoothing.corrected);
     place.x += smoothing.x;

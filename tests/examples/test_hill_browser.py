@@ -1,0 +1,247 @@
+"""King of the hill as people play it: on keys, by touch, by tilting; and over a slow and jittery line."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import CDPSession, expect
+
+from examples.hill.physics import BOARD, HZ, RADIUS, TOP_SPEED
+from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, Tab, chromium, hostile, serving
+from tests.hostile import Deed
+
+# The colours of the first players' discs.
+GOLD, BLUE = (255, 183, 3), (63, 167, 255)
+# How far a correction may move a disc in one frame, in units of the board: a hundredth of its radius.
+MOST_CORRECTION = 10.0
+
+# Notes what is drawn in each frame: [milliseconds, {number: [x, y]}].
+WATCH = """async () => {
+  const { View } = await import(new URL("view.js", location.href).href);
+  const draw = View.prototype.draw;
+  window.drawn = [];
+  View.prototype.draw = function (frame, who, seconds) {
+    window.drawn.push([performance.now(), Object.fromEntries(frame.discs.map(({ number, x, y }) => [number, [x, y]]))]);
+    return draw.call(this, frame, who, seconds);
+  };
+}"""
+
+
+class Player(Tab):
+    """A tab on the hill."""
+
+    session: CDPSession | None = None
+
+    def enter(self, name: str) -> None:
+        self.page.fill("#name", name)
+        self.page.click("#enter button")
+        expect(self.page.locator("#light")).to_have_attribute("data-state", "open")
+        self.page.evaluate(WATCH)
+        self.page.wait_for_function("window.drawn.length > 5 && Object.keys(window.drawn.at(-1)[1]).length > 0")
+
+    @property
+    def places(self) -> dict[int, tuple[float, float]]:
+        """Where each disc was drawn last, in units of the board."""
+        drawn = self.page.evaluate("window.drawn.at(-1)[1]")
+        return {int(number): (x, y) for number, (x, y) in drawn.items()}
+
+    def hold(self, *keys: str) -> None:
+        """Hold these arrow keys, and no others."""
+        for key in ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"):
+            if key in keys:
+                self.page.keyboard.down(key)
+            else:
+                self.page.keyboard.up(key)
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """What one finger does."""
+        if self.session is None:
+            self.session = self.page.context.new_cdp_session(self.page)
+        touched = [{"x": x, "y": y, "id": 1} for x, y in points]
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+
+    def seen(self, color: tuple[int, int, int]) -> tuple[float, float]:
+        """The middle of the disc of this colour, in pixels of the canvas."""
+        url = self.page.evaluate("document.querySelector('#board').toDataURL()")
+        picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+        pixels = picture.load()
+        assert pixels is not None
+        found = [(x, y) for x in range(picture.width) for y in range(picture.height) if pixels[x, y] == color]
+        assert len(found) > 100, "the disc is not to be seen"
+        left, right = min(x for x, _ in found), max(x for x, _ in found)
+        top, bottom = min(y for _, y in found), max(y for _, y in found)
+        return (left + right) / 2, (top + bottom) / 2
+
+    def wait_rest(self) -> None:
+        """Until nothing has moved for half a second."""
+        self.page.wait_for_function(
+            """() => {
+              const [now, places] = window.drawn.at(-1);
+              const before = window.drawn.findLast(([then]) => then < now - 500);
+              return before !== undefined && JSON.stringify(before[1]) === JSON.stringify(places);
+            }""",
+            timeout=20_000,
+        )
+
+    def figure(self, name: str) -> float:
+        line = next(line for line in self.page.inner_text("#figures").splitlines() if line.startswith(name))
+        return float(line.partition(": ")[2].split()[0])
+
+
+def chase(hunter: Player, me: int, target: int) -> None:
+    """Steer one disc into another that rests."""
+    goal = hunter.places[target]
+    for _ in range(400):
+        places = hunter.places
+        if math.dist(places[target], goal) > 5:
+            break
+        dx, dy = goal[0] - places[me][0], goal[1] - places[me][1]
+        keys = []
+        if abs(dx) > 20:
+            keys.append("ArrowRight" if dx > 0 else "ArrowLeft")
+        if abs(dy) > 20:
+            keys.append("ArrowDown" if dy > 0 else "ArrowUp")
+        hunter.hold(*keys)
+        hunter.page.wait_for_timeout(30)
+    else:
+        pytest.fail("they never met")
+    hunter.hold()
+
+
+def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) -> None:
+    """At rest each disc is at the same pixels of both screens, or within two of them."""
+    with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        ana, ben = Player(browser, url), Player(browser, url)
+        ana.screenshot("hill-door-desktop")
+        ana.enter("Ana")
+        ben.enter("Ben")
+        ana.page.wait_for_function("Object.keys(window.drawn.at(-1)[1]).length === 2")
+        before = ana.seen(BLUE)
+        chase(ana, 0, 1)
+        ana.screenshot("hill-desktop")
+        for tab in (ana, ben):
+            tab.wait_rest()
+        for color in (GOLD, BLUE):
+            one, other = ana.seen(color), ben.seen(color)
+            assert math.dist(one, other) <= 2
+        assert math.dist(before, ana.seen(BLUE)) > 20, "ben was pushed"
+        collided = [json.loads(frame) for tab in (ana, ben) for frame in tab.received if '"facts"' in frame]
+        assert any(fact[1]["collided"] == [[0, 1]] for fact in collided)
+        ana.page.click("#network")
+        expect(ana.page.locator("#figures")).to_contain_text("boards shown anew: 0")
+        assert [ana.faults, ben.faults] == [[], []]
+
+
+def test_touch_and_tilt_steer(program: Callable[[str, str], str]) -> None:
+    """A finger that is dragged, and a phone that is tilted, move the disc on everybody's screen."""
+    with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        phone = Player(browser, url, PHONE)
+        phone.screenshot("hill-door-phone")
+        phone.enter("Phone")
+        watcher = Player(browser, url)
+        watcher.enter("Watcher")
+        start = watcher.places[0]
+        phone.touch("touchStart", (200, 500))
+        phone.touch("touchMove", (140, 500))
+        phone.page.wait_for_timeout(600)
+        phone.screenshot("hill-touch-phone")
+        phone.touch("touchEnd")
+        watcher.wait_rest()
+        touched = watcher.places[0]
+        assert touched[0] < start[0] - 100
+        assert touched[1] == pytest.approx(start[1], abs=15)
+
+        phone.page.click("#tilt")
+        expect(phone.page.locator("#tilt")).to_have_attribute("aria-pressed", "true")
+        tilt = "([beta, gamma]) => dispatchEvent(new DeviceOrientationEvent('deviceorientation', { beta, gamma }))"
+        phone.page.evaluate(tilt, [40, 2])  # as it is held is level
+        phone.page.evaluate(tilt, [62, 2])
+        phone.page.wait_for_timeout(500)
+        phone.page.evaluate(tilt, [41, 1])
+        watcher.wait_rest()
+        tilted = watcher.places[0]
+        assert tilted[1] > touched[1] + 100
+        assert tilted[0] == pytest.approx(touched[0], abs=15)
+        phone.page.click("#tilt")
+        phone.page.evaluate(tilt, [62, 2])  # is over
+        phone.page.wait_for_timeout(300)
+        assert watcher.places[0] == pytest.approx(tilted, abs=1)
+        assert [phone.faults, watcher.faults] == [[], []]
+
+
+def test_a_slow_and_jittery_line_stays_smooth(program: Callable[[str, str], str]) -> None:
+    """200 ms there and back, give or take 80: no frame moves a disc further than it can go, and 10 units to correct."""
+    with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        with hostile(Deed.LAG, url, 0.2) as (slow, _):
+            ana, ben = Player(browser, slow), Player(browser, slow)
+            ana.enter("Ana")
+            ben.enter("Ben")
+            for _ in range(5):
+                ana.page.click("#more-bots")
+                ana.page.wait_for_timeout(300)
+            ana.page.click("#network")
+            for key in ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown") * 3:
+                ana.hold(key)
+                ben.hold("ArrowRight" if key == "ArrowLeft" else "ArrowUp")
+                ana.page.wait_for_timeout(500)
+            ana.screenshot("hill-slow-desktop")
+            ana.hold()
+            ben.hold()
+            frames = ana.page.evaluate("window.drawn")
+            assert ana.figure("round trip") > 120
+            assert ana.figure("boards shown anew") == 0
+            assert ana.figure("largest correction") <= MOST_CORRECTION
+            assert [ana.faults, ben.faults] == [[], []]
+        check_smooth(frames)
+
+
+def check_smooth(frames: list[Any]) -> None:
+    """Between two frames no disc moves further than at top speed, and the bound on corrections."""
+    assert len(frames) > 100
+    moved = 0.0
+    for (at, before), (later, after) in itertools.pairwise(frames):
+        ticks = (later - at) / 1000 * HZ
+        # its clock runs a tenth faster or slower at most, while it learns; a collision parts two discs that overlap
+        most = TOP_SPEED * 1.1 * ticks * 1.1 + MOST_CORRECTION + RADIUS / 2
+        for number, place in after.items():
+            if number in before:
+                distance = math.dist(before[number], place)
+                moved += distance
+                assert distance <= most, f"disc {number} jumped by {distance:.0f} of {most:.0f} units at {at:.0f} ms"
+    assert moved > 4 * BOARD
+
+
+def test_the_scoreboard_names_the_winner(program: Callable[[str, str], str]) -> None:
+    """On every screen, and the next round begins by itself."""
+    with serving("tests.examples.short_hill:short") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        ana, ben = Player(browser, url, DESKTOP), Player(browser, url, PHONE)
+        ana.enter("Ana <b>")
+        ben.enter("Ben")
+        twin = Tab(browser, url)
+        twin.page.fill("#name", "ben")
+        twin.page.click("#enter button")
+        expect(twin.page.locator("#complaint")).to_have_text("Sorry, this name is taken.")
+        ana.hold("ArrowLeft")
+        ana.page.wait_for_timeout(900)
+        ana.hold()
+        expect(ana.page.locator("#winner-name")).to_have_text("Ana <b>", timeout=20_000)
+        expect(ben.page.locator("#winner")).to_be_visible()
+        ana.screenshot("hill-winner-desktop")
+        ben.screenshot("hill-winner-phone")
+        expect(ben.page.locator("#score li").first).to_contain_text("Ana <b>")
+        expect(ana.page.locator("#winner")).to_be_hidden(timeout=20_000)
+        ana.page.reload()
+        expect(ana.page.locator("#light")).to_have_attribute("data-state", "open")
+        ben.page.click("#leave")
+        expect(ana.page.locator("#score li")).to_have_count(1)
+        ben.page.click("#enter button")
+        expect(ana.page.locator("#score li")).to_have_count(2)
+        assert [ana.faults, ben.faults] == [[], []]

@@ -1,0 +1,122 @@
+"""What players send as latest: kept as a value, whether or not anybody listens."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.lowlevel
+
+import edge
+from edge.testing import EdgeRoom, seeds
+
+
+@edge.event("aim", delivery="latest")
+class Aim:
+    x: int
+
+
+@edge.event("finger", delivery="latest", key="hand")
+class Finger:
+    hand: str
+    x: int
+
+
+@edge.event("shot")
+class Shot:
+    pass
+
+
+@edge.event("told")
+class Told:
+    text: str
+
+
+Player = edge.Player[Aim | Finger | Shot, Told]
+
+
+class Range(edge.Room[Aim | Finger | Shot, Told]):
+    """Listens to shots only."""
+
+    async def player(self, player: Player) -> None:
+        async for _ in player.listen(Shot):
+            aim = player.latest(Aim)
+            player.send(Told("nowhere" if aim is None else f"at {aim.x}"))
+
+
+@seeds(50)
+async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """A shot goes where the newest aim before it was; nothing is refused, nothing waits."""
+    room = await edge_room(Range)
+    (ana,) = await room.join("ana")
+    ana.send(Shot())
+    await trio.sleep(0.1)
+    for x in range(200):
+        ana.send(Aim(x))
+        await trio.lowlevel.checkpoint()
+    await trio.sleep(0.1)
+    ana.send(Shot())
+    assert [(await ana.receive(Told)).text for _ in range(2)] == ["nowhere", "at 199"]
+    assert not ana.errors
+    assert room.room.players[0].statistics().inbox == 0
+
+
+async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
+    """Left and right are two values."""
+    room = await edge_room(Range)
+    (ana,) = await room.join("ana")
+    for hand, x in (("left", 1), ("right", 2), ("left", 3)):
+        ana.send(Finger(hand, x))
+        await trio.sleep(0.01)
+    (player,) = room.room.players
+    assert player.latest(Finger, "left") == Finger("left", 3)
+    assert player.latest(Finger, "right") == Finger("right", 2)
+    assert player.latest(Finger, "third") is None
+
+
+async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
+    """Listening changes nothing about the value that is kept."""
+    room = await edge_room(Range)
+    (ana,) = await room.join("ana")
+    listener = room.room.listen(Aim)
+    ana.send(Aim(5))
+    player, aim = await listener.receive()
+    assert aim == Aim(5) == player.latest(Aim)
+
+
+async def test_a_request_of_that_class_still_wants_an_answer(edge_room: EdgeRoom) -> None:
+    """Where nobody would answer, it is refused, and is no value."""
+    room = await edge_room(Range)
+    (ana,) = await room.join("ana")
+    with pytest.raises(edge.RequestFailed) as failed:
+        await ana.request(Aim(1), Told)
+    assert failed.value.problem == "not_now"
+    assert room.room.players[0].latest(Aim) is None
+
+
+async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeRoom) -> None:
+    """What a page wanted is gone with the page."""
+    room = await edge_room(Range)
+    session = edge.Session("u1", "ana")
+    (ana,) = await room.join(session=session)
+    ana.send(Aim(1))
+    await trio.sleep(0.1)
+    (player,) = room.room.players
+    ana.drop()
+    await trio.sleep(0.1)
+    assert player.latest(Aim) == Aim(1)
+    await ana.resume()
+    assert player.latest(Aim) == Aim(1)
+    await room.join(session=session)
+    assert player.latest(Aim) is None
+    assert room.room.players == (player,)
+
+
+async def test_only_latest_events_are_kept(edge_room: EdgeRoom) -> None:
+    """Asking for another kind is the author's mistake, and told."""
+    room = await edge_room(Range)
+    await room.join("ana")
+    (player,) = room.room.players
+    with pytest.raises(TypeError, match="Shot is reliable"):
+        player.latest(Shot)
+    with pytest.raises(TypeError, match="not one of the events"):
+        player.latest(Told)

@@ -1,0 +1,109 @@
+"""What a room looks like from outside, and what is counted."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import edge
+from edge.rooms.statistics import RoundStatistics, TurnStatistics
+from edge.testing import EdgeRoom
+from tests.rooms.quiet import Chosen, Guess, Player, Quiet, Verdict
+
+
+async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
+    """Room, round, turn and players, with the time that each has left."""
+    room = await edge_room(Quiet)
+    ana, _ = await room.join("ana", "ben")
+    await trio.sleep(2)
+    async with room.room.open_round(seconds=30) as round:
+        with round.turn(round.players[1], seconds=8):
+            ana.drop()
+            await trio.sleep(1)
+            seen = room.room.statistics()
+            assert (seen.name, seen.age, seen.maximum, seen.locked) == ("room/0", 3, 3, False)
+            assert seen.round == RoundStatistics([0, 1], 29)
+            assert seen.turns == [TurnStatistics(1, 7)]
+            first, second = seen.players
+            assert (first.name, first.standing, first.remaining) == ("ana", "away", 4)
+            assert (second.name, second.standing, second.remaining) == ("ben", "here", None)
+            assert first.seat.round_trip is None
+            await trio.sleep(5)
+            assert room.room.statistics().round == RoundStatistics([1], 24)
+        with edge.Turn(round.players[1], float("inf")):
+            assert room.room.statistics().turns == [TurnStatistics(1, None)]
+    assert room.room.statistics().round is None
+
+
+async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
+    """Frames that wait or are not acknowledged, and how long a ping takes once somebody wants to know."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    assert player.statistics().seat.round_trip is None
+    player.send(Verdict(True))
+    seat = player.statistics().seat
+    assert (seat.waiting_frames, seat.waiting_bytes > 10, seat.unacked) == (1, True, 1)
+    player.seat.measure()
+    await trio.sleep(1)
+    seat = player.statistics().seat
+    assert (seat.round_trip, seat.waiting_frames, seat.waiting_bytes, seat.unacked) == (0, 0, 0, 0)
+    ana.drop()
+    await trio.sleep(0.1)
+    assert player.statistics().seat.round_trip is None
+
+
+async def test_the_tally(edge_room: EdgeRoom) -> None:
+    """Who came, who was refused, who left and why; what was heard, sent, refused; and crashes."""
+    room = await edge_room(Quiet)
+    ana, ben, cyn = await room.join("ana", "ben", "cyn")
+    with pytest.raises(edge.Disconnected):
+        await room.join("dan")
+    listener = room.room.listen(Guess)
+    ana.send(Guess("x"))
+    await listener.receive()
+    ben.send(Chosen("nobody asked"))
+    await trio.sleep(0.1)
+    room.room.broadcast(Verdict(True))
+    cyn.leave()
+    room.room.players[1].kick()
+    await trio.sleep(0.1)
+    tally = room.room.tally
+    assert (tally.opened, tally.admitted, tally.received, tally.sent, tally.crashes) == (1, 3, 2, 4, 0)
+    assert tally.refused == {edge.Code.FULL: 1}
+    assert tally.ended == {edge.Code.LEFT: 1, edge.Code.KICKED: 1}
+    assert tally.turned_away == {"not_now": 1}
+
+
+class Crashing(Quiet):
+    async def player(self, player: Player) -> None:
+        raise ValueError("on purpose")
+
+
+async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
+    """Of whatever code of the room."""
+    room = await edge_room(Crashing)
+    room.expect_crash("on purpose")
+    (ana,) = await room.join("ana")
+    await ana.wait_state(edge.State.CLOSED)
+    assert room.room.tally.crashes == 1
+    assert room.room.tally.ended == {edge.Code.CRASHED: 1}
+
+
+async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
+    """By how late they began, and how many were given up."""
+    room = await edge_room(Quiet)
+    steps = 0
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    async for step in room.room.ticks(hz=10, catch_up=1):
+        steps += 1
+        if steps == 3:
+            clock.jump(0.45)  # the loop's body takes longer than a step
+        if steps == 6:
+            break
+        assert step.number == steps
+    tally = room.room.tally
+    assert sum(tally.late) == 6
+    assert tally.skipped == 2
+    assert tally.late_seconds == pytest.approx(0.15 + 0.05)

@@ -1,0 +1,97 @@
+"""A room's own clock and its own source of chance."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import edge
+from edge.testing import EdgeRoom, open_rooms, run_virtual, seeds
+from tests.rooms.quiet import Quiet
+
+
+@seeds(20)
+async def test_clients_know_the_rooms_clock(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """From the welcome on; and still after a lost connection, and after a while."""
+    await trio.sleep(5)
+    room = await edge_room(Quiet)
+    await trio.sleep(3)
+    ana, ben = await room.join("ana", "ben")
+    assert ben.now() == room.room.now() == 3
+    ana.drop()
+    assert ana.now() == 3
+    await trio.sleep(1)
+    await ana.resume()
+    for _ in range(50):
+        await trio.sleep(1.7)
+        assert ana.now() == pytest.approx(room.room.now(), abs=1e-3)
+        assert ben.now() == pytest.approx(room.room.now(), abs=1e-3)
+
+
+async def test_before_the_welcome_the_clock_shows_nothing(edge_room: EdgeRoom) -> None:
+    """Not even a wrong time."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    ana._clock.restart()
+    assert ana.now() == 0
+
+
+class Dice(edge.Room[None, None]):
+    """Throws as it opens."""
+
+    async def run(self) -> None:
+        self.thrown = [self.random.randint(1, 6) for _ in range(20)]
+        await trio.sleep_forever()
+
+
+async def throws(seed: int) -> list[list[int]]:
+    async with open_rooms(seed=seed) as open_room:
+        rooms = [await open_room(Dice) for _ in range(2)]
+        await trio.testing.wait_all_tasks_blocked()
+        return [room.room.thrown for room in rooms]
+
+
+def test_chance_repeats_itself_by_its_seed() -> None:
+    """The same seed, the same throws; rooms beside each other throw differently."""
+    one, again, other = (run_virtual(throws, seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one[0] != one[1]
+    assert other[0] not in one
+
+
+def test_there_is_no_chance_before_the_room_is_open() -> None:
+    """It would not be the room's own."""
+    with pytest.raises(RuntimeError, match="once the room is open"):
+        Dice().random.random()
+
+
+async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
+    """Each gets a seed of its own."""
+    directory = edge.Directory({"dice": Dice})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        rooms = [directory.open("dice", name) for name in ("a", "b")]
+        assert rooms[0].random.random() != rooms[1].random.random()
+        directory.close()
+
+
+async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
+    """When it is up the block is cancelled, and the outcome says so; a reset before it is a reset."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    async with room.room.open_round(seconds=10) as round:
+        await trio.sleep(4)
+        assert round.remaining == 6
+        await trio.sleep_forever()
+    assert (round.outcome, trio.current_time()) == (edge.Outcome.TIMEOUT, 10)
+    async with room.room.open_round(seconds=10) as round:
+        room.room.reset()
+        await trio.sleep_forever()
+    assert round.outcome is edge.Outcome.RESET
+    async with room.room.open_round(seconds=10) as round:
+        await trio.sleep(1)
+    assert round.outcome is edge.Outcome.DONE
+    with pytest.raises(ExceptionGroup):
+        async with room.room.open_round(seconds=10) as round:
+            raise ValueError
+    assert round.outcome is None

@@ -1,0 +1,67 @@
+"""Several apps on one port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edge
+from tests.network import open_network
+from tests.rooms.quiet import Quiet
+
+from .http import ask
+
+
+def small(name: str, folder: Path) -> edge.App:
+    """An app with a kind of room, a page and a route."""
+    (folder / name).mkdir()
+    (folder / name / "index.html").write_text(f"the page of {name}")
+    app = edge.App({name: Quiet}, static={"/": folder / name})
+
+    @app.route("/rooms-open")
+    async def rooms_open(request: edge.Request) -> edge.Response:
+        session = app.session(request)
+        return edge.json_response({"rooms": len(app.directory), "session": session.id if session else None})
+
+    return app
+
+
+@pytest.mark.real_time  # files are read in a thread
+async def test_apps_side_by_side(tmp_path: Path) -> None:
+    """Each has its pages and routes below its prefix, its rooms beside the others', and all share sessions and rooms."""
+    outer = small("outer", tmp_path)
+    one, other = small("one", tmp_path), small("other", tmp_path)
+    outer.include("/one", one)
+    outer.include("/other/", other)
+    async with open_network(outer) as network:
+        for path, text in (("/", b"outer"), ("/one/", b"one"), ("/other/index.html", b"other")):
+            assert (await ask(network, "GET", path)).body == b"the page of " + text
+        moved = await ask(network, "GET", "/one")
+        assert (moved.status, moved.headers["location"]) == (302, "/one/")
+        key = (await ask(network, "POST", "/session", {"edge-session": "tab"})).json["key"]
+        opened = outer.directory.open("other", "room")
+        assert [listing.kind for listing in one.directory.list()] == ["other"]
+        for path in ("/rooms-open", "/one/rooms-open", "/other/rooms-open"):
+            answer = (await ask(network, "GET", path, {"authorization": f"Bearer {key}"})).json
+            assert answer == {"rooms": 1, "session": outer.keys.check(key).id}
+        for path in ("/one/healthz", "/one/session", "/one/edge.js"):
+            assert (await ask(network, "GET", path)).status == 404
+        assert opened.tally is outer.directory.tally
+        assert outer.directory.tally.requests == 11
+
+
+def test_what_can_not_be_included(tmp_path: Path) -> None:
+    """The same kind of room twice, the same place twice, or an app that is more than rooms and pages."""
+    outer = small("outer", tmp_path)
+    with pytest.raises(ValueError, match="kind of room 'outer'"):
+        outer.include("/again", edge.App({"outer": Quiet}))
+    outer.include("/one", small("one", tmp_path))
+    with pytest.raises(ValueError, match="static files at /one/"):
+        outer.include("/one", edge.App({}, static={"/": tmp_path}))
+    routed = edge.App({})
+    routed.route("/rooms-open")(outer.respond)
+    with pytest.raises(ValueError, match="/one/rooms-open has a route already"):
+        outer.include("/one", routed)
+    with pytest.raises(ValueError, match="API"):
+        outer.include("/api", edge.App({}, api_token="a token that nobody guesses"))

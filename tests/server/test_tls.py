@@ -1,0 +1,102 @@
+"""HTTPS and WSS, over real sockets, with a certificate of the test's own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+from playwright.sync_api import expect, sync_playwright
+
+import edge
+from edge.cli import addresses, find_tls, main
+from edge.transports.http import HttpClient
+from examples.certificate import write_certificate
+from tests.browser import FLAGS, GET_CHROMIUM, serving
+from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
+
+
+class Judge(Quiet):
+    async def run(self) -> None:
+        async for player, guess in self.listen(Guess):
+            player.reply(guess, Verdict(guess.word == "edge"))
+
+
+@pytest.mark.real_time
+async def test_rooms_and_pages_over_tls() -> None:
+    """A client that trusts the issuer speaks with rooms and routes; one that does not gets nothing, and does no harm."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    drain = trio.Event()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            app = edge.App({"judge": Judge})
+            serve = partial(edge.serve, app, port=0, tls=server, drain=drain, drain_seconds=5)
+            (listener,) = await nursery.start(serve)
+            port = listener.socket.getsockname()[1]
+            room = f"wss://localhost:{port}/rooms/judge/one"
+            for kind in edge.TransportKind:
+                joining = edge.join(room, speaks=FromPlayer, hears=ToPlayer, tls=trusting, transports=(kind,))
+                async with joining as client:
+                    assert await client.request(Guess("edge"), Verdict) == Verdict(True)
+            stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=trusting, https_compatible=True)
+            async with stream:
+                http = HttpClient(stream, "localhost")
+                assert (await http.request("GET", "/healthz", {}, b""))[0] == 200
+            async with edge.join(room, speaks=FromPlayer, hears=ToPlayer) as stranger:
+                while stranger.lost is None:
+                    await trio.lowlevel.checkpoint()
+                assert stranger.state is edge.State.CONNECTING
+            async with await trio.open_tcp_stream("localhost", port) as plain:
+                await plain.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"200" not in bytes(await plain.receive_some())
+            drain.set()
+
+
+def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both or none, and files that are what they should be; or one line that says why not."""
+    write_certificate(tmp_path)
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    assert isinstance(find_tls(certificate, key), ssl.SSLContext)
+    assert find_tls(None, None) is None
+    for options, text in (
+        (["--tls-cert", certificate], "go together"),
+        (["--tls-cert", certificate, "--tls-key", certificate], "no certificate and its key"),
+        (["--tls-cert", certificate, "--tls-key", str(tmp_path / "none.pem")], "can't be read"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "examples.drawing:app", *options])
+        assert ended.value.code == 2
+        assert text in capsys.readouterr().err
+
+
+def test_addresses() -> None:
+    """What is printed is what can be typed: for all addresses, also the one that phones need."""
+    assert addresses("127.0.0.1", 80, "http") == ["http://localhost:80/"]
+    assert addresses("10.0.0.7", 81, "https") == ["https://10.0.0.7:81/"]
+    first, *others = addresses("0.0.0.0", 82, "http")
+    assert first == "http://localhost:82/"
+    assert all("0.0.0.0" not in other for other in others)
+
+
+def test_a_page_over_tls(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """The hill in Chromium over HTTPS, with the certificate of `make demo TLS=1`: a page that may ask for sensors."""
+    write_certificate(tmp_path)
+    options = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
+    with serving("examples.hill:app", options=options, quiet=False) as url, sync_playwright() as playwright:
+        assert url.startswith("https://")
+        browser = playwright.chromium.launch(executable_path=program("chromium", GET_CHROMIUM), args=FLAGS)
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        page.goto(url)
+        page.fill("#name", "Ana")
+        page.click("#enter button")
+        expect(page.locator("#light")).to_have_attribute("data-state", "open")
+        assert page.evaluate("isSecureContext")
+        browser.close()
