@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import edge.protocol
 
 EDGE_JS = Path(edge.client.__file__).parent / "edge.js"
 VECTORS = Path(edge.protocol.__file__).parent / "vectors.json"
-DRAWING = Path(__file__).parents[2] / "examples" / "drawing" / "web"
+ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 GET_NODE = "install nodejs from your system's packages"
@@ -34,20 +35,17 @@ def test_vectors(program: Program) -> None:
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
-    """TypeScript finds nothing wrong with edge.js, nor with the pages that use it."""
-    for name in ("edge.js", "edge-line.js"):
-        (tmp_path / name).write_text((EDGE_JS.parent / name).read_text())
-    for name in ("drawing.js", "pen.js"):
-        (tmp_path / name).write_text((DRAWING / name).read_text().replace('"/edge.js"', '"./edge.js"'))
-    options = [
-        "--checkJs",
-        "--noEmit",
-        "--strict",
-        "--target",
-        "es2022",
-        "--module",
-        "esnext",
-        "--lib",
-        "es2022,dom,dom.iterable,dom.asynciterable",
-    ]
-    run(program("tsc", GET_TSC), *options, tmp_path / "edge.js", tmp_path / "drawing.js")
+    """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
+    pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
+    assert len(pages) >= 10
+    for module in EDGE_JS.parent.glob("*.js"):
+        (tmp_path / module.name).write_text(module.read_text())
+    checked = [str(tmp_path / "edge.js")]
+    for page in pages:
+        folder = tmp_path / page.parents[1].name
+        folder.mkdir(exist_ok=True)
+        (folder / page.name).write_text(re.sub(r'"/(edge[a-z-]*\.js)"', r'"../\1"', page.read_text()))
+        checked.append(str(folder / page.name))
+    libraries = "es2023,dom,dom.iterable,dom.asynciterable"
+    options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
+    run(program("tsc", GET_TSC), *options, *checked)

@@ -29,7 +29,7 @@ def small(name: str, folder: Path) -> edge.App:
 
 @pytest.mark.real_time  # files are read in a thread
 async def test_apps_side_by_side(tmp_path: Path) -> None:
-    """Each has its pages and routes below its prefix, its rooms beside the others', and all share sessions and rooms."""
+    """Each has its pages and routes below its prefix, its rooms beside the others', all share sessions and rooms."""
     outer = small("outer", tmp_path)
     one, other = small("one", tmp_path), small("other", tmp_path)
     outer.include("/one", one)

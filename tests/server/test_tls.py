@@ -28,7 +28,7 @@ class Judge(Quiet):
 
 @pytest.mark.real_time
 async def test_rooms_and_pages_over_tls() -> None:
-    """A client that trusts the issuer speaks with rooms and routes; one that does not gets nothing, and does no harm."""
+    """A client that trusts the issuer speaks with rooms and routes; one that does not gets nothing and does no harm."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)

@@ -35,7 +35,8 @@ $("enter").addEventListener("submit", async (submitted) => {
   const table = location.hash.slice(1) || (await freeTable());
   enter(table, name);
 });
-nameField.value = localStorage.getItem("name") ?? "";
+nameField.value ||= localStorage.getItem("name") ?? ""; // unless they were quicker than this script
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
 // before edge.js says goodbye, so that a line under way is sent
 addEventListener("pagehide", () => pen.finishStroke());
 

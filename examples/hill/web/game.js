@@ -53,6 +53,7 @@ export class Game {
   #plan = [];
   #confirmed = -1;
   #wantedLead = 0;
+  #raisedAt = 0;
   #lags = [0.1];
   /** @type {Shown[]} */
   #shown = [];
@@ -108,7 +109,12 @@ export class Game {
   #confirm(tick, late) {
     this.#confirmed = tick - late;
     this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
-    this.#wantedLead = Math.min(MAX_LEAD, this.#wantedLead + (late > 0 ? late / HZ : -0.001));
+    if (late === 0) {
+      this.#wantedLead -= 0.001;
+    } else if (tick - late > this.#raisedAt) { // not one that was planned before the lead was raised
+      this.#wantedLead = Math.min(MAX_LEAD, this.#wantedLead + late / HZ);
+      this.#raisedAt = this.#present;
+    }
   }
 
   /** @param {number} tick @param {Input} input */

@@ -34,7 +34,8 @@ $("enter").addEventListener("submit", (submitted) => {
   localStorage.setItem("name", name);
   enter(location.hash.slice(1) || "main", name);
 });
-nameField.value = localStorage.getItem("name") ?? "";
+nameField.value ||= localStorage.getItem("name") ?? ""; // unless they were quicker than this script
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
 
 /** @param {string} board @param {string} name */
 function enter(board, name) {

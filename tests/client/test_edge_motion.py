@@ -1,0 +1,20 @@
+"""edge-motion.js: late news end in the same world as timely news, and corrections keep to their bound."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import edge.client
+
+MOTION = Path(edge.client.__file__).parent / "edge-motion.js"
+
+
+def test_motion(program: Callable[[str, str], str]) -> None:
+    """The cases of run_motion.mjs, each of which asserts in JavaScript."""
+    node = program("node", "install nodejs from your system's packages")
+    command = [node, str(Path(__file__).parent / "run_motion.mjs"), str(MOTION)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "8 cases\n"

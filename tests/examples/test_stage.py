@@ -1,0 +1,87 @@
+"""The stage in virtual time: who may switch, and what everybody sees of it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import edge
+from edge.testing import EdgeRoom, seeds
+from examples.stage.room import ADMIN, Prefer, Program, Stage, Switch, Switchboard
+
+SPEAKER = edge.Session("speaker", "speaker", {ADMIN: True})
+
+
+def program(newest: Program) -> tuple[list[str], str | None, int]:
+    return [demo.key for demo in newest.demos if demo.on], newest.default, newest.watching
+
+
+async def seen(client: edge.Client[object, Program]) -> tuple[list[str], str | None, int]:
+    """What a page shows once everything has been told."""
+    await trio.sleep(1)
+    newest = await client.receive()
+    while client._inbox:
+        newest = await client.receive()
+    return program(newest)
+
+
+@seeds(30)
+async def test_the_speaker_switches_for_everybody(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """On, off, and the default, which is on; what is off is no default."""
+    room = await edge_room(lambda: Stage(Switchboard()))
+    ana, ben = await room.join("", "")
+    (speaker,) = await room.join(session=SPEAKER)
+    assert await seen(ana) == (["drawing", "hill", "monitor"], None, 3)
+    speaker.send(Switch("hill", False))
+    assert await seen(ana) == (["drawing", "monitor"], None, 3)
+    speaker.send(Prefer("hill"))
+    assert await seen(ben) == (["drawing", "hill", "monitor"], "hill", 3)
+    speaker.send(Switch("hill", False))
+    ana.leave()
+    assert await seen(ben) == (["drawing", "monitor"], None, 2)
+    speaker.send(Prefer("monitor"))
+    speaker.send(Prefer(None))
+    assert await seen(ben) == (["drawing", "monitor"], None, 2)
+
+
+@pytest.mark.parametrize("claims", [{}, {ADMIN: "yes"}, {ADMIN: 1}, {"admin": True}])
+async def test_strangers_switch_nothing(edge_room: EdgeRoom, claims: dict[str, object]) -> None:
+    """Whoever tries is put out."""
+    room = await edge_room(lambda: Stage(Switchboard()))
+    (mallory,) = await room.join(session=edge.Session("m", "mallory", claims))
+    mallory.send(Switch("hill", False))
+    mallory.send(Prefer("monitor"))
+    await mallory.wait_state(edge.State.CLOSED)
+    assert mallory.ending is not None
+    assert mallory.ending.code is edge.Code.KICKED
+    assert program(room.room.program()) == (["drawing", "hill", "monitor"], None, 0)
+
+
+async def test_what_was_switched_outlives_the_room(edge_room: EdgeRoom) -> None:
+    """Nobody has to switch it again because nobody looked for a while."""
+    switchboard = Switchboard()
+    first = await edge_room(lambda: Stage(switchboard))
+    (speaker,) = await first.join(session=SPEAKER)
+    speaker.send(Prefer("monitor"))
+    await trio.sleep(1)
+    first.room.close()
+    second = await edge_room(lambda: Stage(switchboard))
+    (ana,) = await second.join("")
+    assert (await seen(ana))[1] == "monitor"
+
+
+async def test_a_crowd_is_told_twice_a_second_at_most(edge_room: EdgeRoom) -> None:
+    """However many come at once, the number of them is not told to each of them each time."""
+    room = await edge_room(lambda: Stage(Switchboard()))
+    (ana,) = await room.join("")
+    await room.join(*[""] * 100)
+    await trio.sleep(0.6)
+    before = room.room.tally.sent
+    await trio.sleep(5)
+    assert room.room.tally.sent == before
+    told = 0
+    while ana._inbox:
+        last = await ana.receive(Program)
+        told += 1
+    assert told <= 3
+    assert last.watching == 101

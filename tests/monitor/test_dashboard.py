@@ -1,0 +1,166 @@
+"""The dashboard as a room: what operators see, and that what they do are cancellations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import edge
+import edge.monitor
+from edge.monitor.dashboard import (
+    Close,
+    Done,
+    EndRound,
+    FromOperator,
+    Kick,
+    Overview,
+    RoomShown,
+    ToOperator,
+    Watch,
+)
+from tests.network import Network, joined, open_network
+from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
+
+
+class Playing(Quiet):
+    """One round after the other, a minute each, in which the first player has a turn of twenty seconds."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[edge.Outcome | None, str]] = []
+
+    async def run(self) -> None:
+        while True:
+            await self.seats.wait_minimum()
+            async with self.open_round(seconds=60) as round:
+                with round.turn(round.players[0], seconds=20):
+                    await trio.sleep_forever()
+                await trio.sleep_forever()
+            self.outcomes.append((round.outcome, round.reason))
+
+
+@attrs.frozen
+class Watched:
+    """A server with an operator in its dashboard."""
+
+    app: edge.App
+    network: Network
+    operator: Any
+    stack: AsyncExitStack
+
+    async def join(self, path: str, number: int) -> Any:
+        client = joined(
+            self.network.connect, path, speaks=FromPlayer, hears=ToPlayer, client=f"client-number-{number:04}"
+        )
+        found = await self.stack.enter_async_context(client)
+        await found.wait_state(edge.State.OPEN)
+        return found
+
+    async def newest(self, kind: type[Any]) -> Any:
+        """The next event of this kind, whatever has come before."""
+        while any(isinstance(event, kind) for event in self.operator._inbox):
+            await self.operator.receive(kind)
+        return await self.operator.receive(kind)
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[Watched]:
+    app = edge.App({"playing": Playing}, keys=edge.Keys("a secret of thirty-two characters"))
+    edge.monitor.mount(app, token="a token that nobody guesses")
+    key = app.keys.issue("admin", claims={"edge-monitor": True})
+    async with open_network(app) as network, AsyncExitStack() as stack:
+        path = "/rooms/edge-monitor/main"
+        joining = joined(
+            network.connect, path, speaks=FromOperator, hears=ToOperator, client="an-operator-of-16", key=key
+        )
+        operator = await stack.enter_async_context(joining)
+        await operator.wait_state(edge.State.OPEN)
+        yield Watched(app, network, operator, stack)
+
+
+async def test_everything_at_a_glance() -> None:
+    """Rooms, seats and counts, once a second; the dashboard is one of the rooms."""
+    async with watched() as server:
+        await server.join("/rooms/playing/one", 1)
+        away = await server.join("/rooms/playing/one", 2)
+        await server.join("/rooms/playing/two", 3)
+        server.app.directory.find("playing", "two").lock()  # type: ignore[union-attr]
+        away.leave()
+        overview = await server.newest(Overview)
+        lines = [(line.name, line.seated, line.maximum, line.locked, line.playing) for line in overview.rooms]
+        assert lines == [
+            ("edge-monitor/main", 1, 20, False, False),
+            ("playing/one", 1, 3, False, True),
+            ("playing/two", 1, 3, True, True),
+        ]
+        assert overview.left == {"left": 1}
+        assert (overview.crashes, overview.skipped, overview.more) == (0, 0, 0)
+        assert overview.process.memory_bytes > 10_000_000
+        at = trio.current_time()
+        await server.newest(Overview)
+        assert trio.current_time() - at == pytest.approx(1, abs=0.1)
+
+
+async def test_the_tree_of_the_watched_room() -> None:
+    """Round, turn and players, each with the time it has left and how far away it is; then that it is closed."""
+    async with watched() as server:
+        await server.join("/rooms/playing/one", 1)
+        await server.join("/rooms/playing/one", 2)
+        await trio.sleep(5)
+        server.operator.send(Watch("playing/one"))
+        await server.newest(RoomShown)
+        shown = (await server.newest(RoomShown)).room
+        assert shown.name == "playing/one"
+        assert shown.round.players == [0]
+        assert shown.round.remaining == pytest.approx(54, abs=1)
+        assert [(turn.number, round(turn.remaining)) for turn in shown.turns] == [(0, 14)]
+        assert [(player.number, player.standing, player.seat.round_trip) for player in shown.players] == [
+            (0, "here", 0),
+            (1, "here", 0),
+        ]
+        server.app.directory.rooms[1].close()
+        assert (await server.newest(RoomShown)).room is None
+        server.operator.send(Watch(""))
+        await trio.sleep(1)
+        await server.newest(Overview)
+        assert not any(isinstance(event, RoomShown) for event in server.operator._inbox)
+
+
+async def test_a_kick_frees_the_seat_at_once() -> None:
+    """When the operator is told, the seat is free, and who sat there has been told why."""
+    async with watched() as server:
+        clients = [await server.join("/rooms/playing/one", number) for number in range(3)]
+        room = server.app.directory.rooms[1]
+        assert room.seats.free == 0
+        done = await server.operator.request(Kick("playing/one", 1), Done)
+        assert done == Done(True, "ana is out")
+        assert room.seats.free == 1
+        await clients[1].wait_state(edge.State.CLOSED)
+        assert clients[1].ending.code is edge.Code.KICKED
+        await server.join("/rooms/playing/one", 9)
+        assert room.seats.free == 0
+        assert await server.operator.request(Kick("playing/one", 7), Done) == Done(False, "nobody sits there any more")
+
+
+async def test_a_round_is_ended_and_a_room_closed() -> None:
+    """By cancelling them: the room goes on with its next round; the closed room's players are told."""
+    async with watched() as server:
+        client = await server.join("/rooms/playing/one", 1)
+        room = server.app.directory.rooms[1]
+        assert isinstance(room, Playing)
+        assert await server.operator.request(EndRound("playing/one"), Done) == Done(True, "the round is over")
+        await trio.sleep(0.1)
+        assert room.outcomes == [(edge.Outcome.RESET, "an operator ended it")]
+        assert room.playing
+        assert (await server.operator.request(EndRound("edge-monitor/main"), Done)).text == "no round is open"
+        assert (await server.operator.request(Close("playing/one"), Done)).done
+        await client.wait_state(edge.State.CLOSED)
+        assert client.ending.code is edge.Code.ROOM_CLOSED
+        await trio.sleep(0.1)
+        assert await server.operator.request(Close("playing/one"), Done) == Done(
+            False, "this room is not open any more"
+        )

@@ -1,0 +1,152 @@
+"""The monitor in an app: closed to strangers, and its figures against a known load."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+import edge
+import edge.monitor
+from edge.monitor.dashboard import FromOperator, Overview, ToOperator
+from tests.network import Network, joined, open_network
+from tests.rooms.quiet import Chosen, FromPlayer, Guess, Quiet, ToPlayer, Verdict
+from tests.server.http import ask
+
+TOKEN = "a token that nobody guesses"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "monitor.md"
+
+
+def monitored() -> edge.App:
+    app = edge.App({"quiet": Quiet}, keys=edge.Keys("a secret of thirty-two characters"))
+    edge.monitor.mount(app, token=TOKEN)
+    return app
+
+
+def operator(network: Network, key: str | None) -> AbstractAsyncContextManager[Any]:
+    """Somebody who would look at the dashboard."""
+    path = "/rooms/edge-monitor/main"
+    return joined(network.connect, path, speaks=FromOperator, hears=ToOperator, key=key)
+
+
+async def figures(network: Network) -> dict[str, float]:
+    """Every sample of ``/metrics``, by name and labels."""
+    answer = await ask(network, "GET", "/metrics", {"authorization": f"Bearer {TOKEN}"})
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        sample.name + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.body.decode())
+        for sample in family.samples
+    }
+
+
+async def test_strangers_get_nothing() -> None:
+    """Not without a token or with a wrong one, not with a key of somebody else's, not from another site."""
+    app = monitored()
+    key = app.keys.issue("u1", name="Ana", claims={"edge-monitor": "yes"})
+    async with open_network(app) as network:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Bearer {key}"}):
+            for method, path in (("GET", "/metrics"), ("POST", "/edge-monitor/enter")):
+                answer = await ask(network, method, path, headers)
+                assert (answer.status, answer.json["code"]) == (401, "token")
+        foreign = {"authorization": f"Bearer {TOKEN}", "origin": "https://evil.example"}
+        assert (await ask(network, "POST", "/edge-monitor/enter", foreign)).status == 401
+        for offered in (None, key):
+            async with operator(network, offered) as stranger:
+                with pytest.raises(edge.Disconnected, match="only operators"):
+                    await stranger.receive()
+        assert app.directory.tally.refused == {edge.Code.REFUSED: 2}
+
+
+async def test_the_token_and_a_key_of_your_own_open_it() -> None:
+    """The token gives a key, which lasts a while; a key with the claim does as well."""
+    app = monitored()
+    async with open_network(app) as network:
+        entered = await ask(network, "POST", "/edge-monitor/enter", {"authorization": f"Bearer {TOKEN}"})
+        own = app.keys.issue("admin", claims={"edge-monitor": True})
+        assert entered.headers["cache-control"] == "no-store"
+        for key in (entered.json["key"], own):
+            assert (await ask(network, "GET", "/metrics", {"authorization": f"Bearer {key}"})).status == 200
+            async with operator(network, key) as looking:
+                assert isinstance(await looking.receive(), Overview)
+        assert app.keys.check(entered.json["key"]).name == "operator"
+
+
+def test_a_token_is_made_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Without one of your own, it is in the log; one that could be guessed is refused."""
+    with caplog.at_level(logging.INFO, "edge.monitor"):
+        token = edge.monitor.mount(edge.App({}))
+    assert token in caplog.text
+    assert len(token) >= 32
+    with pytest.raises(ValueError, match="at least 16 bytes"):
+        edge.monitor.mount(edge.App({}), token="short")
+    app = edge.App({})
+    edge.monitor.mount(app)
+    with pytest.raises(ValueError, match="/metrics has a route already"):
+        edge.monitor.mount(app)
+
+
+async def test_the_figures_against_a_known_load() -> None:
+    """Requests, seats, events, refusals and crashes are as many as there were."""
+    app = monitored()
+    async with open_network(app) as network, AsyncExitStack() as stack:
+        before = await figures(network)
+        for _ in range(137):
+            assert (await ask(network, "GET", "/healthz")).status == 200
+        clients = []
+        for number in range(4):
+            name = f"client-number-{number:04}"
+            joining = joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, client=name)
+            clients.append(await stack.enter_async_context(joining))
+            await clients[-1].wait_state(edge.State.OPEN if number < 3 else edge.State.CLOSED)
+        room = app.directory.rooms[0]
+        listener = room.listen(Guess)
+        for client in clients[:3]:
+            client.send(Guess("x"))
+            client.send(Chosen("nobody asked"))
+            await listener.receive()
+        for _ in range(10):
+            room.broadcast(Verdict(True))
+        room.players[0].kick()
+        for player in room.players:
+            player.seat.measure()
+        await trio.sleep(1)
+        clients[2].leave()
+        await trio.sleep(0.1)
+        after = await figures(network)
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert grown("edge_http_requests_total") == 138  # this one has been counted, too
+    assert grown("edge_rooms_opened_total") == 1
+    assert grown("edge_seats_given_total") == 3
+    assert grown("edge_events_received_total") == 6
+    assert grown("edge_messages_sent_total") == 10 * 3 + 3
+    assert grown("edge_refused_total code=full") == 1
+    assert grown("edge_left_total code=kicked") == 1
+    assert grown("edge_left_total code=left") == 1
+    assert grown("edge_messages_refused_total problem=not_now") == 3
+    assert after["edge_rooms kind=quiet"] == 1
+    assert after["edge_rooms kind=edge-monitor"] == 0
+    assert after["edge_seats kind=quiet standing=here"] == 1
+    assert after["edge_round_trip_seconds quantile=1"] == 0
+    assert after["edge_outbox_frames quantile=1"] == 0
+    assert after["edge_crashes_total"] == 0
+
+
+def test_the_names_are_those_of_the_document() -> None:
+    """docs/monitor.md lists every metric there is, and no other."""
+    told = set(re.findall(r"^\| `(edge_\w+)`", DOCUMENT.read_text(), re.MULTILINE))
+    app = monitored()
+    app.directory.tally.refused[edge.Code.FULL] += 1
+    page = edge.monitor.metrics.Metrics(lambda: app.directory).page().decode()
+    there = {name for name in re.findall(r"^# TYPE (\w+) ", page, re.MULTILINE) if name.startswith("edge_")}
+    assert told == there
