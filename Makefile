@@ -18,8 +18,9 @@ demo: $(READY)  ## Serve the examples and print the address.
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest
 
-bench: $(READY)  ## Measure what seats in grace cost.
+bench: $(READY)  ## Measure what seats in grace cost, and what the hill sends.
 	$(BIN)/python -m tests.benchmarks.grace
+	$(BIN)/python -m tests.benchmarks.hill
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .

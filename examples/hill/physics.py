@@ -23,7 +23,7 @@ DRAG = 0.93
 TOP_SPEED = 40.0
 # Slower than this without steering is still; a collision that is softer than this is a touch, and no news.
 STILL = 0.2
-TOUCH = 2.0
+TOUCH = 8.0
 
 
 @attrs.define

@@ -13,7 +13,7 @@ const PUSH = 1.8;
 const DRAG = 0.93;
 const TOP_SPEED = 40;
 const STILL = 0.2;
-const TOUCH = 2;
+const TOUCH = 8;
 
 /**
  * Move the discs on by one tick. They come in the order of their numbers.
