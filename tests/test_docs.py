@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("inside-your-app.md", "python"),
         ("beside-your-app.md", "python"),
         ("wire.md", "json"),
+        ("monitor.md", "python"),
     }
 
 
@@ -182,6 +184,17 @@ async def test_cancellation_examples() -> None:
         cyn.leave()
         await trio.sleep(2)
     assert saved == ["cyn"]
+
+
+def test_monitor(tmp_path: Path) -> None:
+    """The app of docs/monitor.md serves its dashboard and its metrics, to those who have the token."""
+    write_files("monitor.md", tmp_path)
+    with serving("watched:app", folder=tmp_path) as url:
+        with urllib.request.urlopen(url + "edge-monitor/") as page:
+            assert b"edge monitor" in page.read()
+        told = {"authorization": "Bearer a long and secret token"}
+        with urllib.request.urlopen(urllib.request.Request(url + "metrics", headers=told)) as metrics:
+            assert b"edge_rooms_opened_total 0.0" in metrics.read()
 
 
 def test_wire_examples() -> None:

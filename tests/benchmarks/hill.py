@@ -80,7 +80,8 @@ async def measure(seconds: float) -> None:
         more = positions[name]
         print(
             f"  {name:8} | {told.messages / seconds:5.1f} {told.bytes / seconds:7,.0f}"
-            f"        | {more.messages / seconds:5.1f} {more.bytes / seconds:7,.0f}              | {more.bytes / told.bytes:4.1f}"
+            f"        | {more.messages / seconds:5.1f} {more.bytes / seconds:7,.0f}"
+            f"              | {more.bytes / told.bytes:4.1f}"
         )
     print("  of these:", ", ".join(f"{count / seconds:.1f} {name}" for name, count in kinds.most_common()))
 
