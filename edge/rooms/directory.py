@@ -118,7 +118,7 @@ class Directory:
             log.exception("room %s/%s could not be made", kind, name)
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
         self._rooms[kind, name] = room
-        room.open(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
+        room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
         self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
         return room
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -29,6 +30,10 @@ ToPlayer = TypeVar("ToPlayer")
 E = TypeVar("E")
 E2 = TypeVar("E2")
 E3 = TypeVar("E3")
+
+
+# How many latest values of one player are kept: their keys are the client's to choose.
+MAX_LATEST = 256
 
 
 class Standing(enum.StrEnum):
@@ -80,7 +85,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners()
         self.turns: list[Turn] = []
-        self._latest: dict[Hashable, Any] = {}
+        self._latest: OrderedDict[Hashable, Any] = OrderedDict()
         self._waiting = 0
         self._left_at: float | None = None
         self._space = trio.Event()
@@ -136,7 +141,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
 
         Such an event is a value that is kept, whether or not anybody is listening for it, until a newer one comes or
-        the client starts afresh: on a reload, say.
+        the client starts afresh: on a reload, say. Of keys, the 256 newest are kept.
 
         Args:
           key: of which key, where the class has one.
@@ -312,7 +317,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         kind = event_type(type(event))
         kept = kind.delivery == "latest" and isinstance(message, messages.Event)
         if kept:
-            self._latest[kind.key_of(event)] = event
+            self._keep(kind.key_of(event), event)
 
         def refuse(problem: MessageProblem, text: str) -> None:
             self._dialogue.forget_request(event)
@@ -341,6 +346,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
             or self.listeners.queue(mine, narrow=False)
         ):
             turn_away()
+
+    def _keep(self, key: Hashable, event: Any) -> None:
+        self._latest[key] = event
+        self._latest.move_to_end(key)
+        if len(self._latest) > MAX_LATEST:
+            self._latest.popitem(last=False)
 
     def _take(self) -> None:
         self._waiting -= 1

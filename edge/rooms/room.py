@@ -284,7 +284,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     # --- what the framework calls
 
-    def open(self, name: str, *, seed: int, tally: Tally) -> None:
+    def enter_directory(self, name: str, *, seed: int, tally: Tally) -> None:
         """Take a name, a clock that begins now, a source of chance, and a place to count. Once, by the directory."""
         self.name, self.tally = name, tally
         self.opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets

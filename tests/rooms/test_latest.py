@@ -73,6 +73,18 @@ async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
     assert player.latest(Finger, "third") is None
 
 
+async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
+    """A client that makes up ever new keys costs a bounded number of values: the newest."""
+    room = await edge_room(Range)
+    (ana,) = await room.join("ana")
+    for number in range(1000):
+        ana.send(Finger(f"hand {number}", number))
+        await trio.sleep(0.01)
+    (player,) = room.room.players
+    kept = [number for number in range(1000) if player.latest(Finger, f"hand {number}")]
+    assert kept == list(range(1000 - 256, 1000))
+
+
 async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
     """Listening changes nothing about the value that is kept."""
     room = await edge_room(Range)
