@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -13,9 +13,12 @@ import trio
 from .client.client import Client, State
 from .client.dialler import Dialler
 from .client.join import open_client
+from .codes import Code
+from .errors import Refused
 from .protocol.codec import JSON
 from .protocol.limits import Limits
 from .rooms.guard import guarded
+from .rooms.player import FromPlayer, ToPlayer
 from .rooms.room import Room
 from .rooms.session import Session
 from .server.attend import attend
@@ -26,24 +29,26 @@ from .transports.transport import Transport
 
 # How often a bot looks again for its room, after a connection that was lost.
 RETRY_SECONDS = 1.0
+# How long the room's end of a connection may take to notice that the bot's is closed.
+NOTICE_SECONDS = 0.1
 
 
 @asynccontextmanager
 async def open_bot(
-    room: Room[Any, Any], *, name: str, claims: Mapping[str, Any] | None = None, limits: Limits | None = None
-) -> AsyncIterator[Client[Any, Any]]:
+    room: Room[FromPlayer, ToPlayer], *, name: str, limits: Limits | None = None
+) -> AsyncIterator[Client[FromPlayer, ToPlayer]]:
     """``async with edge.open_bot(room, name="Robby") as bot:``: a player of this room whose client is this very block.
 
     It joins, sends and receives as any other: through admission, the protocol and its limits. Best opened in a task of
-    the room's own `run`, whose end it then does not outlive.
-
-    Args:
-      claims: what `Session.claims` says of it, besides ``{"bot": True}``.
+    the room's own `run`, whose end it then does not outlive. `Session.bot` tells it from people; it does not keep the
+    room open.
 
     Raises:
       Disconnected: it was refused; `code` says why.
 
     *Cancellation* leaves the room.
+
+    *Backpressure*: receive what it hears, or it is cut off like any client that does not read.
     """
 
     async def wait_before(attempt: int) -> None:
@@ -51,8 +56,8 @@ async def open_bot(
 
     limits = limits or Limits()
     number = room.random.getrandbits(128)  # not a secret: nobody else reaches a seat without connections from outside
-    session = Session(f"bot:{number:032x}", name, {**(claims or {}), "bot": True})
-    client: Client[Any, Any] = Client(
+    session = Session(f"bot:{number:032x}", name, bot=True)
+    client: Client[FromPlayer, ToPlayer] = Client(
         _RoomDialler(room, session, limits),
         speaks=room.from_player,
         hears=room.to_player,
@@ -83,25 +88,38 @@ class _RoomDialler(Dialler):
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
-        ours, theirs = open_memory_transports()
+        ours, theirs = open_memory_transports(buffer=self.limits.inbox)
         serve = partial(
             attend,
             theirs,
             JSON,
-            lambda: self.room,
-            tally=self.room.tally,
+            self._find_room,
+            tally=self.room.directory_tally,
             limits=self.limits,
             keys=Keys(self.session.id),  # none is honoured: the session is given
             session=self.session,
         )
 
+        serving = trio.CancelScope(shield=True)  # until our end is closed: so a bot that is cancelled has left
+
         async def serve_to_the_end() -> None:
-            with trio.CancelScope(shield=True):  # until our end is closed: so a bot that is cancelled has left
+            with serving:
                 await guarded(f"bot {self.session.name!r}", serve)
 
+        fault: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_to_the_end)
             try:
                 yield ours
+            except Exception as exc:
+                fault = exc  # raised below, outside of the nursery, which would put it into a group
             finally:
+                serving.deadline = trio.current_time() + NOTICE_SECONDS
                 await close_transport(ours, 1000, "")
+        if fault is not None:
+            raise fault
+
+    def _find_room(self) -> Room[Any, Any]:
+        if self.room.closing:
+            raise Refused("the room has closed", Code.ROOM_CLOSED)
+        return self.room

@@ -93,7 +93,8 @@ def find_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
 def addresses(host: str, port: int, scheme: str) -> list[str]:
     """Where to reach a server that listens on this host; if on all, the address that others on the network see, too."""
     anywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
-    found = [f"{scheme}://{'localhost' if anywhere or host == '127.0.0.1' else host}:{port}/"]
+    shown = "localhost" if anywhere or host == "127.0.0.1" else f"[{host}]" if ":" in host else host
+    found = [f"{scheme}://{shown}:{port}/"]
     if anywhere:
         # OSError: no network
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):

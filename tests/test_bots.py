@@ -42,16 +42,16 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
     """It is admitted, seen, heard and hears; when its block ends it has left, and its seat is free."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
-    async with edge.open_bot(room.room, name="robby", claims={"team": 1}) as bot:
+    async with edge.open_bot(room.room, name="robby") as bot:
         assert [player.name for player in room.room.players] == ["ana", "robby"]
-        assert room.room.players[1].session.claims == {"bot": True, "team": 1}
+        assert [player.session.bot for player in room.room.players] == [False, True]
         ana.send(Say("hello"))
         assert await bot.receive() == Said("ana", "hello")
         bot.send(Say("beep"))
         assert [await ana.receive() for _ in range(2)] == [Said("ana", "hello"), Said("robby", "beep")]
         assert bot.now() == pytest.approx(room.room.now())
     assert [player.name for player in room.room.players] == ["ana"]
-    assert room.room.tally.ended == {edge.Code.LEFT: 1}
+    assert room.room.directory_tally.ended == {edge.Code.LEFT: 1}
 
 
 @seeds(50)
@@ -66,8 +66,8 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
                     await bot.receive()
                     await trio.sleep(0.03)
         assert room.room.players == ()
-    assert set(room.room.tally.ended) <= {edge.Code.LEFT}
-    assert room.room.tally.crashes == 0
+    assert set(room.room.directory_tally.ended) <= {edge.Code.LEFT}
+    assert room.room.directory_tally.crashes == 0
 
 
 async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
@@ -77,7 +77,7 @@ async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
         with pytest.raises(edge.Disconnected, match="taken"):
             async with edge.open_bot(room.room, name="robby"):
                 pytest.fail("there was no seat")
-    assert room.room.tally.refused == {edge.Code.REFUSED: 1}
+    assert room.room.directory_tally.refused == {edge.Code.REFUSED: 1}
 
 
 async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> None:
@@ -93,6 +93,72 @@ async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> No
         assert [event async for event in bot] == []
         assert bot.ending is not None
         assert bot.ending.code == edge.Code.ROOM_CLOSED
+
+
+async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeRoom) -> None:
+    """What it is sent is bounded, wherever it waits."""
+    room = await edge_room(Chat)
+    limits = edge.Limits(outbox_frames=50, inbox=8)
+    async with edge.open_bot(room.room, name="robby", limits=limits) as bot:
+        for number in range(300):
+            room.room.broadcast(Said("room", str(number)))
+            await trio.sleep(0.001)
+        await trio.sleep(20)
+        assert bot.lost is not None
+        assert bot.lost.code in (edge.Code.OVERFLOW, edge.Code.STALLED, edge.Code.LOST)
+
+
+class Deaf(Chat):
+    """Never listens, for all that it is told."""
+
+    ended_at = 0.0
+
+    async def player(self, player: Player) -> None:
+        await trio.sleep_forever()
+
+    async def run(self) -> None:
+        listener = self.listen(Say)
+        async with self.open_round(minimum=0, seconds=5), edge.open_bot(self, name="chatty") as bot:
+            for number in range(500):
+                bot.send(Say(str(number)))
+            await trio.sleep_forever()
+        self.ended_at = self.now()
+        del listener
+        await trio.sleep_forever()
+
+
+async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -> None:
+    """Two seconds and a little, as for every closing connection."""
+    room = await edge_room(Deaf)
+    await trio.sleep(60)
+    assert 5 <= room.room.ended_at <= 7.5
+    assert room.room.players == ()
+
+
+async def test_bots_do_not_keep_a_room_open() -> None:
+    """A room in which only they sit closes as an empty one does; with a person in it, it stays."""
+    directory = edge.Directory({"crewed": Crewed}, idle=60)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        room = directory.open("crewed", "one")
+        await trio.sleep(59)
+        assert len(room.seats) == 1
+        await trio.sleep(5)
+        assert len(directory) == 0
+        directory.close()
+
+
+async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
+    """It does not try for ever to come back to a room that is no more."""
+    room = await edge_room(Chat)
+    async with edge.open_bot(room.room, name="robby") as bot:
+        room.room.close(code=edge.Code.ROOM_CRASHED)
+        await bot.wait_state(edge.State.CLOSED)
+        assert bot.ending is not None
+        assert bot.ending.code is edge.Code.ROOM_CLOSED
+    with pytest.raises(edge.Disconnected, match="has closed"):
+        async with edge.open_bot(room.room, name="robby"):
+            pytest.fail("there was no room")
 
 
 class Crewed(Chat):

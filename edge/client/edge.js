@@ -43,6 +43,8 @@ const CLOCK_SECONDS = 0.25; // how long after the first question for the room's 
 const CLOCK_SAMPLES = 8;
 const CLOCK_SLEW = 0.1; // how fast what is shown follows a better guess, in seconds a second
 const CLOCK_JUMP = 1; // a guess that is this much better is taken at once
+const CLOCK_DRIFT = 0.02; // by how much two answers may contradict each other; by more, and one of the clocks was set, or slept
+const MAX_PINGED = 8; // pings without their answers; what else is answered was never asked
 const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
@@ -136,9 +138,10 @@ export class Clock {
 
   /** It was asked at `asked`, and says at `now` that it showed `told`. @param {number} asked @param {number} told @param {number} now */
   note(asked, told, now) {
-    if (!(asked <= now)) return;
-    this.roundTrip = now - asked;
-    this.#samples = [...this.#samples, { took: this.roundTrip, offset: told - (asked + now) / 2 }].slice(-CLOCK_SAMPLES);
+    const [took, offset] = [Math.max(0, now - asked), told - (asked + now) / 2];
+    const agreeing = this.#samples.filter((each) => Math.abs(each.offset - offset) <= (each.took + took) / 2 + CLOCK_DRIFT);
+    this.roundTrip = took;
+    this.#samples = [...agreeing, { took, offset }].slice(-CLOCK_SAMPLES);
   }
 
   /** What it shows now. It goes on evenly, whatever is learned. @param {number} now */
@@ -162,6 +165,8 @@ export class Connection {
     this.helloAt = now;
     /** What the ping that is to be answered said. @type {number | null} */
     this.asked = null;
+    /** What pings without an answer said. @type {number[]} */
+    this.pinged = [];
     this.pingWait = Infinity;
     /** @type {"silent" | "greeted" | "open" | "closed"} */
     this.state = "silent";
@@ -244,6 +249,7 @@ export class Connection {
     if (now >= this.pingDue) {
       this.pingDue = now + Math.min(this.pingWait, this.heartbeat);
       this.pingWait *= 2;
+      this.pinged = [...this.pinged, tenthsOfMilliseconds(now)].slice(-MAX_PINGED);
       frames.push(JSON.stringify(["$ping", this.counts.sent, tenthsOfMilliseconds(now)]));
     }
     return frames;
@@ -275,7 +281,10 @@ export class Connection {
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name === "$ack") {
       this.counts.acknowledge(body);
-      if (asked !== undefined && told !== undefined) this.clock.note(asked, told, now);
+      if (asked !== undefined && told !== undefined && this.pinged.includes(asked)) {
+        this.pinged = this.pinged.filter((each) => each !== asked);
+        this.clock.note(asked, told, now);
+      }
     } else if (name === "$ping") {
       if (body !== this.counts.received) {
         throw new ProtocolError(`peer sent ${body} frames, ${this.counts.received} arrived`, Code.MISCOUNT);

@@ -127,21 +127,23 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     def __init__(self, directory: Callable[[], Directory]) -> None:
         self._directory = directory
-        self._process = ProcessWatch()
+        self._process: ProcessWatch | None = None
+        self._newest: Overview | None = None
 
     def admit(self, applicant: Applicant) -> None:
         if applicant.session.claims.get(CLAIM) is not True:
             raise Refused("only operators may look here")
 
     def greet(self, player: Operator) -> None:
-        player.send(self.overview())
+        player.send(self._newest or self.overview())
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._show_rooms)
             while True:
                 await self.seats.wait_minimum()
-                self.broadcast(self.overview())
+                self._newest = self.overview()
+                self.broadcast(self._newest)
                 await trio.sleep(OVERVIEW_SECONDS)
 
     async def player(self, player: Operator) -> None:
@@ -151,6 +153,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     async def _show_rooms(self) -> None:
         while True:
+            await self.seats.wait_minimum()
             for player in self.players:
                 watched = player.latest(Watch)
                 if watched is not None and watched.room:
@@ -186,7 +189,8 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     def overview(self) -> Overview:
         """Everything at a glance."""
-        directory, tally = self._directory(), self.tally
+        directory, tally = self._directory(), self.directory_tally
+        self._process = self._process or ProcessWatch()
         rooms = directory.rooms
         return Overview(
             process=self._process.sample(),
@@ -207,4 +211,4 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
 def _line(room: Room[Any, Any]) -> Line:
     away = sum(player.standing is Standing.AWAY for player in room.players)
-    return Line(room.name, len(room.seats), away, room.seats.maximum, room.seats.locked, room.playing)
+    return Line(room.name, len(room.seats), away, room.seats.maximum, room.seats.locked, room.has_round)

@@ -5,6 +5,7 @@ Nothing is counted here: what the rooms have counted, and what they look like, i
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -112,5 +113,5 @@ def _spread(name: str, text: str, values: Sequence[float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=["quantile"])
     ordered = sorted(values)
     for quantile in QUANTILES if ordered else ():
-        family.add_metric([f"{quantile:g}"], ordered[max(0, round(quantile * len(ordered)) - 1)])
+        family.add_metric([f"{quantile:g}"], ordered[math.ceil(quantile * len(ordered)) - 1])
     return family

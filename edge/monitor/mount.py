@@ -26,9 +26,9 @@ KEY_SECONDS = 12 * 3600.0
 def mount(app: App, *, token: str | None = None) -> str:
     """Give an app a dashboard at ``/edge-monitor/`` and metrics for Prometheus at ``/metrics``.
 
-    Strangers get neither. The dashboard asks for the token, and gives a session in return that lasts twelve hours; so
-    does a key of the app's `Keys` with the claim ``{"edge-monitor": true}``, which your own code may issue. Prometheus
-    sends the token as ``Authorization: Bearer``.
+    Strangers get neither. The dashboard asks for the token, and gives a key in return with which to come in for twelve
+    hours; so does a key of the app's `Keys` with the claim ``{"edge-monitor": true}``, which your own code may issue.
+    Prometheus sends the token as ``Authorization: Bearer``.
 
     Args:
       token: at least 16 bytes; by default a new one each time, which is logged.

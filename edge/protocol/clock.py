@@ -10,12 +10,14 @@ SAMPLES = 8
 SLEW = 0.1
 # A guess that is this much better, in seconds, is taken at once.
 JUMP = 1.0
+# By how many seconds two answers may contradict each other, because clocks drift; by more, and one was set, or slept.
+DRIFT = 0.02
 
 
 class Clock:
     """The peer's clock, guessed as NTP does it: the answer that took least time tells it best.
 
-    The error is half of what that answer took, at most.
+    The error is half of what that answer took, at most. Answers that the newest contradicts are forgotten.
     """
 
     def __init__(self) -> None:
@@ -32,10 +34,12 @@ class Clock:
 
     def note(self, asked: float, told: float, now: float) -> None:
         """The peer was asked at `asked`, and says at `now` that its clock showed `told`."""
-        if not asked <= now:
-            return  # not what we asked
-        self.round_trip = now - asked
-        self._samples.append((self.round_trip, told - (asked + now) / 2))
+        took, offset = max(0.0, now - asked), told - (asked + now) / 2
+        for before in list(self._samples):
+            if abs(before[1] - offset) > (before[0] + took) / 2 + DRIFT:
+                self._samples.remove(before)
+        self.round_trip = took
+        self._samples.append((took, offset))
 
     def at(self, now: float) -> float:
         """What the peer's clock shows now: it goes on evenly, whatever is learned, and never goes back by less than

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections import deque
 
 import attrs
 
@@ -75,6 +76,8 @@ SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
 # How long after the first question for the peer's clock the next comes; then twice as long each time.
 CLOCK_SECONDS = 0.25
+# How many pings may be without their answers: what else is answered was never asked.
+MAX_PINGED = 8
 
 
 class Connection:
@@ -100,6 +103,7 @@ class Connection:
         self._resuming = False
         self._hello_at = now
         self._asked: float | None = None
+        self._pinged: deque[float] = deque(maxlen=MAX_PINGED)
         self._ping_wait = math.inf
         self._acked_to_peer = 0
         self._ack_frames, self._ack_bytes = limits.most_unacked
@@ -131,7 +135,8 @@ class Connection:
         match message:
             case Ack(count, asked, told):
                 self.counts.acknowledge(count)
-                if asked is not None and told is not None:
+                if asked is not None and told is not None and asked in self._pinged:
+                    self._pinged.remove(asked)
                     self.clock.note(asked + self.epoch, told, now)
                 return None
             case Ping(count, asked):
@@ -202,7 +207,8 @@ class Connection:
         if now >= self._ping_due:
             self._ping_due = now + min(self._ping_wait, self.limits.heartbeat)
             self._ping_wait *= 2
-            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._time(now)))))
+            self._pinged.append(self._time(now))
+            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._pinged[-1]))))
         return frames
 
     def _time(self, now: float) -> float:

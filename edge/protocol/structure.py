@@ -71,6 +71,17 @@ def check_type(cls: type[Any]) -> None:
     _check_fields(cls, set())
 
 
+def check_key(cls: type[Any], field: str) -> None:
+    """Check that the values of a field can tell events apart: see `event`. The class has been checked.
+
+    Raises:
+      TypeError: they can't be the key of a dict.
+    """
+    kind = attrs.fields_dict(cls)[field].type
+    if typing.get_origin(kind) in (list, set, dict) or attrs.has(kind):  # type: ignore[arg-type]  # has takes anything
+        raise TypeError(f"{cls.__name__}.{field} can't be a key: text, numbers, Literal or Enum can")
+
+
 def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
     if cls in seen:
         return

@@ -91,6 +91,7 @@ class Dialogue:
       send: takes a message for the other side.
       heard: what the other side may say.
       wait_relief: waits while too much is unacknowledged to send many answers.
+      on_refusal: told what was wrong with each message that is refused.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Dialogue:
         heard: Vocabulary,
         *,
         wait_relief: Callable[[], Awaitable[None]],
+        on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
     ) -> None:
         self._send = send
+        self._on_refusal = on_refusal
         self._heard = heard
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
@@ -243,6 +246,7 @@ class Dialogue:
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
         """Tell the other side that a message of theirs was refused."""
+        self._on_refusal(problem)
         self._send(outgoing_error(problem, text, about, request))
 
     def forget_request(self, event: Any) -> None:

@@ -73,14 +73,14 @@ class Directory:
         """Open rooms of these kinds, too.
 
         Raises:
-          ValueError: a kind that can't be one, or is there already.
+          ValueError: a kind that can't be one, or is there already. None was added then.
         """
-        for kind, make in kinds.items():
+        for kind in kinds:
             if not ROOM_NAME.fullmatch(kind):
                 raise ValueError(f"{kind!r} can't be a kind of room: letters, digits, _ and -")
             if kind in self._kinds:
                 raise ValueError(f"there is a kind of room {kind!r} already")
-            self._kinds[kind] = make
+        self._kinds.update(kinds)
 
     @property
     def rooms(self) -> tuple[Room[Any, Any], ...]:
@@ -117,8 +117,8 @@ class Directory:
             self.tally.crashes += 1
             log.exception("room %s/%s could not be made", kind, name)
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
-        self._rooms[kind, name] = room
         room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
+        self._rooms[kind, name] = room
         self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
         return room
 

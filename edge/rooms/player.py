@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -90,7 +91,9 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self._left_at: float | None = None
         self._space = trio.Event()
         self._started = trio.Event()
-        self._dialogue = Dialogue(seat.send, room.from_player, wait_relief=seat.wait_relief)
+        self._dialogue = Dialogue(
+            seat.send, room.from_player, wait_relief=seat.wait_relief, on_refusal=self._note_refusal
+        )
 
     def __repr__(self) -> str:
         return f"<player {self.number} {self.name!r} {self.standing}>"
@@ -248,7 +251,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     def statistics(self) -> PlayerStatistics:
         """What they look like now."""
-        left = max(0.0, self.away_until - trio.current_time()) if self.standing is Standing.AWAY else None
+        away = self.standing is Standing.AWAY and self.away_until < math.inf
+        left = max(0.0, self.away_until - trio.current_time()) if away else None
         return PlayerStatistics(
             self.number, self.name, self.session.id, self.standing.value, left, self._waiting, self.seat.statistics()
         )
@@ -279,7 +283,6 @@ class Player(Generic[FromPlayer, ToPlayer]):
             case messages.Event() | messages.Request():
                 event = self._dialogue.heard(message)
                 if event is not None:
-                    self.room.tally.received += 1
                     self._route(event, message)
             case messages.Reply() | messages.Part() | messages.Error():
                 self._dialogue.answered(message)
@@ -289,7 +292,6 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def refuse(self, fault: InvalidEvent) -> None:
         """Tell the client that what it sent is no message."""
         if not self.left:
-            self.room.tally.turned_away[fault.problem] += 1
             self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def leave(self, code: Code, reason: str = "") -> bool:
@@ -318,12 +320,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
         kept = kind.delivery == "latest" and isinstance(message, messages.Event)
         if kept:
             self._keep(kind.key_of(event), event)
+            self.room.directory_tally.received += 1
 
         def refuse(problem: MessageProblem, text: str) -> None:
             self._dialogue.forget_request(event)
             if kept:
                 return
-            self.room.tally.turned_away[problem] += 1
             if not self.left:
                 number = message.id if isinstance(message, messages.Request) else None
                 self._dialogue.refuse(problem, text, message.name, number)
@@ -333,12 +335,17 @@ class Player(Generic[FromPlayer, ToPlayer]):
             return
         self._waiting += 1
 
+        def take() -> None:
+            self._take()
+            if not kept:
+                self.room.directory_tally.received += 1
+
         def turn_away() -> None:
             self._take()
             refuse("not_now", "nobody is listening for this now")
 
-        mine = Arrival(event, event, self._take, turn_away)
-        ours = Arrival(event, (self, event), self._take, turn_away)
+        mine = Arrival(event, event, take, turn_away)
+        ours = Arrival(event, (self, event), take, turn_away)
         if not (
             self.listeners.give(mine)
             or self.listeners.queue(mine, narrow=True)
@@ -346,6 +353,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
             or self.listeners.queue(mine, narrow=False)
         ):
             turn_away()
+
+    def _note_refusal(self, problem: MessageProblem) -> None:
+        if problem != "cancelled":  # by its sender: that is no fault
+            self.room.directory_tally.turned_away[problem] += 1
 
     def _keep(self, key: Hashable, event: Any) -> None:
         self._latest[key] = event

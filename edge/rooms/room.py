@@ -16,7 +16,7 @@ from ..codes import Code
 from ..errors import Gone, Refused
 from ..protocol.events import Vocabulary
 from ..protocol.outgoing import outgoing_event
-from ..protocol.structure import check_type
+from ..protocol.structure import check_key, check_type
 from .guard import guarded, log
 from .listening import Listener, Listeners
 from .player import FromPlayer, Player, ToPlayer
@@ -31,6 +31,8 @@ E = TypeVar("E")
 
 # How long all the `farewell` blocks of a leaving player, or of a closing room, may take together.
 FAREWELL_SECONDS = 2.0
+
+NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
 
 # What a player is told whose `player` or `greet` raised: not what it was.
 CRASHED = "an error in the room's code"
@@ -67,6 +69,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 cls.from_player, cls.to_player = Vocabulary.of(args[0]), Vocabulary.of(args[1])
                 for kind in (*cls.from_player.by_name.values(), *cls.to_player.by_name.values()):
                     check_type(kind.cls)
+                    if kind.key:
+                        check_key(kind.cls, kind.key)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         room = super().__new__(cls)
@@ -77,10 +81,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.name = ""
         """``<kind>/<name>``, once a `Directory` has opened it."""
         self.seats = self.seats.fresh()
-        self.tally = Tally()
+        self.directory_tally = Tally()
         """Where what happens is counted: one for all the rooms of a directory."""
-        self.opened_at = 0.0
-        """When it opened, on Trio's clock."""
+        self._opened_at: float | None = None
         self._random: Random | None = None
         self.listeners = Listeners()
         self._round: Round[FromPlayer, ToPlayer] | None = None
@@ -131,8 +134,14 @@ class Room(Generic[FromPlayer, ToPlayer]):
     # --- what an author calls
 
     def now(self) -> float:
-        """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`."""
-        return trio.current_time() - self.opened_at
+        """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`.
+
+        Raises:
+          RuntimeError: the room is not open yet, as in `__init__`.
+        """
+        if self._opened_at is None:
+            raise RuntimeError(NOT_OPEN)
+        return trio.current_time() - self._opened_at
 
     @property
     def random(self) -> Random:
@@ -142,7 +151,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
           RuntimeError: the room is not open yet, as in `__init__`.
         """
         if self._random is None:
-            raise RuntimeError("a room's random is there once the room is open: use it in run, player or admit")
+            raise RuntimeError(NOT_OPEN)
         return self._random
 
     @property
@@ -209,18 +218,21 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """
         if self._round is not None:
             raise RuntimeError("a round is open already")
+        needed = self.seats.minimum if minimum is None else minimum
+        who = tuple(self.players if players is None else players)
         try:
             async with trio.open_nursery() as nursery:
-                needed = self.seats.minimum if minimum is None else minimum
-                who = tuple(self.players if players is None else players)
                 round = self._round = Round(who, needed, seconds, nursery)
                 round.check_enough()
                 yield round
                 if round.outcome is None:
                     round.outcome = Outcome.DONE
                 nursery.cancel_scope.cancel("the round is over")
-            if round.outcome is None:  # cancelled, and not by us
-                round.outcome = Outcome.TIMEOUT
+        except BaseException as exc:
+            round.note_end(exc)
+            raise
+        else:
+            round.note_end(None)
         finally:
             self._round = None
 
@@ -237,7 +249,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Args:
           catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
         """
-        return Ticks(hz=hz, catch_up=catch_up, note=self.tally.note_tick)
+        return Ticks(hz=hz, catch_up=catch_up, note=self.directory_tally.note_tick)
 
     def farewell(self) -> trio.CancelScope:
         """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
@@ -256,7 +268,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.seats.locked = False
 
     @property
-    def playing(self) -> bool:
+    def has_round(self) -> bool:
         """Whether a round is open."""
         return self._round is not None
 
@@ -286,8 +298,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def enter_directory(self, name: str, *, seed: int, tally: Tally) -> None:
         """Take a name, a clock that begins now, a source of chance, and a place to count. Once, by the directory."""
-        self.name, self.tally = name, tally
-        self.opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
+        self.name, self.directory_tally = name, tally
+        self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
         tally.opened += 1
 
     def statistics(self) -> RoomStatistics:
@@ -337,7 +349,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._check_admission(seat)
         player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
-        self.tally.admitted += 1
+        self.directory_tally.admitted += 1
         if self._nursery is None:
             self._admitted_early.append(player)
         else:
@@ -349,7 +361,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             self.greet(player)
         except Exception:
-            self.tally.crashes += 1
+            self.directory_tally.crashes += 1
             log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
             player.leave(Code.CRASHED, CRASHED)
 
@@ -387,7 +399,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         except Refused:
             raise
         except Exception:
-            self.tally.crashes += 1
+            self.directory_tally.crashes += 1
             log.exception("room %s: admit() raised", self.name)
             raise Refused("the room could not decide") from None
 
@@ -406,13 +418,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         finally:
             player.leave(Code.DRAINING, "the server is shutting down")
             assert player.ending is not None
-            self.tally.ended[player.ending.code] += 1
+            self.directory_tally.ended[player.ending.code] += 1
             self.seats.ended(player)
             player.end()
 
     async def _guarded(self, what: str, run: Callable[[], Awaitable[object]]) -> bool:
         returned = await guarded(f"room {self.name}: {what}", run)
-        self.tally.crashes += not returned
+        self.directory_tally.crashes += not returned
         return returned
 
     async def _close_when_idle(self, idle: float) -> None:

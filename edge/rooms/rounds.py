@@ -79,6 +79,13 @@ class Round(Generic[FromPlayer, ToPlayer]):
         """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
         self._nursery.start_soon(run, *args)
 
+    def note_end(self, exc: BaseException | None) -> None:
+        """It is over, and this is what comes out of it."""
+        if self.outcome is None and exc is None:
+            self.outcome = Outcome.TIMEOUT  # cancelled, and by nobody
+        elif self.outcome is None and any(isinstance(fault, trio.Cancelled) for fault in _leaves(exc)):
+            self.outcome = Outcome.RESET
+
     def check_enough(self) -> None:
         """End it if too few of its players are left."""
         left = sum(not player.left for player in self.players)
@@ -87,7 +94,9 @@ class Round(Generic[FromPlayer, ToPlayer]):
 
     def cancel(self, outcome: Outcome, reason: str) -> None:
         """End it from outside, once."""
-        if self.outcome is None:
+        if self.outcome is None and self._nursery.cancel_scope.cancel_called:  # its deadline came first
+            self.outcome = Outcome.TIMEOUT
+        elif self.outcome is None:
             self.outcome, self.reason = outcome, reason
             self._nursery.cancel_scope.cancel(f"round: {outcome} {reason}")
 
@@ -150,7 +159,7 @@ class Turn:
     ) -> bool:
         self.player.turns.remove(self)
         caught = bool(self._scope.__exit__(kind, exc, trace))
-        faults = list(_leaves(exc)) if exc is not None else []
+        faults = list(_leaves(exc))
         if exc is None:
             self.outcome = Outcome.DONE
         elif caught:
@@ -164,9 +173,9 @@ class Turn:
         return caught
 
 
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
+def _leaves(exc: BaseException | None) -> Iterator[BaseException]:
     if isinstance(exc, BaseExceptionGroup):
         for each in exc.exceptions:
             yield from _leaves(each)
-    else:
+    elif exc is not None:
         yield exc

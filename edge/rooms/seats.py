@@ -123,7 +123,8 @@ class Seats:
         """Strike out a player who has left."""
         if self._ledger.get(player.session.id) is player:
             del self._ledger[player.session.id]
-            self._empty_since = trio.current_time()
+            if not player.session.bot:
+                self._empty_since = trio.current_time()
             self._note_change(player)
             player.room.seats_changed()
 
@@ -153,7 +154,7 @@ class Seats:
             self._note_change(player)
 
     async def sweep(self, *, idle: float) -> None:
-        """End the seats whose grace runs out; return when nobody has sat here for `idle` seconds.
+        """End the seats whose grace runs out; return when nobody but bots has sat here for `idle` seconds.
 
         One timer for all seats, and players end in the order in which they joined.
         """
@@ -163,14 +164,18 @@ class Seats:
             for player in self.players:
                 if player.standing is Standing.AWAY and player.away_until + TIE <= now:
                     player.leave(Code.EXPIRED, f"away for {self.grace:g} s")
-            if not self._ledger and now >= self._empty_since + idle:
+            if not self._has_people and now >= self._empty_since + idle:
                 return
             with trio.move_on_at(self._next_deadline(self._empty_since + idle)):
                 await self.wait_change()
 
     def _next_deadline(self, idle_at: float) -> float:
         away = [player.away_until + TIE for player in self.players if player.standing is Standing.AWAY]
-        return min(away, default=math.inf if self._ledger else idle_at)
+        return min([*away, math.inf if self._has_people else idle_at])
+
+    @property
+    def _has_people(self) -> bool:
+        return any(not player.session.bot for player in self.players)
 
     def _note_change(self, player: Player[Any, Any]) -> None:
         for watch in self._watches:

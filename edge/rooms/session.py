@@ -23,3 +23,6 @@ class Session:
 
     anonymous: bool = False
     """Whether nobody issued a key: then it is one client's, and ends with it."""
+
+    bot: bool = False
+    """Whether it is code in the room's own process: see `edge.open_bot`. No key can say so."""

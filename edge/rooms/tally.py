@@ -27,7 +27,7 @@ class Tally:
     """Applicants who got a seat."""
 
     refused: Counter[Code] = attrs.field(factory=Counter)
-    """Connections that got no seat, by why."""
+    """Connections that said hello, or should have, and got no seat, by why."""
 
     ended: Counter[Code] = attrs.field(factory=Counter)
     """Players who left, by why."""

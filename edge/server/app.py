@@ -102,20 +102,22 @@ class App:
           prefix: such as ``"/drawing"``; its pages should use relative addresses for what is their own.
 
         Raises:
-          ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API.
+          ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API; only one
+            of the two lets guests in. Nothing was included then.
         """
         if app.mount is not None or app._api is not None:
             raise ValueError("an app with a mounted app or an API of its own can't be included")
+        if app.guests != self.guests:
+            raise ValueError("only one of the two lets guests in")
         prefix = prefix.rstrip("/")
+        routes = {prefix + path: methods for path, methods in app._routes.items() if path not in OWN_PATHS}
+        static = {prefix + below: folder for below, folder in app._static.items()}
+        if taken := [*(routes.keys() & self._routes.keys()), *(static.keys() & self._static.keys())]:
+            raise ValueError(f"there is something at {taken[0]} already")
         self.directory.add_kinds(app.directory.kinds)
-        for path, methods in app._routes.items():
-            if path not in OWN_PATHS:
-                for method, run in methods.items():
-                    self.route(prefix + path, methods=(method,))(run)
-        for below, folder in app._static.items():
-            if self._static.setdefault(prefix + below, folder) != folder:
-                raise ValueError(f"there are static files at {prefix + below} already")
-        app.directory, app.keys, app.guests, app.limits = self.directory, self.keys, self.guests, self.limits
+        self._routes.update(routes)
+        self._static.update(static)
+        app.directory, app.keys, app.limits = self.directory, self.keys, self.limits
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
         """Decorate an ``async def(request) -> Response`` that answers this very path.

@@ -147,7 +147,8 @@ def _take_seat(
     else:
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
     why = _claim(seat, hello, new=held is None)
-    connection.counts, connection.epoch = seat.counts, room.opened_at
+    now = trio.current_time()
+    connection.counts, connection.epoch = seat.counts, now - room.now()
     seat.connection = connection
     welcome = Welcome(
         resumed=not why,
@@ -160,7 +161,7 @@ def _take_seat(
         ack_bytes=connection.limits.most_unacked[1],
         now=room.now(),
     )
-    outbox.put_first(connection.send(welcome, now=trio.current_time()))
+    outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
     if held is not None and why not in ("", "new"):
         seat.player.restart()

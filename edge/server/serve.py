@@ -52,16 +52,18 @@ async def serve(
       drain_seconds: how long draining may take before what is left is cancelled.
       drain: set it to stop: nobody is admitted any more, rooms and players are told, and it returns when all have gone.
       tls: serve HTTPS and WSS: a context with the server's certificate, see `ssl.create_default_context`. It speaks
-        HTTP/1.1 only.
+        HTTP/1.1 only, and is told so.
       task_status: ``nursery.start`` returns the listeners.
 
     Raises:
       OSError: the port is taken.
+      ssl.SSLError: `tls` is a client's context.
 
     *Cancellation* drains with no patience: rooms are told, and their farewells have two seconds.
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # here, and not at the first connection
     listeners = await trio.open_tcp_listeners(port, host=host)
     async with open_server(app) as server:
         async with trio.open_nursery() as accepting:
@@ -78,10 +80,7 @@ async def serve(
 
 
 def _secured(listener: trio.SocketListener, tls: ssl.SSLContext | None) -> trio.abc.Listener[trio.abc.Stream]:
-    if tls is None:
-        return listener
-    # browsers hang up without TLS's own goodbye, and no message depends on it: each knows its length
-    return trio.SSLListener(listener, tls, https_compatible=True)
+    return listener if tls is None else trio.SSLListener(listener, tls)
 
 
 @asynccontextmanager

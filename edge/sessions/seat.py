@@ -82,7 +82,7 @@ class HeldSeat(Seat):
     def send(self, message: Outgoing) -> None:
         if self._ended:
             return
-        self.player.room.tally.sent += 1
+        self.player.room.directory_tally.sent += 1
         self._sending.send(message)
         if self.counts.behind:
             self.disconnect(Code.BEHIND, "too much was not acknowledged")

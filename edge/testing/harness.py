@@ -207,7 +207,7 @@ class RoomUnderTest(Generic[R]):
                 transport,
                 codec,
                 lambda: self._directory.open(kind, name),
-                tally=self.room.tally,
+                tally=self.room.directory_tally,
                 limits=limits or Limits(),
                 keys=self.keys,
                 session=session,

@@ -104,7 +104,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
 
     def fill_up(self) -> None:
         """As many bots as are wanted, while people are there; without people, none."""
-        people = any("bot" not in player.session.claims for player in self.players)
+        people = any(not player.session.bot for player in self.players)
         if self.crew is not None:
             self.crew.fill(self.bots if people and not self.closing else 0)
 

@@ -73,9 +73,9 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
                 self.broadcast(self.collect(watcher.name))
 
     async def stream_requests(self) -> None:
-        before, since = self.tally.requests, self.now()
+        before, since = self.directory_tally.requests, self.now()
         async for _ in self.ticks(hz=1 / self.requests_seconds):
-            total, now = self.tally.requests, self.now()
+            total, now = self.directory_tally.requests, self.now()
             self.broadcast(Requests((total - before) / (now - since), total))
             before, since = total, now
 

@@ -197,7 +197,7 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
     (ana,) = await room.join("ana")
     await trio.sleep(1)
     assert len(room.room.players) == 5
-    assert sorted(player.session.claims.get("bot", False) for player in room.room.players) == [False] + [True] * 4
+    assert sorted(player.session.bot for player in room.room.players) == [False] + [True] * 4
     ana.send(Bots(7))
     await trio.sleep(1)
     assert len(room.room.pilots) == 8
@@ -207,8 +207,8 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
     ana.leave()
     await trio.sleep(1)
     assert room.room.players == ()
-    assert room.room.tally.ended == {edge.Code.LEFT: 8}
-    assert room.room.tally.crashes == 0
+    assert room.room.directory_tally.ended == {edge.Code.LEFT: 8}
+    assert room.room.directory_tally.crashes == 0
 
 
 async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
@@ -216,7 +216,7 @@ async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
-    next(player for player in room.room.players if "bot" in player.session.claims).kick()
+    next(player for player in room.room.players if player.session.bot).kick()
     await trio.sleep(1)
     assert len(room.room.players) == 4
     await trio.sleep(5)

@@ -155,7 +155,7 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
         assert await server.operator.request(EndRound("playing/one"), Done) == Done(True, "the round is over")
         await trio.sleep(0.1)
         assert room.outcomes == [(edge.Outcome.RESET, "an operator ended it")]
-        assert room.playing
+        assert room.has_round
         assert (await server.operator.request(EndRound("edge-monitor/main"), Done)).text == "no round is open"
         assert (await server.operator.request(Close("playing/one"), Done)).done
         await client.wait_state(edge.State.CLOSED)

@@ -123,6 +123,19 @@ async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeR
     assert room.room.players == (player,)
 
 
+def test_a_key_must_be_one() -> None:
+    """What can't tell values apart is found when the room is defined."""
+
+    @edge.event("marks", delivery="latest", key="places")
+    class Marks:
+        places: list[int]
+
+    with pytest.raises(TypeError, match=r"Marks.places can't be a key"):
+
+        class Marked(edge.Room[Marks, None]):
+            pass
+
+
 async def test_only_latest_events_are_kept(edge_room: EdgeRoom) -> None:
     """Asking for another kind is the author's mistake, and told."""
     room = await edge_room(Range)

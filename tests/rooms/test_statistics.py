@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 
 import edge
+from edge.protocol.messages import Event
+from edge.protocol.outgoing import Outgoing
 from edge.rooms.statistics import RoundStatistics, TurnStatistics
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Chosen, Guess, Player, Quiet, Verdict
@@ -68,11 +72,30 @@ async def test_the_tally(edge_room: EdgeRoom) -> None:
     cyn.leave()
     room.room.players[1].kick()
     await trio.sleep(0.1)
-    tally = room.room.tally
-    assert (tally.opened, tally.admitted, tally.received, tally.sent, tally.crashes) == (1, 3, 2, 4, 0)
+    tally = room.room.directory_tally
+    assert (tally.opened, tally.admitted, tally.received, tally.sent, tally.crashes) == (1, 3, 1, 4, 0)
     assert tally.refused == {edge.Code.FULL: 1}
     assert tally.ended == {edge.Code.LEFT: 1, edge.Code.KICKED: 1}
     assert tally.turned_away == {"not_now": 1}
+    ana._sending.send(Outgoing(Event("nonsense", {})))
+    ana._sending.send(Outgoing(Event("Guess", {"word": 5})))
+    await trio.sleep(0.1)
+    assert tally.turned_away == {"not_now": 1, "unknown_event": 1, "invalid": 1}
+    assert tally.received == 1
+
+
+async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> None:
+    """What has no end travels as none."""
+
+    class Patient(Quiet):
+        seats = edge.Seats(grace=math.inf)
+
+    room = await edge_room(Patient)
+    (ana,) = await room.join("ana")
+    ana.drop()
+    await trio.sleep(1)
+    (player,) = room.room.statistics().players
+    assert (player.standing, player.remaining) == ("away", None)
 
 
 class Crashing(Quiet):
@@ -86,8 +109,8 @@ async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
     room.expect_crash("on purpose")
     (ana,) = await room.join("ana")
     await ana.wait_state(edge.State.CLOSED)
-    assert room.room.tally.crashes == 1
-    assert room.room.tally.ended == {edge.Code.CRASHED: 1}
+    assert room.room.directory_tally.crashes == 1
+    assert room.room.directory_tally.ended == {edge.Code.CRASHED: 1}
 
 
 async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
@@ -103,7 +126,7 @@ async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
         if steps == 6:
             break
         assert step.number == steps
-    tally = room.room.tally
+    tally = room.room.directory_tally
     assert sum(tally.late) == 6
     assert tally.skipped == 2
     assert tally.late_seconds == pytest.approx(0.15 + 0.05)

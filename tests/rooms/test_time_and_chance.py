@@ -61,8 +61,10 @@ def test_chance_repeats_itself_by_its_seed() -> None:
 
 def test_there_is_no_chance_before_the_room_is_open() -> None:
     """It would not be the room's own."""
-    with pytest.raises(RuntimeError, match="once the room is open"):
+    with pytest.raises(RuntimeError, match="once it is open"):
         Dice().random.random()
+    with pytest.raises(RuntimeError, match="once it is open"):
+        Dice().now()
 
 
 async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
@@ -91,6 +93,16 @@ async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
     async with room.room.open_round(seconds=10) as round:
         await trio.sleep(1)
     assert round.outcome is edge.Outcome.DONE
+    async with room.room.open_round(seconds=10) as round:
+        try:
+            await trio.sleep_forever()
+        finally:
+            room.room.reset()  # too late: the time was up before
+    assert round.outcome is edge.Outcome.TIMEOUT
+    with trio.move_on_after(1):
+        async with room.room.open_round(seconds=10) as round:
+            await trio.sleep_forever()
+    assert round.outcome is edge.Outcome.RESET
     with pytest.raises(ExceptionGroup):
         async with room.room.open_round(seconds=10) as round:
             raise ValueError

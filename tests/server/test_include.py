@@ -47,7 +47,7 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
             assert answer == {"rooms": 1, "session": outer.keys.check(key).id}
         for path in ("/one/healthz", "/one/session", "/one/edge.js"):
             assert (await ask(network, "GET", path)).status == 404
-        assert opened.tally is outer.directory.tally
+        assert opened.directory_tally is outer.directory.tally
         assert outer.directory.tally.requests == 11
 
 
@@ -57,11 +57,14 @@ def test_what_can_not_be_included(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="kind of room 'outer'"):
         outer.include("/again", edge.App({"outer": Quiet}))
     outer.include("/one", small("one", tmp_path))
-    with pytest.raises(ValueError, match="static files at /one/"):
-        outer.include("/one", edge.App({}, static={"/": tmp_path}))
+    with pytest.raises(ValueError, match="something at /one/ already"):
+        outer.include("/one", edge.App({"new": Quiet}, static={"/": tmp_path}))
+    with pytest.raises(ValueError, match="guests"):
+        outer.include("/two", edge.App({}, guests=False))
     routed = edge.App({})
     routed.route("/rooms-open")(outer.respond)
-    with pytest.raises(ValueError, match="/one/rooms-open has a route already"):
+    with pytest.raises(ValueError, match="something at /one/rooms-open already"):
         outer.include("/one", routed)
     with pytest.raises(ValueError, match="API"):
         outer.include("/api", edge.App({}, api_token="a token that nobody guesses"))
+    assert set(outer.directory.kinds) == {"outer", "one"}

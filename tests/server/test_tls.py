@@ -81,6 +81,7 @@ def test_addresses() -> None:
     """What is printed is what can be typed: for all addresses, also the one that phones need."""
     assert addresses("127.0.0.1", 80, "http") == ["http://localhost:80/"]
     assert addresses("10.0.0.7", 81, "https") == ["https://10.0.0.7:81/"]
+    assert addresses("::1", 81, "http") == ["http://[::1]:81/"]
     first, *others = addresses("0.0.0.0", 82, "http")
     assert first == "http://localhost:82/"
     assert all("0.0.0.0" not in other for other in others)

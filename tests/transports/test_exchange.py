@@ -214,7 +214,9 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     async with trio.open_nursery() as nursery:
         limits = edge.Limits()
         nursery.start_soon(
-            partial(attend, theirs, JSON, lambda: room.room, tally=room.room.tally, limits=limits, keys=room.keys)
+            partial(
+                attend, theirs, JSON, lambda: room.room, tally=room.room.directory_tally, limits=limits, keys=room.keys
+            )
         )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()
