@@ -19,7 +19,9 @@ def write_certificate(folder: Path) -> None:
     hosts = {str(urlsplit(address).hostname) for address in addresses("0.0.0.0", 0, "https")}  # noqa: S104
     certificate = trustme.CA().issue_cert("localhost", "127.0.0.1", *sorted(hosts - {"localhost"}))
     folder.mkdir(parents=True, exist_ok=True)
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    key = folder / "key.pem"
+    key.touch(mode=0o600)
+    certificate.private_key_pem.write_to_path(key)
     (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
 
 

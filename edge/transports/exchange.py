@@ -22,6 +22,9 @@ from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
+# How long after a write has failed the peer's last words are still read: who says goodbye and closes may do so while a
+# write to them is under way.
+LAST_WORDS_SECONDS = 1.0
 
 
 @attrs.frozen
@@ -82,6 +85,7 @@ class _Exchange:
     ended: Ended | None = None
     full: bool = False
     """Whether the reader is waiting for the receiver: then silence is ours, not the peer's."""
+    read_done: trio.Event = attrs.field(factory=trio.Event)
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     writing: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True))
 
@@ -93,6 +97,7 @@ class _Exchange:
             self._end(Code.DRAINING, "this side is shutting down")
             raise
         finally:
+            self.read_done.set()
             self.writing.deadline = trio.current_time() + CLOSING_SECONDS
             self.outbox.wake()
 
@@ -159,6 +164,8 @@ class _Exchange:
             with trio.move_on_after(self.connection.limits.write_seconds) as patience:
                 await self.transport.send(frames)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            with trio.move_on_after(LAST_WORDS_SECONDS):
+                await self.read_done.wait()
             self._end_by_peer(None, "the transport broke")
             return False
         finally:

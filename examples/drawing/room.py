@@ -133,7 +133,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
 
     def admit(self, applicant: edge.Applicant) -> None:
         name = applicant.name
-        if not (name.isprintable() and 1 <= len(name) <= 20 and name == name.strip()):
+        if not (name.replace("\u200d", "").isprintable() and 1 <= len(name) <= 20 and name == name.strip()):
             raise edge.Refused("a name has 1 to 20 letters")
         if name.casefold() in {taken.casefold() for taken in self.names}:
             raise edge.Refused("this name is taken")

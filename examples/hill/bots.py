@@ -55,7 +55,6 @@ class Crew:
             await trio.sleep(RETURN_SECONDS)
         if self.aboard.get(number) is scope:
             del self.aboard[number]
-            self.room.fill_up()
 
     async def play(self, name: str) -> None:
         """Sit in the room until it ends the seat."""

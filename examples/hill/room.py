@@ -35,6 +35,15 @@ from .physics import BOARD, HZ, RADIUS, Disc, step
 POINTS = 10
 START = 0.7 * BOARD
 SCORE_SECONDS = 0.5
+CREW_SECONDS = 0.5
+# How often one player may be shown the whole board.
+LOOK_SECONDS = 0.5
+# How many seats bots leave to people who are still to come.
+KEPT_FREE = 4
+# How many ticks ahead an intent may be planned for.
+MAX_AHEAD = 2 * HZ
+# What joins several signs into one, as of a family: in a name, it is as good as a letter.
+JOINER = "\u200d"
 
 
 @attrs.define(eq=False)
@@ -43,9 +52,11 @@ class Pilot:
 
     player: Player
     disc: Disc
-    heeded: int = -1
-    """The tick of the newest intent that was followed."""
+    heeded: Intent
+    """The newest intent that was followed; at first none, at the tick in which they sat down."""
     score: float = 0.0
+    shown_at: float = -1.0
+    """When they last asked to be shown the whole board."""
 
 
 class Hill(edge.Room[FromPlayer, ToPlayer]):
@@ -66,47 +77,45 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         self.phase: Phase = "won"
         self.until = 0.0
         self.winner = ""
-        self.crew: Crew | None = None
 
     def admit(self, applicant: edge.Applicant) -> None:
         name = applicant.name
-        if not (name.isprintable() and 1 <= len(name) <= 16 and name == name.strip()):
+        if not (name.replace(JOINER, "").isprintable() and 1 <= len(name) <= 16 and name == name.strip()):
             raise edge.Refused("a name has 1 to 16 letters")
-        if name.casefold() in {taken.casefold() for taken in self.names}:
-            raise edge.Refused("this name is taken")
+        holder = next((player for player in self.players if player.name.casefold() == name.casefold()), None)
+        if holder is not None:
+            raise edge.Refused("this name is taken" if holder.connected else "this name is kept for a moment yet")
 
     def greet(self, player: Player) -> None:
         player.send(self.board())
         player.send(self.score())
 
     async def player(self, player: Player) -> None:
-        self.fill_up()
-        try:
-            async for event in player:
-                match event:
-                    case Bots(count):
-                        self.bots = count
-                        self.fill_up()
-                        self.broadcast(self.score())
-                    case Look():
+        async for event in player:
+            match event:
+                case Bots(count):
+                    self.bots = count
+                    self.broadcast(self.score())
+                case Look():
+                    pilot = self.pilots.get(player.number)
+                    if pilot is not None and self.now() >= pilot.shown_at + LOOK_SECONDS:
+                        pilot.shown_at = self.now()
                         player.send(self.board())
-        finally:
-            self.fill_up()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.move)
-            self.crew = Crew(self, nursery)
-            self.fill_up()
+            nursery.start_soon(self.fill_up, Crew(self, nursery))
             while True:
                 await self.seats.wait_minimum()
                 await self.play()
 
-    def fill_up(self) -> None:
-        """As many bots as are wanted, while people are there; without people, none."""
-        people = any(not player.session.bot for player in self.players)
-        if self.crew is not None:
-            self.crew.fill(self.bots if people and not self.closing else 0)
+    async def fill_up(self, crew: Crew) -> None:
+        """As many bots as are wanted, while people are there; without people, none. They make way for people."""
+        while True:
+            people = sum(not player.session.bot for player in self.players)
+            crew.fill(min(self.bots, max(0, self.seats.maximum - people - KEPT_FREE)) if people else 0)
+            await trio.sleep(CREW_SECONDS)
 
     async def play(self) -> None:
         """One round, and its winner."""
@@ -151,7 +160,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         for number, player in here.items():
             if number not in self.pilots:
                 disc = Disc(number, *start(number))
-                self.pilots[number] = Pilot(player, disc)
+                self.pilots[number] = Pilot(player, disc, (self.tick, 0, 0))
                 self.broadcast(Joined(self.tick, number, player.name, disc.x, disc.y))
 
     def begin(self) -> None:
@@ -177,10 +186,13 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         steering = pilot.disc.sx != 0 or pilot.disc.sy != 0
         if steer is None or not pilot.player.connected:  # the page was reloaded, or is away
             return (self.tick, 0, 0) if steering else None
-        due = [intent for intent in steer.plan if pilot.heeded < intent[0] <= self.tick]
+        # of one tick there may be two, of which the first was followed before the second came; and what is planned for
+        # far ahead was planned by a clock that has been wrong since
+        newer = [intent for intent in steer.plan if intent[0] >= pilot.heeded[0] and intent != pilot.heeded]
+        due = [intent for intent in newer if intent[0] <= self.tick or intent[0] > self.tick + MAX_AHEAD]
         if not due:
             return None
-        pilot.heeded = due[-1][0]
+        pilot.heeded = due[-1]
         return due[-1]
 
     def show(self, phase: Phase, seconds: float) -> None:

@@ -63,6 +63,8 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
     requests_seconds = 0.25
     cpu_seconds = 1.0
     memory_seconds = 0.5
+    pause_seconds = 1.0
+    """Between two collections: everything stands still meanwhile."""
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -71,6 +73,7 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
             nursery.start_soon(self.stream_memory)
             async for watcher, _ in self.listen(Collect):
                 self.broadcast(self.collect(watcher.name))
+                await trio.sleep(self.pause_seconds)
 
     async def stream_requests(self) -> None:
         before, since = self.directory_tally.requests, self.now()

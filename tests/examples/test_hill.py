@@ -127,7 +127,7 @@ async def test_a_plan_that_is_none_is_refused(edge_room: Open, plan: list[Any]) 
     ana._sending.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class would refuse to be made
     await trio.sleep(0.2)
     assert [error.problem for error in ana.errors] == ["invalid"]
-    assert room.room.pilots[0].heeded == -1
+    assert room.room.pilots[0].heeded == (1, 0, 0)
 
 
 async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> None:
@@ -150,6 +150,93 @@ async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> 
     await room.join(session=session)  # another page of theirs, which steers nowhere yet
     await trio.sleep(0.2)
     assert (disc.sx, disc.sy, room.room.pilots[0].disc is disc) == (0, 0, True)
+
+
+async def test_two_intents_for_one_tick(edge_room: Open) -> None:
+    """The second counts even if the first was followed before it came: a key that was let go of is not stuck."""
+    room = await edge_room(Alone)
+    (ana,) = await room.join("ana")
+    await trio.sleep(1.01)
+    late = room.room.tick - 3
+    ana.send(Steer([(late, -100, 0)]))
+    await trio.sleep(0.1)
+    assert room.room.pilots[0].disc.sx == -100
+    ana.send(Steer([(late, 0, 0)]))
+    await trio.sleep(0.1)
+    assert room.room.pilots[0].disc.sx == 0
+
+
+async def test_what_is_planned_for_far_ahead_counts_now(edge_room: Open) -> None:
+    """The server has lost ticks since, or the client's clock was wrong: nobody waits for that tick."""
+    room = await edge_room(Alone)
+    (ana,) = await room.join("ana")
+    await trio.sleep(1)
+    ana.send(Steer([(room.room.tick + 1000, 50, 0)]))
+    await trio.sleep(0.1)
+    assert room.room.pilots[0].disc.sx == 50
+    ana.send(Steer([(room.room.tick + 1001, 0, 0)]))
+    await trio.sleep(0.1)
+    assert room.room.pilots[0].disc.sx == 0
+
+
+async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> None:
+    """What was wanted before one sat down is over."""
+    room = await edge_room(Alone)
+    (ana,) = await room.join("ana")
+    await trio.sleep(1)
+    ana.leave()
+    await trio.sleep(1)
+    (again,) = await room.join("ana")
+    await trio.sleep(0.1)
+    again.send(Steer([(room.room.tick - 40, 100, 0), (room.room.tick - 35, 70, 70)]))
+    await trio.sleep(0.1)
+    assert room.room.pilots[0].disc.sx == 0
+
+
+async def test_looking_is_tempered(edge_room: Open) -> None:
+    """However often a client asks for the whole board, it is not told more than twice a second."""
+    room = await edge_room(Alone)
+    (ana,) = await room.join("ana")
+    await trio.sleep(1)
+    while ana._inbox:
+        await ana.receive()
+    for _ in range(100):
+        ana.send(Look())
+        await trio.sleep(0.02)
+    boards = sum(isinstance(event, Board) for event in ana._inbox)
+    assert 3 <= boards <= 5
+
+
+class Small(Hill):
+    seats = edge.Seats(maximum=8, grace=15)
+    bots = 30
+
+
+async def test_bots_make_way_for_people(edge_room: Open) -> None:
+    """A few seats are always free of them, until people have taken all."""
+    room = await edge_room(Small)
+    await room.join("p0")
+    await trio.sleep(2)
+    assert sum(player.session.bot for player in room.room.players) == 3
+    for number in range(1, 8):
+        await room.join(f"p{number}")
+        await trio.sleep(2)
+    assert [player.session.bot for player in room.room.players] == [False] * 8
+
+
+@pytest.mark.parametrize("name", ["Zoë", "👩‍💻 Ada", "Nguyễn", "x" * 16])
+async def test_names_that_people_have(edge_room: Open, name: str) -> None:
+    """Whatever can be shown can be a name."""
+    room = await edge_room(Alone)
+    await room.join(name)
+
+
+@pytest.mark.parametrize("name", ["", " a", "x" * 17, "a\nb", "a\u202eb", "\u2028"])
+async def test_names_that_are_none(edge_room: Open, name: str) -> None:
+    """Whatever would spoil the scoreboard can't."""
+    room = await edge_room(Alone)
+    with pytest.raises(edge.Disconnected, match="1 to 16 letters"):
+        await room.join(name)
 
 
 async def test_names_are_unique_and_free_again(edge_room: Open) -> None:

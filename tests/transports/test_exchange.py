@@ -14,7 +14,7 @@ import edge
 from edge import Code
 from edge.protocol.codec import JSON
 from edge.server.attend import attend
-from edge.testing import RoomUnderTest
+from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
 
 Open = Callable[..., Any]
@@ -205,6 +205,29 @@ async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None
     await wait_all_tasks_blocked()
     assert [player.connected for player in room.room.players] == [False]
     await ours.close()
+
+
+class Busy(edge.Room[Say, Said]):
+    """Talks without a pause."""
+
+    async def run(self) -> None:
+        async for _ in self.ticks(hz=10):
+            for _ in range(30):
+                self.broadcast(Said("and another thing"))
+                await trio.lowlevel.checkpoint()
+
+
+@seeds(100)
+async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed: int) -> None:
+    """Who leaves has left, and is not said to be away, though the room was writing to them as they closed."""
+    room = await edge_room(Busy)
+    (ana,) = await room.join("ana")
+    await trio.sleep(0.1)
+    for _ in range(edge_seed % 10):
+        await trio.lowlevel.checkpoint()
+    ana.leave()
+    await trio.sleep(2)
+    assert room.room.directory_tally.ended == {Code.LEFT: 1}
 
 
 async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:

@@ -30,7 +30,12 @@ let history = [];
 
 $("door").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
-  const response = await fetch("enter", { method: "POST", headers: { authorization: `Bearer ${tokenField.value}` } });
+  const headers = { authorization: `Bearer ${tokenField.value}` };
+  const response = await fetch("enter", { method: "POST", headers }).catch(() => null);
+  if (response === null) {
+    $("complaint").textContent = "The server does not answer.";
+    return;
+  }
   if (!response.ok) {
     $("complaint").textContent = response.status === 401 ? "This is not the token." : `The server answers ${response.status}.`;
     return;
@@ -129,23 +134,44 @@ function showLate({ late, late_bounds }) {
 
 // --- rooms
 
+/**
+ * Let a parent have one child for each item: those that stay are the same elements, so that no click is lost, and no focus.
+ * @template T
+ * @param {Element} parent @param {T[]} items @param {(item: T) => string} key @param {(item: T) => HTMLElement} make
+ * @param {(element: HTMLElement, item: T) => void} update
+ */
+function keep(parent, items, key, make, update) {
+  const before = new Map([...parent.children].map((child) => [/** @type {HTMLElement} */ (child).dataset.key, /** @type {HTMLElement} */ (child)]));
+  const after = items.map((item) => {
+    const element = before.get(key(item)) ?? make(item);
+    element.dataset.key = key(item);
+    update(element, item);
+    return element;
+  });
+  for (const child of [...parent.children]) if (!after.includes(/** @type {HTMLElement} */ (child))) child.remove();
+  after.forEach((element, index) => { if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null); });
+}
+
+/** @param {HTMLElement} parent @param {string} selector @param {string} text */
+function write(parent, selector, text) {
+  const element = /** @type {HTMLElement} */ (parent.querySelector(selector));
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** @param {Line[]} lines */
 function showRooms(lines) {
-  const body = /** @type {HTMLElement} */ ($("rooms").querySelector("tbody"));
-  body.replaceChildren(...lines.map((line) => {
+  keep(/** @type {HTMLElement} */ ($("rooms").querySelector("tbody")), lines, (line) => line.name, ({ name }) => {
     const row = document.createElement("tr");
-    row.classList.toggle("watched", line.name === watched);
-    const button = document.createElement("button");
-    button.textContent = line.name;
-    button.addEventListener("click", () => watch(line.name));
-    const marks = [line.playing && "round", line.locked && "locked"].filter(Boolean).join(", ");
-    for (const content of [button, `${line.seated} / ${line.maximum}`, String(line.away || ""), marks]) {
-      const cell = document.createElement("td");
-      cell.append(content);
-      row.append(cell);
-    }
+    row.innerHTML = "<td><button></button></td><td></td><td></td><td></td>";
+    row.querySelector("button")?.addEventListener("click", () => watch(name));
     return row;
-  }));
+  }, (row, line) => {
+    row.classList.toggle("watched", line.name === watched);
+    write(row, "button", line.name);
+    write(row, "td:nth-child(2)", `${line.seated} / ${line.maximum}`);
+    write(row, "td:nth-child(3)", String(line.away || ""));
+    write(row, "td:nth-child(4)", [line.playing && "round", line.locked && "locked"].filter(Boolean).join(", "));
+  });
 }
 
 /** @param {string} name */
@@ -160,58 +186,40 @@ function showRoom(shown) {
   if (shown !== null && shown.name !== watched) return; // the one before
   $("room").hidden = false;
   $("room-name").textContent = watched;
-  for (const id of ["end-round", "close"]) /** @type {HTMLButtonElement} */ ($(id)).disabled = shown === null;
-  if (shown === null) {
-    $("tree").replaceChildren(branch("this room is closed"));
-    return;
+  /** @type {HTMLButtonElement} */ ($("close")).disabled = shown === null;
+  /** @type {HTMLButtonElement} */ ($("end-round")).disabled = !shown?.round;
+  $("age").textContent = shown === null ? "this room is closed" : `open for ${duration(shown.age)}${shown.locked ? ", locked" : ""}`;
+  const playing = new Set(shown?.round?.players ?? []);
+  $("round").hidden = !shown?.round;
+  $("round-left").textContent = `round${left(shown?.round?.remaining ?? null)}`;
+  const players = shown?.players ?? [];
+  for (const [id, among] of [["playing", true], ["watching", false]]) {
+    const here = players.filter(({ number }) => playing.has(number) === among);
+    keep($(String(id)), here, ({ number, session }) => `${number} ${session}`, makePlayer, (line, player) => showPlayer(line, player, shown));
   }
-  /** @type {HTMLButtonElement} */ ($("end-round")).disabled = shown.round === null;
-  const top = branch(`open for ${duration(shown.age)}${shown.locked ? ", locked" : ""}`);
-  const playing = new Set(shown.round?.players ?? []);
-  if (shown.round !== null) {
-    const round = branch(`round${left(shown.round.remaining)}`);
-    round.append(list(shown.players.filter(({ number }) => playing.has(number)).map((player) => playerBranch(player, shown))));
-    top.append(list([round]));
-  }
-  const rest = shown.players.filter(({ number }) => !playing.has(number));
-  if (rest.length > 0) top.append(list(rest.map((player) => playerBranch(player, shown))));
-  $("tree").replaceChildren(top);
 }
 
-/** @param {Player} player @param {RoomStatistics} shown */
-function playerBranch(player, shown) {
+/** @param {Player} player */
+function makePlayer({ number }) {
+  const line = document.createElement("li");
+  line.innerHTML = "<b></b><span></span><button>Kick</button><ul></ul>";
+  line.querySelector("button")?.addEventListener("click", () => act("kick", { room: watched, number }));
+  return line;
+}
+
+/** @param {HTMLElement} line @param {Player} player @param {RoomStatistics | null} shown */
+function showPlayer(line, player, shown) {
   const trip = player.seat.round_trip === null ? "" : ` · ${(player.seat.round_trip * 1000).toFixed(0)} ms`;
   const waits = [
     player.seat.waiting_frames && `${player.seat.waiting_frames} to write`, player.seat.unacked && `${player.seat.unacked} unacked`,
     player.inbox && `${player.inbox} in the inbox`,
   ].filter(Boolean).join(", ");
   const away = player.standing === "here" ? "" : ` · ${player.standing}${left(player.remaining)}`;
-  const line = branch("");
-  const name = document.createElement("b");
-  name.textContent = `${player.number} ${player.name}`;
-  const text = document.createElement("span");
-  text.textContent = `${away}${trip}${waits ? ` · ${waits}` : ""}`;
-  const kick = document.createElement("button");
-  kick.textContent = "Kick";
-  kick.addEventListener("click", () => act("kick", { room: shown.name, number: player.number }));
-  line.append(name, text, kick);
-  const turns = shown.turns.filter(({ number }) => number === player.number);
-  if (turns.length > 0) line.append(list(turns.map(({ remaining }) => branch(`turn${left(remaining)}`))));
-  return line;
-}
-
-/** @param {string} text */
-function branch(text) {
-  const line = document.createElement("li");
-  if (text) line.append(text);
-  return line;
-}
-
-/** @param {HTMLElement[]} lines */
-function list(lines) {
-  const all = document.createElement("ul");
-  all.append(...lines);
-  return all;
+  write(line, "b", `${player.number} ${player.name}`);
+  write(line, "span", `${away}${trip}${waits ? ` · ${waits}` : ""}`);
+  const turns = shown?.turns.filter(({ number }) => number === player.number) ?? [];
+  keep(/** @type {HTMLElement} */ (line.querySelector("ul")), turns.map((turn, index) => ({ ...turn, index })), ({ index }) => String(index),
+    () => document.createElement("li"), (each, { remaining }) => { each.textContent = `turn${left(remaining)}`; });
 }
 
 /** @param {number | null} seconds */

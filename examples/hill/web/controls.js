@@ -7,6 +7,7 @@ const KEYS = {
   ArrowUp: [0, -1], KeyW: [0, -1], ArrowDown: [0, 1], KeyS: [0, 1],
 };
 const STICK = 60; // pixels that a finger moves for full force
+const SILENCE_SECONDS = 2; // a device that tells nothing for so long has nothing to tell
 const LEVEL = 4; // degrees of tilt that are none...
 const STEEP = 22; // ...and that are full force
 const GRAIN = 20; // forces differ by so many hundredths at least: changes of intent, not every tremor, are told
@@ -47,13 +48,21 @@ export class Controls {
     }
   }
 
-  /** Steer by tilting from now on: whether the browser lets us. Call it from a click: some browsers ask. */
-  async tilt() {
-    const asking = /** @type {{requestPermission?: () => Promise<string>}} */ (globalThis.DeviceOrientationEvent ?? {});
-    if (!("DeviceOrientationEvent" in globalThis)) return false;
-    if (asking.requestPermission !== undefined && (await asking.requestPermission()) !== "granted") return false;
+  /**
+   * Steer by tilting from now on: whether the browser lets us. Call it from a click: some browsers ask.
+   * @param {() => void} onSilence called when nothing is heard of it
+   */
+  async tilt(onSilence) {
+    const asking = /** @type {{requestPermission?: () => Promise<string>}} */ (/** @type {unknown} */ (DeviceOrientationEvent));
+    const allowed = await asking.requestPermission?.().catch(() => "denied") ?? "granted";
+    if (allowed !== "granted") return false;
     this.#level = null;
     addEventListener("deviceorientation", this.#onTilt);
+    setTimeout(() => {
+      if (this.#level !== null) return;
+      this.untilt();
+      onSilence();
+    }, SILENCE_SECONDS * 1000);
     return true;
   }
 

@@ -20,7 +20,10 @@ import { HZ, RADIUS, step } from "./physics.js";
 /** @typedef {{number: number, x: number, y: number, sx: number, sy: number}} Shown */
 
 const MAX_PLAN = 8;
+const MAX_NEWS = 600; // more than that wait only for a page that is asleep
 const MAX_LEAD = 0.4; // in seconds
+const PATIENCE = 1; // without a board for so long, ask again
+const RELAX = 0.03; // how much of a lead that was not needed is given up with each intent that came in time
 const MAX_DELAY = 0.6;
 const SLEW = 0.1; // how fast lead and delay may change, in seconds a second: not to be seen
 const NEAR = 3 * RADIUS; // nearer is shown in the present...
@@ -52,9 +55,14 @@ export class Game {
   /** @type {[number, number, number][]} */
   #plan = [];
   #confirmed = -1;
+  #leastLead = 0;
   #wantedLead = 0;
-  #raisedAt = 0;
-  #lags = [0.1];
+  #raisedAt = Infinity;
+  #asleep = false;
+  /** For how long there has been no board. */
+  #waited = 0;
+  /** @type {number[]} */
+  #lags = [];
   /** @type {Shown[]} */
   #shown = [];
   #bumpsTold = 0;
@@ -65,6 +73,24 @@ export class Game {
     this.#look = look;
   }
 
+  /** This player has sat down, and begins from nothing; the board is still to come. @param {number} me */
+  begin(me) {
+    this.me = me;
+    this.#timeline = null;
+    this.#waited = 0;
+    this.#shown = [];
+    [this.#news, this.#unchecked, this.#plan] = [[], [], []];
+    this.#smoothings.clear();
+    this.#confirmed = -1;
+    this.forgive();
+  }
+
+  /** The line was lost, or the page slept: what came late meanwhile says nothing of how far ahead to be. */
+  forgive() {
+    this.#raisedAt = this.#timeline === null ? Infinity : this.#present; // or when the board is there
+    this.#lags = [];
+  }
+
   // --- news
 
   /** @param {{tick: number, at: number, begins: boolean, discs: Disc[], names: [number, string][]}} board */
@@ -72,6 +98,7 @@ export class Game {
     this.names = new Map(names);
     this.#news.push(() => {
       this.#start = { tick, at };
+      this.#raisedAt = Math.min(this.#raisedAt, this.#present);
       this.#unchecked = [];
       const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
       const timeline = this.#timeline = new Timeline({ tick, state, step: next });
@@ -97,21 +124,26 @@ export class Game {
   /** @param {Facts} facts */
   facts(facts) {
     const { tick, moved, still } = facts;
-    this.#lags = [...this.#lags, (this.#present - tick) / HZ].slice(-60);
+    this.#lags = [...this.#lags, Math.max(0, this.#present - tick) / HZ].slice(-60);
     const mine = moved.find(([number]) => number === this.me);
     if (mine !== undefined) this.#confirm(tick, mine[3]);
     if (moved.length > 0) this.#put(tick, { kind: "moved", moved });
     if (still.length > 0) this.#put(tick, { kind: "still", still });
     this.#unchecked.push(facts);
+    if (this.#news.length > MAX_NEWS) { // nobody has looked for a while: the next frame asks for the board
+      this.#timeline = null;
+      [this.#news, this.#unchecked] = [[], []];
+      this.#asleep = true;
+    }
   }
 
   /** The server has followed an intent of mine, so many ticks later than I had planned. @param {number} tick @param {number} late */
   #confirm(tick, late) {
     this.#confirmed = tick - late;
     this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
-    if (late === 0) {
-      this.#wantedLead -= 0.001;
-    } else if (tick - late > this.#raisedAt) { // not one that was planned before the lead was raised
+    if (late <= 0) {
+      this.#wantedLead -= RELAX * (this.#wantedLead - this.#leastLead);
+    } else if (tick - late > this.#raisedAt) { // not one that was planned before the lead was raised, or the line lost
       this.#wantedLead = Math.min(MAX_LEAD, this.#wantedLead + late / HZ);
       this.#raisedAt = this.#present;
     }
@@ -126,7 +158,9 @@ export class Game {
 
   #lookAgain() {
     this.#timeline = null;
+    this.#waited = 0;
     this.looks += 1;
+    this.forgive();
     this.#look();
   }
 
@@ -153,9 +187,13 @@ export class Game {
    */
   frame(seconds, roundTrip) {
     const most = SLEW * Math.min(seconds, 0.1);
-    this.#wantedLead = Math.max(this.#wantedLead, (roundTrip ?? 0) / 2 + 1 / HZ);
+    this.#waited += this.#timeline === null ? seconds : 0;
+    if (this.#asleep || this.#waited > PATIENCE) this.#lookAgain();
+    this.#asleep = false;
+    this.#leastLead = (roundTrip ?? 0) / 2 + 1 / HZ;
+    this.#wantedLead = Math.max(this.#wantedLead, this.#leastLead);
     this.lead += Math.max(-most, Math.min(most, this.#wantedLead - this.lead));
-    this.delay += Math.max(-most, Math.min(most, Math.min(MAX_DELAY, Math.max(...this.#lags)) - this.delay));
+    this.delay += Math.max(-most, Math.min(most, Math.min(MAX_DELAY, Math.max(0, ...this.#lags)) - this.delay));
     const expected = this.#news.length > 0 && this.#advance(this.#present) ? this.#places(this.#present) : new Map();
     for (const news of this.#news.splice(0)) news();
     const present = this.#present;

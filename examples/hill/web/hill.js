@@ -6,6 +6,8 @@ import { colorOf, View } from "./view.js";
 
 /** @typedef {{phase: "playing" | "won", until: number, points: [number, number][], winner: string, bots: number}} Score */
 
+const FIRST_BOARD = "main";
+
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -17,7 +19,9 @@ const nameField = /** @type {HTMLInputElement} */ ($("name"));
 const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
 const canvas = /** @type {HTMLCanvasElement} */ ($("board"));
 const view = new View(canvas);
-const game = new Game(() => room?.now() ?? 0, () => room?.send("look"));
+const game = new Game(() => room?.now() ?? 0, () => {
+  if (room !== null && room.state !== "closed") room.send("look");
+});
 const controls = new Controls(canvas, steer);
 
 /** @param {number} x @param {number} y */
@@ -32,18 +36,21 @@ $("enter").addEventListener("submit", (submitted) => {
   const name = nameField.value.trim();
   if (!name) return;
   localStorage.setItem("name", name);
-  enter(location.hash.slice(1) || "main", name);
+  enter(location.hash.slice(1) || FIRST_BOARD, name);
 });
 nameField.value ||= localStorage.getItem("name") ?? ""; // unless they were quicker than this script
 /** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
 
 /** @param {string} board @param {string} name */
 function enter(board, name) {
+  $("complaint").textContent = "Connecting…";
   // each tab is somebody, so that one person can try it out in several
   room = join(`/rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
   room.on("$state", showState);
-  room.on("$welcome", ({ number }) => {
-    game.me = number;
+  room.on("$welcome", ({ number, resumed }) => {
+    if (resumed) game.forgive();
+    else game.begin(number);
+    history.replaceState(null, "", board === FIRST_BOARD ? location.pathname : `#${board}`);
     sessionStorage.setItem("board", board);
     $("complaint").textContent = "";
     document.body.dataset.view = "game";
@@ -59,9 +66,16 @@ function enter(board, name) {
 /** @param {string} state */
 function showState(state) {
   $("light").dataset.state = state;
+  $("away").hidden = state !== "away";
   if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
   const { code, reason } = room.ending;
   sessionStorage.removeItem("board");
+  if (code === 4210 && document.body.dataset.view === "door") {
+    const [, board, number] = /** @type {RegExpMatchArray} */ ((location.hash.slice(1) || FIRST_BOARD).match(/^(.*?)(?:-(\d+))?$/));
+    history.replaceState(null, "", `#${board}-${Number(number ?? 1) + 1}`); // full: there is always another
+    enter(location.hash.slice(1), localStorage.getItem("name") ?? "");
+    return;
+  }
   if (document.body.dataset.view === "door") {
     $("complaint").textContent = `Sorry, ${reason}.`;
     return;
@@ -73,7 +87,7 @@ function showState(state) {
 
 $("again").addEventListener("click", () => {
   closedDialog.close();
-  enter(location.hash.slice(1) || "main", localStorage.getItem("name") ?? "");
+  enter(location.hash.slice(1) || FIRST_BOARD, localStorage.getItem("name") ?? "");
 });
 $("leave").addEventListener("click", () => {
   room?.leave();
@@ -112,34 +126,43 @@ $("wider").addEventListener("click", () => view.zoomBy(1 / 1.4));
 $("more-bots").addEventListener("click", () => room?.send("bots", { count: Math.min(30, (score?.bots ?? 0) + 1) }));
 $("fewer-bots").addEventListener("click", () => room?.send("bots", { count: Math.max(0, (score?.bots ?? 0) - 1) }));
 $("network").addEventListener("click", () => { $("figures").hidden = !$("figures").hidden; });
+$("tilt").hidden = !isSecureContext || !("DeviceOrientationEvent" in globalThis); // elsewhere phones keep it to themselves
 $("tilt").addEventListener("click", async () => {
-  const on = $("tilt").getAttribute("aria-pressed") !== "true" && (await controls.tilt());
-  if (!on) controls.untilt();
-  $("tilt").setAttribute("aria-pressed", String(on));
+  const wanted = $("tilt").getAttribute("aria-pressed") !== "true";
+  if (!wanted) controls.untilt();
+  $("tilt").setAttribute("aria-pressed", String(wanted && (await controls.tilt(cannotTilt))));
 });
-if (matchMedia("(pointer: coarse)").matches) view.zoom = 1.6;
+function cannotTilt() {
+  $("tilt").setAttribute("aria-pressed", "false");
+  [$("hint").textContent, $("hint").hidden] = ["This device does not tell how it is tilted", false];
+}
+if (matchMedia("(pointer: coarse)").matches) {
+  view.zoom = 1.6;
+  $("hint").textContent = "Drag anywhere to steer";
+}
 
 // --- the picture
 
 let frameAt = performance.now();
 /** @param {number} now */
 function frame(now) {
+  requestAnimationFrame(frame);
   const seconds = Math.max(0, now - frameAt) / 1000;
   frameAt = now;
-  if (room !== null && document.body.dataset.view === "game") {
+  if (room !== null && room.state !== "closed" && document.body.dataset.view === "game") {
     view.draw(game.frame(seconds, room.roundTrip), game, seconds);
     drawStick();
     const left = Math.max(0, Math.ceil((score?.until ?? 0) - room.now()));
     $("clock").textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     if (!$("figures").hidden) showFigures();
   }
-  requestAnimationFrame(frame);
 }
 requestAnimationFrame(frame);
 
 function drawStick() {
   const stick = controls.stick;
   $("stick").hidden = stick === null;
+  if (stick !== null) $("hint").hidden = true; // they have found out
   if (stick === null) return;
   $("stick").style.translate = `${stick.x}px ${stick.y}px`;
   const length = Math.max(1, Math.hypot(stick.toX - stick.x, stick.toY - stick.y) / 60);
@@ -151,7 +174,7 @@ function showFigures() {
     "round trip": `${Math.round((room?.roundTrip ?? 0) * 1000)} ms`,
     ahead: `${Math.round(game.lead * 1000)} ms`,
     behind: `${Math.round(game.delay * 1000)} ms`,
-    "largest correction": `${game.largest.toFixed(1)} units a frame`,
+    corrected: `${game.largest.toFixed(1)} units a frame at most`,
     "boards shown anew": String(game.looks),
   };
   $("figures").textContent = Object.entries(figures).map(([name, value]) => `${name}: ${value}`).join("\n");
@@ -160,4 +183,4 @@ function showFigures() {
 // --- a reloaded page goes on, in the seat that waits for it
 
 const board = sessionStorage.getItem("board");
-if (board !== null && board === (location.hash.slice(1) || "main")) enter(board, nameField.value);
+if (board !== null && board === (location.hash.slice(1) || FIRST_BOARD)) enter(board, nameField.value);

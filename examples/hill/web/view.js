@@ -22,6 +22,8 @@ export class View {
   #sparks = [];
   #x = 0;
   #y = 0;
+  /** Half of what is seen from left to right. */
+  #half = BOARD;
 
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -72,6 +74,7 @@ export class View {
     const follow = 1 - 1 / this.zoom;
     [this.#x, this.#y] = [(mine?.x ?? 0) * follow, (mine?.y ?? 0) * follow];
     const scale = this.zoom * Math.min(width, height) / (2 * BOARD * 1.03);
+    this.#half = width / 2 / scale - 10;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
     context.setTransform(dense * scale, 0, 0, dense * scale, dense * (width / 2 - this.#x * scale), dense * (height / 2 - this.#y * scale));
@@ -140,7 +143,8 @@ export class View {
     context.font = `600 ${Math.max(30, 12 / scale)}px system-ui, sans-serif`;
     context.textAlign = "center";
     context.fillStyle = mine ? "#fff" : "#dce9f2cc";
-    context.fillText(name, x, y - RADIUS - 14);
+    const half = Math.min(context.measureText(name).width / 2, this.#half); // no name is cut off at the side
+    context.fillText(name, Math.max(this.#x - this.#half + half, Math.min(this.#x + this.#half - half, x)), y - RADIUS - 14);
   }
 
   /** @param {number} x @param {number} y @param {number} radius */

@@ -83,20 +83,26 @@ const address = new URL("load", location.href).href;
 $("address").textContent = address;
 $("hundred").addEventListener("click", async () => {
   let [left, failed] = [100, 0];
+  const button = /** @type {HTMLButtonElement} */ ($("hundred"));
+  button.disabled = true;
+  $("sent").textContent = "sending…";
   await Promise.all(Array.from({ length: AT_ONCE }, async () => {
     while (left > 0) {
       left -= 1;
       await fetch(address).then((response) => { failed += Number(!response.ok); }, () => { failed += 1; });
     }
   }));
+  button.disabled = false;
   $("sent").textContent = failed === 0 ? "100 answered" : `${failed} failed`;
 });
 
 function frame() {
   const quiet = (performance.now() - heardAt) / 1000 > QUIET_SECONDS;
   const state = room.state === "open" && !quiet ? "live" : room.state === "connecting" ? "connecting" : "quiet";
-  $("light").dataset.state = state;
-  $("state").textContent = { live: "live", connecting: "connecting…", quiet: room.ending?.reason ?? "the server is quiet" }[state];
+  if ($("light").dataset.state !== state) {
+    $("light").dataset.state = state;
+    $("state").textContent = { live: "live", connecting: "connecting…", quiet: room.ending?.reason ?? "the server is quiet" }[state];
+  }
   for (const gauge of Object.values(gauges)) gauge.draw();
   requestAnimationFrame(frame);
 }

@@ -19,15 +19,23 @@ if (key === null) {
   room.on("$state", (state) => {
     $("light").dataset.state = state;
     if (state !== "closed") return;
+    if (room.ending?.code === 4220) {
+      $("complaint").textContent = "You went on in another page. Reload this one to come back.";
+      return;
+    }
     sessionStorage.removeItem("speaker");
     $("complaint").textContent = `${room.ending?.reason}: open the address that was printed when the server started.`;
   });
   room.on("program", (program) => show(room, program));
 }
 
+let shown = "";
+
 /** @param {import("/edge.js").Room} room @param {Program} program */
 function show(room, { demos, default: preferred, watching }) {
   $("watching").textContent = `${watching} watching`;
+  if (JSON.stringify([demos, preferred]) === shown) return;
+  shown = JSON.stringify([demos, preferred]);
   $("switches").replaceChildren(...demos.map(({ key, title, on }) => {
     const row = document.createElement("div");
     row.dataset.key = key;

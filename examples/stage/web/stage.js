@@ -13,9 +13,13 @@ const room = join("/rooms/stage/main", { session: "tab" });
 room.on("$state", (state) => { $("light").dataset.state = state; });
 room.on("program", show);
 
+let shown = "";
+
 /** @param {Program} program */
 function show({ demos, default: preferred, watching }) {
-  $("watching").textContent = watching === 1 ? "You are the first here" : `${watching} of you are here`;
+  $("watching").textContent = watching === 1 ? "Only you are here" : `${watching} of you are here`;
+  if (JSON.stringify([demos, preferred]) === shown) return; // nobody's click is lost because somebody else came
+  shown = JSON.stringify([demos, preferred]);
   const open = demos.filter(({ on }) => on);
   $("demos").replaceChildren(...open.map(({ key, title, text }) => {
     const link = document.createElement("a");
