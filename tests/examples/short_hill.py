@@ -20,6 +20,11 @@ class LongHill(Hill):
     bots = 0
 
 
+class TinyHill(LongHill):
+    seats = edge.Seats(maximum=1, grace=15)
+
+
 WEB = {"/": Path(hill.__file__).parent / "web"}
 short = edge.App({"hill": ShortHill}, static=WEB)
 long = edge.App({"hill": LongHill}, static=WEB)
+tiny = edge.App({"hill": TinyHill}, static=WEB)

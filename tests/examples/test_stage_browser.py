@@ -159,6 +159,6 @@ def test_the_dashboard(program: Callable[[str, str], str], tmp_path: Path) -> No
         expect(ana.page.locator("#closed")).to_be_visible()
         expect(ana.page.locator("#reason")).to_have_text("an operator put you out")
         operator.page.click("#close")
-        expect(operator.page.locator("#tree")).to_have_text("this room is closed")
+        expect(operator.page.locator("#age")).to_have_text("this room is closed")
         assert [fault for fault in operator.faults if "401" not in fault] == []
         assert ana.faults == []
