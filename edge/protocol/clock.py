@@ -42,8 +42,8 @@ class Clock:
         self._samples.append((took, offset))
 
     def at(self, now: float) -> float:
-        """What the peer's clock shows now: it goes on evenly, whatever is learned, and never goes back by less than
-        a second. Before anything is known, 0."""
+        """What the peer's clock shows now. It goes on evenly, whatever is learned, unless it was wrong by more than a
+        second. Before anything is known, 0."""
         if not self._samples:
             return 0.0
         best = min(self._samples)[1]

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edge.client
 from examples.hill import physics
 from examples.hill.physics import BOARD, RADIUS, TOP_SPEED, Disc, collide, step
 
 HERE = Path(__file__).parent
+MOTION = Path(edge.client.__file__).parent / "edge-motion.js"
 VECTORS = Path(physics.__file__).parent / "vectors.json"
 PHYSICS_JS = Path(physics.__file__).parent / "web" / "physics.js"
 CASES = json.loads(VECTORS.read_text())["cases"]
@@ -59,6 +61,20 @@ def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
     command = [node, str(HERE / "run_physics.mjs"), str(PHYSICS_JS), str(VECTORS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == f"{len(CASES)} cases\n", done.stderr
+
+
+def test_the_page_over_a_line_of_its_own(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """The cases of run_game.mjs: prediction, mending, leads, sleep, a board that went wrong, in time of their own."""
+    node = program("node", "install nodejs from your system's packages")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "edge-motion.js").write_text(MOTION.read_text())
+    for name in ("game.js", "physics.js"):
+        source = (PHYSICS_JS.parent / name).read_text()
+        (tmp_path / name).write_text(source.replace('"/edge-motion.js"', '"./edge-motion.js"'))
+    command = [node, str(HERE / "run_game.mjs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "7 cases\n"
 
 
 def test_the_same_numbers_in_both() -> None:

@@ -16,7 +16,7 @@ import attrs
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import GET_CHROMIUM, PHONE, ROOT, Tab, chromium
+from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, ROOT, Tab, chromium
 
 
 @attrs.frozen
@@ -76,6 +76,8 @@ def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
         for tab, name in ((desk, "stage-desktop"), (phone, "stage-phone"), (admin, "stage-admin-phone")):
             tab.page.wait_for_timeout(500)  # they come in gently
             tab.screenshot(name)
+        admin.page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        admin.screenshot("stage-admin-desktop")
         admin.page.reload()
         expect(admin.page.locator("[data-key=hill] .prefer")).to_have_attribute("aria-pressed", "true")
         stranger = Tab(browser, served.url + "admin.html")
@@ -140,6 +142,7 @@ def test_the_dashboard(program: Callable[[str, str], str], tmp_path: Path) -> No
         expect(ana.page.locator("#light")).to_have_attribute("data-state", "open")
         operator = Tab(browser, served.url + "edge-monitor/")
         operator.screenshot("dashboard-door-desktop")
+        Tab(browser, served.url + "edge-monitor/", PHONE).screenshot("dashboard-door-phone")
         operator.page.fill("#token", "a guess")
         operator.page.click("#door button")
         expect(operator.page.locator("#complaint")).to_have_text("This is not the token.")

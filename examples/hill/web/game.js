@@ -57,7 +57,8 @@ export class Game {
   #confirmed = -1;
   #leastLead = 0;
   #wantedLead = 0;
-  #raisedAt = Infinity;
+  /** By how much it was ahead when it planned for these ticks. @type {Map<number, number>} */
+  #leads = new Map();
   #asleep = false;
   /** For how long there has been no board. */
   #waited = 0;
@@ -87,7 +88,7 @@ export class Game {
 
   /** The line was lost, or the page slept: what came late meanwhile says nothing of how far ahead to be. */
   forgive() {
-    this.#raisedAt = this.#timeline === null ? Infinity : this.#present; // or when the board is there
+    this.#leads.clear();
     this.#lags = [];
   }
 
@@ -98,7 +99,6 @@ export class Game {
     this.names = new Map(names);
     this.#news.push(() => {
       this.#start = { tick, at };
-      this.#raisedAt = Math.min(this.#raisedAt, this.#present);
       this.#unchecked = [];
       const state = { discs, collided: /** @type {[number, number][]} */ ([]) };
       const timeline = this.#timeline = new Timeline({ tick, state, step: next });
@@ -141,12 +141,10 @@ export class Game {
   #confirm(tick, late) {
     this.#confirmed = tick - late;
     this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
-    if (late <= 0) {
-      this.#wantedLead -= RELAX * (this.#wantedLead - this.#leastLead);
-    } else if (tick - late > this.#raisedAt) { // not one that was planned before the lead was raised, or the line lost
-      this.#wantedLead = Math.min(MAX_LEAD, this.#wantedLead + late / HZ);
-      this.#raisedAt = this.#present;
-    }
+    const lead = this.#leads.get(tick - late);
+    for (const planned of this.#leads.keys()) if (planned <= tick - late) this.#leads.delete(planned);
+    if (late <= 0) this.#wantedLead -= RELAX * (this.#wantedLead - this.#leastLead);
+    else if (lead !== undefined) this.#wantedLead = Math.min(MAX_LEAD, Math.max(this.#wantedLead, lead + late / HZ));
   }
 
   /** @param {number} tick @param {Input} input */
@@ -171,6 +169,7 @@ export class Game {
     const tick = Math.floor(this.#present) + 1;
     this.#plan = [...this.#plan.filter(([planned]) => planned < tick), /** @type {[number, number, number]} */ ([tick, x, y])];
     this.#plan = this.#plan.slice(-MAX_PLAN);
+    this.#leads.set(tick, this.lead);
     this.#timeline?.takeBack((input, when) => input.kind === "mine" && when >= tick);
     this.#timeline?.put(tick, { kind: "mine", number: this.me, x, y });
     return this.#plan;

@@ -48,12 +48,13 @@ function enter(board, name) {
   room = join(`/rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ number, resumed }) => {
-    if (resumed) game.forgive();
-    else game.begin(number);
+    if (!resumed) game.begin(number);
     history.replaceState(null, "", board === FIRST_BOARD ? location.pathname : `#${board}`);
     sessionStorage.setItem("board", board);
     $("complaint").textContent = "";
     document.body.dataset.view = "game";
+    if (!resumed) return;
+    game.forgive();
     if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // it was let go of while we were away
   });
   room.on("board", (board) => game.show(board));
