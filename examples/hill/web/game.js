@@ -196,8 +196,7 @@ export class Game {
     const expected = this.#news.length > 0 && this.#advance(this.#present) ? this.#places(this.#present) : new Map();
     for (const news of this.#news.splice(0)) news();
     const present = this.#present;
-    if (!this.#advance(present)) return { discs: this.#shown, bumps: [] };
-    this.#check();
+    if (!this.#advance(present) || !this.#agrees()) return { discs: this.#shown, bumps: [] };
     const places = this.#places(present);
     for (const [number, place] of places) this.#smooth(place, expected.get(number));
     for (const number of this.#smoothings.keys()) if (!places.has(number)) this.#smoothings.delete(number);
@@ -257,16 +256,17 @@ export class Game {
   }
 
   /** The facts that the server told should be ours, too; if not, something is wrong with this board. */
-  #check() {
+  #agrees() {
     const timeline = /** @type {Timeline<State, Input>} */ (this.#timeline);
     for (const { tick, collided } of this.#unchecked.splice(0)) {
       const waiting = this.#plan.some(([planned]) => planned > this.#confirmed && planned <= tick);
       if (waiting || tick <= this.#start.tick || tick > timeline.tick) continue;
       if (String(timeline.state(tick).collided) !== String(collided)) {
         this.#lookAgain();
-        return;
+        return false;
       }
     }
+    return true;
   }
 
   /** @param {number} present */
