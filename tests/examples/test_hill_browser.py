@@ -255,6 +255,7 @@ def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str],
         ana.page.click("#leave")
         ana.page.click("#enter button")
         expect(ana.page.locator("#light")).to_have_attribute("data-state", "open")
+        ana.page.wait_for_function("'0' in window.drawn.at(-1)[1]")
         start = ana.places[0]
         ana.hold("ArrowLeft")
         ana.page.wait_for_timeout(500)
