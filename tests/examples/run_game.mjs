@@ -17,6 +17,8 @@ function random(seed) {
 class World {
   now = 0;
   tick = 0;
+  /** What the server had after each tick. @type {any[]} */
+  history = [];
   discs = [0, 1].map((number) => ({ number, x: 400 * (1 - 2 * number), y: 0, vx: 0, vy: 0, sx: 0, sy: 0 }));
   looks = 0;
   #line = []; // [when, what]
@@ -66,6 +68,7 @@ class World {
       moved.push([1, x, y, 0]);
     }
     const { collided, still } = step(this.discs);
+    this.history[this.tick] = structuredClone(this.discs);
     if (moved.length + collided.length + still.length === 0) return;
     const facts = { tick: this.tick, moved, collided, still: still.map(({ number, x, y }) => [number, x, y]) };
     this.send(() => this.game.facts(facts));
@@ -101,6 +104,20 @@ const cases = {
     let seen;
     world.run(0.1, (discs) => { seen = discs; });
     assert.deepEqual(places(seen), places(world.discs));
+  },
+  "an intent that was followed late counts from when it was"() {
+    const world = new World({ latency: steady(0.3) });
+    world.run(0.5);
+    world.steer(30, 40);
+    let shown;
+    world.run(2, (discs) => { shown = discs; });
+    const moment = (world.now + world.game.lead) * HZ;
+    world.run(1);
+    const [before, after] = [Math.floor(moment), Math.floor(moment) + 1].map((tick) => world.history[tick][0]);
+    const share = moment - Math.floor(moment);
+    assert.ok(Math.abs(shown[0].x - (before.x + share * (after.x - before.x))) < 0.01);
+    assert.ok(Math.abs(shown[0].y - (before.y + share * (after.y - before.y))) < 0.01);
+    assert.ok(world.game.largest > 0);
   },
   "what others do is mended within the bound, and ends where the server has it"() {
     for (let seed = 1; seed <= 20; seed++) {
@@ -145,7 +162,7 @@ const cases = {
     world.run(2.1);
     world.latency = steady(0.02);
     world.game.forgive(); // as on a resumed welcome
-    world.run(2);
+    world.run(5);
     assert.ok(Math.abs(world.game.lead - lead) < 0.02, `${lead} ${world.game.lead}`);
   },
   "a new seat begins with a plan of its own"() {

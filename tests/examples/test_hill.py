@@ -253,6 +253,28 @@ async def test_names_are_unique_and_free_again(edge_room: Open) -> None:
     assert (await again.receive(Joined)).name == "Ana"
 
 
+@seeds(25)
+async def test_a_number_that_changes_hands_within_a_tick(edge_room: Open, edge_seed: int) -> None:
+    """The disc of the one is gone, and the other's is at the start, in that order."""
+    room = await edge_room(Alone)
+    ana, watcher = await room.join("ana", "watcher")
+    await trio.sleep(1.005)
+    ana.send(Steer([(room.room.tick + 1, -100, 0)]))
+    await trio.sleep(1)
+    while watcher._inbox:
+        await watcher.receive()
+    ana.leave()
+    await trio.sleep(0.001)
+    (ben,) = await room.join("ben")
+    assert ben.welcome is not None
+    assert ben.welcome.number == 0
+    await trio.sleep(0.1)
+    events = [event for event in watcher._inbox if isinstance(event, Joined | Left)]
+    assert [type(event) for event in events] == [Left, Joined]
+    assert events[0].tick == events[1].tick
+    assert (room.room.pilots[0].player.name, room.room.pilots[0].disc.x) == ("ben", 700)
+
+
 async def test_the_round_has_a_winner(edge_room: Open) -> None:
     """Who held the middle; everybody begins the next round at the start, with nothing."""
     room = await edge_room(Alone)

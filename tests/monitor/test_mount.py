@@ -142,6 +142,21 @@ async def test_the_figures_against_a_known_load() -> None:
     assert after["edge_crashes_total"] == 0
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], {}),
+        ([7], {"0.5": 7, "0.9": 7, "1": 7}),
+        ([5, 4, 3, 2, 1], {"0.5": 3, "0.9": 5, "1": 5}),
+        (list(range(1, 21)), {"0.5": 10, "0.9": 18, "1": 20}),
+    ],
+)
+def test_quantiles(values: list[float], expected: dict[str, float]) -> None:
+    """At least so many of the values are at most this."""
+    family = edge.monitor.metrics._spread("edge_x", "Some values.", values)
+    assert {sample.labels["quantile"]: sample.value for sample in family.samples} == expected
+
+
 def test_the_names_are_those_of_the_document() -> None:
     """docs/monitor.md lists every metric there is, and no other."""
     told = set(re.findall(r"^\| `(edge_\w+)`", DOCUMENT.read_text(), re.MULTILINE))

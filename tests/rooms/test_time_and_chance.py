@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import trio
 
@@ -57,6 +59,13 @@ def test_chance_repeats_itself_by_its_seed() -> None:
     assert one == again
     assert one[0] != one[1]
     assert other[0] not in one
+
+
+@seeds(3)
+async def test_the_seed_of_a_test_is_the_rooms(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """Another schedule, other throws."""
+    room = await edge_room(Quiet)
+    assert room.room.random.random() == Random(edge_seed << 32).random()
 
 
 def test_there_is_no_chance_before_the_room_is_open() -> None:

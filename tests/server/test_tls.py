@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -26,6 +27,13 @@ class Judge(Quiet):
             player.reply(guess, Verdict(guess.word == "edge"))
 
 
+async def mounted(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI app that tells which scheme it is asked by."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+
 @pytest.mark.real_time
 async def test_rooms_and_pages_over_tls() -> None:
     """A client that trusts the issuer speaks with rooms and routes; one that does not gets nothing and does no harm."""
@@ -37,7 +45,7 @@ async def test_rooms_and_pages_over_tls() -> None:
     drain = trio.Event()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            app = edge.App({"judge": Judge})
+            app = edge.App({"judge": Judge}, mount=mounted)
             serve = partial(edge.serve, app, port=0, tls=server, drain=drain, drain_seconds=5)
             (listener,) = await nursery.start(serve)
             port = listener.socket.getsockname()[1]
@@ -50,6 +58,9 @@ async def test_rooms_and_pages_over_tls() -> None:
             async with stream:
                 http = HttpClient(stream, "localhost")
                 assert (await http.request("GET", "/healthz", {}, b""))[0] == 200
+                assert await http.receive_all()
+                await http.request("GET", "/scheme", {}, b"")
+                assert await http.receive_all() == b"https"
             async with edge.join(room, speaks=FromPlayer, hears=ToPlayer) as stranger:
                 while stranger.lost is None:
                     await trio.lowlevel.checkpoint()
