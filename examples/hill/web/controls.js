@@ -23,6 +23,7 @@ export class Controls {
   #stickPointer = -1;
   /** How the phone was held when tilting began. @type {{beta: number, gamma: number} | null} */
   #level = null;
+  #silence = 0;
   #onChange;
 
   /** @param {HTMLElement} field where a finger steers @param {(x: number, y: number) => void} onChange */
@@ -58,7 +59,8 @@ export class Controls {
     if (allowed !== "granted") return false;
     this.#level = null;
     addEventListener("deviceorientation", this.#onTilt);
-    setTimeout(() => {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => {
       if (this.#level !== null) return;
       this.untilt();
       onSilence();
@@ -68,6 +70,7 @@ export class Controls {
 
   /** Steer by tilting no more. */
   untilt() {
+    clearTimeout(this.#silence);
     removeEventListener("deviceorientation", this.#onTilt);
     this.#want(0, 0);
   }
