@@ -32,6 +32,7 @@ LAYERS = [
 HOMES = {
     "trio_websocket": ["transports/websocket.py"],
     "wsproto": ["transports/websocket.py"],
+    "websockets": ["transports/lane.py"],
     "h11": ["transports/http.py"],
     "itsdangerous": ["sessions/keys.py"],
     "msgspec": ["protocol/codec.py"],

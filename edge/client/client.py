@@ -26,7 +26,7 @@ from ..rooms.dialogue import Dialogue, Replies
 from ..rooms.listening import Waiter
 from ..sessions.outbox import Outbox
 from ..sessions.sending import Sending
-from ..transports.exchange import Ended, Receiver, close_transport, exchange
+from ..transports.exchange import Ended, close_transport, exchange
 from ..transports.transport import Transport
 from .dialler import Dialler
 
@@ -53,7 +53,7 @@ class State(enum.StrEnum):
     """For good; `Client.ending` says why."""
 
 
-class Client(Receiver, Generic[Sent, Heard]):
+class Client(Generic[Sent, Heard]):
     """One player's end of a room. Open one with `join`.
 
     ``async for event in client`` gives what the room sends, in order.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 # How many answers are remembered: enough for one good one among them, few enough to follow a clock that drifts.
 SAMPLES = 8
 # How fast what is shown follows a better guess, in seconds a second: slow enough not to be seen in what moves.
@@ -23,7 +21,7 @@ class Clock:
     def __init__(self) -> None:
         self.round_trip: float | None = None
         """How many seconds the newest answer took; None before the first."""
-        self._samples: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
+        self._samples: list[tuple[float, float]] = []
         self._offset: float | None = None
         self._read_at = 0.0
 
@@ -35,11 +33,9 @@ class Clock:
     def note(self, asked: float, told: float, now: float) -> None:
         """The peer was asked at `asked`, and says at `now` that its clock showed `told`."""
         took, offset = max(0.0, now - asked), told - (asked + now) / 2
-        for before in list(self._samples):
-            if abs(before[1] - offset) > (before[0] + took) / 2 + DRIFT:
-                self._samples.remove(before)
+        agreeing = [each for each in self._samples if abs(each[1] - offset) <= (each[0] + took) / 2 + DRIFT]
         self.round_trip = took
-        self._samples.append((took, offset))
+        self._samples = [*agreeing[1 - SAMPLES :], (took, offset)]
 
     def at(self, now: float) -> float:
         """What the peer's clock shows now. It goes on evenly, whatever is learned, unless it was wrong by more than a

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 
 import attrs
 
@@ -103,12 +102,13 @@ class Connection:
         self._resuming = False
         self._hello_at = now
         self._asked: float | None = None
-        self._pinged: deque[float] = deque(maxlen=MAX_PINGED)
+        self._pinged: list[float] = []
         self._ping_wait = math.inf
         self._acked_to_peer = 0
         self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
-        self._ack_due = math.inf
+        self.ack_due = math.inf
+        """When an ack is due, at the latest."""
         self._ping_due = math.inf
         self._heard_at = now
 
@@ -131,6 +131,10 @@ class Connection:
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(frame, now)
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
+        if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
+            if message.counted:
+                self._count_received(frame, now)
+            return message
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
@@ -179,17 +183,26 @@ class Connection:
 
     def heard(self, now: float) -> None:
         """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
-        self._heard_at = max(self._heard_at, now)
+        if now > self._heard_at:
+            self._heard_at = now
 
     @property
     def next_due(self) -> float:
         """When to call `due` again, at the latest."""
+        return min(self.ack_due, self.pulse_due) if self.state is State.OPEN else math.inf
+
+    @property
+    def pulse_due(self) -> float:
+        """When a ping is due, or the peer will have been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
-        return min(self._ack_due, self._ping_due, self._heard_at + self.limits.dead_after)
+        return min(self._ping_due, self._heard_at + self.limits.dead_after)
 
-    def due(self, now: float) -> list[Frame]:
+    def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
         """The acks and pings whose time has come. Everything recorded in `counts` must be written before them.
+
+        Args:
+          early: take along what is due within so many seconds.
 
         Raises:
           RemoteProtocolError: the peer has been silent for too long (`Code.SILENT`).
@@ -199,15 +212,15 @@ class Connection:
         if now >= self._heard_at + self.limits.dead_after:
             raise RemoteProtocolError(f"nothing heard for {self.limits.dead_after:g} s", Code.SILENT)
         frames = []
-        if now >= self._ack_due:
-            self._acked_to_peer, self._bytes_since_ack, self._ack_due = self.counts.received, 0, math.inf
+        if now + early >= self.ack_due:
+            self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.received, 0, math.inf
             told = self._time(now) if self._asked is not None else None
             frames.append(self.codec.encode(to_plain(Ack(self.counts.received, self._asked, told))))
             self._asked = None
-        if now >= self._ping_due:
+        if now + early >= self._ping_due:
             self._ping_due = now + min(self._ping_wait, self.limits.heartbeat)
             self._ping_wait *= 2
-            self._pinged.append(self._time(now))
+            self._pinged = [*self._pinged[1 - MAX_PINGED :], self._time(now)]
             frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._pinged[-1]))))
         return frames
 
@@ -236,16 +249,16 @@ class Connection:
     def _check_ping(self, count: int, now: float) -> None:
         if count != self.counts.received:
             raise RemoteProtocolError(f"peer sent {count} frames, {self.counts.received} arrived", Code.MISCOUNT)
-        self._ack_due = now
+        self.ack_due = now
 
     def _count_received(self, frame: Frame, now: float) -> None:
         self.counts.received += 1
         self._bytes_since_ack += len(frame)
         waiting = self.counts.received - self._acked_to_peer
         if waiting >= self._ack_frames or self._bytes_since_ack >= self._ack_bytes:
-            self._ack_due = now
-        else:
-            self._ack_due = min(self._ack_due, now + self.limits.ack_seconds)
+            self.ack_due = now
+        elif self.ack_due == math.inf:
+            self.ack_due = now + self.limits.ack_seconds
 
 
 def _other(side: Side) -> Side:

@@ -34,8 +34,11 @@ class Counts:
     behind: bool = False
     """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""
 
+    pressed: bool = False
+    """Whether more than half of what is kept is unacknowledged."""
+
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when less than half is unacknowledged again."""
+    """Called when it is not any more."""
 
     _unacked: deque[Outgoing] = attrs.field(factory=deque)
     _unacked_bytes: int = 0
@@ -44,11 +47,6 @@ class Counts:
     def acked(self) -> int:
         """How many of `sent` the peer has acknowledged."""
         return self.sent - len(self._unacked)
-
-    @property
-    def half_full(self) -> bool:
-        """Whether half of that is unacknowledged."""
-        return len(self._unacked) > self.max_frames // 2 or self._unacked_bytes > self.max_bytes // 2
 
     def start_afresh(self) -> None:
         """Forget everything: a new seat."""
@@ -63,9 +61,13 @@ class Counts:
         self.sent += 1
         self._unacked.append(message)
         self._unacked_bytes += message.size
-        if len(self._unacked) > 1 and (len(self._unacked) > self.max_frames or self._unacked_bytes > self.max_bytes):
-            self.behind = True
-            self._forget_all()
+        if 2 * self._unacked_bytes > self.max_bytes or 2 * len(self._unacked) > self.max_frames:
+            self.pressed = True
+            if len(self._unacked) > 1 and (
+                self._unacked_bytes > self.max_bytes or len(self._unacked) > self.max_frames
+            ):
+                self.behind = True
+                self._forget_all()
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames: forget them.
@@ -75,11 +77,9 @@ class Counts:
         """
         if not self.can_resume(count):
             raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
-        pressed = self.half_full
-        while self.acked < count:
+        for _ in range(count - self.acked):
             self._unacked_bytes -= self._unacked.popleft().size
-        if pressed and not self.half_full:
-            self.on_relief()
+        self._note_relief()
 
     def can_resume(self, count: int) -> bool:
         """Whether everything after the peer's first `count` frames can be sent again."""
@@ -90,8 +90,11 @@ class Counts:
         return list(self._unacked)
 
     def _forget_all(self) -> None:
-        pressed = self.half_full
         self._unacked.clear()
         self._unacked_bytes = 0
-        if pressed:
+        self._note_relief()
+
+    def _note_relief(self) -> None:
+        if self.pressed and 2 * self._unacked_bytes <= self.max_bytes and 2 * len(self._unacked) <= self.max_frames:
+            self.pressed = False
             self.on_relief()

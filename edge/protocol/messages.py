@@ -198,6 +198,8 @@ class _ErrorBody:
 def to_plain(message: Message) -> list[Any]:
     """The array of a message, its event body being plain already."""
     match message:
+        case Event():  # nearly all
+            return [message.name if message.counted else f"~{message.name}", message.body]
         case Ack(count, None):
             return [message.sign, count]
         case Ack(count, asked, told):
@@ -206,8 +208,6 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, count] if asked is None else [message.sign, count, asked]
         case Hello() | Welcome() | Bye():
             return [message.sign, unstructure(message)]
-        case Event(name, body, counted):
-            return [name if counted else f"~{name}", body]
         case Request(name, body, id, seconds):
             return [name, body, id] if seconds is None else [name, body, id, seconds]
         case Reply(name, body, id):
@@ -227,6 +227,8 @@ def from_plain(plain: Any) -> Message:
     Raises:
       InvalidEvent: it is not a message.
     """
+    if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # nearly all
+        return Event(plain[0], plain[1])
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
             return structure(body, _OBJECTS[sign])
@@ -238,8 +240,6 @@ def from_plain(plain: Any) -> Message:
             return Ping(count)
         case [Ping.sign, count, asked] if _is_number(count) and _is_duration(asked):
             return Ping(count, float(asked))
-        case [str(name), body] if name[:1].isalpha():
-            return Event(name, body)
         case [str(name), body] if name[:1] == "~":
             return Event(name[1:], body, counted=False)
         case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
@@ -274,6 +274,4 @@ def _error(name: str, body: Any, id: int | None) -> Error:
 
 def is_counted(message: Message) -> bool:
     """Whether both sides count this message."""
-    return isinstance(message, Request | Reply | Part | Cancel | Error) or (
-        isinstance(message, Event) and message.counted
-    )
+    return message.counted if isinstance(message, Event) else not isinstance(message, Control)

@@ -19,7 +19,7 @@ class Outgoing:
       ValueError: something in it can't be encoded.
     """
 
-    __slots__ = ("_frames", "_plain", "counted", "key", "volatile")
+    __slots__ = ("_packed", "_plain", "_text", "counted", "key", "size", "volatile")
 
     counted: bool
     """Whether the receiver's seat counts and replays it."""
@@ -30,28 +30,29 @@ class Outgoing:
     key: Hashable
     """For a ``latest`` event: what it replaces. None for every other message."""
 
+    size: int
+    """How long it is, as JSON."""
+
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
         self.counted = is_counted(message)
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)
         # One frame at once: what can't be encoded is found here, before anybody has been sent it.
-        self._frames: dict[str, Frame] = {JSON.name: JSON.encode(self._plain)}
+        self._text = JSON.encode(self._plain)
+        self._packed: Frame | None = None
+        self.size = len(self._text)
 
     def __repr__(self) -> str:
         return f"<outgoing {self._plain[0]}>"
 
-    @property
-    def size(self) -> int:
-        """How long it is, as JSON."""
-        return len(self._frames[JSON.name])
-
     def frame(self, codec: Codec) -> Frame:
         """The frame for connections that speak this codec."""
-        found = self._frames.get(codec.name)
-        if found is None:
-            found = self._frames[codec.name] = codec.encode(self._plain)
-        return found
+        if codec is JSON:
+            return self._text
+        if self._packed is None:
+            self._packed = codec.encode(self._plain)
+        return self._packed
 
 
 def outgoing_event(event: Any) -> Outgoing:
@@ -62,9 +63,12 @@ def outgoing_event(event: Any) -> Outgoing:
       ValueError: something in it can't travel.
     """
     kind = event_type(type(event))
-    message = Event(kind.name, unstructure(event), counted=kind.delivery == "reliable")
-    key = kind.key_of(event) if kind.delivery == "latest" else None
-    return Outgoing(message, volatile=kind.delivery == "volatile", key=key)
+    message = Event(kind.name, unstructure(event), kind.delivery == "reliable")
+    if message.counted:
+        return Outgoing(message)
+    if kind.delivery == "volatile":
+        return Outgoing(message, volatile=True)
+    return Outgoing(message, key=kind.key_of(event))
 
 
 def outgoing_request(event: Any, id: int, seconds: float | None = None) -> Outgoing:

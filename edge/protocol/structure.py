@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import enum
+import functools
 import math
 import types
 import typing
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
@@ -44,11 +44,14 @@ def structure(value: object, cls: type[T]) -> T:
     Raises:
       InvalidEvent: with the path of the first fault, and a sentence.
     """
-    if _deeper_than(value, MAX_DEPTH):
-        raise InvalidEvent("too_deep", f"more than {MAX_DEPTH} levels deep")
+    hook, bottomless = _hook_of(cls)
+    if bottomless:
+        _check_depth(value)
     try:
-        return _converter.structure(value, cls)
+        made: T = hook(value, cls)
+        return made
     except Exception as exc:  # an attrs validator may raise anything; all of it means the payload is refused
+        _check_depth(value)
         path, sentence = _locate(value, cls, exc)
         raise InvalidEvent("invalid", sentence, path.removeprefix(".")) from None
 
@@ -59,7 +62,38 @@ def unstructure(value: object) -> Any:
     Raises:
       ValueError: a float is NaN or infinite, which JSON can't carry.
     """
-    return _converter.unstructure(value)
+    return _unhook_of(type(value))(value)
+
+
+def _find_hook(cls: Any) -> tuple[Hook, bool]:
+    """What structures a class, and whether its values may nest without end: only then their depth has to be looked at
+    before, since a value that fits any other class is as deep as the class is."""
+    return _converter.get_structure_hook(cls), _bottomless(cls)
+
+
+def _find_unhook(cls: Any) -> Callable[[Any], Any]:
+    return _converter.get_unstructure_hook(cls)
+
+
+# cattrs finds these by several steps at each call, which cost as much as the hook of a small event.
+_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
+_unhook_of: Callable[[Any], Callable[[Any], Any]] = functools.cache(_find_unhook)
+
+
+def _bottomless(cls: Any, above: tuple[Any, ...] = ()) -> bool:
+    """Whether a type holds itself, or one that does."""
+    if cls in above:
+        return True
+    if attrs.has(cls):
+        above, below = (*above, cls), [each.type for each in attrs.fields(attrs.resolve_types(cls))]
+    else:
+        below = list(typing.get_args(cls))
+    return any(_bottomless(each, above) for each in below)
+
+
+def _check_depth(value: object) -> None:
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidEvent("too_deep", f"more than {MAX_DEPTH} levels deep")
 
 
 def check_type(cls: type[Any]) -> None:
@@ -249,7 +283,7 @@ def _make_converter() -> cattrs.Converter:
         lambda cls: cls in (None, type(None)), _scalar(lambda value: value is None, "null")
     )
     for origin in (list, set, frozenset):
-        converter.register_structure_hook_factory(_origin_in(origin), partial(_listed, origin))
+        converter.register_structure_hook_factory(_origin_in(origin), functools.partial(_listed, origin))
     converter.register_structure_hook_factory(_origin_in(tuple), _tuple)
     converter.register_structure_hook_factory(_origin_in(dict), _mapping)
     converter.register_structure_hook_factory(_origin_in(Union, types.UnionType), _union)

@@ -7,6 +7,7 @@ its `Listener`; when the loop is left, by whatever way, what it still had is ref
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 import outcome
 import trio
+
+from .bell import Bell
 
 E = TypeVar("E")
 V = TypeVar("V")
@@ -62,15 +65,20 @@ class Waiter(Generic[V]):
             trio.lowlevel.reschedule(self._task, result)
 
 
-@attrs.frozen(eq=False)
-class Arrival:
-    """One event that somebody is listening for, and what to do when it is taken or turned away."""
+class Arrival(abc.ABC):
+    """One event that somebody may be listening for."""
+
+    __slots__ = ()
 
     event: Any
-    value: Any
-    """What the listener gets: the event, or the player and the event."""
-    take: Callable[[], None]
-    refuse: Callable[[], None]
+
+    @abc.abstractmethod
+    def take(self) -> None:
+        """A listener has taken it."""
+
+    @abc.abstractmethod
+    def turn_away(self) -> None:
+        """Nobody takes it."""
 
 
 @attrs.define(eq=False)
@@ -79,41 +87,33 @@ class Subscription:
 
     kinds: frozenset[type[Any]] | None
     """Event classes; None for whatever nobody else wants."""
-    queue: deque[Arrival] = attrs.field(factory=deque)
-    waiter: Waiter[None] | None = None
+    value: Callable[[Any], Any]
+    """What the loop is given of an arrival."""
     closed: bool = False
+    queue: deque[Arrival] = attrs.field(factory=deque)
+    bell: Bell = attrs.field(factory=Bell)
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
-        self._wake()
+        self.bell.ring()
 
     def close(self) -> None:
         """Turn away what is queued, and end the loop."""
         self.closed = True
         while self.queue:
-            self.queue.popleft().refuse()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self.waiter is not None:
-            waiter, self.waiter = self.waiter, None
-            waiter.give(None)
-
-    def _forget_waiter(self) -> None:
-        self.waiter = None
+            self.queue.popleft().turn_away()
+        self.bell.ring()
 
     async def receive(self) -> Any:
-        await trio.lowlevel.checkpoint()
+        if self.queue or self.closed:
+            await trio.lowlevel.checkpoint()  # the wait below is one
         while not self.queue:
             if self.closed:
                 raise trio.EndOfChannel
-            if self.waiter is not None:
-                raise trio.BusyResourceError("another task is already in this loop")
-            self.waiter = Waiter()
-            await self.waiter.wait(self._forget_waiter)
+            await self.bell.wait()
         arrival = self.queue.popleft()
         arrival.take()
-        return arrival.value
+        return self.value(arrival)
 
 
 class Listener(Generic[E]):
@@ -131,7 +131,8 @@ class Listener(Generic[E]):
 
     async def __anext__(self) -> E:
         try:
-            return await self.receive()
+            event: E = await self._subscription.receive()
+            return event
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         except trio.BusyResourceError:
@@ -154,15 +155,21 @@ class Listener(Generic[E]):
 
 
 class Listeners:
-    """The listeners of one player, or of one room, in the order in which they began."""
+    """The listeners of one player, or of one room, in the order in which they began.
 
-    def __init__(self) -> None:
+    Args:
+      value: what a listener is given of an arrival.
+    """
+
+    def __init__(self, value: Callable[[Any], Any]) -> None:
+        self._value = value
         self._waiters: list[tuple[frozenset[type[Any]], Waiter[Any]]] = []
-        self._subscriptions: list[Subscription] = []
+        self._narrow: list[Subscription] = []
+        self._wide: list[Subscription] = []
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiters) + len(self._subscriptions)
+        return len(self._waiters) + len(self._narrow) + len(self._wide)
 
     async def receive(self, kinds: frozenset[type[Any]]) -> Any:
         """Wait for one event of these kinds."""
@@ -172,11 +179,11 @@ class Listeners:
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
         """Begin a subscription, which ends when its listener is let go of."""
-        subscription = Subscription(kinds, closed=self._closed)
+        subscription = Subscription(kinds, self._value, self._closed)
         end = partial(self._end, subscription)
         listener: Listener[Any] = Listener(subscription, end)
         if not self._closed:
-            self._subscriptions.append(subscription)
+            self._like(subscription).append(subscription)
             weakref.finalize(listener, end).atexit = False
         return listener
 
@@ -186,18 +193,23 @@ class Listeners:
             if type(arrival.event) in entry[0]:
                 self._waiters.remove(entry)
                 arrival.take()
-                entry[1].give(arrival.value)
+                entry[1].give(self._value(arrival))
                 return True
         return False
 
-    def queue(self, arrival: Arrival, *, narrow: bool) -> bool:
-        """Queue an event for a loop that wants its kind (`narrow`), or for the newest loop that takes any."""
-        for subscription in reversed(self._subscriptions):
-            kinds = subscription.kinds
-            if kinds is None if not narrow else (kinds is not None and type(arrival.event) in kinds):
+    def queue_narrow(self, arrival: Arrival) -> bool:
+        """Queue an event for the newest loop that wants its kind; False if none does."""
+        for subscription in reversed(self._narrow):
+            if subscription.kinds is not None and type(arrival.event) in subscription.kinds:
                 subscription.put(arrival)
                 return True
         return False
+
+    def queue_wide(self, arrival: Arrival) -> bool:
+        """Queue an event for the newest loop that takes any; False if there is none."""
+        if self._wide:
+            self._wide[-1].put(arrival)
+        return bool(self._wide)
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """End every loop, now and later, and fail every wait, each with an error of its own."""
@@ -205,10 +217,13 @@ class Listeners:
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
             waiter.fail(fault())
-        for subscription in self._subscriptions[:]:
+        for subscription in [*self._narrow, *self._wide]:
             self._end(subscription)
 
+    def _like(self, subscription: Subscription) -> list[Subscription]:
+        return self._wide if subscription.kinds is None else self._narrow
+
     def _end(self, subscription: Subscription) -> None:
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+        if subscription in self._like(subscription):
+            self._like(subscription).remove(subscription)
             subscription.close()

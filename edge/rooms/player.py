@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import operator
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -83,8 +84,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Why they left; None while they have not."""
         self.seat = seat
         self.scope = trio.CancelScope()
+        self.joined = 0
+        """Grows from one player of the room to the next."""
         self.away_until = 0.0
-        self.listeners = Listeners()
+        self.listeners = Listeners(operator.attrgetter("event"))
         self.turns: list[Turn] = []
         self._latest: OrderedDict[Hashable, Any] = OrderedDict()
         self._waiting = 0
@@ -321,38 +324,18 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if kept:
             self._keep(kind.key_of(event), event)
             self.room.directory_tally.received += 1
-
-        def refuse(problem: MessageProblem, text: str) -> None:
-            self._dialogue.forget_request(event)
-            if kept:
-                return
-            if not self.left:
-                number = message.id if isinstance(message, messages.Request) else None
-                self._dialogue.refuse(problem, text, message.name, number)
-
+        arrival = _Arrived(self, event, message, kept)
         if self._waiting >= self.seat.inbox:
-            refuse("busy", f"{self._waiting} events are waiting")
+            arrival.refuse("busy", f"{self._waiting} events are waiting")
             return
         self._waiting += 1
-
-        def take() -> None:
-            self._take()
-            if not kept:
-                self.room.directory_tally.received += 1
-
-        def turn_away() -> None:
-            self._take()
-            refuse("not_now", "nobody is listening for this now")
-
-        mine = Arrival(event, event, take, turn_away)
-        ours = Arrival(event, (self, event), take, turn_away)
         if not (
-            self.listeners.give(mine)
-            or self.listeners.queue(mine, narrow=True)
-            or self.room.listeners.queue(ours, narrow=True)
-            or self.listeners.queue(mine, narrow=False)
+            self.listeners.give(arrival)
+            or self.listeners.queue_narrow(arrival)
+            or self.room.listeners.queue_narrow(arrival)
+            or self.listeners.queue_wide(arrival)
         ):
-            turn_away()
+            arrival.turn_away()
 
     def _note_refusal(self, problem: MessageProblem) -> None:
         if problem != "cancelled":  # by its sender: that is no fault
@@ -364,6 +347,37 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if len(self._latest) > MAX_LATEST:
             self._latest.popitem(last=False)
 
-    def _take(self) -> None:
+    def note_taken(self) -> None:
+        """One of their events waits no more."""
         self._waiting -= 1
         self._space.set()
+
+    def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
+        """Nobody has taken an event of theirs: tell the client, unless it is kept."""
+        self._dialogue.forget_request(arrival.event)
+        if not (arrival.kept or self.left):
+            number = arrival.message.id if isinstance(arrival.message, messages.Request) else None
+            self._dialogue.refuse(problem, text, arrival.message.name, number)
+
+
+@attrs.define(eq=False)
+class _Arrived(Arrival):
+    """An event of a player's, on its way to whoever listens for it."""
+
+    player: Player[Any, Any]
+    event: Any
+    message: messages.Event | messages.Request
+    kept: bool
+    """Whether it is a latest value, which is kept even if nobody listens."""
+
+    def take(self) -> None:
+        self.player.note_taken()
+        if not self.kept:
+            self.player.room.directory_tally.received += 1
+
+    def turn_away(self) -> None:
+        self.player.note_taken()
+        self.refuse("not_now", "nobody is listening for this now")
+
+    def refuse(self, problem: MessageProblem, text: str) -> None:
+        self.player.turn_down(self, problem, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -85,7 +86,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """Where what happens is counted: one for all the rooms of a directory."""
         self._opened_at: float | None = None
         self._random: Random | None = None
-        self.listeners = Listeners()
+        self.listeners = Listeners(operator.attrgetter("player", "event"))
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
         self._admitted_early: list[Player[FromPlayer, ToPlayer]] = []

@@ -40,8 +40,15 @@ class Seats:
         self._watches: list[Watch] = []
         self._numbers = itertools.count()
         self._free_numbers: list[int] = []
+        self._order = itertools.count()
+        self._people = 0
+        """How many of the seated are no bots."""
+        self._graces: list[tuple[float, int, Player[Any, Any]]] = []
+        """A heap: until when who is away has to be back, and who; those who came back or left meanwhile included."""
         self._changed = trio.Event()
         self._empty_since = 0.0
+        self._idle = math.inf
+        self._sweeping = trio.CancelScope()
 
     def fresh(self) -> Seats:
         """An empty ledger under the same policy."""
@@ -112,6 +119,8 @@ class Seats:
     def add(self, player: Player[Any, Any]) -> None:
         """Enter a player whom the room has admitted."""
         self._ledger[player.session.id] = player
+        player.joined = next(self._order)
+        self._people += not player.session.bot
         self._note_change(player)
 
     def seated(self, player: Player[Any, Any]) -> None:
@@ -124,7 +133,9 @@ class Seats:
         if self._ledger.get(player.session.id) is player:
             del self._ledger[player.session.id]
             if not player.session.bot:
+                self._people -= 1
                 self._empty_since = trio.current_time()
+                self._sweeping.deadline = self._next_sweep()
             self._note_change(player)
             player.room.seats_changed()
 
@@ -141,6 +152,8 @@ class Seats:
             return
         player.standing = Standing.AWAY
         player.away_until = trio.current_time() + self.grace
+        heapq.heappush(self._graces, (player.away_until, next(self._order), player))
+        self._sweeping.deadline = self._next_sweep()
         for turn in player.turns:
             turn.player_away()
         self._note_change(player)
@@ -159,23 +172,29 @@ class Seats:
         One timer for all seats, and players end in the order in which they joined.
         """
         self._empty_since = trio.current_time()
+        self._idle = idle
         while True:
             now = trio.current_time()
-            for player in self.players:
-                if player.standing is Standing.AWAY and player.away_until + TIE <= now:
-                    player.leave(Code.EXPIRED, f"away for {self.grace:g} s")
-            if not self._has_people and now >= self._empty_since + idle:
+            for player in self._take_expired(now):
+                player.leave(Code.EXPIRED, f"away for {self.grace:g} s")
+            if not self._people and now >= self._empty_since + idle:
                 return
-            with trio.move_on_at(self._next_deadline(self._empty_since + idle)):
-                await self.wait_change()
+            with trio.CancelScope(deadline=self._next_sweep()) as self._sweeping:
+                await trio.sleep_forever()
 
-    def _next_deadline(self, idle_at: float) -> float:
-        away = [player.away_until + TIE for player in self.players if player.standing is Standing.AWAY]
-        return min([*away, math.inf if self._has_people else idle_at])
+    def _take_expired(self, now: float) -> list[Player[Any, Any]]:
+        expired = []
+        while self._graces and self._graces[0][0] + TIE <= now:
+            until, _, player = heapq.heappop(self._graces)
+            if player.standing is Standing.AWAY and player.away_until == until:
+                expired.append(player)
+        return sorted(expired, key=lambda player: player.joined)
 
-    @property
-    def _has_people(self) -> bool:
-        return any(not player.session.bot for player in self.players)
+    def _next_sweep(self) -> float:
+        while self._graces and self._graces[0][2].standing is not Standing.AWAY:
+            heapq.heappop(self._graces)
+        grace = self._graces[0][0] + TIE if self._graces else math.inf
+        return min(grace, math.inf if self._people else self._empty_since + self._idle)
 
     def _note_change(self, player: Player[Any, Any]) -> None:
         for watch in self._watches:

@@ -20,6 +20,7 @@ from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import Request, Response
 from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
+from ..transports.post import Post
 from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
@@ -170,13 +171,21 @@ class App:
                 player.leave(Code.REVOKED, "the session was revoked")
 
     async def attend(
-        self, transport: Transport, codec: Codec, kind: str, name: str, *, opening: trio.CancelScope | None = None
+        self,
+        transport: Transport,
+        codec: Codec,
+        kind: str,
+        name: str,
+        *,
+        post: Post,
+        opening: trio.CancelScope | None = None,
     ) -> None:
         """Serve one connection to one room, and close it. See `attend`."""
         await attend(
             transport,
             codec,
             lambda: self.directory.open(kind, name),
+            post=post,
             tally=self.directory.tally,
             limits=self.limits,
             keys=self.keys,

@@ -9,47 +9,26 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import trio
 
 from ..codes import Code, Retry
-from ..errors import InvalidEvent, Refused, RemoteProtocolError
+from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
-from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..rooms.tally import Tally
 from ..sessions.keys import Keys
 from ..sessions.outbox import Outbox
 from ..sessions.seat import AFRESH, HeldSeat
-from ..transports.exchange import Ended, Receiver, close_transport, exchange
+from ..transports.exchange import Ended, close_transport, exchange
+from ..transports.post import Post
 from ..transports.transport import Transport
 
 # What a client calls itself: long enough not to be guessed, for it is all that proves an anonymous session.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
-
-
-@attrs.define(eq=False)
-class _SeatReceiver(Receiver):
-    """Gives a connection's messages to its player."""
-
-    player: Player[Any, Any]
-
-    @property
-    def has_space(self) -> bool:
-        return self.player.has_space
-
-    async def wait_space(self) -> None:
-        await self.player.wait_space()
-
-    def deliver(self, message: Message) -> None:
-        self.player.deliver(message)
-
-    def refuse(self, fault: InvalidEvent) -> None:
-        self.player.refuse(fault)
 
 
 async def attend(
@@ -62,6 +41,7 @@ async def attend(
     keys: Keys,
     guests: bool = True,
     session: Session | None = None,
+    post: Post | None = None,
     opening: trio.CancelScope | None = None,
 ) -> None:
     """Serve one connection to one room, and close it.
@@ -71,6 +51,7 @@ async def attend(
       tally: where refusals are counted.
       guests: whether they may come without a key.
       session: whose connection it is, unless its hello has a key that says otherwise.
+      post: writes for it; by default, one of its own.
       opening: cancel it to turn the connection away if it has not said hello yet.
 
     *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
@@ -87,7 +68,7 @@ async def attend(
         seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, open_room())
         try:
             await seat.player.wait_started()
-            ended = await exchange(transport, connection, outbox, _SeatReceiver(seat.player))
+            ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:
             seat.detach(outbox, _believed(ended), ended.reason)
     except (RemoteProtocolError, Refused) as exc:

@@ -16,6 +16,7 @@ from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
 from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
+from ..transports.post import Post
 from .app import App
 from .responses import refusal_response
 
@@ -38,11 +39,13 @@ class Lines:
 
     Args:
       nursery: where they are attended.
+      post: writes for them.
     """
 
-    def __init__(self, app: App, nursery: trio.Nursery) -> None:
+    def __init__(self, app: App, nursery: trio.Nursery, post: Post) -> None:
         self._app = app
         self._nursery = nursery
+        self._post = post
         self._served: dict[str, _Served] = {}
         self._over: deque[tuple[float, str]] = deque()
         """Lines that have ended, and when: a while longer their last words may be asked for again."""
@@ -93,13 +96,13 @@ class Lines:
             raise RemoteProtocolError("every line is taken", Code.FULL)
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
-        app, line = self._app, ServedLine(self._app.limits)
+        app, post, line = self._app, self._post, ServedLine(self._app.limits)
 
         async def serve() -> None:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(line.watch)
-                    await app.attend(line, codec, *room)
+                    await app.attend(line, codec, *room, post=post)
                     nursery.cancel_scope.cancel("attended")
             finally:
                 self._over.append((trio.current_time(), name))

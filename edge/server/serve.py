@@ -17,8 +17,10 @@ from ..codes import Code
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
 from ..transports.http import BadRequest, HttpConnection, Request
+from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
 from ..transports.linger import linger
+from ..transports.post import Post, open_post
 from ..transports.websocket import accept_websocket
 from .app import App
 from .lines import Lines
@@ -93,20 +95,22 @@ async def open_server(app: App) -> AsyncIterator[Server]:
     async with trio.open_nursery() as background:
         if app.mount is not None:
             await background.start(app.mount.run)
-        async with trio.open_nursery() as connections:
+        async with open_post() as post, open_lanes() as lanes, trio.open_nursery() as connections:
             await connections.start(app.directory.run)
-            yield Server(app, connections)
+            yield Server(app, connections, post, lanes)
         background.cancel_scope.cancel("drained")
 
 
 class Server:
     """An app that is being served. Made by `open_server`."""
 
-    def __init__(self, app: App, connections: trio.Nursery) -> None:
+    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes | None) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
         self.app = app
-        self._lines = Lines(app, connections)
+        self._post = post
+        self._lanes = lanes
+        self._lines = Lines(app, connections, post)
         self._idle: set[trio.CancelScope] = set()
 
     def drain(self) -> None:
@@ -207,10 +211,10 @@ class Server:
             refusal = refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
         else:
             async with accept_websocket(
-                connection.stream, connection.head, subprotocol=subprotocol, limits=app.limits
+                connection.stream, connection.head, subprotocol=subprotocol, limits=app.limits, lanes=self._lanes
             ) as transport:
                 with self._idle_scope() as opening:
-                    await app.attend(transport, SUBPROTOCOLS[subprotocol], kind, name, opening=opening)
+                    await app.attend(transport, SUBPROTOCOLS[subprotocol], kind, name, post=self._post, opening=opening)
             return True
         await connection.read_body(request)
         await connection.respond(refusal, close=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
-import trio
+from collections.abc import Callable, Hashable
 
 from ..codes import Code
 from ..protocol.codec import Codec, Frame
@@ -26,66 +24,76 @@ class Outbox:
         self.goodbye: Bye | None = None
         """Once the connection is to end: what to say last."""
         self.writing = False
-        """Whether the writer is in the middle of a write."""
-        self._limits = limits
+        """Whether a write is under way that has to wait for the peer."""
+        self.notify: Callable[[], object] = _nobody
+        """Called when there is something to do for whoever writes: once, until the next `take`."""
+        self.ready = False
+        """Whether it has been called since the last `take`."""
+        self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes
         self._first: list[Frame] = []
         self._waiting: dict[Hashable, Outgoing] = {}
         self._bytes = 0
         self._put = 0
-        self._wake = trio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes wait."""
+        """How many bytes wait, as JSON."""
         return self._bytes
 
     def put(self, message: Outgoing) -> None:
         """Queue a message. Never waits."""
-        if self.goodbye is not None or (message.volatile and (self.writing or not self._fits(message))):
+        if self.goodbye is not None or (message.volatile and not self._takes(message)):
             return
-        replaced = self._waiting.pop(message.key, None) if message.key is not None else None
-        if replaced is not None:
-            self._bytes -= len(replaced.frame(self.codec))
-        self._put += 1
-        self._waiting[message.key if message.key is not None else self._put] = message
-        self._bytes += len(message.frame(self.codec))
-        if len(self._waiting) > 1 and not self._fits():
+        key = message.key
+        if key is None:
+            key = self._put = self._put + 1
+        elif key in self._waiting:
+            self._bytes -= self._waiting.pop(key).size
+        self._waiting[key] = message
+        self._bytes += message.size
+        if (self._bytes > self._max_bytes or len(self._waiting) > self._max_frames) and len(self._waiting) > 1:
             self._waiting.clear()
             self.end(Code.OVERFLOW, "too much was waiting for this connection")
-        self._wake.set()
+        if not self.ready:
+            self.wake()
 
     def put_first(self, *frames: Frame) -> None:
         """Write these before all else, beyond the limits: the welcome, then what a resumed seat must hear again."""
         self._first += frames
-        self._wake.set()
+        self.wake()
 
     def end(self, code: Code, reason: str = "") -> None:
         """Write what waits, then this goodbye, then nothing. Once, for the first reason given."""
         if self.goodbye is None:
             self.goodbye = Bye(int(code), reason)
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
-        """Let the writer look at the clock: something is due earlier than it knew."""
-        self._wake.set()
+        """Let whoever writes look at the clock: something is due earlier than they knew."""
+        if not self.ready:
+            self.ready = True
+            self.notify()
 
     def take(self) -> list[Frame]:
         """Everything that waits, as frames, in order."""
-        frames = self._first + [message.frame(self.codec) for message in self._waiting.values()]
-        self._first = []
+        codec = self.codec
+        frames = [message.frame(codec) for message in self._waiting.values()]
+        if self._first:
+            frames, self._first = self._first + frames, []
         self._waiting.clear()
         self._bytes = 0
-        self._wake = trio.Event()
+        self.ready = False
         return frames
 
-    def _fits(self, more: Outgoing | None = None) -> bool:
-        frames = len(self._waiting) + (more is not None)
-        size = self._bytes + (len(more.frame(self.codec)) if more is not None else 0)
-        return frames <= self._limits.outbox_frames and size <= self._limits.outbox_bytes
+    def _takes(self, message: Outgoing) -> bool:
+        """Whether a volatile message can be written at once."""
+        return (
+            not self.writing and len(self._waiting) < self._max_frames and self._bytes + message.size <= self._max_bytes
+        )
 
-    async def wait(self) -> None:
-        """Wait until there is something to do since the last `take`."""
-        await self._wake.wait()
+
+def _nobody() -> None:
+    """Nobody writes yet."""

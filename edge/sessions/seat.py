@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import trio
@@ -48,22 +47,24 @@ class HeldSeat(Seat):
         """The client that has the seat: one page, or one program."""
         self.attempt = 0
         """Its newest attempt to connect."""
-        self.former: deque[str] = deque(maxlen=MAX_FORMER)
+        self.former: tuple[str, ...] = ()
         """Clients that had the seat before."""
         self.connection: Connection | None = None
         """The machine of its newest connection."""
         self._sending = Sending(limits)
+        self._counts = self._sending.counts
+        self._tally = room.directory_tally
         self._ended = False
         self.player: Player[Any, Any] = room.take_seat(self)
 
     @property
     def counts(self) -> Counts:
         """What was sent, acknowledged and received since the fresh start."""
-        return self._sending.counts
+        return self._counts
 
     @property
     def pressed(self) -> bool:
-        return self._sending.pressed
+        return self._counts.pressed
 
     async def wait_relief(self) -> None:
         await self._sending.wait_relief()
@@ -82,11 +83,11 @@ class HeldSeat(Seat):
     def send(self, message: Outgoing) -> None:
         if self._ended:
             return
-        self.player.room.directory_tally.sent += 1
+        self._tally.sent += 1
         self._sending.send(message)
-        if self.counts.behind:
+        if self._counts.behind:
             self.disconnect(Code.BEHIND, "too much was not acknowledged")
-        elif self.pressed:
+        elif self._counts.pressed:
             self.player.read_on()
 
     def end(self, code: Code, reason: str) -> None:
@@ -101,7 +102,7 @@ class HeldSeat(Seat):
     def give_to(self, client: str) -> None:
         """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
         if self.client and client != self.client:
-            self.former.append(self.client)
+            self.former = (*self.former[1 - MAX_FORMER :], self.client)
         self.client = client
         self._sending.start_afresh()
 

@@ -40,7 +40,7 @@ class Sending:
     @property
     def pressed(self) -> bool:
         """Whether half of what may go unacknowledged does: now the peer's acks must not be kept waiting."""
-        return self.counts.half_full
+        return self.counts.pressed
 
     async def wait_relief(self) -> None:
         """Wait until not pressed."""

@@ -27,6 +27,7 @@ from ..server.attend import attend
 from ..sessions.keys import Keys
 from ..transports.exchange import close_transport
 from ..transports.memory import MemoryTransport, open_memory_transports
+from ..transports.post import Post, open_post
 from ..transports.transport import Transport
 from .virtual import task_tree
 
@@ -151,7 +152,7 @@ class MemoryClient(Client[Any, Any]):
 class RoomUnderTest(Generic[R]):
     """A room and whoever joins it. Made by the `edge_room` fixture, or by `open_rooms`."""
 
-    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery, expected: list[str]) -> None:
+    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery, post: Post, expected: list[str]) -> None:
         self._expected = expected
         self.room = room
         """The room itself, to look into."""
@@ -160,6 +161,7 @@ class RoomUnderTest(Generic[R]):
         """Whose keys are honoured in a hello."""
         self._directory = directory
         self._nursery = nursery
+        self._post = post
 
     def expect_crash(self, text: str) -> None:
         """Let a crash pass whose log, traceback included, contains this; any other fails the test."""
@@ -211,6 +213,7 @@ class RoomUnderTest(Generic[R]):
                 limits=limits or Limits(),
                 keys=self.keys,
                 session=session,
+                post=self._post,
             )
 
         self._nursery.start_soon(serve, name=f"connection to {self.room.name}")
@@ -247,7 +250,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
 async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRoom]:
     before = _tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
-    async with trio.open_nursery() as nursery:
+    async with open_post() as post, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
             room = make()  # here, so that what it raises is the test's own error
@@ -261,7 +264,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
             directory = Directory({"room": only_once}, idle=math.inf, seeds=lambda: (seed << 32) + number)
             await nursery.start(directory.run)
             directory.open("room", str(number))
-            under_test = RoomUnderTest(room, directory, nursery, expected)
+            under_test = RoomUnderTest(room, directory, nursery, post, expected)
             opened.append((directory, under_test))
             return under_test
 

@@ -1,23 +1,27 @@
 """One connection at work: the frames of a transport through the protocol's machine, in and out, until one side is done.
 
-Two tasks. The reader is the caller's own. The writer is the only one that touches the transport's sending side: it is
-shielded, because a write cancelled midway corrupts the stream, and the shield is lifted by a deadline once the reader
-has ended, so that the last words get out and a peer that does not read can't hold anybody up.
+Everything is decided in synchronous steps: `take_in` for a frame that came, `flush` for what is to be written, `sweep`
+for what is due. The caller's own task waits for frames, or for the end; whoever has read one may bring it, without a
+task in between. The post flushes. Only where a write would block a task waits for it: shielded, because a write
+cancelled midway corrupts the stream, and by a deadline, so that a peer which does not read can't hold anybody up.
 """
 
 from __future__ import annotations
 
-import abc
+import contextlib
 import math
+from typing import Protocol
 
 import attrs
 import trio
 
 from ..codes import Code
 from ..errors import InvalidEvent, RemoteProtocolError
+from ..protocol.codec import Frame
 from ..protocol.connection import Connection
 from ..protocol.messages import Bye, Message
 from ..sessions.outbox import Outbox
+from .post import Alarm, Post, open_post
 from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
@@ -36,36 +40,48 @@ class Ended:
     by_peer: bool
 
 
-class Receiver(abc.ABC):
+class Receiver(Protocol):
     """Where the messages of a connection go."""
 
     @property
-    @abc.abstractmethod
     def has_space(self) -> bool:
         """Whether one more message may be delivered. Asked before each is read, so that `deliver` need not wait."""
 
-    @abc.abstractmethod
     async def wait_space(self) -> None:
         """Wait until it may."""
 
-    @abc.abstractmethod
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message, /) -> None:
         """Take a message. Never waits."""
 
-    @abc.abstractmethod
-    def refuse(self, fault: InvalidEvent) -> None:
+    def refuse(self, fault: InvalidEvent, /) -> None:
         """A message came that is not one; tell the peer."""
 
 
-async def exchange(transport: Transport, connection: Connection, outbox: Outbox, receiver: Receiver) -> Ended:
+async def exchange(
+    transport: Transport, connection: Connection, outbox: Outbox, receiver: Receiver, post: Post | None = None
+) -> Ended:
     """Carry messages both ways until either side says goodbye or the transport breaks; then close the transport.
+
+    Args:
+      post: writes for it; by default, one of its own.
 
     *Cancellation* says goodbye with `Code.DRAINING`, and takes two seconds at most.
     """
-    work = _Exchange(transport, connection, outbox, receiver)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(work.write)
-        await work.read()
+    if post is None:
+        async with open_post() as post:
+            return await exchange(transport, connection, outbox, receiver, post)
+    work = _Exchange(transport, connection, outbox, receiver, post)
+    try:
+        with work.reading:
+            work.begin()
+            await work.read()
+        if outbox.goodbye is None:  # a write had failed, and no last words have come
+            work.end_by_peer(None, "the transport broke")
+    except trio.Cancelled:
+        work.end(Code.DRAINING, "this side is shutting down")
+        raise
+    finally:
+        await work.close()
     assert work.ended is not None
     return work.ended
 
@@ -82,105 +98,186 @@ class _Exchange:
     connection: Connection
     outbox: Outbox
     receiver: Receiver
+    post: Post
     ended: Ended | None = None
-    full: bool = False
-    """Whether the reader is waiting for the receiver: then silence is ours, not the peer's."""
-    read_done: trio.Event = attrs.field(factory=trio.Event)
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    writing: trio.CancelScope = attrs.field(factory=lambda: trio.CancelScope(shield=True))
+    """Cancelled when it is over, for a reader that waits for more."""
+    _full: bool = False
+    """Whether the reader is waiting for the receiver: then silence is ours, not the peer's."""
+    _waiting: _Wait | None = None
+    """A write that has to wait for the peer."""
+    _silent: bool = False
+    """Whether nothing more is written: the goodbye was, or a write has failed, or the peer has ended it."""
+    _alarms: list[Alarm] = attrs.field(factory=list)
+    """When the post will sweep this connection..."""
+    _soonest: float = math.inf
+    """...and the first of these."""
+
+    # --- in
+
+    def begin(self) -> None:
+        """From now on the post writes what waits."""
+        self.outbox.notify = self._note_ready
+        if self.outbox.ready:
+            self._note_ready()
+        self._expect_sweep()
 
     async def read(self) -> None:
-        try:
-            with self.reading:
-                await self._read()
-        except trio.Cancelled:
-            self._end(Code.DRAINING, "this side is shutting down")
-            raise
-        finally:
-            self.read_done.set()
-            self.writing.deadline = trio.current_time() + CLOSING_SECONDS
-            self.outbox.wake()
-
-    async def write(self) -> None:
-        with self.writing:
-            await self._write()
-        if self.writing.cancelled_caught:
-            self._end(Code.STALLED, "the last words did not get out in time")
-        self.reading.cancel("the connection has ended")
-        goodbye = self.outbox.goodbye or Bye(1000)
-        await close_transport(self.transport, goodbye.code, goodbye.reason, deadline=self.writing.deadline)
-
-    async def _read(self) -> None:
+        """Have frames taken in until it is over."""
         while self.ended is None:
             try:
                 if not self.receiver.has_space:
-                    self.full = True
+                    self._full = True
                     await self.receiver.wait_space()
-                    self.full = False
+                    self._full = False
                     self.connection.heard(trio.current_time())
-                frame = await self.transport.receive()
-                if self.outbox.goodbye is not None:
-                    return  # whatever comes after our goodbye belongs to nobody: the seat may have a newer connection
-                message = self.connection.receive(frame, now=trio.current_time())
-            except InvalidEvent as exc:
-                self.receiver.refuse(exc)
-            except RemoteProtocolError as exc:
-                self._end(exc.code, str(exc))
+                await self.transport.feed(self)
             except trio.EndOfChannel:
-                self._end_by_peer(self.transport.close_code, "")
+                self.end_by_peer(self.transport.close_code, "")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._end_by_peer(None, "the transport broke")
-            else:
-                if isinstance(message, Bye):
-                    self._end_by_peer(message.code, message.reason)
-                elif message is not None:
-                    self.receiver.deliver(message)
-            if self.connection.next_due <= trio.current_time():
-                self.outbox.wake()
+                self.end_by_peer(None, "the transport broke")
 
-    async def _write(self) -> None:
-        while not (self.ended is not None and self.ended.by_peer):
-            now = trio.current_time()
-            self.connection.heard(now if self.full else self.transport.heard_at)
-            frames = self.outbox.take()
-            goodbye = self.outbox.goodbye
-            if goodbye is None:
-                try:
-                    frames += self.connection.due(now)
-                except RemoteProtocolError as exc:
-                    self._end(exc.code, str(exc))
-                    continue
-            else:
-                self._end(Code(goodbye.code), goodbye.reason)
-                frames.append(self.connection.send(goodbye, now=now))
-            if (frames and not await self._send(frames)) or goodbye is not None:
-                return
-            with trio.move_on_at(self.connection.next_due):
-                await self.outbox.wait()
+    @property
+    def has_space(self) -> bool:
+        return self.receiver.has_space
 
-    async def _send(self, frames: list[str | bytes]) -> bool:
-        self.outbox.writing = True
+    def take_in(self, frame: Frame, now: float) -> None:
+        """A frame came."""
+        if self.ended is not None or self.outbox.goodbye is not None:
+            return  # whatever comes after our goodbye belongs to nobody: the seat may have a newer connection
+        connection = self.connection
         try:
-            with trio.move_on_after(self.connection.limits.write_seconds) as patience:
-                await self.transport.send(frames)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            with trio.move_on_after(LAST_WORDS_SECONDS):
-                await self.read_done.wait()
-            self._end_by_peer(None, "the transport broke")
-            return False
-        finally:
-            self.outbox.writing = False
-        if patience.cancelled_caught:
-            self._end(Code.STALLED, f"a write took more than {self.connection.limits.write_seconds:g} s")
-            return False
-        return True
+            message = connection.receive(frame, now=now)
+        except InvalidEvent as exc:
+            self.receiver.refuse(exc)
+        except RemoteProtocolError as exc:
+            self.end(exc.code, str(exc))
+        else:
+            if type(message) is Bye:
+                self.end_by_peer(message.code, message.reason)
+            elif message is not None:
+                self.receiver.deliver(message)
+        if connection.ack_due <= now:
+            self.outbox.wake()
+        elif connection.ack_due < self._soonest:
+            self._expect_sweep()
 
-    def _end(self, code: Code, reason: str) -> None:
-        """This side ends it: the writer says goodbye."""
+    # --- out
+
+    def flush(self, now: float, early: float = 0.0) -> None:
+        """Write what waits, and what is due by now, or within so many seconds. A goodbye is left to `close`."""
+        if self._waiting is not None or self._silent:
+            return
+        if self.outbox.goodbye is not None:
+            self.reading.cancel("a goodbye is to be said")
+            return
+        frames = self.outbox.take()
+        if self.connection.next_due <= now + early:
+            try:
+                frames += self.connection.due(now, early=early)
+            except RemoteProtocolError as exc:
+                self.end(exc.code, str(exc))
+        if frames:
+            self._write(frames, now)
+
+    def sweep(self, now: float, early: float) -> None:
+        """An alarm has gone off."""
+        self._alarms = [alarm for alarm in self._alarms if alarm.at > now + early]
+        self._soonest = min((alarm.at for alarm in self._alarms), default=math.inf)
+        self.connection.heard(now if self._full else self.transport.heard_at)
+        self.flush(now, early)
+        self._expect_sweep()
+
+    async def close(self) -> None:
+        """Say what is still to be said, and close the transport, in two seconds at most."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
+            if self._waiting is not None:
+                self._waiting.scope.deadline = min(self._waiting.scope.deadline, closing.deadline)
+                await self._waiting.over.wait()
+            await self._say_last_words()
+        if closing.cancelled_caught:
+            self.end(Code.STALLED, "the last words did not get out in time")
+        self._silent = True
+        for alarm in self._alarms:
+            alarm.cancel()
+        goodbye = self.outbox.goodbye or Bye(1000)
+        await close_transport(self.transport, goodbye.code, goodbye.reason, deadline=closing.deadline)
+
+    def end(self, code: Code, reason: str) -> None:
+        """This side ends it, with a goodbye."""
         self.outbox.end(code, reason)
         self.ended = self.ended or Ended(code, reason, by_peer=False)
 
-    def _end_by_peer(self, code: int | None, reason: str) -> None:
+    def end_by_peer(self, code: int | None, reason: str) -> None:
         """The other side ended it: there is nobody left to say goodbye to."""
-        self.ended = self.ended or Ended(Code.of(code), reason, by_peer=True)
-        self.outbox.wake()
+        if self.ended is None:
+            self.ended = Ended(Code.of(code), reason, by_peer=True)
+            self._silent = True
+            self.reading.cancel("the peer has ended it")
+
+    async def _say_last_words(self) -> None:
+        goodbye = self.outbox.goodbye
+        if self._silent or goodbye is None:
+            return
+        self.ended = self.ended or Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
+        self._silent = True
+        frames = self.outbox.take()
+        frames.append(self.connection.send(goodbye, now=trio.current_time()))
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            if not self.transport.send_nowait(frames):
+                await self.transport.flush()
+
+    def _write(self, frames: list[Frame], now: float) -> None:
+        try:
+            written = self.transport.send_nowait(frames)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._note_failure()
+            return
+        if not written:
+            self.outbox.writing = True
+            self._waiting = _Wait(now + self.connection.limits.write_seconds)
+            self.post.start_soon(self._wait_written)
+
+    async def _wait_written(self) -> None:
+        waiting = self._waiting
+        assert waiting is not None
+        failed = False
+        with waiting.scope as patience:
+            try:
+                await self.transport.flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                failed = True
+        self._waiting, self.outbox.writing = None, False
+        if failed:
+            self._note_failure()
+        elif patience.cancelled_caught:
+            self.end(Code.STALLED, f"a write took more than {self.connection.limits.write_seconds:g} s")
+            self._silent = True
+            self.reading.cancel("the peer does not read")
+        else:
+            self.flush(trio.current_time())
+            self._expect_sweep()
+        waiting.over.set()
+
+    def _note_failure(self) -> None:
+        """Nobody reads us; but what they said before they went may still come."""
+        self._silent = True
+        self.reading.deadline = min(self.reading.deadline, trio.current_time() + LAST_WORDS_SECONDS)
+
+    def _note_ready(self) -> None:
+        self.post.note(self)
+
+    def _expect_sweep(self) -> None:
+        """Have the post come back when something is due; while a write waits, its end does."""
+        due = self.connection.next_due
+        if due < self._soonest and self._waiting is None and not self._silent:
+            self._soonest = due
+            self._alarms.append(self.post.expect(self, due))
+
+
+class _Wait:
+    """A write that waits for its peer, until a deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self.scope = trio.CancelScope(shield=True, deadline=deadline)
+        self.over = trio.Event()

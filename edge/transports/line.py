@@ -57,10 +57,8 @@ class Line(Transport):
         self._gone = 0
         """How many frames of ours the peer is known to have."""
         self._heard_at = trio.current_time()
-        self._sending = False
-        """Whether a send is under way, or was cancelled."""
         self._closed = False
-        self._broken = False
+        self._lost = False
         self._peer_closed = False
         self._changed = trio.Event()
 
@@ -71,25 +69,29 @@ class Line(Transport):
     @property
     def over(self) -> bool:
         """Whether nothing more comes on it."""
-        return self._broken or self._peer_closed
+        return self._lost or self._peer_closed
 
-    async def send(self, frames: Sequence[Frame]) -> None:
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
         if self._closed:
             raise trio.ClosedResourceError
-        if self._sending or self.over:
+        if self.broken or self.over:
             raise trio.BrokenResourceError
-        self._sending = True
-        await trio.lowlevel.checkpoint()
         for frame in frames:
             data = record(frame)
             self._going.append(data)
             self._going_bytes += len(data)
         self._note_change()
-        while self._going_bytes > MAX_UNDERWAY_BYTES and len(self._going) > 1:
+        return not self._crowded
+
+    async def _write_kept(self) -> None:
+        while self._crowded:
             await self._changed.wait()
             if self.over:
                 raise trio.BrokenResourceError
-        self._sending = False
+
+    @property
+    def _crowded(self) -> bool:
+        return self._going_bytes > MAX_UNDERWAY_BYTES and len(self._going) > 1
 
     async def receive(self) -> Frame:
         await trio.lowlevel.checkpoint()
@@ -98,7 +100,7 @@ class Line(Transport):
                 raise trio.ClosedResourceError
             if self._peer_closed:
                 raise trio.EndOfChannel
-            if self._broken:
+            if self._lost:
                 raise trio.BrokenResourceError
             await self._changed.wait()
         self._note_change()
@@ -141,7 +143,7 @@ class Line(Transport):
         self._note_change()
 
     def _break(self) -> None:
-        self._broken = True
+        self._lost = True
         self._note_change()
 
     def _note_change(self) -> None:

@@ -124,7 +124,7 @@ class ServedLine(Line):
         await connection.start(attrs.evolve(response, body=NOTHING))
         with trio.move_on_after(_hold_seconds()):
             ended = False
-            while size < STREAM_BYTES and not ended and not self._broken:
+            while size < STREAM_BYTES and not ended and not self._lost:
                 data, ended = self._news(said), self._goodbye is not None
                 said = self._gone + len(self._going)
                 if data:
@@ -136,7 +136,7 @@ class ServedLine(Line):
 
     async def _poll(self, connection: HttpConnection, response: Response) -> None:
         with trio.move_on_after(_hold_seconds()):
-            while not (self._going or self._goodbye or self._broken):
+            while not (self._going or self._goodbye or self._lost):
                 await self._changed.wait()
         await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
 
@@ -150,7 +150,7 @@ class ServedLine(Line):
         return data + record(self._goodbye)
 
     def _request(self) -> _OpenRequest:
-        if self._broken:
+        if self._lost:
             raise LineOver
         return _OpenRequest(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import trio
@@ -18,7 +19,7 @@ class MemoryTransport(Transport):
         self._outgoing = outgoing
         self._incoming = incoming
         self._heard_at = trio.current_time()
-        self._broken = False
+        self._kept: deque[Frame] = deque()
         self._cut = False
         self._closed = False
         self._peer: MemoryTransport | None = None
@@ -27,13 +28,22 @@ class MemoryTransport(Transport):
     def heard_at(self) -> float:
         return self._heard_at
 
-    async def send(self, frames: Sequence[Frame]) -> None:
-        if self._broken or self._cut:
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        if self.broken or self._cut:
             raise trio.BrokenResourceError
-        self._broken = True  # until it is known to have gone through whole
-        for frame in frames:
-            await self._outgoing.send(frame)
-        self._broken = False
+        self._kept.extend(frames)
+        try:
+            while self._kept:
+                self._outgoing.send_nowait(self._kept[0])
+                self._kept.popleft()
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def _write_kept(self) -> None:
+        while self._kept:
+            await self._outgoing.send(self._kept[0])
+            self._kept.popleft()
 
     async def receive(self) -> Frame:
         if self._cut:

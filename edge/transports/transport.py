@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Protocol
+
+import trio
 
 from ..protocol.codec import Frame
+
+
+class Taker(Protocol):
+    """Who is given the frames of a transport."""
+
+    @property
+    def has_space(self) -> bool:
+        """Whether one more frame may be given. Asked before each."""
+
+    def take_in(self, frame: Frame, now: float) -> None:
+        """Take a frame that came now, on Trio's clock. Never waits."""
 
 
 class Transport(abc.ABC):
     """One live duplex of frames, in order, whole.
 
-    One task sends, and one task receives; they may be different tasks. After a cancelled or failed `send` the transport
-    can only be closed: part of a frame may be on the wire. `edge.testing.transport_conformance` tests all of this.
+    One task sends, and one task receives; they may be different tasks. After a cancelled or failed `send` or `flush`
+    the transport can only be closed: part of a frame may be on the wire. `edge.testing.transport_conformance` tests
+    all of this.
     """
 
     close_code: int | None = None
     """Once `receive` has raised `trio.EndOfChannel`: the code that the peer closed with, where there was one."""
+
+    broken = False
+    """Whether part of a frame may be on the wire, so that no other can follow."""
 
     @property
     @abc.abstractmethod
@@ -24,15 +42,47 @@ class Transport(abc.ABC):
         """When the last byte of any kind came in, on Trio's clock: what a heartbeat must know."""
 
     @abc.abstractmethod
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        """Write these frames, in one piece where the transport can, as far as it goes without waiting.
+
+        Returns: whether all is written. What is not is kept, and `flush` has to come before the next.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone, or an earlier send or flush was cancelled.
+          trio.ClosedResourceError: this side has closed it.
+        """
+
+    async def flush(self) -> None:
+        """Write what `send_nowait` has kept.
+
+        Raises:
+          trio.BrokenResourceError, trio.ClosedResourceError: see `send_nowait`.
+
+        *Cancellation* breaks the transport: never let an author's scope cover it.
+        """
+        self.broken = True  # until it is known to have gone through whole
+        await self._write_kept()
+        self.broken = False
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write these frames, in one piece where the transport can.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone, or an earlier send was cancelled.
-          trio.ClosedResourceError: this side has closed it.
+          trio.BrokenResourceError, trio.ClosedResourceError: see `send_nowait`.
 
         *Cancellation* breaks the transport: never let an author's scope cover it.
         """
+        broken, self.broken = self.broken, True
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.broken = broken
+        if self.send_nowait(frames):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self.flush()
+
+    @abc.abstractmethod
+    async def _write_kept(self) -> None:
+        """Write what `send_nowait` has kept; `flush` without the account of what a cancellation breaks."""
 
     @abc.abstractmethod
     async def receive(self) -> Frame:
@@ -45,6 +95,16 @@ class Transport(abc.ABC):
 
         *Cancellation*: no frame is lost.
         """
+
+    async def feed(self, taker: Taker) -> None:
+        """Give somebody the frames that come, one at least, and more for as long as they have space.
+
+        Raises:
+          trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError: see `receive`.
+
+        *Cancellation*: no frame is lost.
+        """
+        taker.take_in(await self.receive(), trio.current_time())
 
     @abc.abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:

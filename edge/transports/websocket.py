@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import trio
 import trio_websocket
@@ -19,24 +19,24 @@ from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
 from ..protocol.limits import Limits
+from .lane import Lane
+from .lanes import Lanes
 from .line import CODE
 from .linger import linger
-from .transport import Transport
+from .transport import Taker, Transport
+
+S = TypeVar("S", "_Bytes", Lane)
+T = TypeVar("T", bound="WebSocketTransport")
 
 
 class _Bytes(trio.abc.HalfCloseableStream):
-    """A byte stream that gives back what was read ahead of it, and notes when anything came in."""
+    """A byte stream that notes when anything came in."""
 
-    def __init__(self, stream: trio.abc.Stream, ahead: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._ahead = ahead
         self.heard_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._ahead:
-            await trio.lowlevel.checkpoint()
-            ahead, self._ahead = self._ahead, b""
-            return ahead
         received = bytes(await self._stream.receive_some(max_bytes))
         self.heard_at = trio.current_time()
         return received
@@ -95,13 +95,13 @@ class _Guard:
 
 
 class WebSocketTransport(Transport):
-    """A WebSocket connection. Made by `accept_websocket` and `open_websocket`."""
+    """A client's end of a WebSocket connection. Made by `open_websocket`."""
 
-    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes, guard: _Guard) -> None:
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes | Lane, guard: _Guard) -> None:
         self._websocket = websocket
         self._guard = guard
         self._stream = stream
-        self._broken = False
+        self._kept: list[Frame] = []
         self._closed = False
 
     @property
@@ -113,18 +113,24 @@ class WebSocketTransport(Transport):
     def heard_at(self) -> float:
         return self._stream.heard_at
 
-    async def send(self, frames: Sequence[Frame]) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError
-        if self._broken:
-            raise trio.BrokenResourceError
-        self._broken = True  # until it is known to have gone through whole
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        self._check_open()
+        self._kept += frames
+        return not self._kept
+
+    async def _write_kept(self) -> None:
         try:
-            for frame in frames:
-                await self._websocket.send_message(frame)
+            while self._kept:
+                await self._websocket.send_message(self._kept[0])
+                del self._kept[0]
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
             raise trio.BrokenResourceError from exc
-        self._broken = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self.broken or self._websocket.closed is not None:
+            raise trio.BrokenResourceError
 
     async def receive(self) -> Frame:
         if self._closed:
@@ -145,7 +151,7 @@ class WebSocketTransport(Transport):
             return
         self._closed = True
         try:
-            if not self._broken:
+            if not self.broken:
                 # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
                 with self._guard.handshake():
                     await self._websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
@@ -157,23 +163,75 @@ class WebSocketTransport(Transport):
             await trio.aclose_forcefully(self._stream)
 
 
+class ServedWebSocket(WebSocketTransport):
+    """The server's end of a WebSocket connection, on a fast lane. Made by `accept_websocket`."""
+
+    _stream: Lane
+
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: Lane, guard: _Guard) -> None:
+        super().__init__(websocket, stream, guard)
+        stream.start()
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        self._check_open()
+        framed = self._stream.framed
+        return self._stream.write_nowait(framed(frames[0]) if len(frames) == 1 else b"".join(map(framed, frames)))
+
+    async def _write_kept(self) -> None:
+        await self._stream.flush()
+
+    async def receive(self) -> Frame:
+        one = _One()
+        while one.frame is None:
+            await self.feed(one)
+        return one.frame
+
+    async def feed(self, taker: Taker) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self._stream.aside:
+            taker.take_in(await super().receive(), trio.current_time())
+        else:
+            await self._stream.feed(taker)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self._stream.step_aside()
+        await super().close(code, reason)
+
+
+class _One:
+    """Takes one frame."""
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+
+    @property
+    def has_space(self) -> bool:
+        return self.frame is None
+
+    def take_in(self, frame: Frame, now: float) -> None:
+        self.frame = frame
+
+
 @asynccontextmanager
 async def accept_websocket(
-    stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits
-) -> AsyncIterator[WebSocketTransport]:
+    stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits, lanes: Lanes | None = None
+) -> AsyncIterator[ServedWebSocket]:
     """Answer an upgrade request, which the caller has checked.
 
     Args:
       head: the request and whatever followed it, as read off the stream so far.
       subprotocol: the one of the client's that is agreed on.
+      lanes: whose reader reads it, if it is a plain socket; otherwise it is read in a task of its own.
     """
-    counted = _Bytes(stream, head)
+    request, end, ahead = head.partition(b"\r\n\r\n")
+    lane = Lane(stream, request + end, ahead, max_bytes=limits.socket_bytes, lanes=lanes)
 
     async def shake_hands(guard: Any) -> trio_websocket.WebSocketConnection:
-        request = await trio_websocket.wrap_server_stream(guard, counted, max_message_size=limits.socket_bytes)
+        request = await trio_websocket.wrap_server_stream(guard, lane, max_message_size=limits.socket_bytes)
         return await request.accept(subprotocol=subprotocol)
 
-    async with _opened(counted, shake_hands) as transport:
+    async with _opened(lane, shake_hands, ServedWebSocket) as transport:
         yield transport
 
 
@@ -198,7 +256,7 @@ async def open_websocket(
             guard, cast("Any", counted), host, path, subprotocols=[subprotocol]
         )
 
-    async with _opened(counted, shake_hands) as transport:
+    async with _opened(counted, shake_hands, WebSocketTransport) as transport:
         if transport.subprotocol != subprotocol:
             raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
         yield transport
@@ -206,8 +264,10 @@ async def open_websocket(
 
 @asynccontextmanager
 async def _opened(
-    stream: _Bytes, shake_hands: Callable[[Any], Awaitable[trio_websocket.WebSocketConnection]]
-) -> AsyncIterator[WebSocketTransport]:
+    stream: S,
+    shake_hands: Callable[[Any], Awaitable[trio_websocket.WebSocketConnection]],
+    make: Callable[[trio_websocket.WebSocketConnection, S, _Guard], T],
+) -> AsyncIterator[T]:
     """A transport while its block runs; an error of the block comes out as it is, not in a group."""
     websocket = None
     fault: BaseException | None = None
@@ -220,7 +280,7 @@ async def _opened(
             guard.fault = repr(exc)
         if websocket is not None:
             try:
-                yield WebSocketTransport(websocket, stream, guard)
+                yield make(websocket, stream, guard)
             except Exception as exc:
                 fault = exc
         nursery.cancel_scope.cancel("the WebSocket is over")

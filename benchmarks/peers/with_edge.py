@@ -1,0 +1,56 @@
+"""edge, over its whole path: an echo, rooms, and rooms that tell 300 bytes of state thirty times a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import trio
+
+import edge
+
+
+@edge.event("say")
+class Say:
+    at: int
+    text: str
+
+
+@edge.event("state", delivery="latest")
+class State:
+    at: int
+    late: int
+    text: str
+
+
+class Echo(edge.Room[Say, Say]):
+    seats = edge.Seats(maximum=20_000)
+
+    async def player(self, player: edge.Player[Say, Say]) -> None:
+        async for event in player:
+            player.send(event)
+
+
+class Said(edge.Room[Say, Say]):
+    seats = edge.Seats(maximum=20_000)
+
+    async def player(self, player: edge.Player[Say, Say]) -> None:
+        async for event in player:
+            self.broadcast(event)
+
+
+class Stated(edge.Room[Say, State]):
+    seats = edge.Seats(maximum=20_000)
+
+    async def run(self) -> None:
+        async for step in self.ticks(hz=30):
+            self.broadcast(State(time.monotonic_ns() // 1000, int(step.late * 1e6), "x" * 260))
+
+    async def player(self, player: edge.Player[Say, State]) -> None:
+        async for _ in player:
+            pass
+
+
+if __name__ == "__main__":
+    app = edge.App({"echo": Echo, "room": Said, "states": Stated})
+    trio.run(lambda: edge.serve(app, port=int(sys.argv[1])))

@@ -1,0 +1,40 @@
+"""python-socketio on uvicorn with uvloop, WebSocket only: an echo, and rooms."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import socketio
+import uvicorn
+
+server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"])
+rooms: dict[str, str] = {}
+
+
+@server.event
+async def connect(sid: str, environ: dict[str, Any], auth: dict[str, str]) -> None:
+    rooms[sid] = auth["room"]
+    await server.enter_room(sid, auth["room"])
+
+
+@server.event
+async def disconnect(sid: str, reason: str) -> None:
+    del rooms[sid]
+
+
+@server.event
+async def say(sid: str, event: dict[str, Any]) -> None:
+    await server.emit("say", event, to=sid if sys.argv[2] == "echo" else rooms[sid])
+
+
+uvicorn.run(
+    socketio.ASGIApp(server),
+    host="127.0.0.1",
+    port=int(sys.argv[1]),
+    loop="uvloop",
+    http="httptools",
+    ws_per_message_deflate=False,
+    log_level="warning",
+    backlog=4096,
+)

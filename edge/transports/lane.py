@@ -1,0 +1,322 @@
+"""The fast lane: the stream under a server's trio-websocket, which takes the frames that nearly all traffic is made of.
+
+A whole, unfragmented, masked text or binary frame of a size that is read goes straight to whoever is fed. A ping or a
+pong is handed to trio-websocket as it is. On anything else (a close, a fragment, a frame that breaks a rule or is too
+large, bytes that are not UTF-8) the lane steps aside for good: that frame and all bytes after it are trio-websocket's,
+so the order of frames is kept, and every judgement on what is unusual is its and wsproto's alone.
+
+All writing goes through the lane, too, so that one queue holds what the socket does not take at once: a write that is
+cancelled leaves the rest of its bytes there, and never half a frame on the wire with another behind it.
+
+How the bytes come in: a plain socket is read by the one reader of all `Lanes`, which brings them with `read`; any other
+stream (TLS, memory) is read in the task in which trio-websocket asks for bytes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import trio
+from websockets.speedups import apply_mask
+
+from ..protocol.codec import Frame
+from ..rooms.bell import Bell
+from .lanes import Lanes, framed
+from .transport import Taker
+
+# RFC 6455 section 5.2. The first byte of a whole frame: FIN and an opcode; and what the second says besides a length.
+TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A
+USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
+MASKED = 0x80
+# By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
+EXTENDED = {126: (2, 126), 127: (8, 65536)}
+# How much of one connection is read at a time, so that it can't hold up the others.
+READ_BYTES = 64 * 1024
+
+
+class Lane(trio.abc.HalfCloseableStream):
+    """One connection's lane. trio-websocket reads and writes it as its stream.
+
+    Args:
+      stream: connected to the client, who has asked for a WebSocket.
+      head: that request.
+      ahead: what came after it so far.
+      max_bytes: the largest frame that is read.
+      lanes: whose reader reads it, where it is a plain socket.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, head: bytes, ahead: bytes, *, max_bytes: int, lanes: Lanes | None
+    ) -> None:
+        self.heard_at = trio.current_time()
+        """When the last byte came in."""
+        self._aside = False
+        self._stream = stream
+        self._lanes = lanes if lanes is not None and isinstance(stream, trio.SocketStream) else None
+        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) and self._lanes is not None else -1
+        self._max_bytes = max_bytes
+        self._buffer: bytes | bytearray = ahead
+        """What came, and is not given or handed over yet."""
+        self._at = 0
+        """Up to where the buffer is done with."""
+        self._handed = bytearray(head)
+        """What is trio-websocket's to read."""
+        self._next: Frame | None = None
+        """A frame for which there was no space."""
+        self._ended = False
+        self._fault: BaseException | None = None
+        self._taker: Taker | None = None
+        self._reading = False
+        """Whether the reader of all lanes reads this one."""
+        self._fed = Bell()
+        self._asked = Bell()
+        self._kept = bytearray()
+        """What is to be written, and the socket has not taken yet."""
+        self._writing = trio.Lock()
+
+    # --- frames
+
+    @property
+    def aside(self) -> bool:
+        """Whether it has stepped aside, and given all that came before: then trio-websocket has the messages."""
+        return self._aside and self._next is None
+
+    def start(self) -> None:
+        """The WebSocket is open: read."""
+        self._read_on()
+        self._give(self.heard_at)
+
+    async def feed(self, taker: Taker) -> None:
+        """Give somebody the frames that come, for as long as they have space and the lane does not step aside.
+
+        *Cancellation*: no frame is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        self._taker = taker
+        try:
+            self._give(trio.current_time())
+            if self._next is None:
+                self._read_on()
+            while taker.has_space and not self._aside:
+                await self._fed.wait()
+        finally:
+            self._taker = None
+
+    def step_aside(self) -> None:
+        """Leave everything that comes from now on to trio-websocket: it is closing."""
+        if not self._aside:
+            self._aside = True
+            self._hand_over(self._buffer[self._at :])
+            self._buffer, self._at = b"", 0
+            self._fed.ring()
+        self._read_on()
+
+    def read(self, now: float) -> None:
+        """The socket has something to say: read a piece of it. Called by the reader."""
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._end(exc)
+        else:
+            self._note(data, now)
+        self._pause_if_full()
+
+    def fail(self, fault: Exception) -> None:
+        """Nothing more can be made of what comes."""
+        self._end(fault)
+
+    def _note(self, data: bytes, now: float) -> None:
+        """These bytes came; none are the end."""
+        self.heard_at = now
+        if not data:
+            self._end(None)
+        elif self._aside:
+            self._hand_over(data)
+        else:
+            if self._buffer:  # the rest of a frame: a bytearray, so that many small pieces cost no more than they are
+                self._buffer = self._buffer if isinstance(self._buffer, bytearray) else bytearray(self._buffer)
+                self._buffer += data
+            else:
+                self._buffer = data
+            self._give(now)
+
+    def _give(self, now: float) -> None:
+        """Give whoever is fed the whole frames that there are, as far as they have space, and look one frame ahead."""
+        taker = self._taker
+        while taker is not None and taker.has_space:
+            frame = self._next_frame() if self._next is None else self._next
+            if frame is None:
+                break
+            self._next = None
+            taker.take_in(frame, now)
+        else:
+            if self._next is None:  # so that a ping or a close is not held up by who does not read
+                self._next = self._next_frame()
+            self._fed.ring()
+        if self._at == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        elif self._at:
+            self._buffer, self._at = self._buffer[self._at :], 0
+
+    def _next_frame(self) -> Frame | None:
+        """The next frame, if it is whole. Pings and pongs before it are handed over, and anything unusual ends this."""
+        data = self._buffer
+        while len(data) - self._at >= 2:
+            at = self._at
+            kind, length, start = data[at], data[at + 1] - MASKED, at + 2
+            if kind not in USUAL or length < 0:
+                break
+            if length > 125:  # a longer one follows, in as few bytes as it needs
+                width, least = EXTENDED[length]
+                if len(data) < start + width:
+                    return None
+                length, start = int.from_bytes(data[start : start + width], "big"), start + width
+                if length < least or length > self._max_bytes or kind in CONTROL:
+                    break
+            end = start + 4 + length
+            if len(data) < end:
+                return None
+            if kind in CONTROL:
+                self._hand_over(data[at:end])
+                self._at = end
+                continue
+            payload = apply_mask(data[start + 4 : end], data[start : start + 4])
+            if kind == TEXT:
+                try:
+                    text = payload.decode()
+                except UnicodeDecodeError:
+                    break
+                self._at = end
+                return text
+            self._at = end
+            return payload
+        else:
+            return None
+        self.step_aside()
+        return None
+
+    def _hand_over(self, data: bytes | bytearray) -> None:
+        self._handed += data
+        self._asked.ring()
+
+    def _end(self, fault: BaseException | None) -> None:
+        """Nothing more comes."""
+        self._pause()
+        self._ended, self._fault = True, fault
+        self.step_aside()
+        self._asked.ring()
+
+    def _read_on(self) -> None:
+        if not self._ended and not self._reading:
+            self._reading = True
+            if self._lanes is not None:
+                self._lanes.add(self._fd, self)
+            else:
+                self._asked.ring()
+
+    def _pause_if_full(self) -> None:
+        """Read no more than somebody takes: the peer's own buffers fill then, and it has to wait."""
+        if self._next is not None or len(self._handed) > READ_BYTES:
+            self._pause()
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            if self._lanes is not None:
+                self._lanes.remove(self._fd)
+
+    def framed(self, frame: Frame) -> bytes:
+        """A frame as it goes over the wire."""
+        return self._lanes.framed(frame) if self._lanes is not None else framed(frame)
+
+    # --- the stream of trio-websocket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._handed:
+            await trio.lowlevel.checkpoint()
+        while not self._handed:
+            if self._fault is not None:
+                raise trio.BrokenResourceError from self._fault
+            if self._ended:
+                return b""
+            if self._next is None:
+                self._read_on()
+            if self._lanes is None and self._reading:
+                await self._read_own()
+            else:
+                await self._asked.wait()
+        handed = bytes(self._handed[:max_bytes])
+        del self._handed[: len(handed)]
+        return handed
+
+    async def _read_own(self) -> None:
+        """Read a piece in this task, where no reader does."""
+        try:
+            data = bytes(await self._stream.receive_some(READ_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._end(exc)
+        else:
+            self._note(data, trio.current_time())
+        self._pause_if_full()
+
+    def write_nowait(self, data: bytes) -> bool:
+        """Write what the socket takes now, and keep the rest, or all of it where there is no plain socket.
+
+        Returns: whether all is written; if not, `flush`.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone.
+        """
+        if self._fd < 0 or self._kept:
+            self._kept += data
+            return False
+        try:
+            written = os.write(self._fd, data)
+        except BlockingIOError:
+            written = 0
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
+        if written == len(data):
+            return True
+        self._kept += data[written:]
+        return False
+
+    async def flush(self) -> None:
+        """Write what is kept.
+
+        Raises:
+          trio.BrokenResourceError, trio.ClosedResourceError: the peer is gone; this side has closed it.
+
+        *Cancellation* keeps the rest of a plain socket's bytes. Any other stream is broken by it.
+        """
+        async with self._writing:  # trio-websocket's pongs and whoever sends may both have something kept
+            while self._kept:
+                if self._fd < 0:
+                    data, self._kept = bytes(self._kept), bytearray()
+                    await self._stream.send_all(data)
+                    continue
+                await trio.lowlevel.wait_writable(self._fd)
+                kept, self._kept = bytes(self._kept), bytearray()
+                self.write_nowait(kept)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.write_nowait(bytes(data)):
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.flush()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS has no half-close
+            await self._stream.send_eof()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self._end(None)
+        self._fd, self._lanes = -1, None
+        await self._stream.aclose()
