@@ -61,18 +61,22 @@ class _Envelope(msgspec.Struct, array_like=True):
     id: Any = None
 
 
+_decode_json = msgspec.json.Decoder().decode
+_encode_json = msgspec.json.Encoder().encode
+
+
 class _Json(Codec):
     """JSON, in text frames."""
 
     name = "json"
 
     def encode(self, plain: Any) -> str:
-        return msgspec.json.encode(plain).decode()
+        return _encode_json(plain).decode()
 
     def _decode(self, frame: Frame) -> Any:
-        if not isinstance(frame, str):
+        if type(frame) is not str:
             raise ValueError("expected a text frame")
-        return msgspec.json.decode(frame)
+        return _decode_json(frame)
 
     def _peek(self, frame: Frame) -> _Envelope:
         return msgspec.json.decode(frame, type=_Envelope)

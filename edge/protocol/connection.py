@@ -109,7 +109,8 @@ class Connection:
         self._bytes_since_ack = 0
         self.ack_due = math.inf
         """When an ack is due, at the latest."""
-        self._ping_due = math.inf
+        self.ping_due = math.inf
+        """When a ping is due, likewise."""
         self._heard_at = now
 
     def receive(self, frame: Frame, *, now: float) -> Message | None:
@@ -119,7 +120,8 @@ class Connection:
           InvalidEvent: the message is unusable; it was counted if its sender counts it, and the conversation goes on.
           RemoteProtocolError: the conversation can't go on; `code` is the goodbye to say.
         """
-        self.heard(now)
+        if now > self._heard_at:
+            self._heard_at = now
         if self.state is State.CLOSED:
             return None
         try:
@@ -178,7 +180,7 @@ class Connection:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""
         if self.state is not State.OPEN or self._ping_wait < math.inf:
             return False
-        self._ping_due, self._ping_wait = now, CLOCK_SECONDS
+        self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
     def heard(self, now: float) -> None:
@@ -196,7 +198,7 @@ class Connection:
         """When a ping is due, or the peer will have been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
-        return min(self._ping_due, self._heard_at + self.limits.dead_after)
+        return min(self.ping_due, self._heard_at + self.limits.dead_after)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
         """The acks and pings whose time has come. Everything recorded in `counts` must be written before them.
@@ -217,8 +219,8 @@ class Connection:
             told = self._time(now) if self._asked is not None else None
             frames.append(self.codec.encode(to_plain(Ack(self.counts.received, self._asked, told))))
             self._asked = None
-        if now + early >= self._ping_due:
-            self._ping_due = now + min(self._ping_wait, self.limits.heartbeat)
+        if now + early >= self.ping_due:
+            self.ping_due = now + min(self._ping_wait, self.limits.heartbeat)
             self._ping_wait *= 2
             self._pinged = [*self._pinged[1 - MAX_PINGED :], self._time(now)]
             frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._pinged[-1]))))
@@ -244,7 +246,7 @@ class Connection:
 
     def _open(self, now: float) -> None:
         self._acked_to_peer = self.counts.received
-        self._ping_due = now + self.limits.heartbeat
+        self.ping_due = now + self.limits.heartbeat
 
     def _check_ping(self, count: int, now: float) -> None:
         if count != self.counts.received:

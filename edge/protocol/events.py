@@ -82,8 +82,8 @@ def event_type(cls: type[Any]) -> EventType:
     Raises:
       TypeError: the class is not an event.
     """
-    found = cls.__dict__.get("__edge_event__")
-    if not isinstance(found, EventType):
+    found: EventType | None = getattr(cls, "__edge_event__", None)
+    if found is None or found.cls is not cls:  # a class that inherits from an event is not one
         raise TypeError(f"{cls.__name__} is not an event: decorate it with @edge.event")
     return found
 

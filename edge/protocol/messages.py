@@ -126,7 +126,7 @@ class Ping:
     """What the sender's clock shows, for the answer to repeat, if it wants to know the time."""
 
 
-@attrs.frozen
+@attrs.define  # made for nearly every frame, and a frozen one takes twice as long
 class Event:
     """An event, not yet structured. `counted` is False for latest and volatile ones."""
 

@@ -34,7 +34,7 @@ class Outgoing:
     """How long it is, as JSON."""
 
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
-        self.counted = is_counted(message)
+        self.counted = message.counted if type(message) is Event else is_counted(message)
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)

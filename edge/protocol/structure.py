@@ -153,13 +153,19 @@ tuple[...], dict[str, ...], unions and attrs classes of these"
     return next(filter(None, (_type_fault(arg, seen) for arg in args if arg is not Ellipsis)), "")
 
 
-def _scalar(accepts: Callable[[Any], bool], expected: str) -> Hook:
+def _exactly(cls: type[Any], expected: str) -> Hook:
     def hook(value: Any, _: Any) -> Any:
-        if not accepts(value):
+        if type(value) is not cls:
             raise Mismatch(expected)
         return value
 
     return hook
+
+
+def _int(value: Any, _: Any) -> int:
+    if type(value) is not int or not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise Mismatch("a whole number")
+    return value
 
 
 def _float(value: Any, _: Any) -> float:
@@ -270,18 +276,14 @@ def _origin_in(*origins: Any) -> Callable[[Any], bool]:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False, unstruct_collection_overrides={})
-    converter.register_structure_hook(bool, _scalar(lambda value: type(value) is bool, "true or false"))
-    converter.register_structure_hook(
-        int, _scalar(lambda value: type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER, "a whole number")
-    )
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(int, _int)
     converter.register_unstructure_hook(int, _safe_integer)
     converter.register_structure_hook(float, _float)
     converter.register_unstructure_hook(float, _finite)
-    converter.register_structure_hook(str, _scalar(lambda value: type(value) is str, "text"))
+    converter.register_structure_hook(str, _exactly(str, "text"))
     converter.register_structure_hook(bytes, _bytes)
-    converter.register_structure_hook_func(
-        lambda cls: cls in (None, type(None)), _scalar(lambda value: value is None, "null")
-    )
+    converter.register_structure_hook_func(lambda cls: cls in (None, type(None)), _exactly(type(None), "null"))
     for origin in (list, set, frozenset):
         converter.register_structure_hook_factory(_origin_in(origin), functools.partial(_listed, origin))
     converter.register_structure_hook_factory(_origin_in(tuple), _tuple)

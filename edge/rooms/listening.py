@@ -188,28 +188,29 @@ class Listeners:
         return listener
 
     def give(self, arrival: Arrival) -> bool:
-        """Hand an event to the task that waits for just this; False if none does."""
+        """Hand an event to the task that waits for just this, or else queue it for the newest loop that wants its kind;
+        False if nobody does."""
+        if not (self._waiters or self._narrow):  # nearly always
+            return False
+        kind = type(arrival.event)
         for entry in self._waiters:
-            if type(arrival.event) in entry[0]:
+            if kind in entry[0]:
                 self._waiters.remove(entry)
                 arrival.take()
                 entry[1].give(self._value(arrival))
                 return True
-        return False
-
-    def queue_narrow(self, arrival: Arrival) -> bool:
-        """Queue an event for the newest loop that wants its kind; False if none does."""
         for subscription in reversed(self._narrow):
-            if subscription.kinds is not None and type(arrival.event) in subscription.kinds:
+            if subscription.kinds is not None and kind in subscription.kinds:
                 subscription.put(arrival)
                 return True
         return False
 
-    def queue_wide(self, arrival: Arrival) -> bool:
+    def give_any(self, arrival: Arrival) -> bool:
         """Queue an event for the newest loop that takes any; False if there is none."""
-        if self._wide:
-            self._wide[-1].put(arrival)
-        return bool(self._wide)
+        if not self._wide:
+            return False
+        self._wide[-1].put(arrival)
+        return True
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """End every loop, now and later, and fail every wait, each with an error of its own."""

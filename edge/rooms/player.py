@@ -92,7 +92,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self._latest: OrderedDict[Hashable, Any] = OrderedDict()
         self._waiting = 0
         self._left_at: float | None = None
-        self._space = trio.Event()
+        self._space: trio.Event | None = None
+        """Set when there may be space again, for whoever waits for it."""
         self._started = trio.Event()
         self._dialogue = Dialogue(
             seat.send, room.from_player, wait_relief=seat.wait_relief, on_refusal=self._note_refusal
@@ -270,17 +271,19 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Wait until one more event may be delivered, or the player has left."""
         await trio.lowlevel.checkpoint()
         while not self.has_space and not self.left:
-            if self._space.is_set():
+            if self._space is None:
                 self._space = trio.Event()
             await self._space.wait()
 
     def read_on(self) -> None:
         """Let whoever is in `wait_space` look again."""
-        self._space.set()
+        if self._space is not None:
+            self._space.set()
+            self._space = None
 
     def deliver(self, message: messages.Message) -> None:
         """Take a message of theirs: to whoever listens for it, or back with a typed refusal. Never waits."""
-        if self.left:
+        if self.ending is not None:
             return
         match message:
             case messages.Event() | messages.Request():
@@ -312,7 +315,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.scope.cancel(f"left: {code.name.lower()}")
         self.listeners.close(lambda: Gone(self.name))
         self._dialogue.close(lambda: Gone(self.name))
-        self._space.set()
+        self.read_on()
         self._started.set()
         self.room.seats.remove(self)
         return True
@@ -329,12 +332,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
             arrival.refuse("busy", f"{self._waiting} events are waiting")
             return
         self._waiting += 1
-        if not (
-            self.listeners.give(arrival)
-            or self.listeners.queue_narrow(arrival)
-            or self.room.listeners.queue_narrow(arrival)
-            or self.listeners.queue_wide(arrival)
-        ):
+        if not (self.listeners.give(arrival) or self.room.listeners.give(arrival) or self.listeners.give_any(arrival)):
             arrival.turn_away()
 
     def _note_refusal(self, problem: MessageProblem) -> None:
@@ -350,7 +348,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def note_taken(self) -> None:
         """One of their events waits no more."""
         self._waiting -= 1
-        self._space.set()
+        if self._space is not None:
+            self.read_on()
 
     def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
         """Nobody has taken an event of theirs: tell the client, unless it is kept."""

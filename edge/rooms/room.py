@@ -377,9 +377,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def check_outgoing(self, event: Any) -> Any:
         """Raise `TypeError` unless this is one of the room's events to players."""
-        if isinstance(event, type):
-            raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
-        if type(event) not in self.to_player:
+        if type(event) not in self.to_player.classes:
+            if isinstance(event, type):
+                raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
             raise TypeError(
                 f"{type(event).__name__} is not one of the events that {type(self).__name__} sends to players"
             )

@@ -171,10 +171,10 @@ class _Exchange:
         if self.outbox.goodbye is not None:
             self.reading.cancel("a goodbye is to be said")
             return
-        frames = self.outbox.take()
-        if self.connection.next_due <= now + early:
+        frames, connection = self.outbox.take(), self.connection
+        if early or connection.ack_due <= now or connection.ping_due <= now:
             try:
-                frames += self.connection.due(now, early=early)
+                frames += connection.due(now, early=early)
             except RemoteProtocolError as exc:
                 self.end(exc.code, str(exc))
         if frames:

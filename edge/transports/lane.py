@@ -15,6 +15,7 @@ stream (TLS, memory) is read in the task in which trio-websocket asks for bytes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import trio
 from websockets.speedups import apply_mask
@@ -76,15 +77,21 @@ class Lane(trio.abc.HalfCloseableStream):
 
     # --- frames
 
-    @property
-    def aside(self) -> bool:
-        """Whether it has stepped aside, and given all that came before: then trio-websocket has the messages."""
-        return self._aside and self._next is None
-
     def start(self) -> None:
         """The WebSocket is open: read."""
-        self._read_on()
-        self._give(self.heard_at)
+        self._go_on()
+
+    async def receive(self) -> Frame | None:
+        """The next frame; None once the lane has stepped aside, and the messages are trio-websocket's.
+
+        *Cancellation*: no frame is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._next is None and not self._aside:
+            await self._fed.wait()
+        frame, self._next = self._next, None
+        self._go_on()
+        return frame
 
     async def feed(self, taker: Taker) -> None:
         """Give somebody the frames that come, for as long as they have space and the lane does not step aside.
@@ -94,9 +101,7 @@ class Lane(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
         self._taker = taker
         try:
-            self._give(trio.current_time())
-            if self._next is None:
-                self._read_on()
+            self._go_on()
             while taker.has_space and not self._aside:
                 await self._fed.wait()
         finally:
@@ -120,6 +125,24 @@ class Lane(trio.abc.HalfCloseableStream):
         except OSError as exc:
             self._end(exc)
         else:
+            size = len(data)
+            if (  # nearly always: one short frame of text, whole, and somebody who takes it
+                6 <= size <= 131
+                and data[0] == TEXT
+                and data[1] == size + 122
+                and not self._buffer
+                and (taker := self._taker) is not None
+                and taker.has_space
+                and not self._aside
+            ):
+                self.heard_at = now
+                try:
+                    text = apply_mask(data[6:], data[2:6]).decode()
+                except UnicodeDecodeError:
+                    self._note(data, now)
+                else:
+                    taker.take_in(text, now)
+                return
             self._note(data, now)
         self._pause_if_full()
 
@@ -142,6 +165,12 @@ class Lane(trio.abc.HalfCloseableStream):
                 self._buffer = data
             self._give(now)
 
+    def _go_on(self) -> None:
+        """Give what there is; without a frame that waits, read."""
+        self._give(trio.current_time())
+        if self._next is None:
+            self._read_on()
+
     def _give(self, now: float) -> None:
         """Give whoever is fed the whole frames that there are, as far as they have space, and look one frame ahead."""
         taker = self._taker
@@ -154,7 +183,8 @@ class Lane(trio.abc.HalfCloseableStream):
         else:
             if self._next is None:  # so that a ping or a close is not held up by who does not read
                 self._next = self._next_frame()
-            self._fed.ring()
+            if self._next is not None:
+                self._fed.ring()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
         elif self._at:
@@ -227,9 +257,9 @@ class Lane(trio.abc.HalfCloseableStream):
             if self._lanes is not None:
                 self._lanes.remove(self._fd)
 
-    def framed(self, frame: Frame) -> bytes:
-        """A frame as it goes over the wire."""
-        return self._lanes.framed(frame) if self._lanes is not None else framed(frame)
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        """Write these frames, in one piece. See `write_nowait`."""
+        return self.write_nowait(self._lanes.framed(frames) if self._lanes is not None else framed(frames))
 
     # --- the stream of trio-websocket
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import selectors
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -13,10 +13,6 @@ import trio
 from ..protocol.codec import Frame
 
 log = logging.getLogger("edge.transports")
-
-# How much a framed frame may measure to be remembered, and how many are: what one step of some rooms sends to many.
-FRAMED_BYTES = 16 * 1024
-FRAMED = 64
 
 
 class Readable(Protocol):
@@ -38,7 +34,8 @@ class Lanes:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._framed: dict[Frame, bytes] = {}
+        self._frames: Sequence[Frame] = ()
+        self._framed = b""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
@@ -66,16 +63,11 @@ class Lanes:
         """Read it no more."""
         self._selector.unregister(fd)
 
-    def framed(self, frame: Frame) -> bytes:
-        """A frame as it goes over the wire: made once for however many are sent the same."""
-        found = self._framed.get(frame)
-        if found is None:
-            found = framed(frame)
-            if len(found) <= FRAMED_BYTES:
-                if len(self._framed) >= FRAMED:
-                    self._framed.clear()
-                self._framed[frame] = found
-        return found
+    def framed(self, frames: Sequence[Frame]) -> bytes:
+        """Frames as they go over the wire: made once for all who are sent the same in one step."""
+        if frames != self._frames:
+            self._frames, self._framed = frames, framed(frames)
+        return self._framed
 
 
 @asynccontextmanager
@@ -93,8 +85,11 @@ async def open_lanes() -> AsyncIterator[Lanes | None]:
             lanes.close()
 
 
-def framed(frame: Frame) -> bytes:
-    """A frame as a server sends it: whole and unmasked (RFC 6455 section 5.2)."""
+def framed(frames: Sequence[Frame]) -> bytes:
+    """Frames as a server sends them, whole and unmasked (RFC 6455 section 5.2)."""
+    if len(frames) != 1:
+        return b"".join([framed([frame]) for frame in frames])
+    frame = frames[0]
     kind, payload = (0x81, frame.encode()) if isinstance(frame, str) else (0x82, frame)
     size = len(payload)
     if size < 126:

@@ -174,43 +174,27 @@ class ServedWebSocket(WebSocketTransport):
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         self._check_open()
-        framed = self._stream.framed
-        return self._stream.write_nowait(framed(frames[0]) if len(frames) == 1 else b"".join(map(framed, frames)))
+        return self._stream.send_nowait(frames)
 
     async def _write_kept(self) -> None:
         await self._stream.flush()
 
     async def receive(self) -> Frame:
-        one = _One()
-        while one.frame is None:
-            await self.feed(one)
-        return one.frame
+        if self._closed:
+            raise trio.ClosedResourceError
+        frame = await self._stream.receive()
+        return await super().receive() if frame is None else frame
 
     async def feed(self, taker: Taker) -> None:
         if self._closed:
             raise trio.ClosedResourceError
-        if self._stream.aside:
+        await self._stream.feed(taker)
+        if taker.has_space:  # the lane has stepped aside
             taker.take_in(await super().receive(), trio.current_time())
-        else:
-            await self._stream.feed(taker)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         self._stream.step_aside()
         await super().close(code, reason)
-
-
-class _One:
-    """Takes one frame."""
-
-    def __init__(self) -> None:
-        self.frame: Frame | None = None
-
-    @property
-    def has_space(self) -> bool:
-        return self.frame is None
-
-    def take_in(self, frame: Frame, now: float) -> None:
-        self.frame = frame
 
 
 @asynccontextmanager
