@@ -25,6 +25,12 @@ class Counts:
     max_bytes: int
     """The same in characters of JSON, whatever the connection speaks."""
 
+    on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
+    """Called with each message that leaves more than half of that unacknowledged, or more than all."""
+
+    on_relief: Callable[[], object] = attrs.field(default=lambda: None)
+    """Called when it is less again."""
+
     sent: int = 0
     """Counted frames sent since the fresh start."""
 
@@ -36,9 +42,6 @@ class Counts:
 
     pressed: bool = False
     """Whether more than half of what is kept is unacknowledged."""
-
-    on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when it is not any more."""
 
     _unacked: deque[Outgoing] = attrs.field(factory=deque)
     _unacked_bytes: int = 0
@@ -57,6 +60,7 @@ class Counts:
     def record(self, message: Outgoing) -> None:
         """Note a counted message as sent, and keep it until it is acknowledged; with one too many, keep nothing."""
         if self.behind:
+            self.on_pressure()
             return
         self.sent += 1
         self._unacked.append(message)
@@ -68,6 +72,7 @@ class Counts:
             ):
                 self.behind = True
                 self._forget_all()
+            self.on_pressure()
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames: forget them.

@@ -19,7 +19,7 @@ class Outgoing:
       ValueError: something in it can't be encoded.
     """
 
-    __slots__ = ("_packed", "_plain", "_text", "counted", "key", "size", "volatile")
+    __slots__ = ("_packed", "_plain", "counted", "key", "size", "text", "volatile")
 
     counted: bool
     """Whether the receiver's seat counts and replays it."""
@@ -30,6 +30,9 @@ class Outgoing:
     key: Hashable
     """For a ``latest`` event: what it replaces. None for every other message."""
 
+    text: Frame
+    """The frame for connections that speak JSON."""
+
     size: int
     """How long it is, as JSON."""
 
@@ -39,9 +42,9 @@ class Outgoing:
         self.key = key
         self._plain = to_plain(message)
         # One frame at once: what can't be encoded is found here, before anybody has been sent it.
-        self._text = JSON.encode(self._plain)
+        self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None
-        self.size = len(self._text)
+        self.size = len(self.text)
 
     def __repr__(self) -> str:
         return f"<outgoing {self._plain[0]}>"
@@ -49,7 +52,7 @@ class Outgoing:
     def frame(self, codec: Codec) -> Frame:
         """The frame for connections that speak this codec."""
         if codec is JSON:
-            return self._text
+            return self.text
         if self._packed is None:
             self._packed = codec.encode(self._plain)
         return self._packed

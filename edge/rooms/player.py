@@ -16,7 +16,7 @@ from ..codes import Code
 from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
 from ..protocol.events import event_type
-from ..protocol.outgoing import outgoing_event
+from ..protocol.outgoing import Outgoing, outgoing_event
 from .answering import Answering
 from .dialogue import Dialogue
 from .listening import Arrival, Listener, Listeners
@@ -96,7 +96,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Set when there may be space again, for whoever waits for it."""
         self._started = trio.Event()
         self._dialogue = Dialogue(
-            seat.send, room.from_player, wait_relief=seat.wait_relief, on_refusal=self._note_refusal
+            self._tell, room.from_player, wait_relief=seat.wait_relief, on_refusal=self._note_refusal
         )
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
           TypeError: not one of the room's events to players.
           ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
         """
-        self.seat.send(outgoing_event(self.room.check_outgoing(event)))
+        self._tell(outgoing_event(self.room.check_outgoing(event)))
 
     @overload
     async def receive(self, kind: type[E], /) -> E: ...
@@ -334,6 +334,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self._waiting += 1
         if not (self.listeners.give(arrival) or self.room.listeners.give(arrival) or self.listeners.give_any(arrival)):
             arrival.turn_away()
+
+    def _tell(self, message: Outgoing) -> None:
+        self.room.directory_tally.sent += 1
+        self.seat.send(message)
 
     def _note_refusal(self, problem: MessageProblem) -> None:
         if problem != "cancelled":  # by its sender: that is no fault

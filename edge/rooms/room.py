@@ -183,10 +183,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
           ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
         """
         message = outgoing_event(self.check_outgoing(event))
-        left_out = {besides} if isinstance(besides, Player) else set(besides)
-        for player in self.players if to is None else to:
-            if player not in left_out and not player.left:
+        players: Iterable[Player[FromPlayer, ToPlayer]] = self.players if to is None else to
+        if besides != ():
+            left_out = {besides} if isinstance(besides, Player) else set(besides)
+            players = [player for player in players if player not in left_out]
+        sent = 0
+        for player in players:
+            if player.ending is None:
+                sent += 1
                 player.seat.send(message)
+        self.directory_tally.sent += sent
 
     @typing.overload
     def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...

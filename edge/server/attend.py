@@ -70,7 +70,7 @@ async def attend(
             await seat.player.wait_started()
             ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:
-            seat.detach(outbox, _believed(ended), ended.reason)
+            seat.lose(outbox, _believed(ended), ended.reason)
     except (RemoteProtocolError, Refused) as exc:
         tally.refused[exc.code] += 1
         ended = Ended(exc.code, str(exc), by_peer=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from ..codes import Code
-from ..protocol.codec import Codec, Frame
+from ..protocol.codec import JSON, Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye
 from ..protocol.outgoing import Outgoing
@@ -29,9 +29,10 @@ class Outbox:
         """Called when there is something to do for whoever writes: once, until the next `take`."""
         self.ready = False
         """Whether it has been called since the last `take`."""
+        self._json = codec is JSON
         self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes
         self._first: list[Frame] = []
-        self._waiting: dict[Hashable, Outgoing] = {}
+        self._waiting: dict[Hashable, Frame] = {}
         self._bytes = 0
         self._put = 0
 
@@ -40,25 +41,27 @@ class Outbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes wait, as JSON."""
+        """How many bytes wait."""
         return self._bytes
 
     def put(self, message: Outgoing) -> None:
         """Queue a message. Never waits."""
         if self.goodbye is not None or (message.volatile and not self._takes(message)):
             return
-        key = message.key
+        key, waiting = message.key, self._waiting
+        frame = message.text if self._json else message.frame(self.codec)
         if key is None:
             key = self._put = self._put + 1
-        elif key in self._waiting:
-            self._bytes -= self._waiting.pop(key).size
-        self._waiting[key] = message
-        self._bytes += message.size
-        if (self._bytes > self._max_bytes or len(self._waiting) > self._max_frames) and len(self._waiting) > 1:
-            self._waiting.clear()
+        elif key in waiting:
+            self._bytes -= len(waiting.pop(key))
+        waiting[key] = frame
+        self._bytes += len(frame)
+        if (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
+            waiting.clear()
             self.end(Code.OVERFLOW, "too much was waiting for this connection")
         if not self.ready:
-            self.wake()
+            self.ready = True
+            self.notify()
 
     def put_first(self, *frames: Frame) -> None:
         """Write these before all else, beyond the limits: the welcome, then what a resumed seat must hear again."""
@@ -79,8 +82,7 @@ class Outbox:
 
     def take(self) -> list[Frame]:
         """Everything that waits, as frames, in order."""
-        codec = self.codec
-        frames = [message.frame(codec) for message in self._waiting.values()]
+        frames = list(self._waiting.values())
         if self._first:
             frames, self._first = self._first + frames, []
         self._waiting.clear()

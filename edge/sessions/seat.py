@@ -8,9 +8,7 @@ import trio
 
 from ..codes import Code, Retry
 from ..protocol.connection import Connection
-from ..protocol.counts import Counts
 from ..protocol.limits import Limits
-from ..protocol.outgoing import Outgoing
 from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.seat import Seat
@@ -26,7 +24,7 @@ AFRESH = (Code.MISCOUNT, Code.BEHIND)
 MAX_FORMER = 16
 
 
-class HeldSeat(Seat):
+class HeldSeat(Sending, Seat):
     """A session's place in one room: it counts both ways, and keeps what its client has not acknowledged.
 
     Args:
@@ -40,6 +38,7 @@ class HeldSeat(Seat):
     """
 
     def __init__(self, room: Room[Any, Any], session: Session, name: str, limits: Limits) -> None:
+        super().__init__(limits)
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
@@ -51,73 +50,53 @@ class HeldSeat(Seat):
         """Clients that had the seat before."""
         self.connection: Connection | None = None
         """The machine of its newest connection."""
-        self._sending = Sending(limits)
-        self._counts = self._sending.counts
-        self._tally = room.directory_tally
-        self._ended = False
         self.player: Player[Any, Any] = room.take_seat(self)
 
-    @property
-    def counts(self) -> Counts:
-        """What was sent, acknowledged and received since the fresh start."""
-        return self._counts
-
-    @property
-    def pressed(self) -> bool:
-        return self._counts.pressed
-
-    async def wait_relief(self) -> None:
-        await self._sending.wait_relief()
-
     def statistics(self) -> SeatStatistics:
-        outbox, unacked = self._sending.outbox, self.counts.sent - self.counts.acked
+        outbox, unacked = self.outbox, self.counts.sent - self.counts.acked
         if outbox is None or self.connection is None:
             return SeatStatistics(unacked=unacked)
         return SeatStatistics(self.connection.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
 
     def measure(self) -> None:
-        outbox = self._sending.outbox
+        outbox = self.outbox
         if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
             outbox.wake()
 
-    def send(self, message: Outgoing) -> None:
-        if self._ended:
-            return
-        self._tally.sent += 1
-        self._sending.send(message)
-        if self._counts.behind:
-            self.disconnect(Code.BEHIND, "too much was not acknowledged")
-        elif self._counts.pressed:
-            self.player.read_on()
-
     def end(self, code: Code, reason: str) -> None:
-        self._ended = True
+        self.over = True
         self.disconnect(code, reason)
 
     def disconnect(self, code: Code, reason: str) -> None:
         """End the connection, if there is one; the code says what becomes of the seat."""
-        if self._sending.outbox is not None:
-            self._sending.outbox.end(code, reason)
+        if self.outbox is not None:
+            self.outbox.end(code, reason)
 
     def give_to(self, client: str) -> None:
         """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
         if self.client and client != self.client:
             self.former = (*self.former[1 - MAX_FORMER :], self.client)
         self.client = client
-        self._sending.start_afresh()
+        self.start_afresh()
 
     def attach(self, outbox: Outbox) -> None:
         """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
-        self._sending.attach(outbox)
+        super().attach(outbox)
         self.player.room.seats.back(self.player)
         if self.player.ending is not None:
             outbox.end(self.player.ending.code, self.player.ending.reason)
 
-    def detach(self, outbox: Outbox, code: Code, reason: str) -> None:
+    def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
         """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""
-        if not self._sending.detach(outbox):
+        if not self.detach(outbox):
             return
         if code.retry is Retry.RESUME or code in AFRESH:
             self.player.room.seats.away(self.player, code, reason)
         else:
             self.player.leave(code, reason)
+
+    def _note_pressure(self) -> None:
+        if self.counts.behind:
+            self.disconnect(Code.BEHIND, "too much was not acknowledged")
+        else:
+            self.player.read_on()

@@ -18,15 +18,20 @@ class Sending:
     """Counts what is sent, keeps what may be wanted again, and queues it for the connection there is."""
 
     def __init__(self, limits: Limits) -> None:
-        self.counts = Counts(limits.window_frames, limits.window_bytes, on_relief=self._note_relief)
+        self.counts = Counts(limits.window_frames, limits.window_bytes, self._note_pressure, self._note_relief)
+        """What was sent, acknowledged and received since the fresh start."""
         self.outbox: Outbox | None = None
         """The outbox of the connection there is now."""
+        self.over = False
+        """Whether nothing more is sent."""
         self._max_latest = limits.outbox_frames
         self._latest: OrderedDict[Hashable, Outgoing] = OrderedDict()
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
         """Record a message if it counts, keep it if it is a latest value, and queue it if there is a connection."""
+        if self.over:
+            return
         if message.counted:
             self.counts.record(message)
         elif message.key is not None:
@@ -70,6 +75,9 @@ class Sending:
             return False
         self.outbox = None
         return True
+
+    def _note_pressure(self) -> None:
+        """More than half of what may go unacknowledged does; or all of it, and nothing is kept any more."""
 
     def _note_relief(self) -> None:
         relieved, self._relieved = self._relieved, trio.Event()

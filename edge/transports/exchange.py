@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -117,9 +118,9 @@ class _Exchange:
 
     def begin(self) -> None:
         """From now on the post writes what waits."""
-        self.outbox.notify = self._note_ready
+        self.outbox.notify = partial(self.post.note, self)
         if self.outbox.ready:
-            self._note_ready()
+            self.outbox.notify()
         self._expect_sweep()
 
     async def read(self) -> None:
@@ -168,17 +169,27 @@ class _Exchange:
         """Write what waits, and what is due by now, or within so many seconds. A goodbye is left to `close`."""
         if self._waiting is not None or self._silent:
             return
-        if self.outbox.goodbye is not None:
+        outbox, connection = self.outbox, self.connection
+        if outbox.goodbye is not None:
             self.reading.cancel("a goodbye is to be said")
             return
-        frames, connection = self.outbox.take(), self.connection
+        frames = outbox.take()
         if early or connection.ack_due <= now or connection.ping_due <= now:
             try:
                 frames += connection.due(now, early=early)
             except RemoteProtocolError as exc:
                 self.end(exc.code, str(exc))
-        if frames:
-            self._write(frames, now)
+        if not frames:
+            return
+        try:
+            written = self.transport.send_nowait(frames)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._note_failure()
+            return
+        if not written:
+            outbox.writing = True
+            self._waiting = _Wait(now + connection.limits.write_seconds)
+            self.post.start_soon(self._wait_written)
 
     def sweep(self, now: float, early: float) -> None:
         """An alarm has gone off."""
@@ -227,17 +238,6 @@ class _Exchange:
             if not self.transport.send_nowait(frames):
                 await self.transport.flush()
 
-    def _write(self, frames: list[Frame], now: float) -> None:
-        try:
-            written = self.transport.send_nowait(frames)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._note_failure()
-            return
-        if not written:
-            self.outbox.writing = True
-            self._waiting = _Wait(now + self.connection.limits.write_seconds)
-            self.post.start_soon(self._wait_written)
-
     async def _wait_written(self) -> None:
         waiting = self._waiting
         assert waiting is not None
@@ -263,9 +263,6 @@ class _Exchange:
         """Nobody reads us; but what they said before they went may still come."""
         self._silent = True
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + LAST_WORDS_SECONDS)
-
-    def _note_ready(self) -> None:
-        self.post.note(self)
 
     def _expect_sweep(self) -> None:
         """Have the post come back when something is due; while a write waits, its end does."""

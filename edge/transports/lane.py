@@ -51,7 +51,8 @@ class Lane(trio.abc.HalfCloseableStream):
     ) -> None:
         self.heard_at = trio.current_time()
         """When the last byte came in."""
-        self._aside = False
+        self.aside = False
+        """Whether it has stepped aside: then what comes is trio-websocket's."""
         self._stream = stream
         self._lanes = lanes if lanes is not None and isinstance(stream, trio.SocketStream) else None
         self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) and self._lanes is not None else -1
@@ -87,7 +88,7 @@ class Lane(trio.abc.HalfCloseableStream):
         *Cancellation*: no frame is lost.
         """
         await trio.lowlevel.checkpoint()
-        while self._next is None and not self._aside:
+        while self._next is None and not self.aside:
             await self._fed.wait()
         frame, self._next = self._next, None
         self._go_on()
@@ -102,15 +103,15 @@ class Lane(trio.abc.HalfCloseableStream):
         self._taker = taker
         try:
             self._go_on()
-            while taker.has_space and not self._aside:
+            while taker.has_space and not self.aside:
                 await self._fed.wait()
         finally:
             self._taker = None
 
     def step_aside(self) -> None:
         """Leave everything that comes from now on to trio-websocket: it is closing."""
-        if not self._aside:
-            self._aside = True
+        if not self.aside:
+            self.aside = True
             self._hand_over(self._buffer[self._at :])
             self._buffer, self._at = b"", 0
             self._fed.ring()
@@ -133,7 +134,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 and not self._buffer
                 and (taker := self._taker) is not None
                 and taker.has_space
-                and not self._aside
+                and not self.aside
             ):
                 self.heard_at = now
                 try:
@@ -155,7 +156,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self.heard_at = now
         if not data:
             self._end(None)
-        elif self._aside:
+        elif self.aside:
             self._hand_over(data)
         else:
             if self._buffer:  # the rest of a frame: a bytearray, so that many small pieces cost no more than they are
@@ -257,10 +258,6 @@ class Lane(trio.abc.HalfCloseableStream):
             if self._lanes is not None:
                 self._lanes.remove(self._fd)
 
-    def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        """Write these frames, in one piece. See `write_nowait`."""
-        return self.write_nowait(self._lanes.framed(frames) if self._lanes is not None else framed(frames))
-
     # --- the stream of trio-websocket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -290,6 +287,15 @@ class Lane(trio.abc.HalfCloseableStream):
         else:
             self._note(data, trio.current_time())
         self._pause_if_full()
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        """Write these frames in one piece. See `write_nowait`."""
+        lanes = self._lanes
+        if lanes is None:
+            return self.write_nowait(framed(frames))
+        if frames != lanes.frames:  # in a broadcast only the first time
+            lanes.frames, lanes.framed = frames, framed(frames)
+        return self.write_nowait(lanes.framed)
 
     def write_nowait(self, data: bytes) -> bool:
         """Write what the socket takes now, and keep the rest, or all of it where there is no plain socket.

@@ -34,8 +34,10 @@ class Lanes:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._frames: Sequence[Frame] = ()
-        self._framed = b""
+        self.frames: Sequence[Frame] = ()
+        """What was sent last..."""
+        self.framed = b""
+        """...as it went over the wire: made once for all who are sent the same in one step."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
@@ -62,12 +64,6 @@ class Lanes:
     def remove(self, fd: int) -> None:
         """Read it no more."""
         self._selector.unregister(fd)
-
-    def framed(self, frames: Sequence[Frame]) -> bytes:
-        """Frames as they go over the wire: made once for all who are sent the same in one step."""
-        if frames != self._frames:
-            self._frames, self._framed = frames, framed(frames)
-        return self._framed
 
 
 @asynccontextmanager

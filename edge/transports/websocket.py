@@ -173,7 +173,8 @@ class ServedWebSocket(WebSocketTransport):
         stream.start()
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        self._check_open()
+        if self._closed or self.broken or self._stream.aside:
+            self._check_open()
         return self._stream.send_nowait(frames)
 
     async def _write_kept(self) -> None:

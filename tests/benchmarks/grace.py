@@ -48,7 +48,7 @@ async def measure(count: int, events: int) -> None:
             seat = HeldSeat(room, edge.Session(f"u{number}"), f"player {number}", limits)
             outbox = Outbox(JSON, limits)
             seat.attach(outbox)
-            seat.detach(outbox, edge.Code.LOST, "")
+            seat.lose(outbox, edge.Code.LOST, "")
         await trio.testing.wait_all_tasks_blocked()
         seated = allocated()
         event = Told("x" * 1000)
