@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 import operator
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -89,7 +88,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners(operator.attrgetter("event"))
         self.turns: list[Turn] = []
-        self._latest: OrderedDict[Hashable, Any] = OrderedDict()
+        self._latest: dict[Hashable, Any] = {}
+        """Oldest first."""
         self._waiting = 0
         self._left_at: float | None = None
         self._space: trio.Event | None = None
@@ -344,10 +344,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self.room.directory_tally.turned_away[problem] += 1
 
     def _keep(self, key: Hashable, event: Any) -> None:
+        self._latest.pop(key, None)
         self._latest[key] = event
-        self._latest.move_to_end(key)
         if len(self._latest) > MAX_LATEST:
-            self._latest.popitem(last=False)
+            del self._latest[next(iter(self._latest))]
 
     def note_taken(self) -> None:
         """One of their events waits no more."""

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -16,7 +16,7 @@ import trio
 from ..codes import Code
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
-from ..transports.http import BadRequest, HttpConnection, Request
+from ..transports.http import BadRequest, HttpConnection, Request, Response
 from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
 from ..transports.linger import linger
@@ -112,6 +112,7 @@ class Server:
         self._lanes = lanes
         self._lines = Lines(app, connections, post)
         self._idle: set[trio.CancelScope] = set()
+        """What draining cancels: connections on which nothing is going on."""
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
@@ -130,18 +131,27 @@ class Server:
                 await stream.aclose()
 
     async def _serve_connection(self, stream: trio.abc.Stream) -> None:
+        upgrade = await self._serve_requests(stream)
+        if upgrade is not None:  # what HTTP needed is forgotten by now
+            await self._attend(stream, upgrade)
+
+    async def _serve_requests(self, stream: trio.abc.Stream) -> _Upgrade | None:
+        """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection = HttpConnection(stream)
         seconds = self.app.limits.hello_seconds
         try:
             while request := await self._next_request(connection, seconds):
                 room = ROOM_PATH.fullmatch(request.raw_path)
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
-                    if await self._upgrade(connection, request, room[1], room[2]):
-                        return
+                    accepted = self._check_upgrade(request)
+                    if isinstance(accepted, str):
+                        return _Upgrade(connection.head, accepted, room[1], room[2])
+                    await connection.read_body(request)
+                    await connection.respond(accepted, close=True)
                 else:
                     await self._respond(connection, await connection.read_body(request), room)
                 if not connection.reusable or self.app.draining:
-                    return
+                    return None
                 seconds = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
             with contextlib.suppress(trio.BrokenResourceError):
@@ -149,21 +159,32 @@ class Server:
                 await linger(stream)
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
-
-    async def _next_request(self, connection: HttpConnection, seconds: float) -> Request | None:
-        with self._idle_scope() as waiting, waiting:
-            return await connection.next_request(seconds=seconds)
         return None
 
-    @contextlib.contextmanager
-    def _idle_scope(self) -> Iterator[trio.CancelScope]:
-        """A scope that draining cancels, for a connection on which nothing is going on."""
-        scope = trio.CancelScope()
-        self._idle.add(scope)
+    async def _next_request(self, connection: HttpConnection, seconds: float) -> Request | None:
+        waiting = trio.CancelScope()
+        self._idle.add(waiting)
         try:
-            yield scope
+            with waiting:
+                return await connection.next_request(seconds=seconds)
         finally:
-            self._idle.discard(scope)
+            self._idle.discard(waiting)
+        return None
+
+    async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
+        """Serve a WebSocket to its end."""
+        codec, kind, name = SUBPROTOCOLS[upgrade.subprotocol], upgrade.kind, upgrade.name
+        accepting = accept_websocket(
+            stream, upgrade.head, subprotocol=upgrade.subprotocol, limits=self.app.limits, lanes=self._lanes
+        )
+        del upgrade  # its bytes, for as long as the connection lasts
+        async with accepting as transport:
+            opening = trio.CancelScope()
+            self._idle.add(opening)
+            try:
+                await self.app.attend(transport, codec, kind, name, post=self._post, opening=opening)
+            finally:
+                self._idle.discard(opening)
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
         self.app.directory.tally.requests += 1
@@ -199,26 +220,25 @@ class Server:
                 attrs.evolve(error_response(426, "upgrade", text), more=(("upgrade", "websocket"),))
             )
 
-    async def _upgrade(self, connection: HttpConnection, request: Request, kind: str, name: str) -> bool:
-        """Answer an upgrade request. True if it was accepted and served; False if it was refused over HTTP."""
+    def _check_upgrade(self, request: Request) -> str | Response:
+        """The sub-protocol of a WebSocket that may be opened, or why it may not."""
         subprotocol = _agreed_subprotocol(request)
-        app = self.app
-        if not app.allows_origin(request):
-            refusal = refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
-        elif not _is_websocket(request):
-            refusal = refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
-        elif subprotocol is None:
-            refusal = refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
-        else:
-            async with accept_websocket(
-                connection.stream, connection.head, subprotocol=subprotocol, limits=app.limits, lanes=self._lanes
-            ) as transport:
-                with self._idle_scope() as opening:
-                    await app.attend(transport, SUBPROTOCOLS[subprotocol], kind, name, post=self._post, opening=opening)
-            return True
-        await connection.read_body(request)
-        await connection.respond(refusal, close=True)
-        return False
+        if not self.app.allows_origin(request):
+            return refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
+        if not _is_websocket(request):
+            return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
+        return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
+
+
+@attrs.frozen
+class _Upgrade:
+    """A request for a WebSocket that is granted."""
+
+    head: bytes
+    """The request and whatever followed it, as read off the stream so far."""
+    subprotocol: str
+    kind: str
+    name: str
 
 
 def _agreed_subprotocol(request: Request) -> str | None:

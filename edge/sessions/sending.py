@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 
 import trio
@@ -25,7 +24,8 @@ class Sending:
         self.over = False
         """Whether nothing more is sent."""
         self._max_latest = limits.outbox_frames
-        self._latest: OrderedDict[Hashable, Outgoing] = OrderedDict()
+        self._latest: dict[Hashable, Outgoing] = {}
+        """Oldest first."""
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
@@ -35,10 +35,10 @@ class Sending:
         if message.counted:
             self.counts.record(message)
         elif message.key is not None:
+            self._latest.pop(message.key, None)
             self._latest[message.key] = message
-            self._latest.move_to_end(message.key)
             if len(self._latest) > self._max_latest:
-                self._latest.popitem(last=False)
+                del self._latest[next(iter(self._latest))]
         if self.outbox is not None:
             self.outbox.put(message)
 
