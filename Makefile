@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+BENCH := .venv/bench/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
 # Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench lint types format docs clean
+.PHONY: demo test bench bench-quick profile lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -18,9 +19,17 @@ demo: $(READY)  ## Serve the examples and print the address.
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest
 
-bench: $(READY)  ## Measure what seats in grace cost, and what the hill sends.
+bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace and the hill.
+	$(BIN)/python -m benchmarks full
+	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m tests.benchmarks.grace
 	$(BIN)/python -m tests.benchmarks.hill
+
+bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
+	$(BIN)/python -m benchmarks quick
+
+profile: $(BENCH)  ## Where a message's microseconds go.
+	$(BIN)/python -m benchmarks profile
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .
@@ -46,3 +55,9 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[testing,monitor]' --group dev
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9; fi
 	touch $(READY)
+
+# The peers. A C compiler builds the load; Node and npm are optional, and with them come the peers that are written in it.
+$(BENCH): $(READY)
+	$(BIN)/pip install --quiet --group bench
+	mkdir -p .venv/bench
+	touch $(BENCH)

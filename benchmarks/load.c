@@ -539,7 +539,14 @@ int main(int argc, char **argv) {
     printf(", \"busy\": %.3f, \"cpu\": %.3f, \"left\": %d, \"codes\": {", 1 - idle / seconds, cpu / seconds, joined);
     for (int code = 0, first = 1; code < 5000; code++)
         if (codes[code]) printf("%s\"%d\": %d", first ? "" : ", ", code, codes[code]), first = 0;
-    printf("}");
+    int let_go = 0; /* of those that do not read: whom the server has closed */
+    for (int i = 0; i < options.slow; i++) {
+        struct tcp_info info;
+        socklen_t size = sizeof info;
+        if (getsockopt(clients[count - 1 - i].fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 || info.tcpi_state != TCP_ESTABLISHED)
+            let_go++;
+    }
+    printf("}, \"let_go\": %d", let_go);
     print_histogram("latency_us", &latency);
     print_histogram("late_us", &lateness);
     printf("}\n");

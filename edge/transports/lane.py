@@ -14,6 +14,7 @@ stream (TLS, memory) is read in the task in which trio-websocket asks for bytes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ from websockets.speedups import apply_mask
 from ..protocol.codec import Frame
 from ..rooms.bell import Bell
 from .lanes import Lanes, framed
+from .linger import LINGER_SECONDS
 from .transport import Taker
 
 # RFC 6455 section 5.2. The first byte of a whole frame: FIN and an opcode; and what the second says besides a length.
@@ -65,6 +67,10 @@ class Lane(trio.abc.HalfCloseableStream):
         """What is trio-websocket's to read."""
         self._next: Frame | None = None
         """A frame for which there was no space."""
+        self._forgetting = False
+        """Whether what comes is of no use to anybody."""
+        self._occupied = False
+        """Whether a task is reading where no reader does."""
         self._ended = False
         self._fault: BaseException | None = None
         self._taker: Taker | None = None
@@ -156,6 +162,8 @@ class Lane(trio.abc.HalfCloseableStream):
         self.heard_at = now
         if not data:
             self._end(None)
+        elif self._forgetting:
+            pass
         elif self.aside:
             self._hand_over(data)
         else:
@@ -184,8 +192,7 @@ class Lane(trio.abc.HalfCloseableStream):
         else:
             if self._next is None:  # so that a ping or a close is not held up by who does not read
                 self._next = self._next_frame()
-            if self._next is not None:
-                self._fed.ring()
+            self._fed.ring()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
         elif self._at:
@@ -238,6 +245,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._ended, self._fault = True, fault
         self.step_aside()
         self._asked.ring()
+        self._fed.ring()
 
     def _read_on(self) -> None:
         if not self._ended and not self._reading:
@@ -280,12 +288,15 @@ class Lane(trio.abc.HalfCloseableStream):
 
     async def _read_own(self) -> None:
         """Read a piece in this task, where no reader does."""
+        self._occupied = True
         try:
             data = bytes(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._end(exc)
         else:
             self._note(data, trio.current_time())
+        finally:
+            self._occupied = False
         self._pause_if_full()
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
@@ -351,6 +362,22 @@ class Lane(trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
         else:
             await trio.lowlevel.checkpoint()
+
+    async def linger(self) -> None:
+        """Say that nothing more comes, then read and forget what the peer still sends: see `linger.linger`."""
+        self._forgetting = True
+        self._handed.clear()
+        with (
+            trio.move_on_after(LINGER_SECONDS),
+            contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await self.send_eof()
+            while not self._ended:
+                self._read_on()
+                if self._lanes is None and not self._occupied:
+                    await self._read_own()
+                else:
+                    await self._fed.wait()
 
     async def aclose(self) -> None:
         self._end(None)

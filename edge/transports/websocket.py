@@ -156,11 +156,14 @@ class WebSocketTransport(Transport):
                 with self._guard.handshake():
                     await self._websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
             if self.close_code == 1009:
-                await linger(self._stream)
+                await self._linger()
         except WsprotoError:
             pass  # it was closing already, and is closed below in any case
         finally:
             await trio.aclose_forcefully(self._stream)
+
+    async def _linger(self) -> None:
+        await linger(self._stream)
 
 
 class ServedWebSocket(WebSocketTransport):
@@ -197,6 +200,18 @@ class ServedWebSocket(WebSocketTransport):
         self._stream.step_aside()
         await super().close(code, reason)
 
+    async def _linger(self) -> None:
+        await self._stream.linger()
+
+
+class _Shaken:
+    """In place of the machine of a handshake that is over."""
+
+    __slots__ = ()
+
+    def events(self) -> tuple[()]:
+        return ()
+
 
 def accept_websocket(
     stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits, lanes: Lanes | None = None
@@ -214,8 +229,8 @@ def accept_websocket(
     async def shake_hands(guard: Any) -> trio_websocket.WebSocketConnection:
         request = await trio_websocket.wrap_server_stream(guard, lane, max_message_size=limits.socket_bytes)
         websocket = await request.accept(subprotocol=subprotocol)
-        # wsproto keeps its HTTP parser, which nobody asks any more: a tenth of what a connection costs
-        del websocket._wsproto.handshake
+        # wsproto keeps its HTTP parser, which has nothing more to say: a tenth of what a connection costs
+        websocket._wsproto.handshake = cast("Any", _Shaken())
         return websocket
 
     return _opened(lane, shake_hands, ServedWebSocket)

@@ -1,0 +1,127 @@
+"""One server on one core, the load on another, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import psutil
+
+from .table import BUILD, HERE, Peer
+
+# The load says which share of the time it had work; from here on it may have been what was measured.
+BUSY = 0.95
+START_SECONDS = 20
+
+
+@attrs.frozen
+class Measured:
+    """What one run of the load has shown."""
+
+    load: dict[str, Any]
+    """What `load.c` printed."""
+    cpu: float
+    """The share of one core that the server took."""
+    grown: float
+    """How many bytes of resident memory it took more once everybody had joined."""
+    idle_cpu: float
+    """The share of one core that it took while nobody said anything."""
+    swollen: float
+    """By how many bytes its memory grew while it was measured."""
+
+    @property
+    def rate(self) -> float:
+        """Events that came back, a second."""
+        return float(self.load["received"]) / float(self.load["seconds"])
+
+    @property
+    def load_busy(self) -> float:
+        return float(self.load["busy"])
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(self, peer: Peer, port: int, process: psutil.Process) -> None:
+        self.peer = peer
+        self.port = port
+        self.process = process
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> int:
+        return int(self.process.memory_info().rss)
+
+    def measure(self, what: str, *, idle_seconds: float = 0.0, **options: float | str) -> Measured:
+        """Load it: see the options of `load.c`."""
+        path = self.peer.path.replace("WHAT", what)
+        given = {"port": self.port, "dialect": self.peer.dialect, "path": path, **options}
+        arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+        before = self.memory()
+        load = subprocess.Popen(
+            [*pinned(1), str(BUILD / "load"), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LOAD_WAITS": "1"},
+        )
+        assert load.stdin is not None
+        assert load.stderr is not None
+        if load.stderr.readline() != "joined\n":
+            raise RuntimeError(f"{self.peer.name}: nobody could join: {load.communicate()}")
+        grown, cpu, began = self.memory() - before, self.cpu_seconds(), time.monotonic()
+        if idle_seconds:
+            time.sleep(idle_seconds)
+        idle_cpu = (self.cpu_seconds() - cpu) / max(time.monotonic() - began, 1e-9)
+        full, cpu, began = self.memory(), self.cpu_seconds(), time.monotonic()
+        printed, _ = load.communicate("\n")
+        cpu = (self.cpu_seconds() - cpu) / (time.monotonic() - began)
+        return Measured(json.loads(printed), cpu, grown, idle_cpu, self.memory() - full)
+
+
+@contextmanager
+def serving(peer: Peer, what: str) -> Iterator[Server]:
+    """A server on the first core, while a block runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*pinned(0), *peer.start_command(port, what)]
+    with subprocess.Popen(
+        command,
+        cwd=HERE.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "NODE_ENV": "production"},
+    ) as process:
+        try:
+            _wait_listening(process, port)
+            yield Server(peer, port, psutil.Process(process.pid))
+        finally:
+            process.kill()
+
+
+def pinned(core: int) -> list[str]:
+    """What starts a program on one core: the server on one, the load on another, and neither in the other's way."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return ["taskset", "-c", str(cores[core])] if len(cores) > 1 else []
+
+
+def _wait_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    process.kill()
+    raise RuntimeError(f"{process.args!r} does not listen: {process.communicate()[1].decode()[-2000:]}")

@@ -1,0 +1,91 @@
+"""Who is measured, and how each is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / ".venv" / "bench"
+PYTHON = [sys.executable]
+SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
+
+
+@attrs.frozen
+class Peer:
+    """One server."""
+
+    name: str
+    kind: str
+    """``edge``, ``python``, ``node`` or ``c``."""
+    command: tuple[str, ...]
+    """PORT stands for the port, and WHAT for ``echo``, ``room`` or ``states``."""
+    dialect: str = "plain"
+    path: str = "/WHAT/%d"
+
+    def start_command(self, port: int, what: str) -> list[str]:
+        return [part.replace("PORT", str(port)).replace("WHAT", what) for part in self.command]
+
+
+def _python(name: str, file: str, *more: str, **options: str) -> Peer:
+    return Peer(name, "python", (*PYTHON, str(HERE / "peers" / file), "PORT", *more), **options)
+
+
+def _node(name: str, file: str, *more: str, **options: str) -> Peer:
+    return Peer(name, "node", ("node", str(BUILD / file), "PORT", *more), **options)
+
+
+EDGE = Peer(
+    "edge",
+    "edge",
+    (*PYTHON, "-m", "edge.cli", "run", "benchmarks.peers.with_edge:app", "--port", "PORT"),
+    "edge",
+    "/rooms/WHAT/%d",
+)
+SOCKETIO = _python("python-socketio", "with_socketio.py", "WHAT", dialect="socketio", path=SOCKET_IO_PATH)
+COLYSEUS = _node("Colyseus", "with_colyseus.mjs", "WHAT", dialect="colyseus", path="/matchmake/joinOrCreate/bench")
+
+PEERS = (
+    EDGE,
+    _python("trio-websocket", "with_trio_websocket.py"),
+    _python("websockets", "with_websockets.py"),
+    _python("Starlette", "with_starlette.py"),
+    _python("Tornado", "with_tornado.py"),
+    SOCKETIO,
+    _python("Django Channels", "with_channels.py"),
+    _python("picows", "with_picows.py"),
+    _node("ws", "with_ws.mjs"),
+    _node("Socket.IO", "with_socketio.mjs", "WHAT", dialect="socketio", path=SOCKET_IO_PATH),
+    COLYSEUS,
+    Peer("C", "c", (str(BUILD / "limit"), "PORT")),
+)
+NPM = (
+    "ws",
+    "bufferutil",
+    "socket.io",
+    "express",
+    "@colyseus/core",
+    "@colyseus/ws-transport",
+    "@colyseus/schema",
+)
+
+
+def build() -> list[Peer]:
+    """Compile the load and the limit, install what is from npm, and say who can be measured here."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    compiler = os.environ.get("CC", "cc")
+    for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
+        subprocess.run([compiler, "-O2", "-o", str(BUILD / source.stem), str(source)], check=True)
+    missing = {"node"} if shutil.which("node") is None or shutil.which("npm") is None else set()
+    if not missing:
+        if not (BUILD / "node_modules").exists():
+            quiet = ("--silent", "--no-fund", "--no-audit", "--ignore-scripts")
+            subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *NPM], check=True)
+        for script in (HERE / "peers").glob("*.mjs"):
+            shutil.copy(script, BUILD)
+    return [peer for peer in PEERS if peer.kind not in missing]

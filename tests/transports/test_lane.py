@@ -1,0 +1,300 @@
+"""The fast lane against trio-websocket alone: whatever a client sends, in whatever pieces, both say the same."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import trio
+import trio.testing
+import trio_websocket
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import CloseConnection, Ping, Pong
+
+from edge.protocol.codec import Frame
+from edge.protocol.limits import Limits
+from edge.testing import run_virtual
+from edge.transports.lane import READ_BYTES, Lane
+from edge.transports.websocket import accept_websocket
+
+LIMITS = Limits(message_bytes=300)  # so that 1,200 bytes are what a socket reads
+HEAD = (
+    b"GET /rooms/a/b HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: edge.1.json\r\n\r\n"
+)
+MASK = b"\x37\xfa\x21\x3d"
+
+
+def frame(first: int, payload: bytes, *, masked: bool = True, width: int = 0, declared: int | None = None) -> bytes:
+    """A frame as a client sends it, or as it should not."""
+    length = len(payload) if declared is None else declared
+    width = width or (1 if length < 126 else 3 if length < 65536 else 9)
+    bit = 0x80 if masked else 0
+    head = {
+        1: struct.pack("!BB", first, bit | min(length, 125)),
+        3: struct.pack("!BBH", first, bit | 126, length & 0xFFFF),
+    }
+    start = head.get(width) or struct.pack("!BBQ", first, bit | 127, length)
+    if not masked:
+        return start + payload
+    return start + MASK + bytes(byte ^ MASK[index % 4] for index, byte in enumerate(payload))
+
+
+def text(words: str) -> bytes:
+    return frame(0x81, words.encode())
+
+
+def close(code: int, reason: bytes = b"") -> bytes:
+    return frame(0x88, struct.pack("!H", code) + reason)
+
+
+STREAMS = {
+    "nothing": b"",
+    "text": text("hello") + text("é🎨") + text(""),
+    "binary": frame(0x82, b"\x00\xff") + frame(0x82, b""),
+    "a longer length": text("x" * 126) + text("y" * 500) + text("z" * 125),
+    "as large as is read": text("x" * 1200),
+    "too large": text("before") + text("x" * 1201) + text("after"),
+    "too large, and only said to be": text("before") + frame(0x81, b"", declared=2**40),
+    "a length in too many bytes": text("before") + frame(0x81, b"abc", width=3) + text("after"),
+    "a length in far too many bytes": frame(0x81, b"x" * 200, width=9) + text("after"),
+    "pings between": frame(0x89, b"1") + text("a") + frame(0x89, b"") + frame(0x8A, b"who asked") + text("b"),
+    "a ping too long": text("a") + frame(0x89, b"x" * 126) + text("b"),
+    "a ping in pieces": frame(0x09, b"1") + text("b"),
+    "fragments": text("a") + frame(0x01, b"hel") + frame(0x00, b"l") + frame(0x80, b"o") + text("b"),
+    "a ping among fragments": frame(0x01, b"hel") + frame(0x89, b"!") + frame(0x80, b"lo") + text("b"),
+    "fragments that never begin": text("a") + frame(0x80, b"lo") + text("b"),
+    "fragments that begin twice": frame(0x01, b"a") + frame(0x01, b"b") + text("c"),
+    "a whole frame among fragments": frame(0x01, b"a") + text("b") + frame(0x80, b"c"),
+    "too large in fragments": frame(0x01, b"x" * 1000) + frame(0x80, b"x" * 1000) + text("after"),
+    "letters cut between fragments": frame(0x01, "é".encode()[:1]) + frame(0x80, "é".encode()[1:]) + text("b"),
+    "not UTF-8": text("a") + frame(0x81, b"\xff\xfe") + text("b"),
+    "half a letter": frame(0x81, "é".encode()[:1]),
+    "a surrogate": frame(0x81, b"\xed\xa0\x80"),
+    "not UTF-8 in fragments": frame(0x01, b"a") + frame(0x80, b"\xff"),
+    "reserved bits": text("a") + frame(0xC1, b"compressed") + text("b"),
+    "reserved bits of a ping": frame(0xB9, b""),
+    "a reserved opcode": text("a") + frame(0x83, b"") + text("b"),
+    "a reserved control opcode": frame(0x8B, b""),
+    "no mask": text("a") + frame(0x81, b"plain", masked=False) + text("b"),
+    "no mask, and longer": frame(0x81, b"x" * 200, masked=False),
+    "no mask on a ping": frame(0x89, b"", masked=False),
+    "close": text("a") + close(1000, b"bye") + text("after"),
+    "close without a code": text("a") + frame(0x88, b""),
+    "close with half a code": text("a") + frame(0x88, b"\x03"),
+    "close with a code of ours": close(4200, b"left"),
+    "close with a code that is none": close(1005),
+    "close that is not UTF-8": close(1000, b"\xff"),
+    "half a frame, and gone": text("a") + text("never whole")[:-3],
+    "half a head, and gone": text("a") + b"\x81",
+}
+
+
+@attrs.frozen
+class Seen:
+    """What a server made of a stream, and what its client saw of it."""
+
+    frames: list[Frame]
+    ended: str
+    answers: list[tuple[str, Any]]
+
+
+async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
+    """As edge does."""
+    async with accept_websocket(stream, HEAD, subprotocol="edge.1.json", limits=LIMITS) as transport:
+        try:
+            while True:
+                frames.append(await transport.receive())
+        except trio.EndOfChannel:
+            return f"closed {transport.close_code}"
+        except trio.BrokenResourceError:
+            return "broken"
+        finally:
+            await transport.close()
+
+
+async def serve_alone(stream: trio.abc.Stream, frames: list[Frame]) -> str:
+    """As trio-websocket does by itself."""
+    async with trio.open_nursery() as nursery:
+        request = await trio_websocket.wrap_server_stream(nursery, Ahead(stream), max_message_size=LIMITS.socket_bytes)
+        websocket = await request.accept(subprotocol="edge.1.json")
+        try:
+            while True:
+                frames.append(await websocket.get_message())
+        except trio_websocket.ConnectionClosed as exc:
+            await websocket.aclose()
+            nursery.cancel_scope.cancel()
+            return "broken" if exc.reason is None or exc.reason.code == 1006 else f"closed {exc.reason.code}"
+
+
+class Ahead(trio.abc.Stream):
+    """A stream that begins with `HEAD`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream, self._head = stream, HEAD
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        head, self._head = self._head, b""
+        return head or bytes(await self._stream.receive_some(max_bytes))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def see(serve: Callable[[trio.abc.Stream, list[Frame]], Any], pieces: Sequence[bytes]) -> Seen:
+    """Send a server these pieces, one at a time, then hang up."""
+    client, server = trio.testing.memory_stream_pair()
+    frames: list[Frame] = []
+    ended: list[str] = []
+    said = bytearray()
+
+    async def run() -> None:
+        ended.append(await serve(server, frames))
+        await server.aclose()
+
+    async def listen() -> None:
+        async for data in client:
+            said.extend(data)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        nursery.start_soon(listen)
+        await trio.testing.wait_all_tasks_blocked()
+        for piece in pieces:
+            try:
+                await client.send_all(piece)
+            except trio.BrokenResourceError:
+                break  # the server has hung up
+            await trio.testing.wait_all_tasks_blocked()
+        await client.send_eof()
+    return Seen(frames, ended[0], list(answers(bytes(said))))
+
+
+def answers(said: bytes) -> Iterator[tuple[str, Any]]:
+    """What a client hears besides the handshake: pongs, and the close."""
+    peer = Connection(ConnectionType.CLIENT)
+    peer.receive_data(said.partition(b"\r\n\r\n")[2])
+    for event in peer.events():
+        if isinstance(event, Ping | Pong):
+            yield type(event).__name__, bytes(event.payload)
+        elif isinstance(event, CloseConnection):
+            yield "Close", event.code
+
+
+def both(pieces: Sequence[bytes]) -> tuple[Seen, Seen]:
+    """What both make of it, in virtual time."""
+    return run_virtual(see, serve_lane, pieces), run_virtual(see, serve_alone, pieces)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_in_one_piece_and_byte_by_byte(name: str) -> None:
+    """The same frames in the same order, the same pongs, the same close code."""
+    stream = STREAMS[name]
+    for pieces in ([stream] if stream else [], [stream[at : at + 1] for at in range(min(len(stream), 700))]):
+        lane, alone = both(pieces)
+        assert lane == alone
+
+
+@pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if 1 < len(stream) < 60])
+def test_in_two_pieces_cut_anywhere(name: str) -> None:
+    """Wherever a short stream is cut."""
+    stream = STREAMS[name]
+    whole = run_virtual(see, serve_alone, [stream])
+    for cut in range(1, len(stream)):
+        assert run_virtual(see, serve_lane, [stream[:cut], stream[cut:]]) == whole
+
+
+@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.given(
+    st.lists(st.sampled_from([stream for stream in STREAMS.values() if len(stream) < 700]), min_size=1, max_size=4),
+    st.lists(st.integers(1, 300), max_size=8),
+)
+def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> None:
+    """One after the other, in pieces of any size."""
+    rest, pieces = b"".join(streams), []
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    lane, alone = both([piece for piece in (*pieces, rest) if piece])
+    assert lane == alone
+
+
+@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.given(st.binary(min_size=1, max_size=80))
+def test_any_bytes_at_all(noise: bytes) -> None:
+    """What was never meant to be frames."""
+    lane, alone = both([noise])
+    assert lane == alone
+
+
+def test_the_oracle_notices() -> None:
+    """The comparison is not blind: what differs in a frame, a pong or a code is seen."""
+    seen = run_virtual(see, serve_alone, [STREAMS["pings between"]])
+    assert seen.frames == ["a", "b"]
+    assert seen.answers[:2] == [("Pong", b"1"), ("Pong", b"")]
+    ends = {name: run_virtual(see, serve_lane, [STREAMS[name]]).ended for name in ("not UTF-8", "no mask", "too large")}
+    assert ends == {"not UTF-8": "closed 1007", "no mask": "closed 1002", "too large": "closed 1009"}
+
+
+class Patient:
+    """Takes frames while there is space."""
+
+    def __init__(self, space: int) -> None:
+        self.space = space
+        self.taken: list[Frame] = []
+
+    @property
+    def has_space(self) -> bool:
+        return len(self.taken) < self.space
+
+    def take_in(self, frame: Frame, now: float) -> None:
+        self.taken.append(frame)
+
+
+async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
+    """What is read ahead is bounded, so that the peer's own buffers fill; later everything comes, in order."""
+    client, server = trio.testing.memory_stream_pair()
+    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
+    words = [f"{number} {'x' * 100}" for number in range(5000)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.receive_some)  # as trio-websocket's reader does all the time
+        lane.start()
+        few = Patient(3)
+        nursery.start_soon(client.send_all, b"".join(map(text, words)))
+        await lane.feed(few)
+        await trio.testing.wait_all_tasks_blocked()
+        assert few.taken == words[:3]
+        assert len(lane._buffer) <= 2 * READ_BYTES
+        many = Patient(len(words) - 3)
+        await lane.feed(many)
+        assert few.taken + many.taken == words
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_cancelled_feed_loses_nothing() -> None:
+    """Whoever is fed next gets what came in between."""
+    client, server = trio.testing.memory_stream_pair()
+    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.receive_some)
+        lane.start()
+        first, second = Patient(10), Patient(2)
+        with trio.move_on_after(1):
+            await lane.feed(first)
+        await client.send_all(text("a") + text("b"))
+        await lane.feed(second)
+        assert (first.taken, second.taken) == ([], ["a", "b"])
+        nursery.cancel_scope.cancel()
