@@ -1,0 +1,170 @@
+"""What writes for all connections, and wakes when something is due on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.protocol.codec import JSON, Frame
+from edge.testing import seeds
+from edge.testing.harness import EdgeRoom
+from edge.transports.exchange import _Exchange
+from edge.transports.memory import MemoryTransport, open_memory_transports
+from edge.transports.post import Post
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+class Chorus(edge.Room[Say, Said]):
+    """Says everything three times, to everybody."""
+
+    seats = edge.Seats(maximum=500)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for event in player:
+            for _ in range(3):
+                self.broadcast(Said(event.text))
+
+
+class Noted(MemoryTransport):
+    """Notes each write."""
+
+    writes: list[list[Frame]]
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        self.writes.append(list(frames))
+        return super().send_nowait(frames)
+
+
+async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
+    """A bare client, whose server's end notes its writes."""
+    ours, theirs = open_memory_transports()
+    noted = Noted(theirs._outgoing, theirs._incoming)
+    noted._peer, noted.writes = ours, []
+    room.attend(noted)
+    await ours.send([JSON.encode(["$hello", {"version": 1, "name": name, "client": f"a-client-of-tests-{name}"}])])
+    assert JSON.decode(await ours.receive())[0] == "$welcome"
+    return ours, noted
+
+
+@seeds(50)
+async def test_what_one_step_sends_leaves_in_one_write(edge_room: EdgeRoom, edge_seed: int) -> None:
+    """Three broadcasts of one step of the room are one write on each connection, in their order."""
+    room = await edge_room(Chorus)
+    clients = [await join(room, str(number)) for number in range(5)]
+    await wait_all_tasks_blocked()
+    for _, noted in clients:
+        noted.writes.clear()
+    await clients[0][0].send([JSON.encode(["say", {"text": "la"}])])
+    await wait_all_tasks_blocked()
+    for ours, noted in clients:
+        assert noted.writes == [[JSON.encode(["said", {"text": "la"}])] * 3]
+        await ours.close()
+
+
+class _Steps(trio.abc.Instrument):
+    """Counts the steps of tasks by what they run."""
+
+    def __init__(self, *names: str) -> None:
+        self.steps = dict.fromkeys(names, 0)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        for name in self.steps:
+            self.steps[name] += task.name.endswith(name)
+
+
+async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
+    """Two hundred acks that fall due within two tenths of a second wake the post a dozen times."""
+    room = await edge_room(Chorus)
+    clients = [await join(room, str(number)) for number in range(200)]
+    steps = _Steps("Post._sweep")
+    trio.lowlevel.add_instrument(steps)
+    for ours, _ in clients:
+        await ours.send([JSON.encode(["say", {"text": "la"}])])
+        await trio.sleep(0.001)
+    await trio.sleep(1)
+    trio.lowlevel.remove_instrument(steps)
+    for ours, noted in clients:
+        assert JSON.encode(["$ack", 1]) in [frame for write in noted.writes for frame in write]
+        await ours.close()
+    assert 0 < steps.steps["Post._sweep"] <= 15
+
+
+async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
+    """The task that ends seats sleeps while a crowd comes: its deadline is moved, not its task."""
+    room = await edge_room(Chorus)
+    await wait_all_tasks_blocked()
+    steps = _Steps("Room._close_when_idle", "Room._play")
+    trio.lowlevel.add_instrument(steps)
+    for number in range(100):
+        await join(room, str(number))
+    trio.lowlevel.remove_instrument(steps)
+    assert steps.steps["Room._play"] > 0
+    assert steps.steps["Room._close_when_idle"] == 0
+
+
+async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: EdgeRoom) -> None:
+    """A seat that was away twice has its second grace; those lost at one instant end in the order of joining."""
+    room = await edge_room(Chorus)
+    ana, ben, cyn = await room.join("ana", "ben", "cyn")
+    left: list[str] = []
+
+    async def watch() -> None:
+        async for change in room.room.seats.changes():
+            if change.happening is edge.Happening.LEFT:
+                left.append(change.player.name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        for client in (cyn, ana, ben):
+            client.drop()
+        await trio.sleep(20)
+        await ana.resume()
+        ana.drop()
+        await trio.sleep(15)
+        assert left == ["ben", "cyn"]
+        await trio.sleep(10)
+        assert left == ["ben", "cyn"]
+        await trio.sleep(10)
+        assert left == ["ben", "cyn", "ana"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoom) -> None:
+    """Though a heartbeat would have been due in twenty seconds, nothing holds on to it."""
+    room = await edge_room(Chorus)
+    ours, _ = await join(room, "ana")
+    await wait_all_tasks_blocked()
+    post: Post = room._post
+    assert any(isinstance(alarm.sender, _Exchange) for _, _, alarm in post._alarms)
+    await ours.close()
+    await wait_all_tasks_blocked()
+    assert all(alarm.sender is None for _, _, alarm in post._alarms)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 9.9])
+async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, seconds: float) -> None:
+    """What fell due during a write that had to wait goes out after it."""
+    room = await edge_room(Chorus)
+    ours, theirs = open_memory_transports(buffer=2)
+    room.attend(theirs)
+    await ours.send([JSON.encode(["$hello", {"version": 1, "name": "ana", "client": "a-slow-client-of-tests"}])])
+    await ours.receive()
+    await ours.send([JSON.encode(["say", {"text": "la"}])])
+    await trio.sleep(seconds)
+    frames = [JSON.decode(await ours.receive()) for _ in range(4)]
+    assert frames == [["said", {"text": "la"}]] * 3 + [["$ack", 1]]
+    await ours.close()
