@@ -22,8 +22,8 @@ test: $(READY)  ## Run the whole suite; what an outside program is missing for i
 bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace and the hill.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
-	$(BIN)/python -m tests.benchmarks.grace
-	$(BIN)/python -m tests.benchmarks.hill
+	$(BIN)/python -m benchmarks.grace
+	$(BIN)/python -m benchmarks.hill
 
 bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
 	$(BIN)/python -m benchmarks quick

@@ -41,7 +41,7 @@ def profile() -> str:
         with serving(attrs.evolve(EDGE, command=sampled), "echo") as server:
             begin = threading.Timer(1, server.process.send_signal, (signal.SIGUSR1,))
             begin.start()
-            run = server.measure("echo", mode="echo", seats=50, warmup=2, seconds=SECONDS)
+            run = server.measure("echo", {"mode": "echo", "seats": 50, "warmup": 2, "seconds": SECONDS})
             server.process.send_signal(signal.SIGUSR2)
             server.process.wait(10)
         counts: Counter[str] = Counter()

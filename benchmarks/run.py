@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +61,7 @@ class Server:
     def memory(self) -> int:
         return int(self.process.memory_info().rss)
 
-    def measure(self, what: str, *, idle_seconds: float = 0.0, **options: float | str) -> Measured:
+    def measure(self, what: str, options: Mapping[str, float | str], *, idle_seconds: float = 0.0) -> Measured:
         """Load it: see the options of `load.c`."""
         path = self.peer.path.replace("WHAT", what)
         given = {"port": self.port, "dialect": self.peer.dialect, "path": path, **options}

@@ -64,7 +64,7 @@ def compare(peers: Sequence[Peer], what: str, profile: Profile, **options: float
         for peer in peers:
             tell(f"{what} {options}: {peer.name}, round {number + 1} of {profile.rounds}")
             with serving(peer, what) as server:
-                runs[peer.name].append(server.measure(what, seconds=profile.seconds, **options))
+                runs[peer.name].append(server.measure(what, {"seconds": profile.seconds, **options}))
     return [_row(name, each) for name, each in runs.items()]
 
 
@@ -119,9 +119,8 @@ def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
     for peer in [peer for peer in peers if peer.name in (EDGE.name, SOCKETIO.name)]:
         tell(f"{profile.crowd} idle seats: {peer.name}")
         with serving(peer, "echo") as server:
-            run = server.measure(
-                "echo", idle_seconds=2 * profile.seconds, mode="idle", seats=profile.crowd, seconds=0.1, warmup=0
-            )
+            options: dict[str, float | str] = {"mode": "idle", "seats": profile.crowd, "seconds": 0.1, "warmup": 0}
+            run = server.measure("echo", options, idle_seconds=2 * profile.seconds)
         joined, seconds = run.load["joined"], run.load["join_seconds"]
         found.append(Crowd(peer.name, joined, run.grown / joined / 1024, run.idle_cpu, joined / seconds))
     return found
@@ -164,7 +163,7 @@ def slow_seats(profile: Profile) -> Point:
 def _point(x: float, what: str, profile: Profile, **options: float | str) -> Point:
     tell(f"edge, {what} {options}")
     with serving(EDGE, what) as server:
-        run = server.measure(what, seconds=profile.seconds, **options)
+        run = server.measure(what, {"seconds": profile.seconds, **options})
     latency = run.load["latency_us"]
     return Point(x, run.rate, latency["p50"], latency["p99"], run.cpu, run.swollen, run.load["let_go"])
 

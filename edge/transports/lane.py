@@ -19,7 +19,7 @@ import os
 from collections.abc import Sequence
 
 import trio
-from websockets.speedups import apply_mask
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
 from ..protocol.codec import Frame
 from ..rooms.bell import Bell

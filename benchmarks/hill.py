@@ -1,4 +1,4 @@
-"""What forty players on the hill cost one of them: ``python -m tests.benchmarks.hill [seconds]``.
+"""What forty players on the hill cost one of them: ``python -m benchmarks.hill [seconds]``.
 
 Bytes and messages a second to one player, as they go on the wire, against sending every position at every tick. In
 virtual time from a seed, so that the same figures come out anywhere.

@@ -1,4 +1,4 @@
-"""What seats in grace cost: ``python -m tests.benchmarks.grace [seats] [events]``.
+"""What seats in grace cost: ``python -m benchmarks.grace [seats] [events]``.
 
 Ten thousand players lose their connections, and the room broadcasts on. Each seat must keep what it missed; the events
 are shared, so what a seat keeps of one is a reference. Counted by tracemalloc, after a garbage collection.

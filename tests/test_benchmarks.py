@@ -1,0 +1,93 @@
+"""The benchmarks measure what they say: counts and codes, never how fast."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.run import Measured, serving
+from benchmarks.scenarios import Row
+from benchmarks.table import BUILD, EDGE, HERE, Peer
+
+pytestmark = pytest.mark.real_time
+
+
+@pytest.fixture(scope="module")
+def built() -> None:
+    """The load, and the limit, compiled without a warning."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
+        command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(BUILD / source.stem), str(source)]
+        subprocess.run(command, check=True)
+
+
+def measure(peer: Peer, what: str, **options: float | str) -> Measured:
+    with serving(peer, what) as server:
+        return server.measure(what, {"warmup": 0.1, "seconds": 0.3, **options})
+
+
+@pytest.fixture
+def limit() -> Peer:
+    return Peer("C", "c", (str(BUILD / "limit"), "PORT"))
+
+
+def test_echo_of_edge_and_of_the_limit(program: Callable[[str, str], str], built: None, limit: Peer) -> None:
+    """What is sent comes back, but for what is under way at the end; a latency is no longer than the run."""
+    program("cc", "a C compiler, such as Debian's package gcc")
+    for peer in (EDGE, limit):
+        run = measure(peer, "echo", mode="echo", seats=5)
+        assert run.load["joined"] == run.load["left"] == 5
+        assert 0 <= abs(run.load["sent"] - run.load["received"]) <= 5
+        assert 0 < run.load["latency_us"]["p50"] <= run.load["latency_us"]["max"] < 10_000_000
+        assert run.load["codes"] == {}
+
+
+def test_a_broadcast_is_heard_by_all(program: Callable[[str, str], str], built: None) -> None:
+    """Each event of a room's speakers comes to each of its members."""
+    program("cc", "a C compiler, such as Debian's package gcc")
+    run = measure(EDGE, "room", mode="broadcast", seats=20, depth=2)
+    assert run.load["received"] >= 10 * run.load["sent"] > 0
+    assert run.load["left"] == 20
+
+
+def test_those_who_do_not_read_are_let_go(program: Callable[[str, str], str], built: None) -> None:
+    """While the others are served on, and memory stays bounded by what a seat may keep."""
+    program("cc", "a C compiler, such as Debian's package gcc")
+    with serving(EDGE, "room") as server:
+        options: dict[str, float | str]
+        options = {"mode": "broadcast", "seats": 20, "depth": 8, "slow": 2, "bytes": 2000, "warmup": 0.1, "seconds": 1}
+        run = server.measure("room", options)
+    assert run.load["let_go"] == 2
+    assert run.load["left"] == 18
+    assert set(run.load["codes"]) <= {"4001", "4003", "4102"}  # overflow, stalled, behind
+    assert run.load["received"] > 1000
+    assert run.swollen < 64 * 2**20
+
+
+def test_ticks_tell_how_late_they_are(program: Callable[[str, str], str], built: None) -> None:
+    """Thirty states a second from each room, to each of its members."""
+    program("cc", "a C compiler, such as Debian's package gcc")
+    run = measure(EDGE, "states", mode="states", rooms=3, seats=4, rate=10)
+    assert run.load["late_us"]["count"] == run.load["received"] > 0
+
+
+def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section's text goes between its marks, the chart beside it, and nothing else changes."""
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- echo -->\nold\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    rows = [Row("edge", 100, 1, 2, 3, 0, 1, False), Row("C", 400, 1, 2, 3, 0, 1, True)]
+    chart = report.bars("chart", "Echo", rows, {"edge": "edge", "C": "c"})
+    report.write("echo", report.comparison(rows, "messages"), chart)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- echo -->\n| peer |")
+    assert "| C | at least 400 | 0.25 " in text
+    assert text.endswith("![Echo](chart.svg)\n<!-- end -->\nafter\n")
+    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+    with pytest.raises(ValueError, match="no place"):
+        report.write("elsewhere", "")
