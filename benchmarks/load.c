@@ -284,7 +284,7 @@ static uint64_t read_packed(const unsigned char *p, const unsigned char *end, co
     uint64_t value = 0;
     if (!at || (at += size) >= end) return 0;
     if (*at < 0x80) return *at;
-    int width = *at == 0xcb ? 8 : *at >= 0xcc && *at <= 0xcf ? 1 << (*at - 0xcc) : 0;
+    int width = *at == 0xcb ? 8 : *at >= 0xcc && *at <= 0xd3 ? 1 << (*at & 3) : 0; /* 0xcc to 0xd3: unsigned, signed */
     if (!width || at + width >= end) return 0;
     for (int i = 1; i <= width; i++) value = value << 8 | at[i];
     if (*at == 0xcb) {

@@ -259,6 +259,10 @@ class _Exchange:
             self._expect_sweep()
         waiting.over.set()
 
+    def fail(self) -> None:
+        """A fault of ours: nothing sensible can be said any more."""
+        self.end_by_peer(None, "an error in the server")
+
     def _note_failure(self) -> None:
         """Nobody reads us; but what they said before they went may still come."""
         self._silent = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from typing import Protocol
 import trio
 
 from ..rooms.bell import Bell
+from ..rooms.guard import guarded
+
+log = logging.getLogger("edge.transports")
 
 # How much earlier than it must be an ack or a ping may be sent, to share a wake-up with others.
 EARLY_SECONDS = 0.02
@@ -33,6 +37,9 @@ class Sender(Protocol):
 
     def sweep(self, now: float, early: float) -> None:
         """Do what is due by now, or within so many seconds, and expect what is due next."""
+
+    def fail(self) -> None:
+        """One of these has raised: the connection is over."""
 
 
 class Alarm:
@@ -88,7 +95,7 @@ class Post:
 
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
         """Run a write that has to wait for its peer."""
-        self._nursery.start_soon(write)
+        self._nursery.start_soon(guarded, "a write", write)
 
     async def _write(self) -> None:
         while True:
@@ -99,7 +106,10 @@ class Post:
             ready, self._ready = self._ready, []
             now = trio.current_time()
             for sender in ready:
-                sender.flush(now)
+                try:
+                    sender.flush(now)
+                except Exception:  # a fault of ours, which must not cost all the others their post
+                    _note_fault(sender)
 
     async def _sweep(self) -> None:
         while True:
@@ -109,8 +119,17 @@ class Post:
             while self._alarms and self._alarms[0][0] <= now + EARLY_SECONDS:
                 due.append(heapq.heappop(self._alarms)[2])
             for alarm in due:
-                if alarm.sender is not None:
-                    alarm.sender.sweep(now, EARLY_SECONDS)
+                sender = alarm.sender
+                if sender is not None:
+                    try:
+                        sender.sweep(now, EARLY_SECONDS)
+                    except Exception:
+                        _note_fault(sender)
+
+
+def _note_fault(sender: Sender) -> None:
+    log.exception("what was due on a connection could not be done")
+    sender.fail()
 
 
 @asynccontextmanager

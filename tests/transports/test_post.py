@@ -15,7 +15,7 @@ from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
 from edge.transports.exchange import _Exchange
 from edge.transports.memory import MemoryTransport, open_memory_transports
-from edge.transports.post import Post
+from edge.transports.post import Post, open_post
 
 
 @edge.event("say")
@@ -168,3 +168,32 @@ async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, s
     frames = [JSON.decode(await ours.receive()) for _ in range(4)]
     assert frames == [["said", {"text": "la"}]] * 3 + [["$ack", 1]]
     await ours.close()
+
+
+async def test_a_fault_on_one_connection_costs_no_other_its_post(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, that connection is over, and the post goes on: for writes, and for what is due."""
+
+    class Fragile:
+        failed = 0
+
+        def flush(self, now: float) -> None:
+            raise KeyError("a fault of ours")
+
+        def sweep(self, now: float, early: float) -> None:
+            raise KeyError("a fault of ours")
+
+        def fail(self) -> None:
+            self.failed += 1
+
+    async with open_post() as post:
+        fragile = Fragile()
+        post.note(fragile)
+        await wait_all_tasks_blocked()
+        assert fragile.failed == 1
+        post.expect(fragile, trio.current_time() + 1)
+        await trio.sleep(2)
+        assert fragile.failed == 2
+        post.note(fragile)
+        await wait_all_tasks_blocked()
+        assert fragile.failed == 3
+    assert caplog.text.count("could not be done") == 3
