@@ -111,6 +111,7 @@ class Lane(trio.abc.HalfCloseableStream):
             self._go_on()
             while taker.has_space and not self.aside:
                 await self._fed.wait()
+                self._go_on()  # there may be space again by now for what there was none for
         finally:
             self._taker = None
 

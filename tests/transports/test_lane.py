@@ -298,3 +298,41 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
         await lane.feed(second)
         assert (first.taken, second.taken) == ([], ["a", "b"])
         nursery.cancel_scope.cancel()
+
+
+async def test_space_that_comes_back_at_once_is_used() -> None:
+    """A lane that stopped for want of space goes on even if there is space again before anybody has noticed."""
+    client, server = trio.testing.memory_stream_pair()
+    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
+    words = [str(number) for number in range(50)]
+
+    class Brief(Patient):
+        """Out of space after each fifth frame, until the end of that very step."""
+
+        blocked = False
+
+        @property
+        def has_space(self) -> bool:
+            return not self.blocked and len(self.taken) < self.space
+
+        def take_in(self, frame: Frame, now: float) -> None:
+            super().take_in(frame, now)
+            self.blocked = len(self.taken) % 5 == 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.receive_some)
+        lane.start()
+        brief = Brief(len(words))
+
+        async def free() -> None:
+            for _ in range(1000):
+                brief.blocked = False
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(client.send_all, b"".join(map(text, words)))
+        nursery.start_soon(free)
+        while len(brief.taken) < len(words):
+            with trio.fail_after(1):
+                await lane.feed(brief)
+        assert brief.taken == words
+        nursery.cancel_scope.cancel()
