@@ -33,9 +33,9 @@ class Profile:
 
 
 FULL = Profile(
-    rounds=5,
+    rounds=3,
     seconds=3,
-    crowd=9_500,
+    crowd=10_000,
     seats=(10, 30, 100, 300, 1000, 2000, 5000),
     rooms=(1, 10, 30, 100, 300, 1000),
     loads=(0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0),

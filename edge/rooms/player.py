@@ -268,7 +268,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         return self._waiting < self.seat.inbox or self._dialogue.asking or self.seat.pressed
 
     async def wait_space(self) -> None:
-        """Wait until one more event may be delivered, or the player has left."""
+        """Wait until half of the inbox is free, or what else makes `has_space` true, or the player has left."""
         await trio.lowlevel.checkpoint()
         while not self.has_space and not self.left:
             if self._space is None:
@@ -352,7 +352,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def note_taken(self) -> None:
         """One of their events waits no more."""
         self._waiting -= 1
-        if self._space is not None:
+        if self._space is not None and 2 * self._waiting <= self.seat.inbox:  # not for each one that is taken
             self.read_on()
 
     def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:

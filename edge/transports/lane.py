@@ -168,11 +168,12 @@ class Lane(trio.abc.HalfCloseableStream):
         elif self.aside:
             self._hand_over(data)
         else:
-            if self._buffer:  # the rest of a frame: a bytearray, so that many small pieces cost no more than they are
-                self._buffer = self._buffer if isinstance(self._buffer, bytearray) else bytearray(self._buffer)
+            if self._at < len(self._buffer):  # in a bytearray, so that many small pieces cost no more than they are
+                if self._at or not isinstance(self._buffer, bytearray):
+                    self._buffer, self._at = bytearray(self._buffer[self._at :]), 0
                 self._buffer += data
             else:
-                self._buffer = data
+                self._buffer, self._at = data, 0
             self._give(now)
 
     def _go_on(self) -> None:
@@ -196,8 +197,6 @@ class Lane(trio.abc.HalfCloseableStream):
             self._fed.ring()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
-        elif self._at:
-            self._buffer, self._at = self._buffer[self._at :], 0
 
     def _next_frame(self) -> Frame | None:
         """The next frame, if it is whole. Pings and pongs before it are handed over, and anything unusual ends this."""
