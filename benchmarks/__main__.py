@@ -26,6 +26,7 @@ def measure(size: Profile, write: Write) -> None:
         title = f"Broadcast to {seats:,}: deliveries a second, one core"
         chart = report.bars(f"performance-broadcast-{seats}", title, rows, kinds)
         write(f"broadcast {seats}", report.comparison(rows, "deliveries"), chart)
+    write("broadcast alone", report.comparison(scenarios.broadcast(peers, size, 100, depth=1), "deliveries"))
     write("states", report.delivery(scenarios.states(peers, size)))
     write("crowd", report.crowds(scenarios.crowd(peers, size)))
 

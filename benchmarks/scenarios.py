@@ -12,7 +12,7 @@ import attrs
 from .run import BUSY, Measured, serving
 from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
-# How many frames are under way in each room that broadcasts: as if so many of its members spoke without a pause.
+# How many messages are under way in a room that broadcasts: as soon as one has come back, another is said.
 SPEAKING = 4
 
 
@@ -89,9 +89,9 @@ def echo(peers: Sequence[Peer], profile: Profile) -> list[Row]:
     return compare(peers, "echo", profile, mode="echo", seats=50)
 
 
-def broadcast(peers: Sequence[Peer], profile: Profile, seats: int) -> list[Row]:
-    """One room in which four members speak without a pause, and everybody hears everything."""
-    return compare(peers, "room", profile, mode="broadcast", seats=seats, depth=SPEAKING)
+def broadcast(peers: Sequence[Peer], profile: Profile, seats: int, depth: int = SPEAKING) -> list[Row]:
+    """One room in which so many messages are under way, and everybody hears everything."""
+    return compare(peers, "room", profile, mode="broadcast", seats=seats, depth=depth)
 
 
 def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:

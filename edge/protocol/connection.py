@@ -105,6 +105,7 @@ class Connection:
         self._pinged: list[float] = []
         self._ping_wait = math.inf
         self._acked_to_peer = 0
+        self._message_bytes = limits.message_bytes
         self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
         self.ack_due = math.inf
@@ -125,7 +126,9 @@ class Connection:
         if self.state is State.CLOSED:
             return None
         try:
-            message = self._read(frame)
+            if self.state is not State.OPEN or len(frame) > self._message_bytes:
+                self._check_size(frame)
+            message = from_plain(self.codec.decode(frame))
         except InvalidEvent as exc:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
@@ -230,11 +233,10 @@ class Connection:
         """What this side's clock shows, to a tenth of a millisecond, and never more."""
         return math.floor((now - self.epoch) * 10_000) / 10_000
 
-    def _read(self, frame: Frame) -> Message:
+    def _check_size(self, frame: Frame) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
         if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
             raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}")
-        return from_plain(self.codec.decode(frame))
 
     def _advance(
         self, message: Message, *, by: Side, error: type[LocalProtocolError] | type[RemoteProtocolError]

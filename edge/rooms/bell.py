@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 import trio
 
 
@@ -13,8 +16,8 @@ class Bell:
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> None:
-        """Wait until it is rung.
+    def wait(self) -> Coroutine[Any, Any, Any]:
+        """Wait until it is rung; to be awaited at once. A plain function: one coroutine less in every wait.
 
         Raises:
           trio.BusyResourceError: another task waits already.
@@ -24,7 +27,7 @@ class Bell:
         if self._task is not None:
             raise trio.BusyResourceError("another task is already waiting here")
         self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105  # the caller awaits it
 
     def ring(self) -> None:
         """Wake whoever waits, if anybody does."""

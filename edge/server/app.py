@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,7 +170,7 @@ class App:
             if player is not None:
                 player.leave(Code.REVOKED, "the session was revoked")
 
-    async def attend(
+    def attend(
         self,
         transport: Transport,
         codec: Codec,
@@ -179,9 +179,9 @@ class App:
         *,
         post: Post,
         opening: trio.CancelScope | None = None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Serve one connection to one room, and close it. See `attend`."""
-        await attend(
+        return attend(
             transport,
             codec,
             lambda: self.directory.open(kind, name),

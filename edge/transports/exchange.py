@@ -76,8 +76,6 @@ async def exchange(
         with work.reading:
             work.begin()
             await work.read()
-        if outbox.goodbye is None:  # a write had failed, and no last words have come
-            work.end_by_peer(None, "the transport broke")
     except trio.Cancelled:
         work.end(Code.DRAINING, "this side is shutting down")
         raise
@@ -201,6 +199,11 @@ class _Exchange:
 
     async def close(self) -> None:
         """Say what is still to be said, and close the transport, in two seconds at most."""
+        goodbye = self.outbox.goodbye
+        if self.ended is None and (goodbye is None or self._silent):  # a write had failed, and no last words have come
+            self.end_by_peer(None, "the transport broke")
+        elif self.ended is None and goodbye is not None:
+            self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
             if self._waiting is not None:
                 self._waiting.scope.deadline = min(self._waiting.scope.deadline, closing.deadline)
@@ -230,7 +233,6 @@ class _Exchange:
         goodbye = self.outbox.goodbye
         if self._silent or goodbye is None:
             return
-        self.ended = self.ended or Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
         self._silent = True
         frames = self.outbox.take()
         frames.append(self.connection.send(goodbye, now=trio.current_time()))

@@ -304,8 +304,9 @@ class Lane(trio.abc.HalfCloseableStream):
         lanes = self._lanes
         if lanes is None:
             return self.write_nowait(framed(frames))
-        if frames != lanes.frames:  # in a broadcast only the first time
-            lanes.frames, lanes.framed = frames, framed(frames)
+        same = tuple(frames)
+        if same != lanes.frames:  # in a broadcast only the first time
+            lanes.frames, lanes.framed = same, framed(frames)
         return self.write_nowait(lanes.framed)
 
     def write_nowait(self, data: bytes) -> bool:

@@ -34,7 +34,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self.frames: Sequence[Frame] = ()
+        self.frames: tuple[Frame, ...] = ()
         """What was sent last..."""
         self.framed = b""
         """...as it went over the wire: made once for all who are sent the same in one step."""
