@@ -17,8 +17,9 @@ pytestmark = pytest.mark.real_time
 
 
 @pytest.fixture(scope="module")
-def built() -> None:
+def built(program: Callable[[str, str], str]) -> None:
     """The load, and the limit, compiled without a warning."""
+    program("cc", "a C compiler, such as Debian's packages gcc and libc6-dev")
     BUILD.mkdir(parents=True, exist_ok=True)
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
         command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(BUILD / source.stem), str(source)]
@@ -35,9 +36,8 @@ def limit() -> Peer:
     return Peer("C", "c", (str(BUILD / "limit"), "PORT"))
 
 
-def test_echo_of_edge_and_of_the_limit(program: Callable[[str, str], str], built: None, limit: Peer) -> None:
+def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
     """What is sent comes back, but for what is under way at the end; a latency is no longer than the run."""
-    program("cc", "a C compiler, such as Debian's package gcc")
     for peer in (EDGE, limit):
         run = measure(peer, "echo", mode="echo", seats=5)
         assert run.load["joined"] == run.load["left"] == 5
@@ -46,17 +46,15 @@ def test_echo_of_edge_and_of_the_limit(program: Callable[[str, str], str], built
         assert run.load["codes"] == {}
 
 
-def test_a_broadcast_is_heard_by_all(program: Callable[[str, str], str], built: None) -> None:
+def test_a_broadcast_is_heard_by_all(built: None) -> None:
     """Each event of a room's speakers comes to each of its members."""
-    program("cc", "a C compiler, such as Debian's package gcc")
     run = measure(EDGE, "room", mode="broadcast", seats=20, depth=2)
     assert run.load["received"] >= 10 * run.load["sent"] > 0
     assert run.load["left"] == 20
 
 
-def test_those_who_do_not_read_are_let_go(program: Callable[[str, str], str], built: None) -> None:
+def test_those_who_do_not_read_are_let_go(built: None) -> None:
     """While the others are served on, and memory stays bounded by what a seat may keep."""
-    program("cc", "a C compiler, such as Debian's package gcc")
     with serving(EDGE, "room") as server:
         options: dict[str, float | str]
         options = {"mode": "broadcast", "seats": 20, "depth": 8, "slow": 2, "bytes": 2000, "warmup": 0.1, "seconds": 1}
@@ -68,9 +66,8 @@ def test_those_who_do_not_read_are_let_go(program: Callable[[str, str], str], bu
     assert run.swollen < 64 * 2**20
 
 
-def test_ticks_tell_how_late_they_are(program: Callable[[str, str], str], built: None) -> None:
+def test_ticks_tell_how_late_they_are(built: None) -> None:
     """Thirty states a second from each room, to each of its members."""
-    program("cc", "a C compiler, such as Debian's package gcc")
     run = measure(EDGE, "states", mode="states", rooms=3, seats=4, rate=10)
     assert run.load["late_us"]["count"] == run.load["received"] > 0
 

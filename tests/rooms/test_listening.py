@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.protocol.messages import Event
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
@@ -100,3 +102,52 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
     assert len(player._dialogue) == 0
     _, guess = await loop.receive()  # the request had been sent, and was withdrawn
     player.reply(guess, Verdict(False))  # in vain
+
+
+class _Turns(trio.abc.Instrument):
+    """Counts the steps that tasks have had."""
+
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_what_arrived_together_is_taken_together_and_others_have_their_turn(edge_room: EdgeRoom) -> None:
+    """Up to sixteen events in one step of the loop; then everybody else runs before the next."""
+    turns = _Turns()
+    steps: list[int] = []
+
+    class Noting(Quiet):
+        async def player(self, player: Player) -> None:
+            async for _ in player:
+                steps.append(turns.count)
+
+    room = await edge_room(Noting)
+    await room.join("ana")
+    await wait_all_tasks_blocked()
+    trio.lowlevel.add_instrument(turns)
+    for _ in range(40):
+        room.room.players[0].deliver(Event("Guess", {"word": "x"}))
+    await wait_all_tasks_blocked()
+    trio.lowlevel.remove_instrument(turns)
+    assert sorted(Counter(steps).values()) == [8, 16, 16]
+
+
+async def test_a_loop_with_much_to_take_can_be_cancelled(edge_room: EdgeRoom) -> None:
+    """Each event that is taken is a point of cancellation: who is put out takes no more of what has arrived."""
+    heard: list[str] = []
+
+    class Strict(Quiet):
+        async def player(self, player: Player) -> None:
+            async for _ in player.listen(Guess):
+                heard.append(player.name)
+                player.kick("once is enough")
+
+    room = await edge_room(Strict)
+    await room.join("ana")
+    await wait_all_tasks_blocked()
+    for _ in range(10):
+        room.room.players[0].deliver(Event("Guess", {"word": "x"}))
+    await wait_all_tasks_blocked()
+    assert heard == ["ana"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code
-from edge.protocol.codec import JSON
+from edge.protocol.codec import JSON, Frame
 from edge.server.attend import attend
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
@@ -248,3 +248,38 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     await ours.close()
     await wait_all_tasks_blocked()
     assert len(room.room.seats) == 0
+
+
+class Deaf(MemoryTransport):
+    """An end whose writes fail from some time on, while the other's words still come."""
+
+    deaf = False
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        if self.deaf:
+            raise trio.BrokenResourceError
+        return super().send_nowait(frames)
+
+
+@pytest.mark.parametrize("kicked", [False, True])
+async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: Open, kicked: bool) -> None:
+    """The peer's last words have their time; without them the seat goes into grace, or is gone if it was put out."""
+    room = await edge_room(Echo)
+    ours, theirs = open_memory_transports()
+    deaf = Deaf(theirs._outgoing, theirs._incoming)
+    deaf._peer = ours
+    room.attend(deaf)
+    await ours.send([JSON.encode(["$hello", HELLO])])
+    await ours.receive()
+    await wait_all_tasks_blocked()
+    (player,) = room.room.players
+    deaf.deaf = True
+    room.room.broadcast(Said("anybody there?"))
+    await trio.sleep(0.5)
+    assert player.connected
+    if kicked:
+        player.kick("no answer")
+    await trio.sleep(1)
+    assert not player.connected
+    assert player.left is kicked
+    await ours.close()
