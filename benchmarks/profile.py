@@ -15,8 +15,6 @@ import attrs
 from .run import serving
 from .table import EDGE, PYTHON
 
-SECONDS = 8
-
 STAGES = {
     "edge/transports": "frames, and the connection at work (transports)",
     "edge/protocol/structure": "plain data to typed events and back (cattrs)",
@@ -33,7 +31,7 @@ STAGES = {
 }
 
 
-def profile() -> str:
+def profile(seconds: float = 8) -> str:
     """A table of microseconds a message."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.json"
@@ -41,7 +39,7 @@ def profile() -> str:
         with serving(attrs.evolve(EDGE, command=sampled), "echo") as server:
             begin = threading.Timer(1, server.process.send_signal, (signal.SIGUSR1,))
             begin.start()
-            run = server.measure("echo", {"mode": "echo", "seats": 50, "warmup": 2, "seconds": SECONDS})
+            run = server.measure("echo", {"mode": "echo", "seats": 50, "warmup": 2, "seconds": seconds})
             server.process.send_signal(signal.SIGUSR2)
             server.process.wait(10)
         counts: Counter[str] = Counter()

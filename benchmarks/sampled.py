@@ -23,7 +23,7 @@ samples: Counter[tuple[str, int]] = Counter()
 def note(signum: int, frame: FrameType | None) -> None:
     """One sample."""
     if frame is not None:
-        samples[frame.f_code.co_filename, frame.f_lineno] += 1
+        samples[frame.f_code.co_filename, frame.f_lineno or 0] += 1  # what a compiler made up has no line
 
 
 def begin(signum: int, frame: FrameType | None) -> None:

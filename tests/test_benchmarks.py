@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.profile import profile
 from benchmarks.run import Measured, serving
 from benchmarks.scenarios import Row
 from benchmarks.table import BUILD, EDGE, HERE, Peer
@@ -70,6 +71,14 @@ def test_ticks_tell_how_late_they_are(built: None) -> None:
     """Thirty states a second from each room, to each of its members."""
     run = measure(EDGE, "states", mode="states", rooms=3, seats=4, rate=10)
     assert run.load["late_us"]["count"] == run.load["received"] > 0
+
+
+def test_the_profile_tells_layers_apart(built: None) -> None:
+    """Its lines add up to a message, and the kernel, Trio and the house are among them."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in profile(seconds=1).splitlines()[2:]]
+    *stages, (_, whole, _) = lines
+    assert abs(sum(float(each) for _, each, _ in stages) - float(whole)) < 0.1
+    assert {"the kernel: write", "tasks (Trio)", "to the player's loop (rooms)"} <= {name for name, _, _ in stages}
 
 
 def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
