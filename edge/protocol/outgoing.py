@@ -37,14 +37,10 @@ class Outgoing:
     """How long it is, as JSON."""
 
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
+        self.counted = is_counted(message)
         self.volatile = volatile
         self.key = key
-        if type(message) is Event:  # nearly all
-            self.counted = message.counted
-            self._plain = [message.name if message.counted else f"~{message.name}", message.body]
-        else:
-            self.counted = is_counted(message)
-            self._plain = to_plain(message)
+        self._plain = to_plain(message)
         # One frame at once: what can't be encoded is found here, before anybody has been sent it.
         self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None

@@ -152,8 +152,9 @@ class Seats:
             return
         player.standing = Standing.AWAY
         player.away_until = trio.current_time() + self.grace
-        heapq.heappush(self._graces, (player.away_until, next(self._order), player))
-        self._sweeping.deadline = self._next_sweep()
+        if player.away_until < math.inf:  # what never runs out would never be taken off the heap
+            heapq.heappush(self._graces, (player.away_until, next(self._order), player))
+            self._sweeping.deadline = self._next_sweep()
         for turn in player.turns:
             turn.player_away()
         self._note_change(player)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,6 +142,22 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
         await trio.sleep(10)
         assert left == ["ben", "cyn", "ana"]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: EdgeRoom) -> None:
+    """However often its connection is lost and found."""
+
+    class Patient(Chorus):
+        seats = edge.Seats(grace=math.inf)
+
+    room = await edge_room(Patient)
+    (ana,) = await room.join("ana")
+    for _ in range(10):
+        ana.drop()
+        await trio.sleep(1000)
+        assert not room.room.players[0].connected
+        await ana.resume()
+    assert room.room.seats._graces == []
 
 
 async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoom) -> None:
