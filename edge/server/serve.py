@@ -21,7 +21,7 @@ from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
-from ..transports.websocket import accept_websocket
+from ..transports.websocket import ServedWebSocket, switching_headers
 from .app import App
 from .lines import Lines
 from .responses import error_response, refusal_response
@@ -104,7 +104,7 @@ async def open_server(app: App) -> AsyncIterator[Server]:
 class Server:
     """An app that is being served. Made by `open_server`."""
 
-    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes | None) -> None:
+    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
         self.app = app
@@ -145,7 +145,9 @@ class Server:
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
-                        return _Upgrade(connection.head, accepted, room[1], room[2])
+                        key = request.headers["sec-websocket-key"]
+                        ahead = await connection.switch(switching_headers(key, accepted))
+                        return _Upgrade(ahead, accepted, room[1], room[2])
                     await connection.read_body(request)
                     await connection.respond(accepted, close=True)
                 else:
@@ -173,18 +175,14 @@ class Server:
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
         """Serve a WebSocket to its end."""
-        codec, kind, name = SUBPROTOCOLS[upgrade.subprotocol], upgrade.kind, upgrade.name
-        accepting = accept_websocket(
-            stream, upgrade.head, subprotocol=upgrade.subprotocol, limits=self.app.limits, lanes=self._lanes
-        )
-        del upgrade  # its bytes, for as long as the connection lasts
-        async with accepting as transport:
-            opening = trio.CancelScope()
-            self._idle.add(opening)
-            try:
-                await self.app.attend(transport, codec, kind, name, post=self._post, opening=opening)
-            finally:
-                self._idle.discard(opening)
+        transport = ServedWebSocket(stream, upgrade.ahead, max_bytes=self.app.limits.socket_bytes, lanes=self._lanes)
+        opening = trio.CancelScope()
+        self._idle.add(opening)
+        try:
+            codec = SUBPROTOCOLS[upgrade.subprotocol]
+            await self.app.attend(transport, codec, upgrade.kind, upgrade.name, post=self._post, opening=opening)
+        finally:
+            self._idle.discard(opening)
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
         self.app.directory.tally.requests += 1
@@ -232,10 +230,10 @@ class Server:
 
 @attrs.frozen
 class _Upgrade:
-    """A request for a WebSocket that is granted."""
+    """A WebSocket that is granted."""
 
-    head: bytes
-    """The request and whatever followed it, as read off the stream so far."""
+    ahead: bytes
+    """What the client has sent on it so far."""
     subprotocol: str
     kind: str
     name: str
@@ -254,6 +252,7 @@ def _is_websocket(request: Request) -> bool:
         return False
     return (
         request.method == "GET"
+        and request.headers.get("content-length", "0") == "0"
         and len(nonce) == 16
         and request.headers.get("sec-websocket-version") == "13"
         and "upgrade" in request.headers.get("connection", "").lower()

@@ -106,13 +106,13 @@ class HttpConnection(_Writer):
     """The requests of one connection, in turn.
 
     After `next_request` has returned one, `respond` to it; or `start` a response, `send` its body piece by piece, and
-    `finish` it; or take `head` and the stream for another protocol.
+    `finish` it; or `switch` to another protocol.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         super().__init__(stream)
-        self.head = b""
-        """The bytes of the current request's head and of what followed it so far."""
+        self._head = b""
+        """The bytes of the current request's head, and of what followed it so far."""
         self._head_end = 0
         self._ahead = b""
         self._h11 = h11.Connection(h11.SERVER)
@@ -169,6 +169,19 @@ class HttpConnection(_Writer):
                     raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
         raise BadRequest(408, "late", "the body took too long")
 
+    async def switch(self, headers: Mapping[str, str]) -> bytes:
+        """Answer the current request, which has no body, by switching to the protocol that it asks for.
+
+        Returns: what the client has sent after its request so far.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone, or does not read.
+        """
+        await self._send(
+            h11.InformationalResponse(status_code=101, reason="Switching Protocols", headers=[*headers.items()])
+        )
+        return self._head[self._head_end :]
+
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:
         """Answer the current request.
 
@@ -224,13 +237,13 @@ class HttpConnection(_Writer):
             if not received:
                 return False
             self._ahead += received
-        self.head, self._ahead, self._head_end = self._ahead, b"", end + 4
+        self._head, self._ahead, self._head_end = self._ahead, b"", end + 4
         return True
 
     def _parse_head(self) -> Request:
-        _check_head(self.head[: self._head_end - 2])
+        _check_head(self._head[: self._head_end - 2])
         try:
-            self._h11.receive_data(self.head)
+            self._h11.receive_data(self._head)
             event = self._h11.next_event()
         except h11.RemoteProtocolError as exc:
             raise BadRequest(exc.error_status_hint, "malformed", str(exc)) from exc
@@ -244,6 +257,8 @@ class HttpConnection(_Writer):
         if "transfer-encoding" in headers:
             # Chunks are where h11 and others disagree on line ends and trailers (RFC 9112 section 6.3 allows this)
             raise BadRequest(411, "length", "a body needs a Content-Length")
+        if event.http_version < b"1.1":
+            headers.pop("upgrade", None)  # RFC 9110 section 7.8
         target = ABSOLUTE_FORM.sub("", event.target.decode("latin-1"))
         if not target.startswith("/"):
             raise BadRequest(400, "malformed", "the target is not a path")

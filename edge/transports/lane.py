@@ -3,20 +3,21 @@
 A whole, unfragmented, masked text or binary frame of a size that is read goes straight to whoever is fed. A ping or a
 pong is handed to trio-websocket as it is. On anything else (a close, a fragment, a frame that breaks a rule or is too
 large, bytes that are not UTF-8) the lane steps aside for good: that frame and all bytes after it are trio-websocket's,
-so the order of frames is kept, and every judgement on what is unusual is its and wsproto's alone.
+so the order of frames is kept, and every judgement on what is unusual is its and wsproto's alone. Until the first of
+these comes there need not be a trio-websocket at all.
 
 All writing goes through the lane, too, so that one queue holds what the socket does not take at once: a write that is
 cancelled leaves the rest of its bytes there, and never half a frame on the wire with another behind it.
 
 How the bytes come in: a plain socket is read by the one reader of all `Lanes`, which brings them with `read`; any other
-stream (TLS, memory) is read in the task in which trio-websocket asks for bytes.
+stream (TLS, memory) is read by a task of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
@@ -41,51 +42,68 @@ class Lane(trio.abc.HalfCloseableStream):
     """One connection's lane. trio-websocket reads and writes it as its stream.
 
     Args:
-      stream: connected to the client, who has asked for a WebSocket.
-      head: that request.
-      ahead: what came after it so far.
+      stream: connected to the client, who has been given a WebSocket.
+      ahead: what came of it so far.
       max_bytes: the largest frame that is read.
-      lanes: whose reader reads it, where it is a plain socket.
+      lanes: of its server.
+      on_unusual: called when there is something for trio-websocket to read.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, head: bytes, ahead: bytes, *, max_bytes: int, lanes: Lanes | None
+        self,
+        stream: trio.abc.Stream,
+        ahead: bytes,
+        *,
+        max_bytes: int,
+        lanes: Lanes,
+        on_unusual: Callable[[], object] = lambda: None,
     ) -> None:
         self.heard_at = trio.current_time()
         """When the last byte came in."""
         self.aside = False
         """Whether it has stepped aside: then what comes is trio-websocket's."""
         self._stream = stream
-        self._lanes = lanes if lanes is not None and isinstance(stream, trio.SocketStream) else None
-        self._fd = stream.socket.fileno() if isinstance(stream, trio.SocketStream) and self._lanes is not None else -1
+        self._lanes = lanes
+        self._fd = stream.socket.fileno() if lanes.can_read and isinstance(stream, trio.SocketStream) else -1
+        """Of a plain socket that the reader of all lanes reads; otherwise -1."""
         self._max_bytes = max_bytes
+        self._on_unusual = on_unusual
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
         """Up to where the buffer is done with."""
-        self._handed = bytearray(head)
+        self._handed = bytearray()
         """What is trio-websocket's to read."""
         self._next: Frame | None = None
         """A frame for which there was no space."""
         self._forgetting = False
         """Whether what comes is of no use to anybody."""
-        self._occupied = False
-        """Whether a task is reading where no reader does."""
         self._ended = False
         self._fault: BaseException | None = None
         self._taker: Taker | None = None
         self._reading = False
-        """Whether the reader of all lanes reads this one."""
+        """Whether what comes is read."""
+        self._own_reader: trio.CancelScope | None = None
+        """Of the task that reads it, where the reader of all lanes does not."""
         self._fed = Bell()
         self._asked = Bell()
+        self._resumed = Bell()
         self._kept = bytearray()
         """What is to be written, and the socket has not taken yet."""
         self._writing = trio.Lock()
 
     # --- frames
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes, and there is nothing for trio-websocket to read."""
+        return self._ended and not self._handed
+
     def start(self) -> None:
-        """The WebSocket is open: read."""
+        """Read from now on, until `aclose`."""
+        if self._fd < 0:
+            self._own_reader = trio.CancelScope(shield=True)
+            self._lanes.start_soon(self._read_alone)
         self._go_on()
 
     async def receive(self) -> Frame | None:
@@ -236,8 +254,10 @@ class Lane(trio.abc.HalfCloseableStream):
         return None
 
     def _hand_over(self, data: bytes | bytearray) -> None:
-        self._handed += data
-        self._asked.ring()
+        if data:
+            self._handed += data
+            self._asked.ring()
+            self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
         """Nothing more comes."""
@@ -250,10 +270,10 @@ class Lane(trio.abc.HalfCloseableStream):
     def _read_on(self) -> None:
         if not self._ended and not self._reading:
             self._reading = True
-            if self._lanes is not None:
+            if self._fd >= 0:
                 self._lanes.add(self._fd, self)
             else:
-                self._asked.ring()
+                self._resumed.ring()
 
     def _pause_if_full(self) -> None:
         """Read no more than somebody takes: the peer's own buffers fill then, and it has to wait."""
@@ -263,8 +283,24 @@ class Lane(trio.abc.HalfCloseableStream):
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
-            if self._lanes is not None:
+            if self._fd >= 0:
                 self._lanes.remove(self._fd)
+
+    async def _read_alone(self) -> None:
+        """Read, in a task of its own."""
+        assert self._own_reader is not None
+        with self._own_reader:
+            while not self._ended:
+                if not self._reading:
+                    await self._resumed.wait()
+                    continue
+                try:
+                    data = bytes(await self._stream.receive_some(READ_BYTES))
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                    self._end(exc)
+                else:
+                    self._note(data, trio.current_time())
+                self._pause_if_full()
 
     # --- the stream of trio-websocket
 
@@ -278,32 +314,14 @@ class Lane(trio.abc.HalfCloseableStream):
                 return b""
             if self._next is None:
                 self._read_on()
-            if self._lanes is None and self._reading:
-                await self._read_own()
-            else:
-                await self._asked.wait()
+            await self._asked.wait()
         handed = bytes(self._handed[:max_bytes])
         del self._handed[: len(handed)]
         return handed
 
-    async def _read_own(self) -> None:
-        """Read a piece in this task, where no reader does."""
-        self._occupied = True
-        try:
-            data = bytes(await self._stream.receive_some(READ_BYTES))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self._end(exc)
-        else:
-            self._note(data, trio.current_time())
-        finally:
-            self._occupied = False
-        self._pause_if_full()
-
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         """Write these frames in one piece. See `write_nowait`."""
         lanes = self._lanes
-        if lanes is None:
-            return self.write_nowait(framed(frames))
         same = tuple(frames)
         if same != lanes.frames:  # in a broadcast only the first time
             lanes.frames, lanes.framed = same, framed(frames)
@@ -375,12 +393,11 @@ class Lane(trio.abc.HalfCloseableStream):
             await self.send_eof()
             while not self._ended:
                 self._read_on()
-                if self._lanes is None and not self._occupied:
-                    await self._read_own()
-                else:
-                    await self._fed.wait()
+                await self._fed.wait()
 
     async def aclose(self) -> None:
         self._end(None)
-        self._fd, self._lanes = -1, None
+        self._fd = -1
+        if self._own_reader is not None:
+            self._own_reader.cancel("the lane is closed")
         await self._stream.aclose()

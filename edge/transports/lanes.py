@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import selectors
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import trio
 
 from ..protocol.codec import Frame
+from ..rooms.guard import guarded
 
 log = logging.getLogger("edge.transports")
 
@@ -32,8 +33,11 @@ class Lanes:
     a wake-up costs one task switch however many are ready. Each is then read once, 64 KiB at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
         self._selector = selectors.DefaultSelector()
+        self.can_read = hasattr(self._selector, "fileno")
+        """Whether there is such a reader: where a selector can be waited for, as epoll and kqueue can."""
         self.frames: tuple[Frame, ...] = ()
         """What was sent last..."""
         self.framed = b""
@@ -43,7 +47,7 @@ class Lanes:
     async def run(self) -> None:
         """Read until `close`. Shielded: goodbyes are heard while everything around is being cancelled."""
         with self._scope, self._selector as selector:
-            while True:
+            while self.can_read:
                 await trio.lowlevel.wait_readable(selector)
                 now = trio.current_time()
                 for key, _ in selector.select(0):
@@ -57,6 +61,10 @@ class Lanes:
         """No lane is open any more."""
         self._scope.cancel("every connection has ended")
 
+    def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
+        """Run what one connection needs beside the reader; it ends with the connection."""
+        self._nursery.start_soon(guarded, "a connection", run)
+
     def add(self, fd: int, lane: Readable) -> None:
         """Read this one from now on."""
         self._selector.register(fd, selectors.EVENT_READ, lane)
@@ -67,13 +75,10 @@ class Lanes:
 
 
 @asynccontextmanager
-async def open_lanes() -> AsyncIterator[Lanes | None]:
-    """A reader for all while a block runs; None where no selector can be waited for, as epoll and kqueue can."""
-    if not hasattr(selectors.DefaultSelector, "fileno"):
-        yield None
-        return
-    lanes = Lanes()
+async def open_lanes() -> AsyncIterator[Lanes]:
+    """A reader for all, while a block runs."""
     async with trio.open_nursery() as nursery:
+        lanes = Lanes(nursery)
         nursery.start_soon(lanes.run)
         try:
             yield lanes

@@ -7,26 +7,30 @@ what they raise only means that the connection is over.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, cast
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError as WsprotoError
+from wsproto.utilities import generate_accept_token
 
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
-from ..protocol.limits import Limits
 from .lane import Lane
 from .lanes import Lanes
 from .line import CODE
 from .linger import linger
 from .transport import Taker, Transport
 
-S = TypeVar("S", "_Bytes", Lane)
-T = TypeVar("T", bound="WebSocketTransport")
+# For a trio-websocket that begins late: any request that wsproto accepts. Its answer goes nowhere.
+REENACTED = (
+    b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 class _Bytes(trio.abc.HalfCloseableStream):
@@ -97,7 +101,7 @@ class _Guard:
 class WebSocketTransport(Transport):
     """A client's end of a WebSocket connection. Made by `open_websocket`."""
 
-    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes | Lane, guard: _Guard) -> None:
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes, guard: _Guard) -> None:
         self._websocket = websocket
         self._guard = guard
         self._stream = stream
@@ -105,16 +109,14 @@ class WebSocketTransport(Transport):
         self._closed = False
 
     @property
-    def subprotocol(self) -> str | None:
-        """The sub-protocol that both sides agreed on."""
-        return self._websocket.subprotocol
-
-    @property
     def heard_at(self) -> float:
         return self._stream.heard_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        self._check_open()
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self.broken or self._websocket.closed is not None:
+            raise trio.BrokenResourceError
         self._kept += frames
         return not self._kept
 
@@ -126,24 +128,10 @@ class WebSocketTransport(Transport):
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
             raise trio.BrokenResourceError from exc
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError
-        if self.broken or self._websocket.closed is not None:
-            raise trio.BrokenResourceError
-
     async def receive(self) -> Frame:
         if self._closed:
             raise trio.ClosedResourceError
-        try:
-            return await self._websocket.get_message()
-        except trio_websocket.ConnectionClosed as exc:
-            if self._closed:
-                raise trio.ClosedResourceError from exc
-            if exc.reason is None or exc.reason.code == 1006:  # RFC 6455 section 7.1.5: closed without a close frame
-                raise trio.BrokenResourceError from exc
-            self.close_code = exc.reason.code
-            raise trio.EndOfChannel from exc
+        return await _next_message(self, self._websocket)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self._closed:
@@ -152,33 +140,45 @@ class WebSocketTransport(Transport):
         self._closed = True
         try:
             if not self.broken:
-                # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
-                with self._guard.handshake():
-                    await self._websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
+                await _close(self._websocket, self._guard, code, reason)
             if self.close_code == 1009:
-                await self._linger()
-        except WsprotoError:
-            pass  # it was closing already, and is closed below in any case
+                await linger(self._stream)
         finally:
             await trio.aclose_forcefully(self._stream)
 
-    async def _linger(self) -> None:
-        await linger(self._stream)
 
+class ServedWebSocket(Transport):
+    """The server's end of a WebSocket connection, once it is granted: a fast lane, until `close`.
 
-class ServedWebSocket(WebSocketTransport):
-    """The server's end of a WebSocket connection, on a fast lane. Made by `accept_websocket`."""
+    trio-websocket begins, in tasks of its own, when something unusual has come, or when the connection is to be closed.
 
-    _stream: Lane
+    Args:
+      ahead: what the client has sent after its request so far.
+      max_bytes: the largest message that is read.
+      lanes: of this server.
+    """
 
-    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: Lane, guard: _Guard) -> None:
-        super().__init__(websocket, stream, guard)
-        stream.start()
+    def __init__(self, stream: trio.abc.Stream, ahead: bytes, *, max_bytes: int, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._max_bytes = max_bytes
+        self._judge: _Judge | None = None
+        self._closed = False
+        self._stream = Lane(stream, ahead, max_bytes=max_bytes, lanes=lanes, on_unusual=self._call_judge)
+        self._stream.start()
+
+    @property
+    def heard_at(self) -> float:
+        return self._stream.heard_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        if self._closed or self.broken or self._stream.aside:
-            self._check_open()
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self.broken or (self._stream.aside and self._is_over()):
+            raise trio.BrokenResourceError
         return self._stream.send_nowait(frames)
+
+    def _is_over(self) -> bool:
+        return self._judge.closed if self._judge is not None else self._stream.over
 
     async def _write_kept(self) -> None:
         await self._stream.flush()
@@ -187,60 +187,142 @@ class ServedWebSocket(WebSocketTransport):
         if self._closed:
             raise trio.ClosedResourceError
         frame = await self._stream.receive()
-        return await super().receive() if frame is None else frame
+        return await self._receive_unusual() if frame is None else frame
 
     async def feed(self, taker: Taker) -> None:
         if self._closed:
             raise trio.ClosedResourceError
         await self._stream.feed(taker)
         if taker.has_space:  # the lane has stepped aside
-            taker.take_in(await super().receive(), trio.current_time())
+            taker.take_in(await self._receive_unusual(), trio.current_time())
+
+    async def _receive_unusual(self) -> Frame:
+        if self._judge is None and self._stream.over:
+            raise trio.BrokenResourceError
+        return await _next_message(self, await self._call_judge().begun())
+
+    def _call_judge(self) -> _Judge:
+        if self._judge is None:
+            self._judge = _Judge(self._stream, self._max_bytes)
+            self._lanes.start_soon(self._judge.run)
+        return self._judge
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
         self._stream.step_aside()
-        await super().close(code, reason)
-
-    async def _linger(self) -> None:
-        await self._stream.linger()
-
-
-class _Shaken:
-    """In place of the machine of a handshake that is over."""
-
-    __slots__ = ()
-
-    def events(self) -> tuple[()]:
-        return ()
+        try:
+            if not (self.broken or self._is_over()):
+                judge = self._call_judge()
+                await _close(await judge.begun(), judge.guard, code, reason)
+            if self.close_code == 1009:
+                await self._stream.linger()
+        finally:
+            if self._judge is not None:
+                self._judge.scope.cancel("the WebSocket is over")
+            await trio.aclose_forcefully(self._stream)
 
 
-def accept_websocket(
-    stream: trio.abc.Stream, head: bytes, *, subprotocol: str, limits: Limits, lanes: Lanes | None = None
-) -> AbstractAsyncContextManager[ServedWebSocket]:
-    """Answer an upgrade request, which the caller has checked; a transport while the block runs.
+async def _next_message(transport: Transport, websocket: trio_websocket.WebSocketConnection) -> Frame:
+    try:
+        return await websocket.get_message()
+    except trio_websocket.ConnectionClosed as exc:
+        if exc.reason is None or exc.reason.code == 1006:  # RFC 6455 section 7.1.5: closed without a close frame
+            raise trio.BrokenResourceError from exc
+        transport.close_code = exc.reason.code
+        raise trio.EndOfChannel from exc
+
+
+async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, code: int, reason: str) -> None:
+    # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
+    with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if it was closing already
+        await websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
+
+
+class _Judge:
+    """trio-websocket on a lane that has something unusual for it."""
+
+    def __init__(self, lane: Lane, max_bytes: int) -> None:
+        self.scope = trio.CancelScope(shield=True)
+        self._lane = lane
+        self._max_bytes = max_bytes
+        self._websocket: trio_websocket.WebSocketConnection | None = None
+        self._begun = trio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has heard or said that the connection is closed."""
+        return self._websocket is not None and self._websocket.closed is not None
+
+    async def run(self) -> None:
+        """Have trio-websocket read and answer until `scope` is cancelled."""
+        with self.scope:
+            async with trio.open_nursery() as nursery:
+                self.guard = _Guard(nursery)
+                request = await trio_websocket.wrap_server_stream(
+                    cast("Any", self.guard), cast("Any", _Reenactment(self._lane)), max_message_size=self._max_bytes
+                )
+                self._websocket = await request.accept()
+                self._begun.set()
+
+    async def begun(self) -> trio_websocket.WebSocketConnection:
+        await self._begun.wait()
+        assert self._websocket is not None
+        return self._websocket
+
+
+class _Reenactment(trio.abc.Stream):
+    """A lane, for a trio-websocket that begins late: it sees a handshake, which the client has long had."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._asked = False
+        self._answered = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._asked:
+            await self._answered.wait()  # frames that wsproto is given before are not read as such
+            return await self._lane.receive_some(max_bytes)
+        self._asked = True
+        await trio.lowlevel.checkpoint()
+        return REENACTED
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._answered.is_set():
+            await self._lane.send_all(data)
+        else:
+            self._answered.set()
+            await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._lane.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._lane.aclose()
+
+
+def switching_headers(key: str, subprotocol: str) -> dict[str, str]:
+    """The headers of the response that grants a WebSocket (RFC 6455 section 4.2.2).
 
     Args:
-      head: the request and whatever followed it, as read off the stream so far.
+      key: the `Sec-WebSocket-Key` of the request, which the caller has checked.
       subprotocol: the one of the client's that is agreed on.
-      lanes: whose reader reads it, if it is a plain socket; otherwise it is read in a task of its own.
     """
-    request, end, ahead = head.partition(b"\r\n\r\n")
-    lane = Lane(stream, request + end, ahead, max_bytes=limits.socket_bytes, lanes=lanes)
-
-    async def shake_hands(guard: Any) -> trio_websocket.WebSocketConnection:
-        request = await trio_websocket.wrap_server_stream(guard, lane, max_message_size=limits.socket_bytes)
-        websocket = await request.accept(subprotocol=subprotocol)
-        # wsproto keeps its HTTP parser, which has nothing more to say: a tenth of what a connection costs
-        websocket._wsproto.handshake = cast("Any", _Shaken())
-        return websocket
-
-    return _opened(lane, shake_hands, ServedWebSocket)
+    return {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Accept": generate_accept_token(key.encode()).decode(),
+        "Sec-WebSocket-Protocol": subprotocol,
+    }
 
 
 @asynccontextmanager
 async def open_websocket(
     stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str
 ) -> AsyncIterator[WebSocketTransport]:
-    """Ask a server for a WebSocket.
+    """Ask a server for a WebSocket; a transport while the block runs. An error of the block comes out as it is.
 
     Args:
       stream: connected to it.
@@ -251,43 +333,28 @@ async def open_websocket(
       trio.BrokenResourceError: there is no WebSocket, for some other reason.
     """
     counted = _Bytes(stream)
-
-    async def shake_hands(guard: Any) -> trio_websocket.WebSocketConnection:
-        return await trio_websocket.wrap_client_stream(
-            guard, cast("Any", counted), host, path, subprotocols=[subprotocol]
-        )
-
-    async with _opened(counted, shake_hands, WebSocketTransport) as transport:
-        if transport.subprotocol != subprotocol:
-            raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
-        yield transport
-
-
-@asynccontextmanager
-async def _opened(
-    stream: S,
-    shake_hands: Callable[[Any], Awaitable[trio_websocket.WebSocketConnection]],
-    make: Callable[[trio_websocket.WebSocketConnection, S, _Guard], T],
-) -> AsyncIterator[T]:
-    """A transport while its block runs; an error of the block comes out as it is, not in a group."""
     websocket = None
     fault: BaseException | None = None
-    async with stream, trio.open_nursery() as nursery:
+    async with counted, trio.open_nursery() as nursery:
         guard = _Guard(nursery)
         try:
             with guard.handshake():
-                websocket = await shake_hands(guard)
+                websocket = await trio_websocket.wrap_client_stream(
+                    cast("Any", guard), cast("Any", counted), host, path, subprotocols=[subprotocol]
+                )
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
             guard.fault = repr(exc)
-        if websocket is not None:
+        if websocket is not None and websocket.subprotocol == subprotocol:
             try:
-                yield make(websocket, stream, guard)
+                yield WebSocketTransport(websocket, counted, guard)
             except Exception as exc:
                 fault = exc
         nursery.cancel_scope.cancel("the WebSocket is over")
+    if fault is not None:
+        raise fault
+    if websocket is not None and websocket.subprotocol != subprotocol:
+        raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
     if websocket is None and guard.code is not None:
         raise RemoteProtocolError(guard.fault, guard.code)
     if websocket is None:
         raise trio.BrokenResourceError(f"no WebSocket was opened: {guard.fault}")
-    if fault is not None:
-        raise fault

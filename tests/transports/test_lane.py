@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
@@ -21,7 +22,8 @@ from edge.protocol.codec import Frame
 from edge.protocol.limits import Limits
 from edge.testing import run_virtual
 from edge.transports.lane import READ_BYTES, Lane
-from edge.transports.websocket import accept_websocket
+from edge.transports.lanes import open_lanes
+from edge.transports.websocket import ServedWebSocket
 
 LIMITS = Limits(message_bytes=300)  # so that 1,200 bytes are what a socket reads
 HEAD = (
@@ -108,7 +110,8 @@ class Seen:
 
 async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
     """As edge does."""
-    async with accept_websocket(stream, HEAD, subprotocol="edge.1.json", limits=LIMITS) as transport:
+    async with open_lanes() as lanes:
+        transport = ServedWebSocket(stream, b"", max_bytes=LIMITS.socket_bytes, lanes=lanes)
         try:
             while True:
                 frames.append(await transport.receive())
@@ -184,9 +187,9 @@ async def see(serve: Callable[[trio.abc.Stream, list[Frame]], Any], pieces: Sequ
 
 
 def answers(said: bytes) -> Iterator[tuple[str, Any]]:
-    """What a client hears besides the handshake: pongs, and the close."""
+    """What a client hears besides the handshake, which edge does elsewhere: pongs, and the close."""
     peer = Connection(ConnectionType.CLIENT)
-    peer.receive_data(said.partition(b"\r\n\r\n")[2])
+    peer.receive_data(said.partition(b"\r\n\r\n")[2] if said.startswith(b"HTTP") else said)
     for event in peer.events():
         if isinstance(event, Ping | Pong):
             yield type(event).__name__, bytes(event.payload)
@@ -264,14 +267,19 @@ class Patient:
         self.taken.append(frame)
 
 
+@asynccontextmanager
+async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[Lane]:
+    """A lane that reads this stream."""
+    async with open_lanes() as lanes, Lane(stream, b"", max_bytes=1000, lanes=lanes) as lane:
+        lane.start()
+        yield lane
+
+
 async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
     """What is read ahead is bounded, so that the peer's own buffers fill; later everything comes, in order."""
     client, server = trio.testing.memory_stream_pair()
-    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
     words = [f"{number} {'x' * 100}" for number in range(5000)]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lane.receive_some)  # as trio-websocket's reader does all the time
-        lane.start()
+    async with open_lane(server) as lane, trio.open_nursery() as nursery:
         few = Patient(3)
         nursery.start_soon(client.send_all, b"".join(map(text, words)))
         await lane.feed(few)
@@ -287,10 +295,7 @@ async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
 async def test_a_cancelled_feed_loses_nothing() -> None:
     """Whoever is fed next gets what came in between."""
     client, server = trio.testing.memory_stream_pair()
-    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lane.receive_some)
-        lane.start()
+    async with open_lane(server) as lane, trio.open_nursery() as nursery:
         first, second = Patient(10), Patient(2)
         with trio.move_on_after(1):
             await lane.feed(first)
@@ -303,7 +308,6 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
 async def test_space_that_comes_back_at_once_is_used() -> None:
     """A lane that stopped for want of space goes on even if there is space again before anybody has noticed."""
     client, server = trio.testing.memory_stream_pair()
-    lane = Lane(server, b"", b"", max_bytes=1000, lanes=None)
     words = [str(number) for number in range(50)]
 
     class Brief(Patient):
@@ -319,9 +323,7 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
             super().take_in(frame, now)
             self.blocked = len(self.taken) % 5 == 0
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lane.receive_some)
-        lane.start()
+    async with open_lane(server) as lane, trio.open_nursery() as nursery:
         brief = Brief(len(words))
 
         async def free() -> None:

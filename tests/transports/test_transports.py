@@ -15,37 +15,23 @@ from edge.protocol.limits import Limits
 from edge.testing import TRANSPORT_CONFORMANCE
 from edge.testing.conformance import Check
 from edge.transports.http import HttpConnection, Response
+from edge.transports.lanes import open_lanes
 from edge.transports.line import FIRST, HAS, MODE, Mode
 from edge.transports.line_client import open_line
 from edge.transports.line_server import LineOver, ServedLine
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
-from edge.transports.websocket import accept_websocket, open_websocket
+from edge.transports.websocket import ServedWebSocket
+from tests.websockets import websocket_pair
 
 
 @asynccontextmanager
-async def websocket_pair() -> AsyncIterator[tuple[Transport, Transport]]:
+async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tuple[Transport, ServedWebSocket]]:
     """A client's and a server's end of one WebSocket over loopback."""
-    ready: trio.MemorySendChannel[Transport]
-    ready, accepted = trio.open_memory_channel(1)
-
-    async def accept(stream: trio.SocketStream) -> None:
-        connection = HttpConnection(stream)
-        assert await connection.next_request(seconds=5) is not None
-        async with accept_websocket(stream, connection.head, subprotocol="edge.1.json", limits=Limits()) as server:
-            await ready.send(server)
-            await trio.sleep_forever()
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, accept, 0)
-        port = listeners[0].socket.getsockname()[1]
-        stream = await trio.open_tcp_stream("127.0.0.1", port)
-        async with open_websocket(stream, "localhost", "/rooms/a/b", subprotocol="edge.1.json") as client:
-            server = await accepted.receive()
+    async with open_lanes() as lanes:
+        lanes.can_read = reader == "one for all"
+        async with websocket_pair(lanes) as (client, server):
             yield client, server
-            await client.close()
-            await server.close()
-        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -104,14 +90,18 @@ async def test_memory_transport(check: Check) -> None:
     await check(right, left)
 
 
+READERS = pytest.mark.parametrize("reader", ["one for all", "one each"])
+
+
+@READERS
 @pytest.mark.real_time
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
-async def test_websocket_transport(check: Check) -> None:
+async def test_websocket_transport(check: Check, reader: str) -> None:
     """Over loopback, in both directions."""
     with trio.fail_after(30):
-        async with websocket_pair() as (client, server):
+        async with open_websocket_pair(reader) as (client, server):
             await check(client, server)
-        async with websocket_pair() as (client, server):
+        async with open_websocket_pair(reader) as (client, server):
             await check(server, client)
 
 
@@ -119,8 +109,8 @@ async def test_websocket_transport(check: Check) -> None:
 async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
     """trio-websocket raises LocalProtocolError when its pong meets a closing connection; it stays in the transport."""
     with trio.fail_after(30):
-        async with websocket_pair() as (client, server):
-            websocket = server._websocket  # type: ignore[attr-defined]  # to say what a peer of ours never does
+        async with open_websocket_pair() as (client, server):
+            websocket = await server._call_judge().begun()  # to say what a server of ours never does
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.close, 4200, "bye")
                 for _ in range(5):
@@ -130,11 +120,12 @@ async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
                 await server.receive()
 
 
+@READERS
 @pytest.mark.real_time
-async def test_websocket_too_large_a_frame_closes_with_1009() -> None:
-    """What is larger than a socket reads ends the connection, and the other side hears why."""
+async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None:
+    """What is larger than a socket reads ends the connection, and who sends on and on hears why."""
     with trio.fail_after(30):
-        async with websocket_pair() as (client, server), trio.open_nursery() as nursery:
+        async with open_websocket_pair(reader) as (client, server), trio.open_nursery() as nursery:
 
             async def flood() -> None:
                 with pytest.raises(trio.BrokenResourceError):

@@ -1,0 +1,40 @@
+"""Both ends of one WebSocket, over loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from edge.transports.http import HttpConnection
+from edge.transports.lanes import Lanes
+from edge.transports.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_headers
+
+SUBPROTOCOL = "edge.1.json"
+MAX_BYTES = 256 * 1024
+
+
+@asynccontextmanager
+async def websocket_pair(lanes: Lanes) -> AsyncIterator[tuple[WebSocketTransport, ServedWebSocket]]:
+    """A client's and a server's end."""
+    ready: trio.MemorySendChannel[ServedWebSocket]
+    ready, accepted = trio.open_memory_channel(1)
+
+    async def accept(stream: trio.SocketStream) -> None:
+        connection = HttpConnection(stream)
+        request = await connection.next_request(seconds=5)
+        assert request is not None
+        ahead = await connection.switch(switching_headers(request.headers["sec-websocket-key"], SUBPROTOCOL))
+        await ready.send(ServedWebSocket(stream, ahead, max_bytes=MAX_BYTES, lanes=lanes))
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, accept, 0)
+        stream = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
+        async with open_websocket(stream, "localhost", "/rooms/a/b", subprotocol=SUBPROTOCOL) as client:
+            server = await accepted.receive()
+            yield client, server
+            await client.close()
+            await server.close()
+        nursery.cancel_scope.cancel()
