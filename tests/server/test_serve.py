@@ -176,6 +176,8 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "short key": (upgrade(key="short"), 400, "malformed"),
     "key that is not ASCII": (upgrade(key="\xe9" * 24), 400, "malformed"),
     "old WebSocket": (upgrade(version="8"), 400, "malformed"),
+    "upgrade with a body": (upgrade().replace("\n\n", "\nContent-Length: 2\n\nxx"), 400, "malformed"),
+    "upgrade over HTTP/1.0": (upgrade().replace("HTTP/1.1", "HTTP/1.0"), 426, "upgrade"),
     "not found": ("GET /nothing HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
     "name too long for a file": (f"GET /files/{'a' * 300} HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
     "unbalanced target": ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),

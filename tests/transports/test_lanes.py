@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from edge.transports.lane import Lane
 from edge.transports.lanes import Lanes, framed, open_lanes
@@ -84,3 +85,22 @@ async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogC
                     assert await server.receive() == "still read"
     assert isinstance(fragile.fault, KeyError)
     assert "could not be taken in" in caplog.text
+
+
+async def test_trio_websocket_begins_with_something_unusual() -> None:
+    """Until then a connection has no task of its own."""
+
+    def tasks() -> int:
+        return trio.lowlevel.current_statistics().tasks_living
+
+    with trio.fail_after(30):
+        async with open_lanes() as lanes, websocket_pair(lanes) as (client, server):
+            before = tasks()
+            await client.send(["usual"])
+            assert await server.receive() == "usual"
+            assert tasks() == before
+            await client._websocket.ping()
+            assert tasks() == before + 2
+            await server.close()
+            await trio.testing.wait_all_tasks_blocked()
+            assert tasks() <= before
