@@ -12,12 +12,17 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from .server.app import App
 from .server.serve import serve
+
+if TYPE_CHECKING:
+    from .testing.soak import Soaked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
+    soak = commands.add_parser("soak", help="simulate hours of a room under faults, in virtual time")
+    soak.add_argument("room", metavar="module:Room", help="a Room, or what makes one; the current folder is importable")
+    soak.add_argument("--hours", type=float, default=24, help="how much virtual time (default: 24)")
+    soak.add_argument("--seed", type=int, default=0, help="what scripts are drawn from (default: 0)")
+    soak.add_argument("--play", metavar="module:function", help="how each client plays: an async function of a Client")
     options = parser.parse_args(argv)
+    if hasattr(options, "room"):
+        return _soak(parser, options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app = find_app(options.app)
@@ -64,20 +76,59 @@ def _port(text: str) -> int:
     return port
 
 
+def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Simulate, and report."""
+    try:
+        from .testing.soak import soak  # here: it needs the extra `testing`, which a server does not
+    except ImportError as exc:
+        parser.exit(2, f"edge: {exc}: install edge[testing]\n")
+    try:
+        make = _find(options.room)
+        play = _find(options.play) if options.play else None
+        if not callable(make):
+            raise TypeError(f"{options.room} makes no room")
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    began, told = time.monotonic(), 0.0
+
+    def tell(soaked: Soaked) -> None:
+        nonlocal told
+        if soaked.hours >= told + options.hours / 10:
+            told = soaked.hours
+            print(f"{_told(soaked)} in {time.monotonic() - began:.0f} s", flush=True)
+
+    logging.disable(logging.WARNING)  # clients whose connections are cut, as is wanted
+    try:
+        soaked = soak(make, hours=options.hours, seed=options.seed, play=play, tell=tell)
+    except Exception as exc:
+        print("".join([f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())]))
+        return 1
+    print(f"held: {_told(soaked)} in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def _told(soaked: Soaked) -> str:
+    return f"{soaked.hours:.1f} h, {soaked.scripts} scripts, {soaked.steps} steps, {soaked.events} events"
+
+
 def find_app(where: str) -> App:
     """The app at ``module:name``.
 
     Raises:
       ImportError, AttributeError, TypeError, ValueError: it is not there, or is no `App`.
     """
-    module, _, name = where.partition(":")
-    if not name:
-        raise ValueError(f"{where!r} should be module:app")
-    sys.path.insert(0, os.getcwd())
-    app = getattr(importlib.import_module(module), name)
+    app = _find(where)
     if not isinstance(app, App):
         raise TypeError(f"{where} is a {type(app).__name__}, not an edge.App")
     return app
+
+
+def _find(where: str) -> Any:
+    module, _, name = where.partition(":")
+    if not name:
+        raise ValueError(f"{where!r} should be module:name")
+    sys.path.insert(0, os.getcwd())
+    return getattr(importlib.import_module(module), name)
 
 
 def find_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:

@@ -103,7 +103,8 @@ class Client(Generic[Sent, Heard]):
         self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
-        self._seated = False
+        self._since: int | None = None
+        """At which hello the seat was given, or given afresh; None while there is none."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -316,7 +317,8 @@ class Client(Generic[Sent, Heard]):
             key=key,
             client=self._client,
             attempt=self._hellos,
-            received=self._sending.counts.received if self._seated else None,
+            received=None if self._since is None else self._sending.counts.received,
+            since=self._since,
         )
         await transport.send([connection.send(hello, now=trio.current_time())])
         try:
@@ -328,7 +330,8 @@ class Client(Generic[Sent, Heard]):
         assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
         if not answer.resumed:
             self._lose_seat()
-        self.welcome, self._seated = answer, True
+            self._since = self._hellos
+        self.welcome = answer
         return None
 
     # --- Receiver
@@ -400,8 +403,8 @@ class Client(Generic[Sent, Heard]):
 
     def _lose_seat(self) -> None:
         """What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not."""
-        if self._seated:
-            self._seated = False
+        if self._since is not None:
+            self._since = None
             self._sending.start_afresh()
             self._sending.forget_latest()
             self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))

@@ -183,15 +183,15 @@ export class Connection {
   }
 
   /**
-   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null}} hello
+   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null}} hello
    * @param {number} now @returns {string}
    */
-  hello({ name, key, client, attempt, received }, now) {
+  hello({ name, key, client, attempt, received, since }, now) {
     if (this.state !== "silent") throw new ProtocolError(`hello while ${this.state}`);
     this.state = "greeted";
     this.helloAt = now;
     this.resuming = received !== null;
-    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received }]);
+    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received, since }]);
   }
 
   /** @param {number} code @param {string} reason @returns {string} */
@@ -550,6 +550,8 @@ export class Room {
   #patienceTimer = 0;
   #retryTimer = 0;
   #seated = false;
+  /** At which hello the seat was given, or given afresh. */
+  #since = 0;
   /** Which seat this is, of those this room has had. */
   #seat = 0;
   #openedAt = 0;
@@ -776,9 +778,9 @@ export class Room {
 
   /** @param {Connection} connection @param {string | null} key */
   #greet(connection, key) {
-    const received = this.#seated ? this.#counts.received : null;
+    const [received, since] = this.#seated ? [this.#counts.received, this.#since] : [null, null];
     this.#hellos += 1;
-    const hello = { name: this.#name, key, client: this.#client, attempt: this.#hellos, received };
+    const hello = { name: this.#name, key, client: this.#client, attempt: this.#hellos, received, since };
     this.#transport?.send(connection.hello(hello, seconds()));
   }
 
@@ -827,7 +829,10 @@ export class Room {
     clearTimeout(this.#patienceTimer);
     const upward = this.#ladder.upwardSeconds;
     if (upward < Infinity) this.#patienceTimer = after(upward, () => this.#probe());
-    if (!welcome.resumed) this.#loseSeat();
+    if (!welcome.resumed) {
+      this.#loseSeat();
+      this.#since = this.#hellos;
+    }
     this.#seated = true;
     this.#unwritten = new Set(this.#latest.keys());
     for (const frame of this.#counts.unacked) this.#transport?.send(frame); // before any handler can send more

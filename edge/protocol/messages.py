@@ -56,6 +56,9 @@ class Hello:
     received: int | None = None
     """How many counted frames this client has of the seat it wants to resume; None if it was never welcomed."""
 
+    since: int | None = None
+    """Which of its attempts was answered with the fresh start that these are counted from."""
+
 
 @attrs.frozen(kw_only=True)
 class Welcome:

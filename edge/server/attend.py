@@ -127,7 +127,7 @@ def _take_seat(
         seat = held.seat
     else:
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
-    why = _claim(seat, hello, new=held is None)
+    why, unknowing = _claim(seat, hello, new=held is None)
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
     seat.connection = connection
@@ -144,13 +144,14 @@ def _take_seat(
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
-    if held is not None and why not in ("", "new"):
+    if held is not None and unknowing:
         seat.player.restart()
     return seat
 
 
-def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> str:
-    """Let this client have the seat: why it starts afresh; empty if it resumes, where it was.
+def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:
+    """Let this client have the seat: why it starts afresh, empty if it resumes where it was; and whether it knows
+    nothing of what the room has said.
 
     Raises:
       Refused: the seat is another's by now, or the hello is not new.
@@ -161,15 +162,21 @@ def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> str:
     if same and hello.attempt <= seat.attempt:
         raise Refused("this hello was said before", Code.REPLAYED)
     seat.attempt = hello.attempt
-    welcomed = hello.received is not None
-    if same and seat.counts.can_resume(received) and (welcomed or seat.counts.received == 0):
+    began_together = same and hello.since == seat.since
+    if began_together and seat.counts.can_resume(received):
         seat.counts.acknowledge(received)
-        return "" if welcomed else "new"  # its first welcome was lost on the way, and it has missed nothing
-    why = "behind" if seat.counts.behind else "miscount"
-    seat.give_to(hello.client)
+        return "", False
+    if same and not began_together and seat.counts.received == 0 and seat.counts.can_resume(0):
+        seat.since = hello.attempt  # the welcome was lost on the way: it is said again, and all that followed it
+        return seat.why, False
     if new:
-        return "new" if hello.received is None else "expired"
-    return why if same else "moved"
+        why = "new" if hello.received is None else "expired"
+    elif same:
+        why = "behind" if seat.counts.behind else "miscount"
+    else:
+        why = "moved"
+    seat.give_to(hello.client, why)
+    return why, True
 
 
 async def _say_bye(transport: Transport, connection: Connection, ended: Ended) -> None:

@@ -45,7 +45,11 @@ class HeldSeat(Sending, Seat):
         self.client = ""
         """The client that has the seat: one page, or one program."""
         self.attempt = 0
-        """Its newest attempt to connect."""
+        """Its newest attempt to connect..."""
+        self.since = 0
+        """...the one at which it started afresh..."""
+        self.why = ""
+        """...and why it did."""
         self.former: tuple[str, ...] = ()
         """Clients that had the seat before."""
         self.connection: Connection | None = None
@@ -72,11 +76,11 @@ class HeldSeat(Sending, Seat):
         if self.outbox is not None:
             self.outbox.end(code, reason)
 
-    def give_to(self, client: str) -> None:
+    def give_to(self, client: str, why: str) -> None:
         """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
         if self.client and client != self.client:
             self.former = (*self.former[1 - MAX_FORMER :], self.client)
-        self.client = client
+        self.client, self.since, self.why = client, self.attempt, why
         self.start_afresh()
 
     def attach(self, outbox: Outbox) -> None:

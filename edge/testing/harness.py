@@ -47,7 +47,7 @@ class Crashed(EdgeError, AssertionError):
     """Code of a room raised, which nobody expected; the text is what was logged. See `RoomUnderTest.expect_crash`."""
 
 
-class _CrashWatch(logging.Handler):
+class CrashWatch(logging.Handler):
     """Notes what the guard logs."""
 
     def __init__(self) -> None:
@@ -235,7 +235,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
       Crashed: a room's code raised, which the test did not expect.
       Leaked: a task or a deadline outlived the rooms and their clients.
     """
-    watch = _CrashWatch()
+    watch = CrashWatch()
     rooms_log.addHandler(watch)
     try:
         async with _closing_rooms(watch.expected, seed) as open_room:
@@ -248,7 +248,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
 
 @asynccontextmanager
 async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRoom]:
-    before = _tasks()
+    before = current_tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
     async with open_post() as post, trio.open_nursery() as nursery:
 
@@ -279,13 +279,14 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
         raise Leaked(f"a room or a client had not ended {CLOSING_SECONDS:g} s after being closed")
     if seated := [under_test.room for _, under_test in opened if len(under_test.room.seats)]:
         raise Leaked(f"seats outlived their rooms: {seated}")
-    if left := [task for task in _tasks() if task not in before]:
+    if left := [task for task in current_tasks() if task not in before]:
         raise Leaked("outlived its room:\n" + "\n".join(task_tree(task) for task in left))
     if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:
         raise Leaked("a deadline is still pending after the last room has closed")
 
 
-def _tasks() -> list[trio.lowlevel.Task]:
+def current_tasks() -> list[trio.lowlevel.Task]:
+    """Every task of the run."""
     found: list[trio.lowlevel.Task] = []
     root = trio.lowlevel.current_root_task()
     waiting = [root] if root is not None else []

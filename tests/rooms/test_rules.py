@@ -874,9 +874,9 @@ def hello(client: MemoryClient | None, received: int | None, name: str = "") -> 
     """The next hello of this client, or the first of an unknown one."""
     attempt = next(attempts)
     named = client._client if client is not None else f"some-raw-client-{attempt}"
-    return JSON.encode(
-        ["$hello", {"version": 1, "name": name, "client": named, "attempt": attempt, "received": received}]
-    )
+    since = client._since if client is not None else None
+    body = {"version": 1, "name": name, "client": named, "attempt": attempt, "received": received, "since": since}
+    return JSON.encode(["$hello", body])
 
 
 @asynccontextmanager

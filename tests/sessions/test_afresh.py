@@ -129,14 +129,32 @@ async def test_a_welcome_lost_on_the_way_costs_nothing(edge_room: EdgeRoom) -> N
     await again.close()
 
 
+async def test_a_lost_welcome_to_another_seat_is_no_resume(edge_room: EdgeRoom) -> None:
+    """A count of the seat before says nothing of this one: who missed the news of a fresh start hears all."""
+    room = await edge_room(Greeting)
+    first, _ = await say_hello(room, attempt=1)
+    await first.receive()
+    first.drop()
+    await trio.sleep(room.room.seats.grace + 1)
+    lost, welcome = await say_hello(room, attempt=2, received=1, since=1)
+    assert (welcome[1]["resumed"], welcome[1]["why"]) == (False, "expired")
+    lost.drop()
+    again, welcome = await say_hello(room, attempt=3, received=1, since=1)
+    assert (welcome[1]["resumed"], welcome[1]["why"]) == (False, "expired")
+    assert JSON.decode(await again.receive()) == ["Verdict", {"right": False}]
+    await again.close()
+    _, welcome = await say_hello(room, attempt=4, received=1, since=3)
+    assert welcome[1]["resumed"]
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_hello_said_twice_is_refused(edge_room: EdgeRoom, attempt: int) -> None:
     """A replayed hello, or a late one of an abandoned attempt, can't take the seat from the newer connection."""
     room = await edge_room(Greeting)
     _, _ = await say_hello(room, attempt=1)
-    newest, welcome = await say_hello(room, attempt=2, received=0)
+    newest, welcome = await say_hello(room, attempt=2, received=0, since=1)
     assert welcome[1]["resumed"]
-    _, refusal = await say_hello(room, attempt=attempt, received=0)
+    _, refusal = await say_hello(room, attempt=attempt, received=0, since=1)
     assert (refusal[0], refusal[1]["code"]) == ("$bye", Code.REPLAYED)
     assert JSON.decode(await newest.receive()) == ["Verdict", {"right": False}]
     await newest.close()
@@ -171,7 +189,7 @@ async def test_a_client_that_falls_behind_while_connected_starts_afresh(edge_roo
     while (frame := JSON.decode(await silent.receive()))[0] != "$bye":
         frames.append(frame)
     assert frame[1]["code"] == Code.BEHIND
-    again, welcome = await say_hello(room, attempt=2, received=5)
+    again, welcome = await say_hello(room, attempt=2, received=5, since=1)
     assert (welcome[1]["resumed"], welcome[1]["why"]) == (False, "behind")
     assert JSON.decode(await again.receive()) == ["Verdict", {"right": False}]
     assert room.room.log == ["greet ", "+", "greet "]

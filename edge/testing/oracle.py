@@ -1,0 +1,319 @@
+"""What always holds, whatever a network does and whatever clients say: all of edge's own invariants, in this one place.
+
+An `Oracle` watches rooms and clients from both ends: it notes what each side hands over and what the other is given,
+and compares. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+
+from ..client.client import Client, State
+from ..codes import Code
+from ..errors import EdgeError, InvalidEvent
+from ..protocol.codec import JSON
+from ..protocol.messages import Message, is_counted, to_plain
+from ..protocol.outgoing import Outgoing
+from ..rooms.player import Player, Standing
+from ..rooms.room import Room
+from ..sessions.outbox import Outbox
+from ..sessions.seat import HeldSeat
+
+R = TypeVar("R", bound=Room[Any, Any])
+
+Invariant = Callable[[Any], object]
+"""Given an open room, raises `AssertionError`, or any other error, if something is wrong with it."""
+
+
+class InvariantBroken(EdgeError, AssertionError):
+    """Something that always holds did not; the text says what."""
+
+
+@attrs.define(eq=False)
+class _Epoch:
+    """What a seat and one client said to each other between two fresh starts: what is counted, as JSON."""
+
+    client: str
+    seat: HeldSeat
+    sent: list[str] = attrs.field(factory=list)
+    """By the room..."""
+    heard: list[str | None] = attrs.field(factory=list)
+    """...and to it; None for what was no event."""
+    client_sent: list[str] | None = None
+    """By the client, once it is welcome..."""
+    client_heard: list[str | None] = attrs.field(factory=list)
+    """...and to it."""
+
+
+@attrs.define(eq=False)
+class _Life:
+    """What became of one player."""
+
+    begun: int = 0
+    over: int = 0
+    left: int = 0
+    ended: int = 0
+
+
+@attrs.define(eq=False)
+class _Watched:
+    """A client."""
+
+    client: Client[Any, Any]
+    epoch: _Epoch | None = None
+    sending: list[str] = attrs.field(factory=list)
+
+
+class Oracle:
+    """Watches, and tells what is wrong.
+
+    Args:
+      invariants: an author's own.
+    """
+
+    def __init__(self, invariants: Sequence[Invariant] = ()) -> None:
+        self._invariants = invariants
+        self._faults: list[str] = []
+        self._rooms: weakref.WeakSet[Room[Any, Any]] = weakref.WeakSet()
+        self._lives: weakref.WeakKeyDictionary[Player[Any, Any], _Life] = weakref.WeakKeyDictionary()
+        self._epochs: dict[str, _Epoch] = {}
+        """The newest of each client."""
+        self._clients: dict[str, _Watched] = {}
+
+    # --- what is watched
+
+    def watch_room(self, room: Room[Any, Any]) -> None:
+        """Watch a room, and whoever sits down there."""
+        self._rooms.add(room)
+        order: dict[Outgoing, int] = {}
+        take_seat, play, lives = room.take_seat, room.player, self._lives
+
+        def watched_take_seat(seat: Any) -> Player[Any, Any]:
+            player = take_seat(seat)
+            lives[player] = _Life()
+            if len(room.seats) > room.seats.maximum:
+                self._fault(f"{len(room.seats)} sit on {room.seats.maximum} seats")
+            self._watch_seat(seat, player, order)
+            return player
+
+        async def watched_player(player: Player[Any, Any]) -> None:
+            lives[player].begun += 1
+            try:
+                await play(player)
+            finally:
+                lives[player].over += 1
+
+        room.take_seat, room.player = watched_take_seat, watched_player  # type: ignore[method-assign]
+
+    def watch_client(self, client: Client[Any, Any]) -> None:
+        """Watch a client, from before it connects."""
+        watched = self._clients[client._client] = _Watched(client)
+        sending, deliver, refuse = client._sending, client.deliver, client.refuse
+        send, attach, start_afresh = sending.send, sending.attach, sending.start_afresh
+
+        def watched_send(message: Outgoing) -> None:
+            before = sending.counts.sent
+            send(message)
+            if sending.counts.sent > before:
+                watched.sending.append(_text(message))
+
+        def watched_start_afresh() -> None:
+            start_afresh()
+            watched.sending = []
+
+        def watched_attach(outbox: Outbox) -> None:
+            self._note_welcome(watched)
+            attach(outbox)
+
+        def watched_deliver(message: Message) -> None:
+            if is_counted(message):
+                self._client_heard(watched, _as_json(message))
+            deliver(message)
+
+        def watched_refuse(fault: InvalidEvent) -> None:
+            self._fault(f"the client {client._name!r} could not read what the room sent: {fault}")
+            refuse(fault)
+
+        sending.send, sending.attach = watched_send, watched_attach  # type: ignore[method-assign]
+        sending.start_afresh = watched_start_afresh  # type: ignore[method-assign]
+        client.deliver, client.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
+
+    def _watch_seat(self, seat: Any, player: Player[Any, Any], order: dict[Outgoing, int]) -> None:
+        life = self._lives[player]
+        leave, end = player.leave, seat.end
+
+        def watched_leave(code: Code, reason: str = "") -> bool:
+            first = leave(code, reason)
+            life.left += first
+            return first
+
+        def watched_end(code: Code, reason: str) -> None:
+            life.ended += 1
+            end(code, reason)
+
+        player.leave, seat.end = watched_leave, watched_end  # type: ignore[method-assign]
+        if isinstance(seat, HeldSeat):
+            self._watch_held_seat(seat, player, order)
+
+    def _watch_held_seat(self, seat: HeldSeat, player: Player[Any, Any], order: dict[Outgoing, int]) -> None:
+        give_to, send, deliver, refuse = seat.give_to, seat.send, player.deliver, player.refuse
+        epoch = _Epoch("", seat)
+        newest = -1
+
+        def watched_give_to(client: str, why: str) -> None:
+            nonlocal epoch
+            give_to(client, why)
+            epoch = self._epochs[client] = _Epoch(client, seat)
+
+        def watched_send(message: Outgoing) -> None:
+            nonlocal newest
+            before = seat.counts.sent
+            send(message)
+            if seat.counts.sent > before:
+                epoch.sent.append(_text(message))
+                place = order.setdefault(message, len(order))
+                if place <= newest:
+                    self._fault(f"{player!r} was sent {_text(message)} out of the room's order")
+                newest = place
+
+        def watched_deliver(message: Message) -> None:
+            if is_counted(message):
+                self._seat_heard(epoch, _as_json(message))
+            deliver(message)
+
+        def watched_refuse(fault: InvalidEvent) -> None:
+            if seat.counts.received > len(epoch.heard):
+                self._seat_heard(epoch, None)
+            refuse(fault)
+
+        seat.give_to, seat.send = watched_give_to, watched_send  # type: ignore[method-assign]
+        player.deliver, player.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
+
+    # --- within the window, no reliable event is lost, doubled or out of order
+
+    def _note_welcome(self, watched: _Watched) -> None:
+        epoch, welcome = self._epochs.get(watched.client._client), watched.client.welcome
+        if epoch is None or welcome is None:
+            self._fault(f"{watched.client._name!r} is welcome, but has no seat")
+        elif not welcome.resumed:
+            epoch.client_sent, watched.epoch = watched.sending, epoch
+        elif epoch is not watched.epoch:
+            self._fault(f"{watched.client._name!r} was told that it resumes, but the seat is another by now")
+
+    def _client_heard(self, watched: _Watched, text: str) -> None:
+        epoch = watched.epoch
+        if epoch is not None:
+            epoch.client_heard.append(text)
+            self._compare(epoch.client_heard, epoch.sent, f"the client {watched.client._name!r}")
+
+    def _seat_heard(self, epoch: _Epoch, text: str | None) -> None:
+        epoch.heard.append(text)
+        if len(epoch.heard) != epoch.seat.counts.received:
+            self._fault(
+                f"the seat of {epoch.seat.name!r} heard {len(epoch.heard)}, counted {epoch.seat.counts.received}"
+            )
+        if epoch.client_sent is not None:
+            self._compare(epoch.heard, epoch.client_sent, f"the seat of {epoch.seat.name!r}")
+        elif epoch.client in self._clients:
+            self._fault(f"{epoch.seat.name!r} was heard before it was welcome")
+
+    def _compare(self, heard: list[str | None], sent: list[str], who: str) -> None:
+        place = len(heard) - 1
+        if place >= len(sent):
+            self._fault(f"{who} heard {heard[place]}, which was not sent, or is heard twice")
+        elif heard[place] is not None and heard[place] != sent[place]:
+            self._fault(f"{who} heard {heard[place]}, where {sent[place]} was next")
+
+    def unsettled(self) -> str:
+        """On a network without troubles: what has not come to rest yet; empty if everything has arrived."""
+        for watched in self._clients.values():
+            client, epoch = watched.client, watched.epoch
+            refused = client.lost is not None and client.lost.by_peer and client.lost.code is not Code.LOST
+            if client.state is State.CLOSED or (client.state is not State.OPEN and refused):
+                continue
+            if client.state is not State.OPEN:
+                return f"the client {client._name!r} is {client.state}, after {client.lost}"
+            if epoch is None or epoch.client_sent is None:
+                return f"the client {client._name!r} is open without a seat"
+            if len(epoch.client_heard) < len(epoch.sent):
+                return f"the client {client._name!r} was not told {epoch.sent[len(epoch.client_heard)]}"
+            if len(epoch.heard) < len(epoch.client_sent):
+                return f"the seat of {client._name!r} was not told {epoch.client_sent[len(epoch.heard)]}"
+        return ""
+
+    # --- what holds at every step
+
+    def check(self) -> None:
+        """Raise if anything is wrong now.
+
+        Raises:
+          InvariantBroken: with all that is.
+        """
+        for room in sorted(self._rooms, key=lambda room: room.name):
+            self._check_seats(room)
+            if not room.closing:
+                for invariant in self._invariants:
+                    invariant(room)
+        for player, life in list(self._lives.items()):
+            self._check_life(player, life)
+        if self._faults:
+            raise InvariantBroken("\n".join(self._faults))
+
+    def _check_seats(self, room: Room[Any, Any]) -> None:
+        players = room.players
+        if len(players) > room.seats.maximum:
+            self._fault(f"{len(players)} sit on {room.seats.maximum} seats of {room.name}")
+        for what in ("number", "session"):
+            held = [getattr(player, what) for player in players]
+            if len(set(held)) < len(held):
+                self._fault(f"two players of {room.name} have one {what}: {players}")
+        for player in players:
+            if isinstance(player.seat, HeldSeat) and (player.standing is Standing.AWAY) != (player.seat.outbox is None):
+                self._fault(f"{player!r} has {'no' if player.seat.outbox is None else 'a'} connection")
+
+    def _check_life(self, player: Player[Any, Any], life: _Life) -> None:
+        if max(life.begun, life.over, life.left, life.ended) > 1:
+            self._fault(f"{player!r} began {life.begun}, ended {life.over}, left {life.left} times")
+        if player.left and (player.turns or len(player.listeners)):
+            self._fault(f"{player!r} has left, and still has turns {player.turns}, listeners {len(player.listeners)}")
+        if player.left and player in player.room.players:
+            self._fault(f"{player!r} has left, and still sits")
+
+    # --- what holds in the end
+
+    def check_over(self) -> None:
+        """Raise unless every room has closed, every player has left once, and their memory is free.
+
+        Raises:
+          InvariantBroken: with all that is wrong.
+        """
+        self._check_left()
+        self.check()
+        for epoch in self._epochs.values():
+            del epoch.seat
+        gc.collect()
+        if self._rooms or self._lives:
+            self._fault(f"memory is not freed: {[*self._rooms, *self._lives]}")
+        self.check()
+
+    def _check_left(self) -> None:
+        for player, life in list(self._lives.items()):
+            if (life.left, life.ended) != (1, 1) or life.begun != life.over:
+                self._fault(f"{player!r} left {life.left} times, said {life.ended} goodbyes")
+
+    def _fault(self, text: str) -> None:
+        if text not in self._faults:
+            self._faults.append(text)
+
+
+def _as_json(message: Message) -> str:
+    return str(JSON.encode(to_plain(message)))
+
+
+def _text(message: Outgoing) -> str:
+    return str(message.text)

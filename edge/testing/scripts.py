@@ -1,0 +1,224 @@
+"""Scripts as hypothesis draws them: what clients of a room may do, in any order, with any event of its vocabulary."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union
+
+import attrs
+import hypothesis
+import hypothesis.strategies as st
+
+from ..client.fallback import TransportKind
+from ..protocol.events import EventType, Vocabulary
+from ..protocol.limits import Limits
+from ..protocol.structure import MAX_INTEGER, unstructure
+from ..rooms.room import Room
+from .simulation import Play, simulate
+from .steps import (
+    SIDES,
+    Ask,
+    Drop,
+    DropAfter,
+    Join,
+    Jump,
+    Leave,
+    Offline,
+    Online,
+    Reset,
+    Send,
+    SendWrong,
+    Stall,
+    Step,
+    Tab,
+    Wait,
+    Weather,
+)
+
+F = TypeVar("F", bound=Callable[[Any], object])
+
+NAMES = ("ana", "ben", "cyn", "dan", "eve")
+# How long steps wait: an instant, a thought, a turn, a grace; so that deadlines fall between any two steps, or on one.
+SECONDS = (0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+JSON_DATA = st.recursive(
+    st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(-1e9, 1e9) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+Events = Mapping[type[Any], st.SearchStrategy[Any]]
+"""How to draw events of some classes."""
+
+
+def simulated(
+    make: Callable[[], Room[Any, Any]],
+    *,
+    steps: int = 30,
+    examples: int = 100,
+    events: Events | None = None,
+    play: Play | None = None,
+    limits: Limits | None = None,
+) -> Callable[[F], Callable[[], None]]:
+    """Turn an invariant of a room into a test that nobody can break it: a property, which hypothesis tries to refute.
+
+    ::
+
+        @edge.testing.simulated(Corpse)
+        def test_the_table_holds(room: Corpse) -> None:
+            assert len(room.page) <= len(room.players)
+
+    Each example is a script of steps that is simulated (see `simulate`): clients join, leave, lose their connections
+    and come back, and send whatever the room's vocabulary allows, and what it does not. The function is called with
+    each open room after each step. A failure shrinks to the shortest script, printed as a test to paste.
+
+    Args:
+      make: makes the room: its class, or any callable.
+      steps: how many a script has, at most, once somebody has joined.
+      examples: how many scripts are tried. The settings of hypothesis apply beside it: profiles, seeds, the database.
+      events: how to draw events of these classes; others are drawn from their fields.
+      play: how each client plays, beside the steps: see `simulate`.
+      limits: of the server and of the clients.
+    """
+    room = make if isinstance(make, type) else make()
+
+    def decorate(invariant: F) -> Callable[[], None]:
+        def test(script: list[Step], seed: int) -> None:
+            simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits)
+
+        for name in functools.WRAPPER_ASSIGNMENTS:  # not its signature: the room is no fixture
+            setattr(test, name, getattr(invariant, name))
+        test.__annotations__ = {}
+        property = hypothesis.given(scripts(room, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
+        return hypothesis.settings(
+            max_examples=examples, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), print_blob=False
+        )(property)
+
+    return decorate
+
+
+def scripts(
+    room: type[Room[Any, Any]] | Room[Any, Any],
+    *,
+    steps: int,
+    events: Events | None = None,
+    seconds: Sequence[float] = SECONDS,
+) -> st.SearchStrategy[list[Step]]:
+    """Scripts for a room: somebody joins, then anything may happen.
+
+    Args:
+      steps: how many more, at most.
+      events: see `simulated`.
+      seconds: how long steps may wait.
+    """
+    client = st.integers(0, len(NAMES) - 1)
+    noticed, wait = st.sampled_from(tuple(SIDES)), st.sampled_from(tuple(seconds))
+    join = st.builds(
+        Join,
+        st.sampled_from(NAMES),
+        transport=st.sampled_from([TransportKind.WEBSOCKET.value] * 4 + [kind.value for kind in TransportKind]),
+        codec=st.sampled_from(["json", "json", "msgpack"]),
+    )
+    common: list[st.SearchStrategy[Any]] = [
+        join,
+        st.builds(Wait, wait),
+        st.builds(Drop, client, noticed_by=noticed),
+    ]
+    if room.from_player.by_name:
+        common += [_sent(room.from_player, client, events or {}) for _ in range(4)]
+    step = st.one_of(
+        *common,
+        *common,
+        st.builds(Tab, client),
+        st.builds(Leave, client),
+        st.builds(DropAfter, client, st.sampled_from(["up", "down"]), st.integers(0, 600), noticed_by=noticed),
+        st.builds(Offline, client, st.sampled_from(["refused", "silent"])),
+        st.builds(Online, client),
+        st.builds(Stall, client),
+        st.just(Reset()),
+        st.builds(
+            Weather,
+            latency=st.sampled_from([0.0, 0.01, 0.1, 1.0]),
+            jitter=st.sampled_from([0.0, 0.1, 2.0]),
+            pieces=st.sampled_from([None, 1, 7, 100]),
+        ),
+        st.builds(Jump, st.sampled_from(SECONDS)),
+    )
+    # By itself hypothesis favours lists of a few; what breaks rooms often takes many steps.
+    rest = st.integers(0, steps).flatmap(lambda count: st.lists(step, min_size=count, max_size=count))
+    return st.builds(list.__add__, st.lists(join, min_size=1, max_size=len(NAMES)), rest)
+
+
+def _sent(vocabulary: Vocabulary, client: st.SearchStrategy[int], events: Events) -> st.SearchStrategy[Step]:
+    """An event that a client sends, or asks, or one that is not quite one."""
+    kinds = [vocabulary.by_name[name] for name in sorted(vocabulary.by_name)]
+    sent = st.one_of(*(_event_of(kind, client, events) for kind in kinds))
+    names = st.sampled_from([kind.name for kind in kinds])
+    return st.one_of(
+        sent, sent, sent, st.builds(SendWrong, client, names | st.text(max_size=5).map("x".__add__), JSON_DATA)
+    )
+
+
+def _event_of(kind: EventType, client: st.SearchStrategy[int], events: Events) -> st.SearchStrategy[Step]:
+    given = events.get(kind.cls)
+    step = st.sampled_from([Send, Send, Ask])
+    if given is not None:
+        return st.builds(lambda step, client, event: step(client, event), step, client, given)
+
+    def make(step: Callable[[int, Any], Step], client: int, fields: dict[str, Any]) -> Step:
+        try:
+            return step(client, kind.cls(**fields))
+        except (TypeError, ValueError):  # a validator of its class refuses what its type allows
+            return SendWrong(client, kind.name, {name: unstructure(value) for name, value in fields.items()})
+
+    return st.builds(make, step, client, st.fixed_dictionaries(_fields_of(kind.cls)))
+
+
+def _fields_of(cls: type[Any]) -> dict[str, st.SearchStrategy[Any]]:
+    attributes = attrs.fields(attrs.resolve_types(cls))
+    return {attribute.alias: _values_of(attribute.type) for attribute in attributes if attribute.init}
+
+
+def _values_of(cls: Any) -> st.SearchStrategy[Any]:
+    """Values of a type that can travel."""
+    origin, args = typing.get_origin(cls), typing.get_args(cls)
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        int: st.integers(-3, 100) | st.integers(-MAX_INTEGER, MAX_INTEGER),
+        float: st.floats(-10, 1000) | st.floats(allow_nan=False, allow_infinity=False),
+        str: st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        bool: st.booleans(),
+        bytes: st.binary(max_size=20),
+        None: st.none(),
+        type(None): st.none(),
+    }
+    if cls in simple:
+        return simple[cls]
+    if origin is Literal:
+        return st.sampled_from(args)
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return st.sampled_from(cls)
+    if attrs.has(cls):
+        return st.deferred(lambda: _built(cls))
+    if origin in (Union, types.UnionType):
+        return st.one_of(*map(_values_of, args))
+    if origin is tuple and Ellipsis not in args:
+        return st.tuples(*map(_values_of, args))
+    if origin is dict:
+        return st.dictionaries(st.text(max_size=5), _values_of(args[1]), max_size=3)
+    made = {list: list, tuple: tuple, set: set, frozenset: frozenset}[typing.cast("Any", origin)]
+    return st.lists(_values_of(args[0]), max_size=5).map(made)
+
+
+def _built(cls: type[Any]) -> st.SearchStrategy[Any]:
+    """Instances of a class, or the nearest that its validators allow."""
+
+    def make(fields: dict[str, Any]) -> Any:
+        try:
+            return cls(**fields)
+        except (TypeError, ValueError):
+            hypothesis.reject()
+
+    return st.fixed_dictionaries(_fields_of(cls)).map(make)

@@ -1,0 +1,77 @@
+"""Simulated hours: script after script against one room, until so much virtual time has passed or something breaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import hypothesis
+import hypothesis.strategies as st
+
+from ..rooms.room import Room
+from .scripts import SECONDS, scripts
+from .simulation import Play, simulate
+from .steps import Step
+
+# How many scripts are drawn from one of hypothesis's seeds, how many steps one has at most, and how long they wait.
+BATCH = 200
+STEPS = 60
+WAITS = (*SECONDS, 300.0, 600.0)
+
+
+@attrs.define
+class Soaked:
+    """What has been simulated."""
+
+    scripts: int = 0
+    steps: int = 0
+    events: int = 0
+    hours: float = 0.0
+
+
+def soak(
+    make: Callable[[], Room[Any, Any]],
+    *,
+    hours: float,
+    seed: int = 0,
+    play: Play | None = None,
+    tell: Callable[[Soaked], object] = lambda soaked: None,
+) -> Soaked:
+    """Simulate a room for so many hours of virtual time, by scripts drawn from a seed. See `simulated`.
+
+    Args:
+      seed: the same seed draws the same scripts.
+      play: how each client plays, beside the steps.
+      tell: called after each script with what has been simulated so far.
+
+    Raises:
+      InvariantBroken: something that always holds did not. A note on it is the shortest script found, as a test.
+    """
+    room = make if isinstance(make, type) else make()
+    soaked = Soaked()
+
+    def run(script: list[Step], seed: int) -> None:
+        if soaked.hours >= hours:
+            return
+        done = simulate(make, script, seed=seed, play=play)
+        soaked.scripts += 1
+        soaked.steps += len(script)
+        soaked.events += done.events
+        soaked.hours += done.seconds / 3600
+        tell(soaked)
+
+    settings = hypothesis.settings(
+        max_examples=BATCH,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    drawn = hypothesis.given(scripts(room, steps=STEPS, seconds=WAITS), st.integers(0, 2**32 - 1))
+    for number in itertools.count():
+        if soaked.hours >= hours:
+            break
+        hypothesis.seed((seed << 32) + number)(settings(drawn(run)))()
+    return soaked
