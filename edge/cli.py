@@ -83,8 +83,8 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     except ImportError as exc:
         parser.exit(2, f"edge: {exc}: install edge[testing]\n")
     try:
-        make = _find(options.room)
-        play = _find(options.play) if options.play else None
+        make = _find(options.room, "Room")
+        play = _find(options.play, "function") if options.play else None
         if not callable(make):
             raise TypeError(f"{options.room} makes no room")
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
@@ -101,7 +101,7 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     try:
         soaked = soak(make, hours=options.hours, seed=options.seed, play=play, tell=tell)
     except Exception as exc:
-        print("".join([f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())]))
+        print("\n".join([f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())[:1]]))
         return 1
     print(f"held: {_told(soaked)} in {time.monotonic() - began:.0f} s")
     return 0
@@ -117,16 +117,16 @@ def find_app(where: str) -> App:
     Raises:
       ImportError, AttributeError, TypeError, ValueError: it is not there, or is no `App`.
     """
-    app = _find(where)
+    app = _find(where, "app")
     if not isinstance(app, App):
         raise TypeError(f"{where} is a {type(app).__name__}, not an edge.App")
     return app
 
 
-def _find(where: str) -> Any:
+def _find(where: str, what: str) -> Any:
     module, _, name = where.partition(":")
     if not name:
-        raise ValueError(f"{where!r} should be module:name")
+        raise ValueError(f"{where!r} should be module:{what}")
     sys.path.insert(0, os.getcwd())
     return getattr(importlib.import_module(module), name)
 

@@ -1,12 +1,11 @@
-"""Byte streams in memory, to be cut at any byte: a server and its clients in virtual time, over every transport."""
+"""A server in memory and the one link to it: for tests that cut it, or that see what was said."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
-import attrs
 import trio
 
 import edge
@@ -14,138 +13,23 @@ from edge.client.client import Client
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
 from edge.server.serve import Server, open_server
-
-Way = Literal["up", "down"]
-
-
-@attrs.define(eq=False)
-class Pipe:
-    """One direction of a wire."""
-
-    way: Way
-    network: Network
-    wire: Wire
-    buffer: bytearray = attrs.field(factory=bytearray)
-    ended: bool = False
-    changed: trio.Event = attrs.field(factory=trio.Event)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self.wire.cut and self.unnoticed:
-            return
-        if self.wire.cut or self.ended:
-            raise trio.BrokenResourceError
-        passed = self.network.pass_bytes(self.way, len(data))
-        self.buffer += bytes(data)[:passed]
-        if self.way == "up":
-            self.wire.said += bytes(data)[:passed]
-        if passed < len(data):
-            self.wire.break_now()
-            if not self.unnoticed:
-                raise trio.BrokenResourceError
-        self.wake()
-
-    @property
-    def unnoticed(self) -> bool:
-        """Whether who writes here, the server, finds nothing wrong with a wire that is cut."""
-        return self.way == "down" and self.network.half_open
-
-    async def read(self, max_bytes: int | None) -> bytes:
-        await trio.lowlevel.checkpoint()
-        while not self.buffer:
-            if self.wire.cut and not (self.way == "up" and self.network.half_open):
-                raise trio.BrokenResourceError
-            if self.ended:
-                return b""
-            self.changed = trio.Event()
-            await self.changed.wait()
-        data = bytes(self.buffer[: max_bytes or len(self.buffer)])
-        del self.buffer[: len(data)]
-        return data
-
-    def wake(self) -> None:
-        self.changed.set()
+from edge.testing.network import BOTH, Link, Way
+from edge.testing.network import Network as Wires
 
 
-@attrs.define(eq=False)
-class End(trio.abc.HalfCloseableStream):
-    """One end of a wire."""
-
-    out: Pipe
-    into: Pipe
-    closed: bool = False
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.closed:
-            raise trio.ClosedResourceError
-        await trio.lowlevel.checkpoint()
-        self.out.write(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self.closed:
-            raise trio.ClosedResourceError
-        return await self.into.read(max_bytes)
-
-    async def send_eof(self) -> None:
-        self.out.ended = True
-        self.out.wake()
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        self.closed = self.out.ended = self.into.ended = True
-        self.out.wake()
-        self.into.wake()
-        await trio.lowlevel.checkpoint()
-
-
-class Wire:
-    """A connection, as two ends."""
-
-    def __init__(self, network: Network) -> None:
-        self.cut = False
-        self.said = bytearray()
-        """All that the client sent."""
-        up, down = Pipe("up", network, self), Pipe("down", network, self)
-        self.client, self.server = End(up, down), End(down, up)
-
-    def break_now(self) -> None:
-        """What has passed is there to be read; then both ends find it broken."""
-        self.cut = True
-        for pipe in (self.client.out, self.client.into):
-            pipe.wake()
-
-
-class Network:
-    """Wires to one server, and the one cut that a test wants.
+class Network(Link):
+    """Everybody's link to one server.
 
     Args:
-      cut: after how many bytes which way, counted over all wires, the wire that carries the next is cut.
-      half_open: whether the server does not notice a cut: it hears nothing more, and what it says vanishes.
+      cut: after how many bytes which way, counted over all connections, the one that carries the next is cut.
+      half_open: whether the server does not notice the cut: it hears nothing more, and what it says vanishes.
     """
 
     def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None, half_open: bool = False) -> None:
+        super().__init__(Wires(server.serve_connection, server.connections))
         self.server = server
-        self.half_open = half_open
-        self.passed: dict[Way, int] = {"up": 0, "down": 0}
-        self.cut = cut
-        self.wires: list[Wire] = []
-
-    async def connect(self) -> trio.abc.Stream:
-        wire = Wire(self)
-        self.wires.append(wire)
-        self.server.connections.start_soon(self.server.serve_connection, wire.server)
-        await trio.lowlevel.checkpoint()
-        return wire.client
-
-    def pass_bytes(self, way: Way, count: int) -> int:
-        """How many of these bytes get through."""
-        if self.cut is not None and self.cut[0] == way and self.passed[way] + count > self.cut[1]:
-            count = self.cut[1] - self.passed[way]
-            self.cut = None
-        self.passed[way] += count
-        return count
+        if cut is not None:
+            self.cut_after(*cut, noticed_by=frozenset(("client",)) if half_open else BOTH)
 
 
 @asynccontextmanager

@@ -64,3 +64,70 @@ def test_run_says_what_is_wrong(
         main(["run", where])
     assert caught.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.fixture
+def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with a room that holds, one that does not, and a way to play."""
+    (tmp_path / "fragile.py").write_text(ROOMS)
+    monkeypatch.chdir(tmp_path)
+
+
+ROOMS = """
+import edge
+
+@edge.event("say")
+class Say:
+    text: str
+
+class Holds(edge.Room[Say, Say]):
+    async def player(self, player):
+        async for event in player:
+            self.broadcast(event)
+
+class Breaks(Holds):
+    def greet(self, player):
+        if player.number == 1:
+            raise KeyError("the second chair")
+
+async def talk(client):
+    client.send(Say("hello"))
+    async for _ in client:
+        pass
+
+number = 5
+"""
+
+
+def test_soak_reports_what_held(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """So many hours, in one line at the end."""
+    assert main(["soak", "fragile:Holds", "--hours", "0.2", "--play", "fragile:talk"]) == 0
+    assert re.search(r"^held: 0\.\d h, \d+ scripts, \d+ steps, \d+ events in \d+ s$", capsys.readouterr().out, re.M)
+
+
+def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shortest script, and what went wrong."""
+    assert main(["soak", "fragile:Breaks", "--hours", "1"]) == 1
+    printed = capsys.readouterr().out
+    assert "the second chair" in printed
+    assert printed.count("Join(name=") == 2
+    assert "edge.testing.simulate(\n        Breaks," in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fragile:Nothing"], "no attribute 'Nothing'"),
+        (["fragile"], "should be module:Room"),
+        (["fragile:number"], "makes no room"),
+        (["fragile:Holds", "--play", "fragile"], "should be module:function"),
+    ],
+)
+def test_soak_says_what_is_wrong(
+    fragile: None, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, not a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        main(["soak", *arguments])
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err

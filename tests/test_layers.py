@@ -37,7 +37,7 @@ HOMES = {
     "itsdangerous": ["sessions/keys.py"],
     "msgspec": ["protocol/codec.py"],
     "cattrs": ["protocol/structure.py"],
-    "hypothesis": ["testing/schedule.py"],
+    "hypothesis": ["testing/schedule.py", "testing/scripts.py"],
     "psutil": ["monitor/process.py"],
     "prometheus_client": ["monitor/metrics.py"],
     "pytest": ["testing/plugin.py", "testing/seeds.py"],

@@ -100,7 +100,7 @@ class Client(Generic[Sent, Heard]):
         self._wait_before = wait_before
         self._capacity = inbox
         self._sending = Sending(limits)
-        self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief)
+        self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief, patient=False)
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
@@ -162,7 +162,7 @@ class Client(Generic[Sent, Heard]):
         """Send an event as a request, and wait for the room's typed answer.
 
         Raises:
-          RequestFailed: it was answered with an error.
+          RequestFailed: it was answered with an error, or with another event than that.
           Disconnected: the client is closed before an answer comes.
 
         *Cancellation* is told to the room, and so is the deadline of the scopes around.
@@ -178,7 +178,7 @@ class Client(Generic[Sent, Heard]):
 
         Raises:
           Disconnected: the client is closed.
-          RequestFailed: from the loop: the room could not go on.
+          RequestFailed: from the loop: the room could not go on, or answered with another event than that.
         """
         replies, stop = self._dialogue.open_stream(self._check(event), answer, self._note_change)
         try:

@@ -92,6 +92,8 @@ class Dialogue:
       heard: what the other side may say.
       wait_relief: waits while too much is unacknowledged to send many answers.
       on_refusal: told what was wrong with each message that is refused.
+      patient: whether a question still waits when its answer does not fit: so a client can't fail what a room does by
+        a bad one. If not, it fails.
     """
 
     def __init__(
@@ -101,7 +103,9 @@ class Dialogue:
         *,
         wait_relief: Callable[[], Awaitable[None]],
         on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
+        patient: bool = True,
     ) -> None:
+        self._patient = patient
         self._send = send
         self._on_refusal = on_refusal
         self._heard = heard
@@ -125,6 +129,16 @@ class Dialogue:
     def queued(self) -> int:
         """How many answers have come that nobody has taken yet."""
         return sum(len(question.parts) for question in self._questions.values())
+
+    @property
+    def unanswered(self) -> frozenset[int]:
+        """The numbers of this side's questions that have not had their last answer."""
+        return frozenset(number for number, question in self._questions.items() if not question.ended)
+
+    @property
+    def unsettled(self) -> frozenset[int]:
+        """The numbers of the other side's questions that this side has not given its last answer to."""
+        return frozenset(asked.number for asked in self._requests.values())
 
     # --- asking
 
@@ -170,7 +184,7 @@ class Dialogue:
     def answered(self, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Settle the question that this answers; a late answer to a cancelled one is dropped.
 
-        An answer that does not fit is refused, and the question still waits.
+        An answer that does not fit is refused, and the question still waits, or fails.
         """
         question = self._questions.get(message.id) if message.id is not None else None
         if question is None or question.ended:
@@ -184,6 +198,13 @@ class Dialogue:
                     raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
             except InvalidEvent as exc:
                 self.refuse(exc.problem, str(exc), message.name, None)
+                if self._patient:
+                    return
+                question.fault = RequestFailed(exc.problem, str(exc))
+                if isinstance(message, messages.Part):
+                    self._give_up(message.id)
+                question.ended = True
+                question.settle()
                 return
             question.parts.append(event)
         if question.single and isinstance(message, messages.Part):

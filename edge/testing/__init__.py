@@ -2,18 +2,29 @@
 
 from .conformance import TRANSPORT_CONFORMANCE
 from .harness import Crashed, EdgeRoom, Leaked, MemoryClient, RoomUnderTest, open_rooms
+from .network import Conditions, Network
+from .oracle import InvariantBroken
+from .scripts import simulated
 from .seeds import seeds
+from .simulation import simulate
+from .soak import soak
 from .virtual import Deadlock, run_virtual
 
 __all__ = [
     "TRANSPORT_CONFORMANCE",
+    "Conditions",
     "Crashed",
     "Deadlock",
     "EdgeRoom",
+    "InvariantBroken",
     "Leaked",
     "MemoryClient",
+    "Network",
     "RoomUnderTest",
     "open_rooms",
     "run_virtual",
     "seeds",
+    "simulate",
+    "simulated",
+    "soak",
 ]

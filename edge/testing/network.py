@@ -215,10 +215,10 @@ class _Pipe:
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         while data:
-            if self._closed or self._ended or self._writer in (self._wire.lost or ()):
+            if self._wire.lost is not None and self._writer not in self._wire.lost:
+                return  # into the void
+            if self._wire.lost is not None or self._closed or self._ended:
                 raise trio.BrokenResourceError
-            if self._wire.lost is not None:
-                return
             free = self._network.conditions.capacity - self._size
             if free <= 0:
                 await self._changed.wait()

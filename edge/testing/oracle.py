@@ -166,8 +166,9 @@ class Oracle:
         newest = -1
 
         def watched_give_to(client: str, why: str) -> None:
-            nonlocal epoch
+            nonlocal epoch, newest
             give_to(client, why)
+            newest = -1  # what the client was asked before is asked again
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
@@ -244,6 +245,8 @@ class Oracle:
                 return f"the client {client._name!r} was not told {epoch.sent[len(epoch.client_heard)]}"
             if len(epoch.heard) < len(epoch.client_sent):
                 return f"the seat of {client._name!r} was not told {epoch.client_sent[len(epoch.heard)]}"
+            if forgotten := client._dialogue.unanswered - epoch.seat.player._dialogue.unsettled:
+                return f"{client._name!r} waits for answers to {sorted(forgotten)}, which nobody will give"
         return ""
 
     # --- what holds at every step

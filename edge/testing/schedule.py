@@ -7,6 +7,7 @@ hypothesis seeds the generator only inside its own tests, so the seed is set her
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,11 +22,13 @@ def spawn_order(task: trio.lowlevel.Task) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Every `trio.run` in this block schedules as the seed says."""
+    """Every `trio.run` in this block schedules as the seed says, and what `random` gives in it is the seed's, too."""
     generator = trio._core._run._r  # the one source of chance in Trio's scheduler; pytest-trio names it too
-    before = generator.getstate()
+    before, before_random = generator.getstate(), random.getstate()
     generator.seed(seed)
+    random.seed(seed)
     try:
         yield
     finally:
         generator.setstate(before)
+        random.setstate(before_random)

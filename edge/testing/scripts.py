@@ -35,6 +35,7 @@ from .steps import (
     Stall,
     Step,
     Tab,
+    Tunnel,
     Wait,
     Weather,
 )
@@ -49,6 +50,13 @@ JSON_DATA = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+
+# A simulation takes the time it takes, and its scripts are long.
+UNHURRIED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": list(hypothesis.HealthCheck),
+    "print_blob": False,
+}
 
 Events = Mapping[type[Any], st.SearchStrategy[Any]]
 """How to draw events of some classes."""
@@ -92,12 +100,40 @@ def simulated(
         for name in functools.WRAPPER_ASSIGNMENTS:  # not its signature: the room is no fixture
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
-        property = hypothesis.given(scripts(room, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
-        return hypothesis.settings(
-            max_examples=examples, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), print_blob=False
-        )(property)
+        drawn = hypothesis.given(scripts(room, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
+        return hypothesis.settings(max_examples=examples, **UNHURRIED)(drawn)
 
     return decorate
+
+
+def try_scripts(
+    run: Callable[[list[Step], int], object],
+    room: type[Room[Any, Any]] | Room[Any, Any],
+    *,
+    steps: int,
+    examples: int,
+    seed: int,
+    seconds: Sequence[float] = SECONDS,
+    shrink: bool = True,
+) -> None:
+    """Call a function with scripts for a room, and a seed for each, drawn from one seed; it raises if one will not do.
+
+    Args:
+      steps: see `scripts`.
+      examples: how many scripts.
+      seconds: see `scripts`.
+      shrink: whether to look for the shortest script that will not do.
+    """
+
+    def test(script: list[Step], seed: int) -> None:
+        run(script, seed)
+
+    phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else ())]
+    drawn = hypothesis.given(scripts(room, steps=steps, seconds=seconds), st.integers(0, 2**32 - 1))(test)
+    settings = hypothesis.settings(
+        max_examples=examples, database=None, phases=phases, report_multiple_bugs=False, **UNHURRIED
+    )
+    hypothesis.seed(seed)(settings(drawn))()
 
 
 def scripts(
@@ -126,6 +162,7 @@ def scripts(
         join,
         st.builds(Wait, wait),
         st.builds(Drop, client, noticed_by=noticed),
+        st.builds(Tunnel, client, st.sampled_from((1.0, 30.0, 60.0)), st.integers(100, 400)),
     ]
     if room.from_player.by_name:
         common += [_sent(room.from_player, client, events or {}) for _ in range(4)]

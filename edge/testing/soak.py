@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-import hypothesis
-import hypothesis.strategies as st
 
 from ..rooms.room import Room
-from .scripts import SECONDS, scripts
+from .scripts import SECONDS, try_scripts
 from .simulation import Play, simulate
 from .steps import Step
 
@@ -62,16 +60,8 @@ def soak(
         soaked.hours += done.seconds / 3600
         tell(soaked)
 
-    settings = hypothesis.settings(
-        max_examples=BATCH,
-        deadline=None,
-        database=None,
-        report_multiple_bugs=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    drawn = hypothesis.given(scripts(room, steps=STEPS, seconds=WAITS), st.integers(0, 2**32 - 1))
     for number in itertools.count():
         if soaked.hours >= hours:
             break
-        hypothesis.seed((seed << 32) + number)(settings(drawn(run)))()
+        try_scripts(run, room, steps=STEPS, examples=BATCH, seed=(seed << 32) + number, seconds=WAITS)
     return soaked

@@ -133,6 +133,27 @@ class Online(_ClientStep):
 
 
 @attrs.frozen
+class Tunnel(_ClientStep):
+    """A client's connection is cut, nothing gets through for so many seconds, and the next is cut, too, after so many
+    bytes from the server: in the middle of its welcome, say."""
+
+    client: int
+    seconds: float
+    count: int
+
+    def act(self, simulation: Simulation, client: Client[Any, Any], link: Link) -> None:
+        link.cut()
+        link.offline = "refused"
+
+        async def come_out() -> None:
+            await trio.sleep(self.seconds)
+            link.heal()
+            link.cut_after("down", self.count)
+
+        simulation.troubles.start_soon(come_out)
+
+
+@attrs.frozen
 class Stall(_ClientStep):
     """A client takes nothing off its socket any more, until `Online`."""
 

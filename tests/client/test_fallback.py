@@ -11,8 +11,9 @@ import edge
 from edge import TransportKind
 from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, Ladder
 from edge.client.url import UrlDialler
+from edge.testing.network import Wire
 from tests.hostile import Deed, Hostile
-from tests.network import Wire, joined, open_network
+from tests.network import joined, open_network
 
 
 @edge.event("say")

@@ -1,4 +1,4 @@
-"""Players of the examples, for simulations: ``edge soak examples.hill.room:Hill --play tests.examples.players:steer``"""
+"""Players of the examples, for simulations: ``edge soak ... --play tests.examples.players:draw``."""
 
 from __future__ import annotations
 

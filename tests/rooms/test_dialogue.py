@@ -55,6 +55,26 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_
     assert answers == [Chosen("a")]
 
 
+async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -> None:
+    """A client that waits for one event, and is answered with another, does not wait for ever."""
+    room = await edge_room(Quiet)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def answer() -> None:
+            async for guess in player.listen(Guess):
+                player.reply(guess, Verdict(True))
+
+        with pytest.raises(edge.RequestFailed, match="answered by a Choose") as caught:
+            await ana.request(Guess("owl"), Choose)
+        assert caught.value.problem == "invalid"
+        with ana.stream(Guess("owl"), Choose) as several, pytest.raises(edge.RequestFailed, match="by a Choose"):
+            await anext(several)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
     """The error comes out of `ask`; a turn of the player makes it its outcome."""
     room = await edge_room(Quiet)

@@ -210,7 +210,7 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
             await two.wait_state(edge.State.OPEN)
             clock.now += 200
             for wire in network.wires:
-                wire.break_now()
+                wire.cut()
             await one.wait_state(edge.State.AWAY)
             await one.wait_state(edge.State.OPEN)
             assert one.welcome is not None

@@ -8,7 +8,8 @@ import trio
 
 import edge
 from edge.testing import run_virtual
-from tests.network import Way, joined, open_network
+from edge.testing.network import Way
+from tests.network import joined, open_network
 
 WORDS = 3
 
