@@ -6,11 +6,12 @@ READY := .venv/ready
 BENCH := .venv/bench/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
+HOURS ?= 1000
 # Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile lint types format docs clean
+.PHONY: demo test bench bench-quick profile soak lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -30,6 +31,10 @@ bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written
 
 profile: $(BENCH)  ## Where a message's microseconds go.
 	$(BIN)/python -m benchmarks profile
+
+soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena under faults, or HOURS of them: some hours' work.
+	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
+	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .

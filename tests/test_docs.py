@@ -86,6 +86,8 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("beside-your-app.md", "python"),
         ("wire.md", "json"),
         ("monitor.md", "python"),
+        ("simulation.md", "python"),
+        ("simulation.md", "sh"),
     }
 
 
@@ -95,6 +97,16 @@ def test_readme(tmp_path: Path) -> None:
     code, output = run_pytest(tmp_path)
     assert code == 0, output
     assert "200 passed" in output
+
+
+def test_simulation(tmp_path: Path) -> None:
+    """Its room holds, and the soak that it shows says so."""
+    write_files("simulation.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert code == 0, output
+    soak = [sys.executable, "-m", "edge.cli", "soak", "quiz:Quiz", "--hours", "0.5"]
+    done = subprocess.run(soak, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert "held: 0.5 h" in done.stdout
 
 
 def test_tutorial(tmp_path: Path) -> None:
@@ -210,7 +222,7 @@ def test_wire_examples() -> None:
 COMMANDS = {
     "make demo", "make test", "make lint", "make types", "make format",
     "python3 -m venv .venv", ".venv/bin/pip install 'path/to/edge[testing]'",
-    ".venv/bin/edge run quiz:app", ".venv/bin/python -m pytest",
+    ".venv/bin/edge run quiz:app", ".venv/bin/edge soak quiz:Quiz --hours 1", ".venv/bin/python -m pytest",
 }  # fmt: skip
 
 

@@ -105,10 +105,14 @@ def simulate(
         first = exc
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
-        first.add_note("\n" + as_test(getattr(make, "__name__", "MyRoom"), steps, seed))
+        first.add_note("\n" + as_test(_name(make), steps, seed, _name(play) if play is not None else ""))
         raise first from first.__cause__  # without the groups around it
     finally:
         gc.unfreeze()
+
+
+def _name(made: object) -> str:
+    return str(getattr(made, "__name__", made))
 
 
 async def _simulate(

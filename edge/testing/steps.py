@@ -241,15 +241,24 @@ class Jump(Step):
             clock.jump(self.seconds)
 
 
-def as_test(room: str, steps: Sequence[Step], seed: int) -> str:
-    """A script as a test to paste."""
+def as_test(room: str, steps: Sequence[Step], seed: int, play: str = "") -> str:
+    """A script as a test to paste.
+
+    Args:
+      room: what makes the room, by name.
+      play: how clients play, by name.
+    """
+    names = ", ".join(sorted({type(step).__name__ for step in steps}))
     lines = "".join(f"            {step!r},\n" for step in steps)
+    played = f"        play={play},\n" if play else ""
     return f"""\
+from edge.testing.steps import {names}
+
 def test_what_the_simulation_found() -> None:
     edge.testing.simulate(
         {room},
         [
 {lines}        ],
         seed={seed},
-    )
+{played}    )
 """
