@@ -297,8 +297,8 @@ class Oracle:
         """
         self._check_left()
         self.check()
-        for epoch in self._epochs.values():
-            del epoch.seat
+        self._epochs.clear()
+        self._clients.clear()
         gc.collect()
         if self._rooms or self._lives:
             self._fault(f"memory is not freed: {[*self._rooms, *self._lives]}")
