@@ -197,20 +197,24 @@ class Dialogue:
                 if type(event) is not question.answer:
                     raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
             except InvalidEvent as exc:
-                self.refuse(exc.problem, str(exc), message.name, None)
-                if self._patient:
-                    return
-                question.fault = RequestFailed(exc.problem, str(exc))
-                if isinstance(message, messages.Part):
-                    self._give_up(message.id)
-                question.ended = True
-                question.settle()
+                if not self._patient:
+                    question.fault = RequestFailed(exc.problem, str(exc))
+                    self._end(question, message)
+                if self._patient or not isinstance(message, messages.Part):  # a part has been cancelled
+                    self.refuse(exc.problem, str(exc), message.name, None)
                 return
             question.parts.append(event)
-        if question.single and isinstance(message, messages.Part):
-            self._give_up(message.id)  # one was wanted
-        question.ended = question.single or not isinstance(message, messages.Part)
+        if question.single or question.fault is not None or not isinstance(message, messages.Part):
+            self._end(question, message)
+        else:
+            question.settle()
+
+    def _end(self, question: _Question, message: messages.Reply | messages.Part | messages.Error) -> None:
+        """Take no more answers after this one; where more would come, say so: last, for it may end the conversation."""
+        question.ended = True
         question.settle()
+        if isinstance(message, messages.Part):
+            self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
         """The other side knows nothing any more: give up what it asked, and repeat what it was asked."""

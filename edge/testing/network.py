@@ -1,6 +1,6 @@
 """A network in memory, between clients and a real server: bytes that take their time, come in pieces, or never.
 
-Its chance is drawn from one seed, so a run in virtual time repeats itself to the byte.
+Its chance is drawn from one seed, so a run in virtual time repeats itself, but for the random bytes of WebSocket masks.
 """
 
 from __future__ import annotations

@@ -234,8 +234,7 @@ class Oracle:
         """On a network without troubles: what has not come to rest yet; empty if everything has arrived."""
         for watched in self._clients.values():
             client, epoch = watched.client, watched.epoch
-            refused = client.lost is not None and client.lost.by_peer and client.lost.code is not Code.LOST
-            if client.state is State.CLOSED or (client.state is not State.OPEN and refused):
+            if client.state is State.CLOSED:
                 continue
             if client.state is not State.OPEN:
                 return f"the client {client._name!r} is {client.state}, after {client.lost}"

@@ -105,14 +105,24 @@ def simulate(
         first = exc
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
-        first.add_note("\n" + as_test(_name(make), steps, seed, _name(play) if play is not None else ""))
+        first.add_note("\n" + _as_test(make, steps, seed, invariants, play, limits))
         raise first from first.__cause__  # without the groups around it
     finally:
         gc.unfreeze()
 
 
-def _name(made: object) -> str:
-    return str(getattr(made, "__name__", made))
+def _as_test(
+    make: object, steps: Sequence[Step], seed: int, invariants: Sequence[Invariant], play: object, limits: object
+) -> str:
+    def name(made: object) -> str:
+        return str(getattr(made, "__name__", made))
+
+    more = {
+        "invariants": f"[{', '.join(map(name, invariants))}]" if invariants else "",
+        "play": name(play) if play is not None else "",
+        "limits": f"edge.{limits!r}" if limits is not None else "",
+    }
+    return as_test(name(make), steps, seed, {what: text for what, text in more.items() if text})
 
 
 async def _simulate(
@@ -246,6 +256,8 @@ class Simulation:
 
     def ask(self, client: Client[Any, Any], event: Any) -> None:
         """Send a request, whose answer is waited for in the background; it must come to some end."""
+        if not self._hears.by_name:
+            return  # nothing can be answered
         answer = self._hears.by_name[self._random.choice(sorted(self._hears.by_name))].cls  # perhaps not what is given
 
         async def run() -> None:

@@ -49,11 +49,19 @@ def soak(
     """
     room = make if isinstance(make, type) else make()
     soaked = Soaked()
+    failed = False
 
     def run(script: list[Step], seed: int) -> None:
-        if soaked.hours >= hours:
+        nonlocal failed
+        if soaked.hours >= hours and not failed:
             return
-        done = simulate(make, script, seed=seed, play=play)
+        try:
+            done = simulate(make, script, seed=seed, play=play)
+        except Exception:
+            failed = True
+            raise
+        if failed:
+            return  # a script that was tried because it is shorter
         soaked.scripts += 1
         soaked.steps += len(script)
         soaked.events += done.events

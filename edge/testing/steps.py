@@ -7,7 +7,7 @@ as where nobody has joined yet, does nothing. So any part of a script is a scrip
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -241,16 +241,16 @@ class Jump(Step):
             clock.jump(self.seconds)
 
 
-def as_test(room: str, steps: Sequence[Step], seed: int, play: str = "") -> str:
+def as_test(room: str, steps: Sequence[Step], seed: int, more: Mapping[str, str]) -> str:
     """A script as a test to paste.
 
     Args:
       room: what makes the room, by name.
-      play: how clients play, by name.
+      more: further arguments of `simulate`, as source.
     """
     names = ", ".join(sorted({type(step).__name__ for step in steps}))
     lines = "".join(f"            {step!r},\n" for step in steps)
-    played = f"        play={play},\n" if play else ""
+    options = "".join(f"        {name}={text},\n" for name, text in more.items())
     return f"""\
 from edge.testing.steps import {names}
 
@@ -260,5 +260,5 @@ def test_what_the_simulation_found() -> None:
         [
 {lines}        ],
         seed={seed},
-{played}    )
+{options}    )
 """

@@ -277,7 +277,7 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def _pause_if_full(self) -> None:
         """Read no more than somebody takes: the peer's own buffers fill then, and it has to wait."""
-        if self._next is not None or len(self._handed) > READ_BYTES:
+        if (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES:
             self._pause()
 
     def _pause(self) -> None:
@@ -298,9 +298,13 @@ class Lane(trio.abc.HalfCloseableStream):
                     data = bytes(await self._stream.receive_some(READ_BYTES))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                     self._end(exc)
-                else:
+                    return
+                try:
                     self._note(data, trio.current_time())
-                self._pause_if_full()
+                    self._pause_if_full()
+                except Exception as exc:  # a fault of ours
+                    self.fail(exc)
+                    raise
 
     # --- the stream of trio-websocket
 
@@ -312,7 +316,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError from self._fault
             if self._ended:
                 return b""
-            if self._next is None:
+            if self._next is None or self.aside:
                 self._read_on()
             await self._asked.wait()
         handed = bytes(self._handed[:max_bytes])

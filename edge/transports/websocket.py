@@ -106,14 +106,15 @@ class WebSocketTransport(Transport):
         self._guard = guard
         self._stream = stream
         self._kept: list[Frame] = []
-        self._closed = False
+        self.closed = False
+        """Whether this side has closed it."""
 
     @property
     def heard_at(self) -> float:
         return self._stream.heard_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         if self.broken or self._websocket.closed is not None:
             raise trio.BrokenResourceError
@@ -129,15 +130,15 @@ class WebSocketTransport(Transport):
             raise trio.BrokenResourceError from exc
 
     async def receive(self) -> Frame:
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         return await _next_message(self, self._websocket)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        if self._closed:
+        if self.closed:
             await trio.lowlevel.checkpoint()
             return
-        self._closed = True
+        self.closed = True
         try:
             if not self.broken:
                 await _close(self._websocket, self._guard, code, reason)
@@ -162,7 +163,8 @@ class ServedWebSocket(Transport):
         self._lanes = lanes
         self._max_bytes = max_bytes
         self._judge: _Judge | None = None
-        self._closed = False
+        self.closed = False
+        """Whether this side has closed it."""
         self._stream = Lane(stream, ahead, max_bytes=max_bytes, lanes=lanes, on_unusual=self._call_judge)
         self._stream.start()
 
@@ -171,7 +173,7 @@ class ServedWebSocket(Transport):
         return self._stream.heard_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         if self.broken or (self._stream.aside and self._is_over()):
             raise trio.BrokenResourceError
@@ -184,13 +186,13 @@ class ServedWebSocket(Transport):
         await self._stream.flush()
 
     async def receive(self) -> Frame:
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         frame = await self._stream.receive()
         return await self._receive_unusual() if frame is None else frame
 
     async def feed(self, taker: Taker) -> None:
-        if self._closed:
+        if self.closed:
             raise trio.ClosedResourceError
         await self._stream.feed(taker)
         if taker.has_space:  # the lane has stepped aside
@@ -208,10 +210,10 @@ class ServedWebSocket(Transport):
         return self._judge
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        if self._closed:
+        if self.closed:
             await trio.lowlevel.checkpoint()
             return
-        self._closed = True
+        self.closed = True
         self._stream.step_aside()
         try:
             if not (self.broken or self._is_over()):
@@ -225,10 +227,14 @@ class ServedWebSocket(Transport):
             await trio.aclose_forcefully(self._stream)
 
 
-async def _next_message(transport: Transport, websocket: trio_websocket.WebSocketConnection) -> Frame:
+async def _next_message(
+    transport: WebSocketTransport | ServedWebSocket, websocket: trio_websocket.WebSocketConnection
+) -> Frame:
     try:
         return await websocket.get_message()
     except trio_websocket.ConnectionClosed as exc:
+        if transport.closed:
+            raise trio.ClosedResourceError from exc
         if exc.reason is None or exc.reason.code == 1006:  # RFC 6455 section 7.1.5: closed without a close frame
             raise trio.BrokenResourceError from exc
         transport.close_code = exc.reason.code
@@ -258,18 +264,27 @@ class _Judge:
 
     async def run(self) -> None:
         """Have trio-websocket read and answer until `scope` is cancelled."""
-        with self.scope:
-            async with trio.open_nursery() as nursery:
-                self.guard = _Guard(nursery)
-                request = await trio_websocket.wrap_server_stream(
-                    cast("Any", self.guard), cast("Any", _Reenactment(self._lane)), max_message_size=self._max_bytes
-                )
-                self._websocket = await request.accept()
-                self._begun.set()
+        try:
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    self.guard = _Guard(nursery)
+                    request = await trio_websocket.wrap_server_stream(
+                        cast("Any", self.guard), cast("Any", _Reenactment(self._lane)), max_message_size=self._max_bytes
+                    )
+                    self._websocket = await request.accept()
+                    self._begun.set()
+        finally:
+            self._begun.set()
 
     async def begun(self) -> trio_websocket.WebSocketConnection:
+        """Wait until it has begun.
+
+        Raises:
+          trio.BrokenResourceError: it was cancelled before.
+        """
         await self._begun.wait()
-        assert self._websocket is not None
+        if self._websocket is None:
+            raise trio.BrokenResourceError
         return self._websocket
 
 

@@ -7,9 +7,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.protocol.messages import Reply
+from edge.protocol.events import Vocabulary
+from edge.protocol.messages import Part, Reply
 from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
-from edge.rooms.dialogue import MAX_REQUESTS
+from edge.rooms.dialogue import MAX_REQUESTS, Dialogue
 from edge.testing import EdgeRoom, seeds
 from tests.rooms.quiet import Choose, Chosen, FromPlayer, Guess, Player, Quiet, Verdict
 
@@ -73,6 +74,29 @@ async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -
         with ana.stream(Guess("owl"), Choose) as several, pytest.raises(edge.RequestFailed, match="by a Choose"):
             await anext(several)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("answer", [Reply("Guess", {"word": "x"}, 1), Part("Guess", {"word": "x"}, 1)])
+async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> None:
+    """What was answered otherwise has failed by then, and fails once."""
+    sent: list[Outgoing] = []
+
+    def send(message: Outgoing) -> None:
+        sent.append(message)
+        if len(sent) == 2:  # as when too much is unacknowledged
+            dialogue.close(lambda: edge.Gone("everybody"))
+
+    dialogue = Dialogue(send, Vocabulary.of(Guess | Chosen), wait_relief=trio.lowlevel.checkpoint, patient=False)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises(edge.RequestFailed, match="answered by a Chosen"):
+                await dialogue.ask(Choose([]), Chosen)
+
+        await wait_all_tasks_blocked()
+        dialogue.answered(answer)
+    assert len(sent) == 2
 
 
 async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:

@@ -23,7 +23,7 @@ from edge.server import attend
 from edge.sessions.outbox import Outbox
 from edge.sessions.seat import HeldSeat
 from edge.sessions.sending import Sending
-from edge.testing import InvariantBroken, simulate, simulated
+from edge.testing import InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
 from edge.testing.steps import (
     Ask,
@@ -110,7 +110,31 @@ def test_a_failure_prints_a_test() -> None:
         simulate(Table, [Join("ana"), Join("ben"), Wait(30.0)], seed=5, invariants=[quiet])
     (note,) = caught.value.__notes__
     assert "Join(name='ben', transport='websocket', codec='json')," in note
-    assert "seed=5," in note
+    assert "seed=5,\n        invariants=[quiet],\n" in note
+
+
+def test_a_soak_that_fails_tells_the_script() -> None:
+    """However few hours were left when it failed."""
+
+    class Fragile(Table):
+        def greet(self, player: Any) -> None:
+            if player.number == 2:
+                raise KeyError("the third chair")
+
+    with pytest.raises(InvariantBroken, match="the third chair") as caught:
+        soak(Fragile, hours=1)
+    assert caught.value.__notes__[0].count("Join(") == 3
+
+
+def test_a_room_that_says_nothing() -> None:
+    """Nobody can ask it anything, and that is no fault."""
+
+    class Silent(edge.Room[Say, None]):
+        async def player(self, player: edge.Player[Say, None]) -> None:
+            async for _ in player:
+                pass
+
+    simulate(Silent, [Join("ana"), Wait(1.0), Send(0, Say("x")), Ask(0, Say("y"))])
 
 
 def test_a_crash_of_the_room_is_a_failure() -> None:

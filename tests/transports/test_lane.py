@@ -338,3 +338,53 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
                 await lane.feed(brief)
         assert brief.taken == words
         nursery.cancel_scope.cancel()
+
+
+async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
+    """Closing does not wait in vain for a peer whose answer lies behind what nobody had space for."""
+    client, server = trio.testing.memory_stream_pair()
+    async with open_lanes() as lanes, trio.open_nursery() as nursery:
+        transport = ServedWebSocket(server, b"", max_bytes=1000, lanes=lanes)
+        await client.send_all(text("without space"))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(transport.close, 4221, "kicked")
+        for piece in (text("under way"), close(4221)):
+            await trio.testing.wait_all_tasks_blocked()
+            await client.send_all(piece)
+    assert trio.current_time() == 0
+
+
+async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """As on a plain socket: it is logged, and nobody waits for a reader that is gone."""
+
+    class Fragile(Patient):
+        def take_in(self, frame: Frame, now: float) -> None:
+            raise KeyError("a fault of ours")
+
+    client, server = trio.testing.memory_stream_pair()
+    async with open_lane(server) as lane, trio.open_nursery() as nursery:
+        nursery.start_soon(lane.feed, Fragile(1))
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send_all(text("a"))
+    assert "a fault of ours" in caplog.text
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_closing_wakes_who_receives(cancelled: bool) -> None:
+    """Even if the closing itself is cut short."""
+    client, server = trio.testing.memory_stream_pair()
+    async with open_lanes() as lanes, trio.open_nursery() as nursery:
+        transport = ServedWebSocket(server, b"", max_bytes=1000, lanes=lanes)
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises((trio.ClosedResourceError, trio.BrokenResourceError)):
+                await transport.receive()
+
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            if cancelled:
+                scope.cancel()
+            else:
+                nursery.start_soon(client.send_all, close(1000))
+            await transport.close()
