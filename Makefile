@@ -32,7 +32,7 @@ bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written
 profile: $(BENCH)  ## Where a message's microseconds go.
 	$(BIN)/python -m benchmarks profile
 
-soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena under faults, or HOURS of them: some hours' work.
+soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena under faults, or HOURS of them: a day's work.
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
 	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
 
