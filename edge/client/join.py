@@ -25,6 +25,12 @@ SHORTEST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 
 
+async def back_off(attempt: int) -> None:
+    """Wait before the next attempt to connect, after so many in vain."""
+    longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
+    await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
+
+
 @asynccontextmanager
 async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
     """Run a client in the background while the block runs; it leaves when the block ends."""
@@ -74,11 +80,6 @@ def join(
       ValueError: not such a URL.
     """
     limits = limits or Limits()
-
-    async def wait_before(attempt: int) -> None:
-        longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
-        await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
-
     client: Client[Any, Any] = Client(
         UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls),
         speaks=speaks,
@@ -86,7 +87,7 @@ def join(
         name=name,
         codec=codec,
         limits=limits,
-        wait_before=wait_before,
+        wait_before=back_off,
         inbox=inbox,
         client=secrets.token_urlsafe(16),
         key=key,

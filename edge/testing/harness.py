@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -279,6 +279,18 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
         raise Leaked(f"a room or a client had not ended {CLOSING_SECONDS:g} s after being closed")
     if seated := [under_test.room for _, under_test in opened if len(under_test.room.seats)]:
         raise Leaked(f"seats outlived their rooms: {seated}")
+    check_left(before)
+
+
+def check_left(before: Collection[trio.lowlevel.Task]) -> None:
+    """Look for what should have ended by now.
+
+    Args:
+      before: the tasks that there were before it began.
+
+    Raises:
+      Leaked: a task is left, or a deadline.
+    """
     if left := [task for task in current_tasks() if task not in before]:
         raise Leaked("outlived its room:\n" + "\n".join(task_tree(task) for task in left))
     if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:

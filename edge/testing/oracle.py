@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -23,8 +23,6 @@ from ..rooms.player import Player, Standing
 from ..rooms.room import Room
 from ..sessions.outbox import Outbox
 from ..sessions.seat import HeldSeat
-
-R = TypeVar("R", bound=Room[Any, Any])
 
 Invariant = Callable[[Any], object]
 """Given an open room, raises `AssertionError`, or any other error, if something is wrong with it."""
@@ -97,7 +95,7 @@ class Oracle:
             player = take_seat(seat)
             lives[player] = _Life()
             if len(room.seats) > room.seats.maximum:
-                self._fault(f"{len(room.seats)} sit on {room.seats.maximum} seats")
+                self._fault(f"{len(room.seats)} sit on {room.seats.maximum} seats of {room.name}")
             self._watch_seat(seat, player, order)
             return player
 
@@ -207,10 +205,12 @@ class Oracle:
             self._fault(f"{watched.client._name!r} was told that it resumes, but the seat is another by now")
 
     def _client_heard(self, watched: _Watched, text: str) -> None:
-        epoch = watched.epoch
-        if epoch is not None:
+        epoch, who = watched.epoch, f"the client {watched.client._name!r}"
+        if epoch is None:
+            self._fault(f"{who} heard {text} before it was welcome")
+        else:
             epoch.client_heard.append(text)
-            self._compare(epoch.client_heard, epoch.sent, f"the client {watched.client._name!r}")
+            self._compare(epoch.client_heard, epoch.sent, who)
 
     def _seat_heard(self, epoch: _Epoch, text: str | None) -> None:
         epoch.heard.append(text)
@@ -268,8 +268,6 @@ class Oracle:
 
     def _check_seats(self, room: Room[Any, Any]) -> None:
         players = room.players
-        if len(players) > room.seats.maximum:
-            self._fault(f"{len(players)} sit on {room.seats.maximum} seats of {room.name}")
         for what in ("number", "session"):
             held = [getattr(player, what) for player in players]
             if len(set(held)) < len(held):

@@ -18,7 +18,7 @@ from ..protocol.events import EventType, Vocabulary
 from ..protocol.limits import Limits
 from ..protocol.structure import MAX_INTEGER, unstructure
 from ..rooms.room import Room
-from .simulation import Play, simulate
+from .simulation import Play, example_of, simulate
 from .steps import (
     SIDES,
     Ask,
@@ -91,7 +91,6 @@ def simulated(
       play: how each client plays, beside the steps: see `simulate`.
       limits: of the server and of the clients.
     """
-    room = make if isinstance(make, type) else make()
 
     def decorate(invariant: F) -> Callable[[], None]:
         def test(script: list[Step], seed: int) -> None:
@@ -100,7 +99,7 @@ def simulated(
         for name in functools.WRAPPER_ASSIGNMENTS:  # not its signature: the room is no fixture
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
-        drawn = hypothesis.given(scripts(room, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
+        drawn = hypothesis.given(scripts(make, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
         return hypothesis.settings(max_examples=examples, **UNHURRIED)(drawn)
 
     return decorate
@@ -108,7 +107,7 @@ def simulated(
 
 def try_scripts(
     run: Callable[[list[Step], int], object],
-    room: type[Room[Any, Any]] | Room[Any, Any],
+    make: Callable[[], Room[Any, Any]],
     *,
     steps: int,
     examples: int,
@@ -119,6 +118,7 @@ def try_scripts(
     """Call a function with scripts for a room, and a seed for each, drawn from one seed; it raises if one will not do.
 
     Args:
+      make: see `scripts`.
       steps: see `scripts`.
       examples: how many scripts.
       seconds: see `scripts`.
@@ -129,7 +129,7 @@ def try_scripts(
         run(script, seed)
 
     phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else ())]
-    drawn = hypothesis.given(scripts(room, steps=steps, seconds=seconds), st.integers(0, 2**32 - 1))(test)
+    drawn = hypothesis.given(scripts(make, steps=steps, seconds=seconds), st.integers(0, 2**32 - 1))(test)
     settings = hypothesis.settings(
         max_examples=examples, database=None, phases=phases, report_multiple_bugs=False, **UNHURRIED
     )
@@ -137,7 +137,7 @@ def try_scripts(
 
 
 def scripts(
-    room: type[Room[Any, Any]] | Room[Any, Any],
+    make: Callable[[], Room[Any, Any]],
     *,
     steps: int,
     events: Events | None = None,
@@ -146,6 +146,7 @@ def scripts(
     """Scripts for a room: somebody joins, then anything may happen.
 
     Args:
+      make: makes the room: its class, or any callable.
       steps: how many more, at most.
       events: see `simulated`.
       seconds: how long steps may wait.
@@ -164,8 +165,9 @@ def scripts(
         st.builds(Drop, client, noticed_by=noticed),
         st.builds(Tunnel, client, st.sampled_from((1.0, 30.0, 60.0)), st.integers(100, 400)),
     ]
-    if room.from_player.by_name:
-        common += [_sent(room.from_player, client, events or {}) for _ in range(4)]
+    speaks = example_of(make).from_player
+    if speaks.by_name:
+        common += [_sent(speaks, client, events or {}) for _ in range(4)]
     step = st.one_of(
         *common,
         *common,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any
@@ -20,7 +19,7 @@ import trio.testing
 
 from ..client.client import Client, State
 from ..client.fallback import TransportKind
-from ..client.join import LONGEST_WAIT, SHORTEST_WAIT, open_client
+from ..client.join import back_off, open_client
 from ..client.url import UrlDialler
 from ..errors import Disconnected, RequestFailed
 from ..protocol.codec import JSON, MESSAGEPACK
@@ -31,11 +30,11 @@ from ..rooms.room import Room
 from ..server.app import App
 from ..server.serve import open_server
 from ..sessions.keys import Keys
-from .harness import CrashWatch, current_tasks
+from .harness import Crashed, CrashWatch, check_left, current_tasks
 from .network import Link, Network
 from .oracle import Invariant, InvariantBroken, Oracle
-from .steps import Step, as_test
-from .virtual import run_virtual, task_tree
+from .steps import Step
+from .virtual import run_virtual
 
 # Within this everybody must have found their way back once the network has no troubles any more: a silence is noticed
 # after half a minute, and the longest wait before another attempt is as long again, or an attempt in vain between.
@@ -94,7 +93,10 @@ def simulate(
       limits: of the server and of the clients.
 
     Raises:
-      InvariantBroken: something that always holds did not; see `Oracle`. A note on it is the script as a test.
+      InvariantBroken: something that always holds did not; see `Oracle`. A note on this, and on what follows, is the
+        script as a test.
+      Crashed: code of the room raised.
+      Leaked: a task or a deadline outlived the server.
       Deadlock: every task waits, and no deadline is pending.
     """
     hours = sum(getattr(step, "seconds", 0.0) for step in steps) / 3600 + SPARE_HOURS
@@ -111,18 +113,37 @@ def simulate(
         gc.unfreeze()
 
 
+def example_of(make: Callable[[], Room[Any, Any]]) -> type[Room[Any, Any]] | Room[Any, Any]:
+    """What has the vocabularies of the rooms that this makes."""
+    return make if isinstance(make, type) else make()
+
+
 def _as_test(
     make: object, steps: Sequence[Step], seed: int, invariants: Sequence[Invariant], play: object, limits: object
 ) -> str:
+    """A simulation as a test to paste."""
+
     def name(made: object) -> str:
         return str(getattr(made, "__name__", made))
 
-    more = {
-        "invariants": f"[{', '.join(map(name, invariants))}]" if invariants else "",
-        "play": name(play) if play is not None else "",
-        "limits": f"edge.{limits!r}" if limits is not None else "",
-    }
-    return as_test(name(make), steps, seed, {what: text for what, text in more.items() if text})
+    arguments = [
+        name(make),
+        "[\n" + "".join(f"            {step!r},\n" for step in steps) + "        ]",
+        f"seed={seed}",
+        *([f"invariants=[{', '.join(map(name, invariants))}]"] if invariants else ()),
+        *([f"play={name(play)}"] if play is not None else ()),
+        *([f"limits=edge.{limits!r}"] if limits is not None else ()),
+    ]
+    return "\n".join(
+        [
+            f"from edge.testing.steps import {', '.join(sorted({type(step).__name__ for step in steps}))}",
+            "",
+            "def test_what_the_simulation_found() -> None:",
+            "    edge.testing.simulate(",
+            *(f"        {argument}," for argument in arguments),
+            "    )",
+        ]
+    )
 
 
 async def _simulate(
@@ -142,12 +163,9 @@ async def _simulate(
     finally:
         log.removeHandler(crashes)
     if crashes.crashes:
-        raise InvariantBroken("\n".join(crashes.crashes))
+        raise Crashed("\n".join(crashes.crashes))
     oracle.check_over()
-    if left := [task for task in current_tasks() if task not in before]:
-        raise InvariantBroken("a task outlived the server:\n" + "\n".join(task_tree(task) for task in left))
-    if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:
-        raise InvariantBroken("a deadline outlived the server")
+    check_left(before)
     return tally
 
 
@@ -165,7 +183,7 @@ async def _run(
         return room
 
     random = Random(seed)  # noqa: S311  # a simulation, not a secret
-    example: Any = make if isinstance(make, type) else make()
+    example = example_of(make)
     app = App({}, keys=Keys("the secret of a simulation", now=trio.current_time), limits=limits)
     directory = app.directory = Directory({"room": watched_room}, seeds=lambda: random.getrandbits(64))
     async with trio.open_nursery() as clients:
@@ -268,11 +286,6 @@ class Simulation:
 
     def _add(self, name: str, session: str, transport: TransportKind, codec: str) -> None:
         link, number = self.network.link(), len(self.members)
-        random = Random(self._random.getrandbits(64))  # noqa: S311  # jitter
-
-        async def wait_before(attempt: int) -> None:
-            await trio.sleep(random.uniform(0, min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))))
-
         chosen = JSON if codec == "json" else MESSAGEPACK
         client: Client[Any, Any] = Client(
             UrlDialler(
@@ -287,7 +300,7 @@ class Simulation:
             name=name,
             codec=chosen,
             limits=self._limits,
-            wait_before=wait_before,
+            wait_before=back_off,
             inbox=1024,
             client=f"client-{number:016}",
             key=self._keys.issue(session),

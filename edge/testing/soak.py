@@ -45,9 +45,8 @@ def soak(
       tell: called after each script with what has been simulated so far.
 
     Raises:
-      InvariantBroken: something that always holds did not. A note on it is the shortest script found, as a test.
+      InvariantBroken, Crashed, Leaked, Deadlock: see `simulate`. A note on it is the shortest script found, as a test.
     """
-    room = make if isinstance(make, type) else make()
     soaked = Soaked()
     failed = False
 
@@ -71,5 +70,5 @@ def soak(
     for number in itertools.count():
         if soaked.hours >= hours:
             break
-        try_scripts(run, room, steps=STEPS, examples=BATCH, seed=(seed << 32) + number, seconds=WAITS)
+        try_scripts(run, make, steps=STEPS, examples=BATCH, seed=(seed << 32) + number, seconds=WAITS)
     return soaked

@@ -7,7 +7,6 @@ as where nobody has joined yet, does nothing. So any part of a script is a scrip
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -239,26 +238,3 @@ class Jump(Step):
         clock = trio.lowlevel.current_clock()
         if isinstance(clock, trio.testing.MockClock):
             clock.jump(self.seconds)
-
-
-def as_test(room: str, steps: Sequence[Step], seed: int, more: Mapping[str, str]) -> str:
-    """A script as a test to paste.
-
-    Args:
-      room: what makes the room, by name.
-      more: further arguments of `simulate`, as source.
-    """
-    names = ", ".join(sorted({type(step).__name__ for step in steps}))
-    lines = "".join(f"            {step!r},\n" for step in steps)
-    options = "".join(f"        {name}={text},\n" for name, text in more.items())
-    return f"""\
-from edge.testing.steps import {names}
-
-def test_what_the_simulation_found() -> None:
-    edge.testing.simulate(
-        {room},
-        [
-{lines}        ],
-        seed={seed},
-{options}    )
-"""

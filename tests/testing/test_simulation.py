@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
 
 import edge
@@ -23,7 +24,7 @@ from edge.server import attend
 from edge.sessions.outbox import Outbox
 from edge.sessions.seat import HeldSeat
 from edge.sessions.sending import Sending
-from edge.testing import InvariantBroken, simulate, simulated, soak
+from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
 from edge.testing.steps import (
     Ask,
@@ -121,9 +122,26 @@ def test_a_soak_that_fails_tells_the_script() -> None:
             if player.number == 2:
                 raise KeyError("the third chair")
 
-    with pytest.raises(InvariantBroken, match="the third chair") as caught:
+    with pytest.raises(Crashed, match="the third chair") as caught:
         soak(Fragile, hours=1)
     assert caught.value.__notes__[0].count("Join(") == 3
+
+
+def test_events_are_drawn_as_the_author_says() -> None:
+    """By the strategy for their class, where there is one."""
+    heard: set[str] = set()
+
+    class Noting(edge.Room[Say, Say]):
+        async def player(self, player: edge.Player[Say, Say]) -> None:
+            async for event in player:
+                heard.add(event.text)
+
+    @simulated(Noting, examples=40, events={Say: st.sampled_from([Say("yes"), Say("no")])})
+    def holds(room: Noting) -> None:
+        pass
+
+    holds()
+    assert heard == {"yes", "no"}
 
 
 def test_a_room_that_says_nothing() -> None:
@@ -144,7 +162,7 @@ def test_a_crash_of_the_room_is_a_failure() -> None:
         def greet(self, player: Any) -> None:
             raise KeyError("not at home")
 
-    with pytest.raises(InvariantBroken, match="not at home"):
+    with pytest.raises(Crashed, match="not at home"):
         simulate(Fragile, [Join("ana")])
 
 
