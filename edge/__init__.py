@@ -31,6 +31,7 @@ from .rooms.seats import Seats
 from .rooms.session import Session
 from .rooms.ticks import Step
 from .server.app import App
+from .server.door import Caps
 from .server.responses import json_response, redirect
 from .server.serve import serve
 from .sessions.keys import Keys
@@ -42,6 +43,7 @@ __all__ = [
     "Answering",
     "App",
     "Applicant",
+    "Caps",
     "Changes",
     "Client",
     "Code",

@@ -59,6 +59,9 @@ class Code(enum.IntEnum):
     EXPIRED = 4106
     """The seat waited for its connection as long as its grace allows."""
 
+    CROWDED = 4107
+    """Too many connections or requests, of this address or of all: come back later."""
+
     LEFT = 4200
     """The player left, or its `player()` returned."""
 
@@ -85,6 +88,9 @@ class Code(enum.IntEnum):
 
     FOREIGN_ORIGIN = 4208
     """Pages of this site may not connect."""
+
+    FLOODING = 4209
+    """More came that made no message than a connection will read."""
 
     FULL = 4210
     """Every seat is taken, or the server will not open another room."""

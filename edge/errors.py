@@ -21,7 +21,16 @@ from typing import Literal
 from .codes import Code
 
 MessageProblem = Literal[
-    "malformed", "too_large", "too_deep", "unknown_event", "invalid", "not_now", "busy", "cancelled", "crashed"
+    "malformed",
+    "too_large",
+    "too_deep",
+    "unknown_event",
+    "invalid",
+    "not_now",
+    "busy",
+    "too_fast",
+    "cancelled",
+    "crashed",
 ]
 """What an error message may say about the message that it answers."""
 

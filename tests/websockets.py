@@ -23,7 +23,7 @@ async def websocket_pair(lanes: Lanes) -> AsyncIterator[tuple[WebSocketTransport
 
     async def accept(stream: trio.SocketStream) -> None:
         connection = HttpConnection(stream)
-        request = await connection.next_request(seconds=5)
+        request = await connection.next_request(idle=5, seconds=5)
         assert request is not None
         ahead = await connection.switch(switching_headers(request.headers["sec-websocket-key"], SUBPROTOCOL))
         await ready.send(ServedWebSocket(stream, ahead, max_bytes=MAX_BYTES, lanes=lanes))

@@ -80,6 +80,7 @@ def _counted(tally: Tally) -> Iterable[Metric]:
         "edge_rooms_opened": ("Rooms that were opened.", lambda tally: tally.opened),
         "edge_seats_given": ("Applicants who got a seat.", lambda tally: tally.admitted),
         "edge_events_received": ("Events from players that reached their room.", lambda tally: tally.received),
+        "edge_held_back": ("Connections that sent faster than they may, by now over.", lambda tally: tally.held_back),
         "edge_messages_sent": ("Messages to players; a broadcast counts once for each.", lambda tally: tally.sent),
         "edge_crashes": ("Times that code of a room raised.", lambda tally: tally.crashes),
         "edge_ticks_skipped": ("Ticks that were given up.", lambda tally: tally.skipped),

@@ -36,6 +36,7 @@ from .messages import (
     is_counted,
     to_plain,
 )
+from .pace import Pace
 
 
 class Side(enum.Enum):
@@ -113,6 +114,14 @@ class Connection:
         self.ping_due = math.inf
         """When a ping is due, likewise."""
         self._heard_at = now
+        paced = side is Side.SERVER  # a client trusts its server
+        self._pace, self._spare = (
+            Pace(limits.events_per_second if paced else math.inf, limits.events_burst) for _ in range(2)
+        )
+        self.wanted_at = now
+        """From when on the next frame should be read."""
+        self.held_back = False
+        """Whether that was ever later than it came."""
 
     def receive(self, frame: Frame, *, now: float) -> Message | None:
         """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
@@ -133,16 +142,26 @@ class Connection:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
             name, request = self.codec.peek(frame)
+            self.wanted_at = self._pace.take(now)
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(frame, now)
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
             if message.counted:
                 self._count_received(frame, now)
+                self.wanted_at = self._pace.take(now)
+            elif self._pace.allows(now):
+                self._pace.take(now)
+            else:
+                message.too_fast = True
+                self.wanted_at = self._spare.take(now)
             return message
+        self.wanted_at = self._pace.take(now)
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
+                if count > self.counts.acked:  # as many as were sent can come, and no more
+                    self.wanted_at = self._pace.give_back()
                 self.counts.acknowledge(count)
                 if asked is not None and told is not None and asked in self._pinged:
                     self._pinged.remove(asked)

@@ -21,6 +21,14 @@ class Limits:
     inbox: int = 64
     """How many events of one player may wait for the room; then its connection is read no further."""
 
+    events_per_second: float = 50
+    """How many messages of one connection are read a second, in the long run: more than a hand makes, and than a game
+    at 30 Hz. The next wait unread, and its client with them, so nothing is lost. Acks are free."""
+
+    events_burst: int = 100
+    """How many at once: enough to catch up after a hiccup. ``volatile`` and ``latest`` events, which should not be old,
+    don't wait: as many again are refused as ``too_fast``, or kept without being heard."""
+
     outbox_frames: int = 1024
     """How many frames may wait for one connection; then it ends with `Code.OVERFLOW`."""
 
@@ -41,6 +49,11 @@ class Limits:
 
     ack_seconds: float = 0.5
     """...or this long after the first that is not yet acknowledged; or a quarter of the outbox, by either measure."""
+
+    @property
+    def opening_bytes(self) -> int:
+        """The largest frame read off a socket that has not said hello yet."""
+        return 4 * self.hello_bytes
 
     @property
     def socket_bytes(self) -> int:

@@ -136,6 +136,8 @@ class Event:
     name: str
     body: Any
     counted: bool = True
+    too_fast: bool = False
+    """Whether it came faster than its connection's pace, and nobody should hear it."""
 
 
 @attrs.frozen
@@ -147,6 +149,8 @@ class Request:
     id: int
     seconds: float | None = None
     """How long the answer is waited for; None for as long as it takes."""
+    too_fast: ClassVar[bool] = False
+    """It is never heard too late: it waits."""
 
 
 @attrs.frozen

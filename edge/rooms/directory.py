@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class Directory:
       kinds: what makes a room of each kind: a `Room` subclass, or any callable that returns a new room, or raises
         `Refused`.
       max_rooms: how many rooms may be open; more are refused as ``full``. Each costs some kilobytes and a few tasks.
+      max_rooms_each: how many of one opener may.
       idle: close a room in which nobody has sat for this many seconds.
       seeds: gives each room the seed of its `Room.random`.
     """
@@ -47,6 +49,7 @@ class Directory:
         kinds: Mapping[str, Callable[[], Room[Any, Any]]],
         *,
         max_rooms: int = 10_000,
+        max_rooms_each: int = 200,
         idle: float = 60,
         seeds: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
@@ -55,7 +58,9 @@ class Directory:
         self.tally = Tally()
         """What has happened in the rooms."""
         self._seeds = seeds
-        self._max_rooms = max_rooms
+        self._max_rooms, self._max_rooms_each = max_rooms, max_rooms_each
+        self._opened = Counter[str]()
+        """How many of the open rooms are whose."""
         self._idle = idle
         self._rooms: dict[tuple[str, str], Room[Any, Any]] = {}
         self._nursery: trio.Nursery | None = None
@@ -91,8 +96,16 @@ class Directory:
         """The open room of this name, if there is one."""
         return self._rooms.get((kind, name))
 
-    def open(self, kind: str, name: str) -> Room[Any, Any]:
+    @property
+    def full(self) -> bool:
+        """Whether no other room may be open."""
+        return len(self) >= self._max_rooms
+
+    def open(self, kind: str, name: str, *, opener: str = "") -> Room[Any, Any]:
         """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
+
+        Args:
+          opener: who asks for it, such as an address; empty for the server itself.
 
         Raises:
           Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
@@ -107,8 +120,10 @@ class Directory:
             raise Refused("there is no such kind of room", Code.NO_ROOM)
         if not ROOM_NAME.fullmatch(name):
             raise Refused("a room's name has letters, digits, _ and -, and 64 at most", Code.NO_ROOM)
-        if len(self) >= self._max_rooms:
+        if self.full:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
+        if opener and self._opened[opener] >= self._max_rooms_each:
+            raise Refused(f"{opener} has opened {self._max_rooms_each} rooms", Code.FULL)
         try:
             room = self._kinds[kind]()
         except Refused:
@@ -119,7 +134,8 @@ class Directory:
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
         room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
         self._rooms[kind, name] = room
-        self._nursery.start_soon(self._live, kind, name, room, name=f"room {room.name}")
+        self._opened[opener] += 1
+        self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.name}")
         return room
 
     def list(self, kind: str | None = None) -> tuple[Listing, ...]:
@@ -151,8 +167,11 @@ class Directory:
             task_status.started()
             await self._closing.wait()
 
-    async def _live(self, kind: str, name: str, room: Room[Any, Any]) -> None:
+    async def _live(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
         try:
             await guarded(f"room {room.name}", lambda: room.live(idle=self._idle))
         finally:
             del self._rooms[kind, name]
+            self._opened[opener] -= 1
+            if not self._opened[opener]:
+                del self._opened[opener]

@@ -328,6 +328,9 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._keep(kind.key_of(event), event)
             self.room.directory_tally.received += 1
         arrival = _Arrived(self, event, message, kept)
+        if message.too_fast:
+            arrival.refuse("too_fast", "more came than is heard of one connection")
+            return
         if self._waiting >= self.seat.inbox:
             arrival.refuse("busy", f"{self._waiting} events are waiting")
             return

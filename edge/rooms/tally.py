@@ -35,6 +35,9 @@ class Tally:
     crashes: int = 0
     """Times that code of a room raised."""
 
+    held_back: int = 0
+    """Connections that sent faster than their pace, so that some of it had to wait."""
+
     received: int = 0
     """Events from players that reached their room."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-import trio
 
 from ..codes import Code
 from ..protocol.codec import Codec
@@ -25,6 +25,7 @@ from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
+from .door import Caps, Waiting
 from .responses import error_response, json_response, redirect, refusal_response
 from .sessions import CUSTOM, give_key, session_of
 from .static import static_file
@@ -53,7 +54,9 @@ class App:
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
+      caps: what one address may take of the server, and all together.
       max_rooms: how many rooms may be open.
+      max_rooms_each: how many that one address has opened.
       idle: close a room in which nobody has sat for this many seconds.
 
     ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key, and ``/healthz`` answers
@@ -71,11 +74,14 @@ class App:
         mount: AsgiApp | None = None,
         api_token: str | None = None,
         limits: Limits | None = None,
+        caps: Caps | None = None,
         max_rooms: int = 10_000,
+        max_rooms_each: int = 200,
         idle: float = 60,
     ) -> None:
-        self.directory = Directory(rooms, max_rooms=max_rooms, idle=idle)
+        self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits = limits or Limits()
+        self.caps = caps or Caps()
         self.keys = keys or Keys(secrets.token_bytes(32))
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
@@ -177,20 +183,21 @@ class App:
         kind: str,
         name: str,
         *,
+        address: str,
         post: Post,
-        opening: trio.CancelScope | None = None,
+        waiting: Callable[[], AbstractContextManager[Waiting]],
     ) -> Coroutine[Any, Any, None]:
-        """Serve one connection to one room, and close it. See `attend`."""
+        """Serve one connection from an address to one room, and close it. See `attend`."""
         return attend(
             transport,
             codec,
-            lambda: self.directory.open(kind, name),
+            lambda: self.directory.open(kind, name, opener=address),
             post=post,
             tally=self.directory.tally,
             limits=self.limits,
             keys=self.keys,
             guests=self.guests,
-            opening=opening,
+            waiting=waiting,
         )
 
     def mount_for(self, request: Request) -> MountedApp | None:

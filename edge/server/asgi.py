@@ -116,7 +116,7 @@ class _Exchange:
             "query_string": request.raw_query.encode("latin-1"),
             "root_path": "",
             "headers": headers,
-            "client": None,
+            "client": (request.address, 0) if request.address else None,
             "server": None,
             "state": state.copy(),
         }

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import trio
@@ -26,6 +27,7 @@ from ..sessions.seat import AFRESH, HeldSeat
 from ..transports.exchange import Ended, close_transport, exchange
 from ..transports.post import Post
 from ..transports.transport import Transport
+from .door import Waiting
 
 # What a client calls itself: long enough not to be guessed, for it is all that proves an anonymous session.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -42,7 +44,7 @@ async def attend(
     guests: bool = True,
     session: Session | None = None,
     post: Post | None = None,
-    opening: trio.CancelScope | None = None,
+    waiting: Callable[[], AbstractContextManager[Waiting]] = lambda: nullcontext(Waiting()),
 ) -> None:
     """Serve one connection to one room, and close it.
 
@@ -52,14 +54,17 @@ async def attend(
       guests: whether they may come without a key.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
-      opening: cancel it to turn the connection away if it has not said hello yet.
+      waiting: in what to wait for its hello.
 
     *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended = Ended(Code.DRAINING, "the server is shutting down", by_peer=False)
     try:
-        hello = await _read_hello(transport, connection, opening or trio.CancelScope())
+        transport.max_bytes = limits.opening_bytes
+        with waiting() as wait:
+            hello = await _read_hello(transport, connection, wait)
+        transport.max_bytes = limits.socket_bytes
         outbox = Outbox(codec, limits)
         if hello.key is not None:
             session = keys.check(hello.key)
@@ -71,6 +76,7 @@ async def attend(
             ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
+            tally.held_back += connection.held_back
     except (RemoteProtocolError, Refused) as exc:
         tally.refused[exc.code] += 1
         ended = Ended(exc.code, str(exc), by_peer=False)
@@ -94,14 +100,14 @@ def _believed(ended: Ended) -> Code:
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
 
 
-async def _read_hello(transport: Transport, connection: Connection, opening: trio.CancelScope) -> Hello:
+async def _read_hello(transport: Transport, connection: Connection, wait: Waiting) -> Hello:
     hello: Message | None = None
-    with opening, trio.move_on_after(connection.limits.hello_seconds):
+    with wait.scope, trio.move_on_after(connection.limits.hello_seconds):
         hello = connection.receive(await transport.receive(), now=trio.current_time())
         if isinstance(hello, Bye):
             raise trio.EndOfChannel
-    if opening.cancelled_caught:
-        raise Refused("the server is shutting down", Code.DRAINING)
+    if wait.scope.cancelled_caught:
+        raise wait.why
     if not isinstance(hello, Hello):
         raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)
     if hello.version != VERSION:

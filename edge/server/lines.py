@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import attrs
 import trio
 
 from ..codes import Code
-from ..errors import RemoteProtocolError
+from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Response
@@ -18,10 +19,9 @@ from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
 from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
 from ..transports.post import Post
 from .app import App
-from .responses import refusal_response
+from .door import Door
+from .responses import crowded_response, refusal_response
 
-# How many lines there may be; a browser needs one for each room that it is in.
-MAX_LINES = 20_000
 # What a client may call a line: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -40,10 +40,12 @@ class Lines:
     Args:
       nursery: where they are attended.
       post: writes for them.
+      door: where each takes a place, as a connection does.
     """
 
-    def __init__(self, app: App, nursery: trio.Nursery, post: Post) -> None:
+    def __init__(self, app: App, nursery: trio.Nursery, post: Post, door: Door) -> None:
         self._app = app
+        self._door = door
         self._nursery = nursery
         self._post = post
         self._served: dict[str, _Served] = {}
@@ -67,6 +69,8 @@ class Lines:
             response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
         except LineOver as over:
             response = refusal_response(410, over.code, "there is no such line any more")
+        except Refused as refused:
+            response = crowded_response(refused)
         except RemoteProtocolError as exc:
             served = self._served.get(request.headers[LINE])
             if served is not None and served.room == room:
@@ -85,6 +89,7 @@ class Lines:
 
     def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedLine:
         if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
+            self._door.check_pace(request.address)
             raise LineOver
         if not NAME.fullmatch(name):
             raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
@@ -92,18 +97,22 @@ class Lines:
         if codec is None:
             raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
         self._forget_over()
-        if len(self._served) >= MAX_LINES:
-            raise RemoteProtocolError("every line is taken", Code.FULL)
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
-        app, post, line = self._app, self._post, ServedLine(self._app.limits)
+        place = contextlib.ExitStack()
+        place.enter_context(self._door.connection(request.address))
+        line = ServedLine(self._app.limits)
+        attended = self._app.attend(
+            line, codec, *room, address=request.address, post=self._post, waiting=self._door.waiting
+        )
 
         async def serve() -> None:
             try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(line.watch)
-                    await app.attend(line, codec, *room, post=post)
-                    nursery.cancel_scope.cancel("attended")
+                with place:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(line.watch)
+                        await attended
+                        nursery.cancel_scope.cancel("attended")
             finally:
                 self._over.append((trio.current_time(), name))
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import attrs
 
 from ..codes import Code
+from ..errors import Refused
 from ..transports.http import Response
 from ..transports.line import CODE
 
@@ -32,3 +33,9 @@ def refusal_response(status: int, code: Code, message: str) -> Response:
     """A refusal with one of the codes of the wire: its number in a header, for clients, and its name in the body."""
     response = error_response(status, code.name.lower(), message)
     return attrs.evolve(response, headers={CODE: str(code.value)})
+
+
+def crowded_response(refused: Refused) -> Response:
+    """A refusal for want of space or time: come back later."""
+    response = refusal_response(503, refused.code, str(refused))
+    return attrs.evolve(response, headers={**response.headers, "retry-after": "1"})

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from ..codes import Code
+from ..errors import Refused
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
 from ..transports.http import BadRequest, HttpConnection, Request, Response
@@ -23,14 +24,19 @@ from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.websocket import ServedWebSocket, switching_headers
 from .app import App
+from .door import Door
 from .lines import Lines
-from .responses import error_response, refusal_response
+from .responses import crowded_response, error_response, refusal_response
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
 
 # How long TLS's goodbye may take.
 GOODBYE_SECONDS = 1.0
+
+# How many of those for whom there is no space are told so, at a time, and how long each may take; others are cut off.
+MAX_TOLD = 100
+TOLD_SECONDS = 1.0
 
 FOREIGN = "pages of this site may not connect here"
 ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
@@ -71,7 +77,7 @@ async def serve(
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
                 partial(trio.serve_listeners, handler_nursery=server.connections),
-                server.serve_connection,
+                lambda stream: server.serve_connection(stream, _peer_address(stream)),
                 [_secured(listener, tls) for listener in listeners],
             )
             task_status.started(listeners)
@@ -83,6 +89,17 @@ async def serve(
 
 def _secured(listener: trio.SocketListener, tls: ssl.SSLContext | None) -> trio.abc.Listener[trio.abc.Stream]:
     return listener if tls is None else trio.SSLListener(listener, tls)
+
+
+def _peer_address(stream: trio.abc.Stream) -> str:
+    """From where a connection comes; empty if it is over already."""
+    socket_stream = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    assert isinstance(socket_stream, trio.SocketStream)
+    try:
+        address: str = socket_stream.socket.getpeername()[0]
+    except OSError:
+        return ""
+    return address
 
 
 @asynccontextmanager
@@ -110,79 +127,122 @@ class Server:
         self.app = app
         self._post = post
         self._lanes = lanes
-        self._lines = Lines(app, connections, post)
-        self._idle: set[trio.CancelScope] = set()
-        """What draining cancels: connections on which nothing is going on."""
+        self._door = Door(app.caps)
+        self._lines = Lines(app, connections, post, self._door)
+        self._told = 0
+        """How many are being told that there is no space."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether whoever comes now finds a place."""
+        return not (self.app.draining or self._door.full or self.app.directory.full)
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
         self.app.draining = True
         self.app.directory.close()
-        for scope in self._idle:
-            scope.cancel("draining")
+        self._door.drain()
 
-    async def serve_connection(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection to its end, and close it."""
+    async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
+        """Serve one connection to its end, and close it.
+
+        Args:
+          address: where it comes from, where that can be said.
+        """
         try:
-            await guarded("a connection", lambda: self._serve_connection(stream))
+            await guarded("a connection", lambda: self._serve_connection(stream, address))
         finally:
             # TLS says goodbye, which a peer that does not read could hold up
             with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
                 await stream.aclose()
 
-    async def _serve_connection(self, stream: trio.abc.Stream) -> None:
-        upgrade = await self._serve_requests(stream)
-        if upgrade is not None:  # what HTTP needed is forgotten by now
-            await self._attend(stream, upgrade)
+    async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
+        with contextlib.ExitStack() as places:
+            try:
+                places.enter_context(self._door.connection(self._door.whose(address)))
+            except Refused as refused:
+                await self._tell_crowded(stream, refused)
+                return
+            upgrade = await self._serve_requests(stream, address, places)
+            if upgrade is not None:  # what HTTP needed is forgotten by now
+                await self._attend(stream, upgrade)
 
-    async def _serve_requests(self, stream: trio.abc.Stream) -> _Upgrade | None:
+    async def _serve_requests(
+        self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
+    ) -> _Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection = HttpConnection(stream)
-        seconds = self.app.limits.hello_seconds
+        idle = self.app.limits.hello_seconds
         try:
-            while request := await self._next_request(connection, seconds):
+            while request := await self._next_request(connection, address, idle):
                 room = ROOM_PATH.fullmatch(request.raw_path)
+                if not (room and LINE in request.headers):
+                    self._door.check_pace(request.address)
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
+                        if request.address != self._door.whose(address):
+                            places.enter_context(self._door.place(request.address))
                         key = request.headers["sec-websocket-key"]
                         ahead = await connection.switch(switching_headers(key, accepted))
-                        return _Upgrade(ahead, accepted, room[1], room[2])
-                    await connection.read_body(request)
+                        return _Upgrade(ahead, accepted, room[1], room[2], request.address)
                     await connection.respond(accepted, close=True)
+                    await linger(stream)
                 else:
-                    await self._respond(connection, await connection.read_body(request), room)
+                    with self._door.body(request.address) as keep:
+                        await self._respond(connection, await self._read_body(connection, request, keep), room)
                 if not connection.reusable or self.app.draining:
                     return None
-                seconds = KEEP_ALIVE_SECONDS
+                idle = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
-            with contextlib.suppress(trio.BrokenResourceError):
-                await connection.respond(error_response(bad.status, bad.code, str(bad)), close=True)
-                await linger(stream)
+            await _answer_last(connection, error_response(bad.status, bad.code, str(bad)))
+        except Refused as refused:
+            self.app.directory.tally.refused[refused.code] += 1
+            await _answer_last(connection, crowded_response(refused))
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
         return None
 
-    async def _next_request(self, connection: HttpConnection, seconds: float) -> Request | None:
-        waiting = trio.CancelScope()
-        self._idle.add(waiting)
-        try:
-            with waiting:
-                return await connection.next_request(seconds=seconds)
-        finally:
-            self._idle.discard(waiting)
-        return None
+    async def _next_request(self, connection: HttpConnection, address: str, idle: float) -> Request | None:
+        request = None
+        with self._door.waiting() as waiting, waiting.scope:
+            request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
+        if request is None:
+            return None
+        forwarded = request.headers.get("x-forwarded-for", "")
+        return attrs.evolve(request, address=self._door.whose(address, forwarded))
+
+    async def _read_body(self, connection: HttpConnection, request: Request, keep: Callable[[int], None]) -> Request:
+        with self._door.waiting() as waiting, waiting.scope:
+            return await connection.read_body(request, keep)
+        raise waiting.why
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
         """Serve a WebSocket to its end."""
         transport = ServedWebSocket(stream, upgrade.ahead, max_bytes=self.app.limits.socket_bytes, lanes=self._lanes)
-        opening = trio.CancelScope()
-        self._idle.add(opening)
+        await self.app.attend(
+            transport,
+            SUBPROTOCOLS[upgrade.subprotocol],
+            upgrade.kind,
+            upgrade.name,
+            address=upgrade.address,
+            post=self._post,
+            waiting=self._door.waiting,
+        )
+
+    async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused) -> None:
+        """Answer the one request of somebody for whom there is no space."""
+        self.app.directory.tally.refused[refused.code] += 1
+        if self._told >= MAX_TOLD:
+            return
+        self._told += 1
         try:
-            codec = SUBPROTOCOLS[upgrade.subprotocol]
-            await self.app.attend(transport, codec, upgrade.kind, upgrade.name, post=self._post, opening=opening)
+            connection = HttpConnection(stream)
+            with trio.move_on_after(TOLD_SECONDS), contextlib.suppress(BadRequest, trio.BrokenResourceError):
+                if await connection.next_request(idle=TOLD_SECONDS, seconds=TOLD_SECONDS):
+                    await _answer_last(connection, crowded_response(refused))
         finally:
-            self._idle.discard(opening)
+            self._told -= 1
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
         self.app.directory.tally.requests += 1
@@ -228,6 +288,13 @@ class Server:
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
 
 
+async def _answer_last(connection: HttpConnection, response: Response) -> None:
+    """Answer, and say that the connection ends."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        await connection.respond(response, close=True)
+        await linger(connection.stream)
+
+
 @attrs.frozen
 class _Upgrade:
     """A WebSocket that is granted."""
@@ -237,6 +304,7 @@ class _Upgrade:
     subprotocol: str
     kind: str
     name: str
+    address: str
 
 
 def _agreed_subprotocol(request: Request) -> str | None:

@@ -102,7 +102,9 @@ class _Exchange:
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Cancelled when it is over, for a reader that waits for more."""
     _full: bool = False
-    """Whether the reader is waiting for the receiver: then silence is ours, not the peer's."""
+    """Whether the reader is waiting for the receiver, or for its time: then silence is ours, not the peer's."""
+    _held: bool = False
+    """Whether the last frame came faster than the connection's pace, and the next waits for its time."""
     _waiting: _Wait | None = None
     """A write that has to wait for the peer."""
     _silent: bool = False
@@ -125,8 +127,10 @@ class _Exchange:
         """Have frames taken in until it is over."""
         while self.ended is None:
             try:
-                if not self.receiver.has_space:
+                if not self.has_space:
                     self._full = True
+                    await trio.sleep_until(self.connection.wanted_at)
+                    self._held = False
                     await self.receiver.wait_space()
                     self._full = False
                     self.connection.heard(trio.current_time())
@@ -135,10 +139,12 @@ class _Exchange:
                 self.end_by_peer(self.transport.close_code, "")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.end_by_peer(None, "the transport broke")
+            except RemoteProtocolError as exc:
+                self.end(exc.code, str(exc))
 
     @property
     def has_space(self) -> bool:
-        return self.receiver.has_space
+        return not self._held and self.receiver.has_space
 
     def take_in(self, frame: Frame, now: float) -> None:
         """A frame came."""
@@ -156,6 +162,8 @@ class _Exchange:
                 self.end_by_peer(message.code, message.reason)
             elif message is not None:
                 self.receiver.deliver(message)
+        if connection.wanted_at > now:
+            self._held = connection.held_back = True
         if connection.ack_due <= now:
             self.outbox.wake()
         elif connection.ack_due < self._soonest:

@@ -7,7 +7,7 @@ Transfer-Encoding): the way requests are smuggled. Those are refused here before
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 
@@ -43,6 +43,9 @@ class Request:
     """What followed the question mark, still encoded."""
     headers: dict[str, str] = attrs.field(repr=False)
     """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
+    address: str = ""
+    """Who sent it, as far as is known: the address, or the /64 network of an IPv6 one. For what came through one of the
+    `Caps.proxies`, whom the proxy names."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -127,23 +130,33 @@ class HttpConnection(_Writer):
         """Whether nothing of an answer to the current request has been sent."""
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
-    async def next_request(self, *, seconds: float) -> Request | None:
-        """The next request without its body; None if the peer is gone.
+    async def next_request(self, *, idle: float, seconds: float) -> Request | None:
+        """The next request without its body; None if the peer is gone, or asks for nothing.
+
+        Args:
+          idle: how many seconds to wait for its first byte.
+          seconds: how long the head may take from then on.
 
         Raises:
           BadRequest: it can't be served.
         """
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        if not self._ahead:
+            with trio.move_on_after(idle):
+                self._ahead = bytes(await self.stream.receive_some())
+            if not self._ahead:
+                return None
         with trio.move_on_after(seconds):
             if not await self._read_head():
                 return None
             return self._parse_head()
-        if self._ahead:
-            raise BadRequest(408, "late", "the request took too long")
-        return None
+        raise BadRequest(408, "late", "the request took too long")
 
-    async def read_body(self, request: Request) -> Request:
+    async def read_body(self, request: Request, keep: Callable[[int], object] = lambda size: None) -> Request:
         """The request with its body.
+
+        Args:
+          keep: called with the size of each piece that comes; what it raises comes out.
 
         Raises:
           BadRequest: the body is too large, too slow, or not what its headers say.
@@ -164,6 +177,7 @@ class HttpConnection(_Writer):
                     self._ahead = self._h11.trailing_data[0]
                     return attrs.evolve(request, body=bytes(body))
                 if isinstance(event, h11.Data):
+                    keep(len(event.data))
                     body += event.data
                 if len(body) > MAX_BODY_BYTES:
                     raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")

@@ -29,7 +29,7 @@ from .linger import LINGER_SECONDS
 from .transport import Taker
 
 # RFC 6455 section 5.2. The first byte of a whole frame: FIN and an opcode; and what the second says besides a length.
-TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A
+TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 MASKED = 0x80
 # By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
@@ -47,6 +47,7 @@ class Lane(trio.abc.HalfCloseableStream):
       max_bytes: the largest frame that is read.
       lanes: of its server.
       on_unusual: called when there is something for trio-websocket to read.
+      on_flood: called when twice `max_bytes` were for it, and made no message: fragments or pings without end.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Lane(trio.abc.HalfCloseableStream):
         max_bytes: int,
         lanes: Lanes,
         on_unusual: Callable[[], object] = lambda: None,
+        on_flood: Callable[[], object] = lambda: None,
     ) -> None:
         self.heard_at = trio.current_time()
         """When the last byte came in."""
@@ -66,8 +68,12 @@ class Lane(trio.abc.HalfCloseableStream):
         self._lanes = lanes
         self._fd = stream.socket.fileno() if lanes.can_read and isinstance(stream, trio.SocketStream) else -1
         """Of a plain socket that the reader of all lanes reads; otherwise -1."""
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """The largest frame that is read."""
         self._on_unusual = on_unusual
+        self._on_flood = on_flood
+        self._handed_bytes = 0
+        """How much was handed over since the last message."""
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
@@ -98,6 +104,11 @@ class Lane(trio.abc.HalfCloseableStream):
     def over(self) -> bool:
         """Whether nothing more comes, and there is nothing for trio-websocket to read."""
         return self._ended and not self._handed
+
+    @property
+    def flooded(self) -> bool:
+        """Whether more came for trio-websocket than makes a message."""
+        return self._handed_bytes > 2 * self.max_bytes
 
     def start(self) -> None:
         """Read from now on, until `aclose`."""
@@ -172,6 +183,10 @@ class Lane(trio.abc.HalfCloseableStream):
             self._note(data, now)
         self._pause_if_full()
 
+    def note_message(self) -> None:
+        """What was handed over has made a message."""
+        self._handed_bytes = 0
+
     def fail(self, fault: Exception) -> None:
         """Nothing more can be made of what comes."""
         self._end(fault)
@@ -229,7 +244,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 if len(data) < start + width:
                     return None
                 length, start = int.from_bytes(data[start : start + width], "big"), start + width
-                if length < least or length > self._max_bytes or kind in CONTROL:
+                if length < least or length > self.max_bytes or kind in CONTROL:
                     break
             end = start + 4 + length
             if len(data) < end:
@@ -237,8 +252,11 @@ class Lane(trio.abc.HalfCloseableStream):
             if kind in CONTROL:
                 self._hand_over(data[at:end])
                 self._at = end
+                if self.flooded:
+                    break
                 continue
             payload = apply_mask(data[start + 4 : end], data[start : start + 4])
+            self._handed_bytes = 0
             if kind == TEXT:
                 try:
                     text = payload.decode()
@@ -254,8 +272,12 @@ class Lane(trio.abc.HalfCloseableStream):
         return None
 
     def _hand_over(self, data: bytes | bytearray) -> None:
-        if data:
+        if data and not self.flooded:
             self._handed += data
+            self._handed_bytes += len(data)
+            if self.flooded:
+                self._pause()
+                self._on_flood()
             self._asked.ring()
             self._on_unusual()
 
@@ -268,7 +290,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._fed.ring()
 
     def _read_on(self) -> None:
-        if not self._ended and not self._reading:
+        if not (self._ended or self._reading or self.flooded):
             self._reading = True
             if self._fd >= 0:
                 self._lanes.add(self._fd, self)

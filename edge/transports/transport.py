@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,6 +33,9 @@ class Transport(abc.ABC):
 
     close_code: int | None = None
     """Once `receive` has raised `trio.EndOfChannel`: the code that the peer closed with, where there was one."""
+
+    max_bytes: int = sys.maxsize
+    """The largest frame that is read, where a transport reads one piece by piece: to be set by whoever uses it."""
 
     broken = False
     """Whether part of a frame may be on the wire, so that no other can follow."""
@@ -92,6 +96,7 @@ class Transport(abc.ABC):
           trio.EndOfChannel: the peer closed it in good order.
           trio.BrokenResourceError: it broke.
           trio.ClosedResourceError: this side has closed it.
+          RemoteProtocolError: the peer sends what makes no frame.
 
         *Cancellation*: no frame is lost.
         """
@@ -100,7 +105,7 @@ class Transport(abc.ABC):
         """Give somebody the frames that come, one at least, and more for as long as they have space.
 
         Raises:
-          trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError: see `receive`.
+          trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError: see `receive`.
 
         *Cancellation*: no frame is lost.
         """

@@ -20,11 +20,14 @@ from wsproto.utilities import generate_accept_token
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
-from .lane import Lane
+from .lane import CLOSE, Lane
 from .lanes import Lanes
 from .line import CODE
 from .linger import linger
 from .transport import Taker, Transport
+
+# RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
+FAILURES = (1002, 1007)
 
 # For a trio-websocket that begins late: any request that wsproto accepts. Its answer goes nowhere.
 REENACTED = (
@@ -155,7 +158,7 @@ class ServedWebSocket(Transport):
 
     Args:
       ahead: what the client has sent after its request so far.
-      max_bytes: the largest message that is read.
+      max_bytes: the largest message that is read; `max_bytes` may say less for a while.
       lanes: of this server.
     """
 
@@ -165,8 +168,24 @@ class ServedWebSocket(Transport):
         self._judge: _Judge | None = None
         self.closed = False
         """Whether this side has closed it."""
-        self._stream = Lane(stream, ahead, max_bytes=max_bytes, lanes=lanes, on_unusual=self._call_judge)
+        self._receiving = trio.CancelScope()
+        self._stream = Lane(
+            stream,
+            ahead,
+            max_bytes=max_bytes,
+            lanes=lanes,
+            on_unusual=self._call_judge,
+            on_flood=self._stop_receiving,
+        )
         self._stream.start()
+
+    @property
+    def max_bytes(self) -> int:
+        return self._stream.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        self._stream.max_bytes = value
 
     @property
     def heard_at(self) -> float:
@@ -201,7 +220,16 @@ class ServedWebSocket(Transport):
     async def _receive_unusual(self) -> Frame:
         if self._judge is None and self._stream.over:
             raise trio.BrokenResourceError
-        return await _next_message(self, await self._call_judge().begun())
+        with trio.CancelScope() as self._receiving:
+            if self._stream.flooded:
+                self._stop_receiving()
+            message = await _next_message(self, await self._call_judge().begun())
+            self._stream.note_message()
+            return message
+        raise RemoteProtocolError("more came than makes a message", Code.FLOODING)
+
+    def _stop_receiving(self) -> None:
+        self._receiving.cancel("more came than makes a message")
 
     def _call_judge(self) -> _Judge:
         if self._judge is None:
@@ -219,6 +247,9 @@ class ServedWebSocket(Transport):
             if not (self.broken or self._is_over()):
                 judge = self._call_judge()
                 await _close(await judge.begun(), judge.guard, code, reason)
+            elif self._judge is not None and self._judge.untold is not None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await self._stream.send_all(bytes((CLOSE, 2)) + self._judge.untold.to_bytes(2, "big"))
             if self.close_code == 1009:
                 await self._stream.linger()
         finally:
@@ -253,6 +284,7 @@ class _Judge:
     def __init__(self, lane: Lane, max_bytes: int) -> None:
         self.scope = trio.CancelScope(shield=True)
         self._lane = lane
+        self._shown = _Reenactment(lane)
         self._max_bytes = max_bytes
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._begun = trio.Event()
@@ -269,12 +301,18 @@ class _Judge:
                 async with trio.open_nursery() as nursery:
                     self.guard = _Guard(nursery)
                     request = await trio_websocket.wrap_server_stream(
-                        cast("Any", self.guard), cast("Any", _Reenactment(self._lane)), max_message_size=self._max_bytes
+                        cast("Any", self.guard), cast("Any", self._shown), max_message_size=self._max_bytes
                     )
                     self._websocket = await request.accept()
                     self._begun.set()
         finally:
             self._begun.set()
+
+    @property
+    def untold(self) -> int | None:
+        """The code with which it has failed the connection, and which it has not told the peer; or none."""
+        reason = self._websocket.closed if self._websocket is not None else None
+        return None if reason is None or reason.code not in FAILURES or self._shown.closing else reason.code
 
     async def begun(self) -> trio_websocket.WebSocketConnection:
         """Wait until it has begun.
@@ -289,9 +327,14 @@ class _Judge:
 
 
 class _Reenactment(trio.abc.Stream):
-    """A lane, for a trio-websocket that begins late: it sees a handshake, which the client has long had."""
+    """A lane, for a trio-websocket that begins late: it sees a handshake, which the client has long had.
+
+    Closing it leaves the lane open: that is for whoever holds the transport.
+    """
 
     def __init__(self, lane: Lane) -> None:
+        self.closing = False
+        """Whether the peer has been told that the connection closes."""
         self._lane = lane
         self._asked = False
         self._answered = trio.Event()
@@ -306,6 +349,7 @@ class _Reenactment(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._answered.is_set():
+            self.closing = data[0] == CLOSE
             await self._lane.send_all(data)
         else:
             self._answered.set()
@@ -315,7 +359,7 @@ class _Reenactment(trio.abc.Stream):
         await self._lane.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self._lane.aclose()
+        await trio.lowlevel.checkpoint()
 
 
 def switching_headers(key: str, subprotocol: str) -> dict[str, str]:

@@ -216,7 +216,7 @@ async def test_requests_are_answered_once_and_bounded(edge_room: EdgeRoom) -> No
                         assert not player.reply(Guess("x"), Verdict(True))
 
     room = await edge_room(Hoarder)
-    (ana,) = await room.join("ana", limits=edge.Limits(inbox=1000))
+    (ana,) = await room.join("ana", limits=edge.Limits(inbox=1000, events_burst=1000))
     outcomes: list[str] = []
 
     async def guess(word: str) -> None:

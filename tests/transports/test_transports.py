@@ -42,7 +42,7 @@ async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
     async def serve(stream: trio.abc.Stream) -> None:
         connection = HttpConnection(stream)
         with suppress(trio.BrokenResourceError, LineOver):
-            while request := await connection.next_request(seconds=1000):
+            while request := await connection.next_request(idle=1000, seconds=1000):
                 request = await connection.read_body(request)
                 has = int(request.headers[HAS])
                 if request.method == "GET":

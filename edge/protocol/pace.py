@@ -1,0 +1,43 @@
+"""A pace: so many a second in the long run, and a burst at once. A token bucket, kept as one number."""
+
+from __future__ import annotations
+
+
+class Pace:
+    """How fast something may come.
+
+    Kept as the time up to which all that came is paid for, at `rate` a second: it may run ahead of the clock by as long
+    as the burst takes (the generic cell rate algorithm). Time is an argument.
+
+    Args:
+      rate: how many a second, in the long run; `math.inf` for any number.
+      burst: how many at once.
+    """
+
+    __slots__ = ("_each", "_paid", "_slack")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._each = 1 / rate
+        self._slack = (burst - 0.5) * self._each  # half of one, so that rounding decides nothing
+        self._paid = 0.0
+
+    def take(self, now: float) -> float:
+        """One has come, whether or not it was in time.
+
+        Returns: from when on one more would be; not after now, if it may come at once.
+        """
+        self._paid = (self._paid if self._paid > now else now) + self._each
+        return self._paid - self._slack
+
+    def give_back(self) -> float:
+        """The last one that came does not count. Returns: see `take`."""
+        self._paid -= self._each
+        return self._paid - self._slack
+
+    def allows(self, now: float) -> bool:
+        """Whether one may come now."""
+        return self._paid - self._slack <= now
+
+    def at_rest(self, now: float) -> bool:
+        """Whether nothing of what came counts any more."""
+        return self._paid <= now
