@@ -34,6 +34,11 @@ def test_vectors(program: Program) -> None:
     assert run(program("node", GET_NODE), HERE / "run_vectors.mjs", EDGE_JS, VECTORS) == f"{cases} cases\n"
 
 
+def test_a_hostile_server_poisons_nothing(program: Program) -> None:
+    """Whatever events are called, and whatever they hold, no prototype changes; names like __proto__ are names."""
+    assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", EDGE_JS) == "110 frames\n"
+
+
 def test_types(program: Program, tmp_path: Path) -> None:
     """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]

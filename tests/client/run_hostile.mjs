@@ -1,0 +1,69 @@
+// What a hostile server says, or a client through it, to a page that uses edge.js: node run_hostile.mjs <edge.js>
+import assert from "node:assert/strict";
+import { pathToFileURL } from "node:url";
+
+const [, , edgePath] = process.argv;
+const { Connection, Counts, ProtocolError, join } = await import(pathToFileURL(edgePath).href);
+
+const WELCOME = { resumed: false, why: "new", received: 0, number: 0, heartbeat: 20, dead_after: 30 };
+const POISON = '{"__proto__": {"poisoned": true}, "constructor": {"prototype": {"poisoned": true}}}';
+const NAMES = ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "valueOf", "then"];
+
+const said = [];
+for (const sign of ["", "~", "=", "+", "-", "!", "$"]) {
+  for (const name of NAMES) said.push(`["${sign}${name}", ${POISON}, 7]`, `["${sign}${name}", ${POISON}]`);
+}
+for (const name of ["$welcome", "$ack", "$ping", "$bye"]) said.push(`["${name}", ${POISON}]`, `["${name}"]`, `["${name}", null]`);
+
+// The machine.
+for (const frame of said) {
+  const connection = new Connection(new Counts(), 0);
+  connection.hello({ name: "ana" }, 0);
+  connection.receive(JSON.stringify(["$welcome", WELCOME]), 0);
+  try {
+    connection.receive(frame, 0);
+  } catch (error) {
+    assert.ok(error instanceof ProtocolError, `${frame}: ${error.stack}`);
+  }
+  assert.equal({}.poisoned, undefined, frame);
+}
+
+// A whole room, over a WebSocket of its own making.
+class FakeSocket extends EventTarget {
+  static OPEN = 1;
+  readyState = 0;
+  bufferedAmount = 0;
+  sent = [];
+  constructor() {
+    super();
+    FakeSocket.newest = this;
+    setTimeout(() => {
+      this.readyState = 1;
+      this.#tell("open", {});
+    });
+  }
+  send(frame) { this.sent.push(frame); }
+  close() { this.readyState = 3; }
+  say(frame) { this.#tell("message", { data: frame }); }
+  #tell(kind, fields) {
+    const event = Object.assign(new Event(kind), fields);
+    this[`on${kind}`]?.(event);
+    this.dispatchEvent(event);
+  }
+}
+globalThis.WebSocket = FakeSocket;
+globalThis.location ??= new URL("http://edge.test/");
+const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });
+const heard = [];
+for (const name of NAMES) room.on(name, (body) => heard.push([name, body]));
+while (!(FakeSocket.newest?.sent.length > 0)) await new Promise((resolve) => setTimeout(resolve));
+const socket = FakeSocket.newest;
+socket.say(JSON.stringify(["$welcome", WELCOME]));
+for (const frame of said.slice(0, said.indexOf('["$__proto__", ' + POISON + ", 7]"))) socket.say(frame);
+await new Promise((resolve) => setTimeout(resolve));
+assert.equal({}.poisoned, undefined);
+assert.deepEqual(new Set(heard.map(([name]) => name)), new Set(NAMES), "an event may be called so, and reaches its handler");
+for (const [, body] of heard) assert.equal(Object.getPrototypeOf(body), Object.prototype);
+room.leave();
+console.log(`${said.length} frames`);
+process.exit(0);
