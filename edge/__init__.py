@@ -24,6 +24,7 @@ from .rooms.dialogue import Replies
 from .rooms.directory import Directory
 from .rooms.player import Player
 from .rooms.presence import Changes, Happening, Presence, PresenceChange
+from .rooms.restarts import Restarts
 from .rooms.room import Room
 from .rooms.rounds import Outcome, Round, Turn
 from .rooms.seat import Applicant, Seat
@@ -32,6 +33,7 @@ from .rooms.session import Session
 from .rooms.ticks import Step
 from .server.app import App
 from .server.door import Caps
+from .server.logs import JsonFormatter
 from .server.responses import json_response, redirect
 from .server.serve import serve
 from .sessions.keys import Keys
@@ -53,6 +55,7 @@ __all__ = [
     "Gone",
     "Happening",
     "InvalidEvent",
+    "JsonFormatter",
     "Keys",
     "Limits",
     "LocalProtocolError",
@@ -67,6 +70,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "Response",
+    "Restarts",
     "Room",
     "Round",
     "Seat",

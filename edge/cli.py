@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .server.app import App
+from .server.logs import JsonFormatter
 from .server.serve import serve
 
 if TYPE_CHECKING:
     from .testing.soak import Soaked
+
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
+    run.add_argument("--log", choices=("text", "json"), default="text", help="how records are written (default: text)")
+    run.add_argument(
+        "--log-level", choices=LEVELS, default="info", help="which are (default: info; debug tells of seats)"
+    )
     soak = commands.add_parser("soak", help="simulate hours of a room under faults, in virtual time")
     soak.add_argument("room", metavar="module:Room", help="a Room, or what makes one; the current folder is importable")
     soak.add_argument("--hours", type=float, default=24, help="how much virtual time (default: 24)")
@@ -44,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if hasattr(options, "room"):
         return _soak(parser, options)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.log == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
     try:
         app = find_app(options.app)
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
@@ -103,6 +114,8 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     except Exception as exc:
         print("\n".join([f"{type(exc).__name__}: {exc}", *getattr(exc, "__notes__", ())[:1]]))
         return 1
+    finally:
+        logging.disable(logging.NOTSET)
     print(f"held: {_told(soaked)} in {time.monotonic() - began:.0f} s")
     return 0
 

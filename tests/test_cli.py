@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -38,12 +39,29 @@ def test_run_serves_and_a_signal_drains(project: Path, signals: list[signal.Sign
         assert process.stdout is not None
         found = re.search(r"http://localhost:\d+/", process.stdout.readline())
         assert found is not None
-        with urllib.request.urlopen(found[0] + "healthz") as answer:
+        with urllib.request.urlopen(found[0] + "livez") as answer:
             assert answer.status == 200
         for each in signals:
             process.send_signal(each)
         _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
+
+
+def test_the_log_as_json(project: Path) -> None:
+    """Each record is a line that programs read."""
+    (project / "talks.py").write_text(f"import logging\n{APP}\nlogging.getLogger('talks').debug('one\\ntwo')\n")
+    options = ["run", "talks:app", "--port", "0", "--log", "json", "--log-level", "debug"]
+    command = [sys.executable, "-m", "edge.cli", *options]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert [(line["level"], line["message"], line["detail"]) for line in lines if line["logger"] == "talks"] == [
+        ("debug", "one", "two")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections import Counter
@@ -14,6 +15,7 @@ import trio
 from ..codes import Code
 from ..errors import Refused
 from .guard import guarded, log
+from .restarts import Crashes
 from .room import Room
 from .tally import Tally
 
@@ -63,6 +65,7 @@ class Directory:
         """How many of the open rooms are whose."""
         self._idle = idle
         self._rooms: dict[tuple[str, str], Room[Any, Any]] = {}
+        self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
 
@@ -109,7 +112,8 @@ class Directory:
 
         Raises:
           Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
-            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged.
+            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
+            often: see `Room.restarts`.
         """
         found = self.find(kind, name)
         if found is not None:
@@ -120,6 +124,9 @@ class Directory:
             raise Refused("there is no such kind of room", Code.NO_ROOM)
         if not ROOM_NAME.fullmatch(name):
             raise Refused("a room's name has letters, digits, _ and -, and 64 at most", Code.NO_ROOM)
+        crashes = self._crashes.get((kind, name))
+        if crashes is not None and crashes.shut and trio.current_time() < crashes.over_at:
+            raise Refused("this room has crashed too often", Code.ROOM_CRASHED)
         if self.full:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         if opener and self._opened[opener] >= self._max_rooms_each:
@@ -130,9 +137,10 @@ class Directory:
             raise
         except Exception:
             self.tally.crashes += 1
-            log.exception("room %s/%s could not be made", kind, name)
+            log.exception("room %s/%s could not be made", kind, name, extra={"room": f"{kind}/{name}"})
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
         room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
+        log.debug("room %s is open", room.name, extra=room.about)
         self._rooms[kind, name] = room
         self._opened[opener] += 1
         self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.name}")
@@ -169,9 +177,25 @@ class Directory:
 
     async def _live(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
         try:
-            await guarded(f"room {room.name}", lambda: room.live(idle=self._idle))
+            await guarded(f"room {room.name}", lambda: room.live(idle=self._idle), about=room.about)
         finally:
+            log.debug("room %s is closed", room.name, extra=room.about)
             del self._rooms[kind, name]
             self._opened[opener] -= 1
             if not self._opened[opener]:
                 del self._opened[opener]
+        if room.crashed:
+            self._follow(kind, name, room, opener)
+
+    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
+        """Open a fresh room in the place of one that has crashed, unless that was once too often."""
+        now = trio.current_time()
+        self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
+        crashes = self._crashes.setdefault((kind, name), Crashes(room.restarts))
+        if crashes.note(now):
+            with contextlib.suppress(Refused):
+                self.open(kind, name, opener=opener)
+        else:
+            log.error(
+                "room %s has crashed too often: shut for %g s", room.name, room.restarts.seconds, extra=room.about
+            )

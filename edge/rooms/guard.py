@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 log = logging.getLogger("edge.rooms")
 
 
-async def guarded(what: str, run: Callable[[], Awaitable[object]]) -> bool:
+async def guarded(
+    what: str, run: Callable[[], Awaitable[object]], *, about: Mapping[str, object] | None = None
+) -> bool:
     """Run code that may raise; log what it raises. True if it returned, False if it crashed.
+
+    Args:
+      about: attributes of the record: ``room``, ``seat``, ``session``.
 
     *Cancellation* passes through.
     """
@@ -24,5 +29,5 @@ async def guarded(what: str, run: Callable[[], Awaitable[object]]) -> bool:
         await run()
     except* Exception as crash:
         returned = False
-        log.error("%s raised\n%s", what, "".join(traceback.format_exception(crash)))
+        log.error("%s raised\n%s", what, "".join(traceback.format_exception(crash)), extra=about)
     return returned

@@ -113,6 +113,11 @@ class Player(Generic[FromPlayer, ToPlayer]):
         return self.standing in (Standing.JOINING, Standing.HERE)
 
     @property
+    def about(self) -> dict[str, object]:
+        """What a record of the log says it is about."""
+        return {**self.room.about, "seat": self.number, "session": self.session.id}
+
+    @property
     def left(self) -> bool:
         """Whether they have left: then nothing more is sent to them."""
         return self.ending is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import operator
 import typing
@@ -21,6 +22,7 @@ from ..protocol.structure import check_key, check_type
 from .guard import guarded, log
 from .listening import Listener, Listeners
 from .player import FromPlayer, Player, ToPlayer
+from .restarts import Restarts
 from .rounds import Outcome, Round
 from .seat import Applicant, Seat
 from .seats import Seats
@@ -45,7 +47,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
     Override `run` (the room's life), `player` (one player's), `admit` (who may sit), and set `seats`.
 
     Blast radius: a bad message harms that message; a crash in `player` ends that seat with `Code.CRASHED`; a crash in
-    `run` closes this room with `Code.ROOM_CRASHED`. Each is logged, and the server goes on.
+    `run` closes this room with `Code.ROOM_CRASHED`, and `restarts` says what follows. Each is logged, and the server
+    goes on.
 
     *Backpressure*: none of the sending methods wait. A player whose connection can't keep up loses the connection, then
     the seat.
@@ -53,6 +56,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     seats: Seats = Seats()
     """The policy of this kind of room; on an instance, its own ledger."""
+
+    restarts: ClassVar[Restarts] = Restarts()
+    """What follows when `run` crashes: by default a fresh room, three times a minute."""
 
     from_player: ClassVar[Vocabulary] = Vocabulary.of(None)
     """What players may send, read from the class's own type arguments."""
@@ -284,6 +290,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """Whether the room is closing or closed: nobody is admitted any more."""
         return self._ending is not None
 
+    @property
+    def crashed(self) -> bool:
+        """Whether it is closed because `run` raised."""
+        return self._ending is not None and self._ending[0] is Code.ROOM_CRASHED
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What a record of the log says it is about."""
+        return {"room": self.name}
+
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
         """Close the room: cancel its round and its `run`, and end every seat. Once, for the first reason given."""
         if self.closing:
@@ -338,7 +354,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 nursery.start_soon(self._close_when_idle, idle)
                 try:
                     with self._run_scope:
-                        returned = await self._guarded("run()", self.run)
+                        returned = await self._guarded("run()", self.run, self.about)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
                 finally:
                     self.close("the server is shutting down", code=Code.DRAINING)
@@ -357,6 +373,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
         self.directory_tally.admitted += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("room %s: seat %d (%r) is taken", self.name, player.number, player.name, extra=player.about)
         if self._nursery is None:
             self._admitted_early.append(player)
         else:
@@ -369,7 +387,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.greet(player)
         except Exception:
             self.directory_tally.crashes += 1
-            log.exception("room %s: greet() of seat %d (%r) raised", self.name, player.number, player.name)
+            what = "room %s: greet() of seat %d (%r) raised"
+            log.exception(what, self.name, player.number, player.name, extra=player.about)
             player.leave(Code.CRASHED, CRASHED)
 
     def seats_changed(self) -> None:
@@ -407,7 +426,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             raise
         except Exception:
             self.directory_tally.crashes += 1
-            log.exception("room %s: admit() raised", self.name)
+            log.exception("room %s: admit() raised", self.name, extra=self.about)
             raise Refused("the room could not decide") from None
 
     async def _play(self, player: Player[FromPlayer, ToPlayer]) -> None:
@@ -418,7 +437,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                     player.start()
                     self.greet_player(player)
                     what = f"player() of seat {player.number} ({player.name!r})"
-                    returned = await self._guarded(what, lambda: self.player(player))
+                    returned = await self._guarded(what, lambda: self.player(player), player.about)
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
@@ -426,11 +445,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
             player.leave(Code.DRAINING, "the server is shutting down")
             assert player.ending is not None
             self.directory_tally.ended[player.ending.code] += 1
+            if log.isEnabledFor(logging.DEBUG):
+                code = player.ending.code.name.lower()
+                log.debug(
+                    "room %s: seat %d (%r) left: %s", self.name, player.number, player.name, code, extra=player.about
+                )
             self.seats.ended(player)
             player.end()
 
-    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]]) -> bool:
-        returned = await guarded(f"room {self.name}: {what}", run)
+    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
+        returned = await guarded(f"room {self.name}: {what}", run, about=about)
         self.directory_tally.crashes += not returned
         return returned
 

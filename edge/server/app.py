@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Route)
 MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
 # What every app answers by itself.
-OWN_PATHS = (*MODULES, "/healthz", "/session")
+OWN_PATHS = (*MODULES, "/livez", "/readyz", "/session")
 
 
 class App:
@@ -59,8 +59,8 @@ class App:
       max_rooms_each: how many that one address has opened.
       idle: close a room in which nobody has sat for this many seconds.
 
-    ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key, and ``/healthz`` answers
-    200, or 503 while draining.
+    ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key. ``/livez`` answers 200 for
+    as long as anything is answered, and ``/readyz`` 503 while draining, or while no other room may be opened.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class App:
         self._origins = frozenset(origins)
         self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
-        self.route("/healthz")(self._healthz)
+        self.route("/livez")(self._livez)
+        self.route("/readyz")(self._readyz)
         for module in MODULES:
             self.route(module)(self._module)
         self.route("/session", methods=("POST", "OPTIONS"))(self._session)
@@ -103,7 +104,7 @@ class App:
         """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
 
         From then on the other app shares this one's directory, keys and limits; what it was told of its own no longer
-        counts. Its ``/session``, ``/healthz``, ``/edge.js`` are this one's.
+        counts. Its ``/session``, ``/livez``, ``/edge.js`` are this one's.
 
         Args:
           prefix: such as ``"/drawing"``; its pages should use relative addresses for what is their own.
@@ -222,10 +223,12 @@ class App:
                 return await static_file(self._static[prefix], request.path.removeprefix(prefix), request)
         return error_response(404, "not_found", "there is nothing here")
 
-    async def _healthz(self, request: Request) -> Response:
-        if self.draining:
-            return json_response({"status": "draining"}, status=503)
-        return json_response({"status": "ok", "rooms": len(self.directory)})
+    async def _livez(self, request: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        status = "draining" if self.draining else "full" if self.directory.full else "ok"
+        return json_response({"status": status, "rooms": len(self.directory)}, status=200 if status == "ok" else 503)
 
     async def _session(self, request: Request) -> Response:
         if request.method == "OPTIONS":

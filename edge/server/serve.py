@@ -132,11 +132,6 @@ class Server:
         self._told = 0
         """How many are being told that there is no space."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether whoever comes now finds a place."""
-        return not (self.app.draining or self._door.full or self.app.directory.full)
-
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
         self.app.draining = True

@@ -99,7 +99,7 @@ async def test_the_figures_against_a_known_load() -> None:
     async with open_network(app) as network, AsyncExitStack() as stack:
         before = await figures(network)
         for _ in range(137):
-            assert (await ask(network, "GET", "/healthz")).status == 200
+            assert (await ask(network, "GET", "/livez")).status == 200
         clients = []
         for number in range(4):
             name = f"client-number-{number:04}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -79,6 +81,71 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
         assert "no database" in caplog.text
         assert directory.open("forgetful", "a").take_seat(StubSeat("ana")).number == 0
         directory.close()
+
+
+class Fragile(Quiet):
+    """Crashes when it is told to."""
+
+    made: ClassVar[list[Fragile]] = []
+    restarts = edge.Restarts(most=2, seconds=60)
+
+    async def run(self) -> None:
+        self.made.append(self)
+        self.told = trio.Event()
+        await self.told.wait()
+        raise RuntimeError("on purpose")
+
+
+async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, so that its `run` goes on without anybody coming; one crash too many, and the name is shut a while."""
+    Fragile.made.clear()
+    directory = edge.Directory({"fragile": Fragile})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        seat = StubSeat("ana")
+        directory.open("fragile", "a").take_seat(seat)
+        for count in range(1, 4):
+            await wait_all_tasks_blocked()
+            assert len(Fragile.made) == count
+            assert directory.rooms == (Fragile.made[-1],)
+            Fragile.made[-1].told.set()
+            await trio.sleep(10)
+        assert seat.ended == [edge.Code.ROOM_CRASHED]
+        assert directory.rooms == ()
+        assert "has crashed too often" in caplog.text
+        with pytest.raises(edge.Refused) as refused:
+            directory.open("fragile", "a")
+        assert refused.value.code is edge.Code.ROOM_CRASHED
+        directory.open("fragile", "another")
+        await trio.sleep(49)
+        with pytest.raises(edge.Refused):
+            directory.open("fragile", "a")
+        await trio.sleep(1)
+        directory.open("fragile", "a")
+        assert directory.tally.crashes == 3
+        directory.close()
+
+
+async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
+    """Nor where the policy says so."""
+
+    class Closing(Fragile):
+        restarts = edge.Restarts(most=0)
+
+    Fragile.made.clear()
+    directory = edge.Directory({"closing": Closing, "fragile": Fragile})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        directory.open("closing", "a")
+        directory.open("fragile", "a")
+        await wait_all_tasks_blocked()
+        closing, fragile = sorted(Fragile.made, key=lambda room: room.name)
+        closing.told.set()
+        await wait_all_tasks_blocked()
+        assert directory.rooms == (fragile,)
+        fragile.told.set()
+        directory.close()
+    assert len(Fragile.made) == 2
 
 
 async def test_who_leaves_before_the_room_has_begun_is_told() -> None:

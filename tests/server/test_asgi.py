@@ -101,7 +101,7 @@ async def test_starlette_has_every_path_that_is_not_edges() -> None:
             "shop": "open",
         }
         assert (answer.status, answer.headers["x-own"]) == (200, "1")
-        assert (await ask(network, "GET", "/healthz")).json["status"] == "ok"
+        assert (await ask(network, "GET", "/livez")).json["status"] == "ok"
         assert (await ask(network, "GET", "/leave")).headers["location"] == "/elsewhere"
         assert (await ask(network, "GET", "/nothing")).status == 404
         head = await ask(network, "HEAD", "/echo/x")
@@ -144,7 +144,7 @@ async def test_a_crash_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
         client = HttpClient(await network.connect(), "edge.test")
         assert (await client.request("GET", "/crash", {}))[0] == 500
         await client.receive_all()
-        assert (await client.request("GET", "/healthz", {}))[0] == 200
+        assert (await client.request("GET", "/livez", {}))[0] == 200
     assert "as told" in caplog.text
 
 

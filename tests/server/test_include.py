@@ -45,7 +45,7 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         for path in ("/rooms-open", "/one/rooms-open", "/other/rooms-open"):
             answer = (await ask(network, "GET", path, {"authorization": f"Bearer {key}"})).json
             assert answer == {"rooms": 1, "session": outer.keys.check(key).id}
-        for path in ("/one/healthz", "/one/session", "/one/edge.js"):
+        for path in ("/one/livez", "/one/session", "/one/edge.js"):
             assert (await ask(network, "GET", path)).status == 404
         assert opened.directory_tally is outer.directory.tally
         assert outer.directory.tally.requests == 11

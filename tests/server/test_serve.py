@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "name too long for a file": (f"GET /files/{'a' * 300} HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
     "unbalanced target": ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
     "no path": ("GET * HTTP/1.1\nHost: x\n\n", 400, "malformed"),
-    "method": ("PUT /healthz HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
+    "method": ("PUT /livez HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
     "folded header": ("GET / HTTP/1.1\nHost: x\n folded: y\n\n", 400, "malformed"),
     "two lengths": ("POST / HTTP/1.1\nHost: x\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", 411, "length"),
     "chunks": ("POST / HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\n\n", 411, "length"),
@@ -202,14 +202,14 @@ async def test_refused_over_http(request_text: str, status: int, code: str, capl
         answer = await served.http(request_text)
         assert int(answer.split()[1]) == status
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == code
-        assert (await served.get("/healthz"))[0] == 200
+        assert (await served.get("/livez"))[0] == 200
     assert caplog.records == []
 
 
 async def test_a_bare_line_feed_is_refused() -> None:
     """Front ends that read it as a line's end would see another request than we do."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
-        await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\nX: y\r\n\r\n")
+        await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\nX: y\r\n\r\n")
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
 
 
@@ -281,7 +281,7 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
             ("GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n", b"302", b""),
             ("GET /impossible HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
             ("GET /crash HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
-            ("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b""),
+            ("HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b""),
             ("GET /edge.js HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b"// @ts-check"),
             ("GET /" + "x" * 40_000, b"431", b'{"code": "too_large"'),
         ]
@@ -324,11 +324,11 @@ async def test_a_client_comes_back_when_its_connection_breaks() -> None:
 
 
 async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
-    """Rooms and players are told, idle connections close, /healthz had said so, and `serve` returns by itself."""
+    """Rooms and players are told, idle connections close, and `serve` returns by itself."""
     caplog.set_level(logging.WARNING)
     async with serving() as served:
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
-            await idle.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            await idle.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b'"status": "ok"' in await idle.receive_some()
             await ana.wait_state("open")
             served.drain.set()

@@ -57,7 +57,7 @@ async def test_rooms_and_pages_over_tls() -> None:
             stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=trusting, https_compatible=True)
             async with stream:
                 http = HttpClient(stream, "localhost")
-                assert (await http.request("GET", "/healthz", {}, b""))[0] == 200
+                assert (await http.request("GET", "/livez", {}, b""))[0] == 200
                 assert await http.receive_all()
                 await http.request("GET", "/scheme", {}, b"")
                 assert await http.receive_all() == b"https"
@@ -66,7 +66,7 @@ async def test_rooms_and_pages_over_tls() -> None:
                     await trio.lowlevel.checkpoint()
                 assert stranger.state is edge.State.CONNECTING
             async with await trio.open_tcp_stream("localhost", port) as plain:
-                await plain.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                await plain.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"200" not in bytes(await plain.receive_some())
             drain.set()
 

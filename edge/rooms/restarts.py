@@ -1,0 +1,47 @@
+"""What follows a room whose `run` has crashed."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Restarts:
+    """How often a fresh room takes the place of one that crashed. As of a supervisor in Erlang: so many in so long.
+
+    A crash closes the room; its players are told to come back, and come to the fresh one. One crash too many, and the
+    name is shut for a while: whoever comes is refused with `Code.ROOM_CRASHED`, and tries again by and by.
+    """
+
+    most: int = 3
+    """How many fresh rooms may follow within `seconds`; 0 for none."""
+
+    seconds: float = 60
+    """How long a crash counts, and for how long the name is shut after one too many."""
+
+
+@attrs.define(eq=False)
+class Crashes:
+    """When the rooms of one name have crashed."""
+
+    policy: Restarts
+    times: deque[float] = attrs.field(factory=deque)
+
+    def note(self, now: float) -> bool:
+        """One has. Returns: whether a fresh one may follow."""
+        while self.times and self.times[0] + self.policy.seconds <= now:
+            self.times.popleft()
+        self.times.append(now)
+        return len(self.times) <= self.policy.most
+
+    @property
+    def over_at(self) -> float:
+        """When none of it counts any more."""
+        return self.times[-1] + self.policy.seconds
+
+    @property
+    def shut(self) -> bool:
+        """Whether there were too many, until `over_at`."""
+        return len(self.times) > self.policy.most
