@@ -7,11 +7,13 @@ BENCH := .venv/bench/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
 HOURS ?= 1000
+# How long each target is fuzzed.
+SECONDS ?= 60
 # Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile soak lint types format docs clean
+.PHONY: demo test bench bench-quick profile soak fuzz lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -35,6 +37,10 @@ profile: $(BENCH)  ## Where a message's microseconds go.
 soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena under faults, or HOURS of them: a day's work.
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
 	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
+
+fuzz: $(READY)  ## Look for inputs that break edge, guided by coverage, SECONDS for each target; what is worth keeping is kept.
+	$(BIN)/pip install --quiet --group fuzz
+	for target in http codec machine lane; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """HTTP/1.1 through h11: the only file that knows it. Both sides: requests that come, and requests of our own.
 
-h11 lets through what front ends and back ends read differently (a bare LF, folded headers, Content-Length beside
-Transfer-Encoding): the way requests are smuggled. Those are refused here before h11 sees them.
+h11 lets through what front ends and back ends read differently (a bare LF, folded headers, Content-Length twice or
+beside Transfer-Encoding): the way requests are smuggled. Those are refused here before h11 sees them.
 """
 
 from __future__ import annotations
@@ -304,6 +304,9 @@ def _check_head(head: bytes) -> None:
         raise BadRequest(400, "malformed", "lines end with CR LF")  # RFC 9112 section 2.2
     if re.search(rb"\n[ \t]", head):
         raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
+    lengths = re.findall(rb"\ncontent-length:([^\r]*)", head, re.IGNORECASE)
+    if len(lengths) > 1 or any(b"," in length for length in lengths):
+        raise BadRequest(400, "malformed", "two lengths")  # the same one twice, too: RFC 9110 section 8.6 lets us
     if head.count(b"\n") > MAX_HEADERS + 1:
         raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
 

@@ -646,6 +646,8 @@ SMUGGLED: dict[str, tuple[bytes, bytes]] = {
     "chunks": (b"Transfer-Encoding: chunked", b"411"),
     "chunks by another name": (b"Transfer-Encoding: xchunked", b"501"),
     "two lengths": (b"Content-Length: 4\r\nContent-Length: 5", b"400"),
+    "one length twice": (b"Content-Length: 4\r\nContent-Length: 4", b"400"),
+    "one length twice in one": (b"Content-Length: 4, 4", b"400"),
     "two lengths in one": (b"Content-Length: 4, 5", b"400"),
     "a length with a sign": (b"Content-Length: +4", b"400"),
     "a length in letters": (b"Content-Length: four", b"400"),

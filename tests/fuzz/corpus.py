@@ -1,0 +1,20 @@
+"""The inputs that are kept: one file a target, one input a line."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "corpus"
+
+
+def load(target: str) -> list[bytes]:
+    """The kept inputs of a target."""
+    return [base64.b64decode(line) for line in (FOLDER / target).read_text().splitlines()]
+
+
+def save(target: str, inputs: Iterable[bytes]) -> None:
+    """Keep these, shortest first."""
+    lines = [base64.b64encode(each).decode() for each in sorted(set(inputs), key=lambda each: (len(each), each))]
+    (FOLDER / target).write_text("".join(f"{line}\n" for line in lines))

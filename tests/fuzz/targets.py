@@ -1,0 +1,189 @@
+"""What is fuzzed: each target takes any bytes at all, and raises if edge does what it must not."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+import edge
+from edge.protocol.codec import JSON, MESSAGEPACK, Codec
+from edge.protocol.connection import Connection, Side, State
+from edge.protocol.events import Vocabulary
+from edge.protocol.limits import Limits
+from edge.protocol.messages import Event, Request, Welcome
+from edge.protocol.structure import structure, unstructure
+from edge.testing import run_virtual
+from edge.transports.http import BadRequest, HttpConnection
+from tests.transports.test_lane import both
+
+Target = Callable[[bytes], None]
+
+# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read.
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+HEAD = re.compile(
+    rb"(?P<method>%s) (?P<target>[!-~]+) HTTP/\d\.\d\r\n(?P<lines>(?:%s:[ \t]*[^\r\n\0]*\r\n)*)\r\n" % (TOKEN, TOKEN)
+)
+LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+
+
+# --- HTTP
+
+
+def http(data: bytes) -> None:
+    """Requests on one connection, in two pieces: whatever is taken for a request, any strict reader takes for that one,
+    with the same body; nothing after a bad one is; and no header holds what would end a line."""
+    cut = data[0] if data else 0
+    run_virtual(_http, [piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece])
+
+
+async def _http(pieces: list[bytes]) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    rest = b"".join(pieces)
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            try:
+                for piece in pieces:
+                    await client.send_all(piece)
+                    await trio.testing.wait_all_tasks_blocked()
+                await client.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # refused meanwhile
+
+        async def listen() -> None:
+            async for _ in client:
+                pass
+
+        nursery.start_soon(send)
+        nursery.start_soon(listen)
+        connection = HttpConnection(server)
+        try:
+            while request := await connection.next_request(idle=1, seconds=1):
+                request = await connection.read_body(request)
+                head = HEAD.match(rest)
+                assert head is not None, f"{request!r} from {rest!r}"
+                assert head["method"].decode() == request.method
+                lengths = LENGTH.findall(head["lines"])
+                assert len(lengths) <= 1
+                body = rest[head.end() :][: int(lengths[0]) if lengths else 0]
+                assert body == request.body
+                rest = rest[head.end() + len(body) :]
+                assert request.raw_path.startswith("/")
+                assert not re.search(r"[\r\n\0]", "".join(request.headers.values()))
+                assert isinstance((request.path, request.query, request.cookies), tuple)
+                await connection.respond(edge.Response())
+                if not connection.reusable:
+                    break
+        except BadRequest as bad:
+            assert bad.status in (400, 408, 411, 413, 431, 501, 505), bad
+            await connection.respond(edge.Response(bad.status), close=True)
+        except trio.BrokenResourceError:
+            pass
+        await server.aclose()
+        nursery.cancel_scope.cancel()
+
+
+# --- frames to data
+
+
+@attrs.frozen
+class Point:
+    x: float
+    y: float
+
+
+@edge.event("everything")
+class Everything:
+    text: str = ""
+    whole: int = 0
+    number: float = 0.0
+    yes: bool = False
+    data: bytes = b""
+    maybe: str | None = None
+    many: list[Point] = attrs.field(factory=list)
+    named: dict[str, int] = attrs.field(factory=dict)
+    pair: tuple[int, str] = (0, "")
+    one_of: int | str = 0
+
+
+def codec(data: bytes) -> None:
+    """A frame is refused in words, or says the same when it is said again; so does what it holds, as a typed event."""
+    for spoken, frame in _frames(data):
+        envelope = spoken.peek(frame)
+        assert isinstance(envelope[0], str)
+        try:
+            plain = spoken.decode(frame)
+        except edge.InvalidEvent as exc:
+            assert exc.problem in ("malformed", "too_deep")
+            continue
+        try:
+            event = structure(plain, Everything)
+        except edge.InvalidEvent as exc:
+            assert exc.problem in ("invalid", "too_deep")
+            assert str(exc)
+            continue
+        said = spoken.encode(unstructure(event))
+        assert structure(spoken.decode(said), Everything) == event
+
+
+def _frames(data: bytes) -> list[tuple[Codec, Any]]:
+    frames: list[tuple[Codec, Any]] = [(MESSAGEPACK, data)]
+    with contextlib.suppress(UnicodeDecodeError):
+        frames.append((JSON, data.decode()))
+    return frames
+
+
+# --- the machine
+
+
+def machine(data: bytes) -> None:
+    """A conversation with a server, line by line: each frame is a message, or refused, or ends it with a code; what it
+    counts only grows, what it sends can be read, and nothing is heard after the end."""
+    limits = Limits(message_bytes=2000, hello_bytes=500)
+    connection, now = Connection(Side.SERVER, JSON, now=0, limits=limits), 0.0
+    vocabulary = Vocabulary.of(Everything)
+    for line in data.split(b"\n"):
+        now += len(line) % 7
+        received = connection.counts.received
+        try:
+            if now >= connection.next_due:
+                for frame in connection.due(now):
+                    assert JSON.decode(frame)[0] in ("$ack", "$ping")
+            message = connection.receive(line.decode(errors="replace"), now=now)
+        except edge.InvalidEvent as exc:
+            assert connection.state is State.OPEN
+            assert exc.problem in ("malformed", "too_large", "too_deep", "invalid", "unknown_event")
+        except edge.RemoteProtocolError as exc:
+            assert isinstance(exc.code, edge.Code)
+            return
+        else:
+            if isinstance(message, Event | Request) and message.name in vocabulary.by_name:
+                with contextlib.suppress(edge.InvalidEvent):
+                    structure(message.body, Everything)
+        assert connection.counts.received in (received, received + 1)
+        assert not math.isnan(connection.wanted_at)
+        if connection.state is State.GREETED:
+            welcome = Welcome(resumed=False, received=0, number=0, heartbeat=20, dead_after=30)
+            connection.send(welcome, now=now)
+        if connection.state is State.CLOSED:
+            assert connection.receive('["everything", {}]', now=now) is None
+
+
+# --- the fast lane
+
+
+def lane(data: bytes) -> None:
+    """Frames in pieces: edge's lane delivers and answers what trio-websocket and wsproto do by themselves."""
+    cut = data[0] if data else 0
+    seen, expected = both([piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece])
+    assert seen == expected
+
+
+TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, "lane": lane}
