@@ -9,11 +9,14 @@ PORT ?= 8000
 HOURS ?= 1000
 # How long each target is fuzzed.
 SECONDS ?= 60
+# How often a server is killed, and how many connections come and go: ten minutes, or so.
+KILLS ?= 30
+CONNECTIONS ?= 400000
 # Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile soak fuzz lint types format docs clean
+.PHONY: demo test bench bench-quick profile soak fuzz endure lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -22,11 +25,12 @@ demo: $(READY)  ## Serve the examples and print the address.
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest
 
-bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace and the hill.
+bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.hill
+	$(BIN)/python -m benchmarks.slow
 
 bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
 	$(BIN)/python -m benchmarks quick
@@ -41,6 +45,10 @@ soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena und
 fuzz: $(READY)  ## Look for inputs that break edge, guided by coverage, SECONDS for each target; what is worth keeping is kept.
 	$(BIN)/pip install --quiet --group fuzz
 	for target in http codec machine lane; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+
+endure: $(READY)  ## Kill a server KILLS times under its clients, and have CONNECTIONS come and go, badly: ten minutes each.
+	$(BIN)/python -m tests.endurance.killed $(KILLS)
+	$(BIN)/python -m tests.endurance.churn $(CONNECTIONS)
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .

@@ -40,10 +40,11 @@ class Said(edge.Room[Say, Say]):
 class Stated(edge.Room[Say, State]):
     seats = edge.Seats(maximum=20_000)
     hz = 30
+    bytes = 260
 
     async def run(self) -> None:
         async for step in self.ticks(hz=self.hz):
-            self.broadcast(State(time.monotonic_ns() // 1000, int(step.late * 1e6), "x" * 260))
+            self.broadcast(State(time.monotonic_ns() // 1000, int(step.late * 1e6), "x" * self.bytes))
 
     async def player(self, player: edge.Player[Say, State]) -> None:
         async for _ in player:
@@ -54,9 +55,13 @@ class Calm(Stated):
     hz = 3
 
 
+class Wide(Stated):
+    bytes = 3000
+
+
 # The peers hold nobody back; and a load comes faster than any player.
 app = edge.App(
-    {"echo": Echo, "room": Said, "states": Stated, "calm": Calm},
+    {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide},
     limits=edge.Limits(events_per_second=math.inf),
     caps=edge.Caps(connections=50_000),
 )

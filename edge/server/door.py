@@ -17,6 +17,9 @@ from ..protocol.pace import Pace
 
 log = logging.getLogger("edge.server")
 
+# How long a draining server waits for those who may ask for its last words.
+ASKING_SECONDS = 2.0
+
 # How many addresses that have nothing any more may be remembered before they are looked through.
 SWEEP_AT = 1000
 
@@ -84,6 +87,8 @@ class Waiting:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """What to wait for them in."""
     why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
+    may_ask: bool = False
+    """Whether a server that drains waits a little longer, so that they can ask for its last words."""
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Wait no more; by default, because the server is shutting down."""
@@ -139,9 +144,9 @@ class Door:
         return str(address), False
 
     @contextmanager
-    def waiting(self) -> Iterator[Waiting]:
+    def waiting(self, *, may_ask: bool = False) -> Iterator[Waiting]:
         """While somebody is waited for."""
-        waiting = Waiting()
+        waiting = Waiting(may_ask=may_ask)
         self._waiting[waiting] = None
         try:
             yield waiting
@@ -149,9 +154,12 @@ class Door:
             self._waiting.pop(waiting, None)
 
     def drain(self) -> None:
-        """Wait for nobody any more who is waited for now."""
+        """Wait for nobody any more who is waited for now; for those who may ask for last words, two seconds yet."""
         for waiting in [*self._waiting]:
-            waiting.turn_away()
+            if waiting.may_ask:
+                waiting.scope.deadline = trio.current_time() + ASKING_SECONDS
+            else:
+                waiting.turn_away()
 
     @contextmanager
     def connection(self, visitor: str) -> Iterator[None]:

@@ -167,11 +167,12 @@ class Server:
     ) -> _Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection = HttpConnection(stream)
-        idle = self.app.limits.hello_seconds
+        idle, on_line = self.app.limits.hello_seconds, False
         try:
-            while request := await self._next_request(connection, address, idle):
+            while request := await self._next_request(connection, address, idle, may_ask=on_line):
                 room = ROOM_PATH.fullmatch(request.raw_path)
-                if not (room and LINE in request.headers):
+                on_line = bool(room and LINE in request.headers)
+                if not on_line:
                     self._door.check_pace(request.address)
                 if room and "websocket" in request.headers.get("upgrade", "").lower():
                     accepted = self._check_upgrade(request)
@@ -198,9 +199,11 @@ class Server:
             pass  # the peer went away; nothing was promised to it
         return None
 
-    async def _next_request(self, connection: HttpConnection, address: str, idle: float) -> Request | None:
+    async def _next_request(
+        self, connection: HttpConnection, address: str, idle: float, *, may_ask: bool
+    ) -> Request | None:
         request = None
-        with self._door.waiting() as waiting, waiting.scope:
+        with self._door.waiting(may_ask=may_ask) as waiting, waiting.scope:
             request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
         if request is None:
             return None

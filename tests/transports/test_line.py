@@ -11,6 +11,7 @@ from edge import Code
 from edge.errors import RemoteProtocolError
 from edge.protocol.codec import JSON
 from edge.protocol.records import Closed, Records, record
+from edge.transports.http import HttpClient
 from tests.network import Network, open_network
 from tests.server.http import Answer, ask
 
@@ -147,6 +148,27 @@ async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
             assert JSON.decode(str(bye))[1]["code"] == Code.KICKED
             assert closed == Closed(Code.KICKED)
         assert (await line.post(1, say("x"), has=1)).code == str(Code.KICKED.value)
+
+
+async def test_a_draining_server_waits_for_who_polls() -> None:
+    """Between two polls its connection is kept a little longer, so that it hears why; then it is closed."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        line = RawLine(network)
+        clients = [HttpClient(await network.connect(), "edge.test") for _ in range(2)]
+        headers = {**line.headers, "edge-first": "0", "edge-has": "0"}
+        for client in clients:
+            assert (await client.request("POST", line.path, headers, record(HELLO)))[0] == 200
+            await client.receive_all()
+        await line.frames(0)
+        began = trio.current_time()
+        network.server.drain()
+        polled = {**line.headers, "edge-mode": "poll", "edge-has": "1"}
+        assert (await clients[0].request("GET", line.path, polled))[0] == 200
+        bye, _ = Records(10**6).feed(await clients[0].receive_all())
+        assert JSON.decode(str(bye))[1]["code"] == Code.DRAINING
+        assert trio.current_time() == began
+        assert await clients[1].stream.receive_some() == b""
+        assert trio.current_time() - began == pytest.approx(2)
 
 
 async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:

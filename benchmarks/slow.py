@@ -1,0 +1,98 @@
+"""Whether slow readers slow the others down: ``python -m benchmarks.slow [rounds]``.
+
+A room of a hundred, told 3 KB of state 30 times a second. Ten of them read a thirtieth of that, and their sockets hold
+little, so that writes to them wait all the time; in the same rounds, in turn, the same ten read all. What counts is how
+late the other ninety hear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import statistics
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .run import Server, serving
+from .table import EDGE, build
+
+SEATS, SLOW = 90, 10
+SECONDS = 5
+# What a slow one reads, and how often: 3 KB of the 90 KB a second that there are.
+PIECE_BYTES, PIECE_SECONDS = 300, 0.1
+MOST = 1.5
+"""How many times later the others may hear, by what is promised."""
+
+HANDSHAKE = (
+    b"GET /rooms/wide/0 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: edge.1.json\r\n\r\n"
+)
+
+
+def join(port: int, number: int) -> socket.socket:
+    """A seat whose socket holds little."""
+    seat = socket.socket()
+    seat.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    seat.connect(("127.0.0.1", port))
+    hello = b'["$hello",{"client":"a-reader-of-the-bench-%04d"}]' % number
+    # RFC 6455 section 5.3: a mask of zeros changes nothing
+    seat.sendall(HANDSHAKE + struct.pack("!BB", 0x81, 0x80 | len(hello)) + bytes(4) + hello)
+    seat.setblocking(False)
+    return seat
+
+
+@contextmanager
+def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
+    """Ten seats that are read, while a block runs; and how much each has read by its end."""
+    seats = [join(port, number) for number in range(SLOW)]
+    read, over = [0] * SLOW, threading.Event()
+
+    def run() -> None:
+        while not over.wait(PIECE_SECONDS):
+            for number, seat in enumerate(seats):
+                with contextlib.suppress(BlockingIOError):
+                    read[number] += len(seat.recv(PIECE_BYTES if slowly else 1 << 20))
+
+    reader = threading.Thread(target=run)
+    reader.start()
+    try:
+        yield read
+    finally:
+        over.set()
+        reader.join()
+        for seat in seats:
+            seat.close()
+
+
+def late(server: Server, *, slowly: bool) -> float:
+    """How late nine tenths of a room hear at the most, but for one event in a hundred, in microseconds."""
+    options: dict[str, float | str] = {"mode": "states", "rooms": 1, "seats": SEATS, "rate": 1, "seconds": SECONDS}
+    with reading(server.port, slowly=slowly) as read:
+        measured = server.measure("wide", options)
+        time.sleep(PIECE_SECONDS)
+    most = PIECE_BYTES * (SECONDS + 3) / PIECE_SECONDS
+    if slowly and not all(0 < each <= most for each in read):
+        raise RuntimeError(f"they were not slow, or were put out: {read}")
+    return float(measured.load["latency_us"]["p99"])
+
+
+def main(rounds: int) -> None:
+    """Measure both in turn, and print the ratio of their medians."""
+    build()
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(rounds):
+        for slowly in (False, True) if number % 2 else (True, False):
+            with serving(EDGE, "wide") as server:
+                found[slowly].append(late(server, slowly=slowly))
+    without, with_slow = (statistics.median(found[slowly]) for slowly in (False, True))
+    print(f"p99 of the others, without slow readers {without:,.0f} µs, with one in ten {with_slow:,.0f} µs")
+    print(f"ratio {with_slow / without:.2f}, of {MOST} at the most")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

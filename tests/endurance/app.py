@@ -1,0 +1,66 @@
+"""What is served while it is mistreated: a room that keeps a ledger of what it is told, and a page that shows what the
+server takes."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import attrs
+import trio
+
+import edge
+from edge.monitor.process import ProcessWatch
+
+
+@edge.event("put")
+class Put:
+    number: int
+
+
+@edge.event("show")
+class Show:
+    """Asks for what came since it was asked last."""
+
+
+@edge.event("shown")
+class Shown:
+    life: int
+    """Of which room this is the ledger."""
+    numbers: list[int] = attrs.field(factory=list)
+
+
+class Ledger(edge.Room[Put | Show, Shown]):
+    seats = edge.Seats(minimum=1, maximum=2000, grace=2)
+
+    def __init__(self) -> None:
+        self.life = time.time_ns() // 1000
+
+    async def player(self, player: edge.Player[Put | Show, Shown]) -> None:
+        numbers: list[int] = []
+        async for event in player:
+            match event:
+                case Put(number):
+                    numbers.append(number)
+                case Show():
+                    player.reply(event, Shown(self.life, numbers))
+                    numbers = []
+
+
+app = edge.App({"ledger": Ledger}, idle=1, caps=edge.Caps(connections=3000))
+watch = ProcessWatch()
+
+
+@app.route("/takes")
+async def takes(request: edge.Request) -> edge.Response:
+    """What the server takes now, its rubbish collected."""
+    gc.collect()
+    sample = watch.sample()
+    return edge.json_response(
+        {
+            "memory": sample.memory_bytes,
+            "files": sample.files,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
+            "rooms": len(app.directory),
+        }
+    )

@@ -1,0 +1,167 @@
+"""A server that is killed and started again at random, and clients that come back by their own rules:
+``python -m tests.endurance.killed <kills> [seed]``.
+
+Each client puts numbers into the ledger of a room, three at a time, and then asks for what has arrived. What it is told
+is held against what the documents promise:
+
+* Within one life of a room nothing is lost, doubled or out of order, whatever happens to connections.
+* A client is told when its seat is gone: what was asked of it fails as ``gone``, and the welcome says ``expired``.
+* What a server that drains has not heard goes to the next one; what a killed one had not shown may be lost.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+import edge
+
+from .app import Put, Show, Shown
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 5
+# How many answers each client has to get before the next blow.
+ANSWERS = 3
+BLOWS = (signal.SIGKILL, signal.SIGTERM)
+
+
+@attrs.define(eq=False)
+class Book:
+    """What one client has put, and been shown."""
+
+    put: int = 0
+    """How many numbers."""
+    shown: list[list[int]] = attrs.field(factory=list)
+    """The numbers, by lives of the room."""
+    lives: list[int] = attrs.field(factory=list)
+    lost: int = 0
+    """How many answers did not come, because the seat was gone."""
+    answers: int = 0
+    since: int = 0
+    """How many since the last blow."""
+
+    def note(self, shown: Shown) -> None:
+        """An answer came."""
+        if not self.lives or self.lives[-1] != shown.life:
+            assert shown.life not in self.lives, "a life that was over"
+            self.lives.append(shown.life)
+            self.shown.append([])
+        self.shown[-1] += shown.numbers
+
+    def check(self) -> None:
+        """Hold it against the promises."""
+        seen: set[int] = set()
+        for numbers in self.shown:
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"lost or doubled: {numbers}"
+            assert not seen & set(numbers), f"heard twice: {sorted(seen & set(numbers))}"
+            seen |= set(numbers)
+        missing = set(range(self.put)) - seen
+        assert len(missing) <= 6 * self.lost, f"lost without a word: {sorted(missing)}"
+
+
+class Server:
+    """A server that is started again and again, on one port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.process: trio.Process | None = None
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Start it, and wait until it serves."""
+        command = [sys.executable, "-m", "edge.cli", "run", "tests.endurance.app:app", "--port", str(self.port)]
+        run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=False)
+        process: trio.Process = await nursery.start(run)
+        line = b""
+        assert process.stdout is not None
+        while not line.endswith(b"\n"):
+            received = await process.stdout.receive_some()
+            assert received, "it does not serve"
+            line += received
+        found = re.search(rb":(\d+)/", line)
+        assert found is not None
+        self.port, self.process = int(found[1]), process
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/rooms/ledger/one"
+
+
+async def keep_book(url: str, kind: edge.TransportKind, book: Book, told: trio.MemorySendChannel[None]) -> None:
+    """Be a client, until cancelled."""
+    async with edge.join(url, speaks=Put | Show, hears=Shown, transports=(kind,)) as client:
+        while True:
+            for _ in range(3):
+                client.send(Put(book.put))
+                book.put += 1
+            try:
+                book.note(await client.request(Show(), Shown))
+            except edge.RequestFailed as failed:
+                if failed.problem != "gone":
+                    raise
+                book.lost += 1
+            else:
+                book.answers += 1
+                book.since += 1
+            told.send_nowait(None)
+
+
+@asynccontextmanager
+async def _mistreated(books: list[Book]) -> AsyncIterator[tuple[Server, trio.Nursery, Any]]:
+    server = Server()
+    told, hear = trio.open_memory_channel[None](float("inf"))
+    async with trio.open_nursery() as nursery:
+        await server.start(nursery)
+        async with trio.open_nursery() as clients:
+            for number, book in enumerate(books):
+                kind = [*edge.TransportKind][number % len(edge.TransportKind)]
+                clients.start_soon(keep_book, server.url, kind, book, told)
+            yield server, nursery, hear
+            clients.cancel_scope.cancel("enough")
+        assert server.process is not None
+        server.process.terminate()
+
+
+async def kill(kills: int, seed: int) -> list[Book]:
+    """Deal so many blows; what the clients have seen."""
+    chance, books = random.Random(seed), [Book() for _ in range(CLIENTS)]
+
+    async def wait_answers(hear: trio.MemoryReceiveChannel[None]) -> None:
+        for book in books:
+            book.since = 0
+        with trio.fail_after(120):  # for backoff grows with each blow
+            while min(book.since for book in books) < ANSWERS:
+                await hear.receive()
+
+    async with _mistreated(books) as (server, nursery, hear):
+        await wait_answers(hear)
+        for _ in range(kills):
+            process = server.process
+            assert process is not None
+            process.send_signal(chance.choice(BLOWS))
+            ended = await process.wait()
+            assert ended in (0, -signal.SIGKILL), "a drain ends well"
+            await server.start(nursery)
+            await wait_answers(hear)
+    for book in books:
+        book.check()
+    return books
+
+
+if __name__ == "__main__":
+    found = trio.run(kill, int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    print(
+        f"{sum(book.put for book in found)} numbers put, {sum(len(n) for book in found for n in book.shown)} shown, "
+        f"{sum(book.lost for book in found)} requests told that their seat was gone, "
+        f"{max(len(book.lives) for book in found)} lives of the room"
+    )
