@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import attrs
 import trio
+import yaml
 from playwright.sync_api import expect
 
 import edge
@@ -86,6 +88,9 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("beside-your-app.md", "python"),
         ("wire.md", "json"),
         ("monitor.md", "python"),
+        ("operations.md", "ini"),
+        ("operations.md", "yaml"),
+        ("operations.md", "python"),
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
     }
@@ -198,6 +203,37 @@ async def test_cancellation_examples() -> None:
     assert saved == ["cyn"]
 
 
+def test_operations(tmp_path: Path) -> None:
+    """The recipes of docs/operations.md start what exists, ask what is answered, and wait for longer than a drain."""
+    unit, manifest, room = BLOCKS["operations.md"]
+    recipe = configparser.ConfigParser(strict=False)
+    recipe.optionxform = str  # type: ignore[assignment, method-assign]  # as its documentation has it
+    recipe.read_string(unit.text)
+    pod = yaml.safe_load(manifest.text)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    started = [recipe["Service"]["ExecStart"].split()[1:], container["command"][1:]]
+    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
+    for arguments, seconds in zip(
+        started,
+        (
+            int(recipe["Service"]["TimeoutStopSec"]),
+            pod["terminationGracePeriodSeconds"] - int(container["lifecycle"]["preStop"]["exec"]["command"][1]),
+        ),
+        strict=True,
+    ):
+        assert int(arguments[arguments.index("--drain") + 1]) < seconds
+        assert arguments[0] == "run"
+        options = [each for each in arguments[1:] if each != "app:app"]
+        with serving("app:app", folder=tmp_path, options=[*options, "--port", "0"]) as url:
+            for probe in ("livenessProbe", "readinessProbe"):
+                with urllib.request.urlopen(url.rstrip("/") + container[probe]["httpGet"]["path"]) as answer:
+                    assert answer.status == 200
+    assert int(recipe["Service"]["LimitNOFILE"]) > 2 * edge.Caps().connections
+    scope: dict[str, type[edge.Room[Move, Told]]] = {}
+    exec(room.text, {"edge": edge, "trio": trio, "Move": Move, "Told": Told}, scope)
+    assert scope["Careful"].restarts.most == 0
+
+
 def test_monitor(tmp_path: Path) -> None:
     """The app of docs/monitor.md serves its dashboard and its metrics, to those who have the token."""
     write_files("monitor.md", tmp_path)
@@ -242,6 +278,10 @@ def test_links_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+        for target in re.findall(r"`(tests/[^`*]+)`", path.read_text()):
+            assert (ROOT / target).exists(), f"{path.name}: {target}"
+        for target in re.findall(r"`make (\w+)`", path.read_text()):
+            assert f"\n{target}:" in (ROOT / "Makefile").read_text(), f"{path.name}: make {target}"
 
 
 def test_reference_can_be_built(tmp_path: Path) -> None:
