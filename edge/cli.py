@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.exit(2, f"edge: {exc}\n")
     try:
         _calm_collector()
+        _open_more_files()
         trio.run(_run, app, options.host, options.port, options.drain, tls)
     except* OSError as group:
         parser.exit(1, f"edge: {options.host} port {options.port}: {group.exceptions[0]}\n")
@@ -78,6 +79,17 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()  # what was imported stays
     gc.set_threshold(50_000, 20, 20)
+
+
+def _open_more_files() -> None:
+    """As many files as the system lets this process have: each connection is one."""
+    try:
+        import resource  # here: not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # where "unlimited" is more than the system means
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _port(text: str) -> int:

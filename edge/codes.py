@@ -38,6 +38,9 @@ class Code(enum.IntEnum):
     KEY_EXPIRED = 4004
     """The session's key has expired: come back with a new one of the same session."""
 
+    CROWDED = 4005
+    """Too many connections or requests, of this address or of all: come back later."""
+
     DRAINING = 4100
     """The server is shutting down."""
 
@@ -58,9 +61,6 @@ class Code(enum.IntEnum):
 
     EXPIRED = 4106
     """The seat waited for its connection as long as its grace allows."""
-
-    CROWDED = 4107
-    """Too many connections or requests, of this address or of all: come back later."""
 
     LEFT = 4200
     """The player left, or its `player()` returned."""
@@ -90,7 +90,7 @@ class Code(enum.IntEnum):
     """Pages of this site may not connect."""
 
     FLOODING = 4209
-    """More came that made no message than a connection will read."""
+    """More came than is heard of one connection, for too long; or much that made no message."""
 
     FULL = 4210
     """Every seat is taken, or the server will not open another room."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
+import edge
 from edge.cli import main
 
 APP = """
@@ -45,6 +50,73 @@ def test_run_serves_and_a_signal_drains(project: Path, signals: list[signal.Sign
             process.send_signal(each)
         _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
+
+
+BUSY = """
+import resource
+import trio
+import edge
+
+print(resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)
+
+class Room(edge.Room[None, None]):
+    seats = edge.Seats(maximum=100)
+
+app = edge.App({"room": Room})
+
+@app.route("/forever")
+async def forever(request):
+    await trio.sleep_forever()
+"""
+
+
+@pytest.mark.real_time
+async def test_a_second_signal_under_load(project: Path) -> None:
+    """The first tells everybody, and waits for what is under way; the second does not, and it ends well, too."""
+    (project / "busy.py").write_text(BUSY)
+    command = [sys.executable, "-m", "edge.cli", "run", "busy:app", "--port", "0", "--drain", "100000"]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            run = partial(trio.run_process, command, cwd=project, stdout=subprocess.PIPE, check=True)
+            process: trio.Process = await nursery.start(run)
+            assert process.stdout is not None
+            said = b""
+            while not (found := re.search(rb"localhost:(\d+)/", said)):
+                said += await process.stdout.receive_some()
+            port = int(found[1])
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with AsyncExitStack() as players:
+                url = f"ws://127.0.0.1:{port}/rooms/room/one"
+                joining = [edge.join(url, speaks=None, hears=None) for _ in range(50)]
+                seated = [await players.enter_async_context(each) for each in joining]
+                for client in seated:
+                    await client.wait_state(edge.State.OPEN)
+                process.send_signal(signal.SIGTERM)
+                for client in seated:
+                    await client.wait_state(edge.State.AWAY)
+                    assert client.lost is not None
+                    assert client.lost.code is edge.Code.DRAINING
+                assert process.poll() is None
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 0
+            await stream.aclose()
+
+
+def test_it_may_have_as_many_files_as_the_system_lets_it(project: Path) -> None:
+    """Whatever it was started with."""
+    (project / "busy.py").write_text(BUSY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    command = f"ulimit -Sn 256; exec {sys.executable} -m edge.cli run busy:app --port 0"
+    with subprocess.Popen(["sh", "-c", command], cwd=project, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"(256, {hard})\n"
+        process.stdout.readline()
+        limits = Path(f"/proc/{process.pid}/limits")
+        if limits.exists():
+            assert re.search(rf"Max open files +{hard} +{hard}", limits.read_text())
+        process.terminate()
+    assert soft > 256
 
 
 def test_the_log_as_json(project: Path) -> None:

@@ -23,7 +23,8 @@ class Limits:
 
     events_per_second: float = 50
     """How many messages of one connection are read a second, in the long run: more than a hand makes, and than a game
-    at 30 Hz. The next wait unread, and its client with them, so nothing is lost. Acks are free."""
+    at 30 Hz. The next wait unread, and its client with them, so nothing is lost; for `catch_up_seconds`. Acks are
+    free."""
 
     events_burst: int = 100
     """How many at once: enough to catch up after a hiccup. ``volatile`` and ``latest`` events, which should not be old,
@@ -69,6 +70,12 @@ class Limits:
     def window_frames(self) -> int:
         """How many frames a seat keeps for replay: an outbox that overflowed, and as much again while it reconnects."""
         return 2 * self.outbox_frames
+
+    @property
+    def catch_up_seconds(self) -> float:
+        """How long a connection may be too fast without a pause: as long as all takes that a client can have kept for
+        its resume. Then it is a flood."""
+        return self.window_frames / self.events_per_second
 
     @property
     def window_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +16,15 @@ from ..codes import Code
 from ..errors import Refused
 from ..protocol.pace import Pace
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
 log = logging.getLogger("edge.server")
+
+# How many files a process needs besides its connections.
+SPARE_FILES = 100
 
 # How long a draining server waits for those who may ask for its last words.
 ASKING_SECONDS = 2.0
@@ -34,8 +43,9 @@ class Caps:
     """
 
     connections: int = 20_000
-    """How many connections may be open. One more takes the place of the one that has been idle for longest, or that
-    owes its hello for longest; where there is none, it is turned away."""
+    """How many connections may be open; in any case no more than the process may have files. One more takes the place
+    of the one that has been idle for longest, or that owes its hello for longest; where there is none, it is turned
+    away."""
 
     connections_each: int = 500
     """The same of one address; lines count, too. A school may be behind one."""
@@ -101,6 +111,7 @@ class Door:
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
+        self._most = min(caps.connections, _most_files() - SPARE_FILES)
         self._trusted = caps.trusted()
         self._whose = lru_cache(4096)(self._find_visitor)
         self._connections = 0
@@ -113,7 +124,7 @@ class Door:
     @property
     def full(self) -> bool:
         """Whether one more connection would have to take the place of another."""
-        return self._connections >= self._caps.connections
+        return self._connections >= self._most
 
     def whose(self, address: str, forwarded: str = "") -> str:
         """For whom somebody from this address comes: an address, or the name of its network; empty where it can't be
@@ -266,3 +277,11 @@ class Door:
             if known.connections or known.body_bytes or not known.pace.at_rest(now)
         }
         self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
+
+
+def _most_files() -> float:
+    """How many files and sockets this process may have open."""
+    if resource is None:
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import deque
 from collections.abc import Mapping
 
 import attrs
@@ -49,8 +48,6 @@ class Lines:
         self._nursery = nursery
         self._post = post
         self._served: dict[str, _Served] = {}
-        self._over: deque[tuple[float, str]] = deque()
-        """Lines that have ended, and when: a while longer their last words may be asked for again."""
 
     async def respond(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """Answer a request on a line, whose body is read.
@@ -96,7 +93,6 @@ class Lines:
         codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
         if codec is None:
             raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
-        self._forget_over()
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
@@ -113,16 +109,15 @@ class Lines:
                         nursery.start_soon(line.watch)
                         await attended
                         nursery.cancel_scope.cancel("attended")
+                    if not self._app.draining:  # its last words may be asked for again
+                        with self._door.waiting() as waiting, waiting.scope:
+                            await trio.sleep(GAP_SECONDS)
             finally:
-                self._over.append((trio.current_time(), name))
+                del self._served[name]
 
         self._served[name] = _Served(room, line)
         self._nursery.start_soon(guarded, "a line", serve)
         return line
-
-    def _forget_over(self) -> None:
-        while self._over and self._over[0][0] + GAP_SECONDS < trio.current_time():
-            del self._served[self._over.popleft()[1]]
 
 
 def _number(headers: Mapping[str, str], name: str) -> int:

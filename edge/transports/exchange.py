@@ -105,6 +105,8 @@ class _Exchange:
     """Whether the reader is waiting for the receiver, or for its time: then silence is ours, not the peer's."""
     _held: bool = False
     """Whether the last frame came faster than the connection's pace, and the next waits for its time."""
+    _held_since: float = math.inf
+    """Since when that has been so for each frame."""
     _waiting: _Wait | None = None
     """A write that has to wait for the peer."""
     _silent: bool = False
@@ -163,11 +165,20 @@ class _Exchange:
             elif message is not None:
                 self.receiver.deliver(message)
         if connection.wanted_at > now:
-            self._held = connection.held_back = True
+            self._hold_back(now)
+        elif self._held_since < math.inf:
+            self._held_since = math.inf
         if connection.ack_due <= now:
             self.outbox.wake()
         elif connection.ack_due < self._soonest:
             self._expect_sweep()
+
+    def _hold_back(self, now: float) -> None:
+        """It is too fast: wait before the next frame; or it has been so for too long."""
+        self._held = self.connection.held_back = True
+        self._held_since = min(self._held_since, now)
+        if now - self._held_since > self.connection.limits.catch_up_seconds:
+            self.end(Code.FLOODING, "more came, for longer, than is heard of one connection")
 
     # --- out
 

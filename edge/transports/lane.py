@@ -23,6 +23,7 @@ import trio
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
 from ..protocol.codec import Frame
+from ..protocol.pace import Pace
 from ..rooms.bell import Bell
 from .lanes import Lanes, framed
 from .linger import LINGER_SECONDS
@@ -34,6 +35,9 @@ USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 MASKED = 0x80
 # By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
+# How many fragments and control frames a second, and at once, trio-websocket is given of one connection: each costs it
+# four times what a usual message costs in all. The largest message may come in that many pieces.
+UNUSUAL_PER_SECOND, UNUSUAL_BURST = 50, 300
 # How much of one connection is read at a time, so that it can't hold up the others.
 READ_BYTES = 64 * 1024
 
@@ -47,7 +51,7 @@ class Lane(trio.abc.HalfCloseableStream):
       max_bytes: the largest frame that is read.
       lanes: of its server.
       on_unusual: called when there is something for trio-websocket to read.
-      on_flood: called when twice `max_bytes` were for it, and made no message: fragments or pings without end.
+      on_flood: called when too much is for it: too many fragments and pings, or twice `max_bytes` that make no message.
     """
 
     def __init__(
@@ -72,8 +76,13 @@ class Lane(trio.abc.HalfCloseableStream):
         """The largest frame that is read."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
+        self.flooded = False
+        """Whether more came for trio-websocket than it is given."""
+        self._unusual = Pace(UNUSUAL_PER_SECOND, UNUSUAL_BURST)
         self._handed_bytes = 0
         """How much was handed over since the last message."""
+        self._cut_head, self._payload_left = b"", 0
+        """Of the last frame that was handed over: its head, if that was cut off, or how much of it is still to come."""
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
@@ -104,11 +113,6 @@ class Lane(trio.abc.HalfCloseableStream):
     def over(self) -> bool:
         """Whether nothing more comes, and there is nothing for trio-websocket to read."""
         return self._ended and not self._handed
-
-    @property
-    def flooded(self) -> bool:
-        """Whether more came for trio-websocket than makes a message."""
-        return self._handed_bytes > 2 * self.max_bytes
 
     def start(self) -> None:
         """Read from now on, until `aclose`."""
@@ -273,13 +277,34 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         if data and not self.flooded:
-            self._handed += data
             self._handed_bytes += len(data)
-            if self.flooded:
+            if self._handed_bytes > 2 * self.max_bytes or self._too_many(data, trio.current_time()):
+                self.flooded = True
                 self._pause()
                 self._on_flood()
+                return
+            self._handed += data
             self._asked.ring()
             self._on_unusual()
+
+    def _too_many(self, data: bytes | bytearray, now: float) -> bool:
+        """Whether more fragments and control frames begin in these bytes than trio-websocket is given."""
+        data, at = self._cut_head + data, self._payload_left
+        self._cut_head = b""
+        while at < len(data):
+            size = data[at + 1] & 127 if at + 1 < len(data) else 0
+            width = EXTENDED[size][0] if size > 125 else 0
+            if at + 2 + width > len(data):
+                self._cut_head, at = bytes(data[at:]), len(data)
+                break
+            if data[at] not in (TEXT, BINARY):
+                if not self._unusual.allows(now):
+                    return True
+                self._unusual.take(now)
+            length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
+            at += 2 + width + (4 if data[at + 1] & MASKED else 0) + length
+        self._payload_left = at - len(data)
+        return False
 
     def _end(self, fault: BaseException | None) -> None:
         """Nothing more comes."""

@@ -59,6 +59,7 @@ async def takes(request: edge.Request) -> edge.Response:
     return edge.json_response(
         {
             "memory": sample.memory_bytes,
+            "objects": len(gc.get_objects()),
             "files": sample.files,
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "rooms": len(app.directory),

@@ -19,6 +19,6 @@ async def test_a_server_that_is_killed_and_drained() -> None:
 
 
 async def test_connections_that_come_and_go() -> None:
-    """Twelve thousand, a thousand at a time, in ten ways: no file, no task and no memory is left of them."""
+    """Twelve thousand, a thousand at a time, in thirteen ways: no file, no task and no memory is left of them."""
     before, after = await churn(12_000, seed=1)
     assert before.rooms == after.rooms == 0
