@@ -94,6 +94,30 @@ async def a_closed_end_refuses(left: Transport, right: Transport) -> None:
         raise AssertionError("a closed transport went on")
 
 
+async def closing_wakes_who_receives(left: Transport, right: Transport) -> None:
+    """Whoever waits for a frame hears that this end has closed, though the other says nothing."""
+    woken = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            try:
+                await left.receive()
+            except trio.ClosedResourceError:
+                woken.set()
+
+        async def answer() -> None:
+            try:
+                await right.receive()
+            except (trio.EndOfChannel, trio.BrokenResourceError):
+                await right.close()
+
+        nursery.start_soon(receive)
+        nursery.start_soon(answer)
+        await trio.lowlevel.checkpoint()
+        await left.close()
+        await woken.wait()
+
+
 async def a_cancelled_send_breaks_the_transport(left: Transport, right: Transport) -> None:
     """After a send was cancelled midway nothing more is sent: part of a frame may be on the wire."""
     with trio.CancelScope() as scope:
@@ -112,5 +136,6 @@ TRANSPORT_CONFORMANCE: list[Check] = [
     a_cancelled_receive_loses_nothing,
     closing_is_told_with_its_code,
     a_closed_end_refuses,
+    closing_wakes_who_receives,
     a_cancelled_send_breaks_the_transport,
 ]

@@ -114,6 +114,16 @@ def test_a_failure_prints_a_test() -> None:
     assert "seed=5,\n        invariants=[quiet],\n" in note
 
 
+@pytest.mark.parametrize(
+    ("make", "play", "hours"), [(ExquisiteCorpse, draw, 5), (Hill, steer, 1)], ids=["drawing", "arena"]
+)
+def test_a_share_of_a_thousand_hours(make: Callable[[], Any], play: Any, hours: float) -> None:
+    """Of the drawing game and of the arena, with players who play, under every fault; `make soak` does the rest."""
+    done = soak(make, hours=hours, seed=2012, play=play)
+    assert done.hours >= hours
+    assert done.events > 1000
+
+
 def test_a_soak_that_fails_tells_the_script() -> None:
     """However few hours were left when it failed."""
 
