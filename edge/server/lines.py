@@ -67,6 +67,7 @@ class Lines:
         except LineOver as over:
             response = refusal_response(410, over.code, "there is no such line any more")
         except Refused as refused:
+            self._app.directory.tally.refused[refused.code] += 1
             response = crowded_response(refused)
         except RemoteProtocolError as exc:
             served = self._served.get(request.headers[LINE])
@@ -97,17 +98,16 @@ class Lines:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
         place.enter_context(self._door.connection(request.address))
-        line = ServedLine(self._app.limits)
-        attended = self._app.attend(
-            line, codec, *room, address=request.address, post=self._post, waiting=self._door.waiting
-        )
+        line, address = ServedLine(self._app.limits), request.address
 
         async def serve() -> None:
             try:
                 with place:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(line.watch)
-                        await attended
+                        await self._app.attend(
+                            line, codec, *room, address=address, post=self._post, waiting=self._door.waiting
+                        )
                         nursery.cancel_scope.cancel("attended")
                     if not self._app.draining:  # its last words may be asked for again
                         with self._door.waiting() as waiting, waiting.scope:
