@@ -74,6 +74,8 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
+# How many times as many events that need not be heard are read.
+SPARE = 10
 # How long after the first question for the peer's clock the next comes; then twice as long each time.
 CLOCK_SECONDS = 0.25
 # How many pings may be without their answers: what else is answered was never asked.
@@ -114,14 +116,13 @@ class Connection:
         self.ping_due = math.inf
         """When a ping is due, likewise."""
         self._heard_at = now
-        paced = side is Side.SERVER  # a client trusts its server
-        self._pace, self._spare = (
-            Pace(limits.events_per_second if paced else math.inf, limits.events_burst) for _ in range(2)
-        )
+        rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client trusts its server
+        self._pace = Pace(rate, limits.events_burst)
+        self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
         self.wanted_at = now
         """From when on the next frame should be read."""
         self.held_back = False
-        """Whether that was ever later than it came."""
+        """Whether the peer has been told that it is too fast."""
 
     def receive(self, frame: Frame, *, now: float) -> Message | None:
         """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
@@ -197,6 +198,14 @@ class Connection:
         elif isinstance(message, Hello):
             self._resuming, self._hello_at = message.received is not None, now
         return self.codec.encode(to_plain(message))
+
+    def follow(self, earlier: Connection, now: float) -> None:
+        """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
+        now, as far as the client can have kept it."""
+        limits = self.limits
+        missed = (now - earlier._heard_at) * limits.events_per_second
+        self._pace, self._spare = earlier._pace, earlier._spare
+        self._pace.allow(int(min(missed, limits.window_frames)))
 
     def ask_clock(self, now: float) -> bool:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""

@@ -21,14 +21,15 @@ class Limits:
     inbox: int = 64
     """How many events of one player may wait for the room; then its connection is read no further."""
 
-    events_per_second: float = 50
+    events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
     """How many messages of one connection are read a second, in the long run: more than a hand makes, and than a game
     at 30 Hz. The next wait unread, and its client with them, so nothing is lost; for `catch_up_seconds`. Acks are
     free."""
 
-    events_burst: int = 100
-    """How many at once: enough to catch up after a hiccup. ``volatile`` and ``latest`` events, which should not be old,
-    don't wait: as many again are refused as ``too_fast``, or kept without being heard."""
+    events_burst: int = attrs.field(default=100, validator=attrs.validators.gt(0))
+    """How many at once: enough to catch up after a hiccup; a resume may bring more, by as long as nothing was heard.
+    ``volatile`` and ``latest`` events, which should not be old, don't wait: ten times as many are read, and refused as
+    ``too_fast``, or kept without being heard."""
 
     outbox_frames: int = 1024
     """How many frames may wait for one connection; then it ends with `Code.OVERFLOW`."""

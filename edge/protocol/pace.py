@@ -14,18 +14,26 @@ class Pace:
       burst: how many at once.
     """
 
-    __slots__ = ("_each", "_paid", "_slack")
+    __slots__ = ("_each", "_free", "_paid", "_slack")
 
     def __init__(self, rate: float, burst: float) -> None:
         self._each = 1 / rate
         self._slack = (burst - 0.5) * self._each  # half of one, so that rounding decides nothing
         self._paid = 0.0
+        self._free = 0
+
+    def allow(self, count: int) -> None:
+        """So many may come besides, at any time: those that could not come before."""
+        self._free = count
 
     def take(self, now: float) -> float:
         """One has come, whether or not it was in time.
 
         Returns: from when on one more would be; not after now, if it may come at once.
         """
+        if self._free:
+            self._free -= 1
+            return now
         self._paid = (self._paid if self._paid > now else now) + self._each
         return self._paid - self._slack
 
@@ -36,7 +44,7 @@ class Pace:
 
     def allows(self, now: float) -> bool:
         """Whether one may come now."""
-        return self._paid - self._slack <= now
+        return self._paid - self._slack <= now or self._free > 0
 
     def at_rest(self, now: float) -> bool:
         """Whether nothing of what came counts any more."""

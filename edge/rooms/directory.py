@@ -184,17 +184,18 @@ class Directory:
             self._opened[opener] -= 1
             if not self._opened[opener]:
                 del self._opened[opener]
-        if room.crashed:
+        if room.crashed_on is not None:
             self._follow(kind, name, room, opener)
 
     def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
-        """Open a fresh room in the place of one that has crashed, unless that was once too often."""
+        """Open a fresh room where one has crashed, if anybody was there, and it is not once too often."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
         crashes = self._crashes.setdefault((kind, name), Crashes(room.restarts))
         if crashes.note(now):
-            with contextlib.suppress(Refused):
-                self.open(kind, name, opener=opener)
+            if room.crashed_on:
+                with contextlib.suppress(Refused):
+                    self.open(kind, name, opener=opener)
         else:
             log.error(
                 "room %s has crashed too often: shut for %g s", room.name, room.restarts.seconds, extra=room.about

@@ -91,6 +91,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self._latest: dict[Hashable, Any] = {}
         """Oldest first."""
         self._waiting = 0
+        self._too_fast = False
+        """Whether the last event came too fast to be heard."""
         self._left_at: float | None = None
         self._space: trio.Event | None = None
         """Set when there may be space again, for whoever waits for it."""
@@ -334,8 +336,13 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self.room.directory_tally.received += 1
         arrival = _Arrived(self, event, message, kept)
         if message.too_fast:
-            arrival.refuse("too_fast", "more came than is heard of one connection")
+            if self._too_fast:  # the first of a row is answered: answers to all would be a flood, too
+                self._note_refusal("too_fast")
+            else:
+                arrival.refuse("too_fast", "more came than is heard of one connection")
+            self._too_fast = True
             return
+        self._too_fast = False
         if self._waiting >= self.seat.inbox:
             arrival.refuse("busy", f"{self._waiting} events are waiting")
             return

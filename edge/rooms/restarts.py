@@ -11,7 +11,8 @@ import attrs
 class Restarts:
     """How often a fresh room takes the place of one that crashed. As of a supervisor in Erlang: so many in so long.
 
-    A crash closes the room; its players are told to come back, and come to the fresh one. One crash too many, and the
+    A crash closes the room; its players are told to come back, and come to the fresh one, which is open already. Where
+    nobody sat, there is a fresh one when somebody comes. One crash too many, and the
     name is shut for a while: whoever comes is refused with `Code.ROOM_CRASHED`, and tries again by and by.
     """
 

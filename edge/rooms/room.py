@@ -90,6 +90,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.seats = self.seats.fresh()
         self.directory_tally = Tally()
         """Where what happens is counted: one for all the rooms of a directory."""
+        self.crashed_on: int | None = None
+        """Once `run` has raised: how many sat here then."""
         self._opened_at: float | None = None
         self._random: Random | None = None
         self.listeners = Listeners(operator.attrgetter("player", "event"))
@@ -291,11 +293,6 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return self._ending is not None
 
     @property
-    def crashed(self) -> bool:
-        """Whether it is closed because `run` raised."""
-        return self._ending is not None and self._ending[0] is Code.ROOM_CRASHED
-
-    @property
     def about(self) -> dict[str, object]:
         """What a record of the log says it is about."""
         return {"room": self.name}
@@ -355,6 +352,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 try:
                     with self._run_scope:
                         returned = await self._guarded("run()", self.run, self.about)
+                        if not returned:
+                            self.crashed_on = len(self.seats)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
                 finally:
                     self.close("the server is shutting down", code=Code.DRAINING)

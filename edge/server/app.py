@@ -37,7 +37,8 @@ R = TypeVar("R", bound=Route)
 MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
 # What every app answers by itself.
-OWN_PATHS = (*MODULES, "/livez", "/readyz", "/session")
+LIVE = "/livez"
+OWN_PATHS = (*MODULES, LIVE, "/readyz", "/session")
 
 
 class App:
@@ -94,7 +95,7 @@ class App:
         self._origins = frozenset(origins)
         self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
-        self.route("/livez")(self._livez)
+        self.route(LIVE)(self._livez)
         self.route("/readyz")(self._readyz)
         for module in MODULES:
             self.route(module)(self._module)
@@ -184,15 +185,15 @@ class App:
         kind: str,
         name: str,
         *,
-        address: str,
+        opener: str,
         post: Post,
         waiting: Callable[[], AbstractContextManager[Waiting]],
     ) -> Coroutine[Any, Any, None]:
-        """Serve one connection from an address to one room, and close it. See `attend`."""
+        """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
         return attend(
             transport,
             codec,
-            lambda: self.directory.open(kind, name, opener=address),
+            lambda: self.directory.open(kind, name, opener=opener),
             post=post,
             tally=self.directory.tally,
             limits=self.limits,

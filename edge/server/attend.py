@@ -136,6 +136,8 @@ def _take_seat(
     why, unknowing = _claim(seat, hello, new=held is None)
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
+    if seat.connection is not None:
+        connection.follow(seat.connection, now)
     seat.connection = connection
     welcome = Welcome(
         resumed=not why,

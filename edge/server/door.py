@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 
 import attrs
 import trio
@@ -15,6 +13,7 @@ import trio
 from ..codes import Code
 from ..errors import Refused
 from ..protocol.pace import Pace
+from .addresses import Addresses
 
 try:
     import resource
@@ -23,16 +22,16 @@ except ImportError:  # not on Windows
 
 log = logging.getLogger("edge.server")
 
-# How many files a process needs besides its connections.
-SPARE_FILES = 100
+POSITIVE = attrs.validators.gt(0)
+
+# Which part of the files that a process may have are for connections: some of those that give way linger.
+FILES = 0.9
 
 # How long a draining server waits for those who may ask for its last words.
 ASKING_SECONDS = 2.0
 
 # How many addresses that have nothing any more may be remembered before they are looked through.
 SWEEP_AT = 1000
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @attrs.frozen(kw_only=True)
@@ -42,19 +41,19 @@ class Caps:
     For what comes through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
     """
 
-    connections: int = 20_000
+    connections: int = attrs.field(default=20_000, validator=POSITIVE)
     """How many connections may be open; in any case no more than the process may have files. One more takes the place
-    of the one that has been idle for longest, or that owes its hello for longest; where there is none, it is turned
-    away."""
+    of the one that has held no seat and been waited for, for a request, its body or a hello, for longest; where there
+    is none, it is turned away."""
 
-    connections_each: int = 500
-    """The same of one address; lines count, too. A school may be behind one."""
+    connections_each: int = attrs.field(default=1000, validator=POSITIVE)
+    """The same of one address, whose own connections give way; lines count, too. A school may be behind one."""
 
-    requests_each: float = 200
-    """How many connections and requests of one address are served a second, in the long run: those of lines that are
-    open are not counted."""
+    requests_each: float = attrs.field(default=200, validator=POSITIVE)
+    """How many connections and requests of one address are served a second, in the long run. Those of an open line have
+    a pace of their own."""
 
-    burst_each: int = 2000
+    burst_each: int = attrs.field(default=2000, validator=POSITIVE)
     """How many at once: a school that opens a page."""
 
     body_bytes: int = 256 * 1024 * 1024
@@ -68,15 +67,7 @@ class Caps:
     themselves. By default, this machine."""
 
     def __attrs_post_init__(self) -> None:
-        self.trusted()  # here, so that a typo is found when it is made
-
-    def trusted(self) -> list[Network]:
-        """The networks of proxies.
-
-        Raises:
-          ValueError: one is none.
-        """
-        return [ipaddress.ip_network(proxy) for proxy in self.proxies]
+        Addresses(self.proxies)  # here, so that a typo is found when it is made
 
 
 @attrs.define(eq=False)
@@ -88,6 +79,8 @@ class _Visitor:
     body_bytes: int = 0
     told: bool = False
     """Whether it is in the log that it wants too much."""
+    waiting: dict[Waiting, None] = attrs.field(factory=dict)
+    """Of its connections, those that are waited for; for longest first."""
 
 
 @attrs.define(eq=False)
@@ -111,66 +104,39 @@ class Door:
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
-        self._most = min(caps.connections, _most_files() - SPARE_FILES)
-        self._trusted = caps.trusted()
-        self._whose = lru_cache(4096)(self._find_visitor)
+        self._most = min(caps.connections, FILES * _most_files())
+        self._draining = False
         self._connections = 0
         self._body_bytes = 0
         self._visitors: dict[str, _Visitor] = {}
         self._waiting: dict[Waiting, None] = {}
-        """For longest first."""
+        """Of all, likewise."""
         self._sweep_at = SWEEP_AT
 
-    @property
-    def full(self) -> bool:
-        """Whether one more connection would have to take the place of another."""
-        return self._connections >= self._most
-
-    def whose(self, address: str, forwarded: str = "") -> str:
-        """For whom somebody from this address comes: an address, or the name of its network; empty where it can't be
-        known, as in memory, or a proxy does not say.
-
-        Args:
-          forwarded: the ``X-Forwarded-For`` of a request. Each proxy adds whom it heard from at the end, so the last
-            that is no proxy of ours is who it was; what stands before that is hearsay.
-        """
-        for said in (address, *reversed(forwarded.split(","))):
-            visitor, trusted = self._whose(said.strip())
-            if not trusted:
-                return visitor
-        return ""
-
-    def _find_visitor(self, said: str) -> tuple[str, bool]:
-        """Whom an address stands for, and whether it is a proxy's."""
-        try:
-            address = ipaddress.ip_address(said.partition("%")[0])
-        except ValueError:
-            return "", False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in self._trusted):
-            return "", True
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, 64), strict=False)), False
-        return str(address), False
-
     @contextmanager
-    def waiting(self, *, may_ask: bool = False) -> Iterator[Waiting]:
-        """While somebody is waited for."""
-        waiting = Waiting(may_ask=may_ask)
-        self._waiting[waiting] = None
+    def waiting(self, visitor: str, *, may_ask: bool = False) -> Iterator[Waiting]:
+        """While somebody is waited for, who comes for this visitor."""
+        waiting, theirs = Waiting(may_ask=may_ask), self._know(visitor).waiting
+        self._waiting[waiting] = theirs[waiting] = None
+        if self._draining:
+            self._drain(waiting)
         try:
             yield waiting
         finally:
             self._waiting.pop(waiting, None)
+            theirs.pop(waiting, None)
 
     def drain(self) -> None:
-        """Wait for nobody any more who is waited for now; for those who may ask for last words, two seconds yet."""
+        """Wait for nobody any more; for those who may ask for last words, two seconds yet."""
+        self._draining = True
         for waiting in [*self._waiting]:
-            if waiting.may_ask:
-                waiting.scope.deadline = trio.current_time() + ASKING_SECONDS
-            else:
-                waiting.turn_away()
+            self._drain(waiting)
+
+    def _drain(self, waiting: Waiting) -> None:
+        if waiting.may_ask:
+            waiting.scope.deadline = trio.current_time() + ASKING_SECONDS
+        else:
+            waiting.turn_away()
 
     @contextmanager
     def connection(self, visitor: str) -> Iterator[None]:
@@ -179,25 +145,25 @@ class Door:
         Raises:
           Refused: there are too many, or too many come.
         """
-        if self.full and not self._make_space():
-            raise Refused("the server has as many connections as it takes", Code.CROWDED)
-        self._connections += 1
-        try:
-            self.check_pace(visitor)
-            with self.place(visitor):
+        self.check_pace(visitor)
+        with self.place(visitor):
+            if self._connections >= self._most and not _make_space(self._waiting):
+                raise Refused("the server has as many connections as it takes", Code.CROWDED)
+            self._connections += 1
+            try:
                 yield
-        finally:
-            self._connections -= 1
+            finally:
+                self._connections -= 1
 
     @contextmanager
     def place(self, visitor: str) -> Iterator[None]:
-        """While one of an address is open that may have come on another's connection.
+        """While something of a visitor's is under way that may have come on another's connection.
 
         Raises:
           Refused: it has too many.
         """
         known = self._know(visitor)
-        if visitor and known.connections >= self._caps.connections_each:
+        if visitor and known.connections >= self._caps.connections_each and not _make_space(known.waiting):
             raise self._refused(visitor, "has as many connections as one address may")
         known.connections += 1
         try:
@@ -245,14 +211,6 @@ class Door:
             known.body_bytes -= kept
             self._body_bytes -= kept
 
-    def _make_space(self) -> bool:
-        """Turn away whoever has been waited for longest; False if there is nobody."""
-        for waiting in self._waiting:
-            del self._waiting[waiting]
-            waiting.turn_away(Refused("others have come, and this connection was idle", Code.CROWDED))
-            return True
-        return False
-
     def _refused(self, visitor: str, why: str) -> Refused:
         known = self._know(visitor)
         if not known.told:  # once, for it may be many times a second
@@ -274,9 +232,18 @@ class Door:
         self._visitors = {
             visitor: known
             for visitor, known in self._visitors.items()
-            if known.connections or known.body_bytes or not known.pace.at_rest(now)
+            if known.connections or known.body_bytes or known.waiting or not known.pace.at_rest(now)
         }
         self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
+
+
+def _make_space(waiting: dict[Waiting, None]) -> bool:
+    """Turn away whoever of these has been waited for longest; False if there is nobody."""
+    for longest in waiting:
+        if not longest.scope.cancel_called:
+            longest.turn_away(Refused("others have come, and this connection was waited for", Code.CROWDED))
+            return True
+    return False
 
 
 def _most_files() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import attrs
 import trio
@@ -17,6 +18,7 @@ from ..transports.http import HttpConnection, Request, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
 from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
 from ..transports.post import Post
+from .addresses import Addresses
 from .app import App
 from .door import Door
 from .responses import crowded_response, refusal_response
@@ -40,14 +42,26 @@ class Lines:
       nursery: where they are attended.
       post: writes for them.
       door: where each takes a place, as a connection does.
+      addresses: say for whom somebody comes.
     """
 
-    def __init__(self, app: App, nursery: trio.Nursery, post: Post, door: Door) -> None:
+    def __init__(self, app: App, nursery: trio.Nursery, post: Post, door: Door, addresses: Addresses) -> None:
         self._app = app
         self._door = door
+        self._addresses = addresses
         self._nursery = nursery
         self._post = post
         self._served: dict[str, _Served] = {}
+
+    def expects(self, request: Request, room: tuple[str, str]) -> bool:
+        """Whether a request, whose body may be unread, is on a line that is open, and comes at that line's pace."""
+        served = self._served.get(request.headers.get(LINE, ""))
+        return (
+            served is not None
+            and served.room == room
+            and request.method in ("GET", "POST")
+            and served.line.paces(trio.current_time())
+        )
 
     async def respond(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """Answer a request on a line, whose body is read.
@@ -87,7 +101,6 @@ class Lines:
 
     def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedLine:
         if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
-            self._door.check_pace(request.address)
             raise LineOver
         if not NAME.fullmatch(name):
             raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
@@ -97,20 +110,19 @@ class Lines:
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
-        place.enter_context(self._door.connection(request.address))
-        line, address = ServedLine(self._app.limits), request.address
+        visitor = self._addresses.visitor(request.address)
+        place.enter_context(self._door.connection(visitor))
+        line, waiting = ServedLine(self._app.limits), partial(self._door.waiting, visitor)
 
         async def serve() -> None:
             try:
                 with place:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(line.watch)
-                        await self._app.attend(
-                            line, codec, *room, address=address, post=self._post, waiting=self._door.waiting
-                        )
+                        await self._app.attend(line, codec, *room, opener=visitor, post=self._post, waiting=waiting)
                         nursery.cancel_scope.cancel("attended")
                     if not self._app.draining:  # its last words may be asked for again
-                        with self._door.waiting() as waiting, waiting.scope:
+                        with waiting() as wait, wait.scope:
                             await trio.sleep(GAP_SECONDS)
             finally:
                 del self._served[name]

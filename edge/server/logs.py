@@ -21,6 +21,8 @@ class JsonFormatter(logging.Formatter):
         message, _, detail = record.getMessage().partition("\n")
         if record.exc_info:
             detail = "\n".join(filter(None, (detail, self.formatException(record.exc_info))))
+        if record.stack_info:
+            detail = "\n".join(filter(None, (detail, record.stack_info)))
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -23,7 +23,8 @@ from ..transports.line import LINE
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.websocket import ServedWebSocket, switching_headers
-from .app import App
+from .addresses import Addresses
+from .app import LIVE, App
 from .door import Door
 from .lines import Lines
 from .responses import crowded_response, error_response, refusal_response
@@ -34,7 +35,8 @@ KEEP_ALIVE_SECONDS = 60.0
 # How long TLS's goodbye may take.
 GOODBYE_SECONDS = 1.0
 
-# How many of those for whom there is no space are told so, at a time, and how long each may take; others are cut off.
+# How many of those for whom there is no space are told so, at a time, and how long each may take; then the first are
+# cut off.
 MAX_TOLD = 100
 TOLD_SECONDS = 1.0
 
@@ -127,10 +129,11 @@ class Server:
         self.app = app
         self._post = post
         self._lanes = lanes
+        self._addresses = Addresses(app.caps.proxies)
         self._door = Door(app.caps)
-        self._lines = Lines(app, connections, post, self._door)
-        self._told = 0
-        """How many are being told that there is no space."""
+        self._lines = Lines(app, connections, post, self._door, self._addresses)
+        self._told: dict[trio.CancelScope, None] = {}
+        """Those who are being told that there is no space; the first of them first."""
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
@@ -154,7 +157,7 @@ class Server:
     async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
         with contextlib.ExitStack() as places:
             try:
-                places.enter_context(self._door.connection(self._door.whose(address)))
+                places.enter_context(self._door.connection(self._addresses.visitor(address)))
             except Refused as refused:
                 await self._tell_crowded(stream, refused)
                 return
@@ -167,26 +170,34 @@ class Server:
     ) -> _Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection = HttpConnection(stream)
-        idle, on_line = self.app.limits.hello_seconds, False
+        idle, may_ask = self.app.limits.hello_seconds, False
         try:
-            while request := await self._next_request(connection, address, idle, may_ask=on_line):
+            while request := await self._next_request(connection, address, idle, may_ask=may_ask):
                 room = ROOM_PATH.fullmatch(request.raw_path)
-                on_line = bool(room and LINE in request.headers)
+                may_ask = room is not None and LINE in request.headers
+                upgrades = room is not None and "websocket" in request.headers.get("upgrade", "").lower()
+                on_line = room is not None and not upgrades and self._lines.expects(request, (room[1], room[2]))
+                visitor = self._addresses.visitor(request.address)
                 if not on_line:
-                    self._door.check_pace(request.address)
-                if room and "websocket" in request.headers.get("upgrade", "").lower():
+                    self._door.check_pace(visitor)
+                proxied = request.address != address
+                if room and upgrades:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
-                        if request.address != self._door.whose(address):
-                            places.enter_context(self._door.place(request.address))
+                        if proxied:
+                            places.enter_context(self._door.place(visitor))
                         key = request.headers["sec-websocket-key"]
                         ahead = await connection.switch(switching_headers(key, accepted))
                         return _Upgrade(ahead, accepted, room[1], room[2], request.address)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
-                    with self._door.body(request.address) as keep:
-                        await self._respond(connection, await self._read_body(connection, request, keep), room)
+                    with (
+                        self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext(),
+                        self._door.body(visitor) as keep,
+                    ):
+                        request = await self._read_body(connection, request, visitor, keep)
+                        await self._respond(connection, request, room)
                 if not connection.reusable or self.app.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
@@ -194,7 +205,8 @@ class Server:
             await _answer_last(connection, error_response(bad.status, bad.code, str(bad)))
         except Refused as refused:
             self.app.directory.tally.refused[refused.code] += 1
-            await _answer_last(connection, crowded_response(refused))
+            assert request is not None
+            await _answer_last(connection, self._crowded(refused, request))
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
         return None
@@ -203,44 +215,56 @@ class Server:
         self, connection: HttpConnection, address: str, idle: float, *, may_ask: bool
     ) -> Request | None:
         request = None
-        with self._door.waiting(may_ask=may_ask) as waiting, waiting.scope:
+        with self._door.waiting(self._addresses.visitor(address), may_ask=may_ask) as waiting, waiting.scope:
             request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
         if request is None:
             return None
         forwarded = request.headers.get("x-forwarded-for", "")
-        return attrs.evolve(request, address=self._door.whose(address, forwarded))
+        return attrs.evolve(request, address=self._addresses.find(address, forwarded))
 
-    async def _read_body(self, connection: HttpConnection, request: Request, keep: Callable[[int], None]) -> Request:
-        with self._door.waiting() as waiting, waiting.scope:
+    async def _read_body(
+        self, connection: HttpConnection, request: Request, visitor: str, keep: Callable[[int], None]
+    ) -> Request:
+        with self._door.waiting(visitor) as waiting, waiting.scope:
             return await connection.read_body(request, keep)
         raise waiting.why
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
         """Serve a WebSocket to its end."""
         transport = ServedWebSocket(stream, upgrade.ahead, max_bytes=self.app.limits.socket_bytes, lanes=self._lanes)
+        visitor = self._addresses.visitor(upgrade.address)
         await self.app.attend(
             transport,
             SUBPROTOCOLS[upgrade.subprotocol],
             upgrade.kind,
             upgrade.name,
-            address=upgrade.address,
+            opener=visitor,
             post=self._post,
-            waiting=self._door.waiting,
+            waiting=partial(self._door.waiting, visitor),
         )
 
     async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused) -> None:
-        """Answer the one request of somebody for whom there is no space."""
+        """Answer the one request of somebody for whom there is no space; but alive this server is."""
         self.app.directory.tally.refused[refused.code] += 1
-        if self._told >= MAX_TOLD:
-            return
-        self._told += 1
-        try:
-            connection = HttpConnection(stream)
-            with trio.move_on_after(TOLD_SECONDS), contextlib.suppress(BadRequest, trio.BrokenResourceError):
-                if await connection.next_request(idle=TOLD_SECONDS, seconds=TOLD_SECONDS):
-                    await _answer_last(connection, crowded_response(refused))
-        finally:
-            self._told -= 1
+        if len(self._told) >= MAX_TOLD:
+            first = next(iter(self._told))
+            del self._told[first]
+            first.cancel("others are to be told")
+        with trio.move_on_after(TOLD_SECONDS) as patience, contextlib.suppress(BadRequest, trio.BrokenResourceError):
+            self._told[patience] = None
+            try:
+                connection = HttpConnection(stream)
+                request = await connection.next_request(idle=TOLD_SECONDS, seconds=TOLD_SECONDS)
+                if request is not None and request.path == LIVE:
+                    await _answer_last(connection, await self.app.respond(request))
+                elif request is not None:
+                    await _answer_last(connection, self._crowded(refused, request))
+            finally:
+                self._told.pop(patience, None)
+
+    def _crowded(self, refused: Refused, request: Request) -> Response:
+        response = crowded_response(refused)
+        return attrs.evolve(response, headers={**response.headers, **self.app.sharing(request)})
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
         self.app.directory.tally.requests += 1

@@ -27,6 +27,8 @@ from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
+# How long somebody may be too fast before they are told.
+TELL_SECONDS = 1.0
 # How long after a write has failed the peer's last words are still read: who says goodbye and closes may do so while a
 # write to them is under way.
 LAST_WORDS_SECONDS = 1.0
@@ -164,7 +166,7 @@ class _Exchange:
                 self.end_by_peer(message.code, message.reason)
             elif message is not None:
                 self.receiver.deliver(message)
-        if connection.wanted_at > now:
+        if connection.wanted_at > now and not self._silent:  # a peer that has gone has said all it will
             self._hold_back(now)
         elif self._held_since < math.inf:
             self._held_since = math.inf
@@ -175,10 +177,15 @@ class _Exchange:
 
     def _hold_back(self, now: float) -> None:
         """It is too fast: wait before the next frame; or it has been so for too long."""
-        self._held = self.connection.held_back = True
+        connection, limits = self.connection, self.connection.limits
+        self._held = True
         self._held_since = min(self._held_since, now)
-        if now - self._held_since > self.connection.limits.catch_up_seconds:
+        if now - self._held_since > limits.catch_up_seconds:
             self.end(Code.FLOODING, "more came, for longer, than is heard of one connection")
+        elif now - self._held_since > TELL_SECONDS and not connection.held_back:
+            connection.held_back = True
+            text = f"more than {limits.events_per_second:g} messages a second: those that follow wait"
+            self.receiver.refuse(InvalidEvent("too_fast", text))
 
     # --- out
 

@@ -44,8 +44,7 @@ class Request:
     headers: dict[str, str] = attrs.field(repr=False)
     """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
     address: str = ""
-    """Who sent it, as far as is known: the address, or the /64 network of an IPv6 one. For what came through one of the
-    `Caps.proxies`, whom the proxy names."""
+    """Where it comes from, as far as is known; of what one of the `Caps.proxies` passes on, whom the proxy names."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property

@@ -30,7 +30,8 @@ from .linger import LINGER_SECONDS
 from .transport import Taker
 
 # RFC 6455 section 5.2. The first byte of a whole frame: FIN and an opcode; and what the second says besides a length.
-TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+CONTROL_BIT = 0x08
+CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
 USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 MASKED = 0x80
 # By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
@@ -51,7 +52,7 @@ class Lane(trio.abc.HalfCloseableStream):
       max_bytes: the largest frame that is read.
       lanes: of its server.
       on_unusual: called when there is something for trio-websocket to read.
-      on_flood: called when too much is for it: too many fragments and pings, or twice `max_bytes` that make no message.
+      on_flood: called when too much is for it: too many fragments and pings, or twice `max_bytes` without a message.
     """
 
     def __init__(
@@ -72,15 +73,15 @@ class Lane(trio.abc.HalfCloseableStream):
         self._lanes = lanes
         self._fd = stream.socket.fileno() if lanes.can_read and isinstance(stream, trio.SocketStream) else -1
         """Of a plain socket that the reader of all lanes reads; otherwise -1."""
-        self.max_bytes = max_bytes
-        """The largest frame that is read."""
+        self.max_bytes = self._most_bytes = max_bytes
+        """The largest frame that is read; it may be less for a while."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
         self.flooded = False
         """Whether more came for trio-websocket than it is given."""
         self._unusual = Pace(UNUSUAL_PER_SECOND, UNUSUAL_BURST)
-        self._handed_bytes = 0
-        """How much was handed over since the last message."""
+        self._unmade = 0
+        """How many bytes of fragments were handed over that make no message yet."""
         self._cut_head, self._payload_left = b"", 0
         """Of the last frame that was handed over: its head, if that was cut off, or how much of it is still to come."""
         self._buffer: bytes | bytearray = ahead
@@ -187,10 +188,6 @@ class Lane(trio.abc.HalfCloseableStream):
             self._note(data, now)
         self._pause_if_full()
 
-    def note_message(self) -> None:
-        """What was handed over has made a message."""
-        self._handed_bytes = 0
-
     def fail(self, fault: Exception) -> None:
         """Nothing more can be made of what comes."""
         self._end(fault)
@@ -260,7 +257,6 @@ class Lane(trio.abc.HalfCloseableStream):
                     break
                 continue
             payload = apply_mask(data[start + 4 : end], data[start : start + 4])
-            self._handed_bytes = 0
             if kind == TEXT:
                 try:
                     text = payload.decode()
@@ -277,8 +273,7 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         if data and not self.flooded:
-            self._handed_bytes += len(data)
-            if self._handed_bytes > 2 * self.max_bytes or self._too_many(data, trio.current_time()):
+            if self._too_much(data, trio.current_time()):
                 self.flooded = True
                 self._pause()
                 self._on_flood()
@@ -287,22 +282,30 @@ class Lane(trio.abc.HalfCloseableStream):
             self._asked.ring()
             self._on_unusual()
 
-    def _too_many(self, data: bytes | bytearray, now: float) -> bool:
-        """Whether more fragments and control frames begin in these bytes than trio-websocket is given."""
+    def _too_much(self, data: bytes | bytearray, now: float) -> bool:
+        """Whether with these bytes more fragments and control frames begin than trio-websocket is given, or more than
+        may be without a message."""
         data, at = self._cut_head + data, self._payload_left
         self._cut_head = b""
         while at < len(data):
-            size = data[at + 1] & 127 if at + 1 < len(data) else 0
+            kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
             width = EXTENDED[size][0] if size > 125 else 0
             if at + 2 + width > len(data):
                 self._cut_head, at = bytes(data[at:]), len(data)
                 break
-            if data[at] not in (TEXT, BINARY):
+            whole = kind in (TEXT, BINARY)
+            if not whole:
                 if not self._unusual.allows(now):
                     return True
                 self._unusual.take(now)
             length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
             at += 2 + width + (4 if data[at + 1] & MASKED else 0) + length
+            if not kind & CONTROL_BIT:
+                self._unmade += length
+                if self._unmade > 2 * self.max_bytes and (not whole or self.max_bytes < self._most_bytes):
+                    return True
+                if whole or kind == CONTINUED:
+                    self._unmade = 0
         self._payload_left = at - len(data)
         return False
 

@@ -26,7 +26,7 @@ from .transport import Transport
 HOLD_SECONDS = 25.0
 # How much may be under way until the peer says what it has: then sending waits.
 MAX_UNDERWAY_BYTES = 256 * 1024
-# How many frames may wait to be received: then no more are read.
+# How many frames may wait to be received, or as many bytes as above: then no more are read.
 MAX_WAITING = 64
 
 BODY = "application/octet-stream"
@@ -52,6 +52,7 @@ class Line(Transport):
         self.received = 0
         """How many frames of the peer have arrived."""
         self._arrived: deque[Frame] = deque()
+        self._arrived_bytes = 0
         self._going: deque[bytes] = deque()
         self._going_bytes = 0
         self._gone = 0
@@ -104,7 +105,14 @@ class Line(Transport):
                 raise trio.BrokenResourceError
             await self._changed.wait()
         self._note_change()
-        return self._arrived.popleft()
+        frame = self._arrived.popleft()
+        self._arrived_bytes -= len(frame)
+        return frame
+
+    def forget_arrived(self) -> None:
+        """Nobody receives any more."""
+        self._arrived.clear()
+        self._arrived_bytes = 0
 
     def _acknowledge(self, count: int) -> None:
         """The peer has this many of our frames; it may say so late.
@@ -123,16 +131,21 @@ class Line(Transport):
         """Our records after so many frames, or after those that the peer is known to have."""
         return list(islice(self._going, max(0, count - self._gone), None))
 
+    @property
+    def _full(self) -> bool:
+        return len(self._arrived) >= MAX_WAITING or self._arrived_bytes > MAX_UNDERWAY_BYTES
+
     async def _take(self, number: int, item: Frame | Closed) -> None:
         """A record of the peer, before which there were so many frames: wait for room; take it, if it is the next."""
-        while len(self._arrived) >= MAX_WAITING and not (self._closed or self.over):
+        while self._full and not (self._closed or self.over):
             await self._changed.wait()
-        if number != self.received or self.over:
+        if number != self.received or self.over or self._closed:
             return  # it came by another request meanwhile
         if isinstance(item, Closed):
             self.close_by_peer(item.code)
         else:
             self._arrived.append(item)
+            self._arrived_bytes += len(item)
             self.received += 1
             self._note_change()
 

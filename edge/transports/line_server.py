@@ -13,12 +13,15 @@ import trio
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.limits import Limits
+from ..protocol.pace import Pace
 from ..protocol.records import NOTHING, Closed, Records, record
 from .http import HttpConnection, Response
 from .line import BODY, HOLD_SECONDS, Line, Mode
 
 # A line on which no request is open for this long is lost.
 GAP_SECONDS = 15.0
+# How many requests on a line, a second and at once, come for nothing: as fast as a browser asks that hears much.
+REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
 # How long a post waits for a room that is busy, before it is answered with what was taken of it.
 POST_SECONDS = 5.0
 # A stream's response ends early once it has carried this much: the next GET says what has arrived.
@@ -46,13 +49,26 @@ class ServedLine(Line):
         self._told = False
         """Whether the goodbye is on its way."""
         self._requests = 0
+        self._pace = Pace(REQUESTS_PER_SECOND, REQUESTS_BURST)
         self._quiet_since = trio.current_time()
         self._getting = trio.CancelScope()
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest frame that is read now."""
+        return min(self.max_bytes, self._limits.socket_bytes)
 
     @property
     def lost_at(self) -> float:
         """When it will have been quiet for too long, on Trio's clock."""
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
+
+    def paces(self, now: float) -> bool:
+        """Another request comes: whether at a pace that costs its address nothing."""
+        allowed = self._pace.allows(now)
+        if allowed:
+            self._pace.take(now)
+        return allowed
 
     async def watch(self) -> None:
         """Notice when it is lost; to be run beside whoever uses it, who may not be receiving."""
@@ -69,6 +85,7 @@ class ServedLine(Line):
         """
         if not self._closed:
             self._closed, self._goodbye = True, Closed(code)
+            self.forget_arrived()
             self._note_change()
         await trio.lowlevel.checkpoint()
         while not (self._told or self.over):
@@ -90,7 +107,7 @@ class ServedLine(Line):
             if first > self.received:
                 raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
             with trio.move_on_after(POST_SECONDS):
-                for number, item in enumerate(Records(self._limits.socket_bytes).feed(body), start=first):
+                for number, item in enumerate(Records(self.most_bytes).feed(body), start=first):
                     await self._take(number, item)
         await trio.lowlevel.checkpoint()
         return self.received

@@ -223,9 +223,7 @@ class ServedWebSocket(Transport):
         with trio.CancelScope() as self._receiving:
             if self._stream.flooded:
                 self._stop_receiving()
-            message = await _next_message(self, await self._call_judge().begun())
-            self._stream.note_message()
-            return message
+            return await _next_message(self, await self._call_judge().begun())
         raise RemoteProtocolError("more came than makes a message", Code.FLOODING)
 
     def _stop_receiving(self) -> None:
@@ -349,7 +347,7 @@ class _Reenactment(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._answered.is_set():
-            self.closing = data[0] == CLOSE
+            self.closing |= data[0] == CLOSE
             await self._lane.send_all(data)
         else:
             self._answered.set()

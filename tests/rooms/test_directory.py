@@ -102,15 +102,16 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
     directory = edge.Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
-        seat = StubSeat("ana")
-        directory.open("fragile", "a").take_seat(seat)
+        directory.open("fragile", "a")
         for count in range(1, 4):
             await wait_all_tasks_blocked()
             assert len(Fragile.made) == count
             assert directory.rooms == (Fragile.made[-1],)
+            seat = StubSeat("ana")
+            Fragile.made[-1].take_seat(seat)
             Fragile.made[-1].told.set()
             await trio.sleep(10)
-        assert seat.ended == [edge.Code.ROOM_CRASHED]
+            assert seat.ended == [edge.Code.ROOM_CRASHED]
         assert directory.rooms == ()
         assert "has crashed too often" in caplog.text
         with pytest.raises(edge.Refused) as refused:
@@ -123,6 +124,21 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
         await trio.sleep(1)
         directory.open("fragile", "a")
         assert directory.tally.crashes == 3
+        directory.close()
+
+
+async def test_no_fresh_room_follows_where_nobody_was() -> None:
+    """One that crashes slowly would be born again for ever; who comes opens it anew all the same."""
+    Fragile.made.clear()
+    directory = edge.Directory({"fragile": Fragile})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(directory.run)
+        directory.open("fragile", "a")
+        await wait_all_tasks_blocked()
+        Fragile.made[0].told.set()
+        await wait_all_tasks_blocked()
+        assert directory.rooms == ()
+        assert directory.open("fragile", "a") is not Fragile.made[0]
         directory.close()
 
 
@@ -140,6 +156,9 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
         directory.open("fragile", "a")
         await wait_all_tasks_blocked()
         closing, fragile = sorted(Fragile.made, key=lambda room: room.name)
+        closing.take_seat(StubSeat("ana"))
+        fragile.take_seat(StubSeat("ben"))
+        await wait_all_tasks_blocked()
         closing.told.set()
         await wait_all_tasks_blocked()
         assert directory.rooms == (fragile,)

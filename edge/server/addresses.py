@@ -1,0 +1,69 @@
+"""Where somebody comes from, and for whom that stands."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+# Whoever comes through a proxy of ours that says for whom in words we can't read.
+UNKNOWN = "unknown"
+
+
+class Addresses:
+    """Reads addresses, as sockets and proxies tell them.
+
+    Args:
+      proxies: the networks of our proxies.
+
+    Raises:
+      ValueError: one is no network.
+    """
+
+    def __init__(self, proxies: Iterable[str]) -> None:
+        self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
+        self._read = lru_cache(4096)(self._find)
+
+    def find(self, peer: str, forwarded: str = "") -> str:
+        """The address that somebody comes from; of what our proxies carry, what they say.
+
+        Args:
+          peer: the other end of the socket.
+          forwarded: the ``X-Forwarded-For`` of a request. Each proxy adds whom it heard from at the end, so the last
+            that is no proxy of ours is who it was; what stands before that is hearsay.
+        """
+        if not forwarded or self._read(peer)[1]:
+            return peer
+        for said in reversed(forwarded.split(",")):
+            address = _bare(said)
+            visitor, _ = self._read(address)
+            if visitor:
+                return address if visitor != UNKNOWN else UNKNOWN
+        return peer
+
+    def visitor(self, address: str) -> str:
+        """For whom an address stands: itself, or its /64; empty for a proxy of ours, and where there is none."""
+        return self._read(address)[0] if address else ""
+
+    def _find(self, said: str) -> tuple[str, bool]:
+        """Whom an address stands for, and whether it is nobody's who speaks for others."""
+        try:
+            address = ipaddress.ip_address(said.partition("%")[0])
+        except ValueError:
+            return UNKNOWN, True
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if any(address in network for network in self._proxies):
+            return "", False
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((address, 64), strict=False)), True
+        return str(address), True
+
+
+def _bare(said: str) -> str:
+    """An address without its quotes, brackets and port, which some proxies add."""
+    said = said.strip().strip('"')
+    if said.startswith("["):
+        return said[1:].partition("]")[0]
+    host, _, _ = said.partition(":")
+    return host if said.count(":") == 1 else said
