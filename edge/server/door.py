@@ -146,8 +146,8 @@ class Door:
           Refused: there are too many, or too many come.
         """
         self.check_pace(visitor)
-        with self.place(visitor):
-            if self._connections >= self._most and not _make_space(self._waiting):
+        with self.place(visitor) as instead:
+            if self._connections >= self._most and not (instead or _make_space(self._waiting)):
                 raise Refused("the server has as many connections as it takes", Code.CROWDED)
             self._connections += 1
             try:
@@ -156,18 +156,21 @@ class Door:
                 self._connections -= 1
 
     @contextmanager
-    def place(self, visitor: str) -> Iterator[None]:
+    def place(self, visitor: str) -> Iterator[bool]:
         """While something of a visitor's is under way that may have come on another's connection.
+
+        Returns: whether another of theirs gives way for it.
 
         Raises:
           Refused: it has too many.
         """
         known = self._know(visitor)
-        if visitor and known.connections >= self._caps.connections_each and not _make_space(known.waiting):
+        crowded = bool(visitor) and known.connections >= self._caps.connections_each
+        if crowded and not _make_space(known.waiting):
             raise self._refused(visitor, "has as many connections as one address may")
         known.connections += 1
         try:
-            yield
+            yield crowded
         finally:
             known.connections -= 1
 

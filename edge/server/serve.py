@@ -194,7 +194,7 @@ class Server:
                 else:
                     with (
                         self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext(),
-                        self._door.body(visitor) as keep,
+                        self._door.body("" if on_line else visitor) as keep,
                     ):
                         request = await self._read_body(connection, request, visitor, keep)
                         await self._respond(connection, request, room)

@@ -133,8 +133,9 @@ class _Exchange:
             try:
                 if not self.has_space:
                     self._full = True
-                    await trio.sleep_until(self.connection.wanted_at)
-                    self._held = False
+                    if self._held:
+                        await trio.sleep_until(self.connection.wanted_at)
+                        self._held = False
                     await self.receiver.wait_space()
                     self._full = False
                     self.connection.heard(trio.current_time())

@@ -517,6 +517,45 @@ async def test_a_burst_waits_and_loses_nothing() -> None:
     assert here.server.app.directory.tally.held_back == 1
 
 
+async def test_what_was_kept_while_away_comes_at_once() -> None:
+    """A client that kept to the pace is not held back for what it could not say meanwhile."""
+    async with town() as here:
+        link = link_from(here.server, ATTACKER)
+        async with joined(link.connect, "/rooms/plaza/two", speaks=Speaks, hears=Heard, client=CLIENT) as eve:
+            await eve.request(Know(), Heard)
+            await trio.sleep(5)
+            link.offline = "refused"
+            link.cut()
+            for n in range(120):
+                eve.send(Say(str(n)))
+                await trio.sleep(1 / 30)
+            link.offline = ""
+            await eve.wait_state(edge.State.OPEN)
+            with trio.fail_after(0.1):
+                assert (await eve.request(Know(), Heard)).texts == 120
+
+
+async def test_who_leaves_behind_a_burst_leaves() -> None:
+    """What they said before is read when they have gone, and their seat does not wait for the pace."""
+    async with town() as here:
+        async with here.join(ATTACKER, "/rooms/plaza/two", client=CLIENT) as eve:
+            for _ in range(600):
+                eve.send(Say("more"))
+        await trio.sleep(5)
+        room = here.server.app.directory.find("plaza", "two")
+        assert room is not None
+        assert room.players == ()
+
+
+async def test_who_is_too_fast_is_told() -> None:
+    """Once, when it has lasted for a second: a developer should know."""
+    async with town() as here, here.join(ATTACKER, client=CLIENT) as eve:
+        for _ in range(600):
+            eve.send(Say("more"))
+        await eve.request(Know(), Heard)
+        assert [(error.problem, error.about) for error in eve.errors] == [("too_fast", "")]
+
+
 async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
     """For longer than any client has to catch up: also if it has gone meanwhile, and only its bytes are still there."""
     async with town() as here:
