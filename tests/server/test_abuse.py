@@ -883,3 +883,37 @@ async def test_a_crowd_costs_nobody_the_seat() -> None:
             assert (await eve.request(Know(), Heard)).texts == 1
             assert eve.welcome is not None
             assert eve.welcome.resumed
+
+
+async def test_a_request_says_where_it_comes_from() -> None:
+    """For routes of an app, and in the scope of what is mounted in it: the address, not what it is counted as."""
+    app_seen: list[Any] = []
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            app_seen.append(scope["client"])
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    async with town(mount=mounted, caps=edge.Caps(proxies=("10.0.0.0/8",))) as here:
+        head = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        await here.say(head + b"\r\n", "2001:db8::7")
+        await here.say(head + b"X-Forwarded-For: 192.0.2.1, 203.0.113.7:5123\r\n\r\n", "10.0.0.1")
+        await here.say(head + b"X-Forwarded-For: 192.0.2.1\r\n\r\n", "198.51.100.9")
+    assert app_seen == [("2001:db8::7", 0), ("203.0.113.7", 0), ("198.51.100.9", 0)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: edge.Limits(events_per_second=0),
+        lambda: edge.Limits(events_burst=0),
+        lambda: edge.Caps(connections=0),
+        lambda: edge.Caps(requests_each=-1),
+        lambda: edge.Caps(proxies=("everywhere",)),
+    ],
+)
+def test_caps_that_make_no_sense(make: Callable[[], object]) -> None:
+    """A mistake in a cap is found when it is made, not at the first connection."""
+    with pytest.raises(ValueError, match=r"must be > 0|does not appear to be"):
+        make()
