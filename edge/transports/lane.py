@@ -73,7 +73,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._lanes = lanes
         self._fd = stream.socket.fileno() if lanes.can_read and isinstance(stream, trio.SocketStream) else -1
         """Of a plain socket that the reader of all lanes reads; otherwise -1."""
-        self.max_bytes = self._most_bytes = max_bytes
+        self.max_bytes = max_bytes
         """The largest frame that is read; it may be less for a while."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
@@ -82,8 +82,8 @@ class Lane(trio.abc.HalfCloseableStream):
         self._unusual = Pace(UNUSUAL_PER_SECOND, UNUSUAL_BURST)
         self._unmade = 0
         """How many bytes of fragments were handed over that make no message yet."""
-        self._cut_head, self._payload_left = b"", 0
-        """Of the last frame that was handed over: its head, if that was cut off, or how much of it is still to come."""
+        self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
+        """Of the last frame that was handed over: its kind, its head if that was cut off, and how much is to come."""
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
@@ -283,31 +283,33 @@ class Lane(trio.abc.HalfCloseableStream):
             self._on_unusual()
 
     def _too_much(self, data: bytes | bytearray, now: float) -> bool:
-        """Whether with these bytes more fragments and control frames begin than trio-websocket is given, or more than
-        may be without a message."""
-        data, at = self._cut_head + data, self._payload_left
+        """Whether with these bytes more fragments and control frames begin than trio-websocket is given, or more came
+        than may without a message."""
+        data, at = self._cut_head + data, min(self._payload_left, len(data))
         self._cut_head = b""
+        self._note_payload(at, ends=at == self._payload_left)
+        self._payload_left -= at
         while at < len(data):
-            kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
+            self._kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
             width = EXTENDED[size][0] if size > 125 else 0
             if at + 2 + width > len(data):
-                self._cut_head, at = bytes(data[at:]), len(data)
+                self._cut_head = bytes(data[at:])
                 break
-            whole = kind in (TEXT, BINARY)
-            if not whole:
+            if self._kind not in (TEXT, BINARY):
                 if not self._unusual.allows(now):
                     return True
                 self._unusual.take(now)
             length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
-            at += 2 + width + (4 if data[at + 1] & MASKED else 0) + length
-            if not kind & CONTROL_BIT:
-                self._unmade += length
-                if self._unmade > 2 * self.max_bytes and (not whole or self.max_bytes < self._most_bytes):
-                    return True
-                if whole or kind == CONTINUED:
-                    self._unmade = 0
-        self._payload_left = at - len(data)
-        return False
+            at += 2 + width + (4 if data[at + 1] & MASKED else 0)
+            self._note_payload(min(length, max(0, len(data) - at)), ends=at + length <= len(data))
+            at += length
+            self._payload_left = max(0, at - len(data))
+        return self._unmade > 2 * self.max_bytes
+
+    def _note_payload(self, size: int, *, ends: bool) -> None:
+        """So many bytes of a frame's payload were handed over, its last among them or not."""
+        if not self._kind & CONTROL_BIT:
+            self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size
 
     def _end(self, fault: BaseException | None) -> None:
         """Nothing more comes."""

@@ -242,18 +242,24 @@ class ServedWebSocket(Transport):
         self.closed = True
         self._stream.step_aside()
         try:
-            if not (self.broken or self._is_over()):
+            if self._stream.flooded:  # whoever floods is not waited for
+                await self._tell(code)
+            elif not (self.broken or self._is_over()):
                 judge = self._call_judge()
                 await _close(await judge.begun(), judge.guard, code, reason)
             elif self._judge is not None and self._judge.untold is not None:
-                with contextlib.suppress(trio.BrokenResourceError):
-                    await self._stream.send_all(bytes((CLOSE, 2)) + self._judge.untold.to_bytes(2, "big"))
+                await self._tell(self._judge.untold)
             if self.close_code == 1009:
                 await self._stream.linger()
         finally:
             if self._judge is not None:
                 self._judge.scope.cancel("the WebSocket is over")
             await trio.aclose_forcefully(self._stream)
+
+    async def _tell(self, code: int) -> None:
+        """Say with which code it is closed, and wait for no answer."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_all(bytes((CLOSE, 2)) + code.to_bytes(2, "big"))
 
 
 async def _next_message(
