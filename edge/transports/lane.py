@@ -23,22 +23,13 @@ import trio
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
 from ..protocol.codec import Frame
-from ..protocol.pace import Pace
 from ..rooms.bell import Bell
 from .lanes import Lanes, framed
 from .linger import LINGER_SECONDS
 from .transport import Taker
+from .unusual import BINARY, EXTENDED, MASKED, PING, PONG, TEXT, Unusual
 
-# RFC 6455 section 5.2. The first byte of a whole frame: FIN and an opcode; and what the second says besides a length.
-CONTROL_BIT = 0x08
-CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
 USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
-MASKED = 0x80
-# By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
-EXTENDED = {126: (2, 126), 127: (8, 65536)}
-# How many fragments and control frames a second, and at once, trio-websocket is given of one connection: each costs it
-# four times what a usual message costs in all. The largest message may come in that many pieces.
-UNUSUAL_PER_SECOND, UNUSUAL_BURST = 50, 300
 # How much of one connection is read at a time, so that it can't hold up the others.
 READ_BYTES = 64 * 1024
 
@@ -79,11 +70,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._on_flood = on_flood
         self.flooded = False
         """Whether more came for trio-websocket than it is given."""
-        self._unusual = Pace(UNUSUAL_PER_SECOND, UNUSUAL_BURST)
-        self._unmade = 0
-        """How many bytes of fragments were handed over that make no message yet."""
-        self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
-        """Of the last frame that was handed over: its kind, its head if that was cut off, and how much is to come."""
+        self._unusual = Unusual()
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
@@ -273,7 +260,7 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def _hand_over(self, data: bytes | bytearray) -> None:
         if data and not self.flooded:
-            if self._too_much(data, trio.current_time()):
+            if self._unusual.too_much(data, self.max_bytes, trio.current_time()):
                 self.flooded = True
                 self._pause()
                 self._on_flood()
@@ -281,35 +268,6 @@ class Lane(trio.abc.HalfCloseableStream):
             self._handed += data
             self._asked.ring()
             self._on_unusual()
-
-    def _too_much(self, data: bytes | bytearray, now: float) -> bool:
-        """Whether with these bytes more fragments and control frames begin than trio-websocket is given, or more came
-        than may without a message."""
-        data, at = self._cut_head + data, min(self._payload_left, len(data))
-        self._cut_head = b""
-        self._note_payload(at, ends=at == self._payload_left)
-        self._payload_left -= at
-        while at < len(data):
-            self._kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
-            width = EXTENDED[size][0] if size > 125 else 0
-            if at + 2 + width > len(data):
-                self._cut_head = bytes(data[at:])
-                break
-            if self._kind not in (TEXT, BINARY):
-                if not self._unusual.allows(now):
-                    return True
-                self._unusual.take(now)
-            length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
-            at += 2 + width + (4 if data[at + 1] & MASKED else 0)
-            self._note_payload(min(length, max(0, len(data) - at)), ends=at + length <= len(data))
-            at += length
-            self._payload_left = max(0, at - len(data))
-        return self._unmade > 2 * self.max_bytes
-
-    def _note_payload(self, size: int, *, ends: bool) -> None:
-        """So many bytes of a frame's payload were handed over, its last among them or not."""
-        if not self._kind & CONTROL_BIT:
-            self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size
 
     def _end(self, fault: BaseException | None) -> None:
         """Nothing more comes."""

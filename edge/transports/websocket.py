@@ -20,11 +20,12 @@ from wsproto.utilities import generate_accept_token
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
-from .lane import CLOSE, Lane
+from .lane import Lane
 from .lanes import Lanes
 from .line import CODE
 from .linger import linger
 from .transport import Taker, Transport
+from .unusual import CLOSE
 
 # RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
 FAILURES = (1002, 1007)

@@ -1,0 +1,56 @@
+"""The frames that the fast lane leaves to trio-websocket: how many of them it is given."""
+
+from __future__ import annotations
+
+from ..protocol.pace import Pace
+
+# RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode, of which one bit tells control frames.
+CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
+CONTROL_BIT = 0x08
+# What the second byte says besides a length.
+MASKED = 0x80
+# By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
+EXTENDED = {126: (2, 126), 127: (8, 65536)}
+# How many fragments and control frames a second, and at once: each costs trio-websocket four times what a usual message
+# costs in all. The largest message may come in that many pieces.
+PER_SECOND, BURST = 50, 300
+
+
+class Unusual:
+    """What trio-websocket is given of one connection, from the start of a frame on, in any pieces."""
+
+    def __init__(self) -> None:
+        self._pace = Pace(PER_SECOND, BURST)
+        self._unmade = 0
+        """How many bytes of fragments came that make no message yet."""
+        self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
+        """Of the last frame: its kind, its head if that was cut off, and how much is to come."""
+
+    def too_much(self, data: bytes | bytearray, max_bytes: int, now: float) -> bool:
+        """Whether with these bytes more fragments and control frames begin than may, or there are more than twice so
+        many bytes without a message."""
+        data, at = self._cut_head + data, min(self._payload_left, len(data))
+        self._cut_head = b""
+        self._note_payload(at, ends=at == self._payload_left)
+        self._payload_left -= at
+        while at < len(data):
+            self._kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
+            width = EXTENDED[size][0] if size > 125 else 0
+            if at + 2 + width > len(data):
+                self._cut_head = bytes(data[at:])
+                break
+            if self._kind not in (TEXT, BINARY):
+                if not self._pace.allows(now):
+                    return True
+                self._pace.take(now)
+            length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
+            at += 2 + width + (4 if data[at + 1] & MASKED else 0)
+            self._note_payload(min(length, max(0, len(data) - at)), ends=at + length <= len(data))
+            at += length
+            self._payload_left = max(0, at - len(data))
+        return self._unmade > 2 * max_bytes
+
+    def _note_payload(self, size: int, *, ends: bool) -> None:
+        """So many bytes of a frame's payload came, its last among them or not."""
+        if not self._kind & CONTROL_BIT:
+            self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size
