@@ -202,10 +202,8 @@ class Connection:
     def follow(self, earlier: Connection, now: float) -> None:
         """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
         now, as far as the client can have kept it."""
-        limits = self.limits
-        missed = (now - earlier._heard_at) * limits.events_per_second
         self._pace, self._spare = earlier._pace, earlier._spare
-        self._pace.allow(int(min(missed, limits.window_frames)))
+        self._pace.allow(now - earlier._heard_at, self.limits.window_frames)
 
     def ask_clock(self, now: float) -> bool:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""

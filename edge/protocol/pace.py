@@ -22,9 +22,9 @@ class Pace:
         self._paid = 0.0
         self._free = 0
 
-    def allow(self, count: int) -> None:
-        """So many may come besides, at any time: those that could not come before."""
-        self._free = count
+    def allow(self, seconds: float, most: int) -> None:
+        """What could have come in so many seconds may come besides, at any time; up to so many."""
+        self._free = int(min(most, seconds / self._each)) if self._each else 0
 
     def take(self, now: float) -> float:
         """One has come, whether or not it was in time.

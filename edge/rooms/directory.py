@@ -125,7 +125,7 @@ class Directory:
         if not ROOM_NAME.fullmatch(name):
             raise Refused("a room's name has letters, digits, _ and -, and 64 at most", Code.NO_ROOM)
         crashes = self._crashes.get((kind, name))
-        if crashes is not None and crashes.shut and trio.current_time() < crashes.over_at:
+        if crashes is not None and crashes.shut(trio.current_time()):
             raise Refused("this room has crashed too often", Code.ROOM_CRASHED)
         if self.full:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)

@@ -12,8 +12,8 @@ class Restarts:
     """How often a fresh room takes the place of one that crashed. As of a supervisor in Erlang: so many in so long.
 
     A crash closes the room; its players are told to come back, and come to the fresh one, which is open already. Where
-    nobody sat, there is a fresh one when somebody comes. One crash too many, and the
-    name is shut for a while: whoever comes is refused with `Code.ROOM_CRASHED`, and tries again by and by.
+    nobody sat, there is a fresh one when somebody comes. One crash too many, and the name is shut for a while: whoever
+    comes is refused with `Code.ROOM_CRASHED`, and tries again by and by.
     """
 
     most: int = 3
@@ -42,7 +42,6 @@ class Crashes:
         """When none of it counts any more."""
         return self.times[-1] + self.policy.seconds
 
-    @property
-    def shut(self) -> bool:
-        """Whether there were too many, until `over_at`."""
-        return len(self.times) > self.policy.most
+    def shut(self, now: float) -> bool:
+        """Whether there were too many, not long ago."""
+        return len(self.times) > self.policy.most and now < self.over_at

@@ -36,7 +36,7 @@ class Tally:
     """Times that code of a room raised."""
 
     held_back: int = 0
-    """Connections that sent faster than their pace, so that some of it had to wait."""
+    """Connections that sent faster than their pace for more than a second, so that some of it had to wait."""
 
     received: int = 0
     """Events from players that reached their room."""

@@ -32,32 +32,30 @@ class Addresses:
           forwarded: the ``X-Forwarded-For`` of a request. Each proxy adds whom it heard from at the end, so the last
             that is no proxy of ours is who it was; what stands before that is hearsay.
         """
-        if not forwarded or self._read(peer)[1]:
+        if not forwarded or self._read(peer):
             return peer
         for said in reversed(forwarded.split(",")):
             address = _bare(said)
-            visitor, _ = self._read(address)
-            if visitor:
-                return address if visitor != UNKNOWN else UNKNOWN
+            if visitor := self._read(address):
+                return UNKNOWN if visitor == UNKNOWN else address
         return peer
 
     def visitor(self, address: str) -> str:
         """For whom an address stands: itself, or its /64; empty for a proxy of ours, and where there is none."""
-        return self._read(address)[0] if address else ""
+        return self._read(address) if address else ""
 
-    def _find(self, said: str) -> tuple[str, bool]:
-        """Whom an address stands for, and whether it is nobody's who speaks for others."""
+    def _find(self, said: str) -> str:
         try:
             address = ipaddress.ip_address(said.partition("%")[0])
         except ValueError:
-            return UNKNOWN, True
+            return UNKNOWN
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if any(address in network for network in self._proxies):
-            return "", False
+            return ""
         if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, 64), strict=False)), True
-        return str(address), True
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(address)
 
 
 def _bare(said: str) -> str:

@@ -80,7 +80,7 @@ class _Visitor:
     told: bool = False
     """Whether it is in the log that it wants too much."""
     waiting: dict[Waiting, None] = attrs.field(factory=dict)
-    """Of its connections, those that are waited for; for longest first."""
+    """Those of its connections that are waited for; for longest first."""
 
 
 @attrs.define(eq=False)
@@ -110,7 +110,7 @@ class Door:
         self._body_bytes = 0
         self._visitors: dict[str, _Visitor] = {}
         self._waiting: dict[Waiting, None] = {}
-        """Of all, likewise."""
+        """Of all connections, those that are waited for; for longest first."""
         self._sweep_at = SWEEP_AT
 
     @contextmanager

@@ -113,6 +113,7 @@ class Lines:
         visitor = self._addresses.visitor(request.address)
         place.enter_context(self._door.connection(visitor))
         line, waiting = ServedLine(self._app.limits), partial(self._door.waiting, visitor)
+        line.max_bytes = self._app.limits.opening_bytes  # here, for its first post is read before it is attended
 
         async def serve() -> None:
             try:

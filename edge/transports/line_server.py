@@ -44,7 +44,7 @@ class ServedLine(Line):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
-        self._limits = limits
+        self.max_bytes = limits.socket_bytes
         self._goodbye: Closed | None = None
         self._told = False
         """Whether the goodbye is on its way."""
@@ -52,11 +52,6 @@ class ServedLine(Line):
         self._pace = Pace(REQUESTS_PER_SECOND, REQUESTS_BURST)
         self._quiet_since = trio.current_time()
         self._getting = trio.CancelScope()
-
-    @property
-    def most_bytes(self) -> int:
-        """The largest frame that is read now."""
-        return min(self.max_bytes, self._limits.socket_bytes)
 
     @property
     def lost_at(self) -> float:
@@ -107,7 +102,7 @@ class ServedLine(Line):
             if first > self.received:
                 raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
             with trio.move_on_after(POST_SECONDS):
-                for number, item in enumerate(Records(self.most_bytes).feed(body), start=first):
+                for number, item in enumerate(Records(self.max_bytes).feed(body), start=first):
                     await self._take(number, item)
         await trio.lowlevel.checkpoint()
         return self.received

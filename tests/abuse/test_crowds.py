@@ -1,0 +1,342 @@
+"""Too many: connections, requests, bodies, rooms, guesses. Each has its cap and its answer, and others come in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge import Code
+from edge.protocol.records import record
+from tests.abuse.town import (
+    ANOTHER,
+    ATTACKER,
+    CLIENT,
+    FRIEND,
+    GET,
+    LAST_GET,
+    Heard,
+    Know,
+    Say,
+    Speaks,
+    everything,
+    frame,
+    is_crowded,
+    link_from,
+    town,
+)
+from tests.network import joined
+
+
+async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixture) -> None:
+    """One more is told that it is crowded, and the log says once what to do if that is a proxy; other addresses come
+    in, and so does this one when one of its seats has lost its connection."""
+    async with town(caps=edge.Caps(connections_each=3)) as here:
+        seats = [await here.websocket(client=f"an-attacker-{n}-with-a-name") for n in range(3)]
+        for _ in range(3):
+            assert is_crowded(await here.say(GET))
+        assert not is_crowded(await here.say(LAST_GET, ANOTHER))
+        await seats[0].stream.aclose()
+        await wait_all_tasks_blocked()
+        assert not is_crowded(await here.say(LAST_GET))
+        assert here.server.app.directory.tally.refused[Code.CROWDED] == 3
+    assert [record.getMessage() for record in caplog.records if record.name == "edge.server"] == [
+        f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in Caps.proxies"
+    ]
+
+
+async def test_an_ipv6_network_is_one_address() -> None:
+    """Whoever has a /64 has 2^64 addresses, and no more connections for that."""
+    async with town(caps=edge.Caps(connections_each=2)) as here:
+        for host in ("1", "2"):
+            await here.websocket(f"2001:db8:0:1::{host}", client=f"an-attacker-{host}-with-a-name")
+        assert is_crowded(await here.say(GET, "2001:db8:0:1:ffff::3"))
+        assert not is_crowded(await here.say(LAST_GET, "2001:db8:0:2::1"))
+        assert not is_crowded(await here.say(LAST_GET, "::ffff:203.0.113.9"))
+
+
+async def test_a_proxy_says_for_whom_it_comes() -> None:
+    """Its connections are many people's: each is counted for whom the proxy names, and nobody else is believed."""
+    caps = edge.Caps(connections_each=1, proxies=("10.0.0.0/8",))
+    async with town(caps=caps) as here, AsyncExitStack() as stack:
+        upgrade = (
+            "GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: edge.1.json\r\nX-Forwarded-For: {}\r\n\r\n"
+        )
+
+        came: list[bytes] = []
+
+        async def come(forwarded: str, address: str = "10.1.2.3") -> bytes:
+            stream = await stack.enter_async_context(await here.connects(address)())
+            await stream.send_all(upgrade.format(forwarded).encode())
+            answer = bytes(await stream.receive_some())
+            if answer.startswith(b"HTTP/1.1 101"):
+                await stream.send_all(frame(["$hello", {"client": f"{CLIENT}-{len(came)}"}]))
+                await stream.receive_some()
+            came.append(answer)
+            return answer
+
+        assert (await come(ATTACKER)).startswith(b"HTTP/1.1 101")
+        assert (await come(ANOTHER)).startswith(b"HTTP/1.1 101")
+        assert is_crowded(await come(ATTACKER))
+        assert is_crowded(await come(f"192.0.2.99, {ATTACKER}, 10.9.9.9"))
+        assert is_crowded(await come(f'"[::ffff:{ATTACKER}]:5123"'))
+        assert (await come("what is this")).startswith(b"HTTP/1.1 101")
+        assert is_crowded(await come("nor this")), "those who can't be told apart are one"
+        assert (await come("192.0.2.99", "192.0.2.1")).startswith(b"HTTP/1.1 101")
+        assert is_crowded(await come("192.0.2.98", "192.0.2.1"))
+
+
+async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
+    """Silent connections from everywhere keep nobody out: they give way to those who come, and seats never do."""
+    async with town(caps=edge.Caps(connections=4)) as here, AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(await here.connects(f"192.0.2.{n}")()) for n in range(3)]
+        await wait_all_tasks_blocked()
+        hello_less = await here.websocket(ANOTHER, hello=False)
+        assert await everything(silent[0]) == b""
+        async with here.join("198.51.100.2", client="a-client-of-somebody"):
+            assert await everything(silent[1]) == b""
+            assert not is_crowded(await here.say(LAST_GET))
+            assert await everything(silent[2]) == b""
+            async with here.join("198.51.100.3", client="a-client-of-another"):
+                await here.say(LAST_GET)
+                assert (await hello_less.until("$bye"))[1]["code"] == Code.CROWDED
+
+
+async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
+    """There is nobody to turn away for them: they are told, and come in when there is space."""
+    async with town(caps=edge.Caps(connections=2)) as here:
+        async with here.join("198.51.100.2", client="a-client-of-somebody"):
+            assert is_crowded(await here.say(GET))
+        await wait_all_tasks_blocked()
+        assert not is_crowded(await here.say(LAST_GET))
+
+
+async def test_a_crowd_costs_nobody_the_seat() -> None:
+    """Who comes back to a seat while the server is crowded tries again, and resumes with all that it said."""
+    async with town(caps=edge.Caps(connections_each=1)) as here:
+        link = link_from(here.server, ATTACKER)
+        async with joined(link.connect, "/rooms/plaza/two", speaks=Speaks, hears=Heard, client=CLIENT) as eve:
+            await eve.request(Know(), Heard)
+            link.offline = "refused"
+            link.cut()
+            await wait_all_tasks_blocked()
+            seat = await here.websocket(path="/rooms/plaza/three")
+            async with seat.stream:
+                link.offline = ""
+                eve.send(Say("while away"))
+                await trio.sleep(1)
+                assert eve.lost is not None
+                assert eve.lost.code is Code.CROWDED
+            assert (await eve.request(Know(), Heard)).texts == 1
+            assert eve.welcome is not None
+            assert eve.welcome.resumed
+
+
+async def test_only_so_many_are_told() -> None:
+    """Telling has its own limit: of a crowd for which there is no space, the first are cut off, and the last told."""
+    async with town(caps=edge.Caps(connections_each=1)) as here:
+        await here.websocket()
+        crowd = [await here.connects(ATTACKER)() for _ in range(300)]
+        await wait_all_tasks_blocked()
+        assert is_crowded(await here.say(GET))
+        ended = 0
+        for stream in crowd:
+            with trio.move_on_after(0.001):
+                ended += await stream.receive_some() == b""
+        assert ended == 300 - 99
+
+
+async def test_a_full_server_is_alive() -> None:
+    """Who asks that is answered, even where there is no space, so that nobody starts it again for being loved."""
+    alive = LAST_GET.replace(b"/readyz", b"/livez")
+    async with town(caps=edge.Caps(connections=1)) as here:
+        assert is_crowded(await here.say(LAST_GET))
+        assert b"HTTP/1.1 200" in await here.say(alive)
+    async with town(caps=edge.Caps(requests_each=1, burst_each=6)) as here:
+        for _ in range(10):
+            await here.say(LAST_GET)
+        assert b"HTTP/1.1 200" in await here.say(alive)
+
+
+async def test_who_is_refused_puts_out_nobody() -> None:
+    """An address that has all it may can't make space for itself among others."""
+    async with town(caps=edge.Caps(connections=4, connections_each=1)) as here:
+        seat = await here.websocket()
+        idle = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
+        await wait_all_tasks_blocked()
+        for _ in range(5):
+            assert is_crowded(await here.say(GET))
+        for stream in idle:
+            await stream.send_all(LAST_GET)
+            assert b"HTTP/1.1 200" in await everything(stream)
+        await seat.stream.aclose()
+
+
+async def test_a_flood_of_handshakes_is_served_at_a_pace() -> None:
+    """So many at once, so many a second, refused keys included; who comes too fast is told, and others are not."""
+    caps = edge.Caps(requests_each=10, burst_each=20)
+    async with town(caps=caps) as here:
+        answers = [is_crowded(await here.say(LAST_GET)) for _ in range(50)]
+        assert answers == [False] * 10 + [True] * 40
+        assert not is_crowded(await here.say(LAST_GET, ANOTHER))
+        await trio.sleep(1)
+        assert not is_crowded(await here.say(LAST_GET))
+
+
+async def test_a_flood_of_requests_on_one_connection_is_served_at_a_pace() -> None:
+    """Keeping the connection gains nothing."""
+    async with town(caps=edge.Caps(requests_each=10, burst_each=20)) as here:
+        answer = await here.say(GET * 100)
+        assert answer.count(b"HTTP/1.1 200") == 19
+        assert is_crowded(answer[answer.index(b"HTTP/1.1 503") :])
+
+
+async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
+    """Over plain HTTP it is the same: a line is a connection."""
+
+    def get(line: str, has: int = 0) -> bytes:
+        return (
+            f"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Line: {line}\r\nEdge-Has: {has}\r\n"
+            "Edge-Mode: poll\r\nEdge-Protocol: edge.1.json\r\n\r\n"
+        ).encode()
+
+    def post(line: str) -> bytes:
+        body = record(json.dumps(["$hello", {"client": line}]))
+        head = get(line).replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nEdge-First: 0\r\n")
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    async with town(caps=edge.Caps(connections_each=5)) as here:
+        for n in range(4):
+            assert (await here.say(post(f"a-line-of-an-attacker-{n}"))).startswith(b"HTTP/1.1 200")
+        assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), "four lines, and the connection it came on"
+    async with town(caps=edge.Caps(requests_each=10, burst_each=20)) as here:
+        gone = [await here.say(get(f"a-line-that-is-not-there-{n}", has=5)) for n in range(30)]
+        assert sum(map(is_crowded, gone)) >= 20
+    async with town(caps=edge.Caps(requests_each=10, burst_each=20)) as here:
+        junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Line: x\r\n\r\n"
+        assert (await here.say(junk * 100)).count(b"HTTP/1.1 400") == 19
+
+
+async def test_bodies_are_kept_up_to_a_cap() -> None:
+    """An address can't fill the memory with bodies that never end; what ends is given back."""
+
+    def post(size: int) -> bytes:
+        head = f"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: {size + 1}\r\n\r\n"
+        return head.encode() + b"x" * size
+
+    caps = edge.Caps(body_bytes=3_000_000, body_bytes_each=2_000_000)
+    async with town(caps=caps) as here, AsyncExitStack() as stack:
+
+        async def begin(address: str) -> trio.abc.Stream:
+            stream = await stack.enter_async_context(await here.connects(address)())
+            await stream.send_all(post(900_000))
+            await wait_all_tasks_blocked()
+            return stream
+
+        first = await begin(ATTACKER)
+        await begin(ATTACKER)
+        assert is_crowded(await here.say(post(900_000)))
+        assert b"HTTP/1.1 200" in await here.say(post(9)[:-9] + b"0123456789" + LAST_GET, ANOTHER)
+        await begin(ANOTHER)
+        assert is_crowded(await here.say(post(900_000), FRIEND)), "all together have a cap, too"
+        await first.send_all(b"x")
+        assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
+        await begin(ATTACKER)
+
+
+async def test_rooms_without_end() -> None:
+    """An address opens so many rooms, and is refused the next; others open theirs, and a closed one is free again."""
+    async with town(max_rooms_each=3, idle=5) as here:
+        for n in range(3):
+            async with here.join(ATTACKER, f"/rooms/plaza/r{n}", client=CLIENT):
+                pass
+        with pytest.raises(edge.Disconnected) as caught:
+            async with here.join(ATTACKER, "/rooms/plaza/r3", client=CLIENT):
+                pass
+        assert caught.value.code is Code.FULL
+        async with here.join(ATTACKER, "/rooms/plaza/r2", client=CLIENT), here.join(ANOTHER, "/rooms/plaza/r3"):
+            pass
+        await trio.sleep(20)
+        async with here.join(ATTACKER, "/rooms/plaza/r4", client=CLIENT):
+            pass
+
+
+async def test_keys_can_not_be_guessed() -> None:
+    """Every key that is not one is refused alike, however near it is, and no faster than anything else."""
+    keys = edge.Keys("the secret of the abuse tests")
+    key = keys.issue("ana")
+    near = [
+        key[:-5] + ("A" if key[-5] != "A" else "B") + key[-4:],
+        key[1:],
+        key + "A",
+        key.replace(".", ""),
+        "",
+        "A" * 3000,
+        ".",
+        "é",
+    ]
+    async with town(keys=keys, caps=edge.Caps(requests_each=10, burst_each=50)) as here:
+        told = set()
+        for guess in near:
+            raw = await here.websocket(hello=False)
+            await raw.send(frame(["$hello", {"client": CLIENT, "key": guess}]))
+            bye = (await raw.until("$bye"))[1]
+            told.add((bye["code"], bye["reason"]))
+        assert told == {(Code.KEY_INVALID, "the session's key is not one of ours")}
+        answers = [await here.say(LAST_GET) for _ in range(50)]
+        assert sum(map(is_crowded, answers)) > 20
+
+
+async def test_a_request_says_where_it_comes_from() -> None:
+    """For routes of an app, and in the scope of what is mounted in it: the address, not what it is counted as."""
+    app_seen: list[Any] = []
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            app_seen.append(scope["client"])
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    async with town(mount=mounted, caps=edge.Caps(proxies=("10.0.0.0/8",))) as here:
+        head = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        await here.say(head + b"\r\n", "2001:db8::7")
+        await here.say(head + b"X-Forwarded-For: 192.0.2.1, 203.0.113.7:5123\r\n\r\n", "10.0.0.1")
+        await here.say(head + b"X-Forwarded-For: 192.0.2.1\r\n\r\n", "198.51.100.9")
+    assert app_seen == [("2001:db8::7", 0), ("203.0.113.7", 0), ("198.51.100.9", 0)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: edge.Limits(events_per_second=0),
+        lambda: edge.Limits(events_burst=0),
+        lambda: edge.Caps(connections=0),
+        lambda: edge.Caps(requests_each=-1),
+        lambda: edge.Caps(proxies=("everywhere",)),
+    ],
+)
+def test_caps_that_make_no_sense(make: Callable[[], object]) -> None:
+    """A mistake in a cap is found when it is made, not at the first connection."""
+    with pytest.raises(ValueError, match=r"must be > 0|does not appear to be"):
+        make()
+
+
+async def test_a_large_hello_on_a_line() -> None:
+    """The first post is read no further than the first frame of a WebSocket."""
+    async with town() as here:
+        body = record(json.dumps(["$hello", {"client": CLIENT, "name": "x" * 20_000}]))
+        head = (
+            f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Line: {CLIENT}\r\n"
+            f"Edge-First: 0\r\nEdge-Has: 0\r\nEdge-Protocol: edge.1.json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        answer = await here.say(head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"edge-code: 4203" in answer

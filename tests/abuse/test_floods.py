@@ -1,0 +1,179 @@
+"""Too much on one connection: events, control messages, pings, fragments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge import Code
+from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Say, Speaks, frame, link_from, town
+from tests.network import joined
+
+
+async def test_a_burst_waits_and_loses_nothing() -> None:
+    """A thousand events at once are heard in order, at the pace that one connection has; others are heard at once."""
+    async with town() as here, here.join(ATTACKER, client=CLIENT) as eve:
+        began = trio.current_time()
+        for n in range(1000):
+            eve.send(Say(str(n)))
+        await here.check_friend()
+        heard = await eve.request(Know(), Heard)
+        assert heard.texts == 1000
+        assert trio.current_time() - began == pytest.approx((1000 - 100) / 50, abs=0.5)
+        await here.check_friend()
+    assert here.server.app.directory.tally.held_back == 1
+
+
+async def test_what_was_kept_while_away_comes_at_once() -> None:
+    """A client that kept to the pace is not held back for what it could not say meanwhile."""
+    async with town() as here:
+        link = link_from(here.server, ATTACKER)
+        async with joined(link.connect, "/rooms/plaza/two", speaks=Speaks, hears=Heard, client=CLIENT) as eve:
+            await eve.request(Know(), Heard)
+            await trio.sleep(5)
+            link.offline = "refused"
+            link.cut()
+            for n in range(120):
+                eve.send(Say(str(n)))
+                await trio.sleep(1 / 30)
+            link.offline = ""
+            await eve.wait_state(edge.State.OPEN)
+            with trio.fail_after(0.1):
+                assert (await eve.request(Know(), Heard)).texts == 120
+
+
+async def test_who_leaves_behind_a_burst_leaves() -> None:
+    """What they said before is read when they have gone, and their seat does not wait for the pace."""
+    async with town() as here:
+        async with here.join(ATTACKER, "/rooms/plaza/two", client=CLIENT) as eve:
+            for _ in range(600):
+                eve.send(Say("more"))
+        await trio.sleep(5)
+        room = here.server.app.directory.find("plaza", "two")
+        assert room is not None
+        assert room.players == ()
+
+
+async def test_who_is_too_fast_is_told() -> None:
+    """Once, when it has lasted for a second: a developer should know."""
+    async with town() as here, here.join(ATTACKER, client=CLIENT) as eve:
+        for _ in range(600):
+            eve.send(Say("more"))
+        await eve.request(Know(), Heard)
+        assert [(error.problem, error.about) for error in eve.errors] == [("too_fast", "")]
+
+
+async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
+    """For longer than any client has to catch up: also if it has gone meanwhile, and only its bytes are still there."""
+    async with town() as here:
+        raw = await here.websocket()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.flood, frame(["say", {"text": "more"}]) * 100)
+            assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - began == pytest.approx(2048 / 50, abs=1)
+        gone = await here.websocket(ANOTHER, "/rooms/plaza/two")
+        await gone.send(*[frame(["say", {"text": "more"}])] * 5000)
+        await gone.stream.aclose()
+        await trio.sleep(120)
+        assert here.server.app.directory.find("plaza", "two") is None
+
+
+async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
+    """Of volatile events the excess is refused, and of latest ones kept but not heard; far beyond, those wait, too."""
+    async with town() as here:
+        raw = await here.websocket()
+        await raw.send(*[frame(["~point", {"x": n}]) for n in range(150)])
+        assert (await raw.until("!too_fast"))[1]["about"] == "point"
+        await raw.send(*[frame(["~steer", {"x": n}]) for n in range(20)])
+        await raw.send(frame(["know", {}, 1]))
+        heard = (await raw.until("=heard"))[1]
+        assert heard == {"texts": 0, "points": 99, "steered": 0, "wanted": 19}, "a burst of 100, the hello included"
+        began = trio.current_time()
+        flood = b"".join(frame(["~point", {"x": n}]) for n in range(5000)) + frame(["know", {}, 2])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.stream.send_all, flood)
+            await here.check_friend()
+            await raw.until("=heard")
+        assert trio.current_time() - began > 5, "a flood is read no faster than its pace"
+
+
+async def test_a_steady_stream_just_above_the_pace_does_not_grow_old() -> None:
+    """Steering 60 times a second: what is heard is never older than a moment, however long it goes on."""
+    async with town() as here:
+        raw = await here.websocket()
+        for n in range(60 * 60):
+            await raw.send(frame(["~steer", {"x": n}]))
+            await trio.sleep(1 / 60)
+        await raw.send(frame(["know", {}, 1]))
+        with trio.fail_after(0.1):
+            heard = (await raw.until("=heard"))[1]
+        assert heard["wanted"] == 60 * 60 - 1
+        assert heard["steered"] == pytest.approx(60 * 50 + 100, abs=5)
+
+
+@pytest.mark.parametrize("what", ["$ping", "$ack", "-", "=heard", "nonsense"])
+async def test_messages_that_are_no_events_have_the_same_pace(what: str) -> None:
+    """Control messages, answers to nothing, and what can't be used come no faster than events."""
+    messages: dict[str, Callable[[int], list[Any]]] = {
+        "$ping": lambda n: ["$ping", 0, n],
+        "$ack": lambda n: ["$ack", 0],
+        "-": lambda n: ["-", None, n],
+        "=heard": lambda n: ["=heard", {}, n],
+        "nonsense": lambda n: ["nonsense", n],
+    }
+    async with town() as here:
+        raw = await here.websocket()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                raw.stream.send_all, b"".join(frame(messages[what](n)) for n in range(600)) + frame(["know", {}, 1])
+            )
+            await here.check_friend()
+            await raw.until("=heard")
+        assert trio.current_time() - began == pytest.approx((600 - 100) / 50, abs=0.5)
+
+
+async def test_pings_without_end() -> None:
+    """Each is answered, what waits is bounded, and who sends nothing else is put out."""
+    async with town() as here:
+        raw = await here.websocket()
+        ping = frame(b"", first=0x89)
+        await raw.send(ping * 250)
+        for _ in range(250):
+            assert await raw.next() == ["pong"]
+        await here.check_friend()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.flood, ping * 10_000)
+            assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("hello", [False, True])
+async def test_fragments_without_end(hello: bool) -> None:
+    """Empty fragments make no message, however many: before the hello sooner, and later, too."""
+    async with town() as here:
+        raw = await here.websocket(hello=hello)
+        await raw.send(frame(b"", first=0x01))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.flood, frame(b"", first=0x00) * 5000)
+            assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_message_in_many_fragments_is_a_message() -> None:
+    """Only what never ends is put out."""
+    async with town() as here:
+        raw = await here.websocket()
+        payload = json.dumps(["know", {}, 1]).encode()
+        pieces = [frame(payload[at : at + 1], first=0x00) for at in range(1, len(payload) - 1)]
+        for _ in range(50):
+            await raw.send(frame(payload[:1], first=0x01), *pieces, frame(payload[-1:], first=0x80))
+            assert (await raw.until("=heard"))[2] == 1
+            await trio.sleep(1)

@@ -1,0 +1,56 @@
+"""The pace: so many at once, so many a second, and what could not come before."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import edge
+from edge.protocol.connection import Connection, Side
+from edge.protocol.pace import Pace
+
+
+def at_once(pace: Pace, now: float) -> int:
+    """How many may come at this time."""
+    count = 0
+    while pace.allows(now) and count < 10_000:
+        pace.take(now)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("rate", [0.3, 3, 50, 1000 / 7])
+@pytest.mark.parametrize("burst", [1, 7, 100])
+def test_a_burst_and_then_the_rate(rate: float, burst: int) -> None:
+    """Exactly so many at once, whatever the numbers round to; then as many as the time brings, up to a burst."""
+    pace, began = Pace(rate, burst), 1e6
+    assert at_once(pace, began) == burst
+    assert at_once(pace, began + 1.01 / rate) == 1
+    assert at_once(pace, began + 1e6) == burst
+    assert pace.at_rest(began + 2e6)
+
+
+def test_when_the_next_is_wanted() -> None:
+    """In the burst at once; after it, a step of the rate later for each that came too soon."""
+    pace = Pace(10, 5)
+    assert all(pace.take(100.0) <= 100.0 for _ in range(4))
+    waits = [pace.take(100.0) - 100.0 for _ in range(3)]
+    assert waits == pytest.approx([0.05, 0.15, 0.25])
+    assert pace.give_back() - 100.0 == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(("seconds", "besides"), [(0, 0), (1, 10), (1000, 64)])
+def test_what_could_not_come_may_come_besides(seconds: float, besides: int) -> None:
+    """As much as the time would have brought, up to a bound, beside the burst."""
+    pace = Pace(10, 5)
+    pace.allow(seconds, 64)
+    assert at_once(pace, 100.0) == 5 + besides
+
+
+def test_without_a_pace_anything_goes() -> None:
+    """Where the rate is infinite, nobody is ever early, and a second connection in the same instant is no trouble."""
+    limits = edge.Limits(events_per_second=math.inf)
+    first, second = (Connection(Side.SERVER, edge.JSON, now=5.0, limits=limits) for _ in range(2))
+    second.follow(first, now=5.0)
+    assert at_once(second._pace, 5.0) == 10_000
