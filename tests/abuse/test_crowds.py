@@ -166,6 +166,43 @@ async def test_a_full_server_is_alive() -> None:
         assert b"HTTP/1.1 200" in await here.say(alive)
 
 
+async def test_an_address_makes_space_among_its_own() -> None:
+    """One more of its connections takes the place of its own that has been idle for longest, and of nobody else's."""
+    async with town(caps=edge.Caps(connections=5, connections_each=2)) as here:
+        innocent = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
+        await here.websocket()
+        idle = await here.connects(ATTACKER)()
+        await wait_all_tasks_blocked()
+        for _ in range(5):
+            newest = await here.connects(ATTACKER)()
+            await wait_all_tasks_blocked()
+            assert await everything(idle) == b""
+            idle = newest
+        for stream in innocent:
+            await stream.send_all(LAST_GET)
+            assert b"HTTP/1.1 200" in await everything(stream)
+
+
+async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> None:
+    """Whoever has slow requests answered through somebody else's connections has no more of them for that."""
+    async with town(caps=edge.Caps(connections_each=1, proxies=("10.0.0.0/8",))) as here:
+        ended = trio.Event()
+
+        @here.server.app.route("/slow")
+        async def slow(request: edge.Request) -> edge.Response:
+            await ended.wait()
+            return edge.Response()
+
+        ask = b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: %s\r\n\r\n"
+        async with await here.connects("10.0.0.1")() as first:
+            await first.send_all(ask % ATTACKER.encode())
+            await wait_all_tasks_blocked()
+            assert is_crowded(await here.say(ask % ATTACKER.encode(), "10.0.0.2"))
+            ended.set()
+            assert (await everything(first)).startswith(b"HTTP/1.1 200")
+        assert (await here.say(ask % ATTACKER.encode(), "10.0.0.2")).startswith(b"HTTP/1.1 200")
+
+
 async def test_who_is_refused_puts_out_nobody() -> None:
     """An address that has all it may can't make space for itself among others."""
     async with town(caps=edge.Caps(connections=4, connections_each=1)) as here:
@@ -221,6 +258,15 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
         gone = [await here.say(get(f"a-line-that-is-not-there-{n}", has=5)) for n in range(30)]
         assert sum(map(is_crowded, gone)) >= 20
     async with town(caps=edge.Caps(requests_each=10, burst_each=20)) as here:
+        head = post("a-line-of-an-attacker-9").partition(b"\r\n\r\n")[0].replace(b"Connection: close\r\n", b"")
+        empty = (
+            head.partition(b"Content-Length")[0].replace(b"Edge-First: 0", b"Edge-First: 1")
+            + b"Content-Length: 0\r\n\r\n"
+        )
+        await here.say(post("a-line-of-an-attacker-9"))
+        served = (await here.say(empty * 700)).count(b"HTTP/1.1 200")
+        assert 500 <= served <= 520, "an open line has a pace of its own, and then its address's"
+    async with town(caps=edge.Caps(requests_each=10, burst_each=20)) as here:
         junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Line: x\r\n\r\n"
         assert (await here.say(junk * 100)).count(b"HTTP/1.1 400") == 19
 
@@ -249,7 +295,9 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
         assert is_crowded(await here.say(post(900_000), FRIEND)), "all together have a cap, too"
         await first.send_all(b"x")
         assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
-        await begin(ATTACKER)
+        again = await begin(ATTACKER)
+        await again.send_all(b"x")
+        assert (await again.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_rooms_without_end() -> None:

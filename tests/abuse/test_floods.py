@@ -104,17 +104,18 @@ async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
         assert trio.current_time() - began > 5, "a flood is read no faster than its pace"
 
 
-async def test_a_steady_stream_just_above_the_pace_does_not_grow_old() -> None:
-    """Steering 60 times a second: what is heard is never older than a moment, however long it goes on."""
+@pytest.mark.parametrize("hz", [60, 144])
+async def test_a_steady_stream_above_the_pace_does_not_grow_old(hz: int) -> None:
+    """Steering at every frame of a screen: what is heard is never older than a moment, however long it goes on."""
     async with town() as here:
         raw = await here.websocket()
-        for n in range(60 * 60):
+        for n in range(60 * hz):
             await raw.send(frame(["~steer", {"x": n}]))
-            await trio.sleep(1 / 60)
+            await trio.sleep(1 / hz)
         await raw.send(frame(["know", {}, 1]))
         with trio.fail_after(0.1):
             heard = (await raw.until("=heard"))[1]
-        assert heard["wanted"] == 60 * 60 - 1
+        assert heard["wanted"] == 60 * hz - 1
         assert heard["steered"] == pytest.approx(60 * 50 + 100, abs=5)
 
 
@@ -165,6 +166,17 @@ async def test_fragments_without_end(hello: bool) -> None:
             nursery.start_soon(raw.flood, frame(b"", first=0x00) * 5000)
             assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("first", [0x01, 0x81], ids=["fragments", "one frame"])
+async def test_before_the_hello_little_is_kept(first: int) -> None:
+    """Half of something large, in fragments or in one frame: 32 KiB of it, and no more."""
+    async with town() as here:
+        raw = await here.websocket(hello=False)
+        large = frame(b"x" * 60_000, first=first)
+        await raw.send(*([large, large] if first == 0x01 else [large[:2], large[2:50_000]]))
+        with trio.fail_after(1):
+            assert (await raw.until("$bye"))[1]["code"] == Code.FLOODING
 
 
 async def test_a_message_in_many_fragments_is_a_message() -> None:

@@ -12,6 +12,7 @@ from edge.errors import RemoteProtocolError
 from edge.protocol.codec import JSON
 from edge.protocol.records import Closed, Records, record
 from edge.transports.http import HttpClient
+from edge.transports.line_server import ServedLine
 from tests.network import Network, open_network
 from tests.server.http import Answer, ask
 
@@ -260,6 +261,18 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
         await trio.sleep(20)
         assert answer.body == b"151"
         assert Slow.heard == [str(number) for number in range(150)]
+
+
+async def test_what_waits_on_a_line_is_weighed() -> None:
+    """Large frames wait for nobody beyond 256 KiB; and once nobody receives any more, they are forgotten."""
+    line = ServedLine(edge.Limits())
+    large = record("x" * 60_000)
+    assert await line.post(0, 0, large * 10) == 5
+    assert await line.receive() == "x" * 60_000
+    assert await line.post(5, 0, large * 5) == 6
+    with trio.move_on_after(1):
+        await line.close()
+    assert not line._arrived
 
 
 async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
