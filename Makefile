@@ -71,7 +71,7 @@ clean:  ## Forget the environment and all that was built.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[testing,monitor]' --group dev
+	$(BIN)/pip install --quiet --editable '.[testing,monitor,redis]' --group dev
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9; fi
 	touch $(READY)
 

@@ -1,11 +1,15 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
 from .bots import open_bot
+from .broker.broker import Broker
+from .broker.memory import MemoryBroker
 from .client.client import Client, State
 from .client.fallback import TransportKind
 from .client.join import join
 from .codes import Code
 from .errors import (
+    BrokerDown,
+    Deaf,
     Disconnected,
     EdgeError,
     Gone,
@@ -45,10 +49,13 @@ __all__ = [
     "Answering",
     "App",
     "Applicant",
+    "Broker",
+    "BrokerDown",
     "Caps",
     "Changes",
     "Client",
     "Code",
+    "Deaf",
     "Directory",
     "Disconnected",
     "EdgeError",
@@ -59,6 +66,7 @@ __all__ = [
     "Keys",
     "Limits",
     "LocalProtocolError",
+    "MemoryBroker",
     "Outcome",
     "Player",
     "Presence",

@@ -119,7 +119,7 @@ class _RoomDialler(Dialler):
         if fault is not None:
             raise fault
 
-    def _find_room(self) -> Room[Any, Any]:
+    async def _find_room(self) -> Room[Any, Any]:
         if self.room.closing:
             raise Refused("the room has closed", Code.ROOM_CLOSED)
         return self.room

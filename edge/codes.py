@@ -41,6 +41,12 @@ class Code(enum.IntEnum):
     CROWDED = 4005
     """Too many connections or requests, of this address or of all: come back later."""
 
+    MOVED = 4006
+    """The room is on another server, or is about to be."""
+
+    CUT_OFF = 4007
+    """The servers can't reach what they share: come back later."""
+
     DRAINING = 4100
     """The server is shutting down."""
 

@@ -8,6 +8,8 @@
     ├── Refused                 a seat that was not given; carries the `Code`
     ├── RequestFailed           an `ask` or `request` that was answered with an error
     ├── Gone                    the player that a wait was for has left the room
+    ├── BrokerDown              what the servers share can't be reached
+    ├── Deaf                    this server can't be reached by the others, and ends
     └── Disconnected            a client's connection that has ended for good; carries the `Code`
 
 Waiting and closing use Trio's own: `trio.ClosedResourceError`, `trio.BrokenResourceError`, `trio.EndOfChannel`.
@@ -106,6 +108,14 @@ class Gone(EdgeError):
 
     def __init__(self, who: str) -> None:
         super().__init__(f"{who} has left the room")
+
+
+class BrokerDown(EdgeError):
+    """The broker can't be reached, or did not answer in time: what was asked for may have been done, or not."""
+
+
+class Deaf(EdgeError):
+    """The broker renews this server's leases and brings none of its mail: it would be alive, and not to be reached."""
 
 
 class Disconnected(EdgeError):

@@ -15,6 +15,7 @@ import trio
 from ..codes import Code
 from ..errors import Refused
 from .guard import guarded, log
+from .lease import Lease
 from .restarts import Crashes
 from .room import Room
 from .tally import Tally
@@ -104,20 +105,8 @@ class Directory:
         """Whether no other room may be open."""
         return len(self) >= self._max_rooms
 
-    def open(self, kind: str, name: str, *, opener: str = "") -> Room[Any, Any]:
-        """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
-
-        Args:
-          opener: who asks for it, such as an address; empty for the server itself.
-
-        Raises:
-          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
-            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
-            often: see `Room.restarts`.
-        """
-        found = self.find(kind, name)
-        if found is not None:
-            return found
+    def check(self, kind: str, name: str, *, opener: str = "") -> None:
+        """Raise `Refused` unless a room of this name could be opened; `open` tells why not."""
         if self._closing.is_set() or self._nursery is None:
             raise Refused("the server is shutting down", Code.DRAINING)
         if kind not in self._kinds:
@@ -131,6 +120,24 @@ class Directory:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         if opener and self._opened[opener] >= self._max_rooms_each:
             raise Refused(f"{opener} has opened {self._max_rooms_each} rooms", Code.FULL)
+
+    def open(self, kind: str, name: str, *, opener: str = "", lease: Lease | None = None) -> Room[Any, Any]:
+        """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
+
+        Args:
+          opener: who asks for it, such as an address; empty for the server itself.
+          lease: what it may be open under; by default, one that lasts for ever.
+
+        Raises:
+          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
+            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
+            often: see `Room.restarts`.
+        """
+        found = self.find(kind, name)
+        if found is not None:
+            return found
+        self.check(kind, name, opener=opener)
+        assert self._nursery is not None
         try:
             room = self._kinds[kind]()
         except Refused:
@@ -139,7 +146,7 @@ class Directory:
             self.tally.crashes += 1
             log.exception("room %s/%s could not be made", kind, name, extra={"room": f"{kind}/{name}"})
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
-        room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally)
+        room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally, lease=lease or Lease())
         log.debug("room %s is open", room.name, extra=room.about)
         self._rooms[kind, name] = room
         self._opened[opener] += 1
@@ -177,26 +184,29 @@ class Directory:
 
     async def _live(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
         try:
-            await guarded(f"room {room.name}", lambda: room.live(idle=self._idle), about=room.about)
+            with room.lease.enter():
+                await guarded(f"room {room.name}", lambda: room.live(idle=self._idle), about=room.about)
         finally:
             log.debug("room %s is closed", room.name, extra=room.about)
             del self._rooms[kind, name]
             self._opened[opener] -= 1
             if not self._opened[opener]:
                 del self._opened[opener]
-        if room.crashed_on is not None:
-            self._follow(kind, name, room, opener)
+            if room.crashed_on is None or not self._follow(kind, name, room, opener):
+                room.lease.end()
 
-    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
+    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> bool:
         """Open a fresh room where one has crashed, if anybody was there, and it is not once too often."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
         crashes = self._crashes.setdefault((kind, name), Crashes(room.restarts))
         if crashes.note(now):
-            if room.crashed_on:
+            if room.crashed_on and not room.lease.over:
                 with contextlib.suppress(Refused):
-                    self.open(kind, name, opener=opener)
+                    self.open(kind, name, opener=opener, lease=room.lease)
+                    return True
         else:
             log.error(
                 "room %s has crashed too often: shut for %g s", room.name, room.restarts.seconds, extra=room.about
             )
+        return False

@@ -351,6 +351,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
             arrival.turn_away()
 
     def _tell(self, message: Outgoing) -> None:
+        if self.room.lease.over:
+            return
         self.room.directory_tally.sent += 1
         self.seat.send(message)
 

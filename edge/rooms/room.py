@@ -20,6 +20,7 @@ from ..protocol.events import Vocabulary
 from ..protocol.outgoing import outgoing_event
 from ..protocol.structure import check_key, check_type
 from .guard import guarded, log
+from .lease import Lease
 from .listening import Listener, Listeners
 from .player import FromPlayer, Player, ToPlayer
 from .restarts import Restarts
@@ -90,6 +91,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.seats = self.seats.fresh()
         self.directory_tally = Tally()
         """Where what happens is counted: one for all the rooms of a directory."""
+        self.lease = Lease()
+        """What it is open under."""
         self.crashed_on: int | None = None
         """Once `run` has raised: how many sat here then."""
         self._opened_at: float | None = None
@@ -191,6 +194,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
           ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
         """
         message = outgoing_event(self.check_outgoing(event))
+        if self.lease.over:
+            return
         players: Iterable[Player[FromPlayer, ToPlayer]] = self.players if to is None else to
         if besides != ():
             left_out = {besides} if isinstance(besides, Player) else set(besides)
@@ -302,7 +307,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if self.closing:
             return
         self._ending = (code, reason)
-        self._farewell_until = trio.current_time() + FAREWELL_SECONDS
+        self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
         self.reset("the room is closing")
         self._run_scope.cancel("the room is closing")
         self._sweep_scope.cancel("the room is closing")
@@ -316,9 +321,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     # --- what the framework calls
 
-    def enter_directory(self, name: str, *, seed: int, tally: Tally) -> None:
-        """Take a name, a clock that begins now, a source of chance, and a place to count. Once, by the directory."""
-        self.name, self.directory_tally = name, tally
+    def enter_directory(self, name: str, *, seed: int, tally: Tally, lease: Lease) -> None:
+        """Take a name, a clock that begins now, a source of chance, a place to count, and the right to be open. Once,
+        by the directory."""
+        self.name, self.directory_tally, self.lease = name, tally, lease
         self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
         tally.opened += 1
 
@@ -356,7 +362,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                             self.crashed_on = len(self.seats)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
                 finally:
-                    self.close("the server is shutting down", code=Code.DRAINING)
+                    code, reason = self._why_cancelled()
+                    self.close(reason, code=code)
         finally:
             self._closed.set()
 
@@ -397,7 +404,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def farewell_until(self, since: float) -> float:
         """Until when the farewells of somebody who began to leave then may wait."""
-        return min(since + FAREWELL_SECONDS, self._farewell_until)
+        return since if self.lease.over else min(since + FAREWELL_SECONDS, self._farewell_until)
 
     def check_outgoing(self, event: Any) -> Any:
         """Raise `TypeError` unless this is one of the room's events to players."""
@@ -441,7 +448,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
         finally:
-            player.leave(Code.DRAINING, "the server is shutting down")
+            player.leave(*self._why_cancelled())
             assert player.ending is not None
             self.directory_tally.ended[player.ending.code] += 1
             if log.isEnabledFor(logging.DEBUG):
@@ -451,6 +458,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 )
             self.seats.ended(player)
             player.end()
+
+    def _why_cancelled(self) -> tuple[Code, str]:
+        """What those who sit here are told when all is cancelled from outside."""
+        if self.lease.over:
+            return Code.MOVED, "the room is another server's by now"
+        return Code.DRAINING, "the server is shutting down"
 
     async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
         returned = await guarded(f"room {self.name}: {what}", run, about=about)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from ..errors import InvalidEvent, Refused
+from ..errors import BrokerDown, InvalidEvent, Refused
 from ..protocol.codec import JSON
 from ..protocol.structure import structure
 from ..rooms.directory import Directory
 from ..rooms.player import Player
 from ..rooms.room import Room
 from ..transports.http import Request, Response
+from .node import Node
 from .responses import error_response, json_response
 
 PREFIX = "/edge-api/"
@@ -47,74 +48,96 @@ class Revoke:
     session: str
 
 
+class Served(Protocol):
+    """The app, as the API sees it."""
+
+    directory: Directory
+    node: Node | None
+
+    def revoke(self, session: str) -> None: ...
+
+
 class Api:
-    """The answers.
+    """The answers. What is asked about a room that is on another server is answered by that server.
 
     Args:
       token: what the web app proves itself with, in ``Authorization: Bearer``; at least 16 bytes.
-      revoke: see `App.revoke`.
 
     Raises:
       ValueError: a token that could be guessed.
     """
 
-    def __init__(self, token: str, directory: Directory, revoke: Callable[[str], None]) -> None:
+    def __init__(self, token: str, app: Served) -> None:
         if len(token.encode()) < MIN_TOKEN_BYTES:
             raise ValueError(f"the token of the API needs at least {MIN_TOKEN_BYTES} bytes")
         self._token = token.encode()
-        self._directory = directory
-        self._revoke = revoke
+        self._app = app
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request below `PREFIX`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
             return error_response(401, "token", "the token of the API is needed")
-        steps = request.path.removeprefix(PREFIX).split("/")
+        assert self._app.node is not None
         try:
-            return await self._find(request, steps)
+            match request.method, request.path.removeprefix(PREFIX).split("/"):
+                case "GET", ["rooms"]:
+                    rooms = await self._app.node.list_rooms(request.query.get("kind"))
+                    return json_response({"rooms": [attrs.asdict(each) for each in rooms]})
+                case "POST", ["revoke"]:
+                    self._app.revoke(_read(request.body, Revoke).session)
+                    return json_response({})
+                case method, ["rooms", kind, name, *rest]:
+                    owner = None
+                    if self._app.directory.find(kind, name) is None:
+                        owner = await self._app.node.owner(f"{kind}/{name}")
+                    if owner is None:
+                        return self._act(method, kind, name, rest, request.body)
+                    status, body = await self._app.node.ask(owner, "api", method, kind, name, rest, request.body)
+                    return Response(status, body, "application/json")
+        except InvalidEvent as exc:
+            return error_response(422, exc.problem, str(exc))
+        except BrokerDown as exc:
+            return error_response(503, "broker", str(exc))
+        return error_response(404, "not_found", "the API has no such request")
+
+    async def answer(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> tuple[int, bytes]:
+        """The answer to another server, which was asked about a room of this one."""
+        response = self._act(method, kind, name, rest, body)
+        return response.status, response.body
+
+    def _act(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> Response:
+        room = self._app.directory.find(kind, name)
+        if room is None:
+            return error_response(404, "no_room", "no room of this kind and name is open")
+        actions: dict[tuple[str, ...], Callable[[Room[Any, Any], bytes], Response]] = {
+            ("GET",): self._show,
+            ("POST", "publish"): self._publish,
+            ("POST", "kick"): self._kick,
+        }
+        action = actions.get((method, *rest))
+        if action is None:
+            return error_response(404, "not_found", "the API has no such request")
+        try:
+            return action(room, body)
         except InvalidEvent as exc:
             return error_response(422, exc.problem, str(exc))
         except Refused as exc:
             return error_response(409, "refused", str(exc))
 
-    async def _find(self, request: Request, steps: list[str]) -> Response:
-        match request.method, steps:
-            case "GET", ["rooms"]:
-                return self._list(request.query.get("kind"))
-            case "POST", ["revoke"]:
-                self._revoke(_read(request, Revoke).session)
-                return json_response({})
-            case _, ["rooms", kind, name, *rest]:
-                room = self._directory.find(kind, name)
-                if room is None:
-                    return error_response(404, "no_room", "no room of this kind and name is open")
-                actions: dict[tuple[str, ...], Callable[[Room[Any, Any], Request], Awaitable[Response]]] = {
-                    ("GET",): self._show,
-                    ("POST", "publish"): self._publish,
-                    ("POST", "kick"): self._kick,
-                }
-                action = actions.get((request.method, *rest))
-                if action is not None:
-                    return await action(room, request)
-        return error_response(404, "not_found", "the API has no such request")
-
-    def _list(self, kind: str | None) -> Response:
-        return json_response({"rooms": [attrs.asdict(each) for each in self._directory.list(kind)]})
-
-    async def _show(self, room: Room[Any, Any], request: Request) -> Response:
+    def _show(self, room: Room[Any, Any], body: bytes) -> Response:
         return json_response({"name": room.name, "seats": [_seat(player) for player in room.players]})
 
-    async def _publish(self, room: Room[Any, Any], request: Request) -> Response:
-        asked = _read(request, Publish)
+    def _publish(self, room: Room[Any, Any], body: bytes) -> Response:
+        asked = _read(body, Publish)
         kind = room.to_player.by_name.get(asked.event)
         if kind is None:
             raise InvalidEvent("unknown_event", f"this room sends no event {asked.event[:64]!r}")
         room.publish(structure(asked.body, kind.cls))
         return json_response({"seated": len(room.seats)})
 
-    async def _kick(self, room: Room[Any, Any], request: Request) -> Response:
-        asked = _read(request, Kick)
+    def _kick(self, room: Room[Any, Any], body: bytes) -> Response:
+        asked = _read(body, Kick)
         player = room.seats.find(asked.session)
         if player is None:
             return error_response(404, "no_seat", "this session has no seat in the room")
@@ -131,9 +154,9 @@ def _seat(player: Player[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _read(request: Request, kind: type[T]) -> T:
+def _read(body: bytes, kind: type[T]) -> T:
     try:
-        text = request.body.decode()
+        text = body.decode()
     except UnicodeDecodeError:
         raise InvalidEvent("malformed", "not UTF-8") from None
     return structure(JSON.decode(text), kind)

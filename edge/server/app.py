@@ -5,13 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+import trio
 
+from ..broker.broker import Broker
+from ..broker.memory import MemoryBroker
 from ..codes import Code
+from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
@@ -26,6 +31,8 @@ from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
 from .door import Caps, Waiting
+from .node import Node
+from .relay import Relays
 from .responses import error_response, json_response, redirect, refusal_response
 from .sessions import CUSTOM, give_key, session_of
 from .static import static_file
@@ -56,6 +63,8 @@ class App:
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
       caps: what one address may take of the server, and all together.
+      broker: what several servers share, so that any of them leads to every room; by default, this is the only one.
+        All of them need the same `keys`.
       max_rooms: how many rooms may be open.
       max_rooms_each: how many that one address has opened.
       idle: close a room in which nobody has sat for this many seconds.
@@ -76,6 +85,7 @@ class App:
         api_token: str | None = None,
         limits: Limits | None = None,
         caps: Caps | None = None,
+        broker: Broker | None = None,
         max_rooms: int = 10_000,
         max_rooms_each: int = 200,
         idle: float = 60,
@@ -83,6 +93,9 @@ class App:
         self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits = limits or Limits()
         self.caps = caps or Caps()
+        self.broker = broker or MemoryBroker()
+        self.node: Node | None = None
+        """This server among those that share the broker, while it is served."""
         self.keys = keys or Keys(secrets.token_bytes(32))
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
@@ -93,7 +106,7 @@ class App:
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
         self._origins = frozenset(origins)
-        self._api = Api(api_token, self.directory, self.revoke) if api_token is not None else None
+        self._api = Api(api_token, self) if api_token is not None else None
         self._routes: dict[str, dict[str, Route]] = {}
         self.route(LIVE)(self._livez)
         self.route("/readyz")(self._readyz)
@@ -171,7 +184,13 @@ class App:
         return session_of(request, self.keys)
 
     def revoke(self, session: str) -> None:
-        """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`."""
+        """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
+        every server that shares the broker and can be reached now."""
+        self._revoke(session)
+        if self.node is not None:
+            self.node.tell_all("revoke", session)
+
+    def _revoke(self, session: str) -> None:
         self.keys.revoke(session)
         for room in self.directory.rooms:
             player = room.seats.find(session)
@@ -190,10 +209,11 @@ class App:
         waiting: Callable[[], AbstractContextManager[Waiting]],
     ) -> Coroutine[Any, Any, None]:
         """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
+        assert self.node is not None
         return attend(
             transport,
             codec,
-            lambda: self.directory.open(kind, name, opener=opener),
+            partial(self.node.find, kind, name, opener=opener),
             post=post,
             tally=self.directory.tally,
             limits=self.limits,
@@ -201,6 +221,40 @@ class App:
             guests=self.guests,
             waiting=waiting,
         )
+
+    def join_servers(self, nursery: trio.Nursery, post: Post) -> Node:
+        """Become one of the servers that share the broker: the node is for whoever serves the app to run.
+
+        Args:
+          nursery: where connections that come by other servers are served.
+        """
+
+        async def find_here(kind: str, name: str) -> Room[Any, Any]:
+            room = self.directory.find(kind, name)
+            if room is None:
+                raise Refused("the room is on another server by now", Code.MOVED)
+            return room
+
+        async def attend_carried(transport: Transport, codec: Codec, kind: str, name: str) -> None:
+            await attend(
+                transport,
+                codec,
+                partial(find_here, kind, name),
+                post=post,
+                tally=self.directory.tally,
+                limits=self.limits,
+                keys=self.keys,
+                guests=self.guests,
+            )
+
+        async def revoke(session: str) -> None:
+            self._revoke(session)
+
+        self.node = Node(self.broker, self.directory, Relays(attend_carried, nursery, self.limits))
+        self.node.answer("revoke", revoke)
+        if self._api is not None:
+            self.node.answer("api", self._api.answer)
+        return self.node
 
     def mount_for(self, request: Request) -> MountedApp | None:
         """The mounted app, if this request is for it."""

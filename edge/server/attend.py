@@ -6,15 +6,15 @@ import base64
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from ..codes import Code, Retry
 from ..errors import Refused, RemoteProtocolError
-from ..protocol.codec import VERSION, Codec
+from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
@@ -33,10 +33,17 @@ from .door import Waiting
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
+class Elsewhere(Protocol):
+    """A room that is on another server."""
+
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame) -> None:
+        """Carry a connection to it, which began with this frame, and close the connection."""
+
+
 async def attend(
     transport: Transport,
     codec: Codec,
-    open_room: Callable[[], Room[Any, Any]],
+    find_room: Callable[[], Awaitable[Room[Any, Any] | Elsewhere]],
     *,
     tally: Tally,
     limits: Limits,
@@ -49,7 +56,7 @@ async def attend(
     """Serve one connection to one room, and close it.
 
     Args:
-      open_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
+      find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
       tally: where refusals are counted.
       guests: whether they may come without a key.
       session: whose connection it is, unless its hello has a key that says otherwise.
@@ -63,14 +70,18 @@ async def attend(
     try:
         transport.max_bytes = limits.opening_bytes
         with waiting() as wait:
-            hello = await _read_hello(transport, connection, wait)
+            hello, frame = await _read_hello(transport, connection, wait)
         transport.max_bytes = limits.socket_bytes
         outbox = Outbox(codec, limits)
         if hello.key is not None:
             session = keys.check(hello.key)
         elif session is None and not guests:
             raise Refused("a key is needed", Code.KEY_INVALID)
-        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, open_room())
+        room = await find_room()
+        if not isinstance(room, Room):
+            await room.carry(transport, codec, frame)
+            return
+        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, room)
         try:
             await seat.player.wait_started()
             ended = await exchange(transport, connection, outbox, seat.player, post)
@@ -100,10 +111,11 @@ def _believed(ended: Ended) -> Code:
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
 
 
-async def _read_hello(transport: Transport, connection: Connection, wait: Waiting) -> Hello:
+async def _read_hello(transport: Transport, connection: Connection, wait: Waiting) -> tuple[Hello, Frame]:
     hello: Message | None = None
     with wait.scope, trio.move_on_after(connection.limits.hello_seconds):
-        hello = connection.receive(await transport.receive(), now=trio.current_time())
+        frame = await transport.receive()
+        hello = connection.receive(frame, now=trio.current_time())
         if isinstance(hello, Bye):
             raise trio.EndOfChannel
     if wait.scope.cancelled_caught:
@@ -114,7 +126,7 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Waitin
         raise RemoteProtocolError(f"version {hello.version} is not spoken here, {VERSION} is", Code.VERSION)
     if not CLIENT.fullmatch(hello.client):
         raise RemoteProtocolError("a client calls itself by 16 to 64 letters, digits, _ and -")
-    return hello
+    return hello, frame
 
 
 def _take_seat(

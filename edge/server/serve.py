@@ -27,6 +27,7 @@ from .addresses import Addresses
 from .app import LIVE, App
 from .door import Door
 from .lines import Lines
+from .node import Node
 from .responses import crowded_response, error_response, refusal_response
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
@@ -110,25 +111,29 @@ async def open_server(app: App) -> AsyncIterator[Server]:
 
     Raises:
       RuntimeError: the mounted app could not start.
+      BrokerDown: what it shares with other servers can't be reached.
     """
     async with trio.open_nursery() as background:
         if app.mount is not None:
             await background.start(app.mount.run)
         async with open_post() as post, open_lanes() as lanes, trio.open_nursery() as connections:
             await connections.start(app.directory.run)
-            yield Server(app, connections, post, lanes)
+            node = app.join_servers(connections, post)
+            await background.start(node.run)
+            yield Server(app, connections, post, lanes, node)
         background.cancel_scope.cancel("drained")
 
 
 class Server:
     """An app that is being served. Made by `open_server`."""
 
-    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes) -> None:
+    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
         self.app = app
         self._post = post
         self._lanes = lanes
+        self._node = node
         self._addresses = Addresses(app.caps.proxies)
         self._door = Door(app.caps)
         self._lines = Lines(app, connections, post, self._door, self._addresses)
@@ -139,6 +144,7 @@ class Server:
         """Close the rooms, and the connections on which nothing is going on."""
         self.app.draining = True
         self.app.directory.close()
+        self._node.drain()
         self._door.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:

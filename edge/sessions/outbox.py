@@ -9,6 +9,7 @@ from ..protocol.codec import JSON, Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye
 from ..protocol.outgoing import Outgoing
+from ..rooms.lease import Lease
 
 
 class Outbox:
@@ -21,6 +22,8 @@ class Outbox:
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec
+        self.lease = Lease()
+        """What it may be written under."""
         self.goodbye: Bye | None = None
         """Once the connection is to end: what to say last."""
         self.writing = False
@@ -73,6 +76,12 @@ class Outbox:
         if self.goodbye is None:
             self.goodbye = Bye(int(code), reason)
         self.wake()
+
+    def drop(self) -> None:
+        """Write nothing of what waits."""
+        self._first.clear()
+        self._waiting.clear()
+        self._bytes = 0
 
     def wake(self) -> None:
         """Let whoever writes look at the clock: something is due earlier than they knew."""

@@ -86,6 +86,7 @@ class HeldSeat(Sending, Seat):
     def attach(self, outbox: Outbox) -> None:
         """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
         super().attach(outbox)
+        outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)
         if self.player.ending is not None:
             outbox.end(self.player.ending.code, self.player.ending.reason)

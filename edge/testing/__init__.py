@@ -1,5 +1,6 @@
 """Test rooms in virtual time, under seeded schedules. `edge.testing.plugin` is the pytest plugin that brings it."""
 
+from .brokers import BROKER_CONFORMANCE
 from .conformance import TRANSPORT_CONFORMANCE
 from .harness import Crashed, EdgeRoom, Leaked, MemoryClient, RoomUnderTest, open_rooms
 from .network import Conditions, Network
@@ -11,6 +12,7 @@ from .soak import soak
 from .virtual import Deadlock, run_virtual
 
 __all__ = [
+    "BROKER_CONFORMANCE",
     "TRANSPORT_CONFORMANCE",
     "Conditions",
     "Crashed",

@@ -202,13 +202,12 @@ class RoomUnderTest(Generic[R]):
         session: Session | None = None,
     ) -> None:
         """Serve the other end of a transport to this room, as the server would: for clients that are not polite."""
-        kind, _, name = self.room.name.partition("/")
 
         async def serve() -> None:
             await attend(
                 transport,
                 codec,
-                lambda: self._directory.open(kind, name),
+                self.find,
                 tally=self.room.directory_tally,
                 limits=limits or Limits(),
                 keys=self.keys,
@@ -217,6 +216,11 @@ class RoomUnderTest(Generic[R]):
             )
 
         self._nursery.start_soon(serve, name=f"connection to {self.room.name}")
+
+    async def find(self) -> Room[Any, Any]:
+        """The room, opened if need be, as `attend` wants to be given it."""
+        kind, _, name = self.room.name.partition("/")
+        return self._directory.open(kind, name)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(client):

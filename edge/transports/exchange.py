@@ -195,6 +195,9 @@ class _Exchange:
         if self._waiting is not None or self._silent:
             return
         outbox, connection = self.outbox, self.connection
+        if outbox.lease.until <= now:  # this process was stopped for longer than that: what waits is not ours to say
+            outbox.drop()
+            self.end(Code.MOVED, "the room is another server's by now")
         if outbox.goodbye is not None:
             self.reading.cancel("a goodbye is to be said")
             return

@@ -236,11 +236,8 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
         limits = edge.Limits()
-        nursery.start_soon(
-            partial(
-                attend, theirs, JSON, lambda: room.room, tally=room.room.directory_tally, limits=limits, keys=room.keys
-            )
-        )
+        tally = room.room.directory_tally
+        nursery.start_soon(partial(attend, theirs, JSON, room.find, tally=tally, limits=limits, keys=room.keys))
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()
         nursery.cancel_scope.cancel()

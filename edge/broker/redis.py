@@ -1,0 +1,360 @@
+"""A broker in Redis, through coredis: the only file that knows it.
+
+All that decides runs inside Redis, as scripts, by Redis's clock. What is kept there, below a prefix:
+
+| key             | what                                                                                     |
+|-----------------|------------------------------------------------------------------------------------------|
+| `leases`        | hash: room → `until fence server`, in milliseconds of Redis's clock                       |
+| `abouts`        | hash: room → what its owner says of it                                                    |
+| `servers`       | hash: server → until when it is one                                                       |
+| `words`         | hash: server → what it says of itself                                                     |
+| `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
+| `mail:<server>` | stream: its mailbox, which expires with it                                                |
+
+A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
+Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
+its start nobody can claim a room, and whoever had one can renew what Redis has forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import coredis
+import trio
+from coredis.exceptions import RedisError
+
+from ..errors import BrokerDown
+from .broker import LEASE_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+
+T = TypeVar("T")
+
+log = logging.getLogger("edge.broker")
+
+# How long an answer may take.
+ANSWER_SECONDS = 2.0
+# How long Redis holds a question for mail that does not come.
+HOLD_SECONDS = 5.0
+# How many letters are read at once, and after how many those that were read are dropped.
+LETTERS = 256
+# After how long what nobody has let go of is forgotten, logs included.
+FORGOTTEN_SECONDS = 24 * 3600
+
+# What every script begins with: the time, leases, and how long Redis has been there.
+COMMON = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function held(value)
+  local till, fence, server = string.match(value, '^(%d+) (%d+) (.*)$')
+  return tonumber(till), tonumber(fence), server
+end
+local function text(number) return string.format('%.0f', number) end
+local function top(log)
+  local found = redis.pcall('XINFO', 'STREAM', log)
+  if found.err then return 0, 0 end
+  for at = 1, #found, 2 do
+    if found[at] == 'last-generated-id' then
+      local fence, number = string.match(found[at + 1], '^(%d+)-(%d+)$')
+      return tonumber(fence), tonumber(number)
+    end
+  end
+end
+local function young(milliseconds)
+  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')) * 1000
+  return math.max(0, milliseconds - up)
+end
+"""
+
+CLAIM = (
+    COMMON
+    + """
+local leases, log = KEYS[1], KEYS[2]
+local room, server, lease, kept, forgotten = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local value, last, abandoned = redis.call('HGET', leases, room), 0, 0
+if value then
+  local till, fence, owner = held(value)
+  if till > now and owner ~= server then return {owner, text(till - now), text(fence), 0} end
+  last, abandoned = fence, 1
+end
+local wait = young(lease)
+if wait > 0 then return {'', text(wait), '0', 0} end
+local logged = top(log)
+local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
+redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. server)
+if kept == '1' then
+  redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
+  redis.call('PEXPIRE', log, forgotten)
+end
+return {server, text(lease), text(fence), abandoned}
+"""
+)
+
+RENEW = (
+    COMMON
+    + """
+local leases, abouts, servers, words, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local kept, waiting = {}, nil
+for at = 4, #ARGV, 4 do
+  local room, fence, told = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local value, mine = redis.call('HGET', leases, room), false
+  if value then
+    local _, number = held(value)
+    mine = text(number) == fence
+  else
+    waiting = waiting or young(lease)
+    mine = waiting > 0
+  end
+  if mine then
+    redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. server)
+    if told == '1' then redis.call('HSET', abouts, room, ARGV[at + 3]) end
+    kept[#kept + 1] = room
+  end
+end
+redis.call('HSET', servers, server, text(now + lease))
+redis.call('HSET', words, server, said)
+if redis.call('EXISTS', mail) == 0 then redis.call('XADD', mail, '*', 'opened', server) end
+redis.call('PEXPIRE', mail, lease)
+local found, living = redis.call('HGETALL', servers), {}
+for at = 1, #found, 2 do
+  if tonumber(found[at + 1]) > now then
+    living[#living + 1] = found[at]
+    living[#living + 1] = redis.call('HGET', words, found[at]) or ''
+  else
+    redis.call('HDEL', servers, found[at])
+    redis.call('HDEL', words, found[at])
+  end
+end
+return {kept, living}
+"""
+)
+
+RELEASE = (
+    COMMON
+    + """
+local leases, abouts, log = KEYS[1], KEYS[2], KEYS[3]
+local room, fence, handed = ARGV[1], ARGV[2], ARGV[3]
+local value = redis.call('HGET', leases, room)
+if not value then return end
+local _, number, server = held(value)
+if text(number) ~= fence then return end
+if handed == '1' then
+  redis.call('HSET', leases, room, text(now) .. ' ' .. fence .. ' ' .. server)
+else
+  redis.call('HDEL', leases, room)
+  redis.call('HDEL', abouts, room)
+  redis.call('DEL', log)
+end
+"""
+)
+
+LEASES = (
+    COMMON
+    + """
+local leases, abouts, forgotten = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local found, all = redis.call('HGETALL', leases), {}
+for at = 1, #found, 2 do
+  local till, fence, server = held(found[at + 1])
+  if till + forgotten < now then
+    redis.call('HDEL', leases, found[at])
+    redis.call('HDEL', abouts, found[at])
+  else
+    local about = redis.call('HGET', abouts, found[at]) or ''
+    for _, each in ipairs({found[at], server, text(fence), text(till - now), about}) do all[#all + 1] = each end
+  end
+end
+return all
+"""
+)
+
+APPEND = (
+    COMMON
+    + """
+local leases, there = KEYS[1], {}
+for index = 2, #KEYS do
+  local log, at = KEYS[index], 5 * (index - 2)
+  local room, fence, number = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local whole, data = ARGV[at + 4], ARGV[at + 5]
+  local value, good = redis.call('HGET', leases, room), 0
+  if value then
+    local till, held_fence = held(value)
+    if till > now and text(held_fence) == fence then
+      local id, last, last_number = fence .. '-' .. text(number), top(log)
+      if text(last) == fence and last_number == number then
+        good = 1
+      elseif text(last) == fence and last_number == number - 1 then
+        redis.call('XADD', log, id, 'entry', data)
+        if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
+        good = 1
+      end
+    end
+  end
+  there[#there + 1] = good
+end
+return there
+"""
+)
+
+POST = """
+local there = {}
+for at = 1, #KEYS do
+  there[at] = redis.call('XADD', KEYS[at], 'NOMKSTREAM', '*', 'letter', ARGV[at]) and 1 or 0
+end
+return there
+"""
+
+
+class RedisBroker(Broker):
+    """A broker that servers on any number of machines share: ``RedisBroker("redis://localhost:6379/0")``.
+
+    Needs Redis 7 or newer, and the extra ``redis``.
+
+    Args:
+      url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix:///path``.
+      prefix: what its keys begin with: one for each app that shares the Redis.
+      lease_seconds: how long a room stays a server's that is not heard of. The same on all servers.
+
+    Raises:
+      ValueError: no such URL.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "edge:", lease_seconds: float = LEASE_SECONDS) -> None:
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
+        self.lease_seconds = lease_seconds
+        self._url, self._prefix = url, prefix
+        self._redis = coredis.Redis.from_url(url, decode_responses=False)
+        script = self._redis.register_script
+        self._claim, self._renew, self._release = script(CLAIM), script(RENEW), script(RELEASE)
+        self._leases, self._append, self._post = script(LEASES), script(APPEND), script(POST)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with self._redis:
+            yield
+
+    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
+        keys = [self._key("leases"), self._key(f"log:{room}")]
+        arguments: list[str | bytes | int] = [room, server, self._lease, int(kept), _milliseconds(FORGOTTEN_SECONDS)]
+        owner, left, fence, abandoned = await self._ask(self._claim, keys, arguments)
+        return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
+
+    async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
+        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}")]
+        arguments: list[str | bytes | int] = [server, self._lease, about]
+        for room, renewal in leases.items():
+            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
+        kept, living = await self._ask(self._renew, keys, arguments)
+        servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
+        return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
+
+    async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
+        keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
+        await self._ask(self._release, keys, [room, fence, int(hand_over)])
+
+    async def leases(self) -> Sequence[Lease]:
+        keys = [self._key("leases"), self._key("abouts")]
+        found = await self._ask(self._leases, keys, [_milliseconds(FORGOTTEN_SECONDS)])
+        rows = [found[at : at + 5] for at in range(0, len(found), 5)]
+        return sorted(
+            (
+                Lease(room.decode(), server.decode(), int(fence), int(left) / 1000, about)
+                for room, server, fence, left, about in rows
+            ),
+            key=lambda lease: lease.room,
+        )
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
+        keys = [self._key("leases"), *(self._key(f"log:{entry.room}") for entry in entries)]
+        arguments: list[str | bytes | int] = []
+        for entry in entries:
+            arguments += [entry.room, entry.fence, entry.number, int(entry.whole), entry.data]
+        return [bool(there) for there in await self._ask(self._append, keys, arguments)]
+
+    async def read(self, room: str) -> Sequence[bytes]:
+        async def read() -> list[bytes]:
+            found = await self._redis.xrange(self._key(f"log:{room}"))
+            return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
+
+        return await self._answer(read)
+
+    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
+        keys = [self._key(f"mail:{server}") for server in letters]
+        there = await self._ask(self._post, keys, [*letters.values()])
+        return frozenset(server for server, good in zip(letters, there, strict=True) if good)
+
+    @asynccontextmanager
+    async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
+        # A client of its own: a question that is held would hold up all that follow it on its connection.
+        async with coredis.Redis.from_url(self._url, decode_responses=False, max_connections=2) as redis:
+            yield _RedisMailbox(redis, self._key(f"mail:{server}"))
+
+    async def leave(self, server: str) -> None:
+        async def leave() -> None:
+            await self._redis.hdel(self._key("servers"), [server])
+            await self._redis.hdel(self._key("words"), [server])
+            await self._redis.delete([self._key(f"mail:{server}")])
+
+        await self._answer(leave)
+
+    @property
+    def _lease(self) -> int:
+        return _milliseconds(self.lease_seconds)
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    async def _ask(self, script: Any, keys: list[str], arguments: Sequence[str | bytes | int]) -> Any:
+        return await self._answer(lambda: script(keys, arguments))
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+        return await _answered(ask, seconds)
+
+
+class _RedisMailbox(Mailbox):
+    def __init__(self, redis: coredis.Redis[bytes], key: str) -> None:
+        self._redis = redis
+        self._key = key
+        self._trim = redis.register_script("redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])")
+        self._last: str | bytes = b"0"
+        """The id of the newest letter that was read."""
+        self._read = 0
+
+    async def receive(self) -> Sequence[bytes]:
+        while True:
+            if self._read >= LETTERS:  # here, where there are no letters that could be lost
+                await _answered(lambda: self._trim([self._key], [self._last]))
+                self._read = 0
+            found = await _answered(self._next, HOLD_SECONDS + ANSWER_SECONDS)
+            entries = [entry for stream in (found or {}).values() for entry in stream]
+            if not entries:
+                continue
+            self._last = entries[-1].identifier
+            self._read += len(entries)
+            letters = [_bytes(entry.field_values[b"letter"]) for entry in entries if b"letter" in entry.field_values]
+            if letters:
+                return letters
+
+    def _next(self) -> Awaitable[Any]:
+        return self._redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
+
+
+async def _answered(ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+    try:
+        with trio.fail_after(seconds):
+            return await ask()
+    except* (RedisError, OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+        down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
+    raise down
+
+
+def _bytes(value: str | bytes) -> bytes:
+    assert isinstance(value, bytes)  # nothing is decoded
+    return value
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

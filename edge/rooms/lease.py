@@ -1,0 +1,47 @@
+"""A room's lease: its right to be open here, which runs out at an instant unless it is renewed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+
+class Lease:
+    """Held by one room at a time. Where nobody shares the rooms, it lasts for ever.
+
+    Args:
+      until: when it runs out, on Trio's clock.
+      give_back: called once, when nobody needs it any more.
+    """
+
+    def __init__(self, until: float = math.inf, give_back: Callable[[], object] = lambda: None) -> None:
+        self.until = until
+        """From then on nothing is written for the room."""
+        self._give_back = give_back
+        self._scope = trio.CancelScope()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has run out."""
+        return self.until < math.inf and trio.current_time() >= self.until
+
+    def enter(self) -> trio.CancelScope:
+        """A scope for the life of the room: it is cancelled when the lease runs out."""
+        self._scope = trio.CancelScope(deadline=self.until)
+        return self._scope
+
+    def renew(self, until: float) -> None:
+        """Let it last longer; too late, if it has run out."""
+        if not self.over:
+            self.until = self._scope.deadline = until
+
+    def lose(self) -> None:
+        """It is somebody else's."""
+        self.until = -math.inf
+        self._scope.cancel("the lease is another server's")
+
+    def end(self) -> None:
+        """The room is closed, and no other follows here."""
+        self._give_back()

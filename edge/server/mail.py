@@ -1,0 +1,214 @@
+"""The mail between servers: many small parcels in few letters, in order, each once; or it is known that one is missing.
+
+What has gathered for a server while the letter before was on its way leaves in one letter. A broker may lose letters,
+where it fails or a server is away for too long. Each letter has a number, so that the receiver sees the gap: then both
+begin anew, and whatever they shared is over on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from ..broker.broker import Broker, Mailbox
+from ..errors import BrokerDown
+from ..protocol.codec import MESSAGEPACK, Frame
+from ..rooms.bell import Bell
+from ..rooms.guard import log
+
+# How many bytes may wait for a server while the broker is away.
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+# How long to wait before asking a broker again that did not answer.
+AGAIN_SECONDS = 0.1
+
+Parcel = list[Any]
+
+# Asks the peer to begin anew, for something of its mail was missing.
+ANEW = "anew"
+
+
+@attrs.define(eq=False)
+class _Out:
+    """What goes to one server."""
+
+    epoch: int
+    """Grows each time both begin anew."""
+    number: int = 0
+    """How many letters of this epoch have been written."""
+    opening: list[Parcel] = attrs.field(factory=list)
+    up: dict[int, list[Frame]] = attrs.field(factory=dict)
+    down: dict[int, list[Frame]] = attrs.field(factory=dict)
+    closing: list[Parcel] = attrs.field(factory=list)
+    waiting_bytes: int = 0
+
+    def letter(self, sender: str) -> bytes:
+        """All that waits, which then waits no more."""
+        self.number += 1
+        written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
+        self.opening, self.up, self.down, self.closing = [], {}, {}, []
+        self.waiting_bytes = 0
+        frame = MESSAGEPACK.encode(written)
+        assert isinstance(frame, bytes)
+        return frame
+
+
+@attrs.define(eq=False)
+class _In:
+    """What has come from one server."""
+
+    epoch: int
+    number: int = 0
+    lost: bool = False
+    """Whether something is missing: nothing more of this epoch is taken."""
+
+
+class Mail:
+    """One server's mail.
+
+    Args:
+      me: its name.
+      take: is given each parcel, with the name of its sender.
+      take_frames: is given frames of links, with the name of their sender, and whether they go up.
+      lose: is told whose mail has been lost: whatever was shared with that server is over.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        me: str,
+        *,
+        take: Callable[[str, Parcel], object],
+        take_frames: Callable[[str, bool, list[int], list[Frame]], object],
+        lose: Callable[[str], object],
+    ) -> None:
+        self._broker, self._me = broker, me
+        self._take, self._take_frames, self._tell_lost = take, take_frames, lose
+        self._out: dict[str, _Out] = {}
+        self._in: dict[str, _In] = {}
+        self._epoch = 0
+        self._ready: dict[str, None] = {}
+        self._bell = Bell()
+
+    def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
+        """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits."""
+        out = self._to(server)
+        (out.opening if opening else out.closing).append(parcel)
+        self._note(server, out, 64)
+
+    def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
+        """Send frames of a link: up to the server of its room, or down to that of its client. Never waits."""
+        out = self._to(server)
+        (out.up if up else out.down).setdefault(link, []).extend(frames)
+        self._note(server, out, sum(map(len, frames)))
+
+    def lose(self, server: str) -> None:
+        """That server is gone, or something on the way to it or from it is: begin anew."""
+        self._epoch += 1
+        if server in self._out:
+            self._out[server] = _Out(self._epoch)
+        self._tell_lost(server)
+
+    def forget(self, servers: frozenset[str]) -> None:
+        """These are no servers any more."""
+        for server in sorted((self._out.keys() | self._in.keys()) & servers):
+            self.lose(server)
+            self._out.pop(server, None)
+            self._in.pop(server, None)
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """All with whom there has been any mail."""
+        return frozenset(self._out.keys() | self._in.keys())
+
+    async def send(self) -> None:
+        """Post what there is to send, for ever."""
+        while True:
+            if self._ready:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._bell.wait()
+            epochs = {server: self._to(server).epoch for server in self._ready}
+            letters = {server: self._to(server).letter(self._me) for server in self._ready}
+            self._ready = {}
+            while letters:
+                try:
+                    there = await self._broker.post(letters)
+                except BrokerDown:
+                    await trio.sleep(AGAIN_SECONDS)
+                else:
+                    break
+                letters = {
+                    server: letter for server, letter in letters.items() if self._epoch_of(server) == epochs[server]
+                }
+            for server in letters:
+                if server not in there and self._epoch_of(server) == epochs[server]:
+                    self.lose(server)
+
+    async def receive(self, mailbox: Mailbox) -> None:
+        """Take in what comes, for ever."""
+        while True:
+            try:
+                letters = await mailbox.receive()
+            except BrokerDown as exc:
+                log.warning("no mail from other servers: %s", exc)
+                await trio.sleep(AGAIN_SECONDS)
+                continue
+            for letter in letters:
+                self._open(letter)
+
+    def _open(self, letter: bytes) -> None:
+        sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(letter)
+        known = self._in.get(sender)
+        if known is None or epoch > known.epoch:
+            if known is not None:
+                self._tell_lost(sender)
+            known = self._in[sender] = _In(epoch)
+        if epoch < known.epoch or number <= known.number or known.lost:
+            return
+        if number != known.number + 1:
+            known.lost = True
+            log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
+            self.lose(sender)
+            self.put(sender, [ANEW, epoch])
+            return
+        known.number = number
+        for parcel in opening:
+            self._take(sender, parcel)
+        for frames, goes_up in ((up, True), (down, False)):
+            for links, run in frames:
+                self._take_frames(sender, goes_up, links, run)
+        for parcel in closing:
+            if parcel[0] == ANEW:
+                if parcel[1] == self._epoch_of(sender):
+                    self.lose(sender)
+            else:
+                self._take(sender, parcel)
+
+    def _to(self, server: str) -> _Out:
+        out = self._out.get(server)
+        if out is None:
+            self._epoch += 1
+            out = self._out[server] = _Out(self._epoch)
+        return out
+
+    def _epoch_of(self, server: str) -> int:
+        return self._out[server].epoch if server in self._out else 0
+
+    def _note(self, server: str, out: _Out, size: int) -> None:
+        out.waiting_bytes += size
+        if out.waiting_bytes > MAX_WAITING_BYTES:
+            log.warning("too much waits for server %s: what was shared with it begins anew", server)
+            self.lose(server)
+        self._ready[server] = None
+        self._bell.ring()
+
+
+def _grouped(frames: dict[int, list[Frame]]) -> list[tuple[list[int], list[Frame]]]:
+    """Frames by the links that get the very same: so a broadcast travels once."""
+    groups: dict[tuple[int, ...], tuple[list[int], list[Frame]]] = {}
+    for link, run in frames.items():
+        groups.setdefault(tuple(map(id, run)), ([], run))[0].append(link)
+    return [*groups.values()]

@@ -1,0 +1,340 @@
+"""This server among those that share its broker: which rooms are its own, and where the others are.
+
+A room is opened only under a lease that the broker has granted. The lease is counted from before it was asked for, so
+that it ends here before the broker gives it to another; when it ends, Trio ends the room.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+import attrs
+import trio
+
+from ..broker.broker import Broker, Renewal
+from ..codes import Code
+from ..errors import BrokerDown, Deaf, Refused
+from ..protocol.codec import MESSAGEPACK, Codec, Frame
+from ..rooms.directory import Directory, Listing
+from ..rooms.guard import guarded, log
+from ..rooms.lease import Lease
+from ..rooms.room import Room
+from ..transports.transport import Transport
+from .mail import AGAIN_SECONDS, Mail, Parcel
+from .relay import Relays
+
+# A lease is renewed so many times before it runs out; and it ends here this part of it earlier than at the broker, for
+# clocks that do not run alike.
+RENEWALS = 4
+MARGIN = 0.1
+# How long another server may take to answer a question.
+ANSWER_SECONDS = 5.0
+
+CANARY, ASK, ANSWER, TELL = "canary", "ask", "answer", "tell"
+
+Answerer = Callable[..., Awaitable[Any]]
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A lease of this server's."""
+
+    lease: Lease
+    fence: int
+    told: bytes | None = None
+    """What the broker knows of the room."""
+
+
+@attrs.frozen
+class _Elsewhere:
+    """A room that another server has."""
+
+    relays: Relays
+    owner: str
+    kind: str
+    name: str
+
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame) -> None:
+        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name)
+
+
+class Node:
+    """One server.
+
+    Args:
+      relays: the connections that are carried between servers.
+      about: what it says of itself to the others, as plain data.
+    """
+
+    def __init__(
+        self, broker: Broker, directory: Directory, relays: Relays, *, about: Callable[[], Any] = lambda: None
+    ) -> None:
+        self.id = secrets.token_hex(6)
+        """What the others know it by: of this process alone."""
+        self.servers: Mapping[str, Any] = {self.id: None}
+        """Every server, this one included, and what it last said of itself."""
+        self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
+        self._held: dict[str, _Held] = {}
+        self._claiming: dict[str, trio.Event] = {}
+        self._returns: list[tuple[str, int]] = []
+        """Leases to give back."""
+        self._woken = trio.Event()
+        self._mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
+        relays.mail = self._mail
+        self._heard_canary_at = math.inf
+        self._questions = count(1)
+        self._asked: dict[int, tuple[str, trio.Event, list[Any]]] = {}
+        self._answerers: dict[str, Answerer] = {}
+        self._nursery: trio.Nursery
+
+    def answer(self, what: str, answerer: Answerer) -> None:
+        """Answer questions of this name that other servers ask."""
+        self._answerers[what] = answerer
+
+    async def find(self, kind: str, name: str, *, opener: str = "") -> Room[Any, Any] | _Elsewhere:
+        """The room of this name: opened here, if nobody has it, or the way to where it is.
+
+        Raises:
+          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`).
+        """
+        room = f"{kind}/{name}"
+        while True:
+            found = self._directory.find(kind, name)
+            if found is not None:
+                return found
+            if self._broker.shared and self._directory.closing:
+                raise Refused("the server is shutting down", Code.MOVED)
+            claiming = self._claiming.get(room)
+            if claiming is None:
+                break
+            await claiming.wait()
+        self._claiming[room] = trio.Event()
+        try:
+            return await self._claim(kind, name, opener)
+        except BrokerDown as exc:
+            log.warning("room %s could not be claimed: %s", room, exc, extra={"room": room})
+            raise Refused("the servers can't reach what they share", Code.CUT_OFF) from None
+        finally:
+            self._claiming.pop(room).set()
+
+    async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
+        """The open rooms of all servers, by name: those of this one as they are, of others as they were told last.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        listed = {f"{each.kind}/{each.name}": each for each in self._directory.list(kind)}
+        for lease in await self._broker.leases() if self._broker.shared else ():
+            of_kind, _, name = lease.room.partition("/")
+            if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
+                listed[lease.room] = Listing(of_kind, name, *MESSAGEPACK.decode(lease.about))
+        return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
+
+    async def owner(self, room: str) -> str | None:
+        """Which other server has a room; None if none has.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        leases = await self._broker.leases() if self._broker.shared else ()
+        owners = (each.server for each in leases if each.room == room and each.seconds > 0)
+        return next((owner for owner in owners if owner != self.id), None)
+
+    async def ask(self, server: str, what: str, *arguments: Any) -> Any:
+        """Another server's answer to a question: plain data, both ways.
+
+        Raises:
+          BrokerDown: no answer came.
+        """
+        number, answered, answers = next(self._questions), trio.Event(), list[Any]()
+        self._asked[number] = server, answered, answers
+        self._mail.put(server, [ASK, number, what, [*arguments]])
+        try:
+            with trio.move_on_after(ANSWER_SECONDS):
+                await answered.wait()
+        finally:
+            del self._asked[number]
+        if not answers:
+            raise BrokerDown(f"server {server} did not answer")
+        return answers[0]
+
+    def tell_all(self, what: str, *arguments: Any) -> None:
+        """Tell every other server something that needs no answer: those that the broker knows now."""
+        for server in self.servers:
+            if server != self.id:
+                self._mail.put(server, [TELL, what, [*arguments]])
+
+    def drain(self) -> None:
+        """This server is going: send those that it carries to another."""
+        self._relays.drain()
+
+    # --- its life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep its leases and carry its mail, for ever.
+
+        Raises:
+          BrokerDown: it could not be reached at the start.
+          Deaf: no mail arrives, though the broker is there.
+
+        *Cancellation* gives its leases back.
+        """
+        if not self._broker.shared:
+            task_status.started()
+            await trio.sleep_forever()
+        async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
+            await self._renew()
+            try:
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._mail.receive, mailbox)
+                    self._nursery.start_soon(self._mail.send)
+                    self._nursery.start_soon(self._keep_leases)
+                    self._nursery.start_soon(self._give_back)
+                    task_status.started()
+            finally:
+                with trio.move_on_after(ANSWER_SECONDS, shield=True):
+                    await self._depart()
+
+    async def _depart(self) -> None:
+        try:
+            await self._return_leases()
+            await self._broker.leave(self.id)
+        except BrokerDown as exc:
+            log.warning("server %s could not say goodbye to the others: %s", self.id, exc)
+
+    async def _keep_leases(self) -> None:
+        pause = self._broker.lease_seconds / RENEWALS
+        while True:
+            began = trio.current_time()
+            try:
+                await self._renew()
+            except BrokerDown as exc:
+                log.warning("server %s could not renew its leases: %s", self.id, exc)
+                await trio.sleep(AGAIN_SECONDS)
+            else:
+                self._check_canary(began)
+                await trio.sleep_until(began + pause)
+
+    async def _renew(self) -> None:
+        asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
+        told = {room: self._told(room) for room in held}
+        renewals = {
+            room: Renewal(each.fence, None if told[room] == each.told else told[room]) for room, each in held.items()
+        }
+        about = MESSAGEPACK.encode(self._about())
+        assert isinstance(about, bytes)
+        renewed = await self._broker.renew(self.id, renewals, about)
+        for room, each in held.items():
+            if room in renewed.kept:
+                each.lease.renew(self._until(asked_at, self._broker.lease_seconds))
+                each.told = told[room]
+            elif self._held.get(room) is each:
+                log.warning("room %s is another server's by now", room, extra={"room": room})
+                each.lease.lose()
+        self.servers = {server: MESSAGEPACK.decode(said) for server, said in renewed.servers.items() if said}
+        self._mail.forget(self._mail.servers - renewed.servers.keys())
+
+    def _until(self, asked_at: float, seconds: float) -> float:
+        return asked_at + seconds * (1 - MARGIN)
+
+    def _told(self, room: str) -> bytes:
+        found = self._directory.find(*room.split("/", 1))
+        if found is None or found.closing:
+            return b""
+        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked])
+        assert isinstance(told, bytes)
+        return told
+
+    def _check_canary(self, now: float) -> None:
+        """Send oneself a letter; and see whether those before have come."""
+        if self._heard_canary_at == math.inf:
+            self._heard_canary_at = now
+        if now - self._heard_canary_at > 2 * self._broker.lease_seconds:
+            raise Deaf(f"no mail has come for {now - self._heard_canary_at:.1f} s, though the broker is there")
+        self._mail.put(self.id, [CANARY])
+
+    # --- rooms
+
+    async def _claim(self, kind: str, name: str, opener: str) -> Room[Any, Any] | _Elsewhere:
+        room = f"{kind}/{name}"
+        try:
+            self._directory.check(kind, name, opener=opener)
+        except Refused as refused:  # to open another here; but it may be open elsewhere
+            owner = await self.owner(room) if refused.code in (Code.FULL, Code.ROOM_CRASHED) else None
+            if owner is None:
+                raise
+            return _Elsewhere(self._relays, owner, kind, name)
+        asked_at = trio.current_time()
+        if self._broker.shared:
+            claim = await self._broker.claim(room, self.id, kept=False)
+            if claim.server != self.id:
+                if not claim.server:
+                    raise Refused("the broker has just begun", Code.CUT_OFF)
+                return _Elsewhere(self._relays, claim.server, kind, name)
+            lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room, claim.fence))
+            self._held[room] = _Held(lease, claim.fence)
+        else:
+            lease = Lease()
+        try:
+            return self._directory.open(kind, name, opener=opener, lease=lease)
+        except Refused:
+            lease.end()
+            raise
+
+    def _end_lease(self, room: str, fence: int) -> None:
+        held = self._held.get(room)
+        if held is not None and held.fence == fence:
+            del self._held[room]
+        self._returns.append((room, fence))
+        self._woken.set()
+
+    async def _give_back(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken = trio.Event()
+            try:
+                await self._return_leases()
+            except BrokerDown:
+                await trio.sleep(AGAIN_SECONDS)
+                self._woken.set()
+
+    async def _return_leases(self) -> None:
+        while self._returns:
+            room, fence = self._returns[0]
+            await self._broker.release(room, fence, hand_over=False)
+            self._returns.remove((room, fence))
+
+    # --- mail
+
+    def _lose(self, server: str) -> None:
+        self._relays.lose(server)
+        for asked, answered, _ in self._asked.values():
+            if asked == server:
+                answered.set()
+
+    def _take(self, sender: str, parcel: Parcel) -> None:
+        match parcel:
+            case [kind] if kind == CANARY:
+                self._heard_canary_at = trio.current_time()
+            case [kind, number, what, arguments] if kind == ASK:
+                reply = partial(self._reply, sender, number, what, arguments)
+                self._nursery.start_soon(guarded, f"the answer to {what!r}", reply)
+            case [kind, number, answer] if kind == ANSWER:
+                asked = self._asked.get(number)
+                if asked is not None and asked[0] == sender:
+                    asked[2].append(answer)
+                    asked[1].set()
+            case [kind, what, arguments] if kind == TELL:
+                told = partial(self._answerers[what], *arguments)
+                self._nursery.start_soon(guarded, f"what was told: {what!r}", told)
+            case _:
+                if not self._relays.take(sender, parcel):
+                    log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
+
+    async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
+        self._mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])

@@ -1,0 +1,115 @@
+"""A broker that fails: slow, deaf, cut off, or heard when nobody listens any more. Its chance is drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TypeVar
+
+import outcome
+import trio
+
+from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+from ..errors import BrokerDown
+
+T = TypeVar("T")
+
+
+class FlakyBroker(Broker):
+    """One server's way to a broker that it shares with others.
+
+    Args:
+      broker: the one they share.
+      nursery: where what was asked for is done, though nobody waits for the answer any more.
+      patience: after how many seconds nobody does.
+    """
+
+    def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0, patience: float = 2.0) -> None:
+        self.lease_seconds = broker.lease_seconds
+        self.cut = False
+        """Whether nothing gets through, either way."""
+        self.deaf = False
+        """Whether no mail comes, though all else is well."""
+        self.delay = 0.0
+        """Up to how many seconds a question takes, and an answer as long again."""
+        self.losses = 0.0
+        """What part of the questions is lost, and of the answers."""
+        self._broker, self._nursery, self._patience = broker, nursery, patience
+        self._random = Random(seed)  # noqa: S311  # a simulation, not a secret
+
+    def heal(self) -> None:
+        """From now on all gets through at once."""
+        self.cut = self.deaf = False
+        self.delay = self.losses = 0.0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with self._broker.open():
+            yield
+
+    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
+        return await self._ask(lambda: self._broker.claim(room, server, kept=kept))
+
+    async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
+        return await self._ask(lambda: self._broker.renew(server, leases, about))
+
+    async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
+        return await self._ask(lambda: self._broker.release(room, fence, hand_over=hand_over))
+
+    async def leases(self) -> Sequence[Lease]:
+        return await self._ask(self._broker.leases)
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
+        return await self._ask(lambda: self._broker.append(entries))
+
+    async def read(self, room: str) -> Sequence[bytes]:
+        return await self._ask(lambda: self._broker.read(room))
+
+    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
+        return await self._ask(lambda: self._broker.post(letters))
+
+    async def leave(self, server: str) -> None:
+        return await self._ask(lambda: self._broker.leave(server))
+
+    @asynccontextmanager
+    async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
+        async with self._broker.mailbox(server) as mailbox:
+            yield _FlakyMailbox(self, mailbox)
+
+    def _is_lost(self) -> bool:
+        return self.cut or self._random.random() < self.losses
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        answers = list[outcome.Outcome[T]]()
+        answered = trio.Event()
+
+        async def do() -> None:
+            await trio.sleep(self._random.uniform(0, self.delay))
+            if self._is_lost():
+                return
+            answer = await outcome.acapture(ask)
+            await trio.sleep(self._random.uniform(0, self.delay))
+            if not self._is_lost():
+                answers.append(answer)
+                answered.set()
+
+        self._nursery.start_soon(do)
+        with trio.move_on_after(self._patience):
+            await answered.wait()
+        if not answers:
+            raise BrokerDown("no answer came")
+        return answers[0].unwrap()
+
+
+class _FlakyMailbox(Mailbox):
+    def __init__(self, broker: FlakyBroker, mailbox: Mailbox) -> None:
+        self._broker, self._mailbox = broker, mailbox
+
+    async def receive(self) -> Sequence[bytes]:
+        while True:
+            letters = await self._mailbox.receive()
+            if self._broker.cut:
+                raise BrokerDown("the connection broke")  # and what had come is missing
+            if not self._broker.deaf:
+                return letters

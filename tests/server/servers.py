@@ -1,0 +1,132 @@
+"""Several servers that share one broker, in memory and in virtual time, each with a network of its own to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+import edge
+from edge.broker.broker import Broker
+from edge.broker.memory import MemoryBroker
+from edge.client.client import Client
+from edge.client.join import open_client
+from edge.client.url import UrlDialler
+from edge.server.serve import Server, open_server
+from edge.testing.flaky import FlakyBroker
+from edge.testing.network import Link, Network
+
+LEASE_SECONDS = 3.0
+
+
+@attrs.define(eq=False)
+class Place:
+    """One server, and the ways to it."""
+
+    server: Server
+    app: edge.App
+    broker: FlakyBroker
+    wires: Network
+    scope: trio.CancelScope
+    dead: bool = False
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that are open here."""
+        return [room.name for room in self.app.directory.rooms]
+
+
+@attrs.define(eq=False)
+class Town:
+    """The servers, and whoever comes to them."""
+
+    make_app: Callable[[Broker], edge.App]
+    nursery: trio.Nursery
+    shared: MemoryBroker = attrs.field(factory=lambda: MemoryBroker(lease_seconds=LEASE_SECONDS))
+    places: list[Place] = attrs.field(factory=list)
+    clients: int = 0
+
+    async def open(self) -> Place:
+        """Another server."""
+        return await self.nursery.start(self._serve)  # type: ignore[no-any-return]
+
+    async def _serve(self, *, task_status: trio.TaskStatus[Place]) -> None:
+        async with trio.open_nursery() as asking:
+            broker = FlakyBroker(self.shared, asking, seed=len(self.places))
+            app = self.make_app(broker)
+            with trio.CancelScope() as scope:
+                async with open_server(app) as server:
+                    wires = Network(server.serve_connection, server.connections)
+                    place = Place(server, app, broker, wires, scope)
+                    self.places.append(place)
+                    task_status.started(place)
+                    await trio.sleep_forever()
+            asking.cancel_scope.cancel()
+
+    def kill(self, place: Place) -> None:
+        """The server dies: nobody hears anything of it any more."""
+        place.broker.cut = place.dead = True
+        for link in place.wires.links:
+            link.cut()
+        place.scope.cancel("killed")
+
+    async def drain(self, place: Place) -> None:
+        """The server is told to stop."""
+        place.dead = True
+        place.server.drain()
+        await trio.sleep(10)
+        place.scope.cancel("drained")
+
+    @asynccontextmanager
+    async def join(
+        self, path: str, *at: Place, speaks: Any, hears: Any, key: str | None = None, name: str = ""
+    ) -> AsyncIterator[Client[Any, Any]]:
+        """A client that comes to these servers: to the first that is not dead."""
+        self.clients += 1
+        links: dict[int, Link] = {}
+
+        async def connect() -> trio.abc.Stream:
+            place = next((place for place in at or self.places if not place.dead), None)
+            if place is None:
+                raise OSError("no server is there")
+            link = links.setdefault(id(place), place.wires.link())
+            return await link.connect()
+
+        async def wait_before(attempt: int) -> None:
+            await trio.sleep(0.1)
+
+        client: Client[Any, Any] = Client(
+            UrlDialler(
+                f"ws://edge.test{path}",
+                codec=edge.JSON,
+                limits=edge.Limits(),
+                kinds=(edge.TransportKind.WEBSOCKET,),
+                connect=connect,
+            ),
+            speaks=speaks,
+            hears=hears,
+            name=name or f"client {self.clients}",
+            codec=edge.JSON,
+            limits=edge.Limits(),
+            wait_before=wait_before,
+            inbox=1000,
+            client=f"a-client-of-the-town-{self.clients}",
+            key=key,
+        )
+        async with open_client(client):
+            yield client
+
+
+@asynccontextmanager
+async def open_town(make_app: Callable[[Broker], edge.App], servers: int = 2) -> AsyncIterator[Town]:
+    """So many servers while a block runs."""
+    async with trio.open_nursery() as nursery:
+        town = Town(make_app, nursery)
+        for _ in range(servers):
+            await town.open()
+        yield town
+        for place in town.places:
+            place.scope.cancel("the test is over")

@@ -1,0 +1,247 @@
+"""Several servers and one broker: a room is on one of them, and all of them lead to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge.broker.broker import Broker
+from edge.client.client import Client, State
+from edge.codes import Code
+
+from .servers import LEASE_SECONDS, Place, Town, open_town
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    who: str
+    text: str
+
+
+@edge.event("tip", delivery="volatile")
+class Tip:
+    text: str
+
+
+class Chat(edge.Room[Say, Said | Tip]):
+    """Says again what is said."""
+
+    seats = edge.Seats(minimum=1, maximum=50, grace=20)
+
+    async def player(self, player: edge.Player[Say, Said | Tip]) -> None:
+        self.broadcast(Said("", f"{player.name} is here"))
+        try:
+            async for event in player:
+                self.broadcast(Said(player.name, event.text))
+        finally:
+            self.broadcast(Said("", f"{player.name} has left"))
+
+
+def make_app(broker: Broker) -> edge.App:
+    return edge.App(
+        {"chat": Chat},
+        broker=broker,
+        keys=edge.Keys("a secret of all the servers"),
+        api_token="the token of the web app",
+    )
+
+
+def chat(
+    town: Town, *at: Place, name: str = "", key: str | None = None
+) -> AbstractAsyncContextManager[Client[Any, Any]]:
+    """A client in the one room."""
+    return town.join("/rooms/chat/a", *at, speaks=Say, hears=Said | Tip, name=name, key=key)
+
+
+async def hear(client: Client[Any, Any], *texts: str) -> None:
+    for text in texts:
+        assert (await client.receive(Said)).text == text
+
+
+async def test_any_server_leads_to_the_room() -> None:
+    """Players at three servers are in one room, on the server where the first arrived."""
+    async with open_town(make_app, 3) as town:
+        one, two, three = town.places
+        async with (
+            chat(town, one, name="ana") as ana,
+            chat(town, two, name="ben") as ben,
+        ):
+            await ana.wait_state(State.OPEN)
+            await ben.wait_state(State.OPEN)
+            assert [place.rooms for place in town.places] in ([["chat/a"], [], []], [[], ["chat/a"], []])
+            async with chat(town, three, name="cyn") as cyn:
+                await cyn.wait_state(State.OPEN)
+                assert cyn.welcome is not None
+                assert cyn.welcome.number == 2
+                cyn.send(Say("hello"))
+                for client in (ana, ben, cyn):
+                    while (await client.receive(Said)).text != "hello":
+                        pass
+            await hear(ana, "cyn has left")
+            await hear(ben, "cyn has left")
+
+
+async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a server with ten clients of the room goes one letter that has the frame once."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with chat(town, one) as ana:
+            await ana.wait_state(State.OPEN)
+            async with trio.open_nursery() as nursery:
+
+                async def come() -> None:
+                    async with chat(town, two) as client:
+                        await client.wait_state(State.OPEN)
+                        await trio.sleep_forever()
+
+                for _ in range(10):
+                    nursery.start_soon(come)
+                await trio.sleep(5)
+                letters: list[bytes] = []
+                post = town.shared.post
+
+                async def spy(posted: Mapping[str, bytes]) -> frozenset[str]:
+                    letters.extend(posted.values())
+                    return await post(posted)
+
+                monkeypatch.setattr(town.shared, "post", spy)
+                ana.send(Say("a text to look for"))
+                await trio.sleep(0.1)
+                assert sum(letter.count(b"a text to look for") for letter in letters) == 1
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_dead_carrier_costs_a_reconnect() -> None:
+    """The seat waits, and the client resumes it by another server: nothing is lost."""
+    async with open_town(make_app, 3) as town:
+        one, two, three = town.places
+        async with (
+            chat(town, one, name="ana") as ana,
+        ):
+            await ana.wait_state(State.OPEN)
+            async with chat(town, two, three, name="ben") as ben:
+                await ben.wait_state(State.OPEN)
+                await hear(ana, "ana is here", "ben is here")
+                town.kill(two)
+                for number in range(20):
+                    ana.send(Say(f"a{number}"))
+                    ben.send(Say(f"b{number}"))
+                assert ben.state is State.OPEN
+                texts = [(await ben.receive(Said)).text for _ in range(41)]
+                assert texts[0] == "ben is here"
+                assert [text for text in texts[1:] if text[0] == "a"] == [f"a{number}" for number in range(20)]
+                assert [text for text in texts[1:] if text[0] == "b"] == [f"b{number}" for number in range(20)]
+                assert ben.welcome is not None
+                assert ben.welcome.resumed
+
+
+async def test_a_dead_server_s_room_opens_elsewhere() -> None:
+    """Once its lease has run out: whoever was in it starts afresh, within the time of a lease and a little."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with chat(town, one, two, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            assert one.rooms == ["chat/a"]
+            async with chat(town, two, name="ben") as ben:
+                await ben.wait_state(State.OPEN)
+                town.kill(one)
+                await trio.sleep(LEASE_SECONDS + 1)
+                assert two.rooms == ["chat/a"]
+                assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+                assert ana.welcome is not None
+                assert not ana.welcome.resumed
+
+
+async def test_a_lost_lease_ends_the_room() -> None:
+    """A server that can't renew ends its rooms before another may have them, and writes nothing more for them."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with chat(town, one, two, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            one.broker.cut = True
+            (room,) = one.app.directory.rooms
+            await room.wait_closed()
+            (lease,) = await town.shared.leases()
+            assert 0 < lease.seconds < LEASE_SECONDS / 5
+            one.dead = True
+            await trio.sleep(5)
+            assert (two.rooms, ana.state) == (["chat/a"], State.OPEN)
+
+
+async def test_who_is_deaf_fails_loudly() -> None:
+    """A server that hears no mail, though the broker renews its leases, ends with an error."""
+    with pytest.RaisesGroup(edge.Deaf, flatten_subgroups=True, allow_unwrapped=True):
+        async with open_town(make_app, 2) as town:
+            town.places[0].broker.deaf = True
+            await trio.sleep(60)
+
+
+async def api(town: Town, at: int, method: str, path: str, body: str = "") -> tuple[int, str]:
+    """What a server's API answers."""
+    stream = await town.places[at].wires.link().connect()
+    head = f"{method} /edge-api/{path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n"
+    head += f"authorization: Bearer the token of the web app\r\ncontent-length: {len(body)}\r\n\r\n"
+    await stream.send_all((head + body).encode())
+    answer = b""
+    while data := await stream.receive_some():
+        answer += data
+    status, _, rest = answer.decode().partition("\r\n")
+    return int(status.split()[1]), rest.partition("\r\n\r\n")[2]
+
+
+async def test_the_api_works_at_any_server() -> None:
+    """Lists, shows, publishes, kicks, revokes, wherever the room is."""
+    async with open_town(make_app, 2) as town:
+        one, _ = town.places
+        key = edge.Keys("a secret of all the servers").issue("u1", name="ana")
+        async with chat(town, one, key=key) as ana:
+            await ana.wait_state(State.OPEN)
+            await trio.sleep(LEASE_SECONDS)  # until it is told
+            status, listed = await api(town, 1, "GET", "rooms")
+            room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False}
+            assert (status, json.loads(listed)) == (200, {"rooms": [room]})
+            status, shown = await api(town, 1, "GET", "rooms/chat/a")
+            assert (status, json.loads(shown)["seats"][0]["session"]) == (200, "u1")
+            body = '{"event": "said", "body": {"who": "web", "text": "news"}}'
+            assert await api(town, 1, "POST", "rooms/chat/a/publish", body) == (200, '{"seated": 1}')
+            await hear(ana, "ana is here", "news")
+            assert (await api(town, 1, "POST", "rooms/chat/a/publish", '{"event": "none"}'))[0] == 422
+            assert (await api(town, 1, "POST", "rooms/chat/b/publish", body))[0] == 404
+            assert await api(town, 1, "POST", "rooms/chat/a/kick", '{"session": "u1"}') == (200, "{}")
+            with pytest.raises(edge.Disconnected) as kicked:
+                await ana.receive(Said)
+            assert kicked.value.code is Code.KICKED
+        async with chat(town, one, key=key) as ana:
+            await ana.wait_state(State.OPEN)
+            assert await api(town, 1, "POST", "revoke", '{"session": "u1"}') == (200, "{}")
+            await ana.wait_state(State.CLOSED)
+            assert ana.ending is not None
+            assert ana.ending.code is Code.REVOKED
+
+
+async def test_a_draining_server_sends_its_visitors_on() -> None:
+    """Whoever it carries resumes by another server."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with chat(town, one, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            async with chat(town, two, one, name="ben") as ben:
+                await ben.wait_state(State.OPEN)
+                await town.drain(two)
+                await ben.wait_state(State.OPEN)
+                assert ben.welcome is not None
+                assert ben.welcome.resumed
+                await hear(ana, "ana is here", "ben is here")
+                ben.send(Say("still here"))
+                await hear(ana, "still here")
