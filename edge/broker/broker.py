@@ -112,11 +112,10 @@ class Broker(abc.ABC):
         """Connect while a block runs."""
 
     @abc.abstractmethod
-    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
+    async def claim(self, room: str, server: str) -> Claim:
         """Take a room's lease, if nobody has it. The only way in which a room is opened.
 
-        Args:
-          kept: whether the room has a log. Then nobody with a lower fence can write to it any more.
+        From then on nobody with a lower fence can write to its log.
         """
 
     @abc.abstractmethod

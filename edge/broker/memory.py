@@ -26,7 +26,7 @@ class _Held:
 class _Log:
     """A room's log."""
 
-    top: tuple[int, int]
+    top: tuple[int, int] = (0, 0)
     """The fence and number of the newest entry: only higher ones follow."""
     entries: list[bytes] = attrs.field(factory=list)
 
@@ -65,16 +65,14 @@ class MemoryBroker(Broker):
     async def open(self) -> AsyncIterator[None]:
         yield
 
-    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
+    async def claim(self, room: str, server: str) -> Claim:
         await trio.lowlevel.checkpoint()
         now, held = trio.current_time(), self._leases.get(room)
         if held is not None and held.until > now and held.server != server:
             return Claim(held.server, held.until - now, held.fence)
         self._fence += 1
         self._leases[room] = _Held(server, self._fence, now + self.lease_seconds)
-        if kept:
-            log = self._logs.setdefault(room, _Log((0, 0)))
-            log.top = (self._fence, 0)
+        self._logs.setdefault(room, _Log()).top = (self._fence, 0)
         return Claim(server, self.lease_seconds, self._fence, abandoned=held is not None)
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:

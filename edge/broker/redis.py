@@ -72,7 +72,7 @@ CLAIM = (
     COMMON
     + """
 local leases, log = KEYS[1], KEYS[2]
-local room, server, lease, kept, forgotten = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local room, server, lease, forgotten = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local value, last, abandoned = redis.call('HGET', leases, room), 0, 0
 if value then
   local till, fence, owner = held(value)
@@ -84,10 +84,8 @@ if wait > 0 then return {'', text(wait), '0', 0} end
 local logged = top(log)
 local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
 redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. server)
-if kept == '1' then
-  redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
-  redis.call('PEXPIRE', log, forgotten)
-end
+redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
+redis.call('PEXPIRE', log, forgotten)
 return {server, text(lease), text(fence), abandoned}
 """
 )
@@ -236,9 +234,9 @@ class RedisBroker(Broker):
         async with self._redis:
             yield
 
-    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
+    async def claim(self, room: str, server: str) -> Claim:
         keys = [self._key("leases"), self._key(f"log:{room}")]
-        arguments: list[str | bytes | int] = [room, server, self._lease, int(kept), _milliseconds(FORGOTTEN_SECONDS)]
+        arguments: list[str | bytes | int] = [room, server, self._lease, _milliseconds(FORGOTTEN_SECONDS)]
         owner, left, fence, abandoned = await self._ask(self._claim, keys, arguments)
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 

@@ -212,6 +212,11 @@ class Connection:
         self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
+    def note_kept(self, now: float) -> None:
+        """More may be acknowledged than before: do it now."""
+        if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
+            self.ack_due = now
+
     def heard(self, now: float) -> None:
         """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
         if now > self._heard_at:
@@ -244,15 +249,15 @@ class Connection:
             raise RemoteProtocolError(f"nothing heard for {self.limits.dead_after:g} s", Code.SILENT)
         frames = []
         if now + early >= self.ack_due:
-            self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.received, 0, math.inf
+            self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.acknowledgeable, 0, math.inf
             told = self._time(now) if self._asked is not None else None
-            frames.append(self.codec.encode(to_plain(Ack(self.counts.received, self._asked, told))))
+            frames.append(self.codec.encode(to_plain(Ack(self._acked_to_peer, self._asked, told))))
             self._asked = None
         if now + early >= self.ping_due:
             self.ping_due = now + min(self._ping_wait, self.limits.heartbeat)
             self._ping_wait *= 2
             self._pinged = [*self._pinged[1 - MAX_PINGED :], self._time(now)]
-            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent, self._pinged[-1]))))
+            frames.append(self.codec.encode(to_plain(Ping(self.counts.sent - self.counts.withheld, self._pinged[-1]))))
         return frames
 
     def _time(self, now: float) -> float:

@@ -34,8 +34,14 @@ class Counts:
     sent: int = 0
     """Counted frames sent since the fresh start."""
 
+    withheld: int = 0
+    """How many of `sent`, the newest, have not been written to any connection yet, and may not be."""
+
     received: int = 0
     """Counted frames received since the fresh start."""
+
+    kept: int | None = None
+    """How many of `received` may be acknowledged; None for all."""
 
     behind: bool = False
     """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""
@@ -53,7 +59,8 @@ class Counts:
 
     def start_afresh(self) -> None:
         """Forget everything: a new seat."""
-        self.sent = self.received = 0
+        self.sent = self.received = self.withheld = 0
+        self.kept = None if self.kept is None else 0
         self.behind = False
         self._forget_all()
 
@@ -90,12 +97,29 @@ class Counts:
         """Whether everything after the peer's first `count` frames can be sent again."""
         return not self.behind and self.acked <= count <= self.sent
 
+    @property
+    def acknowledgeable(self) -> int:
+        """How many received frames the peer may forget."""
+        return self.received if self.kept is None else self.kept
+
     def unacked(self) -> list[Outgoing]:
         """What to send again, oldest first."""
-        return list(self._unacked)
+        return list(self._unacked)[: max(0, len(self._unacked) - self.withheld)]
+
+    def newest(self, count: int) -> list[Outgoing]:
+        """The newest so many of what is not acknowledged, oldest first."""
+        return list(self._unacked)[max(0, len(self._unacked) - count) :]
+
+    def go_on(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
+        """Be where another server's counts were."""
+        self.sent, self.received, self.behind = sent, received, behind
+        self.kept = received
+        self._unacked.extend(unacked)
+        self._unacked_bytes = sum(message.size for message in unacked)
 
     def _forget_all(self) -> None:
         self._unacked.clear()
+        self.withheld = 0
         self._unacked_bytes = 0
         self._note_relief()
 

@@ -70,7 +70,8 @@ class Welcome:
     """True: an exact replay follows. False: a fresh start, and `why` says so."""
 
     why: str = ""
-    """For a fresh start: ``new``, ``expired``, ``moved`` (the seat was another page's), ``miscount`` or ``behind``."""
+    """For a fresh start: ``new``, ``expired``, ``lost`` (the room was, with its server), ``moved`` (the seat was
+    another page's), ``miscount`` or ``behind``."""
 
     received: int
     """How many counted frames of this client the seat has."""

@@ -49,6 +49,11 @@ class Outgoing:
     def __repr__(self) -> str:
         return f"<outgoing {self._plain[0]}>"
 
+    @property
+    def plain(self) -> Any:
+        """What its frames say, to be written down: `from_plain` reads it."""
+        return self._plain
+
     def frame(self, codec: Codec) -> Frame:
         """The frame for connections that speak this codec."""
         if codec is JSON:

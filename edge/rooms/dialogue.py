@@ -121,6 +121,15 @@ class Dialogue:
         return len(self._questions) + len(self._requests)
 
     @property
+    def asked(self) -> int:
+        """How many questions this side has asked."""
+        return self._asked
+
+    def go_on(self, asked: int) -> None:
+        """Number this side's questions after so many that were asked before."""
+        self._asked = asked
+
+    @property
     def asking(self) -> bool:
         """Whether a single answer is waited for."""
         return any(question.single for question in self._questions.values())

@@ -69,6 +69,8 @@ class Directory:
         self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
+        self.reopen: Callable[[str, str, str], object] = self._reopen
+        """Opens a room of this kind and name, for this opener, where one has crashed."""
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -121,12 +123,21 @@ class Directory:
         if opener and self._opened[opener] >= self._max_rooms_each:
             raise Refused(f"{opener} has opened {self._max_rooms_each} rooms", Code.FULL)
 
-    def open(self, kind: str, name: str, *, opener: str = "", lease: Lease | None = None) -> Room[Any, Any]:
+    def open(
+        self,
+        kind: str,
+        name: str,
+        *,
+        opener: str = "",
+        lease: Lease | None = None,
+        prepare: Callable[[Room[Any, Any]], object] = lambda room: None,
+    ) -> Room[Any, Any]:
         """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
 
         Args:
           opener: who asks for it, such as an address; empty for the server itself.
           lease: what it may be open under; by default, one that lasts for ever.
+          prepare: called with the room before it is open; if it raises, the room could not be made.
 
         Raises:
           Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
@@ -140,13 +151,15 @@ class Directory:
         assert self._nursery is not None
         try:
             room = self._kinds[kind]()
+            room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally, lease=lease or Lease())
+            prepare(room)
         except Refused:
             raise
         except Exception:
             self.tally.crashes += 1
             log.exception("room %s/%s could not be made", kind, name, extra={"room": f"{kind}/{name}"})
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
-        room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally, lease=lease or Lease())
+        self.tally.opened += 1
         log.debug("room %s is open", room.name, extra=room.about)
         self._rooms[kind, name] = room
         self._opened[opener] += 1
@@ -192,21 +205,23 @@ class Directory:
             self._opened[opener] -= 1
             if not self._opened[opener]:
                 del self._opened[opener]
-            if room.crashed_on is None or not self._follow(kind, name, room, opener):
-                room.lease.end()
+            room.lease.end()
+        if room.crashed_on is not None:
+            self._follow(kind, name, room, opener)
 
-    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> bool:
+    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
         """Open a fresh room where one has crashed, if anybody was there, and it is not once too often."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
         crashes = self._crashes.setdefault((kind, name), Crashes(room.restarts))
         if crashes.note(now):
-            if room.crashed_on and not room.lease.over:
-                with contextlib.suppress(Refused):
-                    self.open(kind, name, opener=opener, lease=room.lease)
-                    return True
+            if room.crashed_on:
+                self.reopen(kind, name, opener)
         else:
             log.error(
                 "room %s has crashed too often: shut for %g s", room.name, room.restarts.seconds, extra=room.about
             )
-        return False
+
+    def _reopen(self, kind: str, name: str, opener: str) -> None:
+        with contextlib.suppress(Refused):
+            self.open(kind, name, opener=opener)

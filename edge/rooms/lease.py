@@ -14,9 +14,13 @@ class Lease:
     Args:
       until: when it runs out, on Trio's clock.
       give_back: called once, when nobody needs it any more.
+      fence: higher than that of any lease of this room before.
     """
 
-    def __init__(self, until: float = math.inf, give_back: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, until: float = math.inf, give_back: Callable[[], object] = lambda: None, *, fence: int = 0
+    ) -> None:
+        self.fence = fence
         self.until = until
         """From then on nothing is written for the room."""
         self._give_back = give_back

@@ -173,7 +173,7 @@ class Listeners:
 
     def __init__(self, value: Callable[[Any], Any]) -> None:
         self._value = value
-        self._waiters: list[tuple[frozenset[type[Any]], Waiter[Any]]] = []
+        self._waiters: list[tuple[frozenset[type[Any]], Waiter[Arrival]]] = []
         self._narrow: list[Subscription] = []
         self._wide: list[Subscription] = []
         self._closed = False
@@ -183,9 +183,11 @@ class Listeners:
 
     async def receive(self, kinds: frozenset[type[Any]]) -> Any:
         """Wait for one event of these kinds."""
-        entry = (kinds, Waiter[Any]())
+        entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
-        return await entry[1].wait(lambda: self._waiters.remove(entry))
+        arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
+        arrival.take()  # here, in the step in which its listener goes on: not before, lest a log lose it in between
+        return self._value(arrival)
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
         """Begin a subscription, which ends when its listener is let go of."""
@@ -206,8 +208,7 @@ class Listeners:
         for entry in self._waiters:
             if kind in entry[0]:
                 self._waiters.remove(entry)
-                arrival.take()
-                entry[1].give(self._value(arrival))
+                entry[1].give(arrival)
                 return True
         for subscription in reversed(self._narrow):
             if subscription.kinds is not None and kind in subscription.kinds:

@@ -18,6 +18,7 @@ from ..protocol.events import event_type
 from ..protocol.outgoing import Outgoing, outgoing_event
 from .answering import Answering
 from .dialogue import Dialogue
+from .keeping import SeatRecord
 from .listening import Arrival, Listener, Listeners
 from .seat import Seat
 from .statistics import PlayerStatistics
@@ -90,7 +91,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.turns: list[Turn] = []
         self._latest: dict[Hashable, Any] = {}
         """Oldest first."""
-        self._waiting = 0
+        self._waiting: dict[_Arrived, None] = {}
+        """What has come, and is not taken yet."""
+        self.restored: bool = False
+        """Whether the seat was taken at another server, which the room has left: then `player` runs once more."""
+        self._to_deliver: list[messages.Message] = []
+        """What had come there, and was not taken yet."""
         self._too_fast = False
         """Whether the last event came too fast to be heard."""
         self._left_at: float | None = None
@@ -260,19 +266,57 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._dialogue.ask_again()
             self.room.greet_player(self)
 
+    def record(self, held: dict[str, Any]) -> SeatRecord:
+        """What another server needs to know of them, besides what their seat keeps."""
+        waiting = [arrival.message for arrival in self._waiting if messages.is_counted(arrival.message)]
+        pending = [*self._to_deliver, *waiting]
+        numbers = {message.id for message in pending if isinstance(message, messages.Request)}
+        return SeatRecord(
+            session=self.session.id,
+            session_name=self.session.name,
+            claims=dict(self.session.claims),
+            anonymous=self.session.anonymous,
+            name=self.name,
+            number=self.number,
+            asked=self._dialogue.asked,
+            unanswered=sorted(self._dialogue.unsettled - numbers),
+            pending=[messages.to_plain(message) for message in pending],
+            held=held,
+        )
+
+    def go_on(self, record: SeatRecord) -> None:
+        """Be who they were at another server."""
+        self.restored = True
+        self._dialogue.go_on(record.asked)
+        self._to_deliver = [messages.from_plain(plain) for plain in record.pending]
+        for number in record.unanswered:
+            self._dialogue.refuse("crashed", "the server that was asked is gone", "", number)
+
+    def deliver_restored(self) -> None:
+        """Take what had come before, and was not taken."""
+        to_deliver, self._to_deliver = self._to_deliver, []
+        for message in to_deliver:
+            self.deliver(message)
+
     def statistics(self) -> PlayerStatistics:
         """What they look like now."""
         away = self.standing is Standing.AWAY and self.away_until < math.inf
         left = max(0.0, self.away_until - trio.current_time()) if away else None
         return PlayerStatistics(
-            self.number, self.name, self.session.id, self.standing.value, left, self._waiting, self.seat.statistics()
+            self.number,
+            self.name,
+            self.session.id,
+            self.standing.value,
+            left,
+            len(self._waiting),
+            self.seat.statistics(),
         )
 
     @property
     def has_space(self) -> bool:
         """Whether to read on: one more event fits; or an answer that is waited for, or acks that are needed, may be
         behind those that do not, which are then refused as busy."""
-        return self._waiting < self.seat.inbox or self._dialogue.asking or self.seat.pressed
+        return len(self._waiting) < self.seat.inbox or self._dialogue.asking or self.seat.pressed
 
     async def wait_space(self) -> None:
         """Wait until half of the inbox is free, or what else makes `has_space` true, or the player has left."""
@@ -292,6 +336,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Take a message of theirs: to whoever listens for it, or back with a typed refusal. Never waits."""
         if self.ending is not None:
             return
+        if self.room.keeper is not None:
+            self.room.keeper.touch()
         match message:
             case messages.Event() | messages.Request():
                 event = self._dialogue.heard(message)
@@ -343,10 +389,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._too_fast = True
             return
         self._too_fast = False
-        if self._waiting >= self.seat.inbox:
-            arrival.refuse("busy", f"{self._waiting} events are waiting")
+        if len(self._waiting) >= self.seat.inbox:
+            arrival.refuse("busy", f"{len(self._waiting)} events are waiting")
             return
-        self._waiting += 1
+        self._waiting[arrival] = None
         if not (self.listeners.give(arrival) or self.room.listeners.give(arrival) or self.listeners.give_any(arrival)):
             arrival.turn_away()
 
@@ -366,10 +412,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if len(self._latest) > MAX_LATEST:
             del self._latest[next(iter(self._latest))]
 
-    def note_taken(self) -> None:
+    def note_taken(self, arrival: _Arrived) -> None:
         """One of their events waits no more."""
-        self._waiting -= 1
-        if self._space is not None and 2 * self._waiting <= self.seat.inbox:  # not for each one that is taken
+        del self._waiting[arrival]
+        if self._space is not None and 2 * len(self._waiting) <= self.seat.inbox:  # not for each one that is taken
             self.read_on()
 
     def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
@@ -391,12 +437,12 @@ class _Arrived(Arrival):
     """Whether it is a latest value, which is kept even if nobody listens."""
 
     def take(self) -> None:
-        self.player.note_taken()
+        self.player.note_taken(self)
         if not self.kept:
             self.player.room.directory_tally.received += 1
 
     def turn_away(self) -> None:
-        self.player.note_taken()
+        self.player.note_taken(self)
         self.refuse("not_now", "nobody is listening for this now")
 
     def refuse(self, problem: MessageProblem, text: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
+import attrs
 import trio
 
 from ..codes import Code
@@ -20,6 +21,7 @@ from ..protocol.events import Vocabulary
 from ..protocol.outgoing import outgoing_event
 from ..protocol.structure import check_key, check_type
 from .guard import guarded, log
+from .keeping import Keeper
 from .lease import Lease
 from .listening import Listener, Listeners
 from .player import FromPlayer, Player, ToPlayer
@@ -61,6 +63,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
     restarts: ClassVar[Restarts] = Restarts()
     """What follows when `run` crashes: by default a fresh room, three times a minute."""
 
+    facts: ClassVar[Any] = Vocabulary.of(None)
+    """The union of event classes that `persist` takes; once the class is made, as a `Vocabulary`."""
+
+    state_class: ClassVar[type[Any] | None] = None
+    """The attrs class that `snapshot` gives, read from its annotation; None for plain data."""
+
     from_player: ClassVar[Vocabulary] = Vocabulary.of(None)
     """What players may send, read from the class's own type arguments."""
     to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
@@ -68,9 +76,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("admit", "greet", "publish"):
+        for name in ("admit", "greet", "publish", "snapshot", "restore", "apply"):
             if inspect.iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{cls.__name__}.{name} is async: it has to decide at once, so make it a plain def")
+        cls.facts = Vocabulary.of(cls.facts)
+        if "snapshot" in cls.__dict__:
+            returned = typing.get_type_hints(cls.snapshot).get("return")
+            cls.state_class = returned if isinstance(returned, type) and attrs.has(returned) else None
+            if cls.state_class is not None:
+                check_type(cls.state_class)
         for base in getattr(cls, "__orig_bases__", ()):
             args = typing.get_args(base)
             if typing.get_origin(base) is Room and not any(isinstance(arg, TypeVar) for arg in args):
@@ -93,6 +107,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """Where what happens is counted: one for all the rooms of a directory."""
         self.lease = Lease()
         """What it is open under."""
+        self.lost = False
+        """Whether another server had a room of this name, and died with it: this one is fresh."""
+        self.keeper: Keeper | None = None
+        """Keeps its log, if it has one."""
         self.crashed_on: int | None = None
         """Once `run` has raised: how many sat here then."""
         self._opened_at: float | None = None
@@ -143,7 +161,40 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """
         self.broadcast(event)
 
+    def snapshot(self) -> Any:
+        """What the room would need to go on at another server: an attrs instance, if the method is annotated with its
+        class, or plain data. A room that overrides this and `restore` survives its server, with its seats.
+
+        Synchronous, like all that changes what it gives; called often, unless the room has `facts`.
+        """
+        raise NotImplementedError
+
+    def restore(self, state: Any) -> None:
+        """Be where a room was that gave this as its snapshot. Called before `run`, which starts from the beginning, and
+        before `player` of those who sit, whose `Player.restored` is true."""
+        raise NotImplementedError
+
+    def apply(self, fact: Any) -> None:
+        """Let a fact change the room's state: in `persist`, and once more at another server, after `restore`."""
+
     # --- what an author calls
+
+    def persist(self, fact: Any) -> None:
+        """Apply a fact, and keep it: then `snapshot` is asked for now and then only, and need not be quick.
+
+        Raises:
+          TypeError: not one of the room's `facts`.
+        """
+        if type(fact) not in self.facts.classes:
+            raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
+        self.apply(fact)
+        if self.keeper is not None:
+            self.keeper.note_fact(fact)
+
+    @classmethod
+    def can_be_kept(cls) -> bool:
+        """Whether it can go on at another server."""
+        return cls.snapshot is not Room.snapshot
 
     def now(self) -> float:
         """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`.
@@ -326,7 +377,17 @@ class Room(Generic[FromPlayer, ToPlayer]):
         by the directory."""
         self.name, self.directory_tally, self.lease = name, tally, lease
         self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
-        tally.opened += 1
+
+    def go_on(self, age: float) -> None:
+        """Let its clock show this now."""
+        self._opened_at = trio.current_time() - age
+
+    def seat_again(self, seat: Seat, number: int) -> Player[FromPlayer, ToPlayer]:
+        """Seat somebody who sat here at another server; their connection is away."""
+        player = Player(self, seat, number)
+        self.seats.add(player)
+        self._admitted_early.append(player)
+        return player
 
     def statistics(self) -> RoomStatistics:
         """What it looks like now."""
@@ -365,6 +426,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                     code, reason = self._why_cancelled()
                     self.close(reason, code=code)
         finally:
+            if self.keeper is not None:
+                self.keeper.close()
             self._closed.set()
 
     def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
@@ -379,6 +442,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
         self.directory_tally.admitted += 1
+        self._touch()
         if log.isEnabledFor(logging.DEBUG):
             log.debug("room %s: seat %d (%r) is taken", self.name, player.number, player.name, extra=player.about)
         if self._nursery is None:
@@ -399,6 +463,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def seats_changed(self) -> None:
         """Somebody left: end a round that has too few players now."""
+        self._touch()
         if self._round is not None:
             self._round.check_enough()
 
@@ -424,6 +489,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 raise TypeError(f"{name} is not one of the events that {type(self).__name__} hears from players")
         return frozenset(kinds)
 
+    def _touch(self) -> None:
+        if self.keeper is not None:
+            self.keeper.touch()
+
     def _check_admission(self, seat: Seat) -> None:
         self.seats.check_free()
         try:
@@ -441,7 +510,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
             with player.scope:
                 if not player.left:
                     player.start()
-                    self.greet_player(player)
+                    if not player.restored:
+                        self.greet_player(player)
                     what = f"player() of seat {player.number} ({player.name!r})"
                     returned = await self._guarded(what, lambda: self.player(player), player.about)
                     if not returned:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import attrs
 import trio
 
 from ..codes import Code
 from ..protocol.outgoing import Outgoing
+from .keeping import Table
 from .session import Session
 from .statistics import SeatStatistics
 
@@ -52,6 +54,14 @@ class Seat(abc.ABC):
     def statistics(self) -> SeatStatistics:
         """What is on the way to and from it."""
         return SeatStatistics()
+
+    def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
+        """What another server needs to go on with this seat: all of it, or what is new since it was kept; None where
+        none can. See `HeldSeat`."""
+        return None
+
+    def kept(self) -> None:  # noqa: B027  # nothing waits for it here
+        """What `keep` told is in the room's log."""
 
     def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
         """Somebody wants to know how far away its client is: find out more often for a while."""

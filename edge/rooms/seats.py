@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import trio
@@ -115,6 +116,13 @@ class Seats:
     def take_number(self) -> int:
         """The lowest number that nobody has: its last player has ended, `finally` included."""
         return heapq.heappop(self._free_numbers) if self._free_numbers else next(self._numbers)
+
+    def reserve(self, numbers: Iterable[int]) -> None:
+        """Give these numbers to nobody else, before anybody has one."""
+        taken = set(numbers)
+        first = max(taken, default=-1) + 1
+        self._numbers = itertools.count(first)
+        self._free_numbers = [number for number in range(first) if number not in taken]
 
     def add(self, player: Player[Any, Any]) -> None:
         """Enter a player whom the room has admitted."""

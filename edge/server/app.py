@@ -250,7 +250,7 @@ class App:
         async def revoke(session: str) -> None:
             self._revoke(session)
 
-        self.node = Node(self.broker, self.directory, Relays(attend_carried, nursery, self.limits))
+        self.node = Node(self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits)
         self.node.answer("revoke", revoke)
         if self._api is not None:
             self.node.answer("api", self._api.answer)

@@ -81,9 +81,12 @@ async def attend(
         if not isinstance(room, Room):
             await room.carry(transport, codec, frame)
             return
-        seat = _take_seat(hello, session or _anonymous(hello), connection, outbox, room)
+        session = session or _anonymous(hello)
+        await _wait_kept(hello, session, room)
+        seat = _take_seat(hello, session, connection, outbox, room)
         try:
             await seat.player.wait_started()
+            seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
@@ -127,6 +130,18 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Waitin
     if not CLIENT.fullmatch(hello.client):
         raise RemoteProtocolError("a client calls itself by 16 to 64 letters, digits, _ and -")
     return hello, frame
+
+
+async def _wait_kept(hello: Hello, session: Session, room: Room[Any, Any]) -> None:
+    """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
+    while room.keeper is not None and not room.lease.over:
+        held = room.seats.find(session.id)
+        if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
+            return
+        if seat.counts.kept == seat.counts.received:
+            return
+        seat.disconnect(Code.REPLACED, "another connection took the seat")  # lest there be ever more
+        await room.keeper.wait_kept()
 
 
 def _take_seat(
@@ -190,7 +205,7 @@ def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:
         seat.since = hello.attempt  # the welcome was lost on the way: it is said again, and all that followed it
         return seat.why, False
     if new:
-        why = "new" if hello.received is None else "expired"
+        why = "new" if hello.received is None else "lost" if seat.player.room.lost else "expired"
     elif same:
         why = "behind" if seat.counts.behind else "miscount"
     else:

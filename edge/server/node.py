@@ -6,6 +6,7 @@ that it ends here before the broker gives it to another; when it ends, Trio ends
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,13 +21,18 @@ from ..broker.broker import Broker, Renewal
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, Refused
 from ..protocol.codec import MESSAGEPACK, Codec, Frame
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing
 from ..rooms.directory import Directory, Listing
 from ..rooms.guard import guarded, log
+from ..rooms.keeping import Keeper, SeatRecord, read, restore, session_of
 from ..rooms.lease import Lease
 from ..rooms.room import Room
+from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
 from .mail import AGAIN_SECONDS, Mail, Parcel
 from .relay import Relays
+from .scribe import Scribe
 
 # A lease is renewed so many times before it runs out; and it ends here this part of it earlier than at the broker, for
 # clocks that do not run alike.
@@ -45,7 +51,6 @@ class _Held:
     """A lease of this server's."""
 
     lease: Lease
-    fence: int
     told: bytes | None = None
     """What the broker knows of the room."""
 
@@ -72,13 +77,20 @@ class Node:
     """
 
     def __init__(
-        self, broker: Broker, directory: Directory, relays: Relays, *, about: Callable[[], Any] = lambda: None
+        self,
+        broker: Broker,
+        directory: Directory,
+        relays: Relays,
+        limits: Limits,
+        *,
+        about: Callable[[], Any] = lambda: None,
     ) -> None:
         self.id = secrets.token_hex(6)
         """What the others know it by: of this process alone."""
         self.servers: Mapping[str, Any] = {self.id: None}
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
+        self._limits = limits
         self._held: dict[str, _Held] = {}
         self._claiming: dict[str, trio.Event] = {}
         self._returns: list[tuple[str, int]] = []
@@ -86,6 +98,9 @@ class Node:
         self._woken = trio.Event()
         self._mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.mail = self._mail
+        self._scribe = Scribe(broker)
+        if broker.shared:
+            directory.reopen = self._reopen
         self._heard_canary_at = math.inf
         self._questions = count(1)
         self._asked: dict[int, tuple[str, trio.Event, list[Any]]] = {}
@@ -195,6 +210,7 @@ class Node:
                     self._nursery.start_soon(self._mail.send)
                     self._nursery.start_soon(self._keep_leases)
                     self._nursery.start_soon(self._give_back)
+                    self._nursery.start_soon(self._scribe.run)
                     task_status.started()
             finally:
                 with trio.move_on_after(ANSWER_SECONDS, shield=True):
@@ -224,7 +240,8 @@ class Node:
         asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
         told = {room: self._told(room) for room in held}
         renewals = {
-            room: Renewal(each.fence, None if told[room] == each.told else told[room]) for room, each in held.items()
+            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room])
+            for room, each in held.items()
         }
         about = MESSAGEPACK.encode(self._about())
         assert isinstance(about, bytes)
@@ -269,26 +286,63 @@ class Node:
             if owner is None:
                 raise
             return _Elsewhere(self._relays, owner, kind, name)
-        asked_at = trio.current_time()
         if self._broker.shared:
-            claim = await self._broker.claim(room, self.id, kept=False)
+            await (
+                self._return_leases()
+            )  # one of this very room, perhaps: it has closed here, and nothing of it is to go on
+            asked_at = trio.current_time()
+            claim = await self._broker.claim(room, self.id)
             if claim.server != self.id:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return _Elsewhere(self._relays, claim.server, kind, name)
-            lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room, claim.fence))
-            self._held[room] = _Held(lease, claim.fence)
-        else:
-            lease = Lease()
+            give_back = partial(self._end_lease, room, claim.fence)
+            lease = Lease(self._until(asked_at, claim.seconds), give_back, fence=claim.fence)
+            self._held[room] = _Held(lease)
+            return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
+        return self._directory.open(kind, name, opener=opener)
+
+    async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> Room[Any, Any]:
+        """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh."""
+
+        def keep(room: Room[Any, Any]) -> None:
+            if room.can_be_kept():
+                room.keeper = Keeper(room, self._scribe.note)
+
+        def go_on(room: Room[Any, Any]) -> None:
+            keep(room)
+            if room.keeper is not None and log_entries:
+                story = read(log_entries)
+                room.go_on(story.age)
+                restore(room, story, partial(seat_again, room, self._limits))
+                room.keeper.touch()
+            else:
+                room.lost = True
+
         try:
-            return self._directory.open(kind, name, opener=opener, lease=lease)
-        except Refused:
+            log_entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
+            if abandoned:
+                try:
+                    return self._directory.open(kind, name, opener=opener, lease=lease, prepare=go_on)
+                except Refused as refused:
+                    if refused.code is not Code.ROOM_CRASHED:
+                        raise
+
+            return self._directory.open(kind, name, opener=opener, lease=lease, prepare=keep)
+        except BaseException:
             lease.end()
             raise
 
+    def _reopen(self, kind: str, name: str, opener: str) -> None:
+        async def reopen() -> None:
+            with contextlib.suppress(Refused):
+                await self.find(kind, name, opener=opener)
+
+        self._nursery.start_soon(reopen)
+
     def _end_lease(self, room: str, fence: int) -> None:
         held = self._held.get(room)
-        if held is not None and held.fence == fence:
+        if held is not None and held.lease.fence == fence:
             del self._held[room]
         self._returns.append((room, fence))
         self._woken.set()
@@ -338,3 +392,8 @@ class Node:
 
     async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
         self._mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])
+
+
+def seat_again(room: Room[Any, Any], limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
+    """Seat somebody who sat in this room at another server."""
+    HeldSeat(room, session_of(record), record.name, limits, number=record.number).go_on(record, unacked)

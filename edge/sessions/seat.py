@@ -9,6 +9,9 @@ import trio
 from ..codes import Code, Retry
 from ..protocol.connection import Connection
 from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing, outgoing_event
+from ..protocol.structure import structure
+from ..rooms.keeping import SeatRecord, Table
 from ..rooms.player import Player
 from ..rooms.room import Room
 from ..rooms.seat import Seat
@@ -32,13 +35,24 @@ class HeldSeat(Sending, Seat):
       session: whose seat it is.
       name: what the client wants to be called, where the session does not say.
       limits: sizes and times.
+      number: of the seat, if it was given at another server.
 
     Raises:
       Refused: see `Room.take_seat`.
     """
 
-    def __init__(self, room: Room[Any, Any], session: Session, name: str, limits: Limits) -> None:
+    def __init__(
+        self, room: Room[Any, Any], session: Session, name: str, limits: Limits, *, number: int | None = None
+    ) -> None:
         super().__init__(limits)
+        self._keeper = room.keeper
+        if self._keeper is not None:
+            self.counts.kept = 0
+        self._life = 0
+        """How often what was under way was lost."""
+        self._told_life, self._told_sent = -1, 0
+        """What the room's log has: in which life, how many messages were sent."""
+        self._told_withheld = self._told_received = 0
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
@@ -54,7 +68,7 @@ class HeldSeat(Sending, Seat):
         """Clients that had the seat before."""
         self.connection: Connection | None = None
         """The machine of its newest connection."""
-        self.player: Player[Any, Any] = room.take_seat(self)
+        self.player: Player[Any, Any] = room.take_seat(self) if number is None else room.seat_again(self, number)
 
     def statistics(self) -> SeatStatistics:
         outbox, unacked = self.outbox, self.counts.sent - self.counts.acked
@@ -67,7 +81,74 @@ class HeldSeat(Sending, Seat):
         if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
             outbox.wake()
 
+    def send(self, message: Outgoing) -> None:
+        if self._keeper is None or not message.counted:
+            super().send(message)
+        elif not self.over:  # it leaves once it is in the room's log
+            self.counts.withheld += 1
+            self.counts.record(message)
+            self._keeper.touch()
+
+    def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
+        if self.session.bot:
+            return None
+        counts, anew = self.counts, whole or self._life != self._told_life
+        said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
+        self._told_life, self._told_sent = self._life, counts.sent
+        self._told_withheld, self._told_received = counts.withheld, counts.received
+        return {
+            "client": self.client,
+            "attempt": self.attempt,
+            "since": self.since,
+            "why": self.why,
+            "former": list(self.former),
+            "life": self._life,
+            "sent": counts.sent,
+            "acked": counts.acked,
+            "received": counts.received,
+            "behind": counts.behind,
+            "anew": anew,
+            "said": [table.index(message) for message in said],
+            "latest": [table.index(message) for message in self._latest.values()],
+        }
+
+    def kept(self) -> None:
+        if self._life != self._told_life:
+            return
+        self.counts.kept = self._told_received
+        self._release(self._told_withheld)
+        if self.connection is not None and self.outbox is not None:
+            self.connection.note_kept(trio.current_time())
+            self.outbox.wake()
+
+    def go_on(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
+        """Be the seat that this client has had at another server."""
+        held = record.held
+        self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
+        self.former = tuple(held["former"])
+        self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
+        for plain in held["latest"]:
+            name, body = plain
+            message = outgoing_event(structure(body, self.player.room.to_player.by_name[name[1:]].cls))
+            self._latest[message.key] = message
+        self.player.go_on(record)
+        self.player.room.seats.away(self.player, Code.LOST, "its server is gone")
+
+    def start_afresh(self) -> None:
+        self._life += 1
+        super().start_afresh()
+
+    def _release(self, count: int) -> None:
+        """What is withheld, the oldest so many, may be sent."""
+        withheld = self.counts.newest(self.counts.withheld)[:count]
+        self.counts.withheld -= len(withheld)
+        for message in withheld:
+            if self.outbox is not None:
+                self.outbox.put(message)
+
     def end(self, code: Code, reason: str) -> None:
+        if code is not Code.MOVED:  # then what is not kept has not been said
+            self._release(self.counts.withheld)
         self.over = True
         self.disconnect(code, reason)
 
@@ -88,6 +169,8 @@ class HeldSeat(Sending, Seat):
         super().attach(outbox)
         outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)
+        if self._keeper is not None:
+            self._keeper.touch()
         if self.player.ending is not None:
             outbox.end(self.player.ending.code, self.player.ending.reason)
 

@@ -37,7 +37,7 @@ async def one_of_many_gets_a_room(broker: Broker) -> None:
     claims = []
 
     async def claim(server: str) -> None:
-        claims.append((server, await broker.claim(ROOM, server, kept=False)))
+        claims.append((server, await broker.claim(ROOM, server)))
 
     async with trio.open_nursery() as nursery:
         for number in range(10):
@@ -51,9 +51,9 @@ async def one_of_many_gets_a_room(broker: Broker) -> None:
 
 async def a_lease_runs_out(broker: Broker) -> None:
     """Then another may have the room, with a higher fence, and hears that it was abandoned."""
-    first = await broker.claim(ROOM, "a", kept=False)
+    first = await broker.claim(ROOM, "a")
     await _run_out(broker)
-    second = await broker.claim(ROOM, "b", kept=False)
+    second = await broker.claim(ROOM, "b")
     assert (first.server, first.abandoned, second.server, second.abandoned) == ("a", False, "b", True)
     assert second.fence > first.fence
     assert not (await broker.renew("a", {ROOM: Renewal(first.fence)}, b"")).kept
@@ -61,7 +61,7 @@ async def a_lease_runs_out(broker: Broker) -> None:
 
 async def a_lease_is_renewed(broker: Broker) -> None:
     """By its owner alone, for its full time; what is said of the room stays until something else is."""
-    claim = await broker.claim(ROOM, "a", kept=False)
+    claim = await broker.claim(ROOM, "a")
     await trio.sleep(broker.lease_seconds / 2)
     renewed = await broker.renew("a", {ROOM: Renewal(claim.fence, b"full"), "game/two": Renewal(claim.fence)}, b"")
     assert renewed.kept == {ROOM}
@@ -76,39 +76,39 @@ async def a_lease_is_renewed(broker: Broker) -> None:
 
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
     """A server that has the lease and does not know it gets it, with a higher fence."""
-    first = await broker.claim(ROOM, "a", kept=True)
-    second = await broker.claim(ROOM, "a", kept=True)
+    first = await broker.claim(ROOM, "a")
+    second = await broker.claim(ROOM, "a")
     assert (second.server, second.fence > first.fence) == ("a", True)
     assert await broker.append([Entry(ROOM, first.fence, 1, b"old")]) == [False]
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
     """At once, and nothing is left of it. Only its owner can let go of it."""
-    claim = await broker.claim(ROOM, "a", kept=True)
+    claim = await broker.claim(ROOM, "a")
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
     await broker.release(ROOM, claim.fence - 1, hand_over=False)
     assert len(await broker.leases()) == 1
     await broker.release(ROOM, claim.fence, hand_over=False)
     assert (list(await broker.leases()), list(await broker.read(ROOM))) == ([], [])
-    again = await broker.claim(ROOM, "b", kept=True)
+    again = await broker.claim(ROOM, "b")
     assert (again.server, again.abandoned, again.fence > claim.fence) == ("b", False, True)
 
 
 async def a_room_is_handed_over(broker: Broker) -> None:
     """Anybody may have it at once, with its log."""
-    claim = await broker.claim(ROOM, "a", kept=True)
+    claim = await broker.claim(ROOM, "a")
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
     await broker.release(ROOM, claim.fence, hand_over=True)
     (lease,) = await broker.leases()
     assert lease.seconds <= 0
     assert await broker.append([Entry(ROOM, claim.fence, 2, b"too late")]) == [False]
-    assert (await broker.claim(ROOM, "b", kept=True)).abandoned
+    assert (await broker.claim(ROOM, "b")).abandoned
     assert list(await broker.read(ROOM)) == [b"said"]
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
     """In order; the same entry twice is one, and after one that is missing nothing follows."""
-    claim = await broker.claim(ROOM, "a", kept=True)
+    claim = await broker.claim(ROOM, "a")
     fence = claim.fence
 
     async def append(number: int, data: bytes, *, whole: bool = False) -> bool:
@@ -127,11 +127,11 @@ async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
     """Not after its lease has run out, and not once another has the room."""
-    claim = await broker.claim(ROOM, "a", kept=True)
+    claim = await broker.claim(ROOM, "a")
     assert await broker.append([Entry(ROOM, claim.fence, 1, b"one")]) == [True]
     await _run_out(broker)
     assert await broker.append([Entry(ROOM, claim.fence, 2, b"late")]) == [False]
-    second = await broker.claim(ROOM, "b", kept=True)
+    second = await broker.claim(ROOM, "b")
     assert await broker.append([Entry(ROOM, claim.fence, 2, b"stale")]) == [False]
     assert list(await broker.read(ROOM)) == [b"one"]
     assert await broker.append([Entry(ROOM, second.fence, 1, b"two")]) == [True]

@@ -48,8 +48,8 @@ class FlakyBroker(Broker):
         async with self._broker.open():
             yield
 
-    async def claim(self, room: str, server: str, *, kept: bool) -> Claim:
-        return await self._ask(lambda: self._broker.claim(room, server, kept=kept))
+    async def claim(self, room: str, server: str) -> Claim:
+        return await self._ask(lambda: self._broker.claim(room, server))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
         return await self._ask(lambda: self._broker.renew(server, leases, about))

@@ -1,0 +1,228 @@
+"""What a room keeps in its log, so that another server can go on with it: its state, its seats, what it has said.
+
+An entry is what is true between two steps of Trio, so state, seats and events fit together. What a room has said
+reliably leaves it only once the entry that says so is in the log, and what it has heard is acknowledged only then: so
+whatever a client knows, the log knows, and at another server both go on where they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from ..protocol.codec import MESSAGEPACK
+from ..protocol.events import event_type
+from ..protocol.messages import from_plain
+from ..protocol.outgoing import Outgoing
+from ..protocol.structure import structure, unstructure
+from .session import Session
+
+if TYPE_CHECKING:
+    from .room import Room
+
+# An entry that repeats everything comes after so many that tell what is new.
+WHOLE_EVERY = 64
+
+
+@attrs.frozen
+class SeatRecord:
+    """One seat, and its player."""
+
+    session: str
+    session_name: str
+    claims: dict[str, Any]
+    anonymous: bool
+    name: str
+    number: int
+    asked: int
+    """How many questions the room has asked."""
+    unanswered: list[int]
+    """The numbers of the client's requests that the room has taken, and not answered."""
+    pending: list[Any]
+    """Messages that have come, and that the room has not taken."""
+    held: dict[str, Any]
+    """What the seat itself keeps."""
+
+
+@attrs.frozen
+class Chapter:
+    """One entry of a log."""
+
+    whole: bool
+    age: float
+    """What the room's clock showed."""
+    seats: list[SeatRecord]
+    """Those that are new or have changed; in a whole entry, all."""
+    left: list[str]
+    """The sessions whose seats are no more."""
+    messages: list[Any]
+    """What seats refer to by its index."""
+    state: Any = None
+    """What `Room.snapshot` gave; without `Room.facts` in every entry, else in whole ones."""
+    facts: list[list[Any]] = attrs.field(factory=list)
+    """What `Room.persist` was given since the entry before: names and bodies."""
+
+
+class Table:
+    """The messages of an entry, each once."""
+
+    def __init__(self) -> None:
+        self.plain: list[Any] = []
+        self._indices: dict[int, int] = {}
+
+    def index(self, message: Outgoing) -> int:
+        """Where a message is."""
+        if id(message) not in self._indices:
+            self._indices[id(message)] = len(self.plain)
+            self.plain.append(message.plain)
+        return self._indices[id(message)]
+
+
+class Keeper:
+    """Keeps one room's log.
+
+    Args:
+      notify: told when there is something to write, until `entry` is called.
+    """
+
+    def __init__(self, room: Room[Any, Any], notify: Callable[[Keeper], object]) -> None:
+        self.room = room
+        self.number = 0
+        """How many entries there have been under this lease."""
+        self.news = 0
+        """How much has happened since the newest entry."""
+        self._notify = notify
+        self._facts: list[Any] = []
+        self._records: dict[str, SeatRecord] = {}
+        """Every seat, as the log has it."""
+        self._written: list[Any] = []
+        """The seats whose news are in the newest entry."""
+        self._kept = trio.Event()
+
+    def touch(self) -> None:
+        """Something has happened that should be kept."""
+        self.news += 1
+        self._notify(self)
+
+    def note_fact(self, fact: Any) -> None:
+        """The room has recorded a fact."""
+        self._facts.append(fact)
+        self.touch()
+
+    def entry(self) -> tuple[bytes, bool]:
+        """What is new, and whether it is whole. Once it is in the log, call `kept`, before the next is asked for.
+
+        Raises:
+          Exception: whatever the author's `snapshot` raises, or why what it gives can't be written.
+        """
+        room, whole, table = self.room, self.number % WHOLE_EVERY == 0, Table()
+        seats, told, records = [], [], {}
+        for player in room.players:
+            held = player.seat.keep(table, whole=whole)
+            if held is None:
+                continue
+            seats.append(player.seat)
+            record = player.record(held)
+            known = records[record.session] = attrs.evolve(record, held={**held, "said": [], "latest": []})
+            if whole or held["said"] or known != self._records.get(record.session):
+                told.append(record)
+        facts, self._facts = self._facts, []
+        state = unstructure(room.snapshot()) if whole or not room.facts.classes else None
+        chapter = Chapter(
+            whole=whole,
+            age=room.now(),
+            seats=told,
+            left=[] if whole else [session for session in self._records if session not in records],
+            messages=table.plain,
+            state=state,
+            facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
+        )
+        data = MESSAGEPACK.encode(unstructure(chapter))
+        assert isinstance(data, bytes)
+        self.number += 1
+        self.news = 0
+        self._records, self._written = records, seats
+        return data, whole
+
+    def kept(self) -> None:
+        """The newest entry is in the log."""
+        for seat in self._written:
+            seat.kept()
+        self._written = []
+        kept, self._kept = self._kept, trio.Event()
+        kept.set()
+
+    async def wait_kept(self) -> None:
+        """Wait until all that has happened up to now is kept, or never will be."""
+        for _ in range(2):  # an entry that is on its way may be older
+            if not (self.room.lease.over or self.room.closing):
+                self.touch()
+                await self._kept.wait()
+
+    def close(self) -> None:
+        """Nothing more is kept: wake whoever waits for it."""
+        self._kept.set()
+
+
+@attrs.define
+class Story:
+    """What a log tells."""
+
+    age: float = 0.0
+    state: Any = None
+    facts: list[list[Any]] = attrs.field(factory=list)
+    seats: dict[str, tuple[SeatRecord, list[Outgoing]]] = attrs.field(factory=dict)
+    """By session: each with the messages that its client has not acknowledged."""
+
+
+def read(entries: Sequence[bytes]) -> Story:
+    """What a log tells, from its last whole entry on.
+
+    Raises:
+      InvalidEvent: it is not one of this version.
+    """
+    story = Story()
+    for entry in entries:
+        chapter = structure(MESSAGEPACK.decode(entry), Chapter)
+        if chapter.whole:
+            story = Story()
+        story.age = chapter.age
+        if chapter.state is not None:
+            story.state = chapter.state
+        story.facts += chapter.facts
+        for session in chapter.left:
+            story.seats.pop(session, None)
+        messages = [Outgoing(from_plain(plain)) for plain in chapter.messages]
+        for record in chapter.seats:
+            before = story.seats.get(record.session)
+            said = [messages[index] for index in record.held["said"]]
+            if before is not None and not record.held["anew"]:
+                said = before[1] + said
+            unacked = record.held["sent"] - record.held["acked"]
+            latest = [chapter.messages[index] for index in record.held["latest"]]
+            held = {**record.held, "latest": latest}
+            story.seats[record.session] = attrs.evolve(record, held=held), said[len(said) - unacked :]
+    return story
+
+
+def restore(room: Room[Any, Any], story: Story, seat_again: Callable[[SeatRecord, list[Outgoing]], object]) -> None:
+    """Have a room that is not open yet go on where its log ends.
+
+    Raises:
+      Exception: whatever the author's `restore` or `apply` raises, or why its state is none.
+    """
+    cls = room.state_class
+    room.restore(story.state if cls is None else structure(story.state, cls))
+    for name, body in story.facts:
+        room.apply(structure(body, room.facts.by_name[name].cls))
+    room.seats.reserve(record.number for record, _ in story.seats.values())
+    for record, unacked in story.seats.values():
+        seat_again(record, unacked)
+
+
+def session_of(record: SeatRecord) -> Session:
+    """Whose seat it is."""
+    return Session(record.session, record.session_name, record.claims, anonymous=record.anonymous)

@@ -1,0 +1,77 @@
+"""What writes the logs of this server's rooms: all that have news, together, at most twenty times a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from ..broker.broker import Broker, Entry
+from ..codes import Code
+from ..errors import BrokerDown
+from ..rooms.bell import Bell
+from ..rooms.guard import log
+from ..rooms.keeping import Keeper
+from .mail import AGAIN_SECONDS
+
+# The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
+# once.
+TOGETHER_SECONDS = 0.05
+TOGETHER_NEWS = 64
+
+
+class Scribe:
+    """Writes to the logs of rooms."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._news: dict[Keeper, None] = {}
+        self._bell = Bell()
+        self._gathering = trio.CancelScope()
+
+    def note(self, keeper: Keeper) -> None:
+        """A room has news."""
+        if keeper.news == 1:
+            self._news[keeper] = None
+            self._bell.ring()
+        elif keeper.news >= TOGETHER_NEWS:
+            self._gathering.cancel("enough has gathered")
+
+    async def run(self) -> None:
+        """Write, for ever."""
+        while True:
+            if not self._news:
+                await self._bell.wait()
+            await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
+            began = trio.current_time()
+            keepers, self._news = [*self._news], {}
+            await self._write(keepers)
+            with trio.CancelScope(deadline=began + TOGETHER_SECONDS) as self._gathering:
+                await trio.sleep_forever()
+
+    async def _write(self, keepers: Sequence[Keeper]) -> None:
+        written: list[tuple[Keeper, Entry]] = []
+        for keeper in keepers:
+            room = keeper.room
+            try:
+                data, whole = keeper.entry()
+            except Exception:
+                log.exception("room %s: what it is can't be kept", room.name, extra=room.about)
+                room.directory_tally.crashes += 1
+                room.close("an error in the room's code", code=Code.ROOM_CRASHED)
+            else:
+                written.append((keeper, Entry(room.name, room.lease.fence, keeper.number, data, whole)))
+        while written := [(keeper, entry) for keeper, entry in written if not keeper.room.lease.over]:
+            try:
+                there = await self._broker.append([entry for _, entry in written])
+            except BrokerDown as exc:
+                log.warning("the news of %d rooms could not be kept: %s", len(written), exc)
+                await trio.sleep(AGAIN_SECONDS)
+                continue
+            for (keeper, _), good in zip(written, there, strict=True):
+                if good:
+                    keeper.kept()
+                else:
+                    log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
+                    keeper.room.lease.lose()
+            return
