@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -106,6 +107,10 @@ class Broker(abc.ABC):
 
     shared = True
     """Whether there may be other servers."""
+
+    def name_server(self) -> str:
+        """A name for another server, which none has had."""
+        return secrets.token_hex(6)
 
     @abc.abstractmethod
     def open(self) -> AbstractAsyncContextManager[None]:

@@ -56,10 +56,15 @@ class MemoryBroker(Broker):
         self.lease_seconds = lease_seconds
         self.shared = lease_seconds < math.inf
         self._fence = 0
+        self._named = 0
         self._leases: dict[str, _Held] = {}
         self._logs: dict[str, _Log] = {}
         self._servers: dict[str, tuple[float, bytes]] = {}
         self._mailboxes: dict[str, _MemoryMailbox] = {}
+
+    def name_server(self) -> str:
+        self._named += 1
+        return f"server-{self._named}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

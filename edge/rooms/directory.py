@@ -180,10 +180,12 @@ class Directory:
         return self._closing.is_set()
 
     def close(self) -> None:
-        """Open no more rooms, and close those that are open, with `Code.DRAINING`."""
+        """Open no more rooms, and close those that are open, with `Code.DRAINING`; but those that are kept are to go on
+        elsewhere, which is for whoever keeps them to see to."""
         self._closing.set()
         for room in tuple(self._rooms.values()):
-            room.close("the server is shutting down", code=Code.DRAINING)
+            if room.keeper is None:
+                room.close("the server is shutting down", code=Code.DRAINING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the rooms until `close`, and until the last of them has ended.

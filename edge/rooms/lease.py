@@ -18,7 +18,7 @@ class Lease:
     """
 
     def __init__(
-        self, until: float = math.inf, give_back: Callable[[], object] = lambda: None, *, fence: int = 0
+        self, until: float = math.inf, give_back: Callable[[Lease], object] = lambda lease: None, *, fence: int = 0
     ) -> None:
         self.fence = fence
         self.until = until
@@ -48,4 +48,4 @@ class Lease:
 
     def end(self) -> None:
         """The room is closed, and no other follows here."""
-        self._give_back()
+        self._give_back(self)

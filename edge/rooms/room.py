@@ -436,6 +436,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           Refused: they may not sit; `code` says why.
         """
+        if self.lease.over:
+            raise Refused("the room is another server's by now", Code.MOVED)
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
         self._check_admission(seat)

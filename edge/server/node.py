@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -38,6 +37,8 @@ from .scribe import Scribe
 # clocks that do not run alike.
 RENEWALS = 4
 MARGIN = 0.1
+# Over how many seconds those who have to go elsewhere are told so.
+SPREAD_SECONDS = 3.0
 # How long another server may take to answer a question.
 ANSWER_SECONDS = 5.0
 
@@ -85,7 +86,7 @@ class Node:
         *,
         about: Callable[[], Any] = lambda: None,
     ) -> None:
-        self.id = secrets.token_hex(6)
+        self.id = broker.name_server()
         """What the others know it by: of this process alone."""
         self.servers: Mapping[str, Any] = {self.id: None}
         """Every server, this one included, and what it last said of itself."""
@@ -93,8 +94,8 @@ class Node:
         self._limits = limits
         self._held: dict[str, _Held] = {}
         self._claiming: dict[str, trio.Event] = {}
-        self._returns: list[tuple[str, int]] = []
-        """Leases to give back."""
+        self._returns: list[tuple[str, int, bool]] = []
+        """Leases to give back: room, fence, and whether somebody is to go on with the room."""
         self._woken = trio.Event()
         self._mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.mail = self._mail
@@ -102,6 +103,7 @@ class Node:
         if broker.shared:
             directory.reopen = self._reopen
         self._heard_canary_at = math.inf
+        """When mail to oneself last came; none is expected before the broker has been there for a while."""
         self._questions = count(1)
         self._asked: dict[int, tuple[str, trio.Event, list[Any]]] = {}
         self._answerers: dict[str, Answerer] = {}
@@ -147,7 +149,8 @@ class Node:
         for lease in await self._broker.leases() if self._broker.shared else ():
             of_kind, _, name = lease.room.partition("/")
             if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
-                listed[lease.room] = Listing(of_kind, name, *MESSAGEPACK.decode(lease.about))
+                seated, maximum, locked, _ = MESSAGEPACK.decode(lease.about)
+                listed[lease.room] = Listing(of_kind, name, seated, maximum, locked)
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
@@ -184,9 +187,23 @@ class Node:
             if server != self.id:
                 self._mail.put(server, [TELL, what, [*arguments]])
 
-    def drain(self) -> None:
-        """This server is going: send those that it carries to another."""
-        self._relays.drain()
+    async def hand_over(self) -> None:
+        """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
+        them; one after the other, lest all come back at once."""
+        rooms = [room for room in self._directory.rooms if room.keeper is not None]
+        leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
+        leave += [partial(self._relays.send_on, link) for link in self._relays.carried]
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number, each in enumerate(leave):
+                await trio.sleep_until(began + SPREAD_SECONDS * number / len(leave))
+                nursery.start_soon(each)
+
+    async def _leave(self, room: Room[Any, Any]) -> None:
+        """Have all of a room kept, and then nothing more."""
+        assert room.keeper is not None
+        await room.keeper.wait_kept()
+        room.lease.lose()
 
     # --- its life
 
@@ -211,6 +228,7 @@ class Node:
                     self._nursery.start_soon(self._keep_leases)
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
+                    self._nursery.start_soon(self._adopt)
                     task_status.started()
             finally:
                 with trio.move_on_after(ANSWER_SECONDS, shield=True):
@@ -231,10 +249,25 @@ class Node:
                 await self._renew()
             except BrokerDown as exc:
                 log.warning("server %s could not renew its leases: %s", self.id, exc)
+                self._heard_canary_at = math.inf
                 await trio.sleep(AGAIN_SECONDS)
             else:
                 self._check_canary(began)
                 await trio.sleep_until(began + pause)
+
+    async def _adopt(self) -> None:
+        """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
+        while True:
+            await trio.sleep(self._broker.lease_seconds / 2)
+            try:
+                left = [lease for lease in await self._broker.leases() if lease.seconds <= 0 and lease.about]
+            except BrokerDown:
+                continue
+            for lease in left:
+                kind, _, name = lease.room.partition("/")
+                if MESSAGEPACK.decode(lease.about)[3] and not self._directory.closing:
+                    with contextlib.suppress(Refused):  # then another may
+                        await self.find(kind, name)
 
     async def _renew(self) -> None:
         asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
@@ -263,7 +296,8 @@ class Node:
         found = self._directory.find(*room.split("/", 1))
         if found is None or found.closing:
             return b""
-        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked])
+        kept = found.keeper is not None
+        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked, kept])
         assert isinstance(told, bytes)
         return told
 
@@ -296,8 +330,7 @@ class Node:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return _Elsewhere(self._relays, claim.server, kind, name)
-            give_back = partial(self._end_lease, room, claim.fence)
-            lease = Lease(self._until(asked_at, claim.seconds), give_back, fence=claim.fence)
+            lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room), fence=claim.fence)
             self._held[room] = _Held(lease)
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open(kind, name, opener=opener)
@@ -330,6 +363,8 @@ class Node:
 
             return self._directory.open(kind, name, opener=opener, lease=lease, prepare=keep)
         except BaseException:
+            if abandoned:
+                lease.lose()  # so that somebody else may go on
             lease.end()
             raise
 
@@ -340,11 +375,11 @@ class Node:
 
         self._nursery.start_soon(reopen)
 
-    def _end_lease(self, room: str, fence: int) -> None:
+    def _end_lease(self, room: str, lease: Lease) -> None:
         held = self._held.get(room)
-        if held is not None and held.lease.fence == fence:
+        if held is not None and held.lease is lease:
             del self._held[room]
-        self._returns.append((room, fence))
+        self._returns.append((room, lease.fence, lease.over))
         self._woken.set()
 
     async def _give_back(self) -> None:
@@ -359,9 +394,10 @@ class Node:
 
     async def _return_leases(self) -> None:
         while self._returns:
-            room, fence = self._returns[0]
-            await self._broker.release(room, fence, hand_over=False)
-            self._returns.remove((room, fence))
+            room, fence, hand_over = given_back = self._returns[0]
+            await self._broker.release(room, fence, hand_over=hand_over)
+            if given_back in self._returns:
+                self._returns.remove(given_back)
 
     # --- mail
 

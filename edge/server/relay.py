@@ -244,10 +244,16 @@ class Relays:
                         await carried.written.wait()
                 await close_transport(transport, *carried.goodbye, deadline=closing.deadline)
 
-    def drain(self) -> None:
-        """This server is going: every client that is carried comes back by another."""
-        for carried in [*self._carried.values()]:
-            carried.end(Code.MOVED, "the server is shutting down")
+    @property
+    def carried(self) -> tuple[int, ...]:
+        """The links of those who are carried for other servers."""
+        return tuple(self._carried)
+
+    async def send_on(self, link: int) -> None:
+        """Have a client that is carried come back by another server."""
+        if link in self._carried:
+            self._carried[link].end(Code.MOVED, "the server is shutting down")
+        await trio.lowlevel.checkpoint()
 
     def take(self, sender: str, parcel: Parcel) -> bool:
         """A parcel has come: whether it was about a connection."""

@@ -144,7 +144,7 @@ class Server:
         """Close the rooms, and the connections on which nothing is going on."""
         self.app.draining = True
         self.app.directory.close()
-        self._node.drain()
+        self.connections.start_soon(guarded, "handing over", self._node.hand_over)
         self._door.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:

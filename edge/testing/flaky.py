@@ -43,6 +43,9 @@ class FlakyBroker(Broker):
         self.cut = self.deaf = False
         self.delay = self.losses = 0.0
 
+    def name_server(self) -> str:
+        return self._broker.name_server()
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         async with self._broker.open():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import attrs
@@ -17,7 +18,7 @@ from edge.client.join import open_client
 from edge.client.url import UrlDialler
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
-from edge.testing.network import Link, Network
+from edge.testing.network import Network
 
 LEASE_SECONDS = 3.0
 
@@ -84,16 +85,15 @@ class Town:
     async def join(
         self, path: str, *at: Place, speaks: Any, hears: Any, key: str | None = None, name: str = ""
     ) -> AsyncIterator[Client[Any, Any]]:
-        """A client that comes to these servers: to the first that is not dead."""
+        """A client that comes to these servers, to one after the other of those that are not dead."""
         self.clients += 1
-        links: dict[int, Link] = {}
+        attempts = count()
 
         async def connect() -> trio.abc.Stream:
-            place = next((place for place in at or self.places if not place.dead), None)
-            if place is None:
+            there = [place for place in at or self.places if not place.dead]
+            if not there:
                 raise OSError("no server is there")
-            link = links.setdefault(id(place), place.wires.link())
-            return await link.connect()
+            return await there[next(attempts) % len(there)].wires.link().connect()
 
         async def wait_before(attempt: int) -> None:
             await trio.sleep(0.1)
