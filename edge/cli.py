@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .broker.broker import Broker
+from .errors import BrokerDown
 from .server.app import App
 from .server.logs import JsonFormatter
 from .server.serve import serve
+from .workers import run_workers
 
 if TYPE_CHECKING:
     from .testing.soak import Soaked
@@ -40,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
+    run.add_argument("--broker", metavar="URL", help="share rooms with other servers: redis://host:port/database")
+    run.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="so many processes on the one port; needs --broker"
+    )
+    run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     run.add_argument("--log", choices=("text", "json"), default="text", help="how records are written (default: text)")
     run.add_argument(
         "--log-level", choices=LEVELS, default="info", help="which are (default: info; debug tells of seats)"
@@ -53,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(options, "room"):
         return _soak(parser, options)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.log_level != "debug":
+        logging.getLogger("coredis").setLevel(logging.WARNING)  # it tells of each script that a new Redis has to learn
     if options.log == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter())
@@ -65,11 +75,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as exc:
         parser.exit(2, f"edge: {exc}\n")
     try:
+        if options.broker is not None:
+            app.broker = find_broker(options.broker)
+        if options.workers == 1:
+            app.check_keys()
+    except (ImportError, ValueError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    try:
+        if options.workers > 1:
+            return _run_workers(parser, options, "http" if tls is None else "https")
         _calm_collector()
         _open_more_files()
-        trio.run(_run, app, options.host, options.port, options.drain, tls)
+        trio.run(_run, app, options.host, options.port, options.drain, tls, options.worker)
     except* OSError as group:
         parser.exit(1, f"edge: {options.host} port {options.port}: {group.exceptions[0]}\n")
+    except* BrokerDown as group:
+        parser.exit(1, f"edge: {group.exceptions[0]}\n")
+    return 0
+
+
+def find_broker(url: str) -> Broker:
+    """The broker at a URL.
+
+    Raises:
+      ImportError: what it needs is not installed.
+      ValueError: there is none of this kind.
+    """
+    try:
+        from .broker.redis import RedisBroker  # here: it needs the extra `redis`, which one server alone does not
+    except ImportError as exc:
+        raise ImportError(f"{exc}: install edge[redis]") from exc
+    return RedisBroker(url)
+
+
+def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, scheme: str) -> int:
+    if options.broker is None:
+        parser.exit(2, "edge: workers share their rooms through a broker: --broker redis://host:port/database\n")
+
+    def command(port: int) -> list[str]:
+        passed = [("--host", options.host), ("--port", port), ("--drain", options.drain), ("--broker", options.broker)]
+        passed += [("--log", options.log), ("--log-level", options.log_level)]
+        passed += [
+            (name, file) for name, file in (("--tls-cert", options.tls_cert), ("--tls-key", options.tls_key)) if file
+        ]
+        arguments = [str(part) for pair in passed for part in pair]
+        return [sys.executable, "-m", "edge.cli", "run", options.app, "--worker", *arguments]
+
+    def tell(port: int) -> None:
+        shown = addresses(options.host, port, scheme)
+        print(f"edge: {options.workers} workers serving on {' and '.join(shown)}", flush=True)
+
+    trio.run(run_workers, options.workers, options.host, options.port, command, tell)
     return 0
 
 
@@ -90,6 +146,13 @@ def _open_more_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # where "unlimited" is more than the system means
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
 
 
 def _port(text: str) -> int:
@@ -189,8 +252,10 @@ def addresses(host: str, port: int, scheme: str) -> list[str]:
     return found
 
 
-async def _run(app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal stops waiting."""
+async def _run(
+    app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, is_worker: bool
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal stops waiting. A worker, until its input ends, too."""
     drain = trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
@@ -203,11 +268,20 @@ async def _run(app: App, host: str, port: int, drain_seconds: float, tls: ssl.SS
                     drain_seconds=drain_seconds,
                     drain=drain,
                     tls=tls,
+                    shared_port=is_worker,
                     task_status=task_status,
                 )
                 nursery.cancel_scope.cancel("served")
 
+            async def drain_with_parent() -> None:
+                async with trio.lowlevel.FdStream(os.dup(0)) as parent:
+                    async for _ in parent:
+                        pass
+                drain.set()
+
             listeners: list[trio.SocketListener] = await nursery.start(serve_and_stop)
+            if is_worker:
+                nursery.start_soon(drain_with_parent)
             bound = listeners[0].socket.getsockname()[1]
             shown = addresses(host, bound, "http" if tls is None else "https")
             print(f"edge: serving on {' and '.join(shown)}", flush=True)

@@ -26,6 +26,7 @@ LAYERS = [
     "bots",
     "monitor",
     "testing",
+    "workers",
     "cli",
 ]
 """From the ground up. `client` and `server` are neighbours: neither knows the other."""

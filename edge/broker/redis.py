@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import anyio
 import coredis
 import trio
 from coredis.exceptions import RedisError
@@ -344,7 +345,7 @@ async def _answered(ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SEC
     try:
         with trio.fail_after(seconds):
             return await ask()
-    except* (RedisError, OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+    except* (RedisError, OSError, trio.TooSlowError, anyio.BrokenResourceError, anyio.ClosedResourceError) as group:
         down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
     raise down
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -40,6 +41,9 @@ from .static import static_file
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
+# The environment's variable with which keys are signed where an app does not say.
+SECRET = "EDGE_SECRET"  # noqa: S105  # its name
+
 # The modules of the browser's client, and where they lie.
 MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
@@ -56,8 +60,9 @@ class App:
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
         of the same host always may.
-      keys: who issues and checks the keys of sessions; by default, secrets of this process alone: a restart ends every
-        session, and no other server honours them.
+      keys: who issues and checks the keys of sessions. By default they are signed with ``EDGE_SECRET`` of the
+        environment, or else with a secret of this process alone: then a restart ends every session, and no other server
+        honours them.
       guests: whether people may come without a key; if not, only those to whom your own code has issued one.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
@@ -96,7 +101,9 @@ class App:
         self.broker = broker or MemoryBroker()
         self.node: Node | None = None
         """This server among those that share the broker, while it is served."""
-        self.keys = keys or Keys(secrets.token_bytes(32))
+        secret = os.environ.get(SECRET)
+        self._has_own_keys = keys is None and secret is None
+        self.keys = keys or Keys(secret or secrets.token_bytes(32))
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
@@ -222,12 +229,21 @@ class App:
             waiting=waiting,
         )
 
+    def check_keys(self) -> None:
+        """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""
+        if self.broker.shared and self._has_own_keys:
+            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or give the app its keys")
+
     def join_servers(self, nursery: trio.Nursery, post: Post) -> Node:
         """Become one of the servers that share the broker: the node is for whoever serves the app to run.
 
         Args:
           nursery: where connections that come by other servers are served.
+
+        Raises:
+          ValueError: see `check_keys`.
         """
+        self.check_keys()
 
         async def find_here(kind: str, name: str) -> Room[Any, Any]:
             room = self.directory.find(kind, name)

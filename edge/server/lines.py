@@ -14,7 +14,7 @@ from ..codes import Code
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
-from ..transports.http import HttpConnection, Request, Response
+from ..transports.http import Request, Responder, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
 from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
 from ..transports.post import Post
@@ -63,7 +63,7 @@ class Lines:
             and served.line.paces(trio.current_time())
         )
 
-    async def respond(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
+    async def respond(self, connection: Responder, request: Request, room: tuple[str, str]) -> None:
         """Answer a request on a line, whose body is read.
 
         Raises:

@@ -7,16 +7,17 @@ that it ends here before the broker gives it to another; when it ends, Trio ends
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import trio
 
-from ..broker.broker import Broker, Renewal
+from ..broker.broker import Broker, Mailbox, Renewal
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, Refused
 from ..protocol.codec import MESSAGEPACK, Codec, Frame
@@ -37,6 +38,8 @@ from .scribe import Scribe
 # clocks that do not run alike.
 RENEWALS = 4
 MARGIN = 0.1
+# For how many times as long as a lease no mail may come.
+DEAF_LEASES = 5
 # Over how many seconds those who have to go elsewhere are told so.
 SPREAD_SECONDS = 3.0
 # How long another server may take to answer a question.
@@ -45,6 +48,16 @@ ANSWER_SECONDS = 5.0
 CANARY, ASK, ANSWER, TELL = "canary", "ask", "answer", "tell"
 
 Answerer = Callable[..., Awaitable[Any]]
+
+
+class Sharer(Protocol):
+    """Something that two servers share."""
+
+    def take(self, sender: str, parcel: Parcel) -> bool:
+        """A parcel has come: whether it was for this."""
+
+    def lose(self, server: str) -> None:
+        """Everything that was shared with this server is over."""
 
 
 @attrs.define(eq=False)
@@ -97,8 +110,10 @@ class Node:
         self._returns: list[tuple[str, int, bool]] = []
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
         self._woken = trio.Event()
-        self._mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
-        relays.mail = self._mail
+        self._departed = trio.Event()
+        self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
+        relays.mail = self.mail
+        self._sharers: list[Sharer] = [relays]
         self._scribe = Scribe(broker)
         if broker.shared:
             directory.reopen = self._reopen
@@ -112,6 +127,15 @@ class Node:
     def answer(self, what: str, answerer: Answerer) -> None:
         """Answer questions of this name that other servers ask."""
         self._answerers[what] = answerer
+
+    def share(self, sharer: Sharer) -> None:
+        """Give it the parcels of other servers that are for it."""
+        self._sharers.append(sharer)
+
+    def home(self, name: str) -> str:
+        """Which server has what any of them may be asked for by this name: all say the same, while they know each
+        other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
+        return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
     async def find(self, kind: str, name: str, *, opener: str = "") -> Room[Any, Any] | _Elsewhere:
         """The room of this name: opened here, if nobody has it, or the way to where it is.
@@ -171,7 +195,7 @@ class Node:
         """
         number, answered, answers = next(self._questions), trio.Event(), list[Any]()
         self._asked[number] = server, answered, answers
-        self._mail.put(server, [ASK, number, what, [*arguments]])
+        self.mail.put(server, [ASK, number, what, [*arguments]])
         try:
             with trio.move_on_after(ANSWER_SECONDS):
                 await answered.wait()
@@ -185,7 +209,7 @@ class Node:
         """Tell every other server something that needs no answer: those that the broker knows now."""
         for server in self.servers:
             if server != self.id:
-                self._mail.put(server, [TELL, what, [*arguments]])
+                self.mail.put(server, [TELL, what, [*arguments]])
 
     async def hand_over(self) -> None:
         """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
@@ -219,12 +243,13 @@ class Node:
         if not self._broker.shared:
             task_status.started()
             await trio.sleep_forever()
-        async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
-            await self._renew()
+        async with trio.open_nursery() as around:
+            mailbox: Mailbox = await around.start(self._hold_broker)
             try:
+                await self._renew()
                 async with trio.open_nursery() as self._nursery:
-                    self._nursery.start_soon(self._mail.receive, mailbox)
-                    self._nursery.start_soon(self._mail.send)
+                    self._nursery.start_soon(self.mail.receive, mailbox)
+                    self._nursery.start_soon(self.mail.send)
                     self._nursery.start_soon(self._keep_leases)
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
@@ -233,6 +258,15 @@ class Node:
             finally:
                 with trio.move_on_after(ANSWER_SECONDS, shield=True):
                     await self._depart()
+                self._departed.set()
+
+    async def _hold_broker(self, *, task_status: trio.TaskStatus[Mailbox]) -> None:
+        """Be connected until all is said, whatever is cancelled around."""
+        with trio.CancelScope() as connected:
+            async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
+                connected.shield = True
+                task_status.started(mailbox)
+                await self._departed.wait()
 
     async def _depart(self) -> None:
         try:
@@ -287,7 +321,7 @@ class Node:
                 log.warning("room %s is another server's by now", room, extra={"room": room})
                 each.lease.lose()
         self.servers = {server: MESSAGEPACK.decode(said) for server, said in renewed.servers.items() if said}
-        self._mail.forget(self._mail.servers - renewed.servers.keys())
+        self.mail.forget(self.mail.servers - renewed.servers.keys())
 
     def _until(self, asked_at: float, seconds: float) -> float:
         return asked_at + seconds * (1 - MARGIN)
@@ -305,9 +339,9 @@ class Node:
         """Send oneself a letter; and see whether those before have come."""
         if self._heard_canary_at == math.inf:
             self._heard_canary_at = now
-        if now - self._heard_canary_at > 2 * self._broker.lease_seconds:
+        if now - self._heard_canary_at > DEAF_LEASES * self._broker.lease_seconds:
             raise Deaf(f"no mail has come for {now - self._heard_canary_at:.1f} s, though the broker is there")
-        self._mail.put(self.id, [CANARY])
+        self.mail.put(self.id, [CANARY])
 
     # --- rooms
 
@@ -402,7 +436,8 @@ class Node:
     # --- mail
 
     def _lose(self, server: str) -> None:
-        self._relays.lose(server)
+        for sharer in self._sharers:
+            sharer.lose(server)
         for asked, answered, _ in self._asked.values():
             if asked == server:
                 answered.set()
@@ -423,11 +458,11 @@ class Node:
                 told = partial(self._answerers[what], *arguments)
                 self._nursery.start_soon(guarded, f"what was told: {what!r}", told)
             case _:
-                if not self._relays.take(sender, parcel):
+                if not any(sharer.take(sender, parcel) for sharer in self._sharers):
                     log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
 
     async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
-        self._mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])
+        self.mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])
 
 
 def seat_again(room: Room[Any, Any], limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:

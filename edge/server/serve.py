@@ -26,7 +26,9 @@ from ..transports.websocket import ServedWebSocket, switching_headers
 from .addresses import Addresses
 from .app import LIVE, App
 from .door import Door
+from .forward import Forwards
 from .lines import Lines
+from .listeners import open_listeners
 from .node import Node
 from .responses import crowded_response, error_response, refusal_response
 
@@ -53,6 +55,7 @@ async def serve(
     drain_seconds: float = 10,
     drain: trio.Event | None = None,
     tls: ssl.SSLContext | None = None,
+    shared_port: bool = False,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an app until it is drained.
@@ -64,18 +67,21 @@ async def serve(
       drain: set it to stop: nobody is admitted any more, rooms and players are told, and it returns when all have gone.
       tls: serve HTTPS and WSS: a context with the server's certificate, see `ssl.create_default_context`. It speaks
         HTTP/1.1 only, and is told so.
+      shared_port: let other processes listen on the port, too.
       task_status: ``nursery.start`` returns the listeners.
 
     Raises:
       OSError: the port is taken.
       ssl.SSLError: `tls` is a client's context.
+      BrokerDown: what the app shares with other servers can't be reached.
+      ValueError: it shares rooms, and not its keys.
 
     *Cancellation* drains with no patience: rooms are told, and their farewells have two seconds.
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
         tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # here, and not at the first connection
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    listeners = await open_listeners(host, port, shared=shared_port)
     async with open_server(app) as server:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
@@ -137,6 +143,8 @@ class Server:
         self._addresses = Addresses(app.caps.proxies)
         self._door = Door(app.caps)
         self._lines = Lines(app, connections, post, self._door, self._addresses)
+        self._forwards = Forwards(node.mail, self._lines.respond, connections)
+        node.share(self._forwards)
         self._told: dict[trio.CancelScope, None] = {}
         """Those who are being told that there is no space; the first of them first."""
 
@@ -299,7 +307,11 @@ class Server:
         elif not self.app.allows_origin(request):
             await connection.respond(refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN))
         elif request.method in ("GET", "POST") and LINE in request.headers:
-            await self._lines.respond(connection, request, room)
+            home = self._node.home(request.headers[LINE])
+            if home == self._node.id:
+                await self._lines.respond(connection, request, room)
+            else:
+                await self._forwards.forward(connection, request, room, home)
         else:
             text = f"a room is spoken to over WebSocket, or with the header {LINE}"
             await connection.respond(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
 import attrs
@@ -86,6 +87,16 @@ class BadRequest(Exception):  # it is answered, not raised to anybody
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class Responder(Protocol):
+    """Where the answer to one request goes: whole, or in pieces."""
+
+    async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None: ...
+    async def start(self, response: Response) -> None: ...
+    async def send(self, data: bytes) -> None: ...
+    async def finish(self) -> None: ...
+    async def wait_gone(self) -> None: ...
 
 
 class _Writer:

@@ -15,7 +15,7 @@ from ..errors import RemoteProtocolError
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..protocol.records import NOTHING, Closed, Records, record
-from .http import HttpConnection, Response
+from .http import Responder, Response
 from .line import BODY, HOLD_SECONDS, Line, Mode
 
 # A line on which no request is open for this long is lost.
@@ -107,7 +107,7 @@ class ServedLine(Line):
         await trio.lowlevel.checkpoint()
         return self.received
 
-    async def get(self, connection: HttpConnection, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
+    async def get(self, connection: Responder, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
         """Answer a GET of the client, which has so many frames. The newest GET of a line ends those before it.
 
         Args:
@@ -131,7 +131,7 @@ class ServedLine(Line):
                         await (self._stream if mode is Mode.STREAM else self._poll)(connection, response)
                     nursery.cancel_scope.cancel("answered")
 
-    async def _stream(self, connection: HttpConnection, response: Response) -> None:
+    async def _stream(self, connection: Responder, response: Response) -> None:
         said, size = self._gone, 0
         await connection.start(attrs.evolve(response, body=NOTHING))
         with trio.move_on_after(_hold_seconds()):
@@ -146,7 +146,7 @@ class ServedLine(Line):
                     await self._changed.wait()
         await _uncut(connection.finish)
 
-    async def _poll(self, connection: HttpConnection, response: Response) -> None:
+    async def _poll(self, connection: Responder, response: Response) -> None:
         with trio.move_on_after(_hold_seconds()):
             while not (self._going or self._goodbye or self._lost):
                 await self._changed.wait()
@@ -183,7 +183,7 @@ class _OpenRequest:
         self._line._note_change()
 
 
-async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> None:
+async def _wait_gone(connection: Responder, scope: trio.CancelScope) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         await connection.wait_gone()
     scope.cancel("the client hung up")

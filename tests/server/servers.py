@@ -83,9 +83,16 @@ class Town:
 
     @asynccontextmanager
     async def join(
-        self, path: str, *at: Place, speaks: Any, hears: Any, key: str | None = None, name: str = ""
+        self,
+        path: str,
+        *at: Place,
+        speaks: Any,
+        hears: Any,
+        key: str | None = None,
+        name: str = "",
+        kind: edge.TransportKind = edge.TransportKind.WEBSOCKET,
     ) -> AsyncIterator[Client[Any, Any]]:
-        """A client that comes to these servers, to one after the other of those that are not dead."""
+        """A client, each of whose connections comes to another of these servers, if it is not dead."""
         self.clients += 1
         attempts = count()
 
@@ -103,7 +110,7 @@ class Town:
                 f"ws://edge.test{path}",
                 codec=edge.JSON,
                 limits=edge.Limits(),
-                kinds=(edge.TransportKind.WEBSOCKET,),
+                kinds=(kind,),
                 connect=connect,
             ),
             speaks=speaks,

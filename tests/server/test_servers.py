@@ -58,10 +58,14 @@ def make_app(broker: Broker) -> edge.App:
 
 
 def chat(
-    town: Town, *at: Place, name: str = "", key: str | None = None
+    town: Town,
+    *at: Place,
+    name: str = "",
+    key: str | None = None,
+    kind: edge.TransportKind = edge.TransportKind.WEBSOCKET,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """A client in the one room."""
-    return town.join("/rooms/chat/a", *at, speaks=Say, hears=Said | Tip, name=name, key=key)
+    return town.join("/rooms/chat/a", *at, speaks=Say, hears=Said | Tip, name=name, key=key, kind=kind)
 
 
 async def hear(client: Client[Any, Any], *texts: str) -> None:
@@ -245,3 +249,41 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
                 await hear(ana, "ana is here", "ben is here")
                 ben.send(Say("still here"))
                 await hear(ana, "still here")
+
+
+@pytest.mark.parametrize("kind", [edge.TransportKind.STREAM, edge.TransportKind.POLL])
+async def test_a_line_s_requests_may_reach_any_server(kind: edge.TransportKind) -> None:
+    """Its posts come to another server than its polls, and it is one line all the same: no sticky sessions."""
+    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=kind) as ana:
+        await ana.wait_state(State.OPEN)
+        async with chat(town, name="ben", kind=kind) as ben:
+            await ben.wait_state(State.OPEN)
+            await hear(ana, "ana is here", "ben is here")
+            for number in range(100):
+                ben.send(Say(str(number)))
+                await hear(ana, str(number))
+            await trio.sleep(60)  # responses end, and others follow
+            ben.send(Say("still here"))
+            await hear(ana, "still here")
+            assert sum(bool(place.wires.links) for place in town.places) > 1, "all went to one server"
+            welcomes = [ana.welcome, ben.welcome]
+            assert [welcome.why for welcome in welcomes if welcome is not None] == ["new", "new"]
+            assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+        await hear(ana, "ben has left")
+
+
+async def test_a_line_is_lost_with_its_server() -> None:
+    """And its seat is resumed on another line."""
+    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=edge.TransportKind.POLL) as ana:
+        await ana.wait_state(State.OPEN)
+        await hear(ana, "ana is here")
+        owner = next(place for place in town.places if place.rooms)
+        for place in town.places:
+            if place is not owner:
+                town.kill(place)
+        for number in range(20):
+            ana.send(Say(str(number)))
+            await trio.sleep(1)
+        await hear(ana, *map(str, range(20)))
+        assert ana.welcome is not None
+        assert ana.welcome.why in ("", "new")
