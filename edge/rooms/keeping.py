@@ -214,13 +214,14 @@ def restore(room: Room[Any, Any], story: Story, seat_again: Callable[[SeatRecord
     Raises:
       Exception: whatever the author's `restore` or `apply` raises, or why its state is none.
     """
+    room.go_on(story.age)
+    room.seats.reserve(record.number for record, _ in story.seats.values())
+    for record, unacked in story.seats.values():
+        seat_again(record, unacked)
     cls = room.state_class
     room.restore(story.state if cls is None else structure(story.state, cls))
     for name, body in story.facts:
         room.apply(structure(body, room.facts.by_name[name].cls))
-    room.seats.reserve(record.number for record, _ in story.seats.values())
-    for record, unacked in story.seats.values():
-        seat_again(record, unacked)
 
 
 def session_of(record: SeatRecord) -> Session:

@@ -170,8 +170,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         raise NotImplementedError
 
     def restore(self, state: Any) -> None:
-        """Be where a room was that gave this as its snapshot. Called before `run`, which starts from the beginning, and
-        before `player` of those who sit, whose `Player.restored` is true."""
+        """Be where a room was that gave this as its snapshot. Those who sat there sit here already, though away, and
+        their `Player.restored` is true. Then `run` starts from the beginning, and `player` of each."""
         raise NotImplementedError
 
     def apply(self, fact: Any) -> None:

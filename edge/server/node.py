@@ -380,7 +380,6 @@ class Node:
             keep(room)
             if room.keeper is not None and log_entries:
                 story = read(log_entries)
-                room.go_on(story.age)
                 restore(room, story, partial(seat_again, room, self._limits))
                 room.keeper.touch()
             else:

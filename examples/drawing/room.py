@@ -102,15 +102,44 @@ class Page:
     """One player's part while it is being made."""
 
     name: str
-    player: Player
+    player: Player | None
+    """Whose it is; None if they left, and another server has the room since."""
+    session: str
+    by: str
     strip: list[Stroke] = attrs.field(factory=list)
     """What its player sees of the part above."""
     strokes: list[Stroke] = attrs.field(factory=list)
     outcome: edge.Outcome | None = None
+    dealt: bool = False
+    """Whether its player has been told to draw."""
 
     @property
     def full(self) -> bool:
         return sum(len(stroke.points) for stroke in self.strokes) >= INK
+
+
+@attrs.frozen
+class SavedPage:
+    """A page, for another server to go on with."""
+
+    name: str
+    session: str
+    by: str
+    strip: list[Stroke]
+    strokes: list[Stroke]
+    outcome: str
+    dealt: bool
+
+
+@attrs.frozen
+class Saved:
+    """The game, likewise."""
+
+    phase: Phase
+    phase_seconds: float
+    phase_until: float
+    pages: list[SavedPage]
+    figure: Revealed | None
 
 
 class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
@@ -142,14 +171,32 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         if self.figure is not None:
             player.send(self.figure)
         if self.drawing is not None and self.drawing.player is player:
-            self.hand_pen(self.drawing)  # the page was reloaded in the middle of a turn
+            self.hand_pen(player, self.drawing)  # the page was reloaded in the middle of a turn
         player.send(self.scene())
+
+    def snapshot(self) -> Saved:
+        pages = [
+            SavedPage(page.name, page.session, page.by, page.strip, page.strokes, page.outcome or "", page.dealt)
+            for page in self.pages
+        ]
+        return Saved(self.phase, self.phase_seconds, self.phase_until, pages, self.figure)
+
+    def restore(self, state: Saved) -> None:
+        self.phase, self.phase_seconds, self.phase_until = state.phase, state.phase_seconds, state.phase_until
+        self.figure = state.figure
+        for page in state.pages:
+            player = self.seats.find(page.session)
+            outcome = edge.Outcome(page.outcome) if page.outcome else None
+            self.pages.append(
+                Page(page.name, player, page.session, page.by, page.strip, page.strokes, outcome, page.dealt)
+            )
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.show_who_is_here)
             while True:
-                await self.gather()
+                if not self.pages:  # else another server had the room, and the game goes on
+                    await self.gather()
                 await self.play()
 
     async def show_who_is_here(self) -> None:
@@ -169,34 +216,59 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             if self.seats.enough:
                 return
 
+    def deal(self) -> None:
+        """A page for each who sits now."""
+        names = PARTS[max(2, len(self.players))]
+        self.pages = [
+            Page(name, player, player.session.id, player.name)
+            for name, player in zip(names, self.players, strict=False)
+        ]
+
     async def play(self) -> None:
-        async with self.open_round() as round:
-            names = PARTS[max(2, len(round.players))]
-            self.pages = [Page(name, player) for name, player in zip(names, round.players, strict=False)]
-            above: list[Stroke] = []
-            for page in self.pages:
-                page.strip = strip_below(above)
-                with round.turn(page.player, seconds=self.turn_seconds) as turn:
-                    self.drawing = page
-                    self.show("drawing", turn.seconds)
-                    self.hand_pen(page)
-                    await self.draw(page)
-                page.outcome = turn.outcome
-                above = page.strokes
-        self.drawing = None
-        if round.outcome is edge.Outcome.DONE and any(page.strokes for page in self.pages):
-            self.figure = Revealed([Part(page.name, page.player.name, page.strokes) for page in self.pages])
+        """A round, from the start or from where it is, and then the figure for a while."""
+        if not self.pages:
+            self.deal()
+        if self.figure is None and await self.draw_all() and any(page.strokes for page in self.pages):
+            self.figure = Revealed([Part(page.name, page.by, page.strokes) for page in self.pages])
             self.broadcast(self.figure)
             self.show("revealed", self.reveal_seconds)
-            await trio.sleep(self.reveal_seconds)
+        if self.figure is not None:
+            await trio.sleep(max(0.0, self.phase_until - self.now()))
         self.pages, self.figure = [], None
 
-    def hand_pen(self, page: Page) -> None:
-        page.player.send(YourTurn(page.name, page.strip, page.strokes))
+    async def draw_all(self) -> bool:
+        """Have each page drawn in turn. False if there were too few players in the end."""
+        players = [page.player for page in self.pages if page.player is not None and not page.player.left]
+        async with self.open_round(players) as round:
+            above: list[Stroke] = []
+            for page in self.pages:
+                if page.outcome is None:
+                    await self.take_turn(round, page, above)
+                above = page.strokes
+        self.drawing = None
+        return round.outcome is edge.Outcome.DONE
 
-    async def draw(self, page: Page) -> None:
+    async def take_turn(self, round: edge.Round[FromPlayer, ToPlayer], page: Page, above: list[Stroke]) -> None:
+        if page.player is None:
+            page.outcome = edge.Outcome.LEFT
+            return
+        seconds = max(0.0, self.phase_until - self.now()) if page.dealt else self.turn_seconds
+        with round.turn(page.player, seconds=seconds) as turn:
+            self.drawing = page
+            if not page.dealt:
+                page.dealt = True
+                page.strip = strip_below(above)
+                self.show("drawing", turn.seconds)
+                self.hand_pen(page.player, page)
+            await self.draw(page.player, page)
+        page.outcome = turn.outcome
+
+    def hand_pen(self, player: Player, page: Page) -> None:
+        player.send(YourTurn(page.name, page.strip, page.strokes))
+
+    async def draw(self, player: Player, page: Page) -> None:
         """Take strokes until the player is done, or out of ink."""
-        async for event in page.player.listen(Drew, Undid, TurnDone):
+        async for event in player.listen(Drew, Undid, TurnDone):
             match event:
                 case Drew(stroke):
                     page.strokes.append(stroke)
@@ -209,11 +281,11 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
 
     def show(self, phase: Phase, seconds: float = 0) -> None:
         """Begin a phase, and tell everybody."""
-        self.phase, self.phase_seconds, self.phase_until = phase, seconds, trio.current_time() + seconds
+        self.phase, self.phase_seconds, self.phase_until = phase, seconds, self.now() + seconds
         self.broadcast(self.scene())
 
     def scene(self) -> Scene:
-        left = max(0.0, self.phase_until - trio.current_time()) if self.phase_seconds else 0.0
+        left = max(0.0, self.phase_until - self.now()) if self.phase_seconds else 0.0
         return Scene(self.phase, [self.sitter(player) for player in self.players], left, self.phase_seconds)
 
     def sitter(self, player: Player) -> Sitter:
