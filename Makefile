@@ -46,8 +46,9 @@ fuzz: $(READY)  ## Look for inputs that break edge, guided by coverage, SECONDS 
 	$(BIN)/pip install --quiet --group fuzz
 	for target in http codec machine lane; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
-endure: $(READY)  ## Kill a server KILLS times under its clients, and have CONNECTIONS come and go, badly: ten minutes each.
+endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, and have CONNECTIONS come and go, badly: ten minutes each.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)
+	$(BIN)/python -m tests.endurance.servers $(KILLS)
 	$(BIN)/python -m tests.endurance.churn $(CONNECTIONS)
 
 lint: $(READY)  ## Check style and format.

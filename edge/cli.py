@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _soak(parser, options)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.log_level != "debug":
-        logging.getLogger("coredis").setLevel(logging.WARNING)  # it tells of each script that a new Redis has to learn
+        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge tells when Redis is away, and once
     if options.log == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter())

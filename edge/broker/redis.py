@@ -18,22 +18,17 @@ its start nobody can claim a room, and whoever had one can renew what Redis has 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import anyio
 import coredis
 import trio
-from coredis.exceptions import RedisError
 
 from ..errors import BrokerDown
 from .broker import LEASE_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
 
 T = TypeVar("T")
-
-log = logging.getLogger("edge.broker")
 
 # How long an answer may take.
 ANSWER_SECONDS = 2.0
@@ -206,6 +201,15 @@ return there
 """
 
 
+LEAVE = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
+"""
+
+TRIM = "redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])"
+
+
 class RedisBroker(Broker):
     """A broker that servers on any number of machines share: ``RedisBroker("redis://localhost:6379/0")``.
 
@@ -225,20 +229,17 @@ class RedisBroker(Broker):
             raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
         self.lease_seconds = lease_seconds
         self._url, self._prefix = url, prefix
-        self._redis = coredis.Redis.from_url(url, decode_responses=False)
-        script = self._redis.register_script
-        self._claim, self._renew, self._release = script(CLAIM), script(RENEW), script(RELEASE)
-        self._leases, self._append, self._post = script(LEASES), script(APPEND), script(POST)
+        self._client = _Client(url)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        async with self._redis:
+        async with self._client.open():
             yield
 
     async def claim(self, room: str, server: str) -> Claim:
         keys = [self._key("leases"), self._key(f"log:{room}")]
         arguments: list[str | bytes | int] = [room, server, self._lease, _milliseconds(FORGOTTEN_SECONDS)]
-        owner, left, fence, abandoned = await self._ask(self._claim, keys, arguments)
+        owner, left, fence, abandoned = await self._client.run(CLAIM, keys, arguments)
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
@@ -246,17 +247,17 @@ class RedisBroker(Broker):
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
             arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
-        kept, living = await self._ask(self._renew, keys, arguments)
+        kept, living = await self._client.run(RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
         return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
 
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
         keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
-        await self._ask(self._release, keys, [room, fence, int(hand_over)])
+        await self._client.run(RELEASE, keys, [room, fence, int(hand_over)])
 
     async def leases(self) -> Sequence[Lease]:
         keys = [self._key("leases"), self._key("abouts")]
-        found = await self._ask(self._leases, keys, [_milliseconds(FORGOTTEN_SECONDS)])
+        found = await self._client.run(LEASES, keys, [_milliseconds(FORGOTTEN_SECONDS)])
         rows = [found[at : at + 5] for at in range(0, len(found), 5)]
         return sorted(
             (
@@ -271,33 +272,25 @@ class RedisBroker(Broker):
         arguments: list[str | bytes | int] = []
         for entry in entries:
             arguments += [entry.room, entry.fence, entry.number, int(entry.whole), entry.data]
-        return [bool(there) for there in await self._ask(self._append, keys, arguments)]
+        return [bool(there) for there in await self._client.run(APPEND, keys, arguments)]
 
     async def read(self, room: str) -> Sequence[bytes]:
-        async def read() -> list[bytes]:
-            found = await self._redis.xrange(self._key(f"log:{room}"))
-            return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
-
-        return await self._answer(read)
+        found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))
+        return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
 
     async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
         keys = [self._key(f"mail:{server}") for server in letters]
-        there = await self._ask(self._post, keys, [*letters.values()])
+        there = await self._client.run(POST, keys, [*letters.values()])
         return frozenset(server for server, good in zip(letters, there, strict=True) if good)
 
     @asynccontextmanager
     async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
-        # A client of its own: a question that is held would hold up all that follow it on its connection.
-        async with coredis.Redis.from_url(self._url, decode_responses=False, max_connections=2) as redis:
-            yield _RedisMailbox(redis, self._key(f"mail:{server}"))
+        client = _Client(self._url)  # of its own: a question that is held would hold up all that follow it
+        async with client.open():
+            yield _RedisMailbox(client, self._key(f"mail:{server}"))
 
     async def leave(self, server: str) -> None:
-        async def leave() -> None:
-            await self._redis.hdel(self._key("servers"), [server])
-            await self._redis.hdel(self._key("words"), [server])
-            await self._redis.delete([self._key(f"mail:{server}")])
-
-        await self._answer(leave)
+        await self._client.run(LEAVE, [self._key(name) for name in ("servers", "words", f"mail:{server}")], [server])
 
     @property
     def _lease(self) -> int:
@@ -306,18 +299,11 @@ class RedisBroker(Broker):
     def _key(self, name: str) -> str:
         return self._prefix + name
 
-    async def _ask(self, script: Any, keys: list[str], arguments: Sequence[str | bytes | int]) -> Any:
-        return await self._answer(lambda: script(keys, arguments))
-
-    async def _answer(self, ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
-        return await _answered(ask, seconds)
-
 
 class _RedisMailbox(Mailbox):
-    def __init__(self, redis: coredis.Redis[bytes], key: str) -> None:
-        self._redis = redis
+    def __init__(self, client: _Client, key: str) -> None:
+        self._client = client
         self._key = key
-        self._trim = redis.register_script("redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])")
         self._last: str | bytes = b"0"
         """The id of the newest letter that was read."""
         self._read = 0
@@ -325,29 +311,68 @@ class _RedisMailbox(Mailbox):
     async def receive(self) -> Sequence[bytes]:
         while True:
             if self._read >= LETTERS:  # here, where there are no letters that could be lost
-                await _answered(lambda: self._trim([self._key], [self._last]))
+                await self._client.run(TRIM, [self._key], [self._last])
                 self._read = 0
-            found = await _answered(self._next, HOLD_SECONDS + ANSWER_SECONDS)
+            found = await self._client.ask(self._next, HOLD_SECONDS + ANSWER_SECONDS)
             entries = [entry for stream in (found or {}).values() for entry in stream]
-            if not entries:
-                continue
-            self._last = entries[-1].identifier
-            self._read += len(entries)
+            if entries:
+                self._last = entries[-1].identifier
+                self._read += len(entries)
             letters = [_bytes(entry.field_values[b"letter"]) for entry in entries if b"letter" in entry.field_values]
             if letters:
                 return letters
 
-    def _next(self) -> Awaitable[Any]:
-        return self._redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
+    def _next(self, redis: coredis.Redis[bytes]) -> Awaitable[Any]:
+        return redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
 
 
-async def _answered(ask: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
-    try:
-        with trio.fail_after(seconds):
-            return await ask()
-    except* (RedisError, OSError, trio.TooSlowError, anyio.BrokenResourceError, anyio.ClosedResourceError) as group:
-        down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
-    raise down
+class _Client:
+    """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
+    used, and would run out of them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._redis: coredis.Redis[bytes] | None = None
+        self._failed = trio.Event()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Have one while a block runs."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._hold)
+            yield
+            nursery.cancel_scope.cancel("closed")
+
+    async def _hold(self, *, task_status: trio.TaskStatus[None]) -> None:
+        while True:
+            self._failed = trio.Event()
+            async with coredis.Redis.from_url(self._url, decode_responses=False) as self._redis:
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                await self._failed.wait()
+                self._redis = None
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """What a script returns."""
+        return await self.ask(lambda redis: redis.register_script(script)(keys, arguments))
+
+    async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+        """An answer of Redis.
+
+        Raises:
+          BrokerDown: none came in time, or it was an error.
+        """
+        redis, failed = self._redis, self._failed
+        if redis is None:
+            await trio.lowlevel.checkpoint()
+            raise BrokerDown("Redis: no connection")
+        try:
+            with trio.fail_after(seconds):
+                return await ask(redis)
+        except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
+            down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
+        failed.set()
+        raise down
 
 
 def _bytes(value: str | bytes) -> bytes:

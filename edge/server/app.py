@@ -229,6 +229,11 @@ class App:
             waiting=waiting,
         )
 
+    def _about(self) -> dict[str, Any]:
+        """What the other servers are told of this one."""
+        seated = sum(len(room.seats) for room in self.directory.rooms)
+        return {"pid": os.getpid(), "rooms": len(self.directory), "seated": seated, "draining": self.draining}
+
     def check_keys(self) -> None:
         """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""
         if self.broker.shared and self._has_own_keys:
@@ -266,7 +271,9 @@ class App:
         async def revoke(session: str) -> None:
             self._revoke(session)
 
-        self.node = Node(self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits)
+        self.node = Node(
+            self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits, self._about
+        )
         self.node.answer("revoke", revoke)
         if self._api is not None:
             self.node.answer("api", self._api.answer)

@@ -1,10 +1,13 @@
-"""Records of the log as lines that programs read."""
+"""The log: records as lines that programs read, and troubles that are told once."""
 
 from __future__ import annotations
 
 import json
 import logging
 from datetime import UTC, datetime
+
+# Of what happens between servers.
+log = logging.getLogger("edge.servers")
 
 # What edge's own records may be about, besides what every record has.
 ABOUT = ("room", "seat", "session")
@@ -32,3 +35,27 @@ class JsonFormatter(logging.Formatter):
             **({"detail": detail} if detail else {}),
         }
         return json.dumps(line, default=repr)
+
+
+class Trouble:
+    """Tells the log of a trouble when it begins and when it is over, not each time that it shows.
+
+    Args:
+      what: what can't be done then.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._on = False
+
+    def note(self, why: object) -> None:
+        """It shows."""
+        if not self._on:
+            self._on = True
+            log.warning("%s: %s", self._what, why)
+
+    def over(self) -> None:
+        """It does not."""
+        if self._on:
+            self._on = False
+            log.warning("%s: no more", self._what)

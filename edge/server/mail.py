@@ -17,7 +17,7 @@ from ..broker.broker import Broker, Mailbox
 from ..errors import BrokerDown
 from ..protocol.codec import MESSAGEPACK, Frame
 from ..rooms.bell import Bell
-from ..rooms.guard import log
+from .logs import Trouble, log
 
 # How many bytes may wait for a server while the broker is away.
 MAX_WAITING_BYTES = 32 * 1024 * 1024
@@ -90,6 +90,7 @@ class Mail:
         self._in: dict[str, _In] = {}
         self._epoch = 0
         self._ready: dict[str, None] = {}
+        self._unsent, self._unheard = Trouble("no mail goes to other servers"), Trouble("no mail comes")
         self._bell = Bell()
 
     def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
@@ -136,9 +137,11 @@ class Mail:
             while letters:
                 try:
                     there = await self._broker.post(letters)
-                except BrokerDown:
+                except BrokerDown as exc:
+                    self._unsent.note(exc)
                     await trio.sleep(AGAIN_SECONDS)
                 else:
+                    self._unsent.over()
                     break
                 letters = {
                     server: letter for server, letter in letters.items() if self._epoch_of(server) == epochs[server]
@@ -153,9 +156,10 @@ class Mail:
             try:
                 letters = await mailbox.receive()
             except BrokerDown as exc:
-                log.warning("no mail from other servers: %s", exc)
+                self._unheard.note(exc)
                 await trio.sleep(AGAIN_SECONDS)
                 continue
+            self._unheard.over()
             for letter in letters:
                 self._open(letter)
 

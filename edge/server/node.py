@@ -24,12 +24,13 @@ from ..protocol.codec import MESSAGEPACK, Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from ..rooms.directory import Directory, Listing
-from ..rooms.guard import guarded, log
+from ..rooms.guard import guarded
 from ..rooms.keeping import Keeper, SeatRecord, read, restore, session_of
 from ..rooms.lease import Lease
 from ..rooms.room import Room
 from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
+from .logs import Trouble, log
 from .mail import AGAIN_SECONDS, Mail, Parcel
 from .relay import Relays
 from .scribe import Scribe
@@ -96,8 +97,7 @@ class Node:
         directory: Directory,
         relays: Relays,
         limits: Limits,
-        *,
-        about: Callable[[], Any] = lambda: None,
+        about: Callable[[], Any],
     ) -> None:
         self.id = broker.name_server()
         """What the others know it by: of this process alone."""
@@ -111,6 +111,7 @@ class Node:
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
         self._woken = trio.Event()
         self._departed = trio.Event()
+        self._unrenewed = Trouble("leases are not renewed")
         self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.mail = self.mail
         self._sharers: list[Sharer] = [relays]
@@ -282,10 +283,11 @@ class Node:
             try:
                 await self._renew()
             except BrokerDown as exc:
-                log.warning("server %s could not renew its leases: %s", self.id, exc)
+                self._unrenewed.note(exc)
                 self._heard_canary_at = math.inf
                 await trio.sleep(AGAIN_SECONDS)
             else:
+                self._unrenewed.over()
                 self._check_canary(began)
                 await trio.sleep_until(began + pause)
 

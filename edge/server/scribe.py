@@ -12,6 +12,7 @@ from ..errors import BrokerDown
 from ..rooms.bell import Bell
 from ..rooms.guard import log
 from ..rooms.keeping import Keeper
+from .logs import Trouble
 from .mail import AGAIN_SECONDS
 
 # The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
@@ -28,6 +29,7 @@ class Scribe:
         self._news: dict[Keeper, None] = {}
         self._bell = Bell()
         self._gathering = trio.CancelScope()
+        self._unwritten = Trouble("nothing is kept of rooms")
 
     def note(self, keeper: Keeper) -> None:
         """A room has news."""
@@ -65,9 +67,10 @@ class Scribe:
             try:
                 there = await self._broker.append([entry for _, entry in written])
             except BrokerDown as exc:
-                log.warning("the news of %d rooms could not be kept: %s", len(written), exc)
+                self._unwritten.note(exc)
                 await trio.sleep(AGAIN_SECONDS)
                 continue
+            self._unwritten.over()
             for (keeper, _), good in zip(written, there, strict=True):
                 if good:
                     keeper.kept()

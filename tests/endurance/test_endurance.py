@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+from tests.broker.redis_server import redis_server
 
 from .churn import churn
 from .killed import CLIENTS, kill
+from .servers import BLOWS, mistreat
 
 pytestmark = pytest.mark.real_time
 
@@ -22,3 +28,11 @@ async def test_connections_that_come_and_go() -> None:
     """Twelve thousand, a thousand at a time, in thirteen ways: no file, no task and no memory is left of them."""
     before, after = await churn(12_000, seed=1)
     assert before.rooms == after.rooms == 0
+
+
+async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """One blow of each kind: every event reaches the room and each player once, in order, under one owner at a time."""
+    with redis_server(program, tmp_path, "--appendonly", "yes") as redis:
+        town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
+    assert set(town.outages) == set(BLOWS)
+    assert len(town.ledger.events) > 100
