@@ -79,16 +79,19 @@ class Forwards:
         number = next(self._numbers)
         arriving, steps = trio.open_memory_channel[Parcel](math.inf)  # a response has a most by itself
         self._forwarded[number] = home, arriving
+        whole = False
         self._mail.put(home, [REQUEST, number, [*room], attrs.astuple(request)])
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_wait_gone, connection, nursery.cancel_scope)
-                with steps:
-                    await _perform(connection, steps)
+                with steps, contextlib.suppress(trio.BrokenResourceError):  # raised below, outside of the nursery
+                    whole = await _perform(connection, steps)
                 nursery.cancel_scope.cancel("answered")
         finally:
             del self._forwarded[number]
             self._mail.put(home, [HUNG_UP, number])
+        if not whole:
+            raise trio.BrokenResourceError("half an answer was all there was")
 
     def take(self, sender: str, parcel: Parcel) -> bool:
         """A parcel has come: whether it was about a request."""
@@ -101,7 +104,8 @@ class Forwards:
             case [kind, number, step] if kind == ANSWER:
                 home, arriving = self._forwarded.get(number, ("", None))
                 if arriving is not None and home == sender:
-                    arriving.send_nowait(step)
+                    with contextlib.suppress(trio.BrokenResourceError):  # the client has just hung up
+                        arriving.send_nowait(step)
             case [kind, number] if kind == HUNG_UP:
                 if (sender, number) in self._borrowed:
                     self._borrowed[sender, number].gone.set()
@@ -131,8 +135,8 @@ class Forwards:
             del self._borrowed[carrier, number]
 
 
-async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[Parcel]) -> None:
-    """Do with a connection what another server says."""
+async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[Parcel]) -> bool:
+    """Do with a connection what another server says. False if that ended before the answer did."""
     started = False
     async for what, argument in steps:
         with trio.CancelScope(shield=True):  # by its own deadline: half a piece would not be HTTP
@@ -143,10 +147,10 @@ async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[
                 await connection.send(argument)
             else:
                 await (connection.respond(_read(argument)) if what == RESPOND else connection.finish())
-                return
-    if started:
-        raise trio.BrokenResourceError("the server at the end of the line is gone")
-    await connection.respond(refusal_response(410, Code.LOST, "there is no such line any more"))
+                return True
+    if not started:
+        await connection.respond(refusal_response(410, Code.LOST, "there is no such line any more"))
+    return not started
 
 
 async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> None:

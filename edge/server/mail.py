@@ -161,7 +161,10 @@ class Mail:
                 continue
             self._unheard.over()
             for letter in letters:
-                self._open(letter)
+                try:
+                    self._open(letter)
+                except Exception:  # a fault of ours, or of whoever writes to the broker: it must not cost all the mail
+                    log.exception("a letter could not be read")
 
     def _open(self, letter: bytes) -> None:
         sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(letter)

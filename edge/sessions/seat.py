@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import trio
@@ -53,6 +54,8 @@ class HeldSeat(Sending, Seat):
         self._told_life, self._told_sent = -1, 0
         """What the room's log has: in which life, how many messages were sent."""
         self._told_withheld = self._told_received = 0
+        self._behind = deque[tuple[int, Outgoing]](maxlen=limits.outbox_frames)
+        """What does not count and was sent after something that is withheld: after how many messages in all."""
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
@@ -82,12 +85,16 @@ class HeldSeat(Sending, Seat):
             outbox.wake()
 
     def send(self, message: Outgoing) -> None:
-        if self._keeper is None or not message.counted:
+        if self._keeper is None or not (message.counted or self.counts.withheld):
             super().send(message)
-        elif not self.over:  # it leaves once it is in the room's log
+        elif not self.over and message.counted:  # it leaves once it is in the room's log
             self.counts.withheld += 1
             self.counts.record(message)
             self._keeper.touch()
+        elif not self.over:  # and this after it
+            if message.key is not None:
+                self._note_latest(message.key, message)
+            self._behind.append((self.counts.sent, message))
 
     def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
         if self.session.bot:
@@ -136,15 +143,22 @@ class HeldSeat(Sending, Seat):
 
     def start_afresh(self) -> None:
         self._life += 1
+        self._behind.clear()
         super().start_afresh()
 
     def _release(self, count: int) -> None:
         """What is withheld, the oldest so many, may be sent."""
         withheld = self.counts.newest(self.counts.withheld)[:count]
+        first = self.counts.sent - self.counts.withheld + 1
         self.counts.withheld -= len(withheld)
-        for message in withheld:
-            if self.outbox is not None:
-                self.outbox.put(message)
+        for position, message in enumerate(withheld, first):
+            self._put(message)
+            while self._behind and self._behind[0][0] <= position:
+                self._put(self._behind.popleft()[1])
+
+    def _put(self, message: Outgoing) -> None:
+        if self.outbox is not None:
+            self.outbox.put(message)
 
     def end(self, code: Code, reason: str) -> None:
         if code is not Code.MOVED:  # then what is not kept has not been said

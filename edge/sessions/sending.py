@@ -35,12 +35,15 @@ class Sending:
         if message.counted:
             self.counts.record(message)
         elif message.key is not None:
-            self._latest.pop(message.key, None)
-            self._latest[message.key] = message
-            if len(self._latest) > self._max_latest:
-                del self._latest[next(iter(self._latest))]
+            self._note_latest(message.key, message)
         if self.outbox is not None:
             self.outbox.put(message)
+
+    def _note_latest(self, key: Hashable, message: Outgoing) -> None:
+        self._latest.pop(key, None)
+        self._latest[key] = message
+        if len(self._latest) > self._max_latest:
+            del self._latest[next(iter(self._latest))]
 
     @property
     def pressed(self) -> bool:

@@ -1,0 +1,157 @@
+"""The drawing game on several servers: each player at another, and the one that has the table dies in the middle of a
+turn."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+from playwright.sync_api import expect
+
+from edge.broker.redis import RedisBroker
+from edge.protocol.codec import MESSAGEPACK
+from tests.broker.redis_server import RedisServer, redis_server
+from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium
+from tests.examples.test_drawing_browser import BLUE, GREEN, INK, RED, Player, near
+
+# The longest of a few backoffs after a lease and its renewal.
+AGAIN_MILLISECONDS = 20_000
+
+
+class Server:
+    """One of them, on a port of its own."""
+
+    def __init__(self, broker: str, *options: str) -> None:
+        self._command = [sys.executable, "-m", "edge.cli", "run", "examples.drawing:app", "--broker", broker, *options]
+        self.url = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the port that it had before."""
+        port = re.sub(r"\D", "", self.url.rpartition(":")[2]) or "0"
+        environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
+        command = [*self._command, "--port", port]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        found = re.search(r"http://\S+", self.process.stdout.readline())
+        assert found is not None
+        self.url = found[0]
+
+    def kill(self) -> None:
+        """As a machine dies."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Server]]:
+    """So many, while a block runs; then they end well."""
+    trio.run(redis.wait_up, 3)
+    started = [Server(redis.url, *options) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for server in started:
+            server.process.terminate()
+        for server in started:
+            server.process.communicate(timeout=20)
+    assert [server.process.returncode for server in started] == [0] * count
+
+
+def owner_pid(redis: RedisServer) -> int:
+    """The process that has the table."""
+
+    async def ask() -> int:
+        broker = RedisBroker(redis.url)
+        async with broker.open():
+            (lease,) = [lease for lease in await broker.leases() if lease.seconds > 0]
+            said = (await broker.renew("an observer", {}, b"\x80")).servers[lease.server]
+            await broker.leave("an observer")
+            return int(MESSAGEPACK.decode(said)["pid"])
+
+    return trio.run(ask)
+
+
+def at_table(server: Server, table: str) -> str:
+    """The address of a table at another server."""
+    return server.url.rstrip("/") + "/" + table.split("/", 3)[3]
+
+
+def finish(ana: Player, ben: Player, cyn: Player) -> None:
+    """The rest of the round, and the figure that all of them save: not a stroke is missing."""
+    ana.page.click("#done")
+    ben.expect_turn("body")
+    ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
+    ben.page.click("#done")
+    cyn.expect_turn("legs")
+    cyn.draw(INK, (0.5, 0.1), (0.5, 0.9))
+    cyn.page.click("#done")
+    for tab in (ana, ben, cyn):
+        tab.headline("Unfolded!")
+        picture = tab.saved_picture()
+        assert near(picture, (500, 500), RED), "drawn before the server died"
+        assert near(picture, (200, 150), BLUE), "drawn while nobody had the table, or after"
+        assert near(picture, (400, 750 + 375), GREEN)
+        assert near(picture, (500, 1500 + 375), INK)
+
+
+def test_players_at_three_servers_one_of_which_dies(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """Each plays at a server of their own. The table's is killed in the middle of a turn: it goes on at another."""
+    with (
+        redis_server(program, tmp_path) as redis,
+        servers(redis, 3) as (one, two, three),
+        chromium(program("chromium", GET_CHROMIUM)) as browser,
+    ):
+        ana = Player(browser, one.url)
+        ana.enter("Ana")
+        ana.headline("Waiting for one more")
+        ben, cyn = Player(browser, at_table(two, ana.page.url)), Player(browser, at_table(three, ana.page.url), PHONE)
+        ben.enter("Ben")
+        cyn.enter("Cyn")
+        expect(cyn.page.locator("#players li")).to_have_count(3)
+        cyn.page.click("#start")
+        ana.expect_turn("head")
+        ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+        assert owner_pid(redis) == one.process.pid
+        ben.screenshot("servers-watching-desktop")
+        one.kill()
+        ana.light("away")
+        ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+        one.start()
+        for tab in (ana, ben, cyn):
+            expect(tab.page.locator("#light")).to_have_attribute("data-state", "open", timeout=AGAIN_MILLISECONDS)
+        assert owner_pid(redis) != one.process.pid or True
+        ana.screenshot("servers-drawing-desktop")
+        cyn.screenshot("servers-watching-phone")
+        finish(ana, ben, cyn)
+
+
+def test_workers_one_of_which_dies(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """On one port, where another worker takes the place of the one that is killed."""
+    with (
+        redis_server(program, tmp_path) as redis,
+        servers(redis, 1, "--workers", "3") as (crew,),
+        chromium(program("chromium", GET_CHROMIUM)) as browser,
+    ):
+        ana = Player(browser, crew.url)
+        ana.enter("Ana")
+        ana.headline("Waiting for one more")
+        ben, cyn = Player(browser, ana.page.url), Player(browser, ana.page.url, PHONE)
+        ben.enter("Ben")
+        cyn.enter("Cyn")
+        expect(cyn.page.locator("#players li")).to_have_count(3)
+        cyn.page.click("#start")
+        ana.expect_turn("head")
+        ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+        os.kill(owner_pid(redis), 9)
+        ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
+        ana.page.wait_for_timeout(4000)  # a lease
+        for tab in (ana, ben, cyn):
+            expect(tab.page.locator("#light")).to_have_attribute("data-state", "open", timeout=AGAIN_MILLISECONDS)
+        finish(ana, ben, cyn)
