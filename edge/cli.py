@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
     run.add_argument("--broker", metavar="URL", help="share rooms with other servers: redis://host:port/database")
+    run.add_argument("--address", metavar="URL", help="where clients reach this very server: wss://one.example.org")
     run.add_argument(
         "--workers", type=_count, default=1, metavar="N", help="so many processes on the one port; needs --broker"
     )
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.broker is not None:
             app.broker = find_broker(options.broker)
+        app.address = options.address or app.address
         if options.workers == 1:
             app.check_keys()
     except (ImportError, ValueError) as exc:

@@ -84,11 +84,13 @@ class Refused(EdgeError):
     Args:
       message: why, for the person who asked.
       code: `Code.REFUSED` for the room's own reasons; edge itself uses `FULL`, `LOCKED` and `CLOSING`.
+      where: the room's address at the server that has it, where the code is `Code.MOVED`.
     """
 
-    def __init__(self, message: str, code: Code = Code.REFUSED) -> None:
+    def __init__(self, message: str, code: Code = Code.REFUSED, where: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.where = where
 
 
 class RequestFailed(EdgeError):

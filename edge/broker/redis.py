@@ -30,7 +30,7 @@ from .broker import LEASE_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal
 
 T = TypeVar("T")
 
-# How long an answer may take.
+# How long an answer may take; but no longer than half a lease.
 ANSWER_SECONDS = 2.0
 # How long Redis holds a question for mail that does not come.
 HOLD_SECONDS = 5.0
@@ -229,7 +229,7 @@ class RedisBroker(Broker):
             raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
         self.lease_seconds = lease_seconds
         self._url, self._prefix = url, prefix
-        self._client = _Client(url)
+        self._client = _Client(url, min(ANSWER_SECONDS, lease_seconds / 2))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -285,7 +285,9 @@ class RedisBroker(Broker):
 
     @asynccontextmanager
     async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
-        client = _Client(self._url)  # of its own: a question that is held would hold up all that follow it
+        client = _Client(
+            self._url, HOLD_SECONDS + ANSWER_SECONDS
+        )  # of its own: a question that is held would hold up all that follow it
         async with client.open():
             yield _RedisMailbox(client, self._key(f"mail:{server}"))
 
@@ -313,7 +315,7 @@ class _RedisMailbox(Mailbox):
             if self._read >= LETTERS:  # here, where there are no letters that could be lost
                 await self._client.run(TRIM, [self._key], [self._last])
                 self._read = 0
-            found = await self._client.ask(self._next, HOLD_SECONDS + ANSWER_SECONDS)
+            found = await self._client.ask(self._next)
             entries = [entry for stream in (found or {}).values() for entry in stream]
             if entries:
                 self._last = entries[-1].identifier
@@ -330,8 +332,9 @@ class _Client:
     """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
     used, and would run out of them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         self._url = url
+        self._patience = patience
         self._redis: coredis.Redis[bytes] | None = None
         self._failed = trio.Event()
 
@@ -356,7 +359,7 @@ class _Client:
         """What a script returns."""
         return await self.ask(lambda redis: redis.register_script(script)(keys, arguments))
 
-    async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+    async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]]) -> T:
         """An answer of Redis.
 
         Raises:
@@ -367,7 +370,7 @@ class _Client:
             await trio.lowlevel.checkpoint()
             raise BrokerDown("Redis: no connection")
         try:
-            with trio.fail_after(seconds):
+            with trio.fail_after(self._patience):
                 return await ask(redis)
         except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
             down = BrokerDown(f"Redis: {group.exceptions[0]!r}")

@@ -326,6 +326,7 @@ class Client(Generic[Sent, Heard]):
         except trio.EndOfChannel:
             return Ended(Code.of(transport.close_code), "closed before the welcome", by_peer=True)
         if isinstance(answer, messages.Bye):
+            self._dialler.send_to(answer.where)
             return Ended(Code.of(answer.code), answer.reason, by_peer=True)
         assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
         if not answer.resumed:

@@ -27,6 +27,9 @@ class Dialler(abc.ABC):
           RemoteProtocolError: there will be none; `code` says why.
         """
 
+    def send_to(self, where: str) -> None:  # noqa: B027  # who has only one way goes that way
+        """The server said where the room is: dial there, until that fails."""
+
     def ended(self, lasted: float | None) -> bool:
         """The connection has broken, so many seconds after its welcome, or without one; nobody has said why.
 

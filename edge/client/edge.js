@@ -27,7 +27,7 @@
  *   | {kind: "reply", name: string, body: any, id: number} | {kind: "part", name: string, body: any, id: number}
  *   | {kind: "cancel", id: number}
  *   | {kind: "error", problem: string, message: string, about: string, id: number | null}
- *   | {kind: "welcome", welcome: Welcome} | {kind: "bye", code: number, reason: string}} Message
+ *   | {kind: "welcome", welcome: Welcome} | {kind: "bye", code: number, reason: string, where: string}} Message
  */
 
 export const VERSION = 1;
@@ -262,7 +262,7 @@ export class Connection {
   #control(name, body, now, asked, told) {
     if (name === "$bye") {
       this.state = "closed";
-      return { kind: "bye", code: Number(body?.code), reason: String(body?.reason ?? "") };
+      return { kind: "bye", code: Number(body?.code), reason: String(body?.reason ?? ""), where: String(body?.where ?? "") };
     }
     if (name === "$welcome" && this.state === "greeted") {
       this.state = "open";
@@ -562,6 +562,8 @@ export class Room {
   /** @type {string | null} */
   #refused = null;
   #url;
+  /** Where to connect: there, or at the server that has the room, if it said so. @type {string} */
+  #at;
   #name;
   #key;
   #session;
@@ -577,7 +579,7 @@ export class Room {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`a session is the browser's or the tab's, not ${session}`);
-    this.#url = absolute.href;
+    this.#url = this.#at = absolute.href;
     this.#name = name;
     this.#key = key;
     this.#session = session;
@@ -750,12 +752,12 @@ export class Room {
     this.#patienceTimer = setTimeout(impatient, WELCOME_SECONDS[kind] * 1000);
     try {
       if (kind === "websocket") {
-        this.#transport = new WebSocketTransport(this.#url, () => this.#greet(connection, key), listener);
+        this.#transport = new WebSocketTransport(this.#at, () => this.#greet(connection, key), listener);
         return;
       }
       const { LineTransport } = await import("./edge-line.js");
       if (connection !== this.#connection) return;
-      this.#transport = new LineTransport(this.#url, kind, `edge.${VERSION}.json`, listener);
+      this.#transport = new LineTransport(this.#at, kind, `edge.${VERSION}.json`, listener);
       this.#greet(connection, key);
     } catch (error) {
       this.#lost(connection, Code.LOST, String(error));
@@ -802,6 +804,7 @@ export class Room {
     if (message.kind === "welcome") {
       this.#welcomed(message.welcome);
     } else if (message.kind === "bye") {
+      this.#sendTo(message.where);
       if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason, true);
     } else if (message.kind === "event") {
       this.#tell(message.name, message.body);
@@ -847,7 +850,7 @@ export class Room {
     this.#ladder.noteProbe();
     let socket;
     try {
-      socket = new WebSocket(this.#url.replace("http", "ws"), `edge.${VERSION}.json`);
+      socket = new WebSocket(this.#at.replace("http", "ws"), `edge.${VERSION}.json`);
     } catch {
       return; // the page may not have one at all
     }
@@ -955,6 +958,7 @@ export class Room {
     const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;
     const blamed = !told && (code < 4000 || code === Code.LOST || code === Code.SILENT);
     const atOnce = blamed && this.#ladder.ended(lasted, opened);
+    if (blamed) this.#at = this.#url;
     if (retry === "fresh") this.#loseSeat();
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
@@ -963,6 +967,18 @@ export class Room {
     const longest = atOnce ? 0 : Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
     this.#attempt += atOnce ? 0 : 1;
     this.#retryTimer = setTimeout(() => this.#connect(), Math.random() * longest * 1000);
+  }
+
+  /** The room is at another server: connect there, until that fails. @param {string} where */
+  #sendTo(where) {
+    if (where === "") return;
+    try {
+      const there = new URL(where.replace(/^ws/, "http"));
+      const [from, to] = [new URL(this.#url).protocol, there.protocol];
+      if (to === "https:" || (to === "http:" && from === "http:")) this.#at = there.href;
+    } catch {
+      console.error(`sent to no address: ${where}`);
+    }
   }
 
   /** Whether a key that this page was given is refused, and another is worth a try. @param {number} code */

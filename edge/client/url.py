@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import ssl
@@ -21,6 +22,8 @@ from ..transports.websocket import open_websocket
 from .dialler import Dialler
 from .fallback import WELCOME_SECONDS, Ladder, TransportKind
 
+log = logging.getLogger("edge.client")
+
 # How long to wait for a probe of a better transport.
 PROBE_SECONDS = 10.0
 
@@ -28,6 +31,26 @@ PROBE_SECONDS = 10.0
 ROOM_PATH = re.compile(r"/(?:[\w.~%-]+/)*rooms/[\w.~%-]+/[\w.~%-]+", re.ASCII)
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+class _Address:
+    """A room's address, taken apart.
+
+    Raises:
+      ValueError: not such a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
+        if not ROOM_PATH.fullmatch(parts.path):
+            raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
+        self.secure = parts.scheme in ("wss", "https")
+        self.hostname = parts.hostname
+        self.port = parts.port or (443 if self.secure else 80)
+        self.host = parts.netloc.rpartition("@")[2]
+        self.path = parts.path
 
 
 class UrlDialler(Dialler):
@@ -53,22 +76,24 @@ class UrlDialler(Dialler):
         tls: ssl.SSLContext | None = None,
         connect: Connect | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
-        secure = parts.scheme in ("wss", "https")
-        self._hostname = parts.hostname
-        self._port = parts.port or (443 if secure else 80)
-        self._host = parts.netloc.rpartition("@")[2]
-        if not ROOM_PATH.fullmatch(parts.path):
-            raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
-        self._path = parts.path
-        self._tls = tls or ssl.create_default_context() if secure else None
+        self._url = self._at = _Address(url)
+        self._tls = tls or ssl.create_default_context() if self._url.secure else None
         self._connect = connect or self._connect_tcp
         self._subprotocol = f"edge.{VERSION}.{codec.name}"
         self._limits = limits
         self._ladder = Ladder(tuple(map(TransportKind, kinds)))
         self._opened = False
+
+    def send_to(self, where: str) -> None:
+        try:
+            there = _Address(where) if where else self._url
+        except ValueError as exc:
+            log.warning("sent to no address: %s", exc)
+            return
+        if there.secure or not self._url.secure:
+            self._at = there
+        else:
+            log.warning("sent from a secure address to %s, which is none", where)
 
     @property
     def kind(self) -> TransportKind:
@@ -86,7 +111,7 @@ class UrlDialler(Dialler):
             stream = await self._connect()
             async with (
                 stream,
-                open_websocket(stream, self._host, self._path, subprotocol=self._subprotocol) as websocket,
+                open_websocket(stream, self._at.host, self._at.path, subprotocol=self._subprotocol) as websocket,
             ):
                 self._opened = True
                 yield websocket
@@ -94,8 +119,8 @@ class UrlDialler(Dialler):
         mode = Mode.STREAM if self._ladder.kind is TransportKind.STREAM else Mode.POLL
         async with open_line(
             self._connect,
-            self._host,
-            self._path,
+            self._at.host,
+            self._at.path,
             secrets.token_urlsafe(16),
             mode,
             subprotocol=self._subprotocol,
@@ -104,6 +129,7 @@ class UrlDialler(Dialler):
             yield line
 
     def ended(self, lasted: float | None) -> bool:
+        self._at = self._url
         return self._ladder.ended(lasted, opened=self._opened)
 
     async def wait_better(self) -> None:
@@ -119,13 +145,14 @@ class UrlDialler(Dialler):
         with trio.move_on_after(PROBE_SECONDS):
             try:
                 stream = await self._connect()
-                async with stream, open_websocket(stream, self._host, self._path, subprotocol=self._subprotocol):
+                async with stream, open_websocket(stream, self._at.host, self._at.path, subprotocol=self._subprotocol):
                     return True
             except (OSError, trio.BrokenResourceError, RemoteProtocolError):
                 return False
         return False
 
     async def _connect_tcp(self) -> trio.abc.Stream:
-        if self._tls is None:
-            return await trio.open_tcp_stream(self._hostname, self._port)
-        return await trio.open_ssl_over_tcp_stream(self._hostname, self._port, ssl_context=self._tls)
+        hostname, port = self._at.hostname, self._at.port
+        if not self._at.secure:
+            return await trio.open_tcp_stream(hostname, port)
+        return await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)

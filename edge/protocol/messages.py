@@ -107,6 +107,9 @@ class Bye:
     reason: str = ""
     """One sentence for a person."""
 
+    where: str = ""
+    """The room's address at the server that has it, if the client may go there."""
+
 
 @attrs.frozen
 class Ack:
@@ -214,6 +217,8 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, count, asked, told]
         case Ping(count, asked):
             return [message.sign, count] if asked is None else [message.sign, count, asked]
+        case Bye(code, reason, ""):
+            return [message.sign, {"code": code, "reason": reason}]
         case Hello() | Welcome() | Bye():
             return [message.sign, unstructure(message)]
         case Request(name, body, id, seconds):

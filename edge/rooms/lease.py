@@ -23,6 +23,8 @@ class Lease:
         self.fence = fence
         self.until = until
         """From then on nothing is written for the room."""
+        self.goes_on = False
+        """Whether the room goes on while nobody can say whose it is."""
         self._give_back = give_back
         self._scope = trio.CancelScope()
 
@@ -40,6 +42,11 @@ class Lease:
         """Let it last longer; too late, if it has run out."""
         if not self.over:
             self.until = self._scope.deadline = until
+
+    def note_cut_off(self) -> None:
+        """It can't be renewed, for the broker can't be reached: where the room goes on, it lasts until it is known."""
+        if self.goes_on and not self.over:
+            self.until = self._scope.deadline = math.inf
 
     def lose(self) -> None:
         """It is somebody else's."""

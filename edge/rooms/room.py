@@ -10,7 +10,7 @@ import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import attrs
 import trio
@@ -62,6 +62,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     restarts: ClassVar[Restarts] = Restarts()
     """What follows when `run` crashes: by default a fresh room, three times a minute."""
+
+    when_cut_off: ClassVar[Literal["pause", "go on"]] = "pause"
+    """Where several servers share the rooms: what becomes of this one when its server can't reach the broker for longer
+    than a lease lasts. By default it ends here, and can go on elsewhere, or here when the broker is back; what is not
+    kept is lost. If it goes on instead, another server may open one of the same name at the same time; this one ends
+    when it learns of that."""
 
     facts: ClassVar[Any] = Vocabulary.of(None)
     """The union of event classes that `persist` takes; once the class is made, as a `Vocabulary`."""

@@ -70,6 +70,8 @@ class App:
       caps: what one address may take of the server, and all together.
       broker: what several servers share, so that any of them leads to every room; by default, this is the only one.
         All of them need the same `keys`.
+      address: where clients reach this very server, such as ``"wss://one.example.org"``: those who come to another one,
+        for a room of this one, are then sent here. By default the other carries what they say.
       max_rooms: how many rooms may be open.
       max_rooms_each: how many that one address has opened.
       idle: close a room in which nobody has sat for this many seconds.
@@ -91,6 +93,7 @@ class App:
         limits: Limits | None = None,
         caps: Caps | None = None,
         broker: Broker | None = None,
+        address: str = "",
         max_rooms: int = 10_000,
         max_rooms_each: int = 200,
         idle: float = 60,
@@ -99,6 +102,7 @@ class App:
         self.limits = limits or Limits()
         self.caps = caps or Caps()
         self.broker = broker or MemoryBroker()
+        self.address = address
         self.node: Node | None = None
         """This server among those that share the broker, while it is served."""
         secret = os.environ.get(SECRET)
@@ -232,7 +236,13 @@ class App:
     def _about(self) -> dict[str, Any]:
         """What the other servers are told of this one."""
         seated = sum(len(room.seats) for room in self.directory.rooms)
-        return {"pid": os.getpid(), "rooms": len(self.directory), "seated": seated, "draining": self.draining}
+        return {
+            "address": self.address,
+            "pid": os.getpid(),
+            "rooms": len(self.directory),
+            "seated": seated,
+            "draining": self.draining,
+        }
 
     def check_keys(self) -> None:
         """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""

@@ -94,7 +94,8 @@ async def attend(
     except (RemoteProtocolError, Refused) as exc:
         tally.refused[exc.code] += 1
         ended = Ended(exc.code, str(exc), by_peer=False)
-        await _say_bye(transport, connection, ended)
+        bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
+        await _say_bye(transport, connection, bye)
     except (trio.BrokenResourceError, trio.EndOfChannel):
         ended = Ended(Code.LOST, "gone before its hello", by_peer=True)
     finally:
@@ -214,8 +215,8 @@ def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:
     return why, True
 
 
-async def _say_bye(transport: Transport, connection: Connection, ended: Ended) -> None:
+async def _say_bye(transport: Transport, connection: Connection, bye: Bye) -> None:
     """Tell a connection that got no seat why."""
-    bye = connection.send(Bye(ended.code, ended.reason), now=trio.current_time())
+    frame = connection.send(bye, now=trio.current_time())
     with trio.move_on_after(connection.limits.write_seconds), contextlib.suppress(trio.BrokenResourceError):
-        await transport.send([bye])
+        await transport.send([frame])

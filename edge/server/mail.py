@@ -105,6 +105,13 @@ class Mail:
         (out.up if up else out.down).setdefault(link, []).extend(frames)
         self._note(server, out, sum(map(len, frames)))
 
+    def pulse(self) -> None:
+        """Write to all who have been written to, whether or not there is anything to say: so it shows if the last
+        letter is missing."""
+        for server in self._out:
+            self._ready[server] = None
+            self._bell.ring()
+
     def lose(self, server: str) -> None:
         """That server is gone, or something on the way to it or from it is: begin anew."""
         self._epoch += 1

@@ -284,6 +284,8 @@ class Node:
                 await self._renew()
             except BrokerDown as exc:
                 self._unrenewed.note(exc)
+                for held in self._held.values():
+                    held.lease.note_cut_off()
                 self._heard_canary_at = math.inf
                 await trio.sleep(AGAIN_SECONDS)
             else:
@@ -343,6 +345,7 @@ class Node:
             self._heard_canary_at = now
         if now - self._heard_canary_at > DEAF_LEASES * self._broker.lease_seconds:
             raise Deaf(f"no mail has come for {now - self._heard_canary_at:.1f} s, though the broker is there")
+        self.mail.pulse()
         self.mail.put(self.id, [CANARY])
 
     # --- rooms
@@ -355,7 +358,7 @@ class Node:
             owner = await self.owner(room) if refused.code in (Code.FULL, Code.ROOM_CRASHED) else None
             if owner is None:
                 raise
-            return _Elsewhere(self._relays, owner, kind, name)
+            return self._elsewhere(owner, kind, name)
         if self._broker.shared:
             await (
                 self._return_leases()
@@ -365,16 +368,24 @@ class Node:
             if claim.server != self.id:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
-                return _Elsewhere(self._relays, claim.server, kind, name)
+                return self._elsewhere(claim.server, kind, name)
             lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room), fence=claim.fence)
             self._held[room] = _Held(lease)
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open(kind, name, opener=opener)
 
+    def _elsewhere(self, owner: str, kind: str, name: str) -> _Elsewhere:
+        """The way to another server's room: it carries frames there; or clients may go there themselves."""
+        address = (self.servers.get(owner) or {}).get("address")
+        if address:
+            raise Refused("the room is at another server", Code.MOVED, f"{address.rstrip('/')}/rooms/{kind}/{name}")
+        return _Elsewhere(self._relays, owner, kind, name)
+
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> Room[Any, Any]:
         """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh."""
 
         def keep(room: Room[Any, Any]) -> None:
+            lease.goes_on = room.when_cut_off == "go on"
             if room.can_be_kept():
                 room.keeper = Keeper(room, self._scribe.note)
 

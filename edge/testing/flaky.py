@@ -22,10 +22,9 @@ class FlakyBroker(Broker):
     Args:
       broker: the one they share.
       nursery: where what was asked for is done, though nobody waits for the answer any more.
-      patience: after how many seconds nobody does.
     """
 
-    def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0, patience: float = 2.0) -> None:
+    def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0) -> None:
         self.lease_seconds = broker.lease_seconds
         self.cut = False
         """Whether nothing gets through, either way."""
@@ -35,7 +34,7 @@ class FlakyBroker(Broker):
         """Up to how many seconds a question takes, and an answer as long again."""
         self.losses = 0.0
         """What part of the questions is lost, and of the answers."""
-        self._broker, self._nursery, self._patience = broker, nursery, patience
+        self._broker, self._nursery = broker, nursery
         self._random = Random(seed)  # noqa: S311  # a simulation, not a secret
 
     def heal(self) -> None:
@@ -98,7 +97,7 @@ class FlakyBroker(Broker):
                 answered.set()
 
         self._nursery.start_soon(do)
-        with trio.move_on_after(self._patience):
+        with trio.move_on_after(self.lease_seconds / 2):
             await answered.wait()
         if not answers:
             raise BrokerDown("no answer came")

@@ -35,7 +35,8 @@ from .adding import Add, Added, Adder, Ledger
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
 PLAYERS = 4
-ADDS_A_SECOND = 20.0
+# So few that what is said while somebody is away for long can still be kept for them: a thousand events.
+ADDS_A_SECOND = 6.0
 # How long at most until everybody hears again, after a blow: a lease, its renewal, and the longest of a few backoffs.
 PATIENCE_SECONDS = 30.0
 
