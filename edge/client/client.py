@@ -39,6 +39,8 @@ log = logging.getLogger("edge.client")
 
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
+# Connections that end so have broken.
+BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
 
 class State(enum.StrEnum):
@@ -247,6 +249,8 @@ class Client(Generic[Sent, Heard]):
             if lasted is not None and lasted > STABLE_SECONDS:
                 attempt = 0
             at_once = broken and self._dialler.ended(lasted)
+            if ended.code in BROKEN:
+                self._dialler.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
             if ended.code.retry is Retry.FRESH:
@@ -283,7 +287,7 @@ class Client(Generic[Sent, Heard]):
                     self._sending.attach(outbox)
                     self._set_state(State.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
-                    return ended, ended.code in (Code.LOST, Code.SILENT, Code.STALLED)
+                    return ended, ended.code in BROKEN
             return Ended(Code.SILENT, "no welcome came", by_peer=False), True
         except RemoteProtocolError as exc:
             return Ended(exc.code, str(exc), by_peer=False), False

@@ -28,7 +28,7 @@ class Dialler(abc.ABC):
         """
 
     def send_to(self, where: str) -> None:  # noqa: B027  # who has only one way goes that way
-        """The server said where the room is: dial there, until that fails."""
+        """The server said where the room is: dial there; or, if it did not say, where one began."""
 
     def ended(self, lasted: float | None) -> bool:
         """The connection has broken, so many seconds after its welcome, or without one; nobody has said why.

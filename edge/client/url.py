@@ -46,6 +46,7 @@ class _Address:
             raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
         if not ROOM_PATH.fullmatch(parts.path):
             raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
+        self.url = url
         self.secure = parts.scheme in ("wss", "https")
         self.hostname = parts.hostname
         self.port = parts.port or (443 if self.secure else 80)
@@ -96,6 +97,11 @@ class UrlDialler(Dialler):
             log.warning("sent from a secure address to %s, which is none", where)
 
     @property
+    def url(self) -> str:
+        """Where it dials next."""
+        return self._at.url
+
+    @property
     def kind(self) -> TransportKind:
         """The transport that is in use, or is tried next."""
         return self._ladder.kind
@@ -129,7 +135,6 @@ class UrlDialler(Dialler):
             yield line
 
     def ended(self, lasted: float | None) -> bool:
-        self._at = self._url
         return self._ladder.ended(lasted, opened=self._opened)
 
     async def wait_better(self) -> None:

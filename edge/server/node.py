@@ -125,6 +125,11 @@ class Node:
         self._answerers: dict[str, Answerer] = {}
         self._nursery: trio.Nursery
 
+    @property
+    def carried(self) -> int:
+        """How many connections it carries for other servers."""
+        return len(self._relays.carried)
+
     def answer(self, what: str, answerer: Answerer) -> None:
         """Answer questions of this name that other servers ask."""
         self._answerers[what] = answerer

@@ -98,6 +98,9 @@ class Town:
 
         async def connect() -> trio.abc.Stream:
             there = [place for place in at or self.places if not place.dead]
+            sent_to = [place for place in there if place.app.address and place.app.address in str(dialler.url)]
+            if dialler.url != address:
+                there = sent_to
             if not there:
                 raise OSError("no server is there")
             return await there[next(attempts) % len(there)].wires.link().connect()
@@ -105,14 +108,10 @@ class Town:
         async def wait_before(attempt: int) -> None:
             await trio.sleep(0.1)
 
+        address = f"ws://edge.test{path}"
+        dialler = UrlDialler(address, codec=edge.JSON, limits=edge.Limits(), kinds=(kind,), connect=connect)
         client: Client[Any, Any] = Client(
-            UrlDialler(
-                f"ws://edge.test{path}",
-                codec=edge.JSON,
-                limits=edge.Limits(),
-                kinds=(kind,),
-                connect=connect,
-            ),
+            dialler,
             speaks=speaks,
             hears=hears,
             name=name or f"client {self.clients}",

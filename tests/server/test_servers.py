@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import pytest
@@ -287,3 +287,55 @@ async def test_a_line_is_lost_with_its_server() -> None:
         await hear(ana, *map(str, range(20)))
         assert ana.welcome is not None
         assert ana.welcome.why in ("", "new")
+
+
+async def test_a_client_is_sent_to_the_room_s_server() -> None:
+    """Where servers have addresses nobody carries: a client goes to the room's, and back where it came from when that
+    one is dead."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        one.app.address = "ws://one.test"
+        await trio.sleep(LEASE_SECONDS)  # until that is known
+        async with chat(town, one, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            async with chat(town, two, one, name="ben") as ben:
+                await ben.wait_state(State.OPEN)
+                await hear(ana, "ana is here", "ben is here")
+                assert [len(place.wires.links) for place in town.places] == [2, 1]
+                assert [place.app.node and place.app.node.carried for place in town.places] == [0, 0]
+                town.kill(one)
+                await trio.sleep(LEASE_SECONDS + 2)
+                assert (two.rooms, ben.state) == (["chat/a"], State.OPEN)
+
+
+class Stubborn(Chat):
+    """Goes on by itself."""
+
+    when_cut_off = "go on"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
+    """While its server is cut off from the broker; and it ends once it is known that another has it."""
+
+    def make_stubborn(broker: Broker) -> edge.App:
+        return edge.App({"chat": Stubborn}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+
+    async with open_town(make_stubborn, 2) as town:
+        one, two = town.places
+        async with chat(town, one, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            await hear(ana, "ana is here")
+            one.broker.cut = True
+            await trio.sleep(10 * LEASE_SECONDS)
+            ana.send(Say("still here"))
+            await hear(ana, "still here")
+            async with AsyncExitStack() as stack:
+                if taken:
+                    ben = await stack.enter_async_context(chat(town, two, name="ben"))
+                    await ben.wait_state(State.OPEN)
+                    assert [one.rooms, two.rooms] == [["chat/a"], ["chat/a"]]
+                one.broker.heal()
+                await trio.sleep(2 * LEASE_SECONDS)
+                await ana.wait_state(State.OPEN)
+                assert [one.rooms, two.rooms] == ([[], ["chat/a"]] if taken else [["chat/a"], []])
