@@ -41,11 +41,11 @@ typedef struct { uint64_t counts[BUCKETS], total, max; } Histogram;
 
 static struct {
     const char *host, *path;
-    int port, rooms, seats, depth, slow, joining, bytes;
+    int port, other, rooms, seats, depth, slow, joining, bytes;
     double seconds, warmup, rate;
     Dialect dialect;
     Mode mode;
-} options = {"127.0.0.1", "/", 8000, 1, 1, 1, 0, 64, 100, 3, 1, 0, PLAIN, ECHO};
+} options = {"127.0.0.1", "/", 8000, 0, 1, 1, 1, 0, 64, 100, 3, 1, 0, PLAIN, ECHO};
 
 static Client *clients;
 static int count, opened, joined, closed, selector;
@@ -185,7 +185,8 @@ static void say(Client *c, uint64_t at_ns) {
 /* --- joining */
 
 static void open_socket(Client *c) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+    int port = options.other && c->id % 2 ? options.other : options.port; /* every second one goes to the other server */
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int yes = 1;
     inet_pton(AF_INET, options.host, &to.sin_addr);
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -475,7 +476,7 @@ static void read_options(int argc, char **argv) {
     static const char *const dialects[] = {"plain", "edge", "socketio", "colyseus", NULL};
     static const char *const modes[] = {"echo", "broadcast", "states", "idle", NULL};
     static const char *const names[] = {"--host", "--path", "--port", "--rooms", "--seats", "--depth", "--slow", "--joining",
-                                        "--bytes", "--seconds", "--warmup", "--rate", "--dialect", "--mode", NULL};
+                                        "--bytes", "--seconds", "--warmup", "--rate", "--dialect", "--mode", "--other", NULL};
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *value = argv[i + 1];
         switch (choose(argv[i], names)) {
@@ -493,6 +494,7 @@ static void read_options(int argc, char **argv) {
         case 11: options.rate = atof(value); break;
         case 12: options.dialect = (Dialect)choose(value, dialects); break;
         case 13: options.mode = (Mode)choose(value, modes); break;
+        case 14: options.other = atoi(value); break;
         }
     }
 }

@@ -68,6 +68,8 @@ NPM = (
     "ws",
     "bufferutil",
     "socket.io",
+    "@socket.io/redis-adapter",
+    "redis",
     "express",
     "@colyseus/core",
     "@colyseus/ws-transport",
@@ -83,7 +85,8 @@ def build() -> list[Peer]:
         subprocess.run([compiler, "-O2", "-o", str(BUILD / source.stem), str(source)], check=True)
     missing = {"node"} if shutil.which("node") is None or shutil.which("npm") is None else set()
     if not missing:
-        if not (BUILD / "node_modules").exists():
+        if not all((BUILD / "node_modules" / package).exists() for package in NPM):
+            shutil.rmtree(BUILD / "node_modules", ignore_errors=True)
             quiet = ("--silent", "--no-fund", "--no-audit", "--ignore-scripts")
             subprocess.run(["npm", "install", *quiet, "--prefix", str(BUILD), *NPM], check=True)
         for script in (HERE / "peers").glob("*.mjs"):

@@ -59,9 +59,22 @@ class Wide(Stated):
     bytes = 3000
 
 
+class Kept(Said):
+    """Survives its server: with nothing to remember but who sits there."""
+
+    def greet(self, player: edge.Player[Say, Say]) -> None:
+        player.send(Say(0, "welcome"))
+
+    def snapshot(self) -> dict[str, int]:
+        return {}
+
+    def restore(self, state: dict[str, int]) -> None:
+        pass
+
+
 # The peers hold nobody back; and a load comes faster than any player.
 app = edge.App(
-    {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide},
+    {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide, "kept": Kept},
     limits=edge.Limits(events_per_second=math.inf),
     caps=edge.Caps(connections=50_000),
 )

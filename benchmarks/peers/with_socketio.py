@@ -1,4 +1,4 @@
-"""python-socketio on uvicorn with uvloop, WebSocket only: an echo, and rooms."""
+"""python-socketio on uvicorn with uvloop, WebSocket only: an echo, and rooms; with others, if a Redis is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import socketio
 import uvicorn
 
-server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"])
+others = socketio.AsyncRedisManager(sys.argv[3]) if len(sys.argv) > 3 else None
+server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], client_manager=others)
 rooms: dict[str, str] = {}
 
 

@@ -1,0 +1,306 @@
+"""Several servers that share rooms: ``python -m benchmarks.servers [rounds]``.
+
+* Two servers and a Redis, half of each room at either, beside Socket.IO with its Redis adapter and python-socketio with
+  its Redis manager: all three processes on one core, the load on another.
+* How long a join takes at the room's server, and at the other one.
+* How long it takes from the death of a server until the seats of its rooms are resumed elsewhere: of a hundred, and of
+  five thousand at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import attrs
+
+from .run import _wait_listening, pinned
+from .table import BUILD, HERE, PYTHON, SOCKET_IO_PATH, build
+
+SECONDS = 4
+# Full jitter before the first attempt to come back, as of edge's clients.
+BACK_OFF_SECONDS = 0.5
+# The first bytes of whole frames: RFC 6455 section 5.2.
+TEXT, CLOSE = 0x81, 0x88
+EDGE_APP = (*PYTHON, "-m", "edge.cli", "run", "benchmarks.peers.with_edge:app", "--port", "PORT", "--broker", "REDIS")
+PEERS = {
+    "edge": (EDGE_APP, "edge", "/rooms/room/%d"),
+    "Socket.IO": (("node", str(BUILD / "with_socketio.mjs"), "PORT", "room", "REDIS"), "socketio", SOCKET_IO_PATH),
+    "python-socketio": (
+        (*PYTHON, str(HERE / "peers" / "with_socketio.py"), "PORT", "room", "REDIS"),
+        "socketio",
+        SOCKET_IO_PATH,
+    ),
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """One that listens, on the first core, while a block runs."""
+    environment = {**os.environ, "NODE_ENV": "production", "EDGE_SECRET": "the secret of the servers of the bench"}
+    with subprocess.Popen(
+        [*pinned(0), *command], cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    ) as started:
+        try:
+            _wait_listening(started, port)
+            yield started
+        finally:
+            started.kill()
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """A Redis that has been up for as long as a lease lasts."""
+    port = free_port()
+    with process(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port):
+        time.sleep(4)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
+    """So many of one kind, with a Redis of their own."""
+    with ExitStack() as stack:
+        url = stack.enter_context(redis())
+        started = []
+        for _ in range(count):
+            port = free_port()
+            filled = [part.replace("PORT", str(port)).replace("REDIS", url) for part in command]
+            started.append((port, stack.enter_context(process(filled, port))))
+        time.sleep(1)  # until all know each other
+        yield started
+
+
+def across(name: str, **options: int) -> dict[str, float]:
+    """Deliveries a second, and how late they are in microseconds, with half of each room at either server."""
+    command, dialect, path = PEERS[name]
+    with servers(command, 2) as ((one, _), (other, _)):
+        given = {"port": one, "other": other, "dialect": dialect, "path": path, "mode": "broadcast", "seconds": SECONDS}
+        arguments = [part for key, value in (given | options).items() for part in (f"--{key}", str(value))]
+        printed = subprocess.run(
+            [*pinned(1), str(BUILD / "load"), *arguments], check=True, capture_output=True, text=True
+        ).stdout
+    found = json.loads(printed)
+    return {
+        "rate": found["received"] / found["seconds"],
+        "p50": found["latency_us"]["p50"],
+        "p99": found["latency_us"]["p99"],
+    }
+
+
+# --- seats that come back
+
+
+@attrs.define(eq=False)
+class Seat:
+    """A client that says hello, counts what it hears, and comes back when it is cut off."""
+
+    number: int
+    room: int
+    socket: socket.socket | None = None
+    received: int = 0
+    attempt: int = 0
+    since: int | None = None
+    buffer: bytearray = attrs.field(factory=bytearray)
+    upgraded: bool = False
+    welcomed: bool = False
+    resumed: bool = False
+    closing: bool = False
+    due: float = 0.0
+
+    def open(self, port: int, kind: str) -> None:
+        """Connect, ask for a WebSocket and say hello in one."""
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setblocking(False)
+        self.attempt += 1
+        self.upgraded = self.welcomed = self.closing = False
+        self.buffer.clear()
+        hello: dict[str, object] = {"client": f"a-seat-of-the-bench-{self.number:06}", "attempt": self.attempt}
+        if self.since is not None:
+            hello |= {"received": self.received, "since": self.since}
+        text = json.dumps(["$hello", hello]).encode()
+        # RFC 6455 section 5.3: a mask of zeros changes nothing
+        size = struct.pack("!B", 0x80 | len(text)) if len(text) < 126 else struct.pack("!BH", 0x80 | 126, len(text))
+        head = b"\x81" + size + bytes(4)
+        request = (
+            f"GET /rooms/{kind}/{self.room} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: edge.1.json\r\n\r\n"
+        )
+        self.socket.sendall(request.encode() + head + text)
+
+    def read(self) -> bool:
+        """Take in what has come. False once the connection is over."""
+        assert self.socket is not None
+        try:
+            data = self.socket.recv(1 << 16)
+        except OSError:
+            return False
+        self.buffer += data
+        if not self.upgraded and (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            self.upgraded = self.buffer.startswith(b"HTTP/1.1 101")
+            del self.buffer[: end + 4]
+        while self.upgraded and (frame := self._frame()) is not None:
+            self._hear(frame)
+        return bool(data) and not self.closing
+
+    def _frame(self) -> bytes | None:
+        if len(self.buffer) < 2:
+            return None
+        size, start = self.buffer[1] & 0x7F, 2
+        if size == 126:
+            size, start = struct.unpack_from("!H", self.buffer, 2)[0] if len(self.buffer) >= 4 else 1 << 20, 4
+        if len(self.buffer) < start + size:
+            return None
+        self.closing |= self.buffer[0] == CLOSE
+        frame = bytes(self.buffer[start : start + size]) if self.buffer[0] == TEXT else b"[0]"
+        del self.buffer[: start + size]
+        return frame
+
+    def _hear(self, frame: bytes) -> None:
+        name, *rest = json.loads(frame)
+        if name == "$welcome":
+            self.welcomed, self.resumed = True, rest[0]["resumed"]
+            if not self.resumed:
+                self.received, self.since = 0, self.attempt
+        elif isinstance(name, str) and name[0] not in "$~":
+            self.received += 1
+
+
+class Crowd:
+    """Seats at several servers."""
+
+    def __init__(self, kind: str, ports: list[int], count: int, rooms: int) -> None:
+        self.kind, self.ports = kind, ports
+        self.seats = [Seat(number, number % rooms) for number in range(count)]
+        self._selector = selectors.DefaultSelector()
+
+    def connect(self, seat: Seat) -> None:
+        port = self.ports[(seat.number + seat.attempt) % len(self.ports)]
+        try:
+            seat.open(port, self.kind)
+        except OSError:
+            seat.due = time.monotonic() + BACK_OFF_SECONDS
+            return
+        assert seat.socket is not None
+        self._selector.register(seat.socket, selectors.EVENT_READ, seat)
+
+    def turn(self, seconds: float) -> None:
+        """Read what comes, and bring back those who were cut off."""
+        for key, _ in self._selector.select(seconds):
+            seat: Seat = key.data
+            if not seat.read():
+                assert seat.socket is not None
+                self._selector.unregister(seat.socket)
+                seat.socket.close()
+                seat.socket, seat.welcomed = None, False
+                seat.due = time.monotonic() + BACK_OFF_SECONDS * (hash((seat.number, seat.attempt)) % 1000) / 1000
+
+    def come_back(self) -> None:
+        now = time.monotonic()
+        for seat in self.seats:
+            if seat.socket is None and seat.due <= now:
+                self.connect(seat)
+
+    def join(self) -> list[float]:
+        """Seat all of them, one after the other: how long each took."""
+        took = []
+        for seat in self.seats:
+            began = time.monotonic()
+            self.connect(seat)
+            while not seat.welcomed:
+                self.turn(1)
+            took.append(time.monotonic() - began)
+        return took
+
+    @property
+    def welcomed(self) -> int:
+        return sum(seat.welcomed for seat in self.seats)
+
+
+def joins(rounds: int) -> tuple[float, float]:
+    """How long a join takes at the room's server, and at the other, in seconds."""
+    with servers(EDGE_APP, 2) as ((one, _), (other, _)):
+        Crowd("kept", [one], 1, 1).join()
+        here = Crowd("kept", [one], 100 * rounds, 1)
+        there = Crowd("kept", [other], 100 * rounds, 1)
+        for number, seat in enumerate(here.seats + there.seats):
+            seat.number = 1000 + number
+        return statistics.median(here.join()), statistics.median(there.join())
+
+
+def storm(count: int, rooms: int) -> tuple[float, float, int]:
+    """Kill the server of so many seats: after how many seconds half of them, and all, are back; how many resumed."""
+    with servers(EDGE_APP, 3) as ((one, owner), (two, _), (three, _)):
+        first = Crowd("kept", [one], rooms, rooms)
+        first.join()  # so that all rooms are there
+        crowd = Crowd("kept", [one, two, three], count, rooms)
+        for number, seat in enumerate(crowd.seats):
+            seat.number = 100_000 + number
+        crowd.join()
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:  # until that is kept
+            crowd.turn(0.1)
+        owner.kill()
+        began = time.monotonic()
+        crowd.ports.remove(one)
+        half = 0.0
+        time.sleep(0.1)
+        while True:
+            crowd.turn(0.01)
+            crowd.come_back()
+            waited = time.monotonic() - began
+            back = sum(seat.welcomed and seat.attempt > 1 for seat in crowd.seats)
+            if not half and 2 * back >= count:
+                half = waited
+            if back == count:
+                return half, waited, sum(seat.resumed for seat in crowd.seats)
+            if waited > 120:
+                raise RuntimeError(f"{back} of {count} are back after {waited:.0f} s")
+
+
+def main(rounds: int) -> None:
+    """Measure all, and print it."""
+    build()
+    if shutil.which("redis-server") is None:
+        sys.exit("redis-server is needed: Debian's package of that name")
+    for title, options in (
+        ("one room of 100, 50 at either server", {"rooms": 1, "seats": 100, "depth": 4}),
+        ("50 rooms of 4, half of each at either server", {"rooms": 50, "seats": 4, "depth": 1}),
+    ):
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
+        for _ in range(rounds):
+            for name in PEERS:
+                found[name].append(across(name, **options))
+        print(f"{title}:")
+        for name, runs in found.items():
+            rate, p50, p99 = (statistics.median(run[key] for run in runs) for key in ("rate", "p50", "p99"))
+            print(f"  {name}: {rate:,.0f} deliveries a second, p50 {p50 / 1000:.1f} ms, p99 {p99 / 1000:.1f} ms")
+    here, there = joins(rounds)
+    print(f"a join takes {1000 * here:.1f} ms at the room's server, {1000 * there:.1f} ms at another")
+    for count, rooms in ((100, 1), (5000, 50)):
+        storms = [storm(count, rooms) for _ in range(rounds)]
+        half, whole = (statistics.median(times) for times in list(zip(*storms, strict=True))[:2])
+        resumed = min(each[2] for each in storms)
+        print(
+            f"{count} seats after kill -9: half are back after {half:.1f} s, all after {whole:.1f} s; {resumed} resumed"
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
