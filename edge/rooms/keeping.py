@@ -21,7 +21,9 @@ from ..protocol.structure import structure, unstructure
 from .session import Session
 
 if TYPE_CHECKING:
+    from .player import Player
     from .room import Room
+    from .seat import Seat
 
 # An entry that repeats everything comes after so many that tell what is new.
 WHOLE_EVERY = 64
@@ -96,16 +98,25 @@ class Keeper:
         """How much has happened since the newest entry."""
         self._notify = notify
         self._facts: list[Any] = []
-        self._records: dict[str, SeatRecord] = {}
-        """Every seat, as the log has it."""
-        self._written: list[Any] = []
+        self._changed: dict[Player[Any, Any], None] = {}
+        """Who is to be told of in the next entry."""
+        self._left: list[str] = []
+        """The sessions of those who have left since the newest entry."""
+        self._written: list[Seat] = []
         """The seats whose news are in the newest entry."""
         self._kept = trio.Event()
 
-    def touch(self) -> None:
-        """Something has happened that should be kept."""
+    def touch(self, player: Player[Any, Any] | None = None) -> None:
+        """Something has happened that should be kept, to this player or to the room."""
+        if player is not None:
+            self._changed[player] = None
         self.news += 1
         self._notify(self)
+
+    def note_left(self, player: Player[Any, Any]) -> None:
+        """A player has left."""
+        self._left.append(player.session.id)
+        self.touch()
 
     def note_fact(self, fact: Any) -> None:
         """The room has recorded a fact."""
@@ -119,32 +130,29 @@ class Keeper:
           Exception: whatever the author's `snapshot` raises, or why what it gives can't be written.
         """
         room, whole, table = self.room, self.number % WHOLE_EVERY == 0, Table()
-        seats, told, records = [], [], {}
-        for player in room.players:
-            held = player.seat.keep(table, whole=whole)
-            if held is None:
-                continue
-            seats.append(player.seat)
-            record = player.record(held)
-            known = records[record.session] = attrs.evolve(record, held={**held, "said": [], "latest": []})
-            if whole or held["said"] or known != self._records.get(record.session):
-                told.append(record)
+        changed, self._changed = self._changed, {}
+        left, self._left = self._left, []
         facts, self._facts = self._facts, []
-        state = unstructure(room.snapshot()) if whole or not room.facts.classes else None
+        seats, records = [], []
+        for player in room.players if whole else changed:
+            held = player.seat.keep(table, whole=whole) if not player.left else None
+            if held is not None:
+                seats.append(player.seat)
+                records.append(player.record(held))
         chapter = Chapter(
             whole=whole,
             age=room.now(),
-            seats=told,
-            left=[] if whole else [session for session in self._records if session not in records],
+            seats=records,
+            left=[] if whole else left,
             messages=table.plain,
-            state=state,
+            state=unstructure(room.snapshot()) if whole or not room.facts.classes else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
         )
         data = MESSAGEPACK.encode(unstructure(chapter))
         assert isinstance(data, bytes)
         self.number += 1
         self.news = 0
-        self._records, self._written = records, seats
+        self._written = seats
         return data, whole
 
     def kept(self) -> None:

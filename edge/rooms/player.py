@@ -337,7 +337,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if self.ending is not None:
             return
         if self.room.keeper is not None:
-            self.room.keeper.touch()
+            self.room.keeper.touch(self)
         match message:
             case messages.Event() | messages.Request():
                 event = self._dialogue.heard(message)
@@ -415,6 +415,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def note_taken(self, arrival: _Arrived) -> None:
         """One of their events waits no more."""
         del self._waiting[arrival]
+        if self.room.keeper is not None:
+            self.room.keeper.touch(self)
         if self._space is not None and 2 * len(self._waiting) <= self.seat.inbox:  # not for each one that is taken
             self.read_on()
 

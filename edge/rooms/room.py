@@ -450,7 +450,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         player = Player(self, seat, self.seats.take_number())
         self.seats.add(player)
         self.directory_tally.admitted += 1
-        self._touch()
+        if self.keeper is not None:
+            self.keeper.touch(player)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("room %s: seat %d (%r) is taken", self.name, player.number, player.name, extra=player.about)
         if self._nursery is None:
@@ -471,7 +472,6 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def seats_changed(self) -> None:
         """Somebody left: end a round that has too few players now."""
-        self._touch()
         if self._round is not None:
             self._round.check_enough()
 
@@ -496,10 +496,6 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 name = getattr(kind, "__name__", kind)
                 raise TypeError(f"{name} is not one of the events that {type(self).__name__} hears from players")
         return frozenset(kinds)
-
-    def _touch(self) -> None:
-        if self.keeper is not None:
-            self.keeper.touch()
 
     def _check_admission(self, seat: Seat) -> None:
         self.seats.check_free()

@@ -145,6 +145,8 @@ class Seats:
                 self._empty_since = trio.current_time()
                 self._sweeping.deadline = self._next_sweep()
             self._note_change(player)
+            if player.room.keeper is not None:
+                player.room.keeper.note_left(player)
             player.room.seats_changed()
 
     def ended(self, player: Player[Any, Any]) -> None:

@@ -90,7 +90,7 @@ class HeldSeat(Sending, Seat):
         elif not self.over and message.counted:  # it leaves once it is in the room's log
             self.counts.withheld += 1
             self.counts.record(message)
-            self._keeper.touch()
+            self._keeper.touch(self.player)
         elif not self.over:  # and this after it
             if message.key is not None:
                 self._note_latest(message.key, message)
@@ -184,7 +184,7 @@ class HeldSeat(Sending, Seat):
         outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)
         if self._keeper is not None:
-            self._keeper.touch()
+            self._keeper.touch(self.player)
         if self.player.ending is not None:
             outbox.end(self.player.ending.code, self.player.ending.reason)
 
