@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -19,6 +20,7 @@ import edge
 from edge.protocol.codec import JSON
 from edge.protocol.messages import from_plain
 from edge.testing import open_rooms
+from tests.server.servers import open_town
 
 from .browser import GET_CHROMIUM, Tab, chromium, serving
 
@@ -87,6 +89,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("inside-your-app.md", "python"),
         ("beside-your-app.md", "python"),
         ("wire.md", "json"),
+        ("several-servers.md", "python"),
         ("monitor.md", "python"),
         ("operations.md", "ini"),
         ("operations.md", "yaml"),
@@ -232,6 +235,24 @@ def test_operations(tmp_path: Path) -> None:
     scope: dict[str, type[edge.Room[Move, Told]]] = {}
     exec(room.text, {"edge": edge, "trio": trio, "Move": Move, "Told": Told}, scope)
     assert scope["Careful"].restarts.most == 0
+
+
+async def test_several_servers() -> None:
+    """The room of docs/several-servers.md goes on where it was."""
+    scope: dict[str, Any] = {}
+    (block,) = BLOCKS["several-servers.md"]
+    exec(block.text, scope)
+    async with (
+        open_town(
+            lambda broker: edge.App({"counter": scope["Counter"]}, broker=broker, keys=edge.Keys("k" * 16))
+        ) as town,
+        town.join("/rooms/counter/a", speaks=scope["Add"], hears=scope["Total"]) as client,
+    ):
+        for number in (1, 2):
+            client.send(scope["Add"]())
+            assert (await client.receive()).number == number
+            town.kill(next(place for place in town.places if place.rooms and not place.dead))
+            await town.open()
 
 
 def test_monitor(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
@@ -20,7 +20,7 @@ from ..codes import Code
 from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
-from ..rooms.directory import Directory
+from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..sessions.keys import Keys
@@ -243,6 +243,14 @@ class App:
             "seated": seated,
             "draining": self.draining,
         }
+
+    async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
+        """The open rooms of all servers that share the broker, of one kind or of all: what others have told last.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        return self.directory.list(kind) if self.node is None else await self.node.list_rooms(kind)
 
     def check_keys(self) -> None:
         """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""
