@@ -90,10 +90,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         _open_more_files()
         trio.run(_run, app, options.host, options.port, options.drain, tls, options.worker)
     except* OSError as group:
-        parser.exit(1, f"edge: {options.host} port {options.port}: {group.exceptions[0]}\n")
+        parser.exit(1, f"edge: {options.host} port {options.port}: {_first(group)}\n")
     except* BrokerDown as group:
-        parser.exit(1, f"edge: {group.exceptions[0]}\n")
+        parser.exit(1, f"edge: {_first(group)}\n")
     return 0
+
+
+def _first(group: BaseException) -> BaseException:
+    """The first error of a group, and of a group in it."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
 
 
 def find_broker(url: str) -> Broker:

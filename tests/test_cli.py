@@ -217,3 +217,26 @@ def test_soak_says_what_is_wrong(
         main(["soak", *arguments])
     assert caught.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None:
+    """Both are said before anything is served."""
+    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
+    for options, said in (
+        (["--workers", "2"], "--broker"),
+        (["--broker", "redis://localhost:1/0"], "EDGE_SECRET"),
+        (["--broker", "http://localhost:1/0"], "is not a redis://"),
+    ):
+        command = [sys.executable, "-m", "edge.cli", "run", "app:app", "--port", "0", *options]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
+    """Is an error at the start, with one sentence."""
+    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({}, keys=edge.Keys('a secret of all servers'))\n")
+    command = [sys.executable, "-m", "edge.cli", "run", "app:app", "--port", "0", "--broker", "unix:///nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("edge: Redis: "), done.stderr
+    assert "Traceback" not in done.stderr

@@ -353,7 +353,6 @@ class _Client:
                 task_status.started()
                 task_status = trio.TASK_STATUS_IGNORED
                 await self._failed.wait()
-                self._redis = None
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         """What a script returns."""
@@ -374,6 +373,8 @@ class _Client:
                 return await ask(redis)
         except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
             down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
+        if self._redis is redis:
+            self._redis = None
         failed.set()
         raise down
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import attrs
 import trio
 
-from ..errors import Refused
-from ..protocol.events import event
+from ..errors import BrokerDown, Refused
+from ..protocol.events import event, event_type
+from ..protocol.structure import structure, unstructure
 from ..rooms.directory import Directory
 from ..rooms.player import Player, Standing
 from ..rooms.room import Room
@@ -17,6 +19,8 @@ from ..rooms.seat import Applicant
 from ..rooms.seats import Seats
 from ..rooms.statistics import RoomStatistics
 from ..rooms.tally import LATE_BOUNDS
+from ..server.app import App
+from ..server.node import Node
 from .process import ProcessStatistics, ProcessWatch
 
 # The claim of a session that may look, and act.
@@ -25,6 +29,10 @@ CLAIM = "edge-monitor"
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5
+# What servers say of themselves: see `App`.
+SAID = ("rooms", "seated", "received", "sent", "crashes", "draining")
+# What dashboards ask other servers.
+ROOM, ACT = "monitor:room", "monitor:act"
 
 
 # --- what operators say
@@ -73,6 +81,23 @@ class Line:
     locked: bool
     playing: bool
     """Whether a round is open."""
+    server: str = ""
+    """On which other server it is; of such a room only the seats are known here."""
+
+
+@attrs.frozen
+class Server:
+    """One of the servers that share the rooms, as it has told last."""
+
+    name: str
+    here: bool
+    """Whether it is the one whose counts these are."""
+    rooms: int
+    seated: int
+    received: int
+    sent: int
+    crashes: int
+    draining: bool
 
 
 @event("overview", delivery="latest")
@@ -91,6 +116,8 @@ class Overview:
     """How many ticks began so late: see `late_bounds`."""
     late_bounds: list[float]
     skipped: int
+    servers: list[Server]
+    """None, if there is only this one."""
     rooms: list[Line]
     more: int
     """How many rooms are not listed."""
@@ -121,12 +148,14 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     Args:
       directory: gives the directory, which the dashboard is in itself.
+      node: gives this server among those that share its rooms.
     """
 
     seats = Seats(minimum=1, maximum=20, grace=10)
 
-    def __init__(self, directory: Callable[[], Directory]) -> None:
-        self._directory = directory
+    def __init__(self, directory: Callable[[], Directory], node: Callable[[], Node | None] = lambda: None) -> None:
+        self._directory, self._node = directory, node
+        self._elsewhere: list[Line] = []
         self._process: ProcessWatch | None = None
         self._newest: Overview | None = None
 
@@ -140,6 +169,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._show_rooms)
+            nursery.start_soon(self._look_around)
             while True:
                 await self.seats.wait_minimum()
                 self._newest = self.overview()
@@ -149,7 +179,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
     async def player(self, player: Operator) -> None:
         async for request in player:
             if not isinstance(request, Watch):
-                player.reply(request, self.act(request))
+                player.reply(request, await self._act(request))
 
     async def _show_rooms(self) -> None:
         while True:
@@ -157,41 +187,61 @@ class Dashboard(Room[FromOperator, ToOperator]):
             for player in self.players:
                 watched = player.latest(Watch)
                 if watched is not None and watched.room:
-                    room = self.find(watched.room)
-                    for watched_player in room.players if room is not None else ():
-                        watched_player.seat.measure()
-                    player.send(RoomShown(room.statistics() if room is not None else None))
+                    player.send(RoomShown(await self._look_at(watched.room)))
             await trio.sleep(ROOM_SECONDS)
 
-    def find(self, name: str) -> Room[Any, Any] | None:
-        """The open room of this name."""
-        kind, _, rest = name.partition("/")
-        return self._directory().find(kind, rest)
+    async def _look_around(self) -> None:
+        """See which rooms other servers have."""
+        while True:
+            await self.seats.wait_minimum()
+            node = self._node()
+            if node is not None and node.shared:
+                with contextlib.suppress(BrokerDown):
+                    self._elsewhere = [
+                        Line(f"{each.kind}/{each.name}", each.seated, 0, each.maximum, each.locked, False, each.server)
+                        for each in await node.list_rooms()
+                        if each.server
+                    ]
+            await trio.sleep(OVERVIEW_SECONDS)
 
-    def act(self, request: Kick | EndRound | Close) -> Done:
-        """Do what an operator asks for: each is a cancellation."""
-        room = self.find(request.room)
-        if room is None:
-            return Done(False, "this room is not open any more")
-        match request:
-            case EndRound():
-                ended = room.reset("an operator ended it")
-                return Done(ended, "the round is over" if ended else "no round is open")
-            case Close():
-                room.close("an operator closed it")
-                return Done(True, "the room is closed")
-            case Kick(_, number):
-                player = next((player for player in room.players if player.number == number), None)
-                if player is None:
-                    return Done(False, "nobody sits there any more")
-                player.kick("an operator put you out")
-                return Done(True, f"{player.name or 'the player'} is out")
+    async def _look_at(self, name: str) -> RoomStatistics | None:
+        shown = look_at(self._directory(), name)
+        if shown is None:
+            plain = await self._ask(name, ROOM, name)
+            shown = structure(plain, RoomStatistics) if plain is not None else None
+        return shown
+
+    async def _act(self, request: Kick | EndRound | Close) -> Done:
+        done = act(self._directory(), request)
+        if done is None:
+            plain = await self._ask(request.room, ACT, event_type(type(request)).name, unstructure(request))
+            done = structure(plain, Done) if plain is not None else Done(False, "this room is not open any more")
+        return done
+
+    async def _ask(self, room: str, what: str, *arguments: object) -> object:
+        """The answer of the server that has a room; None if none has."""
+        node = self._node()
+        try:
+            owner = await node.owner(room) if node is not None else None
+            return await node.ask(owner, what, *arguments) if node is not None and owner is not None else None
+        except BrokerDown:
+            return None
+
+    def _servers(self) -> list[Server]:
+        node = self._node()
+        if node is None or not node.shared:
+            return []
+        return [
+            Server(name, name == node.id, **{what: said[what] for what in SAID})
+            for name, said in node.servers.items()
+            if said is not None
+        ]
 
     def overview(self) -> Overview:
         """Everything at a glance."""
         directory, tally = self._directory(), self.directory_tally
         self._process = self._process or ProcessWatch()
-        rooms = directory.rooms
+        rooms = [*map(_line, directory.rooms), *self._elsewhere]
         return Overview(
             process=self._process.sample(),
             requests=tally.requests,
@@ -204,9 +254,59 @@ class Dashboard(Room[FromOperator, ToOperator]):
             late=tally.late[:],
             late_bounds=list(LATE_BOUNDS),
             skipped=tally.skipped,
-            rooms=[_line(room) for room in rooms[:MAX_ROOMS]],
+            servers=self._servers(),
+            rooms=rooms[:MAX_ROOMS],
             more=max(0, len(rooms) - MAX_ROOMS),
         )
+
+
+def find(directory: Directory, name: str) -> Room[Any, Any] | None:
+    """The open room of this name."""
+    kind, _, rest = name.partition("/")
+    return directory.find(kind, rest)
+
+
+def look_at(directory: Directory, name: str) -> RoomStatistics | None:
+    """What a room looks like now, if it is open here; and for a while more is found out about its players."""
+    room = find(directory, name)
+    for player in room.players if room is not None else ():
+        player.seat.measure()
+    return room.statistics() if room is not None else None
+
+
+def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
+    """Do what an operator asks for: each is a cancellation. None if the room is not open here."""
+    room = find(directory, request.room)
+    if room is None:
+        return None
+    match request:
+        case EndRound():
+            ended = room.reset("an operator ended it")
+            return Done(ended, "the round is over" if ended else "no round is open")
+        case Close():
+            room.close("an operator closed it")
+            return Done(True, "the room is closed")
+        case Kick(_, number):
+            player = next((player for player in room.players if player.number == number), None)
+            if player is None:
+                return Done(False, "nobody sits there any more")
+            player.kick("an operator put you out")
+            return Done(True, f"{player.name or 'the player'} is out")
+
+
+def answer_others(app: App) -> None:
+    """Let the dashboards of other servers look at the rooms of this one, and act on them."""
+
+    async def room(name: str) -> object:
+        shown = look_at(app.directory, name)
+        return unstructure(shown) if shown is not None else None
+
+    async def do(what: str, body: object) -> object:
+        done = act(app.directory, structure(body, Dashboard.from_player.by_name[what].cls))
+        return unstructure(done) if done is not None else None
+
+    app.answer(ROOM, room)
+    app.answer(ACT, do)
 
 
 def _line(room: Room[Any, Any]) -> Line:

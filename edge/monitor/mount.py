@@ -5,13 +5,14 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+from functools import partial
 from pathlib import Path
 
 from ..server.app import App
 from ..server.responses import error_response, json_response
 from ..server.sessions import bearer
 from ..transports.http import Request, Response
-from .dashboard import CLAIM, Dashboard
+from .dashboard import CLAIM, Dashboard, answer_others
 from .metrics import CONTENT_TYPE, Metrics
 
 log = logging.getLogger("edge.monitor")
@@ -63,8 +64,10 @@ def mount(app: App, *, token: str | None = None) -> str:
             return error_response(401, "token", "the token of the monitor is needed")
         return Response(200, metrics.page(), CONTENT_TYPE, {"cache-control": "no-store"})
 
-    dashboard = App({KIND: lambda: Dashboard(lambda: app.directory)}, static={"/": Path(__file__).parent / "web"})
+    make = partial(Dashboard, lambda: app.directory, lambda: app.node)
+    dashboard = App({KIND: make}, static={"/": Path(__file__).parent / "web"})
     dashboard.route("/enter", methods=("POST",))(enter)
     app.route("/metrics")(show_metrics)
     app.include(PREFIX, dashboard)
+    answer_others(app)
     return token

@@ -33,6 +33,8 @@ class Listing:
     seated: int
     maximum: int
     locked: bool
+    server: str = ""
+    """On which other server it is, where several share the rooms; empty for this one."""
 
 
 class Directory:

@@ -32,7 +32,7 @@ from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
 from .door import Caps, Waiting
-from .node import Node
+from .node import Answerer, Node
 from .relay import Relays
 from .responses import error_response, json_response, redirect, refusal_response
 from .sessions import CUSTOM, give_key, session_of
@@ -118,6 +118,7 @@ class App:
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
         self._origins = frozenset(origins)
         self._api = Api(api_token, self) if api_token is not None else None
+        self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
         self.route(LIVE)(self._livez)
         self.route("/readyz")(self._readyz)
@@ -151,6 +152,10 @@ class App:
         self._routes.update(routes)
         self._static.update(static)
         app.directory, app.keys, app.limits = self.directory, self.keys, self.limits
+
+    def answer(self, what: str, answerer: Answerer) -> None:
+        """Answer what other servers that share the broker ask by this name, with plain data: see `Node.ask`."""
+        self._answerers[what] = answerer
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
         """Decorate an ``async def(request) -> Response`` that answers this very path.
@@ -235,13 +240,16 @@ class App:
 
     def _about(self) -> dict[str, Any]:
         """What the other servers are told of this one."""
-        seated = sum(len(room.seats) for room in self.directory.rooms)
+        seated, tally = sum(len(room.seats) for room in self.directory.rooms), self.directory.tally
         return {
             "address": self.address,
             "pid": os.getpid(),
+            "draining": self.draining,
             "rooms": len(self.directory),
             "seated": seated,
-            "draining": self.draining,
+            "received": tally.received,
+            "sent": tally.sent,
+            "crashes": tally.crashes,
         }
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
@@ -293,6 +301,8 @@ class App:
             self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits, self._about
         )
         self.node.answer("revoke", revoke)
+        for what, answerer in self._answerers.items():
+            self.node.answer(what, answerer)
         if self._api is not None:
             self.node.answer("api", self._api.answer)
         return self.node

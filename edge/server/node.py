@@ -126,6 +126,11 @@ class Node:
         self._nursery: trio.Nursery
 
     @property
+    def shared(self) -> bool:
+        """Whether there may be other servers."""
+        return self._broker.shared
+
+    @property
     def carried(self) -> int:
         """How many connections it carries for other servers."""
         return len(self._relays.carried)
@@ -180,7 +185,7 @@ class Node:
             of_kind, _, name = lease.room.partition("/")
             if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
                 seated, maximum, locked, _ = MESSAGEPACK.decode(lease.about)
-                listed[lease.room] = Listing(of_kind, name, seated, maximum, locked)
+                listed[lease.room] = Listing(of_kind, name, seated, maximum, locked, lease.server)
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
@@ -253,6 +258,10 @@ class Node:
             mailbox: Mailbox = await around.start(self._hold_broker)
             try:
                 await self._renew()
+            except BrokerDown:
+                self._departed.set()
+                raise
+            try:
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(self.mail.receive, mailbox)
                     self._nursery.start_soon(self.mail.send)

@@ -13,7 +13,9 @@ import trio
 import edge
 import edge.monitor
 from edge.monitor.dashboard import (
+    CLAIM,
     Close,
+    Dashboard,
     Done,
     EndRound,
     FromOperator,
@@ -25,6 +27,7 @@ from edge.monitor.dashboard import (
 )
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
+from tests.server.servers import open_town
 
 
 class Playing(Quiet):
@@ -164,3 +167,46 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
         assert await server.operator.request(Close("playing/one"), Done) == Done(
             False, "this room is not open any more"
         )
+
+
+async def test_all_servers_and_their_rooms() -> None:
+    """Where several servers share the rooms: each with its counts; rooms of others can be looked at and acted on."""
+    keys = edge.Keys("a secret of all the servers")
+
+    def make_app(broker: edge.Broker) -> edge.App:
+        app = edge.App({"playing": Playing}, broker=broker, keys=keys)
+        edge.monitor.mount(app, token="the token of the operators")
+        return app
+
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        key = keys.issue("operator", claims={CLAIM: True})
+        async with (
+            town.join("/rooms/playing/a", two, speaks=FromPlayer, hears=ToPlayer, name="ana") as ana,
+            town.join(
+                "/rooms/edge-monitor/main", one, speaks=Dashboard.from_player, hears=Dashboard.to_player, key=key
+            ) as operator,
+        ):
+            await ana.wait_state(edge.State.OPEN)
+            await operator.wait_state(edge.State.OPEN)
+            await trio.sleep(5)
+            while (overview := await operator.receive(Overview)).rooms[-1].server == "":
+                pass
+            assert [(server.here, server.rooms, server.seated) for server in overview.servers] == [
+                (True, 1, 1),
+                (False, 1, 1),
+            ]
+            assert [(room.name, room.seated) for room in overview.rooms] == [
+                ("edge-monitor/main", 1),
+                ("playing/a", 1),
+            ]
+            operator.send(Watch("playing/a"))
+            while (shown := (await operator.receive(RoomShown)).room) is None:
+                pass
+            assert [player.name for player in shown.players] == ["ana"]
+            assert await operator.request(Kick("playing/a", 0), Done) == Done(True, "ana is out")
+            await ana.wait_state(edge.State.CLOSED)
+            assert ana.ending is not None
+            assert ana.ending.code is edge.Code.KICKED
+            done = await operator.request(Kick("playing/b", 0), Done)
+            assert done == Done(False, "this room is not open any more")

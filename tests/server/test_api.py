@@ -50,7 +50,7 @@ async def test_the_api() -> None:
                 clients.append(await stack.enter_async_context(client))
                 await clients[-1].wait_state(edge.State.OPEN)
             ana, ben = clients
-            listed = {"kind": "moody", "name": "one", "seated": 2, "maximum": 3, "locked": False}
+            listed = {"kind": "moody", "name": "one", "seated": 2, "maximum": 3, "locked": False, "server": ""}
             assert (await call(network, "GET", "rooms?kind=moody")).json == {"rooms": [listed]}
             assert (await call(network, "GET", "rooms?kind=none")).json == {"rooms": []}
             seats = [

@@ -213,7 +213,8 @@ async def test_the_api_works_at_any_server() -> None:
             await ana.wait_state(State.OPEN)
             await trio.sleep(LEASE_SECONDS)  # until it is told
             status, listed = await api(town, 1, "GET", "rooms")
-            room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False}
+            server = one.app.node.id if one.app.node is not None else ""
+            room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False, "server": server}
             assert (status, json.loads(listed)) == (200, {"rooms": [room]})
             status, shown = await api(town, 1, "GET", "rooms/chat/a")
             assert (status, json.loads(shown)["seats"][0]["session"]) == (200, "u1")

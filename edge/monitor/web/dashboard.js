@@ -2,10 +2,11 @@
 import { join, RequestFailed } from "/edge.js";
 
 /**
- * @typedef {{name: string, seated: number, away: number, maximum: number, locked: boolean, playing: boolean}} Line
+ * @typedef {{name: string, seated: number, away: number, maximum: number, locked: boolean, playing: boolean, server: string}} Line
+ * @typedef {{name: string, here: boolean, rooms: number, seated: number, received: number, sent: number, crashes: number, draining: boolean}} Server
  * @typedef {{process: {cpu: number, memory_bytes: number, files: number}, requests: number, received: number, sent: number,
  *   crashes: number, refused: Record<string, number>, left: Record<string, number>, messages_refused: Record<string, number>,
- *   late: number[], late_bounds: number[], skipped: number, rooms: Line[], more: number}} Overview
+ *   late: number[], late_bounds: number[], skipped: number, servers: Server[], rooms: Line[], more: number}} Overview
  * @typedef {{round_trip: number | null, waiting_frames: number, waiting_bytes: number, unacked: number}} Seat
  * @typedef {{number: number, name: string, session: string, standing: string, remaining: number | null, inbox: number, seat: Seat}} Player
  * @typedef {{name: string, age: number, maximum: number, locked: boolean, round: {players: number[], remaining: number | null} | null,
@@ -78,6 +79,7 @@ function showOverview(overview) {
   chart("CPU", history.map((each) => 100 * each.overview.process.cpu), (value) => `${value.toFixed(0)} %`, 100);
   chart("memory", history.map((each) => each.overview.process.memory_bytes / 2 ** 20), (value) => `${value.toFixed(0)} MiB`);
   $("count").textContent = overview.more > 0 ? `and ${overview.more} more` : "";
+  showServers(overview.servers);
   showRooms(overview.rooms);
   terms("refused", overview.refused);
   terms("left", overview.left);
@@ -158,6 +160,23 @@ function write(parent, selector, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** @param {Server[]} servers */
+function showServers(servers) {
+  $("servers").hidden = servers.length === 0;
+  keep(/** @type {HTMLElement} */ ($("servers").querySelector("tbody")), servers, (server) => server.name, () => {
+    const row = document.createElement("tr");
+    row.innerHTML = "<td></td><td></td><td></td><td></td><td></td>";
+    return row;
+  }, (row, server) => {
+    row.classList.toggle("watched", server.here);
+    write(row, "td:nth-child(1)", server.name);
+    write(row, "td:nth-child(2)", String(server.rooms));
+    write(row, "td:nth-child(3)", String(server.seated));
+    write(row, "td:nth-child(4)", `${server.received} / ${server.sent}`);
+    write(row, "td:nth-child(5)", [server.here && "this one", server.draining && "draining", server.crashes > 0 && `${server.crashes} crashes`].filter(Boolean).join(", "));
+  });
+}
+
 /** @param {Line[]} lines */
 function showRooms(lines) {
   keep(/** @type {HTMLElement} */ ($("rooms").querySelector("tbody")), lines, (line) => line.name, ({ name }) => {
@@ -170,7 +189,7 @@ function showRooms(lines) {
     write(row, "button", line.name);
     write(row, "td:nth-child(2)", `${line.seated} / ${line.maximum}`);
     write(row, "td:nth-child(3)", String(line.away || ""));
-    write(row, "td:nth-child(4)", [line.playing && "round", line.locked && "locked"].filter(Boolean).join(", "));
+    write(row, "td:nth-child(4)", [line.playing && "round", line.locked && "locked", line.server && `on ${line.server}`].filter(Boolean).join(", "));
   });
 }
 
