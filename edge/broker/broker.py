@@ -12,6 +12,10 @@ import attrs
 # How long a lease lasts, unless it is renewed: shorter than a client waits for its welcome, so that the failure of a
 # server does not look to it like one of its transport; and longer than a process ever stops for by itself.
 LEASE_SECONDS = 3.0
+# After how long a room that nobody has let go of is forgotten: if it is kept, with its log; if not, once its players
+# need no longer be told why it is a fresh one.
+FORGOTTEN_SECONDS = 24 * 3600.0
+LOST_SECONDS = 60.0
 
 
 @attrs.frozen
@@ -42,6 +46,8 @@ class Lease:
     """How long it still lasts; 0 or less: nobody has the room, and nobody has let go of it."""
     about: bytes = b""
     """What its owner says of the room."""
+    kept: bool = False
+    """Whether the room can go on from its log."""
 
 
 @attrs.frozen
@@ -51,6 +57,8 @@ class Renewal:
     fence: int
     about: bytes | None = None
     """What is new about the room, if anything."""
+    kept: bool = False
+    """Whether the room could go on from its log, if it were abandoned."""
 
 
 @attrs.frozen
@@ -133,8 +141,13 @@ class Broker(abc.ABC):
         Nothing happens if it is another's by now."""
 
     @abc.abstractmethod
-    async def leases(self) -> Sequence[Lease]:
-        """Every lease, the abandoned ones included, by room."""
+    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
+        """Every lease, the abandoned ones included, by room. Those are forgotten after a while: a minute, or a day, if
+        the room is kept.
+
+        Args:
+          left: only those of rooms that are kept, and that nobody has.
+        """
 
     @abc.abstractmethod
     async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from .broker import Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+from .broker import FORGOTTEN_SECONDS, LOST_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
 
 
 @attrs.define
@@ -20,6 +20,7 @@ class _Held:
     fence: int
     until: float
     about: bytes = b""
+    kept: bool = False
 
 
 @attrs.define
@@ -86,7 +87,7 @@ class MemoryBroker(Broker):
         for room, renewal in leases.items():
             held = self._leases.get(room)
             if held is not None and held.fence == renewal.fence:
-                held.until = now + self.lease_seconds
+                held.until, held.kept = now + self.lease_seconds, renewal.kept
                 if renewal.about is not None:
                     held.about = renewal.about
                 kept.append(room)
@@ -105,12 +106,17 @@ class MemoryBroker(Broker):
             del self._leases[room]
             self._logs.pop(room, None)
 
-    async def leases(self) -> Sequence[Lease]:
+    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         await trio.lowlevel.checkpoint()
         now = trio.current_time()
+        for room, held in [*self._leases.items()]:
+            if held.until + (FORGOTTEN_SECONDS if held.kept else LOST_SECONDS) < now:
+                del self._leases[room]
+                self._logs.pop(room, None)
         return [
-            Lease(room, held.server, held.fence, held.until - now, held.about)
+            Lease(room, held.server, held.fence, held.until - now, held.about, held.kept)
             for room, held in sorted(self._leases.items())
+            if not left or (held.kept and held.until <= now)
         ]
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:

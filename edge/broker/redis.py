@@ -4,7 +4,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 
 | key             | what                                                                                     |
 |-----------------|------------------------------------------------------------------------------------------|
-| `leases`        | hash: room → `until fence server`, in milliseconds of Redis's clock                       |
+| `leases`        | hash: room → `until fence kept server`, in milliseconds of Redis's clock                  |
 | `abouts`        | hash: room → what its owner says of it                                                    |
 | `servers`       | hash: server → until when it is one                                                       |
 | `words`         | hash: server → what it says of itself                                                     |
@@ -26,7 +26,18 @@ import coredis
 import trio
 
 from ..errors import BrokerDown
-from .broker import LEASE_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+from .broker import (
+    FORGOTTEN_SECONDS,
+    LEASE_SECONDS,
+    LOST_SECONDS,
+    Broker,
+    Claim,
+    Entry,
+    Lease,
+    Mailbox,
+    Renewal,
+    Renewed,
+)
 
 T = TypeVar("T")
 
@@ -36,16 +47,14 @@ ANSWER_SECONDS = 2.0
 HOLD_SECONDS = 5.0
 # How many letters are read at once, and after how many those that were read are dropped.
 LETTERS = 256
-# After how long what nobody has let go of is forgotten, logs included.
-FORGOTTEN_SECONDS = 24 * 3600
 
 # What every script begins with: the time, leases, and how long Redis has been there.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function held(value)
-  local till, fence, server = string.match(value, '^(%d+) (%d+) (.*)$')
-  return tonumber(till), tonumber(fence), server
+  local till, fence, kept, server = string.match(value, '^(%d+) (%d+) (%d) (.*)$')
+  return tonumber(till), tonumber(fence), server, kept
 end
 local function text(number) return string.format('%.0f', number) end
 local function top(log)
@@ -68,7 +77,7 @@ CLAIM = (
     COMMON
     + """
 local leases, log = KEYS[1], KEYS[2]
-local room, server, lease, forgotten = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local room, server, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local value, last, abandoned = redis.call('HGET', leases, room), 0, 0
 if value then
   local till, fence, owner = held(value)
@@ -79,9 +88,8 @@ local wait = young(lease)
 if wait > 0 then return {'', text(wait), '0', 0} end
 local logged = top(log)
 local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
-redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. server)
+redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' 0 ' .. server)
 redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
-redis.call('PEXPIRE', log, forgotten)
 return {server, text(lease), text(fence), abandoned}
 """
 )
@@ -92,8 +100,8 @@ RENEW = (
 local leases, abouts, servers, words, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local kept, waiting = {}, nil
-for at = 4, #ARGV, 4 do
-  local room, fence, told = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+for at = 4, #ARGV, 5 do
+  local room, fence, told, is_kept = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
   local value, mine = redis.call('HGET', leases, room), false
   if value then
     local _, number = held(value)
@@ -103,7 +111,7 @@ for at = 4, #ARGV, 4 do
     mine = waiting > 0
   end
   if mine then
-    redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. server)
+    redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. is_kept .. ' ' .. server)
     if told == '1' then redis.call('HSET', abouts, room, ARGV[at + 3]) end
     kept[#kept + 1] = room
   end
@@ -133,10 +141,10 @@ local leases, abouts, log = KEYS[1], KEYS[2], KEYS[3]
 local room, fence, handed = ARGV[1], ARGV[2], ARGV[3]
 local value = redis.call('HGET', leases, room)
 if not value then return end
-local _, number, server = held(value)
+local _, number, server, kept = held(value)
 if text(number) ~= fence then return end
 if handed == '1' then
-  redis.call('HSET', leases, room, text(now) .. ' ' .. fence .. ' ' .. server)
+  redis.call('HSET', leases, room, text(now) .. ' ' .. fence .. ' ' .. kept .. ' ' .. server)
 else
   redis.call('HDEL', leases, room)
   redis.call('HDEL', abouts, room)
@@ -148,16 +156,19 @@ end
 LEASES = (
     COMMON
     + """
-local leases, abouts, forgotten = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local leases, abouts, prefix = KEYS[1], KEYS[2], KEYS[3]
+local forgotten, lost, left = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local found, all = redis.call('HGETALL', leases), {}
 for at = 1, #found, 2 do
-  local till, fence, server = held(found[at + 1])
-  if till + forgotten < now then
-    redis.call('HDEL', leases, found[at])
-    redis.call('HDEL', abouts, found[at])
-  else
-    local about = redis.call('HGET', abouts, found[at]) or ''
-    for _, each in ipairs({found[at], server, text(fence), text(till - now), about}) do all[#all + 1] = each end
+  local room = found[at]
+  local till, fence, server, kept = held(found[at + 1])
+  if till + (kept == '1' and forgotten or lost) < now then
+    redis.call('HDEL', leases, room)
+    redis.call('HDEL', abouts, room)
+    redis.call('DEL', prefix .. room)
+  elseif left == '0' or (kept == '1' and till <= now) then
+    local about = redis.call('HGET', abouts, room) or ''
+    for _, each in ipairs({room, server, text(fence), text(till - now), about, kept}) do all[#all + 1] = each end
   end
 end
 return all
@@ -238,15 +249,14 @@ class RedisBroker(Broker):
 
     async def claim(self, room: str, server: str) -> Claim:
         keys = [self._key("leases"), self._key(f"log:{room}")]
-        arguments: list[str | bytes | int] = [room, server, self._lease, _milliseconds(FORGOTTEN_SECONDS)]
-        owner, left, fence, abandoned = await self._client.run(CLAIM, keys, arguments)
+        owner, left, fence, abandoned = await self._client.run(CLAIM, keys, [room, server, self._lease])
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
         keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}")]
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
-            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
+            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b"", int(renewal.kept)]
         kept, living = await self._client.run(RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
         return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
@@ -255,17 +265,16 @@ class RedisBroker(Broker):
         keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
         await self._client.run(RELEASE, keys, [room, fence, int(hand_over)])
 
-    async def leases(self) -> Sequence[Lease]:
-        keys = [self._key("leases"), self._key("abouts")]
-        found = await self._client.run(LEASES, keys, [_milliseconds(FORGOTTEN_SECONDS)])
-        rows = [found[at : at + 5] for at in range(0, len(found), 5)]
-        return sorted(
-            (
-                Lease(room.decode(), server.decode(), int(fence), int(left) / 1000, about)
-                for room, server, fence, left, about in rows
-            ),
-            key=lambda lease: lease.room,
-        )
+    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
+        keys = [self._key("leases"), self._key("abouts"), self._key("log:")]
+        arguments = [_milliseconds(FORGOTTEN_SECONDS), _milliseconds(LOST_SECONDS), int(left)]
+        found = await self._client.run(LEASES, keys, arguments)
+        rows = [found[at : at + 6] for at in range(0, len(found), 6)]
+        leases = [
+            Lease(room.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
+            for room, server, fence, seconds, about, kept in rows
+        ]
+        return sorted(leases, key=lambda lease: lease.room)
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
         keys = [self._key("leases"), *(self._key(f"log:{entry.room}") for entry in entries)]

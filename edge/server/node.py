@@ -184,7 +184,7 @@ class Node:
         for lease in await self._broker.leases() if self._broker.shared else ():
             of_kind, _, name = lease.room.partition("/")
             if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
-                seated, maximum, locked, _ = MESSAGEPACK.decode(lease.about)
+                seated, maximum, locked = MESSAGEPACK.decode(lease.about)
                 listed[lease.room] = Listing(of_kind, name, seated, maximum, locked, lease.server)
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
@@ -312,20 +312,19 @@ class Node:
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
             try:
-                left = [lease for lease in await self._broker.leases() if lease.seconds <= 0 and lease.about]
+                left = await self._broker.leases(left=True)
             except BrokerDown:
                 continue
             for lease in left:
                 kind, _, name = lease.room.partition("/")
-                if MESSAGEPACK.decode(lease.about)[3] and not self._directory.closing:
-                    with contextlib.suppress(Refused):  # then another may
-                        await self.find(kind, name)
+                with contextlib.suppress(Refused):  # then another may
+                    await self.find(kind, name)
 
     async def _renew(self) -> None:
         asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
         told = {room: self._told(room) for room in held}
         renewals = {
-            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room])
+            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room], self._is_kept(room))
             for room, each in held.items()
         }
         about = MESSAGEPACK.encode(self._about())
@@ -344,12 +343,15 @@ class Node:
     def _until(self, asked_at: float, seconds: float) -> float:
         return asked_at + seconds * (1 - MARGIN)
 
+    def _is_kept(self, room: str) -> bool:
+        found = self._directory.find(*room.split("/", 1))
+        return found is not None and found.keeper is not None
+
     def _told(self, room: str) -> bytes:
         found = self._directory.find(*room.split("/", 1))
         if found is None or found.closing:
             return b""
-        kept = found.keeper is not None
-        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked, kept])
+        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked])
         assert isinstance(told, bytes)
         return told
 

@@ -106,6 +106,19 @@ async def a_room_is_handed_over(broker: Broker) -> None:
     assert list(await broker.read(ROOM)) == [b"said"]
 
 
+async def rooms_that_are_left_are_found(broker: Broker) -> None:
+    """Those that are kept, once nobody has them."""
+    kept, other = await broker.claim(ROOM, "a"), await broker.claim("game/two", "a")
+    renewals = {ROOM: Renewal(kept.fence, kept=True), "game/two": Renewal(other.fence)}
+    assert (await broker.renew("a", renewals, b"")).kept == renewals.keys()
+    assert [(lease.room, lease.kept) for lease in await broker.leases()] == [(ROOM, True), ("game/two", False)]
+    assert list(await broker.leases(left=True)) == []
+    await _run_out(broker)
+    assert [lease.room for lease in await broker.leases(left=True)] == [ROOM]
+    await broker.claim(ROOM, "b")
+    assert list(await broker.leases(left=True)) == []
+
+
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
     """In order; the same entry twice is one, and after one that is missing nothing follows."""
     claim = await broker.claim(ROOM, "a")
@@ -186,6 +199,7 @@ BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     who_lost_its_answer_claims_again,
     a_released_room_is_free,
     a_room_is_handed_over,
+    rooms_that_are_left_are_found,
     a_log_is_read_from_its_last_whole_entry,
     a_former_owner_writes_nothing,
     letters_arrive_in_order,

@@ -59,8 +59,8 @@ class FlakyBroker(Broker):
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
         return await self._ask(lambda: self._broker.release(room, fence, hand_over=hand_over))
 
-    async def leases(self) -> Sequence[Lease]:
-        return await self._ask(self._broker.leases)
+    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
+        return await self._ask(lambda: self._broker.leases(left=left))
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
         return await self._ask(lambda: self._broker.append(entries))
