@@ -118,6 +118,8 @@ def find_broker(url: str) -> Broker:
 
 
 def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, scheme: str) -> int:
+    if options.address is not None:
+        parser.exit(2, "edge: workers share one address, which leads to any of them: leave --address out\n")
     if options.broker is None:
         parser.exit(2, "edge: workers share their rooms through a broker: --broker redis://host:port/database\n")
 

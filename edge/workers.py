@@ -90,6 +90,8 @@ class _Crew:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._working[worker] = None
+        if self.stopping.is_set():  # it came while this one was being started
+            worker.send_signal(signal.SIGTERM)
         try:
             assert worker.stdout is not None
             first = b""

@@ -32,7 +32,7 @@ class Claim:
     """Higher than that of any claim of this room before."""
 
     abandoned: bool = False
-    """If it was granted: whether whoever had the room before had not let go of it."""
+    """If it was granted: whether whoever had the room before had not let go of it, and may have opened it."""
 
 
 @attrs.frozen
@@ -47,7 +47,7 @@ class Lease:
     about: bytes = b""
     """What its owner says of the room."""
     kept: bool = False
-    """Whether the room can go on from its log."""
+    """Whether the room can go on from its log: whether that has an entry."""
 
 
 @attrs.frozen
@@ -57,8 +57,6 @@ class Renewal:
     fence: int
     about: bytes | None = None
     """What is new about the room, if anything."""
-    kept: bool = False
-    """Whether the room could go on from its log, if it were abandoned."""
 
 
 @attrs.frozen
@@ -133,7 +131,8 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        """Keep these leases for their full time from now; and be one of the servers, with a mailbox, for as long."""
+        """Keep these leases for their full time from now; and be one of the servers, with a mailbox, for as long. A
+        lease that the broker has forgotten is taken again, if nobody has claimed the room since."""
 
     @abc.abstractmethod
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:

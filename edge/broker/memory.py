@@ -77,17 +77,21 @@ class MemoryBroker(Broker):
         if held is not None and held.until > now and held.server != server:
             return Claim(held.server, held.until - now, held.fence)
         self._fence += 1
-        self._leases[room] = _Held(server, self._fence, now + self.lease_seconds)
+        kept = held is not None and held.kept
+        self._leases[room] = _Held(server, self._fence, now + self.lease_seconds, kept=kept)
         self._logs.setdefault(room, _Log()).top = (self._fence, 0)
-        return Claim(server, self.lease_seconds, self._fence, abandoned=held is not None)
+        abandoned = held is not None and (held.kept or held.server != server)
+        return Claim(server, self.lease_seconds, self._fence, abandoned)
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
         await trio.lowlevel.checkpoint()
         now, kept = trio.current_time(), []
         for room, renewal in leases.items():
             held = self._leases.get(room)
+            if held is None and self._logs.get(room, _Log()).top[0] <= renewal.fence:  # it was forgotten meanwhile
+                held = self._leases[room] = _Held(server, renewal.fence, now)
             if held is not None and held.fence == renewal.fence:
-                held.until, held.kept = now + self.lease_seconds, renewal.kept
+                held.until = now + self.lease_seconds
                 if renewal.about is not None:
                     held.about = renewal.about
                 kept.append(room)
@@ -134,6 +138,7 @@ class MemoryBroker(Broker):
         if entry.whole:
             log.entries.clear()
         log.entries.append(entry.data)
+        held.kept = True
         log.top = (entry.fence, entry.number)
         return True
 

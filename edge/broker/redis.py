@@ -13,7 +13,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
 Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
-its start nobody can claim a room, and whoever had one can renew what Redis has forgotten.
+its start nobody can claim a room, and whoever has one renews what Redis has forgotten.
 """
 
 from __future__ import annotations
@@ -78,17 +78,18 @@ CLAIM = (
     + """
 local leases, log = KEYS[1], KEYS[2]
 local room, server, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local value, last, abandoned = redis.call('HGET', leases, room), 0, 0
+local value, last, abandoned, kept = redis.call('HGET', leases, room), 0, 0, '0'
 if value then
-  local till, fence, owner = held(value)
+  local till, fence, owner, is_kept = held(value)
   if till > now and owner ~= server then return {owner, text(till - now), text(fence), 0} end
-  last, abandoned = fence, 1
+  last, kept = fence, is_kept
+  if kept == '1' or owner ~= server then abandoned = 1 end
 end
 local wait = young(lease)
 if wait > 0 then return {'', text(wait), '0', 0} end
 local logged = top(log)
 local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
-redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' 0 ' .. server)
+redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. kept .. ' ' .. server)
 redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
 return {server, text(lease), text(fence), abandoned}
 """
@@ -97,18 +98,19 @@ return {server, text(lease), text(fence), abandoned}
 RENEW = (
     COMMON
     + """
-local leases, abouts, servers, words, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local leases, abouts, servers, words, mail, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local kept, waiting = {}, nil
-for at = 4, #ARGV, 5 do
-  local room, fence, told, is_kept = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
-  local value, mine = redis.call('HGET', leases, room), false
+local kept = {}
+for at = 4, #ARGV, 4 do
+  local room, fence, told = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local value, mine, is_kept = redis.call('HGET', leases, room), false, '0'
   if value then
-    local _, number = held(value)
-    mine = text(number) == fence
+    local _, number, _, before = held(value)
+    mine, is_kept = text(number) == fence, before
   else
-    waiting = waiting or young(lease)
-    mine = waiting > 0
+    local logged, number = top(logs .. room)
+    mine = logged <= tonumber(fence)
+    if number > 0 then is_kept = '1' end
   end
   if mine then
     redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. is_kept .. ' ' .. server)
@@ -185,13 +187,14 @@ for index = 2, #KEYS do
   local whole, data = ARGV[at + 4], ARGV[at + 5]
   local value, good = redis.call('HGET', leases, room), 0
   if value then
-    local till, held_fence = held(value)
+    local till, held_fence, server, kept = held(value)
     if till > now and text(held_fence) == fence then
       local id, last, last_number = fence .. '-' .. text(number), top(log)
       if text(last) == fence and last_number == number then
         good = 1
       elseif text(last) == fence and last_number == number - 1 then
         redis.call('XADD', log, id, 'entry', data)
+        if kept ~= '1' then redis.call('HSET', leases, room, text(till) .. ' ' .. fence .. ' 1 ' .. server) end
         if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
         good = 1
       end
@@ -253,10 +256,10 @@ class RedisBroker(Broker):
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}")]
+        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}", "log:")]
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
-            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b"", int(renewal.kept)]
+            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
         kept, living = await self._client.run(RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
         return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))

@@ -95,7 +95,7 @@ class Counts:
 
     def can_resume(self, count: int) -> bool:
         """Whether everything after the peer's first `count` frames can be sent again."""
-        return not self.behind and self.acked <= count <= self.sent
+        return not self.behind and self.acked <= count <= self.sent - self.withheld
 
     @property
     def acknowledgeable(self) -> int:

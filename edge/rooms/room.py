@@ -429,8 +429,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
                             self.crashed_on = len(self.seats)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
                 finally:
-                    code, reason = self._why_cancelled()
-                    self.close(reason, code=code)
+                    if not self.closing:
+                        code, reason = self._why_cancelled()
+                        self.close(reason, code=code)
         finally:
             if self.keeper is not None:
                 self.keeper.close()
@@ -522,7 +523,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
         finally:
-            player.leave(*self._why_cancelled())
+            if not player.left:
+                player.leave(*self._why_cancelled())
             assert player.ending is not None
             self.directory_tally.ended[player.ending.code] += 1
             if log.isEnabledFor(logging.DEBUG):
@@ -534,7 +536,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
             player.end()
 
     def _why_cancelled(self) -> tuple[Code, str]:
-        """What those who sit here are told when all is cancelled from outside."""
+        """What those who sit here are told when all is cancelled from outside; then a room that is kept is not over,
+        but for somebody else to go on with."""
+        if self.keeper is not None and not self.closing:
+            self.lease.lose()
         if self.lease.over:
             return Code.MOVED, "the room is another server's by now"
         return Code.DRAINING, "the server is shutting down"

@@ -18,8 +18,9 @@ import trio
 from ..codes import Code
 from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Responder, Response
+from .logs import log
 from .mail import Mail, Parcel
-from .responses import refusal_response
+from .responses import error_response, refusal_response
 
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
@@ -32,18 +33,22 @@ class _Borrowed(Responder):
 
     def __init__(self, put: Callable[[Parcel], object]) -> None:
         self._put = put
+        self.answered = self.started = False
         self.gone = trio.Event()
 
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:
+        self.answered = True
         await self._do(RESPOND, _written(response))
 
     async def start(self, response: Response) -> None:
+        self.started = True
         await self._do(START, _written(response))
 
     async def send(self, data: bytes) -> None:
         await self._do(SEND, data)
 
     async def finish(self) -> None:
+        self.answered = True
         await self._do(FINISH, None)
 
     async def wait_gone(self) -> None:
@@ -131,6 +136,13 @@ class Forwards:
         try:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self._respond(borrowed, request, room)
+        except Exception:
+            log.exception("a request that another server has forwarded could not be answered")
+            with contextlib.suppress(trio.BrokenResourceError):
+                if borrowed.started:
+                    await borrowed.finish()
+                elif not borrowed.answered:
+                    await borrowed.respond(error_response(500, "crashed", "the server could not answer"))
         finally:
             del self._borrowed[carrier, number]
 

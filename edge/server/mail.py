@@ -38,10 +38,10 @@ class _Out:
     """Grows each time both begin anew."""
     number: int = 0
     """How many letters of this epoch have been written."""
-    opening: list[Parcel] = attrs.field(factory=list)
+    opening: list[bytes] = attrs.field(factory=list)
     up: dict[int, list[Frame]] = attrs.field(factory=dict)
     down: dict[int, list[Frame]] = attrs.field(factory=dict)
-    closing: list[Parcel] = attrs.field(factory=list)
+    closing: list[bytes] = attrs.field(factory=list)
     waiting_bytes: int = 0
 
     def letter(self, sender: str) -> bytes:
@@ -50,9 +50,7 @@ class _Out:
         written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
         self.opening, self.up, self.down, self.closing = [], {}, {}, []
         self.waiting_bytes = 0
-        frame = MESSAGEPACK.encode(written)
-        assert isinstance(frame, bytes)
-        return frame
+        return _packed(written)
 
 
 @attrs.define(eq=False)
@@ -94,10 +92,14 @@ class Mail:
         self._bell = Bell()
 
     def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
-        """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits."""
-        out = self._to(server)
-        (out.opening if opening else out.closing).append(parcel)
-        self._note(server, out, 64)
+        """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits.
+
+        Raises:
+          TypeError: it is no plain data.
+        """
+        packed, out = _packed(parcel), self._to(server)  # here, so that what can't be packed is its sender's error
+        (out.opening if opening else out.closing).append(packed)
+        self._note(server, out, len(packed))
 
     def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
         """Send frames of a link: up to the server of its room, or down to that of its client. Never waits."""
@@ -170,7 +172,7 @@ class Mail:
             for letter in letters:
                 try:
                     self._open(letter)
-                except Exception:  # a fault of ours, or of whoever writes to the broker: it must not cost all the mail
+                except Exception:  # not one of ours
                     log.exception("a letter could not be read")
 
     def _open(self, letter: bytes) -> None:
@@ -183,23 +185,38 @@ class Mail:
         if epoch < known.epoch or number <= known.number or known.lost:
             return
         if number != known.number + 1:
-            known.lost = True
             log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
-            self.lose(sender)
-            self.put(sender, [ANEW, epoch])
+            self._begin_anew(sender, known)
             return
         known.number = number
-        for parcel in opening:
-            self._take(sender, parcel)
-        for frames, goes_up in ((up, True), (down, False)):
-            for links, run in frames:
-                self._take_frames(sender, goes_up, links, run)
-        for parcel in closing:
-            if parcel[0] == ANEW:
-                if parcel[1] == self._epoch_of(sender):
-                    self.lose(sender)
-            else:
+        for packed in opening:
+            self._give(sender, packed)
+        try:
+            for frames, goes_up in ((up, True), (down, False)):
+                for links, run in frames:
+                    self._take_frames(sender, goes_up, links, run)
+        except Exception:
+            log.exception("frames of server %s could not be taken: what was shared with it begins anew", sender)
+            self._begin_anew(sender, known)
+            return
+        for packed in closing:
+            self._give(sender, packed)
+
+    def _give(self, sender: str, packed: bytes) -> None:
+        """Take a parcel; a fault in it costs only what it was about."""
+        try:
+            parcel = MESSAGEPACK.decode(packed)
+            if parcel[0] != ANEW:
                 self._take(sender, parcel)
+            elif parcel[1] == self._epoch_of(sender):
+                self.lose(sender)
+        except Exception:
+            log.exception("a parcel of server %s could not be taken", sender)
+
+    def _begin_anew(self, sender: str, known: _In) -> None:
+        known.lost = True
+        self.lose(sender)
+        self.put(sender, [ANEW, known.epoch])
 
     def _to(self, server: str) -> _Out:
         out = self._out.get(server)
@@ -218,6 +235,12 @@ class Mail:
             self.lose(server)
         self._ready[server] = None
         self._bell.ring()
+
+
+def _packed(plain: Any) -> bytes:
+    packed = MESSAGEPACK.encode(plain)
+    assert isinstance(packed, bytes)
+    return packed
 
 
 def _grouped(frames: dict[int, list[Frame]]) -> list[tuple[list[int], list[Frame]]]:

@@ -41,6 +41,8 @@ RENEWALS = 4
 MARGIN = 0.1
 # For how many times as long as a lease no mail may come.
 DEAF_LEASES = 5
+# How long a room that could not be adopted is left to others.
+ADOPT_SECONDS = 10.0
 # Over how many seconds those who have to go elsewhere are told so.
 SPREAD_SECONDS = 3.0
 # How long another server may take to answer a question.
@@ -309,22 +311,29 @@ class Node:
 
     async def _adopt(self) -> None:
         """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
+        again_at: dict[str, float] = {}
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
             try:
                 left = await self._broker.leases(left=True)
             except BrokerDown:
                 continue
-            for lease in left:
-                kind, _, name = lease.room.partition("/")
-                with contextlib.suppress(Refused):  # then another may
-                    await self.find(kind, name)
+            now = trio.current_time()
+            for room in [lease.room for lease in left if again_at.get(lease.room, now) <= now]:
+                again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
+                await guarded(f"adopting room {room}", partial(self._adopt_one, room))
+            again_at = {room: at for room, at in again_at.items() if at > now}
+
+    async def _adopt_one(self, room: str) -> None:
+        kind, _, name = room.partition("/")
+        with contextlib.suppress(Refused):
+            await self.find(kind, name)
 
     async def _renew(self) -> None:
         asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
         told = {room: self._told(room) for room in held}
         renewals = {
-            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room], self._is_kept(room))
+            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room])
             for room, each in held.items()
         }
         about = MESSAGEPACK.encode(self._about())
@@ -342,10 +351,6 @@ class Node:
 
     def _until(self, asked_at: float, seconds: float) -> float:
         return asked_at + seconds * (1 - MARGIN)
-
-    def _is_kept(self, room: str) -> bool:
-        found = self._directory.find(*room.split("/", 1))
-        return found is not None and found.keeper is not None
 
     def _told(self, room: str) -> bytes:
         found = self._directory.find(*room.split("/", 1))
@@ -398,33 +403,25 @@ class Node:
         return _Elsewhere(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> Room[Any, Any]:
-        """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh."""
+        """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh. Where that fails,
+        the log stays, for a server that can read it.
+        """
 
-        def keep(room: Room[Any, Any]) -> None:
+        def prepare(room: Room[Any, Any]) -> None:
             lease.goes_on = room.when_cut_off == "go on"
             if room.can_be_kept():
                 room.keeper = Keeper(room, self._scribe.note)
-
-        def go_on(room: Room[Any, Any]) -> None:
-            keep(room)
-            if room.keeper is not None and log_entries:
-                story = read(log_entries)
-                restore(room, story, partial(seat_again, room, self._limits))
+            if room.keeper is not None and entries:
+                restore(room, read(entries), partial(seat_again, room, self._limits))
                 room.keeper.touch()
             else:
-                room.lost = True
+                room.lost = abandoned
 
         try:
-            log_entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
-            if abandoned:
-                try:
-                    return self._directory.open(kind, name, opener=opener, lease=lease, prepare=go_on)
-                except Refused as refused:
-                    if refused.code is not Code.ROOM_CRASHED:
-                        raise
-
-            return self._directory.open(kind, name, opener=opener, lease=lease, prepare=keep)
+            entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
+            return self._directory.open(kind, name, opener=opener, lease=lease, prepare=prepare)
         except BaseException:
+            self._scribe.forget(lease)
             if abandoned:
                 lease.lose()  # so that somebody else may go on
             lease.end()

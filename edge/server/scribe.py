@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import trio
@@ -12,6 +13,7 @@ from ..errors import BrokerDown
 from ..rooms.bell import Bell
 from ..rooms.guard import log
 from ..rooms.keeping import Keeper
+from ..rooms.lease import Lease
 from .logs import Trouble
 from .mail import AGAIN_SECONDS
 
@@ -19,6 +21,8 @@ from .mail import AGAIN_SECONDS
 # once.
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
+# What an entry may hold: more is a fault of the room, for it would hold up all others.
+MAX_ENTRY_BYTES = 8 * 1024 * 1024
 
 
 class Scribe:
@@ -39,6 +43,10 @@ class Scribe:
         elif keeper.news >= TOGETHER_NEWS:
             self._gathering.cancel("enough has gathered")
 
+    def forget(self, lease: Lease) -> None:
+        """The room under this lease could not be opened."""
+        self._news = {keeper: None for keeper in self._news if keeper.room.lease is not lease}
+
     async def run(self) -> None:
         """Write, for ever."""
         while True:
@@ -57,6 +65,8 @@ class Scribe:
             room = keeper.room
             try:
                 data, whole = keeper.entry()
+                if len(data) > MAX_ENTRY_BYTES:
+                    raise ValueError(f"{len(data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
             except Exception:
                 log.exception("room %s: what it is can't be kept", room.name, extra=room.about)
                 room.directory_tally.crashes += 1
@@ -71,10 +81,15 @@ class Scribe:
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unwritten.over()
-            for (keeper, _), good in zip(written, there, strict=True):
+            waiting = []
+            for (keeper, entry), good in zip(written, there, strict=True):
                 if good:
                     keeper.kept()
+                elif keeper.room.lease.goes_on and keeper.room.lease.until == math.inf:  # until that is renewed
+                    waiting.append((keeper, entry))
                 else:
                     log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
                     keeper.room.lease.lose()
-            return
+            written = waiting
+            if waiting:
+                await trio.sleep(AGAIN_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import trio
@@ -54,7 +53,7 @@ class HeldSeat(Sending, Seat):
         self._told_life, self._told_sent = -1, 0
         """What the room's log has: in which life, how many messages were sent."""
         self._told_withheld = self._told_received = 0
-        self._behind = deque[tuple[int, Outgoing]](maxlen=limits.outbox_frames)
+        self._behind: list[tuple[int, Outgoing]] = []
         """What does not count and was sent after something that is withheld: after how many messages in all."""
         self.session = session
         self.name = session.name or name
@@ -95,6 +94,7 @@ class HeldSeat(Sending, Seat):
             if message.key is not None:
                 self._note_latest(message.key, message)
             self._behind.append((self.counts.sent, message))
+            del self._behind[: -self._max_latest]
 
     def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
         if self.session.bot:
@@ -154,7 +154,7 @@ class HeldSeat(Sending, Seat):
         for position, message in enumerate(withheld, first):
             self._put(message)
             while self._behind and self._behind[0][0] <= position:
-                self._put(self._behind.popleft()[1])
+                self._put(self._behind.pop(0)[1])
 
     def _put(self, message: Outgoing) -> None:
         if self.outbox is not None:

@@ -63,8 +63,7 @@ async def a_lease_is_renewed(broker: Broker) -> None:
     """By its owner alone, for its full time; what is said of the room stays until something else is."""
     claim = await broker.claim(ROOM, "a")
     await trio.sleep(broker.lease_seconds / 2)
-    renewed = await broker.renew("a", {ROOM: Renewal(claim.fence, b"full"), "game/two": Renewal(claim.fence)}, b"")
-    assert renewed.kept == {ROOM}
+    assert (await broker.renew("a", {ROOM: Renewal(claim.fence, b"full")}, b"")).kept == {ROOM}
     (lease,) = await broker.leases()
     assert lease.seconds > broker.lease_seconds / 2
     assert lease.about == b"full"
@@ -72,6 +71,16 @@ async def a_lease_is_renewed(broker: Broker) -> None:
     (lease,) = await broker.leases()
     assert lease.about == b"full"
     assert not (await broker.renew("b", {ROOM: Renewal(claim.fence + 1)}, b"")).kept
+
+
+async def what_is_forgotten_is_renewed(broker: Broker) -> None:
+    """As long as nobody has claimed it since."""
+    claim = await broker.claim(ROOM, "a")
+    await broker.release(ROOM, claim.fence, hand_over=False)
+    assert (await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")).kept == {ROOM}
+    await broker.release(ROOM, claim.fence, hand_over=False)
+    await broker.claim(ROOM, "b")
+    assert not (await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")).kept
 
 
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
@@ -109,14 +118,17 @@ async def a_room_is_handed_over(broker: Broker) -> None:
 async def rooms_that_are_left_are_found(broker: Broker) -> None:
     """Those that are kept, once nobody has them."""
     kept, other = await broker.claim(ROOM, "a"), await broker.claim("game/two", "a")
-    renewals = {ROOM: Renewal(kept.fence, kept=True), "game/two": Renewal(other.fence)}
+    assert await broker.append([Entry(ROOM, kept.fence, 1, b"said", whole=True)]) == [True]
+    renewals = {ROOM: Renewal(kept.fence), "game/two": Renewal(other.fence)}
     assert (await broker.renew("a", renewals, b"")).kept == renewals.keys()
     assert [(lease.room, lease.kept) for lease in await broker.leases()] == [(ROOM, True), ("game/two", False)]
     assert list(await broker.leases(left=True)) == []
     await _run_out(broker)
     assert [lease.room for lease in await broker.leases(left=True)] == [ROOM]
-    await broker.claim(ROOM, "b")
+    again = await broker.claim(ROOM, "b")
     assert list(await broker.leases(left=True)) == []
+    await broker.release(ROOM, again.fence, hand_over=True)
+    assert [lease.room for lease in await broker.leases(left=True)] == [ROOM]  # though b has written nothing
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
@@ -196,6 +208,7 @@ BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     one_of_many_gets_a_room,
     a_lease_runs_out,
     a_lease_is_renewed,
+    what_is_forgotten_is_renewed,
     who_lost_its_answer_claims_again,
     a_released_room_is_free,
     a_room_is_handed_over,

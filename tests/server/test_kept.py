@@ -13,7 +13,7 @@ import edge
 from edge.broker.broker import Broker
 from edge.client.client import Client, State
 from edge.testing import seeds
-from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger
+from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Sums
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
 
@@ -101,3 +101,46 @@ async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
         assert room.by == {someone.name: someone.said for someone in people if someone.said}
         assert room.greeted == [] or not room.players[0].restored
         assert [player.number for player in room.players] == [0, 1, 2]
+
+
+async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
+    """Without a word: they are not over, and go on elsewhere at once."""
+    async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
+        for _ in range(10):
+            ana.add()
+        await trio.sleep(1)
+        owner = next(place for place in town.places if place.rooms)
+        owner.dead = True
+        owner.scope.cancel("no patience at all")
+        await trio.sleep(LEASE_SECONDS)
+        ana.add()
+        await trio.sleep(1)
+        ana.check()
+
+
+async def test_a_log_that_can_t_be_read_stays() -> None:
+    """The room is refused until a server comes that can: nothing of it is lost."""
+    can_read = False
+
+    class Picky(Adding):
+        def restore(self, state: Sums) -> None:
+            self.broadcast(Added("nobody", 0, 1000, 0))
+            assert can_read, "a version that knows no such state"
+            super().restore(state)
+
+    def make_picky(broker: Broker) -> edge.App:
+        return edge.App({"adding": Picky}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+
+    async with open_town(make_picky, 2) as town, adders(town, "adding", "ana") as (ana,):
+        for _ in range(10):
+            ana.add()
+        await trio.sleep(1)
+        owner = next(place for place in town.places if place.rooms)
+        town.kill(owner)
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert not any(place.rooms for place in town.places)
+        can_read = True
+        await trio.sleep(20)
+        (room,) = next(place for place in town.places if place.rooms).app.directory.rooms
+        assert isinstance(room, Picky)
+        assert room.by == {"ana": 10}
