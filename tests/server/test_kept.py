@@ -144,3 +144,19 @@ async def test_a_log_that_can_t_be_read_stays() -> None:
         (room,) = next(place for place in town.places if place.rooms).app.directory.rooms
         assert isinstance(room, Picky)
         assert room.by == {"ana": 10}
+
+
+async def test_a_welcome_waits_for_the_log() -> None:
+    """It says how much has come, and what it says is forgotten by the client: so that has to be kept before."""
+    async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
+        owner = next(place for place in town.places if place.rooms)
+        owner.broker.delay = 1.0
+        ana.add()
+        await trio.sleep(0.01)
+        for link in [link for place in town.places for link in place.wires.links]:
+            link.cut()
+        await ana.client.wait_state(State.AWAY)
+        await ana.client.wait_state(State.OPEN)
+        town.kill(owner)
+        await trio.sleep(4 * LEASE_SECONDS)
+        ana.check()

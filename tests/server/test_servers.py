@@ -340,3 +340,30 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
                 await trio.sleep(2 * LEASE_SECONDS)
                 await ana.wait_state(State.OPEN)
                 assert [one.rooms, two.rooms] == ([[], ["chat/a"]] if taken else [["chat/a"], []])
+
+
+async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a second, though no other follows it: the link begins anew, and what was lost is said again."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with AsyncExitStack() as stack:
+            ana = await stack.enter_async_context(chat(town, one, name="ana"))
+            await ana.wait_state(State.OPEN)
+            ben = await stack.enter_async_context(chat(town, two, name="ben"))
+            await ben.wait_state(State.OPEN)
+            await trio.sleep(LEASE_SECONDS)
+            post, dropped = town.shared.post, list[str]()
+
+            async def drop(letters: Mapping[str, bytes]) -> frozenset[str]:
+                kept = {server: letter for server, letter in letters.items() if dropped or b"hello" not in letter}
+                dropped.extend(letters.keys() - kept.keys())
+                return await post(kept) | letters.keys()
+
+            monkeypatch.setattr(town.shared, "post", drop)
+            ben.send(Say("hello"))
+            with trio.fail_after(2):
+                while (await ana.receive(Said)).text != "hello":
+                    pass
+            assert len(dropped) == 1
+            assert ben.welcome is not None
+            assert ben.welcome.resumed

@@ -1,0 +1,74 @@
+"""What a room keeps, between two steps of Trio."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import edge
+from edge.protocol import messages
+from edge.rooms.keeping import Keeper, read
+from edge.testing import EdgeRoom
+from tests.endurance.adding import Add, Added, Adding
+from tests.rooms.quiet import StubSeat
+
+
+class Asking(Adding):
+    """One event at a time."""
+
+    async def player(self, player: edge.Player[Add, Added]) -> None:
+        while True:
+            self.add(player.name, (await player.receive(Add)).number)
+
+
+async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
+    """Also in the step in which it is handed over: an entry that is written then must not lose it."""
+    room = await edge_room(Asking)
+    room.room.keeper = Keeper(room.room, lambda keeper: None)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    deliver, seen = player.deliver, []
+
+    def spy(message: messages.Message) -> None:
+        deliver(message)
+        seen.append(player.record({}).pending)
+
+    player.deliver = spy  # type: ignore[method-assign]
+    ana.send(Add(0))
+    await trio.sleep(1)
+    assert seen == [[["add", {"number": 0}]]]
+    assert (room.room.total, player.record({}).pending) == (1, [])
+    room.room.close()  # it is for a server to leave it to others
+
+
+async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
+    """And what is heard is acknowledged then; in between, both are in the entry that is being written."""
+    room = await edge_room(Adding)
+    keeper = room.room.keeper = Keeper(room.room, lambda keeper: None)
+    (ana,) = await room.join("ana")
+    ana.send(Add(0))
+    await trio.sleep(30)  # heartbeats, too
+    entry, whole = keeper.entry()
+    assert whole
+    ((record, said),) = read([entry]).seats.values()
+    assert ([message.plain[0] for message in said], record.held["received"]) == (["added"], 1)
+    ana.send(Add(1))
+    await trio.sleep(30)
+    assert (len(ana._inbox), ana._sending.counts.acked) == (0, 0)
+    keeper.kept()
+    assert (await ana.receive(Added)).number == 0
+    await trio.sleep(1)
+    assert (len(ana._inbox), ana._sending.counts.acked) == (0, 1)
+    keeper.entry()
+    keeper.kept()
+    assert (await ana.receive(Added)).number == 1
+    room.room.close()
+
+
+async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:
+    """It is another server's by now, and their seat is there."""
+    room = await edge_room(Adding)
+    room.room.lease.lose()
+    with pytest.raises(edge.Refused) as refused:
+        room.room.take_seat(StubSeat("ana"))
+    assert refused.value.code is edge.Code.MOVED
