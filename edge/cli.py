@@ -20,7 +20,7 @@ import trio
 
 from .broker.broker import Broker
 from .errors import BrokerDown
-from .server.app import App
+from .server.app import App, check_address
 from .server.logs import JsonFormatter
 from .server.serve import serve
 from .workers import run_workers
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.broker is not None:
             app.broker = find_broker(options.broker)
-        app.address = options.address or app.address
+        app.address = check_address(options.address or app.address)
         if options.workers == 1:
             app.check_keys()
     except (ImportError, ValueError) as exc:
@@ -160,10 +160,9 @@ def _open_more_files() -> None:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError
-    return count
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} should be 1 or more")
+    return int(text)
 
 
 def _port(text: str) -> int:

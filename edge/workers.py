@@ -35,7 +35,7 @@ async def run_workers(
     Raises:
       OSError: the port is taken.
     """
-    os.environ.setdefault(SECRET, secrets.token_urlsafe(32))
+    os.environ[SECRET] = os.environ.get(SECRET) or secrets.token_urlsafe(32)
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

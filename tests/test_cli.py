@@ -226,6 +226,10 @@ def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None
         (["--workers", "2"], "--broker"),
         (["--broker", "redis://localhost:1/0"], "EDGE_SECRET"),
         (["--broker", "http://localhost:1/0"], "is not a redis://"),
+        (["--broker", "redis://localhost:65o1/0"], "is no address"),
+        (["--broker", "redis://localhost/zero"], "is no address"),
+        (["--broker", "redis://localhost:1/0", "--address", "one.example"], "is not a ws://"),
+        (["--workers", "0"], "should be 1 or more"),
     ):
         command = [sys.executable, "-m", "edge.cli", "run", "app:app", "--port", "0", *options]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

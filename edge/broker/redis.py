@@ -18,9 +18,11 @@ its start nobody can claim a room, and whoever has one renews what Redis has for
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import coredis
 import trio
@@ -239,8 +241,7 @@ class RedisBroker(Broker):
     """
 
     def __init__(self, url: str, *, prefix: str = "edge:", lease_seconds: float = LEASE_SECONDS) -> None:
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
+        _check_url(url)
         self.lease_seconds = lease_seconds
         self._url, self._prefix = url, prefix
         self._client = _Client(url, min(ANSWER_SECONDS, lease_seconds / 2))
@@ -394,6 +395,19 @@ class _Client:
 def _bytes(value: str | bytes) -> bytes:
     assert isinstance(value, bytes)  # nothing is decoded
     return value
+
+
+def _check_url(url: str) -> None:
+    """Raise `ValueError` unless coredis could go there."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
+    try:
+        whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError as exc:
+        raise ValueError(f"{url!r} is no address: {exc}") from None
+    if not whole or (parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path)):
+        raise ValueError(f"{url!r} is no address: redis://host:port/database, or unix:///path")
 
 
 def _milliseconds(seconds: float) -> int:

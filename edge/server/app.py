@@ -52,6 +52,17 @@ LIVE = "/livez"
 OWN_PATHS = (*MODULES, LIVE, "/readyz", "/session")
 
 
+def check_address(address: str) -> str:
+    """The address, if clients could go there; or none.
+
+    Raises:
+      ValueError: they could not.
+    """
+    if address and not address.startswith(("ws://", "wss://", "http://", "https://")):
+        raise ValueError(f"{address!r} is not a ws://, wss://, http:// or https:// address")
+    return address
+
+
 class App:
     """What `serve` serves.
 
@@ -77,7 +88,8 @@ class App:
       idle: close a room in which nobody has sat for this many seconds.
 
     ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key. ``/livez`` answers 200 for
-    as long as anything is answered, and ``/readyz`` 503 while draining, or while no other room may be opened.
+    as long as anything is answered, and ``/readyz`` 503 while draining, or while no other room may be opened,
+    because there are too many or because the broker can't be reached.
     """
 
     def __init__(
@@ -102,10 +114,10 @@ class App:
         self.limits = limits or Limits()
         self.caps = caps or Caps()
         self.broker = broker or MemoryBroker()
-        self.address = address
+        self.address = check_address(address)
         self.node: Node | None = None
         """This server among those that share the broker, while it is served."""
-        secret = os.environ.get(SECRET)
+        secret = os.environ.get(SECRET) or None
         self._has_own_keys = keys is None and secret is None
         self.keys = keys or Keys(secret or secrets.token_bytes(32))
         self.guests = guests
@@ -334,6 +346,8 @@ class App:
 
     async def _readyz(self, request: Request) -> Response:
         status = "draining" if self.draining else "full" if self.directory.full else "ok"
+        if status == "ok" and self.node is not None and self.node.cut_off:
+            status = "cut off"
         return json_response({"status": status, "rooms": len(self.directory)}, status=200 if status == "ok" else 503)
 
     async def _session(self, request: Request) -> Response:

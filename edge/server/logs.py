@@ -46,16 +46,17 @@ class Trouble:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._on = False
+        self.on = False
+        """Whether it is there."""
 
     def note(self, why: object) -> None:
         """It shows."""
-        if not self._on:
-            self._on = True
+        if not self.on:
+            self.on = True
             log.warning("%s: %s", self._what, why)
 
     def over(self) -> None:
         """It does not."""
-        if self._on:
-            self._on = False
+        if self.on:
+            self.on = False
             log.warning("%s: no more", self._what)

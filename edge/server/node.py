@@ -113,6 +113,9 @@ class Node:
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
         self._woken = trio.Event()
         self._departed = trio.Event()
+        self._renewed_at = -math.inf
+        self._severed = False
+        """Whether all that was shared with others was given up, for want of a broker."""
         self._unrenewed = Trouble("leases are not renewed")
         self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.mail = self.mail
@@ -131,6 +134,11 @@ class Node:
     def shared(self) -> bool:
         """Whether there may be other servers."""
         return self._broker.shared
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the broker could not be reached when it was last asked to renew leases."""
+        return self._unrenewed.on
 
     @property
     def carried(self) -> int:
@@ -171,7 +179,7 @@ class Node:
         try:
             return await self._claim(kind, name, opener)
         except BrokerDown as exc:
-            log.warning("room %s could not be claimed: %s", room, exc, extra={"room": room})
+            log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
             raise Refused("the servers can't reach what they share", Code.CUT_OFF) from None
         finally:
             self._claiming.pop(room).set()
@@ -271,6 +279,7 @@ class Node:
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
                     self._nursery.start_soon(self._adopt)
+                    log.info("this is server %s", self.id)
                     task_status.started()
             finally:
                 with trio.move_on_after(ANSWER_SECONDS, shield=True):
@@ -300,6 +309,7 @@ class Node:
                 await self._renew()
             except BrokerDown as exc:
                 self._unrenewed.note(exc)
+                self._sever_if_cut_off()
                 for held in self._held.values():
                     held.lease.note_cut_off()
                 self._heard_canary_at = math.inf
@@ -308,6 +318,13 @@ class Node:
                 self._unrenewed.over()
                 self._check_canary(began)
                 await trio.sleep_until(began + pause)
+
+    def _sever_if_cut_off(self) -> None:
+        """Once no lease can be left: whatever is shared with other servers is over, and clients should know."""
+        if not self._severed and trio.current_time() - self._renewed_at > self._broker.lease_seconds:
+            self._severed = True
+            for server in sorted(self.mail.servers - {self.id}):
+                self.mail.lose(server)
 
     async def _adopt(self) -> None:
         """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
@@ -339,6 +356,7 @@ class Node:
         about = MESSAGEPACK.encode(self._about())
         assert isinstance(about, bytes)
         renewed = await self._broker.renew(self.id, renewals, about)
+        self._renewed_at, self._severed = asked_at, False
         for room, each in held.items():
             if room in renewed.kept:
                 each.lease.renew(self._until(asked_at, self._broker.lease_seconds))

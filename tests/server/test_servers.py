@@ -193,8 +193,13 @@ async def test_who_is_deaf_fails_loudly() -> None:
 
 async def api(town: Town, at: int, method: str, path: str, body: str = "") -> tuple[int, str]:
     """What a server's API answers."""
+    return await get(town, at, f"/edge-api/{path}", method, body)
+
+
+async def get(town: Town, at: int, path: str, method: str = "GET", body: str = "") -> tuple[int, str]:
+    """What a server answers."""
     stream = await town.places[at].wires.link().connect()
-    head = f"{method} /edge-api/{path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n"
     head += f"authorization: Bearer the token of the web app\r\ncontent-length: {len(body)}\r\n\r\n"
     await stream.send_all((head + body).encode())
     answer = b""
@@ -367,3 +372,23 @@ async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch) -> No
             assert len(dropped) == 1
             assert ben.welcome is not None
             assert ben.welcome.resumed
+
+
+async def test_while_the_broker_is_away() -> None:
+    """Whoever is carried learns of it as the others do, once no lease can be left; no server says that it is ready."""
+    async with open_town(make_app, 2) as town, AsyncExitStack() as stack:
+        one, two = town.places
+        ana = await stack.enter_async_context(chat(town, one, name="ana"))
+        await ana.wait_state(State.OPEN)
+        ben = await stack.enter_async_context(chat(town, two, name="ben"))
+        await ben.wait_state(State.OPEN)
+        for place in town.places:
+            place.broker.cut = True
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert State.OPEN not in (ana.state, ben.state)
+        assert (await get(town, 1, "/readyz"))[0] == 503
+        for place in town.places:
+            place.broker.heal()
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
+        assert (await get(town, 1, "/readyz"))[0] == 200
