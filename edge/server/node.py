@@ -268,8 +268,8 @@ class Node:
             mailbox: Mailbox = await around.start(self._hold_broker)
             try:
                 await self._renew()
-            except BrokerDown:
-                self._departed.set()
+            except BaseException:
+                self._departed.set()  # or it would stay connected for ever
                 raise
             try:
                 async with trio.open_nursery() as self._nursery:
