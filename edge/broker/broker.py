@@ -99,7 +99,7 @@ class Mailbox(abc.ABC):
 
 
 class Broker(abc.ABC):
-    """Who has which room, for all servers that share it. `edge.testing.broker_conformance` tests all of this.
+    """Who has which room, for all servers that share it. `edge.testing.BROKER_CONFORMANCE` tests all of this.
 
     Every decision is the broker's own, by its own clock, in one atomic step. Every method may raise `BrokerDown`: it
     can't be reached, or did not answer in time. Then what was asked for may have been done, or not, or be done yet; and

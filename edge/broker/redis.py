@@ -28,6 +28,7 @@ import coredis
 import trio
 
 from ..errors import BrokerDown
+from . import scripts
 from .broker import (
     FORGOTTEN_SECONDS,
     LEASE_SECONDS,
@@ -49,181 +50,6 @@ ANSWER_SECONDS = 2.0
 HOLD_SECONDS = 5.0
 # How many letters are read at once, and after how many those that were read are dropped.
 LETTERS = 256
-
-# What every script begins with: the time, leases, and how long Redis has been there.
-COMMON = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function held(value)
-  local till, fence, kept, server = string.match(value, '^(%d+) (%d+) (%d) (.*)$')
-  return tonumber(till), tonumber(fence), server, kept
-end
-local function text(number) return string.format('%.0f', number) end
-local function top(log)
-  local found = redis.pcall('XINFO', 'STREAM', log)
-  if found.err then return 0, 0 end
-  for at = 1, #found, 2 do
-    if found[at] == 'last-generated-id' then
-      local fence, number = string.match(found[at + 1], '^(%d+)-(%d+)$')
-      return tonumber(fence), tonumber(number)
-    end
-  end
-end
-local function young(milliseconds)
-  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')) * 1000
-  return math.max(0, milliseconds - up)
-end
-"""
-
-CLAIM = (
-    COMMON
-    + """
-local leases, log = KEYS[1], KEYS[2]
-local room, server, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local value, last, abandoned, kept = redis.call('HGET', leases, room), 0, 0, '0'
-if value then
-  local till, fence, owner, is_kept = held(value)
-  if till > now and owner ~= server then return {owner, text(till - now), text(fence), 0} end
-  last, kept = fence, is_kept
-  if kept == '1' or owner ~= server then abandoned = 1 end
-end
-local wait = young(lease)
-if wait > 0 then return {'', text(wait), '0', 0} end
-local logged = top(log)
-local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
-redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. kept .. ' ' .. server)
-redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
-return {server, text(lease), text(fence), abandoned}
-"""
-)
-
-RENEW = (
-    COMMON
-    + """
-local leases, abouts, servers, words, mail, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local kept = {}
-for at = 4, #ARGV, 4 do
-  local room, fence, told = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local value, mine, is_kept = redis.call('HGET', leases, room), false, '0'
-  if value then
-    local _, number, _, before = held(value)
-    mine, is_kept = text(number) == fence, before
-  else
-    local logged, number = top(logs .. room)
-    mine = logged <= tonumber(fence)
-    if number > 0 then is_kept = '1' end
-  end
-  if mine then
-    redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. is_kept .. ' ' .. server)
-    if told == '1' then redis.call('HSET', abouts, room, ARGV[at + 3]) end
-    kept[#kept + 1] = room
-  end
-end
-redis.call('HSET', servers, server, text(now + lease))
-redis.call('HSET', words, server, said)
-if redis.call('EXISTS', mail) == 0 then redis.call('XADD', mail, '*', 'opened', server) end
-redis.call('PEXPIRE', mail, lease)
-local found, living = redis.call('HGETALL', servers), {}
-for at = 1, #found, 2 do
-  if tonumber(found[at + 1]) > now then
-    living[#living + 1] = found[at]
-    living[#living + 1] = redis.call('HGET', words, found[at]) or ''
-  else
-    redis.call('HDEL', servers, found[at])
-    redis.call('HDEL', words, found[at])
-  end
-end
-return {kept, living}
-"""
-)
-
-RELEASE = (
-    COMMON
-    + """
-local leases, abouts, log = KEYS[1], KEYS[2], KEYS[3]
-local room, fence, handed = ARGV[1], ARGV[2], ARGV[3]
-local value = redis.call('HGET', leases, room)
-if not value then return end
-local _, number, server, kept = held(value)
-if text(number) ~= fence then return end
-if handed == '1' then
-  redis.call('HSET', leases, room, text(now) .. ' ' .. fence .. ' ' .. kept .. ' ' .. server)
-else
-  redis.call('HDEL', leases, room)
-  redis.call('HDEL', abouts, room)
-  redis.call('DEL', log)
-end
-"""
-)
-
-LEASES = (
-    COMMON
-    + """
-local leases, abouts, prefix = KEYS[1], KEYS[2], KEYS[3]
-local forgotten, lost, left = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local found, all = redis.call('HGETALL', leases), {}
-for at = 1, #found, 2 do
-  local room = found[at]
-  local till, fence, server, kept = held(found[at + 1])
-  if till + (kept == '1' and forgotten or lost) < now then
-    redis.call('HDEL', leases, room)
-    redis.call('HDEL', abouts, room)
-    redis.call('DEL', prefix .. room)
-  elseif left == '0' or (kept == '1' and till <= now) then
-    local about = redis.call('HGET', abouts, room) or ''
-    for _, each in ipairs({room, server, text(fence), text(till - now), about, kept}) do all[#all + 1] = each end
-  end
-end
-return all
-"""
-)
-
-APPEND = (
-    COMMON
-    + """
-local leases, there = KEYS[1], {}
-for index = 2, #KEYS do
-  local log, at = KEYS[index], 5 * (index - 2)
-  local room, fence, number = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local whole, data = ARGV[at + 4], ARGV[at + 5]
-  local value, good = redis.call('HGET', leases, room), 0
-  if value then
-    local till, held_fence, server, kept = held(value)
-    if till > now and text(held_fence) == fence then
-      local id, last, last_number = fence .. '-' .. text(number), top(log)
-      if text(last) == fence and last_number == number then
-        good = 1
-      elseif text(last) == fence and last_number == number - 1 then
-        redis.call('XADD', log, id, 'entry', data)
-        if kept ~= '1' then redis.call('HSET', leases, room, text(till) .. ' ' .. fence .. ' 1 ' .. server) end
-        if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
-        good = 1
-      end
-    end
-  end
-  there[#there + 1] = good
-end
-return there
-"""
-)
-
-POST = """
-local there = {}
-for at = 1, #KEYS do
-  there[at] = redis.call('XADD', KEYS[at], 'NOMKSTREAM', '*', 'letter', ARGV[at]) and 1 or 0
-end
-return there
-"""
-
-
-LEAVE = """
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
-"""
-
-TRIM = "redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])"
 
 
 class RedisBroker(Broker):
@@ -253,7 +79,7 @@ class RedisBroker(Broker):
 
     async def claim(self, room: str, server: str) -> Claim:
         keys = [self._key("leases"), self._key(f"log:{room}")]
-        owner, left, fence, abandoned = await self._client.run(CLAIM, keys, [room, server, self._lease])
+        owner, left, fence, abandoned = await self._client.run(scripts.CLAIM, keys, [room, server, self._lease])
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
@@ -261,18 +87,18 @@ class RedisBroker(Broker):
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
             arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
-        kept, living = await self._client.run(RENEW, keys, arguments)
+        kept, living = await self._client.run(scripts.RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
         return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
 
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
         keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
-        await self._client.run(RELEASE, keys, [room, fence, int(hand_over)])
+        await self._client.run(scripts.RELEASE, keys, [room, fence, int(hand_over)])
 
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         keys = [self._key("leases"), self._key("abouts"), self._key("log:")]
         arguments = [_milliseconds(FORGOTTEN_SECONDS), _milliseconds(LOST_SECONDS), int(left)]
-        found = await self._client.run(LEASES, keys, arguments)
+        found = await self._client.run(scripts.LEASES, keys, arguments)
         rows = [found[at : at + 6] for at in range(0, len(found), 6)]
         leases = [
             Lease(room.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
@@ -285,7 +111,7 @@ class RedisBroker(Broker):
         arguments: list[str | bytes | int] = []
         for entry in entries:
             arguments += [entry.room, entry.fence, entry.number, int(entry.whole), entry.data]
-        return [bool(there) for there in await self._client.run(APPEND, keys, arguments)]
+        return [bool(there) for there in await self._client.run(scripts.APPEND, keys, arguments)]
 
     async def read(self, room: str) -> Sequence[bytes]:
         found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))
@@ -293,7 +119,7 @@ class RedisBroker(Broker):
 
     async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
         keys = [self._key(f"mail:{server}") for server in letters]
-        there = await self._client.run(POST, keys, [*letters.values()])
+        there = await self._client.run(scripts.POST, keys, [*letters.values()])
         return frozenset(server for server, good in zip(letters, there, strict=True) if good)
 
     @asynccontextmanager
@@ -305,7 +131,9 @@ class RedisBroker(Broker):
             yield _RedisMailbox(client, self._key(f"mail:{server}"))
 
     async def leave(self, server: str) -> None:
-        await self._client.run(LEAVE, [self._key(name) for name in ("servers", "words", f"mail:{server}")], [server])
+        await self._client.run(
+            scripts.LEAVE, [self._key(name) for name in ("servers", "words", f"mail:{server}")], [server]
+        )
 
     @property
     def _lease(self) -> int:
@@ -326,7 +154,7 @@ class _RedisMailbox(Mailbox):
     async def receive(self) -> Sequence[bytes]:
         while True:
             if self._read >= LETTERS:  # here, where there are no letters that could be lost
-                await self._client.run(TRIM, [self._key], [self._last])
+                await self._client.run(scripts.TRIM, [self._key], [self._last])
                 self._read = 0
             found = await self._client.ask(self._next)
             entries = [entry for stream in (found or {}).values() for entry in stream]

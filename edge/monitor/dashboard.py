@@ -223,7 +223,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
         node = self._node()
         try:
             owner = await node.owner(room) if node is not None else None
-            return await node.ask(owner, what, *arguments) if node is not None and owner is not None else None
+            return await node.questions.ask(owner, what, *arguments) if node is not None and owner is not None else None
         except BrokerDown:
             return None
 

@@ -93,7 +93,9 @@ class Api:
                         owner = await self._app.node.owner(f"{kind}/{name}")
                     if owner is None:
                         return self._act(method, kind, name, rest, request.body)
-                    status, body = await self._app.node.ask(owner, "api", method, kind, name, rest, request.body)
+                    status, body = await self._app.node.questions.ask(
+                        owner, "api", method, kind, name, rest, request.body
+                    )
                     return Response(status, body, "application/json")
         except InvalidEvent as exc:
             return error_response(422, exc.problem, str(exc))

@@ -32,7 +32,8 @@ from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
 from .door import Caps, Waiting
-from .node import Answerer, Node
+from .node import Node
+from .questions import Answerer
 from .relay import Relays
 from .responses import error_response, json_response, redirect, refusal_response
 from .sessions import CUSTOM, give_key, session_of
@@ -166,7 +167,7 @@ class App:
         app.directory, app.keys, app.limits = self.directory, self.keys, self.limits
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer what other servers that share the broker ask by this name, with plain data: see `Node.ask`."""
+        """Answer what other servers that share the broker ask by this name, with plain data: see `Questions`."""
         self._answerers[what] = answerer
 
     def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
@@ -216,7 +217,7 @@ class App:
         every server that shares the broker and can be reached now."""
         self._revoke(session)
         if self.node is not None:
-            self.node.tell_all("revoke", session)
+            self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session)
 
     def _revoke(self, session: str) -> None:
         self.keys.revoke(session)
@@ -312,11 +313,11 @@ class App:
         self.node = Node(
             self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits, self._about
         )
-        self.node.answer("revoke", revoke)
+        self.node.questions.answer("revoke", revoke)
         for what, answerer in self._answerers.items():
-            self.node.answer(what, answerer)
+            self.node.questions.answer(what, answerer)
         if self._api is not None:
-            self.node.answer("api", self._api.answer)
+            self.node.questions.answer("api", self._api.answer)
         return self.node
 
     def mount_for(self, request: Request) -> MountedApp | None:

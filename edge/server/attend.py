@@ -63,7 +63,7 @@ async def attend(
       post: writes for it; by default, one of its own.
       waiting: in what to wait for its hello.
 
-    *Cancellation* says goodbye with `Code.DRAINING`; the seat goes with its room.
+    *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended = Ended(Code.DRAINING, "the server is shutting down", by_peer=False)
@@ -84,6 +84,7 @@ async def attend(
         session = session or _anonymous(hello)
         await _wait_kept(hello, session, room)
         seat = _take_seat(hello, session, connection, outbox, room)
+        ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
             seat.player.deliver_restored()

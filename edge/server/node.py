@@ -11,7 +11,6 @@ import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import count
 from typing import Any, Protocol
 
 import attrs
@@ -32,6 +31,7 @@ from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
 from .logs import Trouble, log
 from .mail import AGAIN_SECONDS, Mail, Parcel
+from .questions import Questions
 from .relay import Relays
 from .scribe import Scribe
 
@@ -45,12 +45,10 @@ DEAF_LEASES = 5
 ADOPT_SECONDS = 10.0
 # Over how many seconds those who have to go elsewhere are told so.
 SPREAD_SECONDS = 3.0
-# How long another server may take to answer a question.
-ANSWER_SECONDS = 5.0
+# How long its goodbye to the others may take.
+GOODBYE_SECONDS = 5.0
 
-CANARY, ASK, ANSWER, TELL = "canary", "ask", "answer", "tell"
-
-Answerer = Callable[..., Awaitable[Any]]
+CANARY = "canary"
 
 
 class Sharer(Protocol):
@@ -119,15 +117,14 @@ class Node:
         self._unrenewed = Trouble("leases are not renewed")
         self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.mail = self.mail
-        self._sharers: list[Sharer] = [relays]
+        self.questions = Questions(self.mail)
+        """What this server and others ask one another."""
+        self._sharers: list[Sharer] = [relays, self.questions]
         self._scribe = Scribe(broker)
         if broker.shared:
             directory.reopen = self._reopen
         self._heard_canary_at = math.inf
         """When mail to oneself last came; none is expected before the broker has been there for a while."""
-        self._questions = count(1)
-        self._asked: dict[int, tuple[str, trio.Event, list[Any]]] = {}
-        self._answerers: dict[str, Answerer] = {}
         self._nursery: trio.Nursery
 
     @property
@@ -144,10 +141,6 @@ class Node:
     def carried(self) -> int:
         """How many connections it carries for other servers."""
         return len(self._relays.carried)
-
-    def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer questions of this name that other servers ask."""
-        self._answerers[what] = answerer
 
     def share(self, sharer: Sharer) -> None:
         """Give it the parcels of other servers that are for it."""
@@ -208,30 +201,6 @@ class Node:
         owners = (each.server for each in leases if each.room == room and each.seconds > 0)
         return next((owner for owner in owners if owner != self.id), None)
 
-    async def ask(self, server: str, what: str, *arguments: Any) -> Any:
-        """Another server's answer to a question: plain data, both ways.
-
-        Raises:
-          BrokerDown: no answer came.
-        """
-        number, answered, answers = next(self._questions), trio.Event(), list[Any]()
-        self._asked[number] = server, answered, answers
-        self.mail.put(server, [ASK, number, what, [*arguments]])
-        try:
-            with trio.move_on_after(ANSWER_SECONDS):
-                await answered.wait()
-        finally:
-            del self._asked[number]
-        if not answers:
-            raise BrokerDown(f"server {server} did not answer")
-        return answers[0]
-
-    def tell_all(self, what: str, *arguments: Any) -> None:
-        """Tell every other server something that needs no answer: those that the broker knows now."""
-        for server in self.servers:
-            if server != self.id:
-                self.mail.put(server, [TELL, what, [*arguments]])
-
     async def hand_over(self) -> None:
         """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
         them; one after the other, lest all come back at once."""
@@ -279,10 +248,11 @@ class Node:
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
                     self._nursery.start_soon(self._adopt)
+                    self._nursery.start_soon(self.questions.run)
                     log.info("this is server %s", self.id)
                     task_status.started()
             finally:
-                with trio.move_on_after(ANSWER_SECONDS, shield=True):
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                     await self._depart()
                 self._departed.set()
 
@@ -481,31 +451,12 @@ class Node:
     def _lose(self, server: str) -> None:
         for sharer in self._sharers:
             sharer.lose(server)
-        for asked, answered, _ in self._asked.values():
-            if asked == server:
-                answered.set()
 
     def _take(self, sender: str, parcel: Parcel) -> None:
-        match parcel:
-            case [kind] if kind == CANARY:
-                self._heard_canary_at = trio.current_time()
-            case [kind, number, what, arguments] if kind == ASK:
-                reply = partial(self._reply, sender, number, what, arguments)
-                self._nursery.start_soon(guarded, f"the answer to {what!r}", reply)
-            case [kind, number, answer] if kind == ANSWER:
-                asked = self._asked.get(number)
-                if asked is not None and asked[0] == sender:
-                    asked[2].append(answer)
-                    asked[1].set()
-            case [kind, what, arguments] if kind == TELL:
-                told = partial(self._answerers[what], *arguments)
-                self._nursery.start_soon(guarded, f"what was told: {what!r}", told)
-            case _:
-                if not any(sharer.take(sender, parcel) for sharer in self._sharers):
-                    log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
-
-    async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
-        self.mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])
+        if parcel == [CANARY]:
+            self._heard_canary_at = trio.current_time()
+        elif not any(sharer.take(sender, parcel) for sharer in self._sharers):
+            log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
 
 
 def seat_again(room: Room[Any, Any], limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:

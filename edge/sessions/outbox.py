@@ -24,6 +24,8 @@ class Outbox:
         self.codec = codec
         self.lease = Lease()
         """What it may be written under."""
+        self.parting = Code.DRAINING
+        """What is said when all is cancelled from outside."""
         self.goodbye: Bye | None = None
         """Once the connection is to end: what to say last."""
         self.writing = False

@@ -184,6 +184,7 @@ class HeldSeat(Sending, Seat):
         outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)
         if self._keeper is not None:
+            outbox.parting = Code.MOVED  # the room goes on elsewhere, and this seat with it
             self._keeper.touch(self.player)
         if self.player.ending is not None:
             outbox.end(self.player.ending.code, self.player.ending.reason)

@@ -68,7 +68,7 @@ async def exchange(
     Args:
       post: writes for it; by default, one of its own.
 
-    *Cancellation* says goodbye with `Code.DRAINING`, and takes two seconds at most.
+    *Cancellation* says goodbye with `Outbox.parting`, and takes two seconds at most.
     """
     if post is None:
         async with open_post() as post:
@@ -79,7 +79,7 @@ async def exchange(
             work.begin()
             await work.read()
     except trio.Cancelled:
-        work.end(Code.DRAINING, "this side is shutting down")
+        work.end(outbox.parting, "this side is shutting down")
         raise
     finally:
         await work.close()

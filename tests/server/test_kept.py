@@ -103,6 +103,7 @@ async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
         assert [player.number for player in room.players] == [0, 1, 2]
 
 
+@seeds(20)
 async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
     """Without a word: they are not over, and go on elsewhere at once."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
