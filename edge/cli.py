@@ -8,7 +8,6 @@ import gc
 import importlib
 import logging
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -23,6 +22,7 @@ from .errors import BrokerDown
 from .server.app import App, check_address
 from .server.logs import JsonFormatter
 from .server.serve import serve
+from .server.signals import open_stop_receiver
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ async def _run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; a second signal stops waiting. A worker, until its input ends, too."""
     drain = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with open_stop_receiver() as signals:
         async with trio.open_nursery() as nursery:
 
             async def serve_and_stop(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:

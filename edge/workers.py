@@ -14,6 +14,7 @@ import trio
 
 from .server.app import SECRET
 from .server.listeners import reserve
+from .server.signals import open_stop_receiver
 
 # How long a worker has to run before the next failure counts as the first again; and how long to wait after each of a
 # row before another takes its place.
@@ -42,7 +43,7 @@ async def run_workers(
     with reserve(family, kind, protocol, address) as reserved:
         bound = reserved.getsockname()[1]
         crew = _Crew(command(bound), count)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with open_stop_receiver() as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(crew.pass_on, signals)
                 async with trio.open_nursery() as working:

@@ -18,6 +18,7 @@ import trio
 
 import edge
 from edge.cli import main
+from edge.server.signals import STOP, open_stop_receiver
 
 APP = """
 import edge
@@ -244,3 +245,18 @@ def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("edge: Redis: "), done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_signal_that_comes_when_all_is_over() -> None:
+    """Kills nothing: neither one that was waiting to be heard, nor one that comes after."""
+    before = {each: signal.getsignal(each) for each in STOP}
+    try:
+        with open_stop_receiver() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            assert await anext(signals) == signal.SIGTERM
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep(1)  # Trio gives back what it has not delivered
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
