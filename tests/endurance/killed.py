@@ -12,13 +12,10 @@ is held against what the documents promise:
 from __future__ import annotations
 
 import random
-import re
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ import trio
 import edge
 
 from .app import Put, Show, Shown
+from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 5
@@ -79,18 +77,7 @@ class Server:
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Start it, and wait until it serves."""
-        command = [sys.executable, "-m", "edge.cli", "run", "tests.endurance.app:app", "--port", str(self.port)]
-        run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=False)
-        process: trio.Process = await nursery.start(run)
-        line = b""
-        assert process.stdout is not None
-        while not line.endswith(b"\n"):
-            received = await process.stdout.receive_some()
-            assert received, "it does not serve"
-            line += received
-        found = re.search(rb":(\d+)/", line)
-        assert found is not None
-        self.port, self.process = int(found[1]), process
+        self.process, self.port = await start_server(nursery, "tests.endurance.app:app", port=self.port)
 
     @property
     def url(self) -> str:

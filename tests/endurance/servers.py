@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -31,6 +28,7 @@ from edge.protocol.codec import MESSAGEPACK
 from tests.broker.redis_server import RedisServer
 
 from .adding import Add, Added, Adder, Ledger
+from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
@@ -53,23 +51,6 @@ class Process:
         return self.process.returncode is None
 
 
-async def start_server(nursery: trio.Nursery, app: str, broker: str) -> Process:
-    """Start one, and wait until it serves."""
-    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", "0", "--broker", broker]
-    environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
-    run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=False, env=environment)
-    process: trio.Process = await nursery.start(run)
-    line = b""
-    assert process.stdout is not None
-    while not line.endswith(b"\n"):
-        received = await process.stdout.receive_some()
-        assert received, "it does not serve"
-        line += received
-    found = re.search(rb":(\d+)/", line)
-    assert found is not None
-    return Process(process, int(found[1]))
-
-
 @attrs.define(eq=False)
 class Town:
     """The servers, their Redis, and who plays there."""
@@ -89,7 +70,10 @@ class Town:
 
     async def add_server(self) -> None:
         """One more."""
-        self.servers.append(await start_server(self.nursery, "tests.endurance.adding:app", self.redis.url))
+        environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
+        options = ("--broker", self.redis.url)
+        started = await start_server(self.nursery, "tests.endurance.adding:app", *options, environment=environment)
+        self.servers.append(Process(*started))
 
     async def owner(self) -> Process | None:
         """Who has the room."""

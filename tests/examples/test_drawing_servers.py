@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import trio
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from edge.broker.redis import RedisBroker
 from edge.protocol.codec import MESSAGEPACK
@@ -83,6 +83,21 @@ def at_table(server: Server, table: str) -> str:
     return server.url.rstrip("/") + "/" + table.split("/", 3)[3]
 
 
+def begin(browser: Browser, one: Server, two: Server, three: Server) -> tuple[Player, Player, Player]:
+    """Three at one table, each at another server, the first of whom has the first turn, and has drawn a line."""
+    ana = Player(browser, one.url)
+    ana.enter("Ana")
+    ana.headline("Waiting for one more")
+    ben, cyn = Player(browser, at_table(two, ana.page.url)), Player(browser, at_table(three, ana.page.url), PHONE)
+    ben.enter("Ben")
+    cyn.enter("Cyn")
+    expect(cyn.page.locator("#players li")).to_have_count(3)
+    cyn.page.click("#start")
+    ana.expect_turn("head")
+    ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+    return ana, ben, cyn
+
+
 def finish(ana: Player, ben: Player, cyn: Player) -> None:
     """The rest of the round, and the figure that all of them save: not a stroke is missing."""
     ana.page.click("#done")
@@ -108,16 +123,7 @@ def test_players_at_three_servers_one_of_which_dies(program: Callable[[str, str]
         servers(redis, 3) as (one, two, three),
         chromium(program("chromium", GET_CHROMIUM)) as browser,
     ):
-        ana = Player(browser, one.url)
-        ana.enter("Ana")
-        ana.headline("Waiting for one more")
-        ben, cyn = Player(browser, at_table(two, ana.page.url)), Player(browser, at_table(three, ana.page.url), PHONE)
-        ben.enter("Ben")
-        cyn.enter("Cyn")
-        expect(cyn.page.locator("#players li")).to_have_count(3)
-        cyn.page.click("#start")
-        ana.expect_turn("head")
-        ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+        ana, ben, cyn = begin(browser, one, two, three)
         assert owner_pid(redis) == one.process.pid
         ben.screenshot("servers-watching-desktop")
         one.kill()
@@ -139,16 +145,7 @@ def test_workers_one_of_which_dies(program: Callable[[str, str], str], tmp_path:
         servers(redis, 1, "--workers", "3") as (crew,),
         chromium(program("chromium", GET_CHROMIUM)) as browser,
     ):
-        ana = Player(browser, crew.url)
-        ana.enter("Ana")
-        ana.headline("Waiting for one more")
-        ben, cyn = Player(browser, ana.page.url), Player(browser, ana.page.url, PHONE)
-        ben.enter("Ben")
-        cyn.enter("Cyn")
-        expect(cyn.page.locator("#players li")).to_have_count(3)
-        cyn.page.click("#start")
-        ana.expect_turn("head")
-        ana.draw(RED, (0.5, 0.3), (0.5, 1.0))
+        ana, ben, cyn = begin(browser, crew, crew, crew)
         os.kill(owner_pid(redis), 9)
         ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
         ana.page.wait_for_timeout(4000)  # a lease

@@ -1,0 +1,32 @@
+"""A server as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+ROOT = Path(__file__).parents[2]
+
+
+async def start_server(
+    nursery: trio.Nursery, app: str, *options: str, port: int = 0, environment: Mapping[str, str] | None = None
+) -> tuple[trio.Process, int]:
+    """Start one, wait until it serves, and say on which port."""
+    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), *options]
+    run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=False, env=environment)
+    process: trio.Process = await nursery.start(run)
+    line = b""
+    assert process.stdout is not None
+    while not line.endswith(b"\n"):
+        received = await process.stdout.receive_some()
+        assert received, "it does not serve"
+        line += received
+    found = re.search(rb":(\d+)/", line)
+    assert found is not None
+    return process, int(found[1])
