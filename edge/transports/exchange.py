@@ -243,7 +243,7 @@ class _Exchange:
             self.end(Code.STALLED, "the last words did not get out in time")
         self._silent = True
         for alarm in self._alarms:
-            alarm.cancel()
+            self.post.cancel(alarm)
         goodbye = self.outbox.goodbye or Bye(1000)
         await close_transport(self.transport, goodbye.code, goodbye.reason, deadline=closing.deadline)
 

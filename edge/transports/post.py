@@ -28,6 +28,9 @@ log = logging.getLogger("edge.transports")
 # How much earlier than it must be an ack or a ping may be sent, to share a wake-up with others.
 EARLY_SECONDS = 0.02
 
+# So many cancelled alarms are kept until they are due; more, as long as others outnumber them.
+CANCELLED = 64
+
 
 class Sender(Protocol):
     """A connection, as the post sees it."""
@@ -50,10 +53,7 @@ class Alarm:
     def __init__(self, at: float, sender: Sender) -> None:
         self.at = at
         self.sender: Sender | None = sender
-
-    def cancel(self) -> None:
-        """Forget it, and the connection with it."""
-        self.sender = None
+        """None once it has gone off, or was cancelled."""
 
 
 class Post:
@@ -64,6 +64,8 @@ class Post:
         self._ready: list[Sender] = []
         self._bell = Bell()
         self._alarms: list[tuple[float, int, Alarm]] = []
+        self._cancelled = 0
+        """How many of them are."""
         self._order = itertools.count()
         self._sweeping = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)
@@ -93,6 +95,17 @@ class Post:
             self._sweeping.deadline = at
         return alarm
 
+    def cancel(self, alarm: Alarm) -> None:
+        """Forget an alarm, and the connection with it."""
+        if alarm.sender is None:
+            return
+        alarm.sender = None
+        self._cancelled += 1
+        if self._cancelled > CANCELLED and 2 * self._cancelled > len(self._alarms):
+            self._alarms = [entry for entry in self._alarms if entry[2].sender is not None]
+            heapq.heapify(self._alarms)
+            self._cancelled = 0
+
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
         """Run a write that has to wait for its peer."""
         self._nursery.start_soon(guarded, "a write", write)
@@ -115,16 +128,23 @@ class Post:
         while True:
             with trio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf) as self._sweeping:
                 await trio.sleep_forever()
-            now, due = trio.current_time(), []
-            while self._alarms and self._alarms[0][0] <= now + EARLY_SECONDS:
-                due.append(heapq.heappop(self._alarms)[2])
-            for alarm in due:
-                sender = alarm.sender
-                if sender is not None:
-                    try:
-                        sender.sweep(now, EARLY_SECONDS)
-                    except Exception:
-                        _note_fault(sender)
+            now = trio.current_time()
+            for sender in self._due(now + EARLY_SECONDS):
+                try:
+                    sender.sweep(now, EARLY_SECONDS)
+                except Exception:
+                    _note_fault(sender)
+
+    def _due(self, by: float) -> list[Sender]:
+        due = []
+        while self._alarms and self._alarms[0][0] <= by:
+            alarm = heapq.heappop(self._alarms)[2]
+            if alarm.sender is None:
+                self._cancelled -= 1
+            else:
+                due.append(alarm.sender)
+                alarm.sender = None
+        return due
 
 
 def _note_fault(sender: Sender) -> None:

@@ -16,7 +16,7 @@ from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
 from edge.transports.exchange import _Exchange
 from edge.transports.memory import MemoryTransport, open_memory_transports
-from edge.transports.post import Post, open_post
+from edge.transports.post import CANCELLED, Post, open_post
 
 
 @edge.event("say")
@@ -170,6 +170,33 @@ async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoo
     await ours.close()
     await wait_all_tasks_blocked()
     assert all(alarm.sender is None for _, _, alarm in post._alarms)
+
+
+async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
+    """However many connections end before anything was due; and those that are left go off, in order."""
+    swept: list[int] = []
+
+    class Swept:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def flush(self, now: float) -> None: ...
+
+        def sweep(self, now: float, early: float) -> None:
+            swept.append(self.number)
+
+        def fail(self) -> None: ...
+
+    async with open_post() as post:
+        for number in range(1000):
+            alarm = post.expect(Swept(number), 1 + number)
+            if number % 100:
+                post.cancel(alarm)
+                post.cancel(alarm)
+            assert len(post._alarms) <= 2 * (CANCELLED + 10)
+        await trio.sleep(2000)
+        assert swept == [*range(0, 1000, 100)]
+        assert (post._alarms, post._cancelled) == ([], 0)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 9.9])
