@@ -5,6 +5,8 @@ The hundreds say what the client does next:
 * 40xx: the seat is still held: connect again and resume it.
 * 41xx: what was under way is lost: connect again and start fresh.
 * 42xx: do not connect again by yourself.
+
+Before a welcome, a code says nothing of the seat: whoever is told a 41xx then resumes it, too, or hears why not.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ class Client(Generic[Sent, Heard]):
                 self._dialler.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
-            if ended.code.retry is Retry.FRESH:
+            if ended.code.retry is Retry.FRESH and lasted is not None:  # who gets no welcome hears nothing of the seat
                 self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
             if self.state is not State.CLOSED and not at_once:

@@ -959,7 +959,7 @@ export class Room {
     const blamed = !told && (code < 4000 || code === Code.LOST || code === Code.SILENT);
     const atOnce = blamed && this.#ladder.ended(lasted, opened);
     if (blamed) this.#at = this.#url;
-    if (retry === "fresh") this.#loseSeat();
+    if (retry === "fresh" && lasted !== null) this.#loseSeat(); // who gets no welcome hears nothing of the seat
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
     if (this.#openedAt > 0 && seconds() - this.#openedAt > STABLE_SECONDS) this.#attempt = 0;

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
+import { FakeSocket, WELCOME, greeted } from "./fake_socket.mjs";
+
 const [, , edgePath] = process.argv;
 const { Connection, Counts, ProtocolError, join } = await import(pathToFileURL(edgePath).href);
 
-const WELCOME = { resumed: false, why: "new", received: 0, number: 0, heartbeat: 20, dead_after: 30 };
 const POISON = '{"__proto__": {"poisoned": true}, "constructor": {"prototype": {"poisoned": true}}}';
 const NAMES = ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "valueOf", "then"];
 
@@ -28,37 +29,12 @@ for (const frame of said) {
   assert.equal({}.poisoned, undefined, frame);
 }
 
-// A whole room, over a WebSocket of its own making.
-class FakeSocket extends EventTarget {
-  static OPEN = 1;
-  readyState = 0;
-  bufferedAmount = 0;
-  sent = [];
-  constructor() {
-    super();
-    FakeSocket.newest = this;
-    setTimeout(() => {
-      this.readyState = 1;
-      this.#tell("open", {});
-    });
-  }
-  send(frame) { this.sent.push(frame); }
-  close() { this.readyState = 3; }
-  say(frame) { this.#tell("message", { data: frame }); }
-  #tell(kind, fields) {
-    const event = Object.assign(new Event(kind), fields);
-    this[`on${kind}`]?.(event);
-    this.dispatchEvent(event);
-  }
-}
-globalThis.WebSocket = FakeSocket;
-globalThis.location ??= new URL("http://edge.test/");
+// A whole room.
 const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });
 const heard = [];
 for (const name of NAMES) room.on(name, (body) => heard.push([name, body]));
-while (!(FakeSocket.newest?.sent.length > 0)) await new Promise((resolve) => setTimeout(resolve));
-const socket = FakeSocket.newest;
-socket.say(JSON.stringify(["$welcome", WELCOME]));
+const socket = await greeted();
+socket.say(["$welcome", WELCOME]);
 for (const frame of said.slice(0, said.indexOf('["$__proto__", ' + POISON + ", 7]"))) socket.say(frame);
 await new Promise((resolve) => setTimeout(resolve));
 assert.equal({}.poisoned, undefined);

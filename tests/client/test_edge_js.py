@@ -39,6 +39,11 @@ def test_a_hostile_server_poisons_nothing(program: Program) -> None:
     assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", EDGE_JS) == "110 frames\n"
 
 
+def test_goodbyes(program: Program) -> None:
+    """One that comes before the welcome costs no seat, whatever its code."""
+    run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
+
+
 def test_types(program: Program, tmp_path: Path) -> None:
     """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]

@@ -18,7 +18,7 @@ from edge.client.join import open_client
 from edge.client.url import UrlDialler
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
-from edge.testing.network import Network
+from edge.testing.network import Conditions, Network
 
 LEASE_SECONDS = 3.0
 
@@ -48,6 +48,8 @@ class Town:
     nursery: trio.Nursery
     shared: MemoryBroker = attrs.field(factory=lambda: MemoryBroker(lease_seconds=LEASE_SECONDS))
     places: list[Place] = attrs.field(factory=list)
+    conditions: Conditions = attrs.field(factory=Conditions)
+    """Of the ways to all servers."""
     clients: int = 0
 
     async def open(self) -> Place:
@@ -103,7 +105,9 @@ class Town:
                 there = sent_to
             if not there:
                 raise OSError("no server is there")
-            return await there[next(attempts) % len(there)].wires.link().connect()
+            wires = there[next(attempts) % len(there)].wires
+            wires.conditions = self.conditions
+            return await wires.link().connect()
 
         async def wait_before(attempt: int) -> None:
             await trio.sleep(0.1)
