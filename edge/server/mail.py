@@ -182,7 +182,10 @@ class Mail:
             if known is not None:
                 self._tell_lost(sender)
             known = self._in[sender] = _In(epoch)
-        if epoch < known.epoch or number <= known.number or known.lost:
+        if epoch < known.epoch or number <= known.number:
+            return
+        if known.lost:  # it goes on, and so has not heard that it is to begin anew
+            self.put(sender, [ANEW, epoch])
             return
         if number != known.number + 1:
             log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
