@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import enum
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -55,8 +56,8 @@ class Renewal:
     """A lease that its owner wants to keep."""
 
     fence: int
-    about: bytes | None = None
-    """What is new about the room, if anything."""
+    about: bytes = b""
+    """What its owner says of the room."""
 
 
 @attrs.frozen
@@ -81,6 +82,18 @@ class Entry:
     data: bytes
     whole: bool = False
     """Whether all that came before may be forgotten."""
+
+
+class Written(enum.Enum):
+    """What became of an entry."""
+
+    THERE = "there"
+    """It is in the log."""
+    FORGOTTEN = "forgotten"
+    """It is not: the broker does not know the lease, or the entries before. Once the lease is renewed, a whole entry
+    will do."""
+    REFUSED = "refused"
+    """It is not, and never will be: another has claimed the room since."""
 
 
 class Mailbox(abc.ABC):
@@ -132,7 +145,7 @@ class Broker(abc.ABC):
     @abc.abstractmethod
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
         """Keep these leases for their full time from now; and be one of the servers, with a mailbox, for as long. A
-        lease that the broker has forgotten is taken again, if nobody has claimed the room since."""
+        lease that the broker has forgotten is taken again, if it knows of no higher fence."""
 
     @abc.abstractmethod
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
@@ -149,9 +162,9 @@ class Broker(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
-        """Write to rooms' logs, in this order: for each entry whether it is there. It is not, and never will be, if the
-        lease is over or another's, or an entry before is missing."""
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
+        """Write to rooms' logs, in this order, and say what became of each: an entry needs the lease, and the one
+        before it; a whole one only needs to be newer than what is there."""
 
     @abc.abstractmethod
     async def read(self, room: str) -> Sequence[bytes]:

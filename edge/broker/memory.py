@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from .broker import FORGOTTEN_SECONDS, LOST_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+from .broker import FORGOTTEN_SECONDS, LOST_SECONDS, Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed, Written
 
 
 @attrs.define
@@ -87,14 +87,14 @@ class MemoryBroker(Broker):
         await trio.lowlevel.checkpoint()
         now, kept = trio.current_time(), []
         for room, renewal in leases.items():
-            held = self._leases.get(room)
-            if held is None and self._logs.get(room, _Log()).top[0] <= renewal.fence:  # it was forgotten meanwhile
-                held = self._leases[room] = _Held(server, renewal.fence, now)
-            if held is not None and held.fence == renewal.fence:
-                held.until = now + self.lease_seconds
-                if renewal.about is not None:
-                    held.about = renewal.about
-                kept.append(room)
+            held, log = self._leases.get(room) or _Held(server, 0, now), self._logs.get(room, _Log())
+            if renewal.fence < max(held.fence, log.top[0]):
+                continue
+            if held.fence < renewal.fence:  # it was forgotten meanwhile
+                held = self._leases[room] = _Held(server, renewal.fence, now, kept=bool(log.entries))
+            held.until = now + self.lease_seconds
+            held.about = renewal.about
+            kept.append(room)
         self._servers[server] = now + self.lease_seconds, about
         self._sweep(now)
         return Renewed(frozenset(kept), {name: said for name, (_, said) in sorted(self._servers.items())})
@@ -123,24 +123,27 @@ class MemoryBroker(Broker):
             if not left or (held.kept and held.until <= now)
         ]
 
-    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         await trio.lowlevel.checkpoint()
         return [self._append(entry) for entry in entries]
 
-    def _append(self, entry: Entry) -> bool:
-        held, log = self._leases.get(entry.room), self._logs.get(entry.room)
-        if held is None or log is None or held.fence != entry.fence or held.until <= trio.current_time():
-            return False
-        if log.top == (entry.fence, entry.number):
-            return True
-        if log.top != (entry.fence, entry.number - 1):
-            return False
+    def _append(self, entry: Entry) -> Written:
+        held, top = self._leases.get(entry.room), self._logs.get(entry.room, _Log()).top
+        if entry.fence < max(top[0], held.fence if held is not None else 0):
+            return Written.REFUSED
+        if held is None or held.fence != entry.fence or held.until <= trio.current_time():
+            return Written.FORGOTTEN
+        if top == (entry.fence, entry.number):
+            return Written.THERE
+        if top != (entry.fence, entry.number - 1) and not (entry.whole and top < (entry.fence, entry.number)):
+            return Written.FORGOTTEN
+        log = self._logs.setdefault(entry.room, _Log())
         if entry.whole:
             log.entries.clear()
         log.entries.append(entry.data)
         held.kept = True
         log.top = (entry.fence, entry.number)
-        return True
+        return Written.THERE
 
     async def read(self, room: str) -> Sequence[bytes]:
         await trio.lowlevel.checkpoint()

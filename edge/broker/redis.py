@@ -13,7 +13,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
 Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
-its start nobody can claim a room, and whoever has one renews what Redis has forgotten.
+its start nobody can claim a room, and whoever has one renews what Redis has forgotten, and writes its log anew.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .broker import (
     Mailbox,
     Renewal,
     Renewed,
+    Written,
 )
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class RedisBroker(Broker):
         keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}", "log:")]
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
-            arguments += [room, renewal.fence, int(renewal.about is not None), renewal.about or b""]
+            arguments += [room, renewal.fence, renewal.about]
         kept, living = await self._client.run(scripts.RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
         return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
@@ -106,12 +107,12 @@ class RedisBroker(Broker):
         ]
         return sorted(leases, key=lambda lease: lease.room)
 
-    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         keys = [self._key("leases"), *(self._key(f"log:{entry.room}") for entry in entries)]
         arguments: list[str | bytes | int] = []
         for entry in entries:
             arguments += [entry.room, entry.fence, entry.number, int(entry.whole), entry.data]
-        return [bool(there) for there in await self._client.run(scripts.APPEND, keys, arguments)]
+        return [Written(what.decode()) for what in await self._client.run(scripts.APPEND, keys, arguments)]
 
     async def read(self, room: str) -> Sequence[bytes]:
         found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))

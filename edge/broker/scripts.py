@@ -53,20 +53,19 @@ RENEW = (
 local leases, abouts, servers, words, mail, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local kept = {}
-for at = 4, #ARGV, 4 do
-  local room, fence, told = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local value, mine, is_kept = redis.call('HGET', leases, room), false, '0'
+for at = 4, #ARGV, 3 do
+  local room, fence, about = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local value, is_kept = redis.call('HGET', leases, room), '0'
+  local logged, written = top(logs .. room)
+  local known = 0
   if value then
     local _, number, _, before = held(value)
-    mine, is_kept = text(number) == fence, before
-  else
-    local logged, number = top(logs .. room)
-    mine = logged <= tonumber(fence)
-    if number > 0 then is_kept = '1' end
+    known, is_kept = number, before
   end
-  if mine then
+  if known < tonumber(fence) and written > 0 then is_kept = '1' end
+  if math.max(known, logged) <= tonumber(fence) then
     redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. is_kept .. ' ' .. server)
-    if told == '1' then redis.call('HSET', abouts, room, ARGV[at + 3]) end
+    redis.call('HSET', abouts, room, about)
     kept[#kept + 1] = room
   end
 end
@@ -132,29 +131,33 @@ return all
 APPEND = (
     COMMON
     + """
-local leases, there = KEYS[1], {}
+local leases, written = KEYS[1], {}
 for index = 2, #KEYS do
   local log, at = KEYS[index], 5 * (index - 2)
   local room, fence, number = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   local whole, data = ARGV[at + 4], ARGV[at + 5]
-  local value, good = redis.call('HGET', leases, room), 0
-  if value then
-    local till, held_fence, server, kept = held(value)
-    if till > now and text(held_fence) == fence then
-      local id, last, last_number = fence .. '-' .. text(number), top(log)
-      if text(last) == fence and last_number == number then
-        good = 1
-      elseif text(last) == fence and last_number == number - 1 then
-        redis.call('XADD', log, id, 'entry', data)
-        if kept ~= '1' then redis.call('HSET', leases, room, text(till) .. ' ' .. fence .. ' 1 ' .. server) end
-        if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
-        good = 1
-      end
+  local value, ours = redis.call('HGET', leases, room), tonumber(fence)
+  local till, known, server, kept = 0, 0, '', '0'
+  if value then till, known, server, kept = held(value) end
+  local last, last_number = top(log)
+  local what = 'forgotten'
+  if math.max(known, last) > ours then
+    what = 'refused'
+  elseif known == ours and till > now then
+    if last == ours and last_number == number then
+      what = 'there'
+    elseif (last == ours and last_number == number - 1)
+        or (whole == '1' and (last < ours or last_number < number)) then
+      local id = fence .. '-' .. text(number)
+      redis.call('XADD', log, id, 'entry', data)
+      if kept ~= '1' then redis.call('HSET', leases, room, text(till) .. ' ' .. fence .. ' 1 ' .. server) end
+      if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
+      what = 'there'
     end
   end
-  there[#there + 1] = good
+  written[#written + 1] = what
 end
-return there
+return written
 """
 )
 

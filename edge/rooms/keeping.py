@@ -104,6 +104,8 @@ class Keeper:
         """The sessions of those who have left since the newest entry."""
         self._written: list[Seat] = []
         """The seats whose news are in the newest entry."""
+        self._anew = False
+        """Whether what the log had is forgotten."""
         self._kept = trio.Event()
 
     def touch(self, player: Player[Any, Any] | None = None) -> None:
@@ -124,12 +126,14 @@ class Keeper:
         self.touch()
 
     def entry(self) -> tuple[bytes, bool]:
-        """What is new, and whether it is whole. Once it is in the log, call `kept`, before the next is asked for.
+        """What is new, and whether it is whole. Before the next is asked for, call `kept`, once it is in the log, or
+        `forgotten`.
 
         Raises:
           Exception: whatever the author's `snapshot` raises, or why what it gives can't be written.
         """
-        room, whole, table = self.room, self.number % WHOLE_EVERY == 0, Table()
+        room, whole, table = self.room, self._anew or self.number % WHOLE_EVERY == 0, Table()
+        self._anew = False
         changed, self._changed = self._changed, {}
         left, self._left = self._left, []
         facts, self._facts = self._facts, []
@@ -162,6 +166,11 @@ class Keeper:
         self._written = []
         kept, self._kept = self._kept, trio.Event()
         kept.set()
+
+    def forgotten(self) -> None:
+        """The newest entry is not in the log, nor is all that came before: the next is whole."""
+        self._anew = True
+        self.touch()
 
     async def wait_kept(self) -> None:
         """Wait until all that has happened up to now is kept, or never will be."""

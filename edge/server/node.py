@@ -61,15 +61,6 @@ class Sharer(Protocol):
         """Everything that was shared with this server is over."""
 
 
-@attrs.define(eq=False)
-class _Held:
-    """A lease of this server's."""
-
-    lease: Lease
-    told: bytes | None = None
-    """What the broker knows of the room."""
-
-
 @attrs.frozen
 class _Elsewhere:
     """A room that another server has."""
@@ -105,7 +96,8 @@ class Node:
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits = limits
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Lease] = {}
+        """By room: the leases that are this server's."""
         self._claiming: dict[str, trio.Event] = {}
         self._returns: list[tuple[str, int, bool]] = []
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
@@ -280,8 +272,8 @@ class Node:
             except BrokerDown as exc:
                 self._unrenewed.note(exc)
                 self._sever_if_cut_off()
-                for held in self._held.values():
-                    held.lease.note_cut_off()
+                for lease in self._held.values():
+                    lease.note_cut_off()
                 self._heard_canary_at = math.inf
                 await trio.sleep(AGAIN_SECONDS)
             else:
@@ -317,23 +309,19 @@ class Node:
             await self.find(kind, name)
 
     async def _renew(self) -> None:
-        asked_at, held = trio.current_time(), {room: held for room, held in self._held.items() if not held.lease.over}
-        told = {room: self._told(room) for room in held}
-        renewals = {
-            room: Renewal(each.lease.fence, None if told[room] == each.told else told[room])
-            for room, each in held.items()
-        }
+        asked_at = trio.current_time()
+        held = {room: lease for room, lease in self._held.items() if not lease.over}
+        renewals = {room: Renewal(lease.fence, self._told(room)) for room, lease in held.items()}
         about = MESSAGEPACK.encode(self._about())
         assert isinstance(about, bytes)
         renewed = await self._broker.renew(self.id, renewals, about)
         self._renewed_at, self._severed = asked_at, False
-        for room, each in held.items():
+        for room, lease in held.items():
             if room in renewed.kept:
-                each.lease.renew(self._until(asked_at, self._broker.lease_seconds))
-                each.told = told[room]
-            elif self._held.get(room) is each:
+                lease.renew(self._until(asked_at, self._broker.lease_seconds))
+            elif self._held.get(room) is lease:
                 log.warning("room %s is another server's by now", room, extra={"room": room})
-                each.lease.lose()
+                lease.lose()
         self.servers = {server: MESSAGEPACK.decode(said) for server, said in renewed.servers.items() if said}
         self.mail.forget(self.mail.servers - renewed.servers.keys())
 
@@ -379,7 +367,7 @@ class Node:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
             lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room), fence=claim.fence)
-            self._held[room] = _Held(lease)
+            self._held[room] = lease
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open(kind, name, opener=opener)
 
@@ -423,8 +411,7 @@ class Node:
         self._nursery.start_soon(reopen)
 
     def _end_lease(self, room: str, lease: Lease) -> None:
-        held = self._held.get(room)
-        if held is not None and held.lease is lease:
+        if self._held.get(room) is lease:
             del self._held[room]
         self._returns.append((room, lease.fence, lease.over))
         self._woken.set()

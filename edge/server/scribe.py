@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import trio
 
-from ..broker.broker import Broker, Entry
+from ..broker.broker import Broker, Entry, Written
 from ..codes import Code
 from ..errors import BrokerDown
 from ..rooms.bell import Bell
@@ -75,21 +74,21 @@ class Scribe:
                 written.append((keeper, Entry(room.name, room.lease.fence, keeper.number, data, whole)))
         while written := [(keeper, entry) for keeper, entry in written if not keeper.room.lease.over]:
             try:
-                there = await self._broker.append([entry for _, entry in written])
+                outcomes = await self._broker.append([entry for _, entry in written])
             except BrokerDown as exc:
                 self._unwritten.note(exc)
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unwritten.over()
-            waiting = []
-            for (keeper, entry), good in zip(written, there, strict=True):
-                if good:
-                    keeper.kept()
-                elif keeper.room.lease.goes_on and keeper.room.lease.until == math.inf:  # until that is renewed
-                    waiting.append((keeper, entry))
-                else:
-                    log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
-                    keeper.room.lease.lose()
-            written = waiting
-            if waiting:
-                await trio.sleep(AGAIN_SECONDS)
+            for (keeper, _), outcome in zip(written, outcomes, strict=True):
+                match outcome:
+                    case Written.THERE:
+                        keeper.kept()
+                    case Written.FORGOTTEN if not keeper.room.closing:
+                        keeper.forgotten()
+                    case Written.REFUSED:
+                        log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
+                        keeper.room.lease.lose()
+            if Written.FORGOTTEN in outcomes:
+                await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
+            return

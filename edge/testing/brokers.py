@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..broker.broker import Broker, Entry, Renewal
+from ..broker.broker import Broker, Entry, Renewal, Written
 
 BrokerCheck = Callable[[Broker], Awaitable[None]]
 
@@ -30,6 +30,12 @@ async def _run_out(broker: Broker, room: str = ROOM) -> None:
         if not left:
             return
         await trio.sleep(left[0] + 0.001)
+
+
+async def _append(broker: Broker, entry: Entry) -> Written:
+    """Write one entry."""
+    (written,) = await broker.append([entry])
+    return written
 
 
 async def one_of_many_gets_a_room(broker: Broker) -> None:
@@ -60,17 +66,16 @@ async def a_lease_runs_out(broker: Broker) -> None:
 
 
 async def a_lease_is_renewed(broker: Broker) -> None:
-    """By its owner alone, for its full time; what is said of the room stays until something else is."""
+    """By its owner alone, for its full time, with what it says of the room."""
     claim = await broker.claim(ROOM, "a")
     await trio.sleep(broker.lease_seconds / 2)
     assert (await broker.renew("a", {ROOM: Renewal(claim.fence, b"full")}, b"")).kept == {ROOM}
     (lease,) = await broker.leases()
     assert lease.seconds > broker.lease_seconds / 2
     assert lease.about == b"full"
-    await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")
+    assert not (await broker.renew("b", {ROOM: Renewal(claim.fence - 1)}, b"")).kept
     (lease,) = await broker.leases()
-    assert lease.about == b"full"
-    assert not (await broker.renew("b", {ROOM: Renewal(claim.fence + 1)}, b"")).kept
+    assert (lease.server, lease.fence) == ("a", claim.fence)
 
 
 async def what_is_forgotten_is_renewed(broker: Broker) -> None:
@@ -83,12 +88,47 @@ async def what_is_forgotten_is_renewed(broker: Broker) -> None:
     assert not (await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")).kept
 
 
+async def what_is_forgotten_is_written_anew(broker: Broker) -> None:
+    """By the owner, once its lease is renewed: one whole entry takes the place of all that was there."""
+    first = await broker.claim(ROOM, "a")
+    assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
+    await broker.release(ROOM, first.fence, hand_over=True)
+    second = await broker.claim(ROOM, "b")
+    await broker.release(ROOM, second.fence, hand_over=False)  # as a broker forgets that has begun again
+    assert await _append(broker, Entry(ROOM, second.fence, 2, b"two")) is Written.FORGOTTEN
+    assert await _append(broker, Entry(ROOM, second.fence, 3, b"all", whole=True)) is Written.FORGOTTEN
+    await broker.renew("b", {ROOM: Renewal(second.fence)}, b"")
+    assert await _append(broker, Entry(ROOM, second.fence, 4, b"four")) is Written.FORGOTTEN
+    assert list(await broker.read(ROOM)) == []
+    assert await _append(broker, Entry(ROOM, second.fence, 5, b"all", whole=True)) is Written.THERE
+    assert await _append(broker, Entry(ROOM, second.fence, 8, b"all of it", whole=True)) is Written.THERE
+    assert await _append(broker, Entry(ROOM, second.fence, 9, b"nine")) is Written.THERE
+    assert await _append(broker, Entry(ROOM, second.fence, 5, b"all", whole=True)) is not Written.THERE
+    assert list(await broker.read(ROOM)) == [b"all of it", b"nine"]
+    assert [lease.kept for lease in await broker.leases()] == [True]
+    assert await _append(broker, Entry(ROOM, first.fence, 9, b"stale", whole=True)) is Written.REFUSED
+
+
+async def a_claim_that_is_forgotten_is_renewed(broker: Broker) -> None:
+    """Also where the broker still knows who had the room before: whose fence is lower."""
+    first = await broker.claim(ROOM, "a")
+    assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
+    later = first.fence + 1
+    assert await _append(broker, Entry(ROOM, later, 1, b"two", whole=True)) is Written.FORGOTTEN
+    assert (await broker.renew("b", {ROOM: Renewal(later)}, b"")).kept == {ROOM}
+    assert not (await broker.renew("a", {ROOM: Renewal(first.fence)}, b"")).kept
+    assert await _append(broker, Entry(ROOM, first.fence, 2, b"stale")) is Written.REFUSED
+    assert [(lease.server, lease.fence, lease.kept) for lease in await broker.leases()] == [("b", later, True)]
+    assert await _append(broker, Entry(ROOM, later, 2, b"two", whole=True)) is Written.THERE
+    assert list(await broker.read(ROOM)) == [b"two"]
+
+
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
     """A server that has the lease and does not know it gets it, with a higher fence."""
     first = await broker.claim(ROOM, "a")
     second = await broker.claim(ROOM, "a")
     assert (second.server, second.fence > first.fence) == ("a", True)
-    assert await broker.append([Entry(ROOM, first.fence, 1, b"old")]) == [False]
+    assert await _append(broker, Entry(ROOM, first.fence, 1, b"old")) is Written.REFUSED
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
@@ -110,7 +150,7 @@ async def a_room_is_handed_over(broker: Broker) -> None:
     await broker.release(ROOM, claim.fence, hand_over=True)
     (lease,) = await broker.leases()
     assert lease.seconds <= 0
-    assert await broker.append([Entry(ROOM, claim.fence, 2, b"too late")]) == [False]
+    assert await _append(broker, Entry(ROOM, claim.fence, 2, b"too late")) is not Written.THERE
     assert (await broker.claim(ROOM, "b")).abandoned
     assert list(await broker.read(ROOM)) == [b"said"]
 
@@ -118,7 +158,7 @@ async def a_room_is_handed_over(broker: Broker) -> None:
 async def rooms_that_are_left_are_found(broker: Broker) -> None:
     """Those that are kept, once nobody has them."""
     kept, other = await broker.claim(ROOM, "a"), await broker.claim("game/two", "a")
-    assert await broker.append([Entry(ROOM, kept.fence, 1, b"said", whole=True)]) == [True]
+    assert await _append(broker, Entry(ROOM, kept.fence, 1, b"said", whole=True)) is Written.THERE
     renewals = {ROOM: Renewal(kept.fence), "game/two": Renewal(other.fence)}
     assert (await broker.renew("a", renewals, b"")).kept == renewals.keys()
     assert [(lease.room, lease.kept) for lease in await broker.leases()] == [(ROOM, True), ("game/two", False)]
@@ -133,34 +173,32 @@ async def rooms_that_are_left_are_found(broker: Broker) -> None:
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
     """In order; the same entry twice is one, and after one that is missing nothing follows."""
-    claim = await broker.claim(ROOM, "a")
-    fence = claim.fence
+    fence = (await broker.claim(ROOM, "a")).fence
 
-    async def append(number: int, data: bytes, *, whole: bool = False) -> bool:
-        (there,) = await broker.append([Entry(ROOM, fence, number, data, whole)])
-        return there
+    async def write(number: int, data: bytes, *, whole: bool = False) -> bool:
+        return await _append(broker, Entry(ROOM, fence, number, data, whole)) is Written.THERE
 
-    assert [await append(1, b"one"), await append(2, b"two"), await append(2, b"two")] == [True, True, True]
-    assert not await append(4, b"four")
-    assert not await append(1, b"one")
+    assert [await write(1, b"one"), await write(2, b"two"), await write(2, b"two")] == [True, True, True]
+    assert not await write(4, b"four")
+    assert not await write(1, b"one")
     assert list(await broker.read(ROOM)) == [b"one", b"two"]
-    assert [await append(3, b"all\x00\xff", whole=True), await append(4, b"more")] == [True, True]
+    assert [await write(3, b"all\x00\xff", whole=True), await write(4, b"more")] == [True, True]
     assert list(await broker.read(ROOM)) == [b"all\x00\xff", b"more"]
     both = [Entry(ROOM, fence, 5, b"five"), Entry("game/two", fence, 1, b"not ours"), Entry(ROOM, fence, 6, b"six")]
-    assert list(await broker.append(both)) == [True, False, True]
+    assert list(await broker.append(both)) == [Written.THERE, Written.FORGOTTEN, Written.THERE]
 
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
     """Not after its lease has run out, and not once another has the room."""
     claim = await broker.claim(ROOM, "a")
-    assert await broker.append([Entry(ROOM, claim.fence, 1, b"one")]) == [True]
+    assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one")) is Written.THERE
     await _run_out(broker)
-    assert await broker.append([Entry(ROOM, claim.fence, 2, b"late")]) == [False]
+    assert await _append(broker, Entry(ROOM, claim.fence, 2, b"late")) is not Written.THERE
     second = await broker.claim(ROOM, "b")
-    assert await broker.append([Entry(ROOM, claim.fence, 2, b"stale")]) == [False]
+    assert await _append(broker, Entry(ROOM, claim.fence, 2, b"stale", whole=True)) is Written.REFUSED
     assert list(await broker.read(ROOM)) == [b"one"]
-    assert await broker.append([Entry(ROOM, second.fence, 1, b"two")]) == [True]
-    assert await broker.append([Entry(ROOM, claim.fence, 3, b"stale")]) == [False]
+    assert await _append(broker, Entry(ROOM, second.fence, 1, b"two")) is Written.THERE
+    assert await _append(broker, Entry(ROOM, claim.fence, 3, b"stale")) is Written.REFUSED
     assert list(await broker.read(ROOM)) == [b"one", b"two"]
 
 
@@ -209,6 +247,8 @@ BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     a_lease_runs_out,
     a_lease_is_renewed,
     what_is_forgotten_is_renewed,
+    what_is_forgotten_is_written_anew,
+    a_claim_that_is_forgotten_is_renewed,
     who_lost_its_answer_claims_again,
     a_released_room_is_free,
     a_room_is_handed_over,

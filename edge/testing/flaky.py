@@ -10,7 +10,7 @@ from typing import TypeVar
 import outcome
 import trio
 
-from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed
+from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed, Written
 from ..errors import BrokerDown
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class FlakyBroker(Broker):
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         return await self._ask(lambda: self._broker.leases(left=left))
 
-    async def append(self, entries: Sequence[Entry]) -> Sequence[bool]:
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         return await self._ask(lambda: self._broker.append(entries))
 
     async def read(self, room: str) -> Sequence[bytes]:

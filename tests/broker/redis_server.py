@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -51,6 +52,10 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def forget(self) -> None:
+        """Wipe its disk, while it is not running."""
+        shutil.rmtree(self._folder / "appendonlydir")
 
     async def wait_up(self, seconds: int = 0) -> None:
         """Wait until it answers, and has been up for so long by its own account."""

@@ -37,6 +37,8 @@ PLAYERS = 4
 ADDS_A_SECOND = 6.0
 # How long at most until everybody hears again, after a blow: a lease, its renewal, and the longest of a few backoffs.
 PATIENCE_SECONDS = 30.0
+# What Redis has answered its disk has.
+ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 class Process:
@@ -167,7 +169,13 @@ class Town:
         """Redis is killed, and started again."""
         self.redis.kill()
         await trio.sleep(self.chance.uniform(0, 1.5))
-        self.redis.start("--appendonly", "yes")
+        self.redis.start(*ON_DISK)
+
+    async def forget(self) -> None:
+        """Redis is killed, and knows nothing when it is started again."""
+        self.redis.kill()
+        self.redis.forget()
+        self.redis.start(*ON_DISK)
 
     async def slow(self) -> None:
         """Redis does not answer for a while."""
@@ -203,7 +211,7 @@ async def mistreat(redis: RedisServer, blows: list[str], seed: int) -> Town:
     return town
 
 
-BLOWS = ("kill", "kill_another", "pause", "drain", "cut", "restart", "slow")
+BLOWS = ("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "slow")
 
 
 def tell(town: Town) -> str:
@@ -220,7 +228,7 @@ if __name__ == "__main__":
     total, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer("redis-server", Path(folder))
-        server.start("--appendonly", "yes")
+        server.start(*ON_DISK)
         try:
             dealt = random.Random(seed).choices(BLOWS, k=total)
             print(tell(trio.run(mistreat, server, dealt, seed)))

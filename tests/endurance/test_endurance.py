@@ -11,7 +11,7 @@ from tests.broker.redis_server import redis_server
 
 from .churn import churn
 from .killed import CLIENTS, kill
-from .servers import BLOWS, mistreat
+from .servers import BLOWS, ON_DISK, mistreat
 
 pytestmark = pytest.mark.real_time
 
@@ -32,7 +32,7 @@ async def test_connections_that_come_and_go() -> None:
 
 async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_path: Path) -> None:
     """One blow of each kind: every event reaches the room and each player once, in order, under one owner at a time."""
-    with redis_server(program, tmp_path, "--appendonly", "yes") as redis:
+    with redis_server(program, tmp_path, *ON_DISK) as redis:
         town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
     assert set(town.outages) == set(BLOWS)
     assert len(town.ledger.events) > 100

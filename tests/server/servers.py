@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
@@ -11,7 +13,7 @@ import attrs
 import trio
 
 import edge
-from edge.broker.broker import Broker
+from edge.broker.broker import Broker, Claim
 from edge.broker.memory import MemoryBroker
 from edge.client.client import Client
 from edge.client.join import open_client
@@ -21,6 +23,33 @@ from edge.testing.flaky import FlakyBroker
 from edge.testing.network import Conditions, Network
 
 LEASE_SECONDS = 3.0
+
+
+class ForgetfulBroker(MemoryBroker):
+    """One that can begin again with what it knew a while ago, as a Redis does that is killed before it has written all
+    to its disk."""
+
+    _disk: tuple[Any, Any] = ({}, {})
+    _began_at = -math.inf
+
+    def write_to_disk(self) -> None:
+        """What is known now will be known again."""
+        self._disk = copy.deepcopy((self._leases, self._logs))
+
+    def begin_again(self) -> None:
+        """All else is forgotten."""
+        self._leases, self._logs = copy.deepcopy(self._disk)
+        for server in [*self._servers]:
+            self._forget(server)
+        self._began_at = trio.current_time()
+
+    async def claim(self, room: str, server: str) -> Claim:
+        held, now = self._leases.get(room), trio.current_time()
+        young = self._began_at + self.lease_seconds - now
+        if young > 0 and (held is None or held.until <= now or held.server == server):
+            await trio.lowlevel.checkpoint()
+            return Claim("", young)
+        return await super().claim(room, server)
 
 
 @attrs.define(eq=False)
@@ -46,7 +75,7 @@ class Town:
 
     make_app: Callable[[Broker], edge.App]
     nursery: trio.Nursery
-    shared: MemoryBroker = attrs.field(factory=lambda: MemoryBroker(lease_seconds=LEASE_SECONDS))
+    shared: ForgetfulBroker = attrs.field(factory=lambda: ForgetfulBroker(lease_seconds=LEASE_SECONDS))
     places: list[Place] = attrs.field(factory=list)
     conditions: Conditions = attrs.field(factory=Conditions)
     """Of the ways to all servers."""

@@ -47,11 +47,11 @@ async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder
         nursery.cancel_scope.cancel("the test is over")
 
 
-async def trouble(town: Town, random: Random) -> None:
+async def trouble(town: Town, people: list[Adder], random: Random) -> None:
     """Something happens to the owner of the room, or to everybody."""
     there = [place for place in town.places if not place.dead]
     owners = [place for place in there if place.rooms]
-    match random.choice(["kill", "kill", "cut", "slow", "hang up", "drain"]):
+    match random.choice(["kill", "kill", "cut", "slow", "hang up", "drain", "forget"]):
         case "kill" if owners:
             town.kill(owners[0])
             await town.open()
@@ -68,6 +68,12 @@ async def trouble(town: Town, random: Random) -> None:
                 hang_up(there, random)
                 await trio.sleep(random.uniform(0, 0.5))
             town.nursery.start_soon(town.drain, owners[0])
+        case "forget" if owners:
+            town.shared.write_to_disk()
+            await add(people, random, random.randint(0, 40))
+            town.shared.begin_again()
+            await add(people, random, random.randint(0, 40))
+            await trio.sleep(LEASE_SECONDS / 2)  # for all to be written again
 
 
 def hang_up(places: list[Place], random: Random) -> None:
@@ -78,16 +84,19 @@ def hang_up(places: list[Place], random: Random) -> None:
                 link.cut()
 
 
+async def add(people: list[Adder], random: Random, times: int) -> None:
+    """Add so often, within a second or two."""
+    for _ in range(times):
+        await trio.sleep(random.expovariate(20))
+        random.choice(people).add()
+
+
 async def play(town: Town, people: list[Adder], random: Random, *, troubles: int) -> None:
     """Add, at random, while one thing after the other happens; then all is well again."""
     for _ in range(troubles):
-        for _ in range(random.randint(5, 40)):
-            await trio.sleep(random.expovariate(20))
-            random.choice(people).add()
-        await trouble(town, random)
-        for _ in range(random.randint(0, 20)):
-            await trio.sleep(random.expovariate(20))
-            random.choice(people).add()
+        await add(people, random, random.randint(5, 40))
+        await trouble(town, people, random)
+        await add(people, random, random.randint(0, 20))
         await trio.sleep(random.choice([0, 0.5, LEASE_SECONDS + 2, 25]))
         for place in town.places:
             if not place.dead:
@@ -97,8 +106,8 @@ async def play(town: Town, people: list[Adder], random: Random, *, troubles: int
 
 @seeds(100)
 async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
-    """Servers are killed, drained, cut off from the broker, connections from servers: each event reaches the room once,
-    and each player once, in order."""
+    """Servers are killed, drained, cut off from the broker, which forgets, connections from servers: each event reaches
+    the room once, and each player once, in order."""
     random = Random(edge_seed)
     kind = random.choice([*ROOMS])
     async with open_town(make_app, 3) as town, adders(town, kind, "ana", "ben", "cyn") as people:
