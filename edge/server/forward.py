@@ -109,7 +109,8 @@ class Forwards:
             case [kind, number, step] if kind == ANSWER:
                 home, arriving = self._forwarded.get(number, ("", None))
                 if arriving is not None and home == sender:
-                    with contextlib.suppress(trio.BrokenResourceError):  # the client has just hung up
+                    # the client has just hung up, or it was answered that the line is lost
+                    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         arriving.send_nowait(step)
             case [kind, number] if kind == HUNG_UP:
                 if (sender, number) in self._borrowed:

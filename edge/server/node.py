@@ -29,6 +29,7 @@ from ..rooms.lease import Lease
 from ..rooms.room import Room
 from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
+from .balance import keep_balance
 from .logs import Trouble, log
 from .mail import AGAIN_SECONDS, Mail, Parcel
 from .questions import Questions
@@ -47,8 +48,10 @@ ADOPT_SECONDS = 10.0
 SPREAD_SECONDS = 3.0
 # How long its goodbye to the others may take.
 GOODBYE_SECONDS = 5.0
+# How long a room that is to go may take to be kept, and then another server to go on with it.
+MOVE_SECONDS = 2.0
 
-CANARY = "canary"
+CANARY, ADOPT = "canary", "adopt"
 
 
 class Sharer(Protocol):
@@ -101,6 +104,8 @@ class Node:
         self._claiming: dict[str, trio.Event] = {}
         self._returns: list[tuple[str, int, bool]] = []
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
+        self._returned: dict[str, trio.Event] = {}
+        """Rooms that are to go to another server: set once the lease is given back."""
         self._woken = trio.Event()
         self._departed = trio.Event()
         self._renewed_at = -math.inf
@@ -111,6 +116,7 @@ class Node:
         relays.mail = self.mail
         self.questions = Questions(self.mail)
         """What this server and others ask one another."""
+        self.questions.answer(ADOPT, self._adopt_one)
         self._sharers: list[Sharer] = [relays, self.questions]
         self._scribe = Scribe(broker)
         if broker.shared:
@@ -205,6 +211,29 @@ class Node:
                 await trio.sleep_until(began + SPREAD_SECONDS * number / len(leave))
                 nursery.start_soon(each)
 
+    async def move(self, name: str, to: str) -> None:
+        """Have another server go on with a room, if it is here and can be kept: whoever comes for it meanwhile waits.
+
+        If that server does not take it, anybody may.
+        """
+        room = self._directory.find(*name.split("/", 1))
+        if room is None or room.keeper is None or room.closing:
+            return
+        with trio.move_on_after(MOVE_SECONDS) as patience:
+            await room.keeper.wait_kept()
+        if patience.cancelled_caught or room.lease.over:
+            return
+        returned = self._returned[name] = trio.Event()
+        self._claiming[name] = trio.Event()
+        try:
+            room.lease.lose()
+            with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
+                await returned.wait()
+                await self.questions.ask(to, ADOPT, name)
+        finally:
+            self._claiming.pop(name).set()
+            self._returned.pop(name, None)
+
     async def _leave(self, room: Room[Any, Any]) -> None:
         """Have all of a room kept, and then nothing more."""
         assert room.keeper is not None
@@ -240,6 +269,7 @@ class Node:
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
                     self._nursery.start_soon(self._adopt)
+                    self._nursery.start_soon(keep_balance, self, self._directory)
                     self._nursery.start_soon(self.questions.run)
                     log.info("this is server %s", self.id)
                     task_status.started()
@@ -432,6 +462,8 @@ class Node:
             await self._broker.release(room, fence, hand_over=hand_over)
             if given_back in self._returns:
                 self._returns.remove(given_back)
+            if room in self._returned:
+                self._returned.pop(room).set()
 
     # --- mail
 

@@ -35,7 +35,9 @@ SERVERS = 3
 PLAYERS = 4
 # So few that what is said while somebody is away for long can still be kept for them: a thousand events.
 ADDS_A_SECOND = 6.0
-# How long at most until everybody hears again, after a blow: a lease, its renewal, and the longest of a few backoffs.
+# Waits between attempts grow to four seconds, and not to thirty: one blow follows the other.
+LONGEST_BACKOFF = 3
+# How long at most until everybody hears again, after a blow: a lease, its renewal, and a few backoffs.
 PATIENCE_SECONDS = 30.0
 # What Redis has answered its disk has.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
@@ -105,7 +107,7 @@ class Town:
             name=name,
             codec=edge.JSON,
             limits=limits,
-            wait_before=back_off,
+            wait_before=lambda attempt: back_off(min(attempt, LONGEST_BACKOFF)),
             inbox=10_000,
             client=f"a-client-called-{name}",
             key=None,

@@ -1,0 +1,71 @@
+"""Which rooms should go to another server, so that none has much more to do than the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..rooms.directory import Directory
+from ..rooms.guard import guarded
+
+if TYPE_CHECKING:  # the node starts it
+    from .node import Node
+
+# How often it is looked at, and how much later than a room the next one goes, lest all come back at once.
+BALANCE_SECONDS = 10.0
+NEXT_SECONDS = 0.05
+# A server that has so much more to do than the mean sends rooms away: a part of the mean, and this at least, for each
+# player who moves has to connect again.
+SLACK = 0.25
+LEAST = 100
+
+
+async def keep_balance(node: Node, directory: Directory) -> None:
+    """Send rooms that can be kept to servers that have less to do, such as one that is new; for ever."""
+    while True:
+        await trio.sleep(BALANCE_SECONDS)
+        if node.cut_off or directory.closing:
+            continue
+        loads = {
+            server: weight_of(said["rooms"], said["seated"])
+            for server, said in node.servers.items()
+            if said is not None and not said["draining"]
+        }
+        rooms = {room.name: weight_of(1, len(room.seats)) for room in directory.rooms if room.keeper is not None}
+        for room, to in choose_moves(node.id, rooms, loads) if node.id in loads else ():
+            await guarded(f"moving room {room}", partial(node.move, room, to))
+            await trio.sleep(NEXT_SECONDS)
+
+
+def weight_of(rooms: int, seats: int) -> int:
+    """How much there is to do for so many rooms, and so many who sit in them."""
+    return rooms + seats
+
+
+def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Which of a server's rooms should go where.
+
+    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean.
+
+    Args:
+      me: the server.
+      rooms: those that can go, and the weight of each.
+      loads: what every server has to do, this one included.
+
+    Returns: pairs of a room and a server, the heaviest room first.
+    """
+    loads = dict(loads)
+    mean = sum(loads.values()) / len(loads)
+    if loads[me] < mean + max(LEAST, SLACK * mean):
+        return []
+    moves = []
+    for room, weight in sorted(rooms.items(), key=lambda each: (-each[1], each[0])):
+        to = min(loads, key=lambda server: (loads[server], server))
+        if loads[me] - weight >= max(mean, loads[to] + weight):
+            moves.append((room, to))
+            loads[me] -= weight
+            loads[to] += weight
+    return moves

@@ -1,0 +1,143 @@
+"""Rooms that go to servers which have less to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edge
+from edge.broker.broker import Broker
+from edge.client.client import State
+from edge.server.balance import BALANCE_SECONDS, LEAST, SLACK, choose_moves
+from edge.testing import seeds
+from tests.endurance.adding import Add, Added, Adder, Adding, Ledger
+
+from .servers import LEASE_SECONDS, Town, open_town
+
+weights = st.lists(st.integers(1, 150), max_size=60)
+
+
+@given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
+def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
+    """Though all choose at once: after a few rounds none sends any away, and nobody has more to do than the busiest had
+    at first."""
+    names = [f"server-{number}" for number in range(len(servers))]
+    rooms = {
+        name: {f"{name}/{number}": weight for number, weight in enumerate(each)}
+        for name, each in zip(names, servers, strict=True)
+    }
+    fixed = dict(zip(names, stuck, strict=False))
+
+    def loads() -> dict[str, int]:
+        return {name: fixed[name] + sum(rooms[name].values()) for name in names}
+
+    busiest, moved = max(loads().values()), 0
+    for _ in range(10):
+        known = loads()
+        chosen = {name: choose_moves(name, rooms[name], known) for name in names}
+        moved = sum(map(len, chosen.values()))
+        if not moved:
+            break
+        for name, moves in chosen.items():
+            for room, to in moves:
+                assert to != name
+                rooms[to][room] = rooms[name].pop(room)
+        assert max(loads().values()) <= busiest
+    assert not moved
+
+
+def test_a_new_server_gets_its_share() -> None:
+    """Of many rooms, about as many as all others have; of a few nobody moves."""
+    rooms = {f"chat/{number:03}": 5 for number in range(100)}
+    moves = choose_moves("a", rooms, {"a": 500, "b": 500, "c": 0})
+    assert [to for _, to in moves] == ["c"] * 33
+    assert not choose_moves("a", rooms, {"a": LEAST - 1, "b": 0})
+    mean = 1000
+    assert not choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)) - 1, "b": int(mean * (1 - SLACK)) + 1})
+    assert choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)), "b": int(mean * (1 - SLACK))})
+    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # it would only be somewhere else
+
+
+def make_app(broker: Broker) -> edge.App:
+    return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+
+
+@asynccontextmanager
+async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
+    """Of two each, who add."""
+    people: list[Adder] = []
+
+    async def come(room: int, ledger: Ledger, *, task_status: trio.TaskStatus[None]) -> None:
+        name = f"player-{len(people)}"
+        async with town.join(f"/rooms/adding/{room}", speaks=Add, hears=Added, name=name) as client:
+            await client.wait_state(State.OPEN)
+            people.append(Adder(client, name, ledger))
+            task_status.started()
+            await people[-1].listen()
+
+    async with trio.open_nursery() as nursery:
+        for room in range(10):
+            ledger = Ledger()
+            for _ in range(2):
+                await nursery.start(come, room, ledger)
+        yield people
+        nursery.cancel_scope.cancel("the test is over")
+
+
+async def add(people: list[Adder], seconds: float) -> None:
+    """Everybody, again and again, for so long."""
+    with trio.move_on_after(seconds):
+        while True:
+            await trio.sleep(0.4)
+            for someone in people:
+                someone.add()
+
+
+@pytest.fixture
+def a_little_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To send a room away."""
+    monkeypatch.setattr("edge.server.balance.LEAST", 10)
+
+
+@pytest.mark.usefixtures("a_little_is_enough")
+@seeds(3)
+async def test_rooms_go_on_at_a_new_server() -> None:
+    """With all who sit there: none of them misses anything, or hears it twice, or stays away."""
+    async with open_town(make_app, 1) as town, ten_rooms(town) as people:
+        (old,) = town.places
+        assert len(old.rooms) == 10
+        new = await town.open()
+        await add(people, 2 * BALANCE_SECONDS)
+        await trio.sleep(3)
+        assert (len(old.rooms), len(new.rooms)) == (5, 5)
+        for someone in people:
+            assert someone.client.state is State.OPEN
+            someone.check()
+
+
+@pytest.mark.usefixtures("a_little_is_enough")
+@seeds(8)
+async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
+    """Or from it: nothing is lost, and nothing is there twice."""
+    chance = Random(edge_seed)
+    async with open_town(make_app, 2) as town, ten_rooms(town) as people:
+        for place in town.places:
+            place.broker.delay = chance.choice([0.0, 0.05])
+        await town.open()
+        await add(people, BALANCE_SECONDS - 3 + chance.uniform(0, 4))
+        town.kill(chance.choice(town.places))
+        await add(people, 5)
+        for place in town.places:
+            if not place.dead:
+                place.broker.heal()
+        await add(people, 2 * BALANCE_SECONDS)
+        await trio.sleep(4 * LEASE_SECONDS)
+        assert sum(len(place.rooms) for place in town.places if not place.dead) == 10
+        for someone in people:
+            someone.check()
