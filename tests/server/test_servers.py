@@ -295,6 +295,21 @@ async def test_a_line_is_lost_with_its_server() -> None:
         assert ana.welcome.why in ("", "new")
 
 
+async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
+    """In that very step: there is nobody left to give it to."""
+    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=edge.TransportKind.POLL) as ana:
+        await ana.wait_state(State.OPEN)
+        with trio.fail_after(600):
+            while not (carriers := [place for place in town.places if place.server._forwards._forwarded]):
+                await trio.sleep(1)
+        forwards = carriers[0].server._forwards
+        ((number, (home, _)),) = forwards._forwarded.items()
+        forwards.lose(home)
+        assert forwards.take(home, ["http-answer", number, ["finish", None]])
+        await trio.sleep(10)
+        assert ana.state is State.OPEN
+
+
 async def test_a_client_is_sent_to_the_room_s_server() -> None:
     """Where servers have addresses nobody carries: a client goes to the room's, and back where it came from when that
     one is dead."""
