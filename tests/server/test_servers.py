@@ -297,17 +297,19 @@ async def test_a_line_is_lost_with_its_server() -> None:
 
 async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
     """In that very step: there is nobody left to give it to."""
-    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=edge.TransportKind.POLL) as ana:
-        await ana.wait_state(State.OPEN)
-        with trio.fail_after(600):
-            while not (carriers := [place for place in town.places if place.server._forwards._forwarded]):
+    async with open_town(make_app, 3) as town:
+        await trio.sleep(LEASE_SECONDS)  # until all know each other
+        forwards = town.places[0].server._forwards
+        async with AsyncExitStack() as stack:
+            while not forwards._forwarded:  # until a line's end is at another server
+                client = await stack.enter_async_context(chat(town, town.places[0], kind=edge.TransportKind.POLL))
+                await client.wait_state(State.OPEN)
                 await trio.sleep(1)
-        forwards = carriers[0].server._forwards
-        ((number, (home, _)),) = forwards._forwarded.items()
-        forwards.lose(home)
-        assert forwards.take(home, ["http-answer", number, ["finish", None]])
-        await trio.sleep(10)
-        assert ana.state is State.OPEN
+            for number, (home, _) in [*forwards._forwarded.items()]:
+                forwards.lose(home)
+                assert forwards.take(home, ["http-answer", number, ["finish", None]])
+            await trio.sleep(10)
+            assert client.state is State.OPEN
 
 
 async def test_a_client_is_sent_to_the_room_s_server() -> None:
