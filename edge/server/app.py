@@ -258,6 +258,7 @@ class App:
             "address": self.address,
             "pid": os.getpid(),
             "draining": self.draining,
+            "full": self.directory.full,
             "rooms": len(self.directory),
             "seated": seated,
             "received": tally.received,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from ..rooms.directory import Directory
-from ..rooms.guard import guarded
 
 if TYPE_CHECKING:  # the node starts it
     from .node import Node
@@ -17,6 +15,8 @@ if TYPE_CHECKING:  # the node starts it
 # How often it is looked at, and how much later than a room the next one goes, lest all come back at once.
 BALANCE_SECONDS = 10.0
 NEXT_SECONDS = 0.05
+# How long a room stays that another server would not take.
+STAY_SECONDS = 600.0
 # A server that has so much more to do than the mean sends rooms away: a part of the mean, and this at least, for each
 # player who moves has to connect again.
 SLACK = 0.25
@@ -25,18 +25,25 @@ LEAST = 100
 
 async def keep_balance(node: Node, directory: Directory) -> None:
     """Send rooms that can be kept to servers that have less to do, such as one that is new; for ever."""
+    stay = dict[str, float]()
     while True:
         await trio.sleep(BALANCE_SECONDS)
         if node.cut_off or directory.closing:
             continue
+        stay = {room: until for room, until in stay.items() if until > trio.current_time()}
         loads = {
             server: weight_of(said["rooms"], said["seated"])
             for server, said in node.servers.items()
-            if said is not None and not said["draining"]
+            if said is not None and (server == node.id or not (said["draining"] or said["full"]))
         }
-        rooms = {room.name: weight_of(1, len(room.seats)) for room in directory.rooms if room.keeper is not None}
+        rooms = {
+            room.name: weight_of(1, len(room.seats))
+            for room in directory.rooms
+            if room.keeper is not None and room.name not in stay
+        }
         for room, to in choose_moves(node.id, rooms, loads) if node.id in loads else ():
-            await guarded(f"moving room {room}", partial(node.move, room, to))
+            if not await node.move(room, to):
+                stay[room] = trio.current_time() + STAY_SECONDS
             await trio.sleep(NEXT_SECONDS)
 
 

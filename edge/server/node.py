@@ -106,6 +106,8 @@ class Node:
         """Leases to give back: room, fence, and whether somebody is to go on with the room."""
         self._returned: dict[str, trio.Event] = {}
         """Rooms that are to go to another server: set once the lease is given back."""
+        self._telling = trio.Lock()
+        """Held while the broker is asked to renew leases, or given one back: or a renewal could arrive after it."""
         self._woken = trio.Event()
         self._departed = trio.Event()
         self._renewed_at = -math.inf
@@ -116,7 +118,7 @@ class Node:
         relays.mail = self.mail
         self.questions = Questions(self.mail)
         """What this server and others ask one another."""
-        self.questions.answer(ADOPT, self._adopt_one)
+        self.questions.answer(ADOPT, self._is_adopted)
         self._sharers: list[Sharer] = [relays, self.questions]
         self._scribe = Scribe(broker)
         if broker.shared:
@@ -211,28 +213,30 @@ class Node:
                 await trio.sleep_until(began + SPREAD_SECONDS * number / len(leave))
                 nursery.start_soon(each)
 
-    async def move(self, name: str, to: str) -> None:
+    async def move(self, name: str, to: str) -> bool:
         """Have another server go on with a room, if it is here and can be kept: whoever comes for it meanwhile waits.
 
-        If that server does not take it, anybody may.
+        Returns: whether that server has it now. If not, anybody may.
         """
         room = self._directory.find(*name.split("/", 1))
         if room is None or room.keeper is None or room.closing:
-            return
+            return False
         with trio.move_on_after(MOVE_SECONDS) as patience:
             await room.keeper.wait_kept()
         if patience.cancelled_caught or room.lease.over:
-            return
+            return False
         returned = self._returned[name] = trio.Event()
         self._claiming[name] = trio.Event()
+        taken = False
         try:
             room.lease.lose()
             with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
                 await returned.wait()
-                await self.questions.ask(to, ADOPT, name)
+                taken = await self.questions.ask(to, ADOPT, name)
         finally:
             self._claiming.pop(name).set()
             self._returned.pop(name, None)
+        return taken
 
     async def _leave(self, room: Room[Any, Any]) -> None:
         """Have all of a room kept, and then nothing more."""
@@ -330,21 +334,24 @@ class Node:
             now = trio.current_time()
             for room in [lease.room for lease in left if again_at.get(lease.room, now) <= now]:
                 again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
-                await guarded(f"adopting room {room}", partial(self._adopt_one, room))
+                await guarded(f"adopting room {room}", partial(self._is_adopted, room))
             again_at = {room: at for room, at in again_at.items() if at > now}
 
-    async def _adopt_one(self, room: str) -> None:
+    async def _is_adopted(self, room: str) -> bool:
+        """Go on with a room, if nobody has it: whether it is here now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
-            await self.find(kind, name)
+            return isinstance(await self.find(kind, name), Room)
+        return False
 
     async def _renew(self) -> None:
-        asked_at = trio.current_time()
-        held = {room: lease for room, lease in self._held.items() if not lease.over}
-        renewals = {room: Renewal(lease.fence, self._told(room)) for room, lease in held.items()}
-        about = MESSAGEPACK.encode(self._about())
-        assert isinstance(about, bytes)
-        renewed = await self._broker.renew(self.id, renewals, about)
+        async with self._telling:
+            asked_at = trio.current_time()
+            held = {room: lease for room, lease in self._held.items() if not lease.over}
+            renewals = {room: Renewal(lease.fence, self._told(room)) for room, lease in held.items()}
+            about = MESSAGEPACK.encode(self._about())
+            assert isinstance(about, bytes)
+            renewed = await self._broker.renew(self.id, renewals, about)
         self._renewed_at, self._severed = asked_at, False
         for room, lease in held.items():
             if room in renewed.kept:
@@ -457,11 +464,13 @@ class Node:
                 self._woken.set()
 
     async def _return_leases(self) -> None:
-        while self._returns:
-            room, fence, hand_over = given_back = self._returns[0]
-            await self._broker.release(room, fence, hand_over=hand_over)
-            if given_back in self._returns:
-                self._returns.remove(given_back)
+        while True:
+            async with self._telling:
+                if not self._returns:
+                    return
+                room, fence, hand_over = self._returns[0]
+                await self._broker.release(room, fence, hand_over=hand_over)
+                del self._returns[0]
             if room in self._returned:
                 self._returned.pop(room).set()
 

@@ -33,6 +33,7 @@ class Scribe:
         self._bell = Bell()
         self._gathering = trio.CancelScope()
         self._unwritten = Trouble("nothing is kept of rooms")
+        self._forgotten = Trouble("logs of rooms are forgotten")
 
     def note(self, keeper: Keeper) -> None:
         """A room has news."""
@@ -90,5 +91,8 @@ class Scribe:
                         log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
                         keeper.room.lease.lose()
             if Written.FORGOTTEN in outcomes:
+                self._forgotten.note("they are written anew")
                 await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
+            else:
+                self._forgotten.over()
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge
-from edge.broker.broker import Broker
+from edge.broker.broker import Broker, Claim, Renewal, Renewed
 from edge.client.client import State
-from edge.server.balance import BALANCE_SECONDS, LEAST, SLACK, choose_moves
+from edge.server.balance import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
+from edge.server.node import Node
 from edge.testing import seeds
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger
 
@@ -141,3 +142,48 @@ async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
         assert sum(len(place.rooms) for place in town.places if not place.dead) == 10
         for someone in people:
             someone.check()
+
+
+async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is on its way when the room goes to another server."""
+    async with open_town(make_app, 2) as town, town.join("/rooms/adding/a", speaks=Add, hears=Added, name="ana") as ana:
+        await ana.wait_state(State.OPEN)
+        await trio.sleep(LEASE_SECONDS)
+        old, new = sorted(town.places, key=lambda place: not place.rooms)
+        renew, claim, under_way = town.shared.renew, town.shared.claim, trio.Event()
+
+        async def renew_late(server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
+            if leases:
+                under_way.set()
+                await trio.sleep(0.5)
+            return await renew(server, leases, about)
+
+        async def claim_later(room: str, server: str) -> Claim:
+            await trio.sleep(1)
+            return await claim(room, server)
+
+        monkeypatch.setattr(town.shared, "renew", renew_late)
+        monkeypatch.setattr(town.shared, "claim", claim_later)
+        await under_way.wait()
+        assert old.app.node is not None
+        assert new.app.node is not None
+        assert await old.app.node.move("adding/a", new.app.node.id)
+        assert (old.rooms, new.rooms) == ([], ["adding/a"])
+
+
+async def test_a_room_that_is_not_taken_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its visitors are not sent away again and again, for nothing."""
+    moves = []
+
+    async def move(node: Node, name: str, to: str) -> bool:
+        moves.append(name)
+        return False
+
+    monkeypatch.setattr("edge.server.node.Node.move", move)
+    monkeypatch.setattr("edge.server.balance.LEAST", 1)
+    async with open_town(make_app, 1) as town, ten_rooms(town):
+        await town.open()
+        await trio.sleep(STAY_SECONDS)
+        assert len(moves) == len(set(moves)) == 10
+        await trio.sleep(STAY_SECONDS)
+        assert len(moves) > 10
