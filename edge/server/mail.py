@@ -115,16 +115,19 @@ class Mail:
             self._bell.ring()
 
     def lose(self, server: str) -> None:
-        """That server is gone, or something on the way to it or from it is: begin anew."""
-        self._epoch += 1
-        if server in self._out:
-            self._out[server] = _Out(self._epoch)
-        self._tell_lost(server)
+        """Something on the way to that server is lost, or from it: both begin anew."""
+        self._lose(server)
+        known = self._in.get(server)
+        if known is not None:
+            known.lost = True
+            self._to(server).closing.append(
+                _packed([ANEW, known.epoch])
+            )  # with the next letter: there may be no way now
 
     def forget(self, servers: frozenset[str]) -> None:
         """These are no servers any more."""
         for server in sorted((self._out.keys() | self._in.keys()) & servers):
-            self.lose(server)
+            self._lose(server)
             self._out.pop(server, None)
             self._in.pop(server, None)
 
@@ -189,7 +192,7 @@ class Mail:
             return
         if number != known.number + 1:
             log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
-            self._begin_anew(sender, known)
+            self._begin_anew(sender)
             return
         known.number = number
         for packed in opening:
@@ -200,7 +203,7 @@ class Mail:
                     self._take_frames(sender, goes_up, links, run)
         except Exception:
             log.exception("frames of server %s could not be taken: what was shared with it begins anew", sender)
-            self._begin_anew(sender, known)
+            self._begin_anew(sender)
             return
         for packed in closing:
             self._give(sender, packed)
@@ -212,14 +215,20 @@ class Mail:
             if parcel[0] != ANEW:
                 self._take(sender, parcel)
             elif parcel[1] == self._epoch_of(sender):
-                self.lose(sender)
+                self._lose(sender)
         except Exception:
             log.exception("a parcel of server %s could not be taken", sender)
 
-    def _begin_anew(self, sender: str, known: _In) -> None:
-        known.lost = True
+    def _begin_anew(self, sender: str) -> None:
         self.lose(sender)
-        self.put(sender, [ANEW, known.epoch])
+        self._ready[sender] = None
+        self._bell.ring()
+
+    def _lose(self, server: str) -> None:
+        self._epoch += 1
+        if server in self._out:
+            self._out[server] = _Out(self._epoch)
+        self._tell_lost(server)
 
     def _to(self, server: str) -> _Out:
         out = self._out.get(server)

@@ -364,6 +364,38 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
                 assert [one.rooms, two.rooms] == ([[], ["chat/a"]] if taken else [["chat/a"], []])
 
 
+def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
+    """Lose the first letter with each of these words, and tell its sender, or do not: what has been lost so far."""
+    post, dropped = town.shared.post, list[bytes]()
+
+    async def drop(letters: Mapping[str, bytes]) -> frozenset[str]:
+        kept, gone = dict(letters), set()
+        for server, letter in letters.items():
+            for word in lost:
+                if word in letter and word not in dropped:
+                    dropped.append(word)
+                    del kept[server]
+                    gone |= {server} if lost[word] else set()
+        return (await post(kept) | letters.keys()) - gone
+
+    monkeypatch.setattr(town.shared, "post", drop)
+    return dropped
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
+    """The server that carries has heard nothing yet of the other: both begin anew all the same, and nobody waits."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        async with chat(town, one, name="ana") as ana:
+            await ana.wait_state(State.OPEN)
+            dropped = drop_letters(monkeypatch, town, {b"took": known})
+            async with chat(town, two, name="ben") as ben:
+                with trio.fail_after(2):
+                    await ben.wait_state(State.OPEN)
+                assert dropped == [b"took"]
+
+
 @pytest.mark.parametrize(
     "lost",
     [{b"hello": False}, {b"hello": True}, {b"hello": False, b"anew": False}, {b"hello": False, b"anew": True}],
@@ -379,19 +411,7 @@ async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost:
             ben = await stack.enter_async_context(chat(town, two, name="ben"))
             await ben.wait_state(State.OPEN)
             await trio.sleep(LEASE_SECONDS)
-            post, dropped = town.shared.post, list[bytes]()
-
-            async def drop(letters: Mapping[str, bytes]) -> frozenset[str]:
-                kept, gone = dict(letters), set()
-                for server, letter in letters.items():
-                    for word in lost:
-                        if word in letter and word not in dropped:
-                            dropped.append(word)
-                            del kept[server]
-                            gone |= {server} if lost[word] else set()
-                return (await post(kept) | letters.keys()) - gone
-
-            monkeypatch.setattr(town.shared, "post", drop)
+            dropped = drop_letters(monkeypatch, town, lost)
             ben.send(Say("hello"))
             with trio.fail_after(2):
                 while (await ana.receive(Said)).text != "hello":
