@@ -23,7 +23,7 @@ demo: $(READY)  ## Serve the examples and print the address.
 	$(BIN)/edge run examples.stage:app --host $(HOST) --port $(PORT) $(TLS_OPTIONS)
 
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadgroup
 
 bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, several servers.
 	$(BIN)/python -m benchmarks full
