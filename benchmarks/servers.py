@@ -86,10 +86,19 @@ def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, su
         yield started
 
 
-def across(name: str, **options: int) -> dict[str, float]:
-    """Deliveries a second, and how late they are in microseconds, with half of each room at either server."""
+def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
+    """Deliveries a second, and how late they are in microseconds, with half of each room at either server, and who
+    speaks at the first.
+
+    Args:
+      owner: which server has the rooms, where one has.
+    """
     command, dialect, path = PEERS[name]
     with servers(command, 2) as ((one, _), (other, _)):
+        if owner is not None:
+            first = Crowd("room", [(one, other)[owner]], options["rooms"], options["rooms"])
+            first.join()
+            first.leave()
         given = {"port": one, "other": other, "dialect": dialect, "path": path, "mode": "broadcast", "seconds": SECONDS}
         arguments = [part for key, value in (given | options).items() for part in (f"--{key}", str(value))]
         printed = subprocess.run(
@@ -228,9 +237,11 @@ class Crowd:
             took.append(time.monotonic() - began)
         return took
 
-    @property
-    def welcomed(self) -> int:
-        return sum(seat.welcomed for seat in self.seats)
+    def leave(self) -> None:
+        """Be gone, without a word."""
+        for seat in self.seats:
+            assert seat.socket is not None
+            seat.socket.close()
 
 
 def joins(rounds: int) -> tuple[float, float]:
@@ -283,14 +294,20 @@ def main(rounds: int) -> None:
         ("one room of 100, 50 at either server", {"rooms": 1, "seats": 100, "depth": 4}),
         ("50 rooms of 4, half of each at either server", {"rooms": 50, "seats": 4, "depth": 1}),
     ):
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
+        measured: dict[tuple[str, int | None], list[dict[str, float]]] = {
+            ("edge", 0): [],
+            ("edge", 1): [],
+            ("Socket.IO", None): [],
+            ("python-socketio", None): [],
+        }
         for _ in range(rounds):
-            for name in PEERS:
-                found[name].append(across(name, **options))
+            for (name, owner), runs in measured.items():
+                runs.append(across(name, owner, **options))
         print(f"{title}:")
-        for name, runs in found.items():
+        for (name, owner), runs in measured.items():
+            where = {None: "", 0: ", spoken at the rooms' server", 1: ", spoken at the other one"}[owner]
             rate, p50, p99 = (statistics.median(run[key] for run in runs) for key in ("rate", "p50", "p99"))
-            print(f"  {name}: {rate:,.0f} deliveries a second, p50 {p50 / 1000:.1f} ms, p99 {p99 / 1000:.1f} ms")
+            print(f"  {name}{where}: {rate:,.0f} deliveries a second, p50 {p50 / 1000:.1f} ms, p99 {p99 / 1000:.1f} ms")
     here, there = joins(rounds)
     print(f"a join takes {1000 * here:.1f} ms at the room's server, {1000 * there:.1f} ms at another")
     for count, rooms in ((100, 1), (5000, 50)):

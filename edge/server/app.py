@@ -84,6 +84,7 @@ class App:
         All of them need the same `keys`.
       address: where clients reach this very server, such as ``"wss://one.example.org"``: those who come to another one,
         for a room of this one, are then sent here. By default the other carries what they say.
+      balance: whether rooms that can be kept leave for servers that have less to do.
       max_rooms: how many rooms may be open.
       max_rooms_each: how many that one address has opened.
       idle: close a room in which nobody has sat for this many seconds.
@@ -107,6 +108,7 @@ class App:
         caps: Caps | None = None,
         broker: Broker | None = None,
         address: str = "",
+        balance: bool = True,
         max_rooms: int = 10_000,
         max_rooms_each: int = 200,
         idle: float = 60,
@@ -116,6 +118,7 @@ class App:
         self.caps = caps or Caps()
         self.broker = broker or MemoryBroker()
         self.address = check_address(address)
+        self._balance = balance
         self.node: Node | None = None
         """This server among those that share the broker, while it is served."""
         secret = os.environ.get(SECRET) or None
@@ -311,8 +314,9 @@ class App:
         async def revoke(session: str) -> None:
             self._revoke(session)
 
+        relays = Relays(attend_carried, nursery, self.limits)
         self.node = Node(
-            self.broker, self.directory, Relays(attend_carried, nursery, self.limits), self.limits, self._about
+            self.broker, self.directory, relays, limits=self.limits, about=self._about, balance=self._balance
         )
         self.node.questions.answer("revoke", revoke)
         for what, answerer in self._answerers.items():

@@ -83,6 +83,7 @@ class Node:
     Args:
       relays: the connections that are carried between servers.
       about: what it says of itself to the others, as plain data.
+      balance: whether it sends rooms to servers that have less to do.
     """
 
     def __init__(
@@ -90,15 +91,17 @@ class Node:
         broker: Broker,
         directory: Directory,
         relays: Relays,
+        *,
         limits: Limits,
         about: Callable[[], Any],
+        balance: bool,
     ) -> None:
         self.id = broker.name_server()
         """What the others know it by: of this process alone."""
         self.servers: Mapping[str, Any] = {self.id: None}
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
-        self._limits = limits
+        self._limits, self._balance = limits, balance
         self._held: dict[str, Lease] = {}
         """By room: the leases that are this server's."""
         self._claiming: dict[str, trio.Event] = {}
@@ -273,7 +276,8 @@ class Node:
                     self._nursery.start_soon(self._give_back)
                     self._nursery.start_soon(self._scribe.run)
                     self._nursery.start_soon(self._adopt)
-                    self._nursery.start_soon(keep_balance, self, self._directory)
+                    if self._balance:
+                        self._nursery.start_soon(keep_balance, self, self._directory)
                     self._nursery.start_soon(self.questions.run)
                     log.info("this is server %s", self.id)
                     task_status.started()

@@ -144,6 +144,19 @@ async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
             someone.check()
 
 
+@pytest.mark.usefixtures("a_little_is_enough")
+async def test_rooms_that_are_to_stay() -> None:
+    """The app says so."""
+
+    def make_still(broker: Broker) -> edge.App:
+        return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"), balance=False)
+
+    async with open_town(make_still, 1) as town, ten_rooms(town):
+        await town.open()
+        await trio.sleep(5 * BALANCE_SECONDS)
+        assert [len(place.rooms) for place in town.places] == [10, 0]
+
+
 async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is on its way when the room goes to another server."""
     async with open_town(make_app, 2) as town, town.join("/rooms/adding/a", speaks=Add, hears=Added, name="ana") as ana:
