@@ -65,6 +65,8 @@ class Town:
     servers: list[Process] = attrs.field(factory=list)
     adders: list[Adder] = attrs.field(factory=list)
     ledger: Ledger = attrs.field(factory=Ledger)
+    starting: trio.Lock = attrs.field(factory=trio.Lock)
+    """Held while a server starts, for which its Redis has to be there."""
     outages: dict[str, list[float]] = attrs.field(factory=dict)
     """How long it took until everybody had heard something that was said after a blow, by its kind."""
 
@@ -76,7 +78,8 @@ class Town:
         """One more."""
         environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
         options = ("--broker", self.redis.url)
-        started = await start_server(self.nursery, "tests.endurance.adding:app", *options, environment=environment)
+        async with self.starting:
+            started = await start_server(self.nursery, "tests.endurance.adding:app", *options, environment=environment)
         self.servers.append(Process(*started))
 
     async def owner(self) -> Process | None:
@@ -169,15 +172,19 @@ class Town:
 
     async def restart(self) -> None:
         """Redis is killed, and started again."""
-        self.redis.kill()
-        await trio.sleep(self.chance.uniform(0, 1.5))
-        self.redis.start(*ON_DISK)
+        async with self.starting:
+            self.redis.kill()
+            await trio.sleep(self.chance.uniform(0, 1.5))
+            self.redis.start(*ON_DISK)
+            await self.redis.wait_up()
 
     async def forget(self) -> None:
         """Redis is killed, and knows nothing when it is started again."""
-        self.redis.kill()
-        self.redis.forget()
-        self.redis.start(*ON_DISK)
+        async with self.starting:
+            self.redis.kill()
+            self.redis.forget()
+            self.redis.start(*ON_DISK)
+            await self.redis.wait_up()
 
     async def slow(self) -> None:
         """Redis does not answer for a while."""
