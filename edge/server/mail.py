@@ -120,9 +120,8 @@ class Mail:
         known = self._in.get(server)
         if known is not None:
             known.lost = True
-            self._to(server).closing.append(
-                _packed([ANEW, known.epoch])
-            )  # with the next letter: there may be no way now
+            packed = _packed([ANEW, known.epoch])
+            self._to(server).closing.append(packed)  # with the next letter: there may be no way now
 
     def forget(self, servers: frozenset[str]) -> None:
         """These are no servers any more."""

@@ -121,7 +121,7 @@ class Node:
         relays.mail = self.mail
         self.questions = Questions(self.mail)
         """What this server and others ask one another."""
-        self.questions.answer(ADOPT, self._is_adopted)
+        self.questions.answer(ADOPT, self._adopt_one)
         self._sharers: list[Sharer] = [relays, self.questions]
         self._scribe = Scribe(broker)
         if broker.shared:
@@ -338,10 +338,10 @@ class Node:
             now = trio.current_time()
             for room in [lease.room for lease in left if again_at.get(lease.room, now) <= now]:
                 again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
-                await guarded(f"adopting room {room}", partial(self._is_adopted, room))
+                await guarded(f"adopting room {room}", partial(self._adopt_one, room))
             again_at = {room: at for room, at in again_at.items() if at > now}
 
-    async def _is_adopted(self, room: str) -> bool:
+    async def _adopt_one(self, room: str) -> bool:
         """Go on with a room, if nobody has it: whether it is here now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):

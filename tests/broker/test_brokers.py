@@ -34,7 +34,7 @@ async def test_memory_broker(check: BrokerCheck) -> None:
 @pytest.mark.parametrize("check", BROKER_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
     """On a Redis that has been up for as long as a lease lasts."""
-    await redis.wait_up(1)
-    broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=0.5)
+    await redis.wait_up(2)
+    broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=2)
     async with broker.open():
         await check(broker)

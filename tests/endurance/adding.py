@@ -123,7 +123,8 @@ class Adder:
     async def listen(self) -> None:
         """Hear what comes, until cancelled."""
         async for event in self.client:
-            assert not self.next_total or event.total == self.next_total, f"{event} after {self.next_total - 1}"
+            news = f"{event} after {self.next_total - 1}: {self.client.welcome}, {self.client.lost}"
+            assert not self.next_total or event.total == self.next_total, news
             self.ledger.note(event)
             self.next_total = event.total + 1
             self.heard += event.who == self.name
