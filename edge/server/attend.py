@@ -142,7 +142,8 @@ async def _wait_kept(hello: Hello, session: Session, room: Room[Any, Any]) -> No
             return
         if seat.counts.kept == seat.counts.received:
             return
-        seat.disconnect(Code.REPLACED, "another connection took the seat")  # lest there be ever more
+        # lest there be ever more; with a code to resume, for if it ends before the wait does, the seat must stay
+        seat.disconnect(Code.MOVED, "another connection takes the seat")
         await room.keeper.wait_kept()
 
 
