@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import CDPSession, expect
 
-from examples.hill.physics import BOARD, HZ, RADIUS, TOP_SPEED
+from examples.hill.physics import BOARD, DRAG, HZ, PUSH, RADIUS, TOP_SPEED
 from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, Tab, chromium, hostile, serving
 from tests.hostile import Deed
 
@@ -22,6 +22,8 @@ from tests.hostile import Deed
 GOLD, BLUE = (255, 183, 3), (63, 167, 255)
 # How far a correction may move a disc in one frame, in units of the board: a hundredth of its radius.
 MOST_CORRECTION = 10.0
+# How far a tick of full steering takes a disc until it rests again.
+GLIDE = PUSH * DRAG / (1 - DRAG)
 
 # Notes what is drawn in each frame: [milliseconds, {number: [x, y]}].
 WATCH = """async () => {
@@ -32,6 +34,13 @@ WATCH = """async () => {
     window.drawn.push([performance.now(), Object.fromEntries(frame.discs.map(({ number, x, y }) => [number, [x, y]]))]);
     return draw.call(this, frame, who, seconds);
   };
+}"""
+
+# Presses a key for so many milliseconds, as exactly as the browser can.
+PRESS = """async ([code, milliseconds]) => {
+  dispatchEvent(new KeyboardEvent("keydown", { code }));
+  await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  dispatchEvent(new KeyboardEvent("keyup", { code }));
 }"""
 
 
@@ -96,23 +105,20 @@ class Player(Tab):
         return float(line.partition(": ")[2].split()[0])
 
 
-def chase(hunter: Player, me: int, target: int) -> None:
-    """Steer one disc into another that rests."""
+def ram(hunter: Player, me: int, target: int) -> None:
+    """Steer one disc into another that rests: first level with it, then straight at it, for what grazes is no news."""
     goal = hunter.places[target]
-    for _ in range(400):
-        places = hunter.places
-        if math.dist(places[target], goal) > 5:
+    for _ in range(20):
+        down = goal[1] - hunter.places[me][1]
+        if abs(down) < RADIUS:
             break
-        dx, dy = goal[0] - places[me][0], goal[1] - places[me][1]
-        keys = []
-        if abs(dx) > 20:
-            keys.append("ArrowRight" if dx > 0 else "ArrowLeft")
-        if abs(dy) > 20:
-            keys.append("ArrowDown" if dy > 0 else "ArrowUp")
-        hunter.hold(*keys)
-        hunter.page.wait_for_timeout(30)
+        hunter.page.evaluate(PRESS, ["ArrowDown" if down > 0 else "ArrowUp", abs(down) / GLIDE / HZ * 1000])
+        hunter.wait_rest()
     else:
-        pytest.fail("they never met")
+        pytest.fail("they were never level")
+    hunter.hold("ArrowRight" if goal[0] > hunter.places[me][0] else "ArrowLeft")
+    moved = "([number, x]) => Math.abs(window.drawn.at(-1)[1][number][0] - x) > 5"
+    hunter.page.wait_for_function(moved, arg=[target, goal[0]])
     hunter.hold()
 
 
@@ -125,7 +131,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
         ben.enter("Ben")
         ana.page.wait_for_function("Object.keys(window.drawn.at(-1)[1]).length === 2")
         before = ana.seen(BLUE)
-        chase(ana, 0, 1)
+        ram(ana, 0, 1)
         ana.screenshot("hill-desktop")
         for tab in (ana, ben):
             tab.wait_rest()

@@ -14,7 +14,7 @@ import edge
 from edge.broker.broker import Broker
 from edge.client.client import Client, State
 from edge.testing import seeds
-from edge.testing.network import Conditions
+from edge.testing.network import BOTH, Conditions, Side
 from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Sums
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
@@ -171,15 +171,17 @@ async def test_a_log_that_can_t_be_read_stays() -> None:
         ana.check()
 
 
-async def test_a_welcome_waits_for_the_log() -> None:
-    """It says how much has come, and what it says is forgotten by the client: so that has to be kept before."""
+@pytest.mark.parametrize("noticed_by", [BOTH, frozenset[Side](["client"])])
+async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
+    """It says how much has come, and what it says is forgotten by the client: so that has to be kept before. And if an
+    older connection is still there, its end is not the seat's."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
         owner = next(place for place in town.places if place.rooms)
         owner.broker.delay = 1.0
         ana.add()
         await trio.sleep(0.01)
         for link in [link for place in town.places for link in place.wires.links]:
-            link.cut()
+            link.cut(noticed_by=noticed_by)
         await ana.client.wait_state(State.AWAY)
         await ana.client.wait_state(State.OPEN)
         town.kill(owner)
