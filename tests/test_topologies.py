@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -23,6 +22,7 @@ from playwright.sync_api import expect
 import edge
 from tests.browser import GET_CHROMIUM, Tab, chromium, serving
 from tests.client import echo_app
+from tests.endurance.process import free_port
 from tests.test_docs import BLOCKS, write_files
 
 Program = Callable[[str, str], str]
@@ -37,11 +37,6 @@ class Say:
 class Said:
     who: str
     text: str
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def wait_port(port: int) -> None:

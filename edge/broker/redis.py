@@ -10,10 +10,12 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 | `words`         | hash: server → what it says of itself                                                     |
 | `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
 | `mail:<server>` | stream: its mailbox, which expires with it                                                |
+| `redis`         | which run of a Redis decides, and since when                                             |
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
 Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
-its start nobody can claim a room, and whoever has one renews what Redis has forgotten, and writes its log anew.
+its start, or after a replica has taken its place, nobody can claim a room, and whoever has one renews what Redis has
+forgotten, and writes its log anew.
 """
 
 from __future__ import annotations
@@ -79,12 +81,12 @@ class RedisBroker(Broker):
             yield
 
     async def claim(self, room: str, server: str) -> Claim:
-        keys = [self._key("leases"), self._key(f"log:{room}")]
+        keys = [self._key(name) for name in ("leases", f"log:{room}", "redis")]
         owner, left, fence, abandoned = await self._client.run(scripts.CLAIM, keys, [room, server, self._lease])
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}", "log:")]
+        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}", "log:", "redis")]
         arguments: list[str | bytes | int] = [server, self._lease, about]
         for room, renewal in leases.items():
             arguments += [room, renewal.fence, renewal.about]

@@ -1,6 +1,7 @@
 """What Redis decides by itself, in Lua: each script runs whole, and by Redis's clock. Their keys are in `redis.py`."""
 
-# What every script begins with: the time, leases, and how long Redis has been there.
+# What every script begins with: the time, leases, and since when this Redis, a run of a process, has been the one that
+# is asked. It is marked: another run may be a replica that has taken over, and may not know what the last one granted.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -19,25 +20,31 @@ local function top(log)
     end
   end
 end
-local function young(milliseconds)
-  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')) * 1000
-  return math.max(0, milliseconds - up)
+local function asked_since(mark)
+  local info, marked = redis.call('INFO', 'server'), redis.call('GET', mark)
+  local run = string.match(info, 'run_id:(%x+)')
+  local known, since = string.match(marked or '', '^(%x+) (%d+)$')
+  if known == run and tonumber(since) <= now then return tonumber(since) end
+  since = now
+  if not marked then since = now - tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) * 1000 end
+  redis.call('SET', mark, run .. ' ' .. text(since))
+  return since
 end
 """
 
 CLAIM = (
     COMMON
     + """
-local leases, log = KEYS[1], KEYS[2]
+local leases, log, mark = KEYS[1], KEYS[2], KEYS[3]
 local room, server, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local value, last, abandoned, kept = redis.call('HGET', leases, room), 0, 0, '0'
+local wait = asked_since(mark) + lease - now
 if value then
   local till, fence, owner, is_kept = held(value)
   if till > now and owner ~= server then return {owner, text(till - now), text(fence), 0} end
   last, kept = fence, is_kept
   if kept == '1' or owner ~= server then abandoned = 1 end
 end
-local wait = young(lease)
 if wait > 0 then return {'', text(wait), '0', 0} end
 local logged = top(log)
 local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
@@ -53,6 +60,7 @@ RENEW = (
 local leases, abouts, servers, words, mail, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local kept = {}
+asked_since(KEYS[7])
 for at = 4, #ARGV, 3 do
   local room, fence, about = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local value, is_kept = redis.call('HGET', leases, room), '0'

@@ -1,7 +1,6 @@
 """This server among those that share its broker: which rooms are its own, and where the others are.
 
-A room is opened only under a lease that the broker has granted. The lease is counted from before it was asked for, so
-that it ends here before the broker gives it to another; when it ends, Trio ends the room.
+A room is opened only under a lease that the broker has granted; when the lease ends, Trio ends the room.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from ..broker.broker import Broker, Mailbox, Renewal
+from ..broker.broker import Broker, Mailbox
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, Refused
 from ..protocol.codec import MESSAGEPACK, Codec, Frame
@@ -30,16 +29,15 @@ from ..rooms.room import Room
 from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
 from .balance import keep_balance
+from .leases import Leases
 from .logs import Trouble, log
 from .mail import AGAIN_SECONDS, Mail, Parcel
 from .questions import Questions
 from .relay import Relays
 from .scribe import Scribe
 
-# A lease is renewed so many times before it runs out; and it ends here this part of it earlier than at the broker, for
-# clocks that do not run alike.
+# How often a lease is renewed before it would run out.
 RENEWALS = 4
-MARGIN = 0.1
 # For how many times as long as a lease no mail may come.
 DEAF_LEASES = 5
 # How long a room that could not be adopted is left to others.
@@ -102,18 +100,9 @@ class Node:
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
-        self._held: dict[str, Lease] = {}
-        """By room: the leases that are this server's."""
+        self._leases = Leases(broker, self.id, self._told)
         self._claiming: dict[str, trio.Event] = {}
-        self._returns: list[tuple[str, int, bool]] = []
-        """Leases to give back: room, fence, and whether somebody is to go on with the room."""
-        self._returned: dict[str, trio.Event] = {}
-        """Rooms that are to go to another server: set once the lease is given back."""
-        self._telling = trio.Lock()
-        """Held while the broker is asked to renew leases, or given one back: or a renewal could arrive after it."""
-        self._woken = trio.Event()
         self._departed = trio.Event()
-        self._renewed_at = -math.inf
         self._severed = False
         """Whether all that was shared with others was given up, for want of a broker."""
         self._unrenewed = Trouble("leases are not renewed")
@@ -228,17 +217,15 @@ class Node:
             await room.keeper.wait_kept()
         if patience.cancelled_caught or room.lease.over:
             return False
-        returned = self._returned[name] = trio.Event()
         self._claiming[name] = trio.Event()
         taken = False
         try:
             room.lease.lose()
             with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
-                await returned.wait()
+                await self._leases.wait_given_back(name)
                 taken = await self.questions.ask(to, ADOPT, name)
         finally:
             self._claiming.pop(name).set()
-            self._returned.pop(name, None)
         return taken
 
     async def _leave(self, room: Room[Any, Any]) -> None:
@@ -273,7 +260,7 @@ class Node:
                     self._nursery.start_soon(self.mail.receive, mailbox)
                     self._nursery.start_soon(self.mail.send)
                     self._nursery.start_soon(self._keep_leases)
-                    self._nursery.start_soon(self._give_back)
+                    self._nursery.start_soon(self._leases.run)
                     self._nursery.start_soon(self._scribe.run)
                     self._nursery.start_soon(self._adopt)
                     if self._balance:
@@ -296,7 +283,7 @@ class Node:
 
     async def _depart(self) -> None:
         try:
-            await self._return_leases()
+            await self._leases.give_back()
             await self._broker.leave(self.id)
         except BrokerDown as exc:
             log.warning("server %s could not say goodbye to the others: %s", self.id, exc)
@@ -310,8 +297,7 @@ class Node:
             except BrokerDown as exc:
                 self._unrenewed.note(exc)
                 self._sever_if_cut_off()
-                for lease in self._held.values():
-                    lease.note_cut_off()
+                self._leases.note_cut_off()
                 self._heard_canary_at = math.inf
                 await trio.sleep(AGAIN_SECONDS)
             else:
@@ -321,7 +307,7 @@ class Node:
 
     def _sever_if_cut_off(self) -> None:
         """Once no lease can be left: whatever is shared with other servers is over, and clients should know."""
-        if not self._severed and trio.current_time() - self._renewed_at > self._broker.lease_seconds:
+        if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
             for server in sorted(self.mail.servers - {self.id}):
                 self.mail.lose(server)
@@ -349,25 +335,12 @@ class Node:
         return False
 
     async def _renew(self) -> None:
-        async with self._telling:
-            asked_at = trio.current_time()
-            held = {room: lease for room, lease in self._held.items() if not lease.over}
-            renewals = {room: Renewal(lease.fence, self._told(room)) for room, lease in held.items()}
-            about = MESSAGEPACK.encode(self._about())
-            assert isinstance(about, bytes)
-            renewed = await self._broker.renew(self.id, renewals, about)
-        self._renewed_at, self._severed = asked_at, False
-        for room, lease in held.items():
-            if room in renewed.kept:
-                lease.renew(self._until(asked_at, self._broker.lease_seconds))
-            elif self._held.get(room) is lease:
-                log.warning("room %s is another server's by now", room, extra={"room": room})
-                lease.lose()
-        self.servers = {server: MESSAGEPACK.decode(said) for server, said in renewed.servers.items() if said}
-        self.mail.forget(self.mail.servers - renewed.servers.keys())
-
-    def _until(self, asked_at: float, seconds: float) -> float:
-        return asked_at + seconds * (1 - MARGIN)
+        about = MESSAGEPACK.encode(self._about())
+        assert isinstance(about, bytes)
+        servers = await self._leases.renew(about)
+        self._severed = False
+        self.servers = {server: MESSAGEPACK.decode(said) for server, said in servers.items() if said}
+        self.mail.forget(self.mail.servers - servers.keys())
 
     def _told(self, room: str) -> bytes:
         found = self._directory.find(*room.split("/", 1))
@@ -398,17 +371,11 @@ class Node:
                 raise
             return self._elsewhere(owner, kind, name)
         if self._broker.shared:
-            await (
-                self._return_leases()
-            )  # one of this very room, perhaps: it has closed here, and nothing of it is to go on
-            asked_at = trio.current_time()
-            claim = await self._broker.claim(room, self.id)
-            if claim.server != self.id:
+            claim, lease = await self._leases.claim(room)
+            if lease is None:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
-            lease = Lease(self._until(asked_at, claim.seconds), partial(self._end_lease, room), fence=claim.fence)
-            self._held[room] = lease
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open(kind, name, opener=opener)
 
@@ -450,33 +417,6 @@ class Node:
                 await self.find(kind, name, opener=opener)
 
         self._nursery.start_soon(reopen)
-
-    def _end_lease(self, room: str, lease: Lease) -> None:
-        if self._held.get(room) is lease:
-            del self._held[room]
-        self._returns.append((room, lease.fence, lease.over))
-        self._woken.set()
-
-    async def _give_back(self) -> None:
-        while True:
-            await self._woken.wait()
-            self._woken = trio.Event()
-            try:
-                await self._return_leases()
-            except BrokerDown:
-                await trio.sleep(AGAIN_SECONDS)
-                self._woken.set()
-
-    async def _return_leases(self) -> None:
-        while True:
-            async with self._telling:
-                if not self._returns:
-                    return
-                room, fence, hand_over = self._returns[0]
-                await self._broker.release(room, fence, hand_over=hand_over)
-                del self._returns[0]
-            if room in self._returned:
-                self._returned.pop(room).set()
 
     # --- mail
 

@@ -5,41 +5,46 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import coredis
 import trio
+
+from tests.endurance.process import free_port
 
 GET_REDIS = "install Debian's redis-server"
 
 
 class RedisServer:
-    """A process that serves below a folder."""
+    """A process that serves below a folder.
 
-    def __init__(self, executable: str, folder: Path) -> None:
+    Args:
+      options: what it is started with, each time.
+    """
+
+    def __init__(self, executable: str, folder: Path, *options: str) -> None:
         self._executable = executable
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{folder / 'socket'}"
+        self._replicas = count(1)
+        self._data = folder / "data"
+        self._socket = folder / "socket"
+        self.url = f"unix://{self._socket}"
 
-    def start(self, *options: str) -> None:
+    def start(self) -> None:
         """Start it; it answers by and by."""
-        self._folder.joinpath("socket").unlink(missing_ok=True)
-        command = [
-            self._executable,
-            "--port",
-            "0",
-            "--unixsocket",
-            "socket",
-            "--logfile",
-            "log",
-            "--save",
-            "",
-            *options,
-        ]
-        self._process = subprocess.Popen(command, cwd=self._folder)
+        self._socket.unlink(missing_ok=True)
+        self._process = self._start(self._socket)
+
+    def _start(self, socket: Path, *options: str) -> subprocess.Popen[bytes]:
+        self._data.mkdir(exist_ok=True)
+        of_its_own = ("--port", "0", "--unixsocket", str(socket), "--logfile", "log", "--save", "")
+        return subprocess.Popen([self._executable, *of_its_own, *self._options, *options], cwd=self._data)
 
     def signal(self, number: signal.Signals) -> None:
         """Such as SIGSTOP, SIGCONT."""
@@ -55,19 +60,29 @@ class RedisServer:
 
     def forget(self) -> None:
         """Wipe its disk, while it is not running."""
-        shutil.rmtree(self._folder / "appendonlydir")
+        shutil.rmtree(self._data)
+
+    async def replace(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        """A replica takes its place, which has missed what it did meanwhile; it dies."""
+        port = free_port()
+        async with coredis.Redis.from_url(self.url) as redis:
+            await redis.config_set({"port": port})
+        master, self._data = self._process, self._folder / f"replica-{next(self._replicas)}"
+        assert master is not None
+        socket = self._folder / "replica"
+        self._process = self._start(socket, "--replicaof", f"127.0.0.1 {port}")
+        url = f"unix://{socket}"
+        await _wait_for(url, lambda info: info["master_link_status"] == "up" and not info["aof_rewrite_in_progress"])
+        async with coredis.Redis.from_url(url) as redis:
+            await redis.replicaof()
+        await meanwhile()
+        master.kill()
+        master.wait()
+        socket.rename(self._socket)
 
     async def wait_up(self, seconds: int = 0) -> None:
         """Wait until it answers, and has been up for so long by its own account."""
-        with trio.fail_after(20):
-            while True:
-                try:
-                    async with coredis.Redis.from_url(self.url, decode_responses=True) as redis:
-                        if int(str((await redis.info("server"))["uptime_in_seconds"])) >= seconds:
-                            return
-                except* (coredis.exceptions.RedisError, OSError):
-                    pass
-                await trio.sleep(0.02)  # another process, of which nothing else can be known
+        await _wait_for(self.url, lambda info: info["uptime_in_seconds"] >= seconds)
 
     async def cut_connections(self) -> None:
         """Have it hang up on everybody."""
@@ -76,11 +91,24 @@ class RedisServer:
                 await redis.client_kill(type_=getattr(coredis.PureToken, kind), skipme=True)
 
 
+async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
+    """Wait until it answers, and says so of itself."""
+    with trio.fail_after(20):
+        while True:
+            try:
+                async with coredis.Redis.from_url(url, decode_responses=True) as redis:
+                    if good(await redis.info()):
+                        return
+            except* (coredis.exceptions.RedisError, OSError):
+                pass
+            await trio.sleep(0.02)  # another process, of which nothing else can be known
+
+
 @contextmanager
 def redis_server(program: Callable[[str, str], str], folder: Path, *options: str) -> Iterator[RedisServer]:
     """One that runs while a block does."""
-    server = RedisServer(program("redis-server", GET_REDIS), folder)
-    server.start(*options)
+    server = RedisServer(program("redis-server", GET_REDIS), folder, *options)
+    server.start()
     try:
         yield server
     finally:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
+from pathlib import Path
 
 import pytest
+import trio
 
+from edge.broker.broker import Claim, Renewal
 from edge.broker.memory import MemoryBroker
 from edge.broker.redis import RedisBroker
+from edge.errors import BrokerDown
 from edge.testing import BROKER_CONFORMANCE
 from edge.testing.brokers import BrokerCheck
 
@@ -38,3 +44,32 @@ async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
     broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=2)
     async with broker.open():
         await check(broker)
+
+
+@pytest.mark.real_time
+async def test_a_replica_grants_no_room_that_it_may_not_know_of(
+    program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """It was asked for a room's lease, took Redis's place without it, and is told again by whoever has the room."""
+    with redis_server(program, tmp_path) as redis:
+        await redis.wait_up(2)
+        broker = RedisBroker(redis.url, lease_seconds=2)
+        async with broker.open():
+            await broker.renew("one", {}, b"")
+            claims: list[Claim] = []
+
+            async def claim(room: str, server: str) -> None:
+                claims.append(await broker.claim(room, server))
+
+            await redis.replace(partial(claim, "game/one", "one"))
+            with contextlib.suppress(BrokerDown):  # the connection was to its predecessor
+                await broker.renew("another", {}, b"")
+            await claim("game/one", "another")
+            assert [claim.server for claim in claims] == ["one", ""]
+            renewed = await broker.renew("one", {"game/one": Renewal(claims[0].fence)}, b"")
+            assert renewed.kept == {"game/one"}
+            await claim("game/one", "another")
+            assert claims[-1].server == "one"
+            await trio.sleep(claims[1].seconds)
+            await claim("game/two", "another")
+            assert claims[-1].server == "another"

@@ -1,8 +1,9 @@
-"""A server as a process of its own."""
+"""A server as a process of its own, and a port for one."""
 
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,12 @@ from pathlib import Path
 import trio
 
 ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """One on which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 async def start_server(

@@ -1,5 +1,5 @@
-"""Several servers and a Redis that are killed, paused, cut off and started again at random, and players who add:
-``python -m tests.endurance.servers <blows> [seed]``.
+"""Several servers and a Redis that are killed, paused, cut off, replaced and started again at random, and players who
+add: ``python -m tests.endurance.servers <blows> [seed]``.
 
 What they are told is held against the promise of rooms that are kept: see `adding`.
 """
@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -175,7 +176,7 @@ class Town:
         async with self.starting:
             self.redis.kill()
             await trio.sleep(self.chance.uniform(0, 1.5))
-            self.redis.start(*ON_DISK)
+            self.redis.start()
             await self.redis.wait_up()
 
     async def forget(self) -> None:
@@ -183,8 +184,13 @@ class Town:
         async with self.starting:
             self.redis.kill()
             self.redis.forget()
-            self.redis.start(*ON_DISK)
+            self.redis.start()
             await self.redis.wait_up()
+
+    async def replace(self) -> None:
+        """Redis dies, and a replica takes its place, which has missed the last of it."""
+        async with self.starting:
+            await self.redis.replace(partial(trio.sleep, self.chance.uniform(0, 0.5)))
 
     async def slow(self) -> None:
         """Redis does not answer for a while."""
@@ -220,7 +226,7 @@ async def mistreat(redis: RedisServer, blows: list[str], seed: int) -> Town:
     return town
 
 
-BLOWS = ("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "slow")
+BLOWS = ("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow")
 
 
 def tell(town: Town) -> str:
@@ -236,8 +242,8 @@ def tell(town: Town) -> str:
 if __name__ == "__main__":
     total, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer("redis-server", Path(folder))
-        server.start(*ON_DISK)
+        server = RedisServer("redis-server", Path(folder), *ON_DISK)
+        server.start()
         try:
             dealt = random.Random(seed).choices(BLOWS, k=total)
             print(tell(trio.run(mistreat, server, dealt, seed)))
