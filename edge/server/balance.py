@@ -55,7 +55,8 @@ def weight_of(rooms: int, seats: int) -> int:
 def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
     """Which of a server's rooms should go where.
 
-    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean.
+    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean, and
+    to servers to which none of the others sends any.
 
     Args:
       me: the server.
@@ -66,11 +67,12 @@ def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) ->
     """
     loads = dict(loads)
     mean = sum(loads.values()) / len(loads)
-    if loads[me] < mean + max(LEAST, SLACK * mean):
-        return []
+    by_load = sorted(loads, key=lambda server: (loads[server], server))
+    senders = [server for server in reversed(by_load) if loads[server] >= mean + max(LEAST, SLACK * mean)]
+    receivers = by_load[senders.index(me) : -len(senders) : len(senders)] if me in senders else []
     moves = []
-    for room, weight in sorted(rooms.items(), key=lambda each: (-each[1], each[0])):
-        to = min(loads, key=lambda server: (loads[server], server))
+    for room, weight in sorted(rooms.items(), key=lambda each: (-each[1], each[0])) if receivers else ():
+        to = min(receivers, key=lambda server: (loads[server], server))
         if loads[me] - weight >= max(mean, loads[to] + weight):
             moves.append((room, to))
             loads[me] -= weight

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import edge
@@ -24,6 +24,9 @@ from .servers import LEASE_SECONDS, Town, open_town
 weights = st.lists(st.integers(1, 150), max_size=60)
 
 
+@example(
+    [[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 1, 111, 4], [], [], [], [61]], [0, 1, 0, 70, 70, 187]
+)
 @given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
 def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
     """Though all choose at once: after a few rounds none sends any away, and nobody has more to do than the busiest had
@@ -56,8 +59,9 @@ def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
 def test_a_new_server_gets_its_share() -> None:
     """Of many rooms, about as many as all others have; of a few nobody moves."""
     rooms = {f"chat/{number:03}": 5 for number in range(100)}
-    moves = choose_moves("a", rooms, {"a": 500, "b": 500, "c": 0})
+    moves = choose_moves("a", rooms, {"a": 501, "b": 500, "c": 0})
     assert [to for _, to in moves] == ["c"] * 33
+    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # when the other is done
     assert not choose_moves("a", rooms, {"a": LEAST - 1, "b": 0})
     mean = 1000
     assert not choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)) - 1, "b": int(mean * (1 - SLACK)) + 1})
