@@ -153,6 +153,10 @@ class Broker(abc.ABC):
         Nothing happens if it is another's by now."""
 
     @abc.abstractmethod
+    async def lease(self, room: str) -> Lease | None:
+        """A room's lease, if it has one, abandoned or not."""
+
+    @abc.abstractmethod
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         """Every lease, the abandoned ones included, by room. Those are forgotten after a while: a minute, or a day, if
         the room is kept.

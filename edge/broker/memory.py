@@ -110,6 +110,11 @@ class MemoryBroker(Broker):
             del self._leases[room]
             self._logs.pop(room, None)
 
+    async def lease(self, room: str) -> Lease | None:
+        await trio.lowlevel.checkpoint()
+        held = self._leases.get(room)
+        return None if held is None else self._shown(room, held)
+
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         await trio.lowlevel.checkpoint()
         now = trio.current_time()
@@ -118,10 +123,13 @@ class MemoryBroker(Broker):
                 del self._leases[room]
                 self._logs.pop(room, None)
         return [
-            Lease(room, held.server, held.fence, held.until - now, held.about, held.kept)
+            self._shown(room, held)
             for room, held in sorted(self._leases.items())
             if not left or (held.kept and held.until <= now)
         ]
+
+    def _shown(self, room: str, held: _Held) -> Lease:
+        return Lease(room, held.server, held.fence, held.until - trio.current_time(), held.about, held.kept)
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         await trio.lowlevel.checkpoint()

@@ -98,15 +98,15 @@ class RedisBroker(Broker):
         keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
         await self._client.run(scripts.RELEASE, keys, [room, fence, int(hand_over)])
 
+    async def lease(self, room: str) -> Lease | None:
+        found = await self._client.run(scripts.LEASE, [self._key("leases"), self._key("abouts")], [room])
+        return _lease(found) if found else None
+
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         keys = [self._key("leases"), self._key("abouts"), self._key("log:")]
         arguments = [_milliseconds(FORGOTTEN_SECONDS), _milliseconds(LOST_SECONDS), int(left)]
         found = await self._client.run(scripts.LEASES, keys, arguments)
-        rows = [found[at : at + 6] for at in range(0, len(found), 6)]
-        leases = [
-            Lease(room.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
-            for room, server, fence, seconds, about, kept in rows
-        ]
+        leases = [_lease(found[at : at + 6]) for at in range(0, len(found), 6)]
         return sorted(leases, key=lambda lease: lease.room)
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
@@ -221,6 +221,11 @@ class _Client:
             self._redis = None
         failed.set()
         raise down
+
+
+def _lease(row: Sequence[bytes]) -> Lease:
+    room, server, fence, seconds, about, kept = row
+    return Lease(room.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
 
 
 def _bytes(value: str | bytes) -> bytes:

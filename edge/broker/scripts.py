@@ -114,6 +114,17 @@ end
 """
 )
 
+LEASE = (
+    COMMON
+    + """
+local room = ARGV[1]
+local value = redis.call('HGET', KEYS[1], room)
+if not value then return end
+local till, fence, server, kept = held(value)
+return {room, server, text(fence), text(till - now), redis.call('HGET', KEYS[2], room) or '', kept}
+"""
+)
+
 LEASES = (
     COMMON
     + """

@@ -106,7 +106,11 @@ class Keeper:
         """The seats whose news are in the newest entry."""
         self._anew = False
         """Whether what the log had is forgotten."""
+        self._kept_number = 0
+        """How many of the entries, and all before them, are in the log."""
         self._kept = trio.Event()
+        self.over = False
+        """Whether nothing more is kept."""
 
     def touch(self, player: Player[Any, Any] | None = None) -> None:
         """Something has happened that should be kept, to this player or to the room."""
@@ -164,6 +168,7 @@ class Keeper:
         for seat in self._written:
             seat.kept()
         self._written = []
+        self._kept_number = self.number
         kept, self._kept = self._kept, trio.Event()
         kept.set()
 
@@ -174,13 +179,14 @@ class Keeper:
 
     async def wait_kept(self) -> None:
         """Wait until all that has happened up to now is kept, or never will be."""
-        for _ in range(2):  # an entry that is on its way may be older
-            if not (self.room.lease.over or self.room.closing):
-                self.touch()
-                await self._kept.wait()
+        number = self.number + 1  # one that is on its way may be older
+        self.touch()
+        while self._kept_number < number and not (self.over or self.room.lease.over or self.room.closing):
+            await self._kept.wait()
 
     def close(self) -> None:
         """Nothing more is kept: wake whoever waits for it."""
+        self.over = True
         self._kept.set()
 
 

@@ -24,7 +24,9 @@ class Lease:
         self.until = until
         """From then on nothing is written for the room."""
         self.goes_on = False
-        """Whether the room goes on while nobody can say whose it is."""
+        """Whether the room goes on while nobody can say whose it is: then it is over only when it is known."""
+        self.done_with = False
+        """Whether its room has closed for good, so that nobody is to go on with it."""
         self._give_back = give_back
         self._scope = trio.CancelScope()
 
@@ -38,15 +40,18 @@ class Lease:
         self._scope = trio.CancelScope(deadline=self.until)
         return self._scope
 
+    def go_on(self) -> None:
+        """Let it last until it is known to be somebody else's; before its room lives."""
+        self.goes_on, self.until = True, math.inf
+
     def renew(self, until: float) -> None:
         """Let it last longer; too late, if it has run out."""
-        if not self.over:
+        if not (self.over or self.goes_on):
             self.until = self._scope.deadline = until
 
-    def note_cut_off(self) -> None:
-        """It can't be renewed, for the broker can't be reached: where the room goes on, it lasts until it is known."""
-        if self.goes_on and not self.over:
-            self.until = self._scope.deadline = math.inf
+    def conclude(self) -> None:
+        """Its room closes: for good, unless it is over."""
+        self.done_with = not self.over
 
     def lose(self) -> None:
         """It is somebody else's."""

@@ -364,6 +364,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if self.closing:
             return
         self._ending = (code, reason)
+        self.lease.conclude()
         self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
         self.reset("the room is closing")
         self._run_scope.cancel("the room is closing")

@@ -87,6 +87,8 @@ async def attend(
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
+            if seat.since == seat.attempt and room.keeper is not None and not room.lease.goes_on:
+                await room.keeper.wait_kept()  # its welcome is not said before others know of the seat
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:
@@ -136,7 +138,7 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Waitin
 
 async def _wait_kept(hello: Hello, session: Session, room: Room[Any, Any]) -> None:
     """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
-    while room.keeper is not None and not room.lease.over:
+    while room.keeper is not None and not (room.lease.over or room.closing):
         held = room.seats.find(session.id)
         if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
             return

@@ -55,8 +55,8 @@ def weight_of(rooms: int, seats: int) -> int:
 def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
     """Which of a server's rooms should go where.
 
-    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean, and
-    to servers to which none of the others sends any.
+    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean,
+    and to servers to which none of the others sends any.
 
     Args:
       me: the server.

@@ -77,11 +77,6 @@ class Leases:
                 lease.lose()
         return renewed.servers
 
-    def note_cut_off(self) -> None:
-        """They can't be renewed."""
-        for lease in self._held.values():
-            lease.note_cut_off()
-
     async def run(self) -> None:
         """Give back those whose rooms are closed, for ever."""
         while True:
@@ -119,7 +114,7 @@ class Leases:
     def _end(self, room: str, lease: Lease) -> None:
         if self._held.get(room) is lease:
             del self._held[room]
-        self._ended.append((room, lease.fence, lease.over))
+        self._ended.append((room, lease.fence, lease.over and not lease.done_with))
         self._bell.ring()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -51,6 +50,8 @@ MOVE_SECONDS = 2.0
 
 CANARY, ADOPT = "canary", "adopt"
 
+CUT_OFF = "the servers can't reach what they share"
+
 
 class Sharer(Protocol):
     """Something that two servers share."""
@@ -73,6 +74,15 @@ class _Elsewhere:
 
     async def carry(self, transport: Transport, codec: Codec, hello: Frame) -> None:
         await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name)
+
+
+@attrs.define(eq=False)
+class _Claiming:
+    """A room is being claimed, for all who come for it meanwhile."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    failed: bool = False
+    """Whether the broker could not be reached."""
 
 
 class Node:
@@ -101,7 +111,7 @@ class Node:
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
         self._leases = Leases(broker, self.id, self._told)
-        self._claiming: dict[str, trio.Event] = {}
+        self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
         """Whether all that was shared with others was given up, for want of a broker."""
@@ -115,8 +125,8 @@ class Node:
         self._scribe = Scribe(broker)
         if broker.shared:
             directory.reopen = self._reopen
-        self._heard_canary_at = math.inf
-        """When mail to oneself last came; none is expected before the broker has been there for a while."""
+        self._unheard_canaries = 0
+        """How many letters to oneself have been sent since one came, or the broker has been there."""
         self._nursery: trio.Nursery
 
     @property
@@ -159,15 +169,18 @@ class Node:
             claiming = self._claiming.get(room)
             if claiming is None:
                 break
-            await claiming.wait()
-        self._claiming[room] = trio.Event()
+            await claiming.done.wait()
+            if claiming.failed:
+                raise Refused(CUT_OFF, Code.CUT_OFF)
+        claiming = self._claiming[room] = _Claiming()
         try:
             return await self._claim(kind, name, opener)
         except BrokerDown as exc:
             log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
-            raise Refused("the servers can't reach what they share", Code.CUT_OFF) from None
+            claiming.failed = True
+            raise Refused(CUT_OFF, Code.CUT_OFF) from None
         finally:
-            self._claiming.pop(room).set()
+            self._claiming.pop(room).done.set()
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
         """The open rooms of all servers, by name: those of this one as they are, of others as they were told last.
@@ -189,9 +202,8 @@ class Node:
         Raises:
           BrokerDown: it can't be reached.
         """
-        leases = await self._broker.leases() if self._broker.shared else ()
-        owners = (each.server for each in leases if each.room == room and each.seconds > 0)
-        return next((owner for owner in owners if owner != self.id), None)
+        found = await self._broker.lease(room) if self._broker.shared else None
+        return found.server if found is not None and found.seconds > 0 and found.server != self.id else None
 
     async def hand_over(self) -> None:
         """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
@@ -211,28 +223,31 @@ class Node:
         Returns: whether that server has it now. If not, anybody may.
         """
         room = self._directory.find(*name.split("/", 1))
-        if room is None or room.keeper is None or room.closing:
+        if room is None or room.keeper is None:
             return False
-        with trio.move_on_after(MOVE_SECONDS) as patience:
-            await room.keeper.wait_kept()
-        if patience.cancelled_caught or room.lease.over:
+        left = False
+        with trio.move_on_after(MOVE_SECONDS):
+            left = await self._leave(room)
+        if not left:
             return False
-        self._claiming[name] = trio.Event()
+        self._claiming[name] = _Claiming()
         taken = False
         try:
-            room.lease.lose()
             with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
                 await self._leases.wait_given_back(name)
                 taken = await self.questions.ask(to, ADOPT, name)
         finally:
-            self._claiming.pop(name).set()
+            self._claiming.pop(name).done.set()
         return taken
 
-    async def _leave(self, room: Room[Any, Any]) -> None:
-        """Have all of a room kept, and then nothing more."""
+    async def _leave(self, room: Room[Any, Any]) -> bool:
+        """Have all of a room kept, and then nothing more: whether others can go on with it. Not if it has closed."""
         assert room.keeper is not None
         await room.keeper.wait_kept()
+        if room.closing or room.lease.over:
+            return False
         room.lease.lose()
+        return True
 
     # --- its life
 
@@ -297,12 +312,11 @@ class Node:
             except BrokerDown as exc:
                 self._unrenewed.note(exc)
                 self._sever_if_cut_off()
-                self._leases.note_cut_off()
-                self._heard_canary_at = math.inf
+                self._unheard_canaries = 0
                 await trio.sleep(AGAIN_SECONDS)
             else:
                 self._unrenewed.over()
-                self._check_canary(began)
+                self._check_canary()
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
@@ -350,12 +364,11 @@ class Node:
         assert isinstance(told, bytes)
         return told
 
-    def _check_canary(self, now: float) -> None:
+    def _check_canary(self) -> None:
         """Send oneself a letter; and see whether those before have come."""
-        if self._heard_canary_at == math.inf:
-            self._heard_canary_at = now
-        if now - self._heard_canary_at > DEAF_LEASES * self._broker.lease_seconds:
-            raise Deaf(f"no mail has come for {now - self._heard_canary_at:.1f} s, though the broker is there")
+        if self._unheard_canaries >= DEAF_LEASES * RENEWALS:
+            raise Deaf(f"{self._unheard_canaries} letters to oneself have not come, though the broker is there")
+        self._unheard_canaries += 1
         self.mail.pulse()
         self.mail.put(self.id, [CANARY])
 
@@ -365,11 +378,16 @@ class Node:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
-        except Refused as refused:  # to open another here; but it may be open elsewhere
-            owner = await self.owner(room) if refused.code in (Code.FULL, Code.ROOM_CRASHED) else None
-            if owner is None:
+        except Refused as refused:  # to open another here
+            shared = self._broker.shared and refused.code in (Code.FULL, Code.ROOM_CRASHED)
+            found = await self._broker.lease(room) if shared else None
+            if found is not None and found.seconds > 0 and found.server != self.id:
+                return self._elsewhere(found.server, kind, name)
+            if refused.code is not Code.FULL or found is None or not found.kept or found.seconds > 0:
                 raise
-            return self._elsewhere(owner, kind, name)
+            if self._directory.full:
+                raise Refused("all rooms are open here", Code.MOVED) from None
+            opener = ""  # one that is to go on is opened by nobody
         if self._broker.shared:
             claim, lease = await self._leases.claim(room)
             if lease is None:
@@ -392,7 +410,8 @@ class Node:
         """
 
         def prepare(room: Room[Any, Any]) -> None:
-            lease.goes_on = room.when_cut_off == "go on"
+            if room.when_cut_off == "go on":
+                lease.go_on()
             if room.can_be_kept():
                 room.keeper = Keeper(room, self._scribe.note)
             if room.keeper is not None and entries:
@@ -426,7 +445,7 @@ class Node:
 
     def _take(self, sender: str, parcel: Parcel) -> None:
         if parcel == [CANARY]:
-            self._heard_canary_at = trio.current_time()
+            self._unheard_canaries = 0
         elif not any(sharer.take(sender, parcel) for sharer in self._sharers):
             log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
 

@@ -240,7 +240,7 @@ class Relays:
                 del self._carried[link]
                 self.mail.put(owner, [GONE, link, told])
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
-                    if carried.written is not None:
+                    while carried.written is not None:
                         await carried.written.wait()
                 await close_transport(transport, *carried.goodbye, deadline=closing.deadline)
 

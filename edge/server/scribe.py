@@ -54,7 +54,7 @@ class Scribe:
                 await self._bell.wait()
             await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
             began = trio.current_time()
-            keepers, self._news = [*self._news], {}
+            keepers, self._news = [keeper for keeper in self._news if not keeper.over], {}
             await self._write(keepers)
             with trio.CancelScope(deadline=began + TOGETHER_SECONDS) as self._gathering:
                 await trio.sleep_forever()
@@ -73,7 +73,7 @@ class Scribe:
                 room.close("an error in the room's code", code=Code.ROOM_CRASHED)
             else:
                 written.append((keeper, Entry(room.name, room.lease.fence, keeper.number, data, whole)))
-        while written := [(keeper, entry) for keeper, entry in written if not keeper.room.lease.over]:
+        while written := [each for each in written if not (each[0].over or each[0].room.lease.over)]:
             try:
                 outcomes = await self._broker.append([entry for _, entry in written])
             except BrokerDown as exc:
@@ -81,16 +81,18 @@ class Scribe:
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unwritten.over()
+            forgotten = False
             for (keeper, _), outcome in zip(written, outcomes, strict=True):
                 match outcome:
                     case Written.THERE:
                         keeper.kept()
                     case Written.FORGOTTEN if not keeper.room.closing:
                         keeper.forgotten()
+                        forgotten = True
                     case Written.REFUSED:
                         log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
                         keeper.room.lease.lose()
-            if Written.FORGOTTEN in outcomes:
+            if forgotten:
                 self._forgotten.note("they are written anew")
                 await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
             else:

@@ -146,6 +146,10 @@ class HeldSeat(Sending, Seat):
         self._behind.clear()
         super().start_afresh()
 
+    def _current(self) -> list[Outgoing]:
+        behind = {message.key for _, message in self._behind}  # they follow what they wait for
+        return [message for message in super()._current() if message.key not in behind]
+
     def _release(self, count: int) -> None:
         """What is withheld, the oldest so many, may be sent."""
         withheld = self.counts.newest(self.counts.withheld)[:count]

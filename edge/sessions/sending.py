@@ -69,8 +69,12 @@ class Sending:
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
-        missed = [*self.counts.unacked(), *self._latest.values()]
+        missed = [*self.counts.unacked(), *self._current()]
         outbox.put_first(*(message.frame(outbox.codec) for message in missed))
+
+    def _current(self) -> list[Outgoing]:
+        """The latest values that may be told."""
+        return [*self._latest.values()]
 
     def detach(self, outbox: Outbox) -> bool:
         """The connection is gone. False if another had taken its place."""

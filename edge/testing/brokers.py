@@ -53,6 +53,7 @@ async def one_of_many_gets_a_room(broker: Broker) -> None:
     assert all(0 < claim.seconds <= broker.lease_seconds for _, claim in claims)
     (lease,) = await broker.leases()
     assert (lease.room, lease.server) == (ROOM, winner)
+    assert await broker.lease("game/two") is None
 
 
 async def a_lease_runs_out(broker: Broker) -> None:
@@ -70,9 +71,12 @@ async def a_lease_is_renewed(broker: Broker) -> None:
     claim = await broker.claim(ROOM, "a")
     await trio.sleep(broker.lease_seconds / 2)
     assert (await broker.renew("a", {ROOM: Renewal(claim.fence, b"full")}, b"")).kept == {ROOM}
-    (lease,) = await broker.leases()
-    assert lease.seconds > broker.lease_seconds / 2
-    assert lease.about == b"full"
+    (shown,) = await broker.leases()
+    lease = await broker.lease(ROOM)
+    assert lease is not None
+    for each in (lease, shown):
+        assert each.seconds > broker.lease_seconds / 2
+        assert (each.room, each.server, each.about) == (ROOM, "a", b"full")
     assert not (await broker.renew("b", {ROOM: Renewal(claim.fence - 1)}, b"")).kept
     (lease,) = await broker.leases()
     assert (lease.server, lease.fence) == ("a", claim.fence)

@@ -59,6 +59,9 @@ class FlakyBroker(Broker):
     async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
         return await self._ask(lambda: self._broker.release(room, fence, hand_over=hand_over))
 
+    async def lease(self, room: str) -> Lease | None:
+        return await self._ask(lambda: self._broker.lease(room))
+
     async def leases(self, *, left: bool = False) -> Sequence[Lease]:
         return await self._ask(lambda: self._broker.leases(left=left))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 import edge
 from edge.protocol import messages
@@ -21,10 +22,16 @@ class Asking(Adding):
             self.add(player.name, (await player.receive(Add)).number)
 
 
+def keep(keeper: Keeper) -> None:
+    """Its news are in the log at once."""
+    keeper.entry()
+    keeper.kept()
+
+
 async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
     """Also in the step in which it is handed over: an entry that is written then must not lose it."""
     room = await edge_room(Asking)
-    room.room.keeper = Keeper(room.room, lambda keeper: None)
+    room.room.keeper = Keeper(room.room, keep)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
     deliver, seen = player.deliver, []
@@ -45,9 +52,17 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     """And what is heard is acknowledged then; in between, both are in the entry that is being written."""
     room = await edge_room(Adding)
     keeper = room.room.keeper = Keeper(room.room, lambda keeper: None)
-    (ana,) = await room.join("ana")
+
+    async def keep_soon() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        keep(keeper)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_soon)  # or she would not be welcome
+        (ana,) = await room.join("ana")
     ana.send(Add(0))
     await trio.sleep(30)  # heartbeats, too
+    keeper.forgotten()
     entry, whole = keeper.entry()
     assert whole
     ((record, said),) = read([entry]).seats.values()

@@ -24,9 +24,7 @@ from .servers import LEASE_SECONDS, Town, open_town
 weights = st.lists(st.integers(1, 150), max_size=60)
 
 
-@example(
-    [[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 1, 111, 4], [], [], [], [61]], [0, 1, 0, 70, 70, 187]
-)
+@example([[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 116], [], [], [], [61]], [0, 1, 0, 70, 70, 187])
 @given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
 def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
     """Though all choose at once: after a few rounds none sends any away, and nobody has more to do than the busiest had
