@@ -87,8 +87,8 @@ async def attend(
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
-            if seat.since == seat.attempt and room.keeper is not None and not room.lease.goes_on:
-                await room.keeper.wait_kept()  # its welcome is not said before others know of the seat
+            if room.keeper is not None and not (seat.known or room.lease.goes_on):
+                await room.keeper.wait_kept()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post)
         finally:

@@ -89,7 +89,7 @@ class Scribe:
                     case Written.FORGOTTEN if not keeper.room.closing:
                         keeper.forgotten()
                         forgotten = True
-                    case Written.REFUSED:
+                    case Written.REFUSED if not keeper.over:
                         log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
                         keeper.room.lease.lose()
             if forgotten:

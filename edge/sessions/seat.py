@@ -53,6 +53,7 @@ class HeldSeat(Sending, Seat):
         self._told_life, self._told_sent = -1, 0
         """What the room's log has: in which life, how many messages were sent."""
         self._told_withheld = self._told_received = 0
+        self._told_since = self._kept_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
         """What does not count and was sent after something that is withheld: after how many messages in all."""
         self.session = session
@@ -103,6 +104,7 @@ class HeldSeat(Sending, Seat):
         said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
         self._told_life, self._told_sent = self._life, counts.sent
         self._told_withheld, self._told_received = counts.withheld, counts.received
+        self._told_since = self.since
         return {
             "client": self.client,
             "attempt": self.attempt,
@@ -122,17 +124,23 @@ class HeldSeat(Sending, Seat):
     def kept(self) -> None:
         if self._life != self._told_life:
             return
+        self._kept_since = self._told_since
         self.counts.kept = self._told_received
         self._release(self._told_withheld)
         if self.connection is not None and self.outbox is not None:
             self.connection.note_kept(trio.current_time())
             self.outbox.wake()
 
+    @property
+    def known(self) -> bool:
+        """Whether another server would know of it, and since when its client counts."""
+        return self._keeper is None or self._kept_since == self.since
+
     def go_on(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
         """Be the seat that this client has had at another server."""
         held = record.held
         self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
-        self.former = tuple(held["former"])
+        self.former, self._kept_since = tuple(held["former"]), held["since"]
         self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
         for plain in held["latest"]:
             name, body = plain

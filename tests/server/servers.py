@@ -18,6 +18,7 @@ from edge.broker.memory import MemoryBroker
 from edge.client.client import Client
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
+from edge.server.node import Node
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
 from edge.testing.network import Conditions, Network
@@ -62,6 +63,12 @@ class Place:
     wires: Network
     scope: trio.CancelScope
     dead: bool = False
+
+    @property
+    def node(self) -> Node:
+        """What it is to the others."""
+        assert self.app.node is not None
+        return self.app.node
 
     @property
     def rooms(self) -> list[str]:

@@ -1,0 +1,384 @@
+"""Rooms that are to go on at another server, or are not: each case by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import edge
+from edge.broker.broker import Broker, Entry, Renewed, Written
+from edge.client.client import State
+from edge.testing import seeds
+from edge.testing.network import Conditions, Network
+from tests.endurance.adding import Add, Added, Adder, Adding, Ledger, Sums
+
+from .servers import LEASE_SECONDS, Place, Town, open_town
+
+
+def make_app(broker: Broker, *, max_rooms_each: int = 200, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge.App:
+    keys = edge.Keys("a secret of all the servers")
+    return edge.App(kinds or {"adding": Adding}, broker=broker, keys=keys, max_rooms_each=max_rooms_each)
+
+
+@asynccontextmanager
+async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> AsyncIterator[Adder]:
+    """Somebody who adds, and listens."""
+    async with town.join(f"/rooms/{path}", *at, speaks=Add, hears=Added, name=name) as client:
+        await client.wait_state(State.OPEN)
+        async with trio.open_nursery() as nursery:
+            someone = Adder(client, name, Ledger())
+            nursery.start_soon(someone.listen)
+            yield someone
+            nursery.cancel_scope.cancel("the test is over")
+
+
+def slow_log(place: Place, seconds: float) -> None:
+    """Let a server's log take so long to be written."""
+    append = place.broker.append
+
+    async def append_late(entries: Sequence[Entry]) -> Sequence[Written]:
+        await trio.sleep(seconds)
+        return await append(entries)
+
+    place.broker.append = append_late  # type: ignore[method-assign]
+
+
+class Ending(Adding):
+    """It takes a second to say farewell."""
+
+    runs = 0
+
+    async def run(self) -> None:
+        type(self).runs += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            with self.farewell():
+                await trio.sleep(1)
+
+
+async def renew_in_vain(*_: object) -> Renewed:
+    raise edge.BrokerDown("no answer came")
+
+
+@pytest.mark.parametrize("how", ["drain", "move", "cut off"])
+async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its server drains meanwhile, or would have moved it, or loses the lease in its farewell."""
+    monkeypatch.setattr(Ending, "runs", 0)
+    async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
+        ana.add()
+        (old,) = town.places
+        new = await town.open()
+        await trio.sleep(1)
+        (room,) = old.app.directory.rooms
+        if how == "move":
+            slow_log(old, 0.1)
+            town.nursery.start_soon(old.node.move, room.name, new.node.id)
+            await trio.sleep(0.05)
+        elif how == "cut off":
+            old.broker.renew = renew_in_vain  # type: ignore[method-assign, assignment]
+            await trio.sleep_until(room.lease.until - 0.5)
+        room.close("the game is over")
+        await trio.sleep(0.2)
+        if how == "drain":
+            await town.drain(old)
+        await room.wait_closed()
+        await trio.sleep(2 * LEASE_SECONDS)
+        assert new.rooms == []
+        assert await town.shared.leases() == []
+        assert ana.client.ending is not None
+        assert ana.client.ending.code is edge.Code.ROOM_CLOSED
+        assert Ending.runs == 1
+
+
+@seeds(8)
+async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFixture) -> None:
+    """Is followed by a fresh one here, and nothing else."""
+    boom, runs = trio.Event(), []
+
+    class Crashing(Adding):
+        async def run(self) -> None:
+            runs.append(self)
+            if len(runs) == 1:
+                await boom.wait()
+                raise RuntimeError("boom")
+            await trio.sleep_forever()
+
+    async with open_town(partial(make_app, adding=Crashing), 1) as town, adder(town, "ana") as ana:
+        (old,) = town.places
+        new = await town.open()
+        await trio.sleep(1)
+        slow_log(old, 0.5)
+        moved = []
+
+        async def move() -> None:
+            moved.append(await old.node.move("adding/a", new.node.id))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(move)
+            await trio.sleep(0.1)
+            boom.set()
+        await ana.client.wait_state(State.OPEN)
+        await trio.sleep(5)
+        assert (moved, old.rooms, new.rooms) == ([False], ["adding/a"], [])
+    assert [record.message for record in caplog.records if "boom" not in record.message] == []
+
+
+async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
+    """Who had as many rooms as one may, at either server, has all of them at the one that is left."""
+    async with open_town(partial(make_app, max_rooms_each=3)) as town, trio.open_nursery() as nursery:
+        one, other = town.places
+        for place in town.places:
+            place.wires = Network(partial(serve_school, place), place.server.connections)
+        clients: list[Adder] = []
+
+        async def sit(number: int, *at: Place) -> None:
+            async with adder(town, f"player {number}", f"adding/{number}", *at) as someone:
+                clients.append(someone)
+                await trio.sleep_forever()
+
+        for number in range(6):
+            nursery.start_soon(sit, number, *(town.places if number < 3 else reversed(town.places)))
+        await trio.sleep(3)
+        for someone in clients:
+            someone.add()
+        await trio.sleep(1)
+        assert (len(one.rooms), len(other.rooms)) == (3, 3)
+        town.kill(one)
+        await trio.sleep(10)
+        assert len(other.rooms) == 6
+        for someone in clients:
+            someone.check()
+        with pytest.raises(edge.Refused) as refused:
+            await other.node.find("adding", "another", opener="10.0.0.1")
+        assert refused.value.code is edge.Code.FULL
+        nursery.cancel_scope.cancel("the test is over")
+
+
+async def serve_school(place: Place, stream: trio.abc.Stream) -> None:
+    """Everybody comes from one address."""
+    await place.server.serve_connection(stream, "10.0.0.1")
+
+
+async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
+    """For their room is to go on, where there is space."""
+
+    def make_small(broker: Broker) -> edge.App:
+        return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"), max_rooms=1)
+
+    async with open_town(make_small) as town:
+        one, other = town.places
+        async with adder(town, "ana", "adding/a", one, other) as ana, adder(town, "ben", "adding/b", other):
+            ana.add()
+            await trio.sleep(1)
+            assert (one.rooms, other.rooms) == (["adding/a"], ["adding/b"])
+            town.kill(one)
+            await trio.sleep(10)
+            assert ana.client.state is not State.CLOSED
+            third = await town.open()
+            await trio.sleep(5)
+            assert third.rooms == ["adding/a"]
+            third.dead = True  # she may have found it by herself already, or finds the other, which carries
+            await ana.client.wait_state(State.OPEN)
+            ana.check()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.005, 0.015, 0.03, 0.1])
+async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
+    """What its client says right after it is not lost, at whatever point the server dies."""
+    async with open_town(make_app) as town, adder(town, "ana") as ana:
+        ana.add()
+        await trio.sleep(2)
+        owner = next(place for place in town.places if place.rooms)
+        slow_log(owner, 0.02)
+        async with adder(town, "ben") as ben:
+            ben.add()
+            await trio.sleep(seconds)
+            town.kill(owner)
+            await trio.sleep(10)
+            for someone in (ana, ben):
+                someone.check()
+
+
+async def test_who_comes_while_a_room_closes_is_not_waited_for() -> None:
+    """What they had said will not be kept any more."""
+    async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
+        (place,) = town.places
+        slow_log(place, 1.5)
+        ana.add()
+        await trio.sleep(0.1)
+        (room,) = place.app.directory.rooms
+        for link in place.wires.links:
+            link.cut(noticed_by=frozenset(["client"]))
+        room.close()
+        await ana.client.wait_state(State.AWAY)
+        await ana.client.wait_state(State.OPEN)
+        assert ana.client.welcome is not None
+        assert ana.client.welcome.why
+
+
+@edge.event("began")
+class Began:
+    number: int
+
+
+@edge.event("position", delivery="latest")
+class Position:
+    x: int
+
+
+Shown: TypeAlias = Began | Position
+
+
+class Showing(edge.Room[Add, Shown]):
+    seats = edge.Seats(minimum=0, grace=60)
+
+    def snapshot(self) -> Sums:
+        return Sums(0, {})
+
+    def restore(self, state: Sums) -> None:
+        pass
+
+
+async def test_a_latest_value_does_not_overtake_what_it_waits_for() -> None:
+    """Nor on a resume."""
+    async with (
+        open_town(partial(make_app, showing=Showing), 1) as town,
+        town.join("/rooms/showing/a", speaks=Add, hears=Shown) as client,
+    ):
+        await client.wait_state(State.OPEN)
+        await trio.sleep(1)
+        (place,) = town.places
+        (room,) = place.app.directory.rooms
+        slow_log(place, 0.5)
+        for number in (1, 2):
+            room.broadcast(Began(number))
+            room.broadcast(Position(number))
+            await trio.sleep(0.2)
+        for link in place.wires.links:
+            link.cut()
+        await trio.sleep(5)
+        heard = list(client._inbox)
+        assert [event for event in heard if isinstance(event, Began)] == [Began(1), Began(2)]
+        numbers = [attrs.astuple(event)[0] for event in heard]
+        assert numbers == sorted(numbers)
+        assert heard[-1] == Position(2)
+
+
+class Short(Adding):
+    async def run(self) -> None:
+        await trio.sleep(1)
+        for number in range(3):
+            await trio.sleep(0.01)
+            self.broadcast(Added("the end", number, number, 0))
+
+
+async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Which is gone before its last words could be in it; nor are other logs held up."""
+    async with open_town(partial(make_app, short=Short), 1) as town:
+        town.places[0].broker.delay = 0.002
+        async with town.join("/rooms/short/a", speaks=Add, hears=Added) as client:
+            await client.wait_state(State.CLOSED)
+            await trio.sleep(1)
+            assert len(client._inbox) == 3
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@edge.event("big")
+class Big:
+    number: int
+    text: str
+
+
+class Talking(edge.Room[Add, Big]):
+    seats = edge.Seats(minimum=0, grace=60)
+
+
+@seeds(6)
+@pytest.mark.parametrize("size", [15_000, 28_000])
+async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
+    """All of it, and the goodbye."""
+    async with open_town(partial(make_app, talking=Talking)) as town:
+        one, other = town.places
+        town.conditions = Conditions(latency=0.01, capacity=20_000)
+        room = await one.node.find("talking", "a")
+        assert isinstance(room, edge.Room)
+        async with town.join("/rooms/talking/a", other, speaks=Add, hears=Big) as client:
+            await client.wait_state(State.OPEN)
+            await trio.sleep(1)
+            other.wires.links[-1].reading = False
+            for number in range(4):
+                room.broadcast(Big(number, "x" * size))
+                await trio.sleep(0.02)
+            room.players[0].kick("out with you")
+            await trio.sleep(0.5)
+            other.wires.links[-1].reading = True
+            await client.wait_state(State.CLOSED)
+            assert [event.number for event in client._inbox] == [0, 1, 2, 3]
+            assert client.ending is not None
+            assert client.ending.code is edge.Code.KICKED
+
+
+class Stubborn(edge.Room[Add, Added]):
+    when_cut_off = "go on"
+    seats = edge.Seats(minimum=0)
+
+
+class Plain(edge.Room[Add, Added]):
+    seats = edge.Seats(minimum=0)
+
+
+async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
+    """Though the broker is asked for nothing else until that has failed."""
+    async with open_town(partial(make_app, stubborn=Stubborn, plain=Plain), 1) as town:
+        (place,) = town.places
+        await place.node.find("stubborn", "a")
+        plain = await place.node.find("plain", "a")
+        assert isinstance(plain, edge.Room)
+        await trio.sleep(2)
+        place.broker.cut = True
+        await trio.sleep(0.3)
+        plain.close()
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert place.rooms == ["stubborn/a"]
+
+
+async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
+    """They do not claim one after the other."""
+    async with open_town(partial(make_app, plain=Plain), 1) as town:
+        (place,) = town.places
+        await trio.sleep(1)
+        place.broker.cut = True
+        codes: list[edge.Code] = []
+        began = trio.current_time()
+
+        async def come() -> None:
+            with pytest.raises(edge.Refused) as refused:
+                await place.node.find("plain", "a")
+            codes.append(refused.value.code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(come)
+        assert codes == [edge.Code.CUT_OFF] * 10
+        assert trio.current_time() - began <= LEASE_SECONDS
+
+
+async def test_a_server_that_was_stopped_is_not_deaf() -> None:
+    """However long: its mail has come meanwhile."""
+    async with open_town(make_app, 1) as town:
+        (place,) = town.places
+        await trio.sleep(1)
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.jump(20 * LEASE_SECONDS)
+        await trio.sleep(2 * LEASE_SECONDS)
+        assert place.node.servers.keys() == {place.node.id}
