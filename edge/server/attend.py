@@ -138,7 +138,7 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Waitin
 
 async def _wait_kept(hello: Hello, session: Session, room: Room[Any, Any]) -> None:
     """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
-    while room.keeper is not None and not (room.lease.over or room.closing):
+    while room.keeper is not None and not room.lease.over:
         held = room.seats.find(session.id)
         if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
             return

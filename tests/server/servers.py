@@ -64,6 +64,12 @@ class Place:
     scope: trio.CancelScope
     dead: bool = False
 
+    def end(self, why: str) -> None:
+        """It ends; who is on the way to it is refused."""
+        for link in self.wires.links:
+            link.offline = "refused"
+        self.scope.cancel(why)
+
     @property
     def node(self) -> Node:
         """What it is to the others."""
@@ -110,14 +116,14 @@ class Town:
         place.broker.cut = place.dead = True
         for link in place.wires.links:
             link.cut()
-        place.scope.cancel("killed")
+        place.end("killed")
 
     async def drain(self, place: Place) -> None:
         """The server is told to stop."""
         place.dead = True
         place.server.drain()
         await trio.sleep(10)
-        place.scope.cancel("drained")
+        place.end("drained")
 
     @asynccontextmanager
     async def join(

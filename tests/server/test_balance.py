@@ -180,9 +180,7 @@ async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.Monk
         monkeypatch.setattr(town.shared, "renew", renew_late)
         monkeypatch.setattr(town.shared, "claim", claim_later)
         await under_way.wait()
-        assert old.app.node is not None
-        assert new.app.node is not None
-        assert await old.app.node.move("adding/a", new.app.node.id)
+        assert await old.node.move("adding/a", new.node.id)
         assert (old.rooms, new.rooms) == ([], ["adding/a"])
 
 

@@ -223,23 +223,6 @@ async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
                 someone.check()
 
 
-async def test_who_comes_while_a_room_closes_is_not_waited_for() -> None:
-    """What they had said will not be kept any more."""
-    async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
-        (place,) = town.places
-        slow_log(place, 1.5)
-        ana.add()
-        await trio.sleep(0.1)
-        (room,) = place.app.directory.rooms
-        for link in place.wires.links:
-            link.cut(noticed_by=frozenset(["client"]))
-        room.close()
-        await ana.client.wait_state(State.AWAY)
-        await ana.client.wait_state(State.OPEN)
-        assert ana.client.welcome is not None
-        assert ana.client.welcome.why
-
-
 @edge.event("began")
 class Began:
     number: int

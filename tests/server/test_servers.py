@@ -218,7 +218,7 @@ async def test_the_api_works_at_any_server() -> None:
             await ana.wait_state(State.OPEN)
             await trio.sleep(LEASE_SECONDS)  # until it is told
             status, listed = await api(town, 1, "GET", "rooms")
-            server = one.app.node.id if one.app.node is not None else ""
+            server = one.node.id
             room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False, "server": server}
             assert (status, json.loads(listed)) == (200, {"rooms": [room]})
             status, shown = await api(town, 1, "GET", "rooms/chat/a")
@@ -325,7 +325,7 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
                 await ben.wait_state(State.OPEN)
                 await hear(ana, "ana is here", "ben is here")
                 assert [len(place.wires.links) for place in town.places] == [2, 1]
-                assert [place.app.node and place.app.node.carried for place in town.places] == [0, 0]
+                assert [place.node.carried for place in town.places] == [0, 0]
                 town.kill(one)
                 await trio.sleep(LEASE_SECONDS + 2)
                 assert (two.rooms, ben.state) == (["chat/a"], State.OPEN)
