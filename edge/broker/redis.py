@@ -10,7 +10,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 | `words`         | hash: server → what it says of itself                                                     |
 | `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
 | `mail:<server>` | stream: its mailbox, which expires with it                                                |
-| `redis`         | which run of a Redis decides, and since when                                             |
+| `redis`         | which run of a Redis decides, and since when                                              |
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
 Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
