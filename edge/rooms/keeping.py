@@ -109,6 +109,8 @@ class Keeper:
         self._kept_number = 0
         """How many of the entries, and all before them, are in the log."""
         self._kept = trio.Event()
+        self.awaited = False
+        """Whether somebody waits for the next entry."""
         self.over = False
         """Whether nothing more is kept."""
 
@@ -137,7 +139,7 @@ class Keeper:
           Exception: whatever the author's `snapshot` raises, or why what it gives can't be written.
         """
         room, whole, table = self.room, self._anew or self.number % WHOLE_EVERY == 0, Table()
-        self._anew = False
+        self._anew = self.awaited = False
         changed, self._changed = self._changed, {}
         left, self._left = self._left, []
         facts, self._facts = self._facts, []
@@ -180,6 +182,7 @@ class Keeper:
     async def wait_kept(self) -> None:
         """Wait until all that has happened up to now is kept, or never will be."""
         number = self.number + 1  # one that is on its way may be older
+        self.awaited = True
         self.touch()
         while self._kept_number < number and not (self.over or self.room.lease.over or self.room.closing):
             await self._kept.wait()

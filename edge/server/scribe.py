@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import trio
@@ -17,9 +18,10 @@ from .logs import Trouble
 from .mail import AGAIN_SECONDS
 
 # The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
-# once.
+# once, and what somebody waits for, such as a welcome, sooner.
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
+AWAITED_SECONDS = 0.01
 # What an entry may hold: more is a fault of the room, for it would hold up all others.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
 
@@ -31,6 +33,8 @@ class Scribe:
         self._broker = broker
         self._news: dict[Keeper, None] = {}
         self._bell = Bell()
+        self._began = -math.inf
+        """When the newest entries were begun."""
         self._gathering = trio.CancelScope()
         self._unwritten = Trouble("nothing is kept of rooms")
         self._forgotten = Trouble("logs of rooms are forgotten")
@@ -42,6 +46,8 @@ class Scribe:
             self._bell.ring()
         elif keeper.news >= TOGETHER_NEWS:
             self._gathering.cancel("enough has gathered")
+        if keeper.awaited:
+            self._gathering.deadline = self._began + AWAITED_SECONDS
 
     def forget(self, lease: Lease) -> None:
         """The room under this lease could not be opened."""
@@ -53,10 +59,11 @@ class Scribe:
             if not self._news:
                 await self._bell.wait()
             await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
-            began = trio.current_time()
+            self._began = trio.current_time()
             keepers, self._news = [keeper for keeper in self._news if not keeper.over], {}
             await self._write(keepers)
-            with trio.CancelScope(deadline=began + TOGETHER_SECONDS) as self._gathering:
+            seconds = AWAITED_SECONDS if any(keeper.awaited for keeper in self._news) else TOGETHER_SECONDS
+            with trio.CancelScope(deadline=self._began + seconds) as self._gathering:
                 await trio.sleep_forever()
 
     async def _write(self, keepers: Sequence[Keeper]) -> None:

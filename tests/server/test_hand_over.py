@@ -17,6 +17,7 @@ import edge
 from edge.broker.broker import Broker, Entry, Lease, Renewed, Written
 from edge.client.client import State
 from edge.server.node import RENEWALS
+from edge.server.scribe import AWAITED_SECONDS
 from edge.testing import seeds
 from edge.testing.network import Conditions, Network
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger, Sums
@@ -221,6 +222,17 @@ async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
             await trio.sleep(10)
             for someone in (ana, ben):
                 someone.check()
+
+
+async def test_a_welcome_waits_for_no_more_than_its_own_entry() -> None:
+    """However many there are just then: twenty a second suffice for what players say, but nobody waits for those."""
+    async with open_town(make_app, 1) as town, adder(town, "ana") as ana:
+        for _ in range(10):
+            ana.add()
+            await trio.sleep(0.013)
+            began = trio.current_time()
+            async with adder(town, "ben"):
+                assert trio.current_time() - began < 2 * AWAITED_SECONDS
 
 
 @edge.event("began")
