@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from ..broker.broker import Broker, Mailbox
+from ..broker.broker import Lease as RoomLease
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, Refused
 from ..protocol.codec import MESSAGEPACK, Codec, Frame
@@ -202,8 +203,10 @@ class Node:
         Raises:
           BrokerDown: it can't be reached.
         """
-        found = await self._broker.lease(room) if self._broker.shared else None
-        return found.server if found is not None and found.seconds > 0 and found.server != self.id else None
+        return self._other(await self._broker.lease(room)) if self._broker.shared else None
+
+    def _other(self, lease: RoomLease | None) -> str | None:
+        return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
 
     async def hand_over(self) -> None:
         """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
@@ -379,10 +382,12 @@ class Node:
         try:
             self._directory.check(kind, name, opener=opener)
         except Refused as refused:  # to open another here
-            shared = self._broker.shared and refused.code in (Code.FULL, Code.ROOM_CRASHED)
-            found = await self._broker.lease(room) if shared else None
-            if found is not None and found.seconds > 0 and found.server != self.id:
-                return self._elsewhere(found.server, kind, name)
+            if not self._broker.shared or refused.code not in (Code.FULL, Code.ROOM_CRASHED):
+                raise
+            found = await self._broker.lease(room)
+            owner = self._other(found)
+            if owner is not None:
+                return self._elsewhere(owner, kind, name)
             if refused.code is not Code.FULL or found is None or not found.kept or found.seconds > 0:
                 raise
             if self._directory.full:

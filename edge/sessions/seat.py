@@ -133,8 +133,8 @@ class HeldSeat(Sending, Seat):
 
     @property
     def known(self) -> bool:
-        """Whether another server would know of it, and since when its client counts."""
-        return self._keeper is None or self._kept_since == self.since
+        """Whether the room's log knows of it, and since when its client counts."""
+        return self._kept_since == self.since
 
     def go_on(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
         """Be the seat that this client has had at another server."""
