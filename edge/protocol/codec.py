@@ -1,16 +1,21 @@
-"""Frames to plain data and back: JSON in text frames, MessagePack in binary frames, both through msgspec.
+"""Frames to plain data and back: JSON in text frames through msgspec, MessagePack in binary frames through ormsgpack.
 
-msgspec refuses what the standard library lets through: NaN, Infinity, lone surrogates, truncated input.
+msgspec refuses what the standard library lets through in JSON: NaN, Infinity, lone surrogates, truncated input.
+ormsgpack refuses every map key that is not text before it builds the dict. Other decoders accept arrays as keys, as
+tuples, whose hashes the sender can choose: 64 KiB of equal hashes cost a third of a second.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import ormsgpack
 
 from ..errors import InvalidEvent
+from .structure import MAX_INTEGER
 
 Frame = str | bytes
 
@@ -44,25 +49,35 @@ class Codec(abc.ABC):
             envelope = self._peek(frame)
         except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
             return "", None
-        return envelope.name, envelope.id if type(envelope.id) is int else None
+        return envelope.name, self._peek_id(envelope.id)
 
     @abc.abstractmethod
     def _peek(self, frame: Frame) -> _Envelope: ...
+
+    @abc.abstractmethod
+    def _peek_id(self, raw: msgspec.Raw) -> int | None: ...
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
 
 
 class _Envelope(msgspec.Struct, array_like=True):
-    """A frame whose body is left as bytes."""
+    """A frame whose body and number are left as bytes."""
 
     name: str
     body: msgspec.Raw = msgspec.Raw()
-    id: Any = None
+    id: msgspec.Raw = msgspec.Raw()
 
 
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
+_decode_json_id = msgspec.json.Decoder(int).decode
+_decode_packed_id = msgspec.msgpack.Decoder(int).decode
+
+# ormsgpack ignores bytes after the first value of a frame. A frame is therefore read as the first of two values, the
+# second being this mark: if the frame holds more than one value, the second value is not the mark.
+_PAIR, _MARK = b"\x92", b"the end of the frame"
+_PACKED_MARK = ormsgpack.packb(_MARK)
 
 
 class _Json(Codec):
@@ -81,6 +96,9 @@ class _Json(Codec):
     def _peek(self, frame: Frame) -> _Envelope:
         return msgspec.json.decode(frame, type=_Envelope)
 
+    def _peek_id(self, raw: msgspec.Raw) -> int | None:
+        return _number(_decode_json_id, raw)
+
 
 class _MessagePack(Codec):
     """MessagePack, in binary frames."""
@@ -88,17 +106,44 @@ class _MessagePack(Codec):
     name = "msgpack"
 
     def encode(self, plain: Any) -> bytes:
-        return msgspec.msgpack.encode(plain)
+        return ormsgpack.packb(plain, default=_as_list)
 
     def _decode(self, frame: Frame) -> Any:
         if not isinstance(frame, bytes):
             raise ValueError("expected a binary frame")
-        return msgspec.msgpack.decode(frame)
+        try:
+            plain, mark = ormsgpack.unpackb(_PAIR + frame + _PACKED_MARK)
+        except ormsgpack.MsgpackDecodeError as exc:
+            if "Recursion" in str(exc):
+                raise RecursionError from None
+            raise
+        if mark != _MARK:
+            raise ValueError("more than one value")
+        return plain
 
     def _peek(self, frame: Frame) -> _Envelope:
         if not isinstance(frame, bytes):
             raise ValueError("expected a binary frame")
         return msgspec.msgpack.decode(frame, type=_Envelope)
+
+    def _peek_id(self, raw: msgspec.Raw) -> int | None:
+        return _number(_decode_packed_id, raw)
+
+
+def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | None:
+    """The number of a request, if there is one and it can be one."""
+    try:
+        number = decode(raw)
+    except msgspec.DecodeError:
+        return None
+    return number if 0 <= number <= MAX_INTEGER else None
+
+
+def _as_list(value: object) -> list[Any]:
+    """Sets travel as arrays."""
+    if isinstance(value, set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} can't be encoded")
 
 
 JSON: Codec = _Json()

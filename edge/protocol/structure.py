@@ -2,7 +2,7 @@
 
 cattrs by itself turns "12" into 12 and a string into a list of letters; every hook here refuses what is not
 already the right shape. The converter stops at the first fault and says nothing of where it was, which keeps a hostile
-payload cheap (cattrs' own detailed validation costs 200 times as much); only then `_locate` looks for the path.
+payload cheap (cattrs' own detailed validation costs 200 times as much); only then `_find_fault` looks for the path.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import enum
 import functools
+import itertools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
@@ -29,6 +30,16 @@ MAX_INTEGER = 2**53 - 1
 
 # Deeper than any drawing, shallower than any stack.
 MAX_DEPTH = 32
+
+# Members of one set with the same hash. A sender can choose tuples, numbers and attrs instances that hash alike, and
+# adding n of them to a set takes n² comparisons. Honest values reach two or three.
+MAX_SAME_HASH = 16
+
+# The hashes of these can't be chosen: text and bytes are salted, whole numbers are bounded.
+SALTED = (str, bytes, int, bool)
+
+# What travels as an array.
+LISTED = (list, set, frozenset, tuple)
 
 # Keys that poison objects in JavaScript when somebody merges them carelessly.
 POISON_KEYS = frozenset({"__proto__", "constructor", "prototype"})
@@ -50,10 +61,10 @@ def structure(value: object, cls: type[T]) -> T:
     try:
         made: T = hook(value, cls)
         return made
-    except Exception as exc:  # an attrs validator may raise anything; all of it means the payload is refused
+    except Exception:  # an attrs validator may raise anything; all of it means the payload is refused
         _check_depth(value)
-        path, sentence = _locate(value, cls, exc)
-        raise InvalidEvent("invalid", sentence, path.removeprefix(".")) from None
+        fault = _find_fault(value, cls)
+        raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
 def unstructure(value: object) -> Any:
@@ -142,11 +153,12 @@ def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
         return ""
     if origin in (Union, types.UnionType):
         objects = sum(attrs.has(member) or typing.get_origin(member) is dict for member in args)
-        if objects > 1 or {bytes, str} <= set(args):
+        lists = sum(typing.get_origin(member) in LISTED for member in args)
+        if objects > 1 or lists > 1 or {bytes, str} <= set(args):
             return f"the members of {cls} can't be told apart"
     elif origin is dict and args[0] is not str:
         return f"only text can be a key, as in JSON, not {args[0].__name__}"
-    elif origin not in (list, set, frozenset, tuple, dict):
+    elif origin not in (*LISTED, dict):
         name = getattr(cls, "__name__", cls)
         return f"{name} is not one of numbers, text, bool, bytes, Literal, Enum, list[...], set[...], frozenset[...], \
 tuple[...], dict[str, ...], unions and attrs classes of these"
@@ -198,6 +210,8 @@ def _bytes(value: Any, _: Any) -> bytes:
 def _listed(make: Callable[[list[Any]], Any], cls: Any, converter: cattrs.Converter) -> Hook:
     (item,) = typing.get_args(cls)[:1]
     inner = converter.get_structure_hook(item)
+    if make in (set, frozenset) and item not in SALTED:
+        make = functools.partial(_set_of, make)
 
     def hook(value: Any, _: Any) -> Any:
         if type(value) is not list:
@@ -205,6 +219,18 @@ def _listed(make: Callable[[list[Any]], Any], cls: Any, converter: cattrs.Conver
         return make([inner(each, item) for each in value])
 
     return hook
+
+
+def _set_of(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """A set of values whose hashes a sender could choose."""
+    same_hash: dict[int, list[Any]] = {}
+    for item in items:
+        others = same_hash.setdefault(hash(item), [])
+        if item not in others:
+            if len(others) == MAX_SAME_HASH:
+                raise Mismatch(f"a set with at most {MAX_SAME_HASH} members of one hash")
+            others.append(item)
+    return make(items)
 
 
 def _tuple(cls: Any, converter: cattrs.Converter) -> Hook:
@@ -216,7 +242,7 @@ def _tuple(cls: Any, converter: cattrs.Converter) -> Hook:
     def hook(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list or len(value) != len(inner):
             raise Mismatch(f"a list of {len(inner)}")
-        return tuple(structured(each, item) for each, (structured, item) in zip(value, inner, strict=True))
+        return tuple([structured(each, item) for each, (structured, item) in zip(value, inner, strict=True)])
 
     return hook
 
@@ -249,13 +275,16 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 
 
 def _union(cls: Any, converter: cattrs.Converter) -> Hook:
-    """Strict members don't overlap, so the first that fits is the one; whole numbers before numbers."""
+    """Only the members that a value of its plain type could fit are tried; whole numbers before numbers."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
-    inner = [(converter.get_structure_hook(member), member) for member in members]
     expected = " or ".join(_expected(member) for member in members)
+    candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
+    for member in members:
+        for plain in _plain_types(member):
+            candidates.setdefault(plain, []).append((converter.get_structure_hook(member), member))
 
     def hook(value: Any, _: Any) -> Any:
-        for structured, member in inner:
+        for structured, member in candidates.get(type(value), ()):
             try:
                 return structured(value, member)
             except Exception:  # noqa: S112  # this member does not fit; the last line speaks for all of them
@@ -263,6 +292,22 @@ def _union(cls: Any, converter: cattrs.Converter) -> Hook:
         raise Mismatch(expected)
 
     return hook
+
+
+def _plain_types(cls: Any) -> set[type[Any]]:
+    """The types of the plain values that may be structured as this type, before a hook looks at them."""
+    origin = typing.get_origin(cls)
+    if origin is Literal:
+        return {type(value) for value in typing.get_args(cls)}
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return {type(member.value) for member in cls}
+    if origin in (Union, types.UnionType):
+        return {plain for member in typing.get_args(cls) for plain in _plain_types(member)}
+    if origin in LISTED:
+        return {list}
+    if origin is dict or attrs.has(cls):
+        return {dict}
+    return {float: {int, float}, bytes: {bytes, str}, None: {type(None)}}.get(cls, {cls})
 
 
 def _expected(cls: Any) -> str:
@@ -302,52 +347,95 @@ def _make_converter() -> cattrs.Converter:
 _converter = _make_converter()
 
 
-def _locate(value: object, cls: Any, fault: Exception) -> tuple[str, str]:
-    """The path to the first fault below `value`, and what is wrong there."""
-    for step, child, child_cls in _children(value, cls):
-        try:
-            _converter.structure(child, child_cls)
-        except Exception as exc:  # whatever it is, this child holds the fault
-            path, sentence = _locate(child, child_cls, exc)
-            return step + path, sentence
+class _Fault(Exception):  # it is raised in this file only
+    """The first fault in a value."""
+
+    def __init__(self, sentence: str, path: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.path = path
+
+
+def _find_fault(value: object, cls: Any) -> _Fault:
+    """Where a value does not fit, and why."""
+    try:
+        _retrace(value, cls)
+    except _Fault as fault:
+        return fault
+    return _Fault("not valid")
+
+
+def _retrace(value: object, cls: Any) -> Any:
+    """Structure a value once more, step by step where it does not fit.
+
+    The cost grows with the size of the value and with the depth of its type. The values of a type that holds itself
+    may be deeper: each part of those is structured once.
+
+    Raises:
+      _Fault: the first fault.
+    """
+    args, origin = typing.get_args(cls), typing.get_origin(cls)
     if attrs.has(cls):
-        return "", _object_fault(value, cls, fault)
-    return "", f"expected {fault}" if isinstance(fault, Mismatch) else "not valid"
-
-
-def _object_fault(value: object, cls: Any, fault: Exception) -> str:
-    if type(value) is not dict:
-        return "expected an object"
-    fields = attrs.fields_dict(cls)
-    for name in value:
-        if name not in fields:
-            return f"unknown field {str(name)[:64]!r}"
-    for name, attribute in fields.items():
-        if name not in value and attribute.default is attrs.NOTHING:
-            return f"missing field {name!r}"
-    return str(fault) if isinstance(fault, ValueError) else "not valid"
-
-
-def _children(value: object, cls: Any) -> Iterator[tuple[str, object, Any]]:
-    args = typing.get_args(cls)
-    origin = typing.get_origin(cls)
-    if attrs.has(cls) and isinstance(value, dict):
-        for attribute in attrs.fields(attrs.resolve_types(cls)):
-            if attribute.name in value:
-                yield f".{attribute.name}", value[attribute.name], attribute.type
-    elif origin in (list, set, frozenset, tuple) and isinstance(value, list):
+        return _retrace_object(value, cls)
+    if origin in LISTED and isinstance(value, list):
         fixed = origin is tuple and Ellipsis not in args
         if not fixed or len(args) == len(value):
-            for index, child in enumerate(value):
-                yield f"[{index}]", child, args[index] if fixed else args[0]
-    elif origin is dict and isinstance(value, dict):
-        for name, child in value.items():
-            if name not in POISON_KEYS:
-                yield f".{str(name)[:64]}", child, args[1]
+            kinds = args if fixed else itertools.repeat(args[0])
+            children = _retrace_children("[{}]", enumerate(value), kinds)
+            return _made(functools.partial(_set_of, origin) if origin in (set, frozenset) else origin, children)
+    elif origin is dict and isinstance(value, dict) and not POISON_KEYS & value.keys():
+        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]))
+        return dict(zip(value, children, strict=True))
     elif origin in (Union, types.UnionType) and value is not None:
         members = [member for member in args if member is not type(None)]
         if len(members) == 1:
-            yield "", value, members[0]
+            return _retrace(value, members[0])
+    return _made(lambda plain: _hook_of(cls)[0](plain, cls), value)
+
+
+def _retrace_object(value: object, cls: Any) -> Any:
+    if type(value) is not dict:
+        raise _Fault("expected an object")
+    fields = {attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(cls))}
+    known = {name: attribute for name, attribute in fields.items() if name in value}
+    steps = ((name, value[name]) for name in known)
+    children = _retrace_children(".{}", steps, (attribute.type for attribute in known.values()))
+    for name in value:
+        if name not in fields:
+            raise _Fault(f"unknown field {name[:64]!r}")
+    for name, attribute in fields.items():
+        if name not in value and attribute.default is attrs.NOTHING:
+            raise _Fault(f"missing field {name!r}")
+    arguments = {attribute.alias: child for attribute, child in zip(known.values(), children, strict=True)}
+    return _made(lambda arguments: cls(**arguments), arguments)
+
+
+def _retrace_children(step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any]) -> list[Any]:
+    made = []
+    for (name, child), cls in zip(children, kinds, strict=False):
+        hook, bottomless = _hook_of(cls)
+        try:
+            made.append(_retrace(child, cls) if bottomless else hook(child, cls))
+        except Exception as exc:
+            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls)
+            raise _Fault(fault.sentence, step.format(name) + fault.path) from None
+    return made
+
+
+def _made(make: Callable[[Any], Any], plain: Any) -> Any:
+    """What a hook, or a class with its validators, makes of a value.
+
+    Raises:
+      _Fault: it raises.
+    """
+    try:
+        return make(plain)
+    except Mismatch as exc:
+        raise _Fault(f"expected {exc}") from None
+    except ValueError as exc:
+        raise _Fault(str(exc)) from None
+    except Exception:  # an attrs validator may raise anything
+        raise _Fault("not valid") from None
 
 
 def _deeper_than(value: object, levels: int) -> bool:

@@ -21,18 +21,19 @@ PACKED: dict[str, tuple[bytes, str]] = {
     "text that says it is long": (b"\x92\xa3say\xdb\xff\xff\xff\xff", "malformed"),
     "arrays in arrays": (b"\x92\xa3say" + b"\x91" * 50_000 + b"\xc0", "too_deep"),
     "long arrays in long arrays": (b"\x92\xa3say" + b"\xdd\x00\x00\xff\xff" * 10_000, "too_deep"),
-    "extensions": (b"\x92\xa3say\x81\xa4text\xd4\x05\x00", "invalid"),
+    "extensions": (b"\x92\xa3say\x81\xa4text\xd4\x05\x00", "malformed"),
     "keys that are numbers": (
         b"\x92\xa3say\xde\x17\x70"
         + b"".join(b"\xcf" + (n << 48 | n).to_bytes(8, "big") + b"\xc0" for n in range(6000)),
-        "invalid",
+        "malformed",
     ),
     "keys that hash alike": (
         b"\x92\xa3say\xdc\x00\x22"
         + b"".join(b"\x81" + b"\xcb" + struct.pack(">d", 2.0 ** (61 * e)) + b"\xc0" for e in range(-17, 17)),
-        "invalid",
+        "malformed",
     ),
-    "a key that is a list": (b"\x92\xa3say\x81\x90\xc0", "invalid"),
+    "a key that is a list": (b"\x92\xa3say\x81\x90\xc0", "malformed"),
+    "more than one value": (b"\x92\xa3say\x81\xa4text\xa0\xc0", "malformed"),
     "never used": (b"\x92\xa3say\xc1", "malformed"),
     "not text": (b"\x92\xa3say\x81\xa4text\xa1\xff", "malformed"),
 }
@@ -40,7 +41,7 @@ PACKED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("bomb", PACKED)
 def test_a_bomb_in_messagepack(bomb: str) -> None:
-    """It is refused by what is wrong with it; keys that are no text are refused with the body that has them."""
+    """It is refused for what is wrong with it. Keys that are not text are refused before there is a dict."""
     data, problem = PACKED[bomb]
     with pytest.raises(edge.InvalidEvent) as caught:
         structure(edge.MESSAGEPACK.decode(data)[1], Say)

@@ -1,0 +1,156 @@
+"""No frame costs a server much more than an honest one of its size, measured in CPU time in one process."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from itertools import islice, product
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+import edge
+from edge.protocol.codec import Codec, Frame
+
+from .cost import FRAME_BYTES, cpu_seconds, honest_frame, take_in
+
+# The cost of any frame, in honest frames of the same size.
+MOST = 10
+
+ALIKE = [list(row) for row in islice(product((-1, -2), repeat=13), 8192)]
+
+
+def nested(levels: int, leaves: int) -> dict[str, Any]:
+    """A tree of one branch, whose only fault is in its last leaf."""
+    tree: dict[str, Any] = {"leaves": [*range(leaves), "not a number"], "below": []}
+    for _ in range(levels):
+        tree = {"leaves": [], "below": [tree]}
+    return tree
+
+
+PLAIN: dict[str, list[Any]] = {
+    "tuples that hash alike": ["rows", {"rows": ALIKE}],
+    "sets that hash alike": ["groups", {"groups": [[n, n + 1, n ^ 4096] for n in range(6000)]}],
+    "numbers that hash alike": [
+        "numbers",
+        {"numbers": [m * 2.0 ** (61 * e) for e in range(-17, 17) for m in range(1, 399, 2)]},
+    ],
+    "many of the same": ["rows", {"rows": [[1]] * 20_000}],
+    "a fault at the bottom": ["tree", nested(14, 14_000)],
+    "a fault below the deepest level": ["tree", nested(40, 10_000)],
+    "a fault at the end": ["draw", {"points": [*[{"x": 1, "y": 1}] * 3000, {"x": 1}]}],
+    "fields that are none": ["draw", {f"f{n:04}": n for n in range(5000)}],
+    "names": ["scores", {"scores": {f"f{n:04}": n for n in range(5000)}}],
+    "names, and a fault": ["scores", {"scores": {**{f"f{n:04}": n for n in range(5000)}, "z": "1"}}],
+    "every kind, and a fault": ["mixed", {"mixed": [*[1, 2.5, "a", [], None] * 5000, {}]}],
+    "lists in a list": ["mixed", {"mixed": [[]] * 30_000}],
+    "lists of an event that is not known": ["unknown", [[]] * 30_000],
+    "objects of an event that is not known": ["unknown", [{}] * 30_000],
+    "a long name": ["a" * 65_000, {}],
+    "a long text": ["say", {"text": "é" * 30_000}],
+    "a text that escapes": ["say", {"text": '\n"\\' * 10_000}],
+    "a number for a request": ["say", {}, {"a": [0] * 20_000}],
+}
+RAW: list[Frame] = [
+    b"\x92\xa3say\xdf\x00\x00\x10\x00"
+    + b"".join(b"\x9d" + bytes(t) + b"\xc0" for t in islice(product(b"\xff\xfe", repeat=13), 4096)),
+    b"\x93\xa3say\x81\xa4text\xa0\xdf\x00\x00\x10\x00"
+    + b"".join(b"\x9d" + bytes(t) + b"\xc0" for t in islice(product(b"\xff\xfe", repeat=13), 4096)),
+    b"\x92\xa3say" + b"\xdd\x00\x00\xff\xff" * 13_000,
+    b"\x92\xa3say" + b"\xdd\x00\x00\xff\xff" * 900 + b"\xc0" * 60_000,
+    b"\x92\xa3say" + b"\xdf\x00\x00\xff\xff\xa1a" * 9000,
+    '["say",' + "[" * 60_000,
+    '["say",' + '{"a":' * 12_000,
+    '["say",' + "9" * 60_000 + "]",
+    '["say",[' + ("9" * 4000 + ",") * 15 + "1]]",
+    '["say",[' + ("0." + "1" * 4000 + "e-300,") * 15 + "1]]",
+    '["say",[' + "1e-400," * 9000 + "1]]",
+    '["say","' + "\\u00e9" * 10_000 + '"]',
+    " " * 60_000 + '["say",{"text":"a"}]',
+]
+
+
+def frames() -> list[Any]:
+    """Every known frame, in each codec that it fits."""
+    params = [pytest.param(edge.MESSAGEPACK if isinstance(raw, bytes) else edge.JSON, raw) for raw in RAW]
+    for codec in (edge.JSON, edge.MESSAGEPACK):
+        params += [pytest.param(codec, plain, id=f"{codec.name}: {what}") for what, plain in PLAIN.items()]
+    return params
+
+
+honest_seconds = functools.cache(lambda codec, repeat: cpu_seconds(take_in(codec), honest_frame(codec), repeat))
+
+
+def check(codec: Codec, frame: Frame) -> None:
+    """Fail if a frame costs too much. Noise only adds: a frame that seems dear is measured again."""
+    for repeat in (2, 5, 15):
+        times = cpu_seconds(take_in(codec), frame, repeat) / honest_seconds(codec, repeat)
+        if times <= MOST:
+            return
+    pytest.fail(f"{times:.1f} times an honest frame: {frame[:100]!r}")
+
+
+def cut(plain: list[Any], codec: Codec) -> Frame:
+    """The frame of a message; as many elements of its longest list or object as fit."""
+    while len(frame := codec.encode(plain)) > FRAME_BYTES:
+        shorten(plain)
+    return frame
+
+
+def shorten(plain: Any) -> bool:
+    """Drop a tenth of the first long list or object in it."""
+    if isinstance(plain, list) and len(plain) > 50:
+        del plain[: len(plain) // 10]
+        return True
+    if isinstance(plain, dict) and len(plain) > 50:
+        for name in [*plain][: len(plain) // 10]:
+            del plain[name]
+        return True
+    children = plain if isinstance(plain, list) else plain.values() if isinstance(plain, dict) else ()
+    return any(shorten(child) for child in children)
+
+
+@pytest.mark.parametrize(("codec", "frame"), frames())
+def test_a_frame_made_to_be_dear(codec: Codec, frame: Any) -> None:
+    """Hashes that collide, faults at the bottom, depth, and numbers that are hard to read cost what drawings cost."""
+    if isinstance(frame, list):
+        frame = cut(copy.deepcopy(frame), codec)
+    assert len(frame) <= FRAME_BYTES + 1000
+    check(codec, frame)
+
+
+UNITS = st.one_of(
+    st.sampled_from(
+        [b"\x90", b"\x80", b"\xc0", b"\x91", b"\x81\xa0", b"\xdd\x00\x00\xff\xff", b"\xa0", b"\xcb" + b"\x01" * 8]
+    ),
+    st.binary(min_size=1, max_size=6),
+)
+TOKENS = st.sampled_from([*'[]{},:"', "1", "0.1", "1e9", "null", '"a"', '"x":', "\\u0041", "[]", "{}"])
+
+
+@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.given(
+    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
+    unit=st.lists(UNITS, min_size=1, max_size=4),
+    length=st.sampled_from([b"", b"\xdc\xff\xff", b"\xde\xff\xff", b"\xdd\x00\x00\x40\x00", b"\xdf\x00\x00\x40\x00"]),
+)
+def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -> None:
+    """Whatever a frame repeats, it costs no more than ten honest ones."""
+    repeated = b"".join(unit)
+    head = b"\x92" + bytes([0xA0 + len(name)]) + name.encode() + length
+    check(edge.MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
+
+
+@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.given(
+    name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
+    opened=st.lists(TOKENS, max_size=4).map("".join),
+    unit=st.lists(TOKENS, min_size=1, max_size=5).map("".join),
+    ended=st.lists(TOKENS, max_size=4).map("".join),
+)
+def test_json_that_repeats(name: str, opened: str, unit: str, ended: str) -> None:
+    """Likewise in JSON."""
+    head = f'["{name}",{opened}'
+    check(edge.JSON, head + unit * ((FRAME_BYTES - len(head)) // len(unit)) + ended)
