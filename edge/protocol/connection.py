@@ -119,6 +119,9 @@ class Connection:
         rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client trusts its server
         self._pace = Pace(rate, limits.events_burst)
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
+        self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
+        self._over_since = math.inf
+        """Since when more is unacknowledged than should be kept."""
         self.wanted_at = now
         """From when on the next frame should be read."""
         self.held_back = False
@@ -138,26 +141,26 @@ class Connection:
         try:
             if self.state is not State.OPEN or len(frame) > self._message_bytes:
                 self._check_size(frame)
-            message = from_plain(self.codec.decode(frame))
+            message = from_plain(self.codec.decode(frame), len(frame))
         except InvalidEvent as exc:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
             name, request = self.codec.peek(frame)
-            self.wanted_at = self._pace.take(now)
+            self.wanted_at = self._note_pace(frame, now)
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(frame, now)
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
             if message.counted:
                 self._count_received(frame, now)
-                self.wanted_at = self._pace.take(now)
-            elif self._pace.allows(now):
-                self._pace.take(now)
+                self.wanted_at = self._note_pace(frame, now)
+            elif self._pace.allows(now) and self._bytes.allows(now):
+                self._note_pace(frame, now)
             else:
                 message.too_fast = True
-                self.wanted_at = self._spare.take(now)
+                self.wanted_at = max(self._spare.take(now), self._bytes.take(now, len(frame) // SPARE))
             return message
-        self.wanted_at = self._pace.take(now)
+        self.wanted_at = self._note_pace(frame, now)
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
@@ -202,8 +205,9 @@ class Connection:
     def follow(self, earlier: Connection, now: float) -> None:
         """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
         now, as far as the client can have kept it."""
-        self._pace, self._spare = earlier._pace, earlier._spare
+        self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
         self._pace.allow(now - earlier._heard_at, self.limits.window_frames)
+        self._bytes.allow(now - earlier._heard_at, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""
@@ -216,6 +220,11 @@ class Connection:
         """More may be acknowledged than before: do it now."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
             self.ack_due = now
+
+    @property
+    def light_at(self) -> float:
+        """From when on it has sent less than half of what it may send at once, in bytes."""
+        return self._bytes.half_free_at()
 
     def heard(self, now: float) -> None:
         """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
@@ -232,7 +241,22 @@ class Connection:
         """When a ping is due, or the peer will have been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
-        return min(self.ping_due, self._heard_at + self.limits.dead_after)
+        silent_at = self._heard_at + self.limits.dead_after
+        return min(self.ping_due, silent_at, self._over_since + self.limits.write_seconds)
+
+    def note_over(self, now: float) -> None:
+        """More is unacknowledged than should be kept, or is not any more.
+
+        Raises:
+          RemoteProtocolError: it has been for too long (`Code.BEHIND`).
+        """
+        if not self.counts.over:
+            self._over_since = math.inf
+        elif self._over_since == math.inf:
+            self._over_since = now
+        elif now >= self._over_since + self.limits.write_seconds:
+            self.counts.give_up()
+            raise RemoteProtocolError("too much was not acknowledged", Code.BEHIND)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
         """The acks and pings whose time has come. Everything recorded in `counts` must be written before them.
@@ -241,10 +265,11 @@ class Connection:
           early: take along what is due within so many seconds.
 
         Raises:
-          RemoteProtocolError: the peer has been silent for too long (`Code.SILENT`).
+          RemoteProtocolError: the peer has been silent for too long (`Code.SILENT`), or see `note_over`.
         """
         if self.state is not State.OPEN:
             return []
+        self.note_over(now)
         if now >= self._heard_at + self.limits.dead_after:
             raise RemoteProtocolError(f"nothing heard for {self.limits.dead_after:g} s", Code.SILENT)
         frames = []
@@ -285,6 +310,10 @@ class Connection:
         if count != self.counts.received:
             raise RemoteProtocolError(f"peer sent {count} frames, {self.counts.received} arrived", Code.MISCOUNT)
         self.ack_due = now
+
+    def _note_pace(self, frame: Frame, now: float) -> float:
+        """A message has come. Returns: from when on the next may, at the pace of this connection."""
+        return max(self._pace.take(now), self._bytes.take(now, len(frame)))
 
     def _count_received(self, frame: Frame, now: float) -> None:
         self.counts.received += 1

@@ -43,6 +43,12 @@ class Counts:
     kept: int | None = None
     """How many of `received` may be acknowledged; None for all."""
 
+    connected: bool = False
+    """Whether there is a connection that may acknowledge more. Then too much is kept for a while: see `over`."""
+
+    over: bool = False
+    """Whether more is kept than should be. The connection gives up when that lasts."""
+
     behind: bool = False
     """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""
 
@@ -65,7 +71,8 @@ class Counts:
         self._forget_all()
 
     def record(self, message: Outgoing) -> None:
-        """Note a counted message as sent, and keep it until it is acknowledged; with one too many, keep nothing."""
+        """Note a counted message as sent, and keep it until it is acknowledged. With one too many, and no connection,
+        keep nothing."""
         if self.behind:
             self.on_pressure()
             return
@@ -77,9 +84,17 @@ class Counts:
             if len(self._unacked) > 1 and (
                 self._unacked_bytes > self.max_bytes or len(self._unacked) > self.max_frames
             ):
-                self.behind = True
-                self._forget_all()
+                self.over = True
+                if not self.connected:
+                    self.give_up()
+                    return
             self.on_pressure()
+
+    def give_up(self) -> None:
+        """Keep nothing more, until the fresh start."""
+        self.behind = True
+        self._forget_all()
+        self.on_pressure()
 
     def acknowledge(self, count: int) -> None:
         """The peer has `count` frames: forget them.
@@ -124,6 +139,8 @@ class Counts:
         self._note_relief()
 
     def _note_relief(self) -> None:
+        if self.over and self._unacked_bytes <= self.max_bytes and len(self._unacked) <= self.max_frames:
+            self.over = False
         if self.pressed and 2 * self._unacked_bytes <= self.max_bytes and 2 * len(self._unacked) <= self.max_frames:
             self.pressed = False
             self.on_relief()

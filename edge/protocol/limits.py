@@ -21,6 +21,10 @@ class Limits:
     inbox: int = 64
     """How many events of one player may wait for the room; then its connection is read no further."""
 
+    inbox_bytes: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
+    """The same in bytes of their frames. As many bytes each may be kept of a player's ``latest`` values, and of its
+    requests that are not answered."""
+
     events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
     """How many messages of one connection are read a second, in the long run: more than a hand makes, and than a game
     at 30 Hz. The next wait unread, and its client with them, so nothing is lost; for `catch_up_seconds`. Acks are
@@ -31,8 +35,17 @@ class Limits:
     ``volatile`` and ``latest`` events, which should not be old, don't wait: ten times as many are read, and refused as
     ``too_fast``, or kept without being heard."""
 
+    bytes_per_second: float = attrs.field(default=64 * 1024, validator=attrs.validators.gt(0))
+    """How many bytes of one connection are read a second, in the long run: one of the largest messages, or fifty of
+    1,300 bytes. The next wait unread, as above."""
+
+    bytes_burst: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
+    """How many bytes at once: as many as an outbox holds, so that a room which repeats what it hears to everybody fills
+    no outbox by what one client says."""
+
     outbox_frames: int = 1024
-    """How many frames may wait for one connection; then it ends with `Code.OVERFLOW`."""
+    """How many frames may wait for a connection whose socket does not take them; then it ends with `Code.OVERFLOW`.
+    What a room says in one step does not count, however much: it is written first."""
 
     outbox_bytes: int = 256 * 1024
     """The same in bytes."""
@@ -44,7 +57,8 @@ class Limits:
     """How long without one inbound byte until the peer counts as gone."""
 
     write_seconds: float = 10
-    """How long one write may take before the connection counts as stalled."""
+    """How long a write of 64 KiB may take before the connection counts as stalled; and how long more than the window
+    may be unacknowledged before the seat starts afresh."""
 
     ack_frames: int = 32
     """Acknowledge at the latest after this many frames..."""

@@ -142,6 +142,8 @@ class Event:
     counted: bool = True
     too_fast: bool = False
     """Whether it came faster than its connection's pace, and nobody should hear it."""
+    size: int = attrs.field(default=0, eq=False, repr=False)
+    """The length of its frame, where it came in one."""
 
 
 @attrs.frozen
@@ -153,6 +155,8 @@ class Request:
     id: int
     seconds: float | None = None
     """How long the answer is waited for; None for as long as it takes."""
+    size: int = attrs.field(default=0, eq=False, repr=False)
+    """The length of its frame, where it came in one."""
     too_fast: ClassVar[bool] = False
     """It is never heard too late: it waits."""
 
@@ -234,14 +238,17 @@ def to_plain(message: Message) -> list[Any]:
             return [f"!{problem}", body] if id is None else [f"!{problem}", body, id]
 
 
-def from_plain(plain: Any) -> Message:
+def from_plain(plain: Any, size: int = 0) -> Message:
     """The message of an array.
+
+    Args:
+      size: the length of its frame.
 
     Raises:
       InvalidEvent: it is not a message.
     """
     if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # nearly all
-        return Event(plain[0], plain[1])
+        return Event(plain[0], plain[1], size=size)
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
             return structure(body, _OBJECTS[sign])
@@ -254,11 +261,11 @@ def from_plain(plain: Any) -> Message:
         case [Ping.sign, count, asked] if _is_number(count) and _is_duration(asked):
             return Ping(count, float(asked))
         case [str(name), body] if name[:1] == "~":
-            return Event(name[1:], body, counted=False)
+            return Event(name[1:], body, counted=False, size=size)
         case [str(name), body, id] if name[:1].isalpha() and _is_number(id):
-            return Request(name, body, id)
+            return Request(name, body, id, size=size)
         case [str(name), body, id, seconds] if name[:1].isalpha() and _is_number(id) and _is_duration(seconds):
-            return Request(name, body, id, float(seconds))
+            return Request(name, body, id, float(seconds), size=size)
         case [str(name), body, id] if name[:1] == "=" and _is_number(id):
             return Reply(name[1:], body, id)
         case [str(name), body, id] if name[:1] == "+" and _is_number(id):

@@ -26,15 +26,18 @@ class Pace:
         """What could have come in so many seconds may come besides, at any time; up to so many."""
         self._free = int(min(most, seconds / self._each)) if self._each else 0
 
-    def take(self, now: float) -> float:
-        """One has come, whether or not it was in time.
+    def take(self, now: float, count: int = 1) -> float:
+        """So many have come, whether or not they were in time.
 
         Returns: from when on one more would be; not after now, if it may come at once.
         """
         if self._free:
-            self._free -= 1
-            return now
-        self._paid = (self._paid if self._paid > now else now) + self._each
+            free = min(self._free, count)
+            self._free -= free
+            count -= free
+            if not count:
+                return now
+        self._paid = (self._paid if self._paid > now else now) + count * self._each
         return self._paid - self._slack
 
     def give_back(self) -> float:
@@ -45,6 +48,10 @@ class Pace:
     def allows(self, now: float) -> bool:
         """Whether one may come now."""
         return self._paid - self._slack <= now or self._free > 0
+
+    def half_free_at(self) -> float:
+        """From when on half of the burst may come at once."""
+        return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:
         """Whether nothing of what came counts any more."""

@@ -307,7 +307,8 @@ def _plain_types(cls: Any) -> set[type[Any]]:
         return {list}
     if origin is dict or attrs.has(cls):
         return {dict}
-    return {float: {int, float}, bytes: {bytes, str}, None: {type(None)}}.get(cls, {cls})
+    others: dict[Any, set[type[Any]]] = {float: {int, float}, bytes: {bytes, str}, None: {type(None)}}
+    return others.get(cls, {cls})
 
 
 def _expected(cls: Any) -> str:

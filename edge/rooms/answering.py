@@ -25,6 +25,8 @@ class Asked:
     """Kept until it is settled, so that its `id()` stays its own; None from then on."""
     deadline: float
     """Until when the other side waits, on Trio's clock."""
+    size: int = 0
+    """The length of its frame."""
     scope: trio.CancelScope | None = None
     settled: bool = False
     """Whether it has its last answer."""

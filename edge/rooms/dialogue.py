@@ -94,6 +94,7 @@ class Dialogue:
       on_refusal: told what was wrong with each message that is refused.
       patient: whether a question still waits when its answer does not fit: so a client can't fail what a room does by
         a bad one. If not, it fails.
+      max_request_bytes: how many bytes of the other side's requests may be unanswered; more are refused as `busy`.
     """
 
     def __init__(
@@ -104,8 +105,12 @@ class Dialogue:
         wait_relief: Callable[[], Awaitable[None]],
         on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
         patient: bool = True,
+        max_request_bytes: float = math.inf,
     ) -> None:
         self._patient = patient
+        self._max_request_bytes = max_request_bytes
+        self._request_bytes = 0
+        """The length of the other side's requests."""
         self._send = send
         self._on_refusal = on_refusal
         self._heard = heard
@@ -247,7 +252,12 @@ class Dialogue:
                 text = f"{MAX_REQUESTS} requests are waiting for their answers"
                 self.refuse("busy", text, message.name, message.id)
                 return None
-            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds))
+            if self._request_bytes >= self._max_request_bytes:
+                text = f"{self._request_bytes} bytes of requests are waiting for their answers"
+                self.refuse("busy", text, message.name, message.id)
+                return None
+            self._request_bytes += message.size
+            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds), message.size)
         return event
 
     def cancelled(self, message: messages.Cancel) -> None:
@@ -320,6 +330,7 @@ class Dialogue:
     def _settle(self, asked: Asked) -> None:
         """It has its last answer."""
         asked.settled = True
+        self._request_bytes -= asked.size
         del self._requests[id(asked.event)]
         asked.event = None
 

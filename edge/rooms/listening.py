@@ -20,8 +20,10 @@ import trio
 
 from .bell import Bell
 
-# So many events that are there already are taken in one go; then others have their turn.
+# So many events that are there already, or so many bytes of them, are taken in one step; then others have their turn:
+# what a room repeats to everybody in one step is a part of what an outbox holds.
 TOGETHER = 16
+TOGETHER_BYTES = 64 * 1024
 
 E = TypeVar("E")
 V = TypeVar("V")
@@ -75,6 +77,11 @@ class Arrival(abc.ABC):
 
     event: Any
 
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """The length of its frame."""
+
     @abc.abstractmethod
     def take(self) -> None:
         """A listener has taken it."""
@@ -96,7 +103,9 @@ class Subscription:
     queue: deque[Arrival] = attrs.field(factory=deque)
     bell: Bell = attrs.field(factory=Bell)
     taken: int = 0
-    """How many were taken since others had their turn."""
+    """How many were taken since others had their turn..."""
+    taken_bytes: int = 0
+    """...and how many bytes."""
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
@@ -111,17 +120,18 @@ class Subscription:
 
     async def receive(self) -> Any:
         self.taken += 1
-        if self.taken >= TOGETHER or self.closed:
-            self.taken = 0
+        if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
+            self.taken = self.taken_bytes = 0
             await trio.lowlevel.checkpoint()
         elif self.queue:  # what arrived together is taken in one step, so that its effects leave together
             await trio.lowlevel.checkpoint_if_cancelled()
         while not self.queue:
-            self.taken = 0
+            self.taken = self.taken_bytes = 0
             if self.closed:
                 raise trio.EndOfChannel
             await self.bell.wait()
         arrival = self.queue.popleft()
+        self.taken_bytes += arrival.size
         arrival.take()
         return self.value(arrival)
 

@@ -6,7 +6,7 @@ import enum
 import math
 import operator
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import attrs
 import trio
@@ -14,6 +14,7 @@ import trio
 from ..codes import Code
 from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
+from ..protocol.codec import JSON
 from ..protocol.events import event_type
 from ..protocol.outgoing import Outgoing, outgoing_event
 from .answering import Answering
@@ -34,7 +35,8 @@ E2 = TypeVar("E2")
 E3 = TypeVar("E3")
 
 
-# How many latest values of one player are kept: their keys are the client's to choose.
+# How many latest values of one player are kept: their keys are the client's to choose. Their bytes are bounded by
+# `Seat.inbox_bytes`.
 MAX_LATEST = 256
 
 
@@ -89,10 +91,14 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.away_until = 0.0
         self.listeners = Listeners(operator.attrgetter("event"))
         self.turns: list[Turn] = []
-        self._latest: dict[Hashable, Any] = {}
+        self._latest: dict[Hashable, _Kept] = {}
         """Oldest first."""
+        self._latest_bytes = 0
+        self._latest_dropped = False
+        """Whether the client knows that there are more latest values than are kept."""
         self._waiting: dict[_Arrived, None] = {}
         """What has come, and is not taken yet."""
+        self._waiting_bytes = 0
         self.restored: bool = False
         """Whether the seat was taken at another server, which the room has left: then `player` runs once more."""
         self._to_deliver: list[messages.Message] = []
@@ -104,7 +110,11 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Set when there may be space again, for whoever waits for it."""
         self._started = trio.Event()
         self._dialogue = Dialogue(
-            self._tell, room.from_player, wait_relief=seat.wait_relief, on_refusal=self._note_refusal
+            self._tell,
+            room.from_player,
+            wait_relief=seat.wait_relief,
+            on_refusal=self._note_refusal,
+            max_request_bytes=seat.inbox_bytes,
         )
 
     def __repr__(self) -> str:
@@ -161,7 +171,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
 
         Such an event is a value that is kept, whether or not anybody is listening for it, until a newer one comes or
-        the client starts afresh: on a reload, say. Of keys, the 256 newest are kept.
+        the client starts afresh: on a reload, say. Of keys, the 256 newest are kept, and no more bytes than
+        `Limits.inbox_bytes`: the client is told when it has more.
 
         Args:
           key: of which key, where the class has one.
@@ -174,8 +185,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self.room.check_incoming(kind)
         if (known := event_type(kind)).delivery != "latest":
             raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are kept")
-        found: E | None = self._latest.get((known.name, key))
-        return found
+        kept = self._latest.get((known.name, key))
+        return cast("E", kept.event) if kept is not None else None
 
     @overload
     def listen(self, kind: type[E], /) -> Listener[E]: ...
@@ -262,6 +273,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def restart(self) -> None:
         """The client knows nothing any more, though the player is the same: greet it, and repeat what it is asked."""
         self._latest.clear()
+        self._latest_bytes, self._latest_dropped = 0, False
         if self._started.is_set() and not self.left:
             self._dialogue.ask_again()
             self.room.greet_player(self)
@@ -288,7 +300,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Be who they were at another server."""
         self.restored = True
         self._dialogue.go_on(record.asked)
-        self._to_deliver = [messages.from_plain(plain) for plain in record.pending]
+        self._to_deliver = [messages.from_plain(plain, len(JSON.encode(plain))) for plain in record.pending]
         for number in record.unanswered:
             self._dialogue.refuse("crashed", "the server that was asked is gone", "", number)
 
@@ -314,17 +326,27 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     @property
     def has_space(self) -> bool:
-        """Whether to read on: one more event fits; or an answer that is waited for, or acks that are needed, may be
-        behind those that do not, which are then refused as busy."""
-        return len(self._waiting) < self.seat.inbox or self._dialogue.asking or self.seat.pressed
+        """Whether to read on: one more event fits, and others are not slowed by what comes; or an answer that is waited
+        for, or acks that are needed, may be behind those that do not, which are then refused as busy."""
+        return not (self._full or self._slowed) or self._dialogue.asking or self.seat.pressed
+
+    @property
+    def _slowed(self) -> bool:
+        """Whether much has come of them lately, while others have yet to acknowledge much."""
+        return self.room.strained_besides(self) and self.seat.light_at > trio.current_time()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= self.seat.inbox or self._waiting_bytes >= self.seat.inbox_bytes
 
     async def wait_space(self) -> None:
-        """Wait until half of the inbox is free, or what else makes `has_space` true, or the player has left."""
+        """Wait until half of the inbox is free, or whatever else makes `has_space` true, or the player has left."""
         await trio.lowlevel.checkpoint()
         while not self.has_space and not self.left:
             if self._space is None:
                 self._space = trio.Event()
-            await self._space.wait()
+            with trio.move_on_at(self.seat.light_at if self._slowed and not self._full else math.inf):
+                await self._space.wait()
 
     def read_on(self) -> None:
         """Let whoever is in `wait_space` look again."""
@@ -366,6 +388,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         for turn in self.turns[:]:
             turn.player_left()
         self.scope.cancel(f"left: {code.name.lower()}")
+        self.room.note_strain(self, strained=False)
         self.listeners.close(lambda: Gone(self.name))
         self._dialogue.close(lambda: Gone(self.name))
         self.read_on()
@@ -378,7 +401,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         kind = event_type(type(event))
         kept = kind.delivery == "latest" and isinstance(message, messages.Event)
         if kept:
-            self._keep(kind.key_of(event), event)
+            self._keep(kind.key_of(event), _Kept(event, message.size))
             self.room.directory_tally.received += 1
         arrival = _Arrived(self, event, message, kept)
         if message.too_fast:
@@ -389,10 +412,11 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._too_fast = True
             return
         self._too_fast = False
-        if len(self._waiting) >= self.seat.inbox:
+        if self._full:
             arrival.refuse("busy", f"{len(self._waiting)} events are waiting")
             return
         self._waiting[arrival] = None
+        self._waiting_bytes += message.size
         if not (self.listeners.give(arrival) or self.room.listeners.give(arrival) or self.listeners.give_any(arrival)):
             arrival.turn_away()
 
@@ -406,18 +430,30 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if problem != "cancelled":  # by its sender: that is no fault
             self.room.directory_tally.turned_away[problem] += 1
 
-    def _keep(self, key: Hashable, event: Any) -> None:
-        self._latest.pop(key, None)
-        self._latest[key] = event
-        if len(self._latest) > MAX_LATEST:
-            del self._latest[next(iter(self._latest))]
+    def _keep(self, key: tuple[str, object], kept: _Kept) -> None:
+        if (before := self._latest.pop(key, None)) is not None:
+            self._latest_bytes -= before.size
+        self._latest[key] = kept
+        self._latest_bytes += kept.size
+        while len(self._latest) > MAX_LATEST or (self._latest_bytes > self.seat.inbox_bytes and len(self._latest) > 1):
+            oldest = next(iter(self._latest))
+            self._latest_bytes -= self._latest.pop(oldest).size
+            if not self._latest_dropped:  # once: it may go on with every value
+                self._latest_dropped = True
+                text = f"more latest values than are kept: of {MAX_LATEST} keys, and {self.seat.inbox_bytes} bytes"
+                self._dialogue.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: _Arrived) -> None:
         """One of their events waits no more."""
         del self._waiting[arrival]
+        self._waiting_bytes -= arrival.message.size
         if self.room.keeper is not None:
             self.room.keeper.touch(self)
-        if self._space is not None and 2 * len(self._waiting) <= self.seat.inbox:  # not for each one that is taken
+        if (  # not for each one that is taken
+            self._space is not None
+            and 2 * len(self._waiting) <= self.seat.inbox
+            and 2 * self._waiting_bytes <= self.seat.inbox_bytes
+        ):
             self.read_on()
 
     def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
@@ -426,6 +462,15 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if not (arrival.kept or self.left):
             number = arrival.message.id if isinstance(arrival.message, messages.Request) else None
             self._dialogue.refuse(problem, text, arrival.message.name, number)
+
+
+@attrs.frozen
+class _Kept:
+    """A latest value."""
+
+    event: Any
+    size: int
+    """The length of its frame."""
 
 
 @attrs.define(eq=False)
@@ -437,6 +482,10 @@ class _Arrived(Arrival):
     message: messages.Event | messages.Request
     kept: bool
     """Whether it is a latest value, which is kept even if nobody listens."""
+
+    @property
+    def size(self) -> int:
+        return self.message.size
 
     def take(self) -> None:
         self.player.note_taken(self)

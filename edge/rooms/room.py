@@ -122,6 +122,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._opened_at: float | None = None
         self._random: Random | None = None
         self.listeners = Listeners(operator.attrgetter("player", "event"))
+        self._strained: set[Player[FromPlayer, ToPlayer]] = set()
+        """Connected players who have much to acknowledge yet: those who send many bytes wait for them."""
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
         self._admitted_early: list[Player[FromPlayer, ToPlayer]] = []
@@ -476,6 +478,19 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """Somebody left: end a round that has too few players now."""
         if self._round is not None:
             self._round.check_enough()
+
+    def note_strain(self, player: Player[FromPlayer, ToPlayer], *, strained: bool) -> None:
+        """A connected player has much to acknowledge, or not any more."""
+        if strained:
+            self._strained.add(player)
+        elif player in self._strained:
+            self._strained.remove(player)
+            for each in self.players:
+                each.read_on()
+
+    def strained_besides(self, player: Player[FromPlayer, ToPlayer]) -> bool:
+        """Whether anybody else has much to acknowledge."""
+        return len(self._strained) > (player in self._strained)
 
     def farewell_until(self, since: float) -> float:
         """Until when the farewells of somebody who began to leave then may wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any
 
 import attrs
@@ -42,6 +43,9 @@ class Seat(abc.ABC):
     inbox: int = 64
     """How many of their events may wait for the room before `Player.wait_space` waits."""
 
+    inbox_bytes: int = 256 * 1024
+    """The same in bytes of their frames. As many each may be kept of their latest values and unanswered requests."""
+
     @property
     def pressed(self) -> bool:
         """Whether the acks of this seat's client are needed soon, so that it must be read even with a full inbox."""
@@ -50,6 +54,11 @@ class Seat(abc.ABC):
     async def wait_relief(self) -> None:
         """Wait until no longer pressed: for whoever would send much."""
         await trio.lowlevel.checkpoint()
+
+    @property
+    def light_at(self) -> float:
+        """From when on, on Trio's clock, it has sent less than half of the bytes that it may send at once."""
+        return -math.inf
 
     def statistics(self) -> SeatStatistics:
         """What is on the way to and from it."""

@@ -15,9 +15,10 @@ from ..rooms.lease import Lease
 class Outbox:
     """A bounded queue of messages in order, filled synchronously and emptied by the connection's one writer.
 
-    *Backpressure*: a ``latest`` message replaces the waiting one of its key; a ``volatile`` one is dropped while a
-    write is under way, or when the queue is full; any other is kept, and one too many ends the connection with
-    `Code.OVERFLOW`. A replay does not count, and one message always fits.
+    *Backpressure*: a ``latest`` message replaces the waiting one of its key. A ``volatile`` one is dropped while a write
+    is under way, or when the queue is full. Any other is kept. While a write is under way, the writer is told of each
+    message beyond the bounds, and ends the connection with `Code.OVERFLOW` if the peer does not take that write soon.
+    Without a write nothing is too much: a burst of the room is no slow reader.
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
@@ -32,6 +33,8 @@ class Outbox:
         """Whether a write is under way that has to wait for the peer."""
         self.notify: Callable[[], object] = _nobody
         """Called when there is something to do for whoever writes: once, until the next `take`."""
+        self.on_overfull: Callable[[], object] = _nobody
+        """Called with each message that is one too many."""
         self.ready = False
         """Whether it has been called since the last `take`."""
         self._json = codec is JSON
@@ -61,9 +64,8 @@ class Outbox:
             self._bytes -= len(waiting.pop(key))
         waiting[key] = frame
         self._bytes += len(frame)
-        if (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
-            waiting.clear()
-            self.end(Code.OVERFLOW, "too much was waiting for this connection")
+        if self.writing and (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
+            self.on_overfull()
         if not self.ready:
             self.ready = True
             self.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import trio
@@ -59,6 +60,7 @@ class HeldSeat(Sending, Seat):
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
+        self.inbox_bytes = limits.inbox_bytes
         self.client = ""
         """The client that has the seat: one page, or one program."""
         self.attempt = 0
@@ -78,6 +80,10 @@ class HeldSeat(Sending, Seat):
         if outbox is None or self.connection is None:
             return SeatStatistics(unacked=unacked)
         return SeatStatistics(self.connection.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
+
+    @property
+    def light_at(self) -> float:
+        return -math.inf if self.connection is None else self.connection.light_at
 
     def measure(self) -> None:
         outbox = self.outbox
@@ -145,7 +151,7 @@ class HeldSeat(Sending, Seat):
         for plain in held["latest"]:
             name, body = plain
             message = outgoing_event(structure(body, self.player.room.to_player.by_name[name[1:]].cls))
-            self._latest[message.key] = message
+            self._note_latest(message.key, message)
         self.player.go_on(record)
         self.player.room.seats.away(self.player, Code.LOST, "its server is gone")
 
@@ -193,6 +199,7 @@ class HeldSeat(Sending, Seat):
     def attach(self, outbox: Outbox) -> None:
         """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
         super().attach(outbox)
+        self.counts.connected = True
         outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)
         if self._keeper is not None:
@@ -205,6 +212,8 @@ class HeldSeat(Sending, Seat):
         """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""
         if not self.detach(outbox):
             return
+        self.counts.connected = False
+        self.player.room.note_strain(self.player, strained=False)
         if code.retry is Retry.RESUME or code in AFRESH:
             self.player.room.seats.away(self.player, code, reason)
         else:
@@ -213,5 +222,11 @@ class HeldSeat(Sending, Seat):
     def _note_pressure(self) -> None:
         if self.counts.behind:
             self.disconnect(Code.BEHIND, "too much was not acknowledged")
-        else:
-            self.player.read_on()
+            return
+        if self.counts.connected:
+            self.player.room.note_strain(self.player, strained=True)
+        self.player.read_on()
+
+    def _note_relief(self) -> None:
+        super()._note_relief()
+        self.player.room.note_strain(self.player, strained=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 
 import trio
@@ -11,6 +12,8 @@ from ..protocol.counts import Counts
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from .outbox import Outbox
+
+log = logging.getLogger("edge.sessions")
 
 
 class Sending:
@@ -23,9 +26,11 @@ class Sending:
         """The outbox of the connection there is now."""
         self.over = False
         """Whether nothing more is sent."""
-        self._max_latest = limits.outbox_frames
+        self._max_latest, self._max_latest_bytes = limits.outbox_frames, limits.window_bytes
         self._latest: dict[Hashable, Outgoing] = {}
         """Oldest first."""
+        self._latest_bytes = 0
+        self._latest_dropped = False
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
@@ -40,10 +45,19 @@ class Sending:
             self.outbox.put(message)
 
     def _note_latest(self, key: Hashable, message: Outgoing) -> None:
-        self._latest.pop(key, None)
+        if (before := self._latest.pop(key, None)) is not None:
+            self._latest_bytes -= before.size
         self._latest[key] = message
-        if len(self._latest) > self._max_latest:
-            del self._latest[next(iter(self._latest))]
+        self._latest_bytes += message.size
+        while len(self._latest) > 1 and (
+            len(self._latest) > self._max_latest or self._latest_bytes > self._max_latest_bytes
+        ):
+            oldest = self._latest.pop(next(iter(self._latest)))
+            self._latest_bytes -= oldest.size
+            if not self._latest_dropped:  # once: it may go on with every value
+                self._latest_dropped = True
+                text = "of %d keys or %d bytes of latest values, the oldest is not sent again on a resume: %r"
+                log.warning(text, self._max_latest, self._max_latest_bytes, oldest)
 
     @property
     def pressed(self) -> bool:
@@ -63,6 +77,7 @@ class Sending:
     def forget_latest(self) -> None:
         """The seat is lost: what was current in it is, too."""
         self._latest.clear()
+        self._latest_bytes = 0
 
     def attach(self, outbox: Outbox) -> None:
         """A connection has come: the newest wins, and an older one is told. What the peer missed is queued first."""

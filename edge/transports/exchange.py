@@ -27,6 +27,10 @@ from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
+# How long a write may take while more waits behind it than an outbox holds.
+SLOW_SECONDS = 1.0
+# How much a peer has to take within `Limits.write_seconds`.
+WRITE_BYTES = 64 * 1024
 # How long somebody may be too fast before they are told.
 TELL_SECONDS = 1.0
 # How long after a write has failed the peer's last words are still read: who says goodbye and closes may do so while a
@@ -123,6 +127,7 @@ class _Exchange:
     def begin(self) -> None:
         """From now on the post writes what waits."""
         self.outbox.notify = partial(self.post.note, self)
+        self.outbox.on_overfull = self._note_overfull
         if self.outbox.ready:
             self.outbox.notify()
         self._expect_sweep()
@@ -202,11 +207,13 @@ class _Exchange:
             self.reading.cancel("a goodbye is to be said")
             return
         frames = outbox.take()
-        if early or connection.ack_due <= now or connection.ping_due <= now:
+        if early or connection.ack_due <= now or connection.ping_due <= now or connection.counts.over:
             try:
                 frames += connection.due(now, early=early)
             except RemoteProtocolError as exc:
                 self.end(exc.code, str(exc))
+            else:
+                self._expect_sweep()
         if not frames:
             return
         try:
@@ -216,7 +223,8 @@ class _Exchange:
             return
         if not written:
             outbox.writing = True
-            self._waiting = _Wait(now + connection.limits.write_seconds)
+            pieces = 1 + sum(map(len, frames)) // WRITE_BYTES
+            self._waiting = _Wait(now, pieces * connection.limits.write_seconds)
             self.post.start_soon(self._wait_written)
 
     def sweep(self, now: float, early: float) -> None:
@@ -283,13 +291,24 @@ class _Exchange:
         if failed:
             self._note_failure()
         elif patience.cancelled_caught:
-            self.end(Code.STALLED, f"a write took more than {self.connection.limits.write_seconds:g} s")
+            if waiting.overfull:
+                self.outbox.drop()
+                self.end(Code.OVERFLOW, "too much was waiting for this connection")
+            else:
+                self.end(Code.STALLED, "a write took too long")
             self._silent = True
             self.reading.cancel("the peer does not read")
         else:
             self.flush(trio.current_time())
             self._expect_sweep()
         waiting.over.set()
+
+    def _note_overfull(self) -> None:
+        """Too much waits behind a write: it has a moment to get through, for it may only just have begun."""
+        waiting = self._waiting
+        if waiting is not None and not waiting.overfull:
+            waiting.overfull = True
+            waiting.scope.deadline = min(waiting.scope.deadline, waiting.began + SLOW_SECONDS)
 
     def fail(self) -> None:
         """A fault of ours: nothing sensible can be said any more."""
@@ -309,8 +328,11 @@ class _Exchange:
 
 
 class _Wait:
-    """A write that waits for its peer, until a deadline."""
+    """A write that waits for its peer, for so many seconds."""
 
-    def __init__(self, deadline: float) -> None:
-        self.scope = trio.CancelScope(shield=True, deadline=deadline)
+    def __init__(self, began: float, seconds: float) -> None:
+        self.began = began
+        self.overfull = False
+        """Whether more waits behind it than may."""
+        self.scope = trio.CancelScope(shield=True, deadline=began + seconds)
         self.over = trio.Event()

@@ -67,27 +67,40 @@ def test_a_replay_does_not_count() -> None:
     assert taken(outbox) == [["Sure", {"n": n}] for n in range(12)]
 
 
+def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
+    """An outbox of a connection to which a write is under way, and how much waited each time that it was too much."""
+    outbox, lengths = Outbox(JSON, limits), list[int]()
+    outbox.writing = True
+    outbox.on_overfull = lambda: lengths.append(len(outbox))
+    return outbox, lengths
+
+
 def test_one_message_always_fits() -> None:
     """What is larger than the whole outbox goes alone, rather than never."""
-    outbox = Outbox(JSON, Limits(outbox_bytes=5))
+    outbox, lengths = overfull(Limits(outbox_bytes=5))
     outbox.put(outgoing_event(Sure(1)))
-    assert outbox.goodbye is None
+    assert lengths == []
     outbox.put(outgoing_event(Sure(2)))
-    assert outbox.goodbye is not None
+    assert lengths == [2]
 
 
 def test_bounds_in_frames_and_bytes() -> None:
-    """One too many, by either measure, ends it: what waited is let go, and only the goodbye is left to say."""
+    """One too many, by either measure, is told to whoever writes; it waits all the same."""
     for limits in (Limits(outbox_frames=3), Limits(outbox_bytes=3 * len('["Sure",{"n":1}]'))):
-        outbox = Outbox(JSON, limits)
-        for n in range(3):
+        outbox, lengths = overfull(limits)
+        for n in range(5):
             outbox.put(outgoing_event(Sure(n)))
-        assert outbox.goodbye is None
-        outbox.put(outgoing_event(Sure(3)))
-        assert outbox.goodbye is not None
-        assert outbox.goodbye.code == edge.Code.OVERFLOW
-        outbox.put(outgoing_event(Sure(4)))
-        assert taken(outbox) == []
+        assert lengths == [4, 5]
+        assert taken(outbox) == [["Sure", {"n": n}] for n in range(5)]
+
+
+def test_a_burst_is_no_slow_reader() -> None:
+    """Before the socket has refused anything, whatever is put is written."""
+    outbox = Outbox(JSON, Limits(outbox_frames=3, outbox_bytes=30))
+    for n in range(100):
+        outbox.put(outgoing_event(Sure(n)))
+    assert outbox.goodbye is None
+    assert taken(outbox) == [["Sure", {"n": n}] for n in range(100)]
 
 
 def test_replaced_values_do_not_add_up() -> None:

@@ -1,0 +1,105 @@
+"""One member of a room that repeats what it hears to everybody: the others lose nothing, whatever it says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge.client.client import Client
+from edge.server.serve import open_server
+from edge.testing.network import Conditions, Network
+from tests.network import joined
+
+KIB = 1024
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+class Hall(edge.Room[Say, Said]):
+    seats = edge.Seats(minimum=1, maximum=100, grace=30)
+
+    async def run(self) -> None:
+        async for _, event in self.listen(Say):
+            self.broadcast(Said(event.text))
+
+
+@asynccontextmanager
+async def hall(
+    *kinds: edge.TransportKind, friends: int = 3, **conditions: Any
+) -> AsyncIterator[tuple[Hall, list[Client[Any, Any]]]]:
+    """A room with Eve and her friends, each over this kind of transport. None of them may lose the connection."""
+    app = edge.App({"hall": Hall})
+    async with open_server(app) as server, AsyncExitStack() as stack:
+        network = Network(server.serve_connection, server.connections, conditions=Conditions(**conditions))
+        clients = []
+        for number in range(friends + 1):
+            path, name = "/rooms/hall/one", f"client-number-{number:05}"
+            joining = joined(network.link().connect, path, *kinds, speaks=Say, hears=Said, client=name)
+            clients.append(await stack.enter_async_context(joining))
+        for client in clients:
+            await client.wait_state(edge.State.OPEN)
+        room = app.directory.find("hall", "one")
+        assert isinstance(room, Hall)
+        yield room, clients
+        assert [client._hellos for client in clients] == [1] * len(clients), "nobody had to come back"
+        await stack.aclose()
+        server.drain()
+
+
+@pytest.mark.parametrize("kind", [*edge.TransportKind])
+async def test_others_hear_all_that_one_member_says(kind: edge.TransportKind) -> None:
+    """Thirty messages of 20 KiB at once: each other member hears all of them, over the connection that it has."""
+    async with hall(kind, latency=0.05) as (_, (eve, *friends)):
+        texts = [f"{number:04}" + "x" * 20 * KIB for number in range(30)]
+        began = trio.current_time()
+        for text in texts[:20]:  # more would be more than a client may have unacknowledged
+            eve.send(Say(text))
+        await trio.sleep(5)
+        for text in texts[20:]:
+            eve.send(Say(text))
+        for friend in friends:
+            assert [(await friend.receive()).text for _ in texts] == texts
+        assert trio.current_time() - began == pytest.approx((600 - 256) / 64, abs=1.5)
+
+
+@pytest.mark.parametrize("kind", [*edge.TransportKind])
+async def test_all_may_speak_at_once(kind: edge.TransportKind) -> None:
+    """Ten members say four of the largest messages each in one step: everybody hears all of it, and nobody is lost."""
+    async with hall(kind, friends=9, latency=0.02) as (_, clients):
+        for number, client in enumerate(clients):
+            for _ in range(4):
+                client.send(Say(str(number) * 60 * KIB))
+        for client in clients:
+            heard = [(await client.receive()).text[0] for _ in range(40)]
+            assert sorted(heard) == sorted("0123456789" * 4)
+
+
+async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> None:
+    """While another member has much to acknowledge, half of the burst of bytes is the most that is read at once."""
+    async with hall(friends=1) as (room, (eve, ben)):
+        busy = room.players[1]
+        room.note_strain(busy, strained=True)
+        for _ in range(4):
+            eve.send(Say("x" * 60 * KIB))
+        await trio.sleep(0.1)
+        assert len(ben._inbox) == 3, "180 KiB are more than half of 256"
+        room.note_strain(busy, strained=False)
+        await trio.sleep(0.1)
+        assert len(ben._inbox) == 4
+        room.note_strain(busy, strained=True)
+        eve.send(Say("x"))
+        await trio.sleep(3)
+        assert len(ben._inbox) == 5, "what she may send in the long run is read all the same"

@@ -1,0 +1,125 @@
+"""What is kept for one seat is weighed: large events, latest values and requests, however few they are."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+
+import edge
+from edge.rooms.dialogue import MAX_REQUESTS
+from edge.sessions.seat import HeldSeat
+from edge.testing import EdgeRoom
+
+KIB = 1024
+LARGE = "x" * 60 * KIB
+FAST = edge.Limits(events_per_second=1e6, events_burst=10_000, bytes_per_second=1e9, bytes_burst=10**9)
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("note", delivery="latest", key="name")
+class Note:
+    name: str
+    text: str
+
+
+@edge.event("noted", delivery="latest", key="name")
+class Noted:
+    name: str
+    text: str
+
+
+class Busy(edge.Room[Say | Note, Say | Noted]):
+    """Hears everything, and takes its time."""
+
+    taken = 0
+
+    async def player(self, player: edge.Player[Say | Note, Say | Noted]) -> None:
+        async for _ in player.listen(Say):
+            self.taken += 1
+            await trio.sleep(10)
+
+
+async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
+    """No more is read than the inbox holds in bytes and one message; all of it is heard, in the end."""
+    room = await edge_room(Busy)
+    (ana,) = await room.join("ana", limits=FAST)
+    for _ in range(8):
+        ana.send(Say(LARGE))
+    await trio.sleep(5)
+    (player,) = room.room.players
+    assert player._waiting_bytes <= FAST.inbox_bytes + FAST.message_bytes
+    await trio.sleep(100)
+    assert room.room.taken == 8
+    assert player._waiting_bytes == 0
+    assert list(ana.errors) == []
+
+
+async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
+    """Of large values with ever new keys the newest are kept, as many as fit, and the client is told so once."""
+    room = await edge_room(Busy)
+    (ana,) = await room.join("ana", limits=FAST)
+    for number in range(100):
+        ana.send(Note(f"note {number}", LARGE))
+        await trio.sleep(0.01)
+    (player,) = room.room.players
+    assert [number for number in range(100) if player.latest(Note, f"note {number}")] == [96, 97, 98, 99]
+    assert player._latest_bytes <= FAST.inbox_bytes
+    assert [(error.problem, error.about) for error in ana.errors] == [("busy", "note")]
+    for _ in range(100):
+        ana.send(Note("the same", LARGE))
+    await trio.sleep(1)
+    assert player._latest_bytes == sum(kept.size for kept in player._latest.values())
+
+
+async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
+    """More of them than fit are refused, though they are few."""
+
+    class Silent(Busy):
+        async def player(self, player: edge.Player[Say | Note, Say | Noted]) -> None:
+            self.requests = [event async for event in player.listen(Say)]
+
+    room = await edge_room(Silent)
+    (ana,) = await room.join("ana", limits=FAST)
+    refused: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await ana.request(Say(LARGE), Say)
+        except edge.RequestFailed as failed:
+            refused.append(failed.problem)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(ask)
+            await trio.sleep(0.01)
+        (player,) = room.room.players
+        assert refused == ["busy"] * 3, "five are more than 256 KiB, and 64 might be unanswered"
+        assert player._dialogue._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
+        assert len(player._dialogue) == 5 < MAX_REQUESTS
+        nursery.cancel_scope.cancel("enough")
+    await trio.sleep(1)
+    assert player._dialogue._request_bytes == 0
+
+
+async def test_what_a_room_says_with_ever_new_keys_is_weighed(
+    edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Keys may come from clients: of what is said again on a resume the newest is kept, and the log says so once."""
+    room = await edge_room(Busy)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    with caplog.at_level(logging.WARNING, "edge.sessions"):
+        for number in range(100):
+            player.send(Noted(f"note {number}", LARGE))
+            await trio.sleep(0.01)
+    assert isinstance(player.seat, HeldSeat)
+    assert player.seat._latest_bytes <= edge.Limits().window_bytes
+    assert len(player.seat._latest) == 8
+    assert caplog.text.count("not sent again on a resume") == 1
+    assert len(ana._inbox) == 100, "all of it was heard"
