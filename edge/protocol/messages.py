@@ -45,7 +45,7 @@ class Hello:
     """What the others call this player; the room's `admit` decides what is allowed."""
 
     key: str | None = attrs.field(default=None, repr=False)
-    """The session's key; without one, the session is the cookie's, or an anonymous one of this client alone."""
+    """The session's key; without one, the session is the cookie's, or one of this client alone."""
 
     client: str = attrs.field(default="", repr=False)
     """What this client calls itself, the same at every attempt: random, 16 to 64 letters, digits, _ and -."""

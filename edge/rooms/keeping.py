@@ -36,7 +36,7 @@ class SeatRecord:
     session: str
     session_name: str
     claims: dict[str, Any]
-    anonymous: bool
+    guest: bool
     name: str
     number: int
     asked: int
@@ -252,4 +252,4 @@ def restore(room: Room[Any, Any], story: Story, seat_again: Callable[[SeatRecord
 
 def session_of(record: SeatRecord) -> Session:
     """Whose seat it is."""
-    return Session(record.session, record.session_name, record.claims, anonymous=record.anonymous)
+    return Session(record.session, record.session_name, record.claims, guest=record.guest)

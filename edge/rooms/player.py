@@ -287,7 +287,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
             session=self.session.id,
             session_name=self.session.name,
             claims=dict(self.session.claims),
-            anonymous=self.session.anonymous,
+            guest=self.session.guest,
             name=self.name,
             number=self.number,
             asked=self._dialogue.asked,

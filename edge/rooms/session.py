@@ -21,8 +21,9 @@ class Session:
     claims: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     """Whatever else the issuer of the key says of them: plain data."""
 
-    anonymous: bool = False
-    """Whether nobody issued a key: then it is one client's, and ends with it."""
+    guest: bool = False
+    """True if no code of the app's has vouched for this person: they came without a key, or with one that
+    ``POST /session`` gives to anybody."""
 
     bot: bool = False
     """Whether it is code in the room's own process: see `edge.open_bot`. No key can say so."""

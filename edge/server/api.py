@@ -46,6 +46,8 @@ class Revoke:
     """Honour no key any more that was issued for this session."""
 
     session: str
+    until: float | None = None
+    """Up to when, in seconds since the epoch, keys were issued that are dead now."""
 
 
 class Served(Protocol):
@@ -54,7 +56,7 @@ class Served(Protocol):
     directory: Directory
     node: Node | None
 
-    def revoke(self, session: str) -> None: ...
+    def revoke(self, session: str, *, until: float | None = None) -> None: ...
 
 
 class Api:
@@ -85,7 +87,8 @@ class Api:
                     rooms = await self._app.node.list_rooms(request.query.get("kind"))
                     return json_response({"rooms": [attrs.asdict(each) for each in rooms]})
                 case "POST", ["revoke"]:
-                    self._app.revoke(_read(request.body, Revoke).session)
+                    asked = _read(request.body, Revoke)
+                    self._app.revoke(asked.session, until=asked.until)
                     return json_response({})
                 case method, ["rooms", kind, name, *rest]:
                     owner = None

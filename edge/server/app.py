@@ -69,13 +69,16 @@ class App:
 
     Args:
       rooms: what makes a room of each kind; ``{"drawing": Drawing}`` serves ``/rooms/drawing/<name>``.
+      name: whom its keys are for. Apps that share ``EDGE_SECRET`` honour each other's keys, unless they have different
+        names.
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
         of the same host always may.
       keys: who issues and checks the keys of sessions. By default they are signed with ``EDGE_SECRET`` of the
         environment, or else with a secret of this process alone: then a restart ends every session, and no other server
         honours them.
-      guests: whether people may come without a key; if not, only those to whom your own code has issued one.
+      guests: whether guests may come: people without a key, or with a guest's. If not, only those to whom your own code
+        has issued one: see `Session.guest`.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
@@ -98,6 +101,7 @@ class App:
         self,
         rooms: Mapping[str, Callable[[], Room[Any, Any]]],
         *,
+        name: str = "",
         static: Mapping[str, str | PathLike[str]] | None = None,
         origins: Iterable[str] = (),
         keys: Keys | None = None,
@@ -122,8 +126,10 @@ class App:
         self.node: Node | None = None
         """This server among those that share the broker, while it is served."""
         secret = os.environ.get(SECRET) or None
+        if keys is not None and name:
+            raise ValueError("name is the audience of the app's own keys: give yours their audience instead")
         self._has_own_keys = keys is None and secret is None
-        self.keys = keys or Keys(secret or secrets.token_bytes(32))
+        self.keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
         self.guests = guests
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
@@ -213,21 +219,26 @@ class App:
 
     def session(self, request: Request) -> Session | None:
         """Whose request it is, by its cookie or ``Authorization: Bearer``; None without a key that is honoured."""
-        return session_of(request, self.keys)
+        return session_of(request, self.keys, guests=self.guests)
 
-    def revoke(self, session: str) -> None:
+    def revoke(self, session: str, *, until: float | None = None) -> None:
         """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
-        every server that shares the broker and can be reached now."""
-        self._revoke(session)
-        if self.node is not None:
-            self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session)
+        every server that shares the broker and can be reached now.
 
-    def _revoke(self, session: str) -> None:
-        self.keys.revoke(session)
+        Args:
+          until: the instant up to which keys were issued that are dead now: see `Keys.revoke`.
+        """
+        until = self._revoke(session, until)
+        if self.node is not None:
+            self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
+
+    def _revoke(self, session: str, until: float | None) -> float:
+        until = self.keys.revoke(session, until=until)
         for room in self.directory.rooms:
             player = room.seats.find(session)
             if player is not None:
                 player.leave(Code.REVOKED, "the session was revoked")
+        return until
 
     def attend(
         self,
@@ -311,8 +322,8 @@ class App:
                 guests=self.guests,
             )
 
-        async def revoke(session: str) -> None:
-            self._revoke(session)
+        async def revoke(session: str, until: float) -> None:
+            self._revoke(session, until)
 
         relays = Relays(attend_carried, nursery, self.limits)
         self.node = Node(

@@ -29,7 +29,7 @@ from ..transports.post import Post
 from ..transports.transport import Transport
 from .door import Waiting
 
-# What a client calls itself: long enough not to be guessed, for it is all that proves an anonymous session.
+# What a client calls itself: long enough not to be guessed, for it is all that proves a session without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -58,7 +58,7 @@ async def attend(
     Args:
       find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
       tally: where refusals are counted.
-      guests: whether they may come without a key.
+      guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
       waiting: in what to wait for its hello.
@@ -74,14 +74,14 @@ async def attend(
         transport.max_bytes = limits.socket_bytes
         outbox = Outbox(codec, limits)
         if hello.key is not None:
-            session = keys.check(hello.key)
+            session = keys.check(hello.key, guests=guests)
         elif session is None and not guests:
             raise Refused("a key is needed", Code.KEY_INVALID)
         room = await find_room()
         if not isinstance(room, Room):
             await room.carry(transport, codec, frame)
             return
-        session = session or _anonymous(hello)
+        session = session or _keyless(hello)
         await _wait_kept(hello, session, room)
         seat = _take_seat(hello, session, connection, outbox, room)
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
@@ -105,10 +105,10 @@ async def attend(
         await close_transport(transport, ended.code, ended.reason)
 
 
-def _anonymous(hello: Hello) -> Session:
+def _keyless(hello: Hello) -> Session:
     """The session of a client that has no key: its own, and told to the room in a way that does not tell its secret."""
     digest = hashlib.sha256(hello.client.encode()).digest()
-    return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), anonymous=True)
+    return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), guest=True)
 
 
 def _believed(ended: Ended) -> Code:

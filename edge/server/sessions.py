@@ -25,10 +25,10 @@ def bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def session_of(request: Request, keys: Keys) -> Session | None:
+def session_of(request: Request, keys: Keys, *, guests: bool) -> Session | None:
     """Who sent a request; None if it has no key, or one that is not honoured."""
     try:
-        return keys.check(bearer(request) or request.cookies.get(COOKIE))
+        return keys.check(bearer(request) or request.cookies.get(COOKIE), guests=guests)
     except Refused:
         return None
 
@@ -45,7 +45,7 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     borne = bearer(request)
     before = key = borne or (request.cookies.get(COOKIE) if by_cookie else None)
     try:
-        key = keys.renew(key) if key else None
+        key = keys.renew(key, guests=guests) if key else None
     except Refused as refused:
         if borne or not guests or refused.code is Code.REVOKED:
             return refusal_response(401, refused.code, str(refused))
@@ -53,7 +53,7 @@ def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
     if key is None and not guests:
         return refusal_response(401, Code.KEY_INVALID, "a key is needed")
     if key is None:
-        key = keys.issue(secrets.token_urlsafe(ID_BYTES))
+        key = keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
     response = json_response({"key": key})
     cookie = f"{COOKIE}={key}; Path=/; Max-Age={keys.lifetime:.0f}; HttpOnly; SameSite=Lax"
     if request.headers.get("origin", "").startswith("https://"):

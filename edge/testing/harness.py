@@ -180,7 +180,7 @@ class RoomUnderTest(Generic[R]):
         Args:
           buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
           session: whose clients they are, as a key would say, and one client of its name if no names are given; by
-            default each is anonymous. Two clients of one session are two tabs of it.
+            default each is a guest. Two clients of one session are two tabs of it.
 
         Raises:
           Disconnected: one was refused; `code` says why.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import zlib
 
 import itsdangerous.signer
 import pytest
@@ -48,16 +50,51 @@ def test_forged_foreign_and_damaged_keys_are_refused() -> None:
 def test_a_signed_body_of_another_shape_is_refused() -> None:
     """Whoever has the secret may sign other things: they are no keys."""
     keys = edge.Keys(SECRET)
+    good = {"id": "u1", "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True, "guest": False}
     bodies: list[object] = [
         7,
         [],
         {"id": "u1"},
-        {"id": 7, "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True},
+        {**good, "id": 7},
+        {**good, "claims": []},
+        {name: value for name, value in good.items() if name != "guest"},
     ]
     for body in bodies:
-        assert refusal(keys, str(keys._serializer.dumps(body))) is Code.KEY_INVALID
-    listed = {"id": "u1", "name": "", "claims": [], "issued": 0, "expires": 9e9, "renews": True}
-    assert refusal(keys, str(keys._serializer.dumps(listed))) is Code.KEY_INVALID
+        assert refusal(keys, signed(keys, json.dumps(body).encode())) is Code.KEY_INVALID
+    assert keys.check(signed(keys, json.dumps(good).encode())).id == "u1"
+
+
+def signed(keys: edge.Keys, data: bytes) -> str:
+    """Any bytes, signed as a key is."""
+    return keys._signer.sign(itsdangerous.base64_encode(data)).decode()
+
+
+def test_a_key_is_not_decompressed() -> None:
+    """Three kilobytes could hold megabytes: what is signed in a compressed form is no key."""
+    keys = edge.Keys(SECRET)
+    packed = zlib.compress(json.dumps({"id": "u1", "claims": {"essay": "a" * 2_000_000}}).encode())
+    assert len(packed) < 2300
+    dotted = keys._signer.sign(b"." + itsdangerous.base64_encode(packed)).decode()
+    for key in (signed(keys, packed), dotted):
+        assert refusal(keys, key) is Code.KEY_INVALID
+    with pytest.raises(ValueError, match="too long"):
+        keys.issue("u1", claims={"essay": "a" * 3000})
+
+
+def test_a_guests_key_says_so() -> None:
+    """It is one however often it is renewed, and where guests may not come it is honoured by nobody."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    key, member = keys.issue("g1", guest=True), keys.issue("u1")
+    clock.now += 60
+    renewed = keys.renew(key)
+    assert renewed != key
+    assert [keys.check(each).guest for each in (key, renewed, member)] == [True, True, False]
+    for refused in (lambda: keys.check(renewed, guests=False), lambda: keys.renew(renewed, guests=False)):
+        with pytest.raises(edge.Refused, match="guest") as caught:
+            refused()
+        assert caught.value.code is Code.KEY_INVALID
+    assert keys.check(member, guests=False).id == "u1"
 
 
 def test_a_key_expires() -> None:
@@ -99,8 +136,16 @@ def test_revocation() -> None:
     keys.revoke("u1")
     assert refusal(keys, key) is Code.REVOKED
     assert keys.check(other).id == "u2"
-    clock.now += 1
-    assert keys.check(keys.issue("u1")).id == "u1"
+    ahead = edge.Keys(SECRET, now=lambda: clock.now + 4).issue("u1")
+    assert refusal(keys, ahead) is Code.REVOKED, "the clock of the machine that issued it is ahead"
+    clock.now += 6
+    later = keys.issue("u1")
+    assert keys.check(later).id == "u1"
+    other_server = edge.Keys(SECRET, now=lambda: clock.now - 30)
+    other_server.revoke("u1", until=keys.revoke("u1", until=clock.now))
+    assert refusal(other_server, later) is Code.REVOKED, "whatever its own clock shows"
+    keys.revoke("u1", until=clock.now - 100)
+    assert refusal(keys, later) is Code.REVOKED, "an earlier instant takes nothing back"
     listed = edge.Keys(SECRET, is_revoked=lambda session: session.id == "u2", now=clock)
     assert refusal(listed, other) is Code.REVOKED
 
