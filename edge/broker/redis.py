@@ -51,8 +51,8 @@ T = TypeVar("T")
 ANSWER_SECONDS = 2.0
 # How long Redis holds a question for mail that does not come.
 HOLD_SECONDS = 5.0
-# How many letters are read at once, and after how many those that were read are dropped.
-LETTERS = 256
+# How many letters are read at once, and after how many letters or bytes those that were read are dropped.
+LETTERS, LETTERS_BYTES = 256, 1024 * 1024
 
 
 class RedisBroker(Broker):
@@ -152,19 +152,21 @@ class _RedisMailbox(Mailbox):
         self._key = key
         self._last: str | bytes = b"0"
         """The id of the newest letter that was read."""
-        self._read = 0
+        self._read = self._read_bytes = 0
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            if self._read >= LETTERS:  # here, where there are no letters that could be lost
+            # here, where there are no letters that could be lost
+            if self._read >= LETTERS or self._read_bytes >= LETTERS_BYTES:
                 await self._client.run(scripts.TRIM, [self._key], [self._last])
-                self._read = 0
+                self._read = self._read_bytes = 0
             found = await self._client.ask(self._next)
             entries = [entry for stream in (found or {}).values() for entry in stream]
             if entries:
                 self._last = entries[-1].identifier
                 self._read += len(entries)
             letters = [_bytes(entry.field_values[b"letter"]) for entry in entries if b"letter" in entry.field_values]
+            self._read_bytes += sum(map(len, letters))
             if letters:
                 return letters
 

@@ -1,8 +1,8 @@
 """Frames in the bodies of HTTP requests and responses: what a stream and a poll carry.
 
 A body is a run of records, each a letter, a number in decimal and a line feed: ``t12`` and ``b12`` are followed by the
-twelve bytes of a text or binary frame, ``c4221`` says that its sender has closed with this code, ``k0`` says nothing.
-A body may break off anywhere; what is whole counts.
+twelve bytes of a text or binary frame, ``c4221`` says that its sender has closed with this code. ``k0`` says nothing;
+only a server sends it, at the start of a stream. A body may break off anywhere; what is whole counts.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class Records:
 
     Args:
       max_bytes: the largest frame there may be.
+      kinds: the letters of the records that there may be.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, kinds: bytes = b"tbck") -> None:
         self._max_bytes = max_bytes
+        self._kinds = kinds
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame | Closed]:
@@ -75,7 +77,7 @@ class Records:
     def _head(self, start: int, end: int) -> tuple[str, int]:
         head = bytes(self._buffer[start:end])
         kind, digits = head[:1], head[1:]
-        if kind not in (b"t", b"b", b"c", b"k") or not digits.isdigit():
+        if not kind or kind not in self._kinds or not digits.isdigit():
             raise RemoteProtocolError("not a record")
         if kind in b"tb" and int(digits) > self._max_bytes:
             raise RemoteProtocolError(f"a frame of {int(digits)} bytes is too large", Code.TOO_LARGE)

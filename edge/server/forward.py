@@ -1,6 +1,10 @@
 """Requests on a line whose end is at another server: they go there by mail, and their answers come back.
 
 Consecutive requests may reach any server: so the line's name says which of them has its end.
+
+The mail is everybody's, and a name costs nothing to make up. So a body goes on its way only if it opens a line, begins
+with a hello and is no larger than one, or if the line is known to be open there; and of all bodies, and of those of one
+address, only so much is on the way to one server.
 """
 
 from __future__ import annotations
@@ -8,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,14 +21,27 @@ import attrs
 import trio
 
 from ..codes import Code
+from ..errors import BrokerDown, Refused
+from ..protocol.limits import Limits
 from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Responder, Response
+from ..transports.line import LINE
+from ..transports.line_server import LineOver
+from .lines import HEADS_BYTES, check_opening, max_body, opens
 from .logs import log
 from .mail import Mail, Parcel
-from .responses import error_response, refusal_response
+from .questions import Questions
+from .responses import error_response, line_over_response
 
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
+
+# What the server of a line is asked about it.
+IS_OPEN = "line-is-open"
+# How many bytes of bodies may be on the way to one server, in all and from one address; more are refused as `crowded`.
+MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
+# How many lines are known to be open elsewhere; others are asked about again.
+MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]
 
@@ -69,34 +87,109 @@ class Forwards:
       nursery: where.
     """
 
-    def __init__(self, mail: Mail, respond: Respond, nursery: trio.Nursery) -> None:
-        self._mail, self._respond, self._nursery = mail, respond, nursery
+    def __init__(
+        self, mail: Mail, questions: Questions, respond: Respond, nursery: trio.Nursery, limits: Limits
+    ) -> None:
+        self._mail, self._questions, self._respond, self._nursery = mail, questions, respond, nursery
+        self._limits = limits
+        self._known: dict[str, str] = {}
+        """Lines that are open elsewhere, and at which server; the oldest first."""
+        self._to_server, self._from_address = Counter[str](), Counter[str]()
+        """How many bytes of bodies are on the way."""
         self._numbers = itertools.count(1)
         self._forwarded: dict[int, tuple[str, trio.MemorySendChannel[Parcel]]] = {}
         self._borrowed: dict[tuple[str, int], _Borrowed] = {}
 
-    async def forward(self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str) -> None:
-        """Have another server answer a request on a line.
+    def knows(self, request: Request, home: str) -> bool:
+        """Whether the line of a request is known to be open at another server."""
+        return self._known.get(request.headers[LINE]) == home
+
+    async def check(self, request: Request, room: tuple[str, str], home: str) -> None:
+        """Find out whether there is such a line, unless the request may open it.
 
         Raises:
+          LineOver: there is none.
+          Refused: its server does not answer.
+        """
+        if self.knows(request, home) or opens(request):
+            return
+        try:
+            is_open = await self._questions.ask(home, IS_OPEN, request.headers[LINE], *room)
+        except BrokerDown as exc:
+            raise Refused(str(exc), Code.CUT_OFF) from None
+        if not is_open:
+            raise LineOver
+        self._note_open(request, home)
+
+    def max_body(self, request: Request, home: str) -> int:
+        """The largest body of a request on a line of another server."""
+        return max_body(self._limits) if self.knows(request, home) else self._limits.opening_bytes + HEADS_BYTES
+
+    async def forward(
+        self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str, *, visitor: str
+    ) -> None:
+        """Have another server answer a request on a line.
+
+        Args:
+          visitor: for whom it comes.
+
+        Raises:
+          RemoteProtocolError: it would open the line, and does not begin with a hello.
+          Refused: too much is on the way.
           trio.BrokenResourceError: the client is gone.
         """
+        if request.method == "POST" and not self.knows(request, home):
+            check_opening(request, self._limits)
+        with self._under_way(home, visitor, len(request.body)):
+            status = await self._forward(connection, request, room, home)
+        if status == 200 and request.method == "POST":
+            self._note_open(request, home)
+        elif status != 200:
+            self._known.pop(request.headers[LINE], None)
+
+    @contextlib.contextmanager
+    def _under_way(self, home: str, visitor: str, size: int) -> Iterator[None]:
+        if size and self._to_server[home] + size > MAX_BYTES:
+            raise Refused("too much is being sent to another server", Code.CROWDED)
+        if size and visitor and self._from_address[visitor] + size > MAX_BYTES_EACH:
+            raise Refused(f"{visitor} is sending too much to another server at once", Code.CROWDED)
+        counters = ((self._to_server, home), (self._from_address, visitor))
+        for counter, whose in counters:
+            counter[whose] += size
+        try:
+            yield
+        finally:
+            for counter, whose in counters:
+                counter[whose] -= size
+                if not counter[whose]:
+                    del counter[whose]
+
+    def _note_open(self, request: Request, home: str) -> None:
+        name = request.headers[LINE]
+        self._known.pop(name, None)
+        self._known[name] = home
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def _forward(self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str) -> int:
+        """Returns: the status of the answer."""
         number = next(self._numbers)
         arriving, steps = trio.open_memory_channel[Parcel](math.inf)  # a response has a most by itself
         self._forwarded[number] = home, arriving
-        whole = False
+        status = 0
         self._mail.put(home, [REQUEST, number, [*room], attrs.astuple(request)])
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_wait_gone, connection, nursery.cancel_scope)
                 with steps, contextlib.suppress(trio.BrokenResourceError):  # raised below, outside of the nursery
-                    whole = await _perform(connection, steps)
+                    status = await _perform(connection, steps)
                 nursery.cancel_scope.cancel("answered")
         finally:
             del self._forwarded[number]
             self._mail.put(home, [HUNG_UP, number])
-        if not whole:
+        if not status:
             raise trio.BrokenResourceError("half an answer was all there was")
+        return status
 
     def take(self, sender: str, parcel: Parcel) -> bool:
         """A parcel has come: whether it was about a request."""
@@ -148,22 +241,31 @@ class Forwards:
             del self._borrowed[carrier, number]
 
 
-async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[Parcel]) -> bool:
-    """Do with a connection what another server says. False if that ended before the answer did."""
-    started = False
+async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[Parcel]) -> int:
+    """Do with a connection what another server says.
+
+    Returns: the status of the answer; 0 if there was not all of it.
+    """
+    status = 0
     async for what, argument in steps:
         with trio.CancelScope(shield=True):  # by its own deadline: half a piece would not be HTTP
-            if what == START:
-                started = True
-                await connection.start(_read(argument))
-            elif what == SEND:
+            if what == SEND:
                 await connection.send(argument)
+            elif what == FINISH:
+                await connection.finish()
+                return status
             else:
-                await (connection.respond(_read(argument)) if what == RESPOND else connection.finish())
-                return True
-    if not started:
-        await connection.respond(refusal_response(410, Code.LOST, "there is no such line any more"))
-    return not started
+                response = _read(argument)
+                status = response.status
+                if what == RESPOND:
+                    await connection.respond(response)
+                    return status
+                await connection.start(response)
+    if status:
+        return 0
+    lost = line_over_response(LineOver())
+    await connection.respond(lost)
+    return lost.status
 
 
 async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import attrs
@@ -12,19 +12,27 @@ import trio
 
 from ..codes import Code
 from ..errors import Refused, RemoteProtocolError
-from ..protocol.codec import SUBPROTOCOLS
+from ..protocol.codec import SUBPROTOCOLS, Codec
+from ..protocol.connection import Connection, Side
+from ..protocol.limits import Limits
+from ..protocol.messages import Hello
+from ..protocol.records import Records
 from ..rooms.guard import guarded
 from ..transports.http import Request, Responder, Response
-from ..transports.line import FIRST, HAS, LINE, MODE, PROTOCOL, Mode
-from ..transports.line_server import GAP_SECONDS, LineOver, ServedLine
+from ..transports.line import FIRST, HAS, LINE, MODE, POST_BYTES, PROTOCOL, Mode
+from ..transports.line_server import CLIENTS_KINDS, GAP_SECONDS, LineOver, ServedLine
 from ..transports.post import Post
 from .addresses import Addresses
 from .app import App
 from .door import Door
-from .responses import crowded_response, refusal_response
+from .responses import crowded_response, line_over_response, refusal_response
 
 # What a client may call a line: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
+# How many posts on one line may be under way: one, and one that its client has given up without our noticing.
+MAX_POSTS = 2
+# What the heads of the records in a body may take besides its largest frame.
+HEADS_BYTES = 64
 
 
 @attrs.frozen
@@ -52,6 +60,53 @@ class Lines:
         self._nursery = nursery
         self._post = post
         self._served: dict[str, _Served] = {}
+        self._posts: dict[str, list[trio.CancelScope]] = {}
+        """Those under way, the oldest first, by the names of their lines, wherever those have their end."""
+
+    def check(self, request: Request) -> None:
+        """Check what can be known of a request on a line before its body is read.
+
+        Raises:
+          RemoteProtocolError: it can't be one.
+        """
+        if not NAME.fullmatch(request.headers[LINE]):
+            raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
+        _codec(request)
+        _number(request.headers, HAS)
+        if request.method == "POST":
+            _number(request.headers, FIRST)
+        else:
+            _mode(request)
+
+    def max_body(self, request: Request) -> int:
+        """The largest body of a request for a room: what a connection may carry; and of one on a line that is not known
+        to be open, or on none, what may be said before the welcome."""
+        limits, served = self._app.limits, self._served.get(request.headers.get(LINE, ""))
+        welcome = served is not None and served.line.max_bytes == limits.socket_bytes
+        return max_body(limits) if welcome else limits.opening_bytes + HEADS_BYTES
+
+    async def is_open(self, name: str, kind: str, room: str) -> bool:
+        """Whether a line of this name leads to this room: what another server asks that has no part in it yet."""
+        served = self._served.get(name)
+        await trio.lowlevel.checkpoint()
+        return served is not None and served.room == (kind, room)
+
+    @contextlib.contextmanager
+    def posting(self, request: Request) -> Iterator[trio.CancelScope]:
+        """A scope for a post on a line, from its body to its answer. Two may be under way: one more, and the oldest of
+        them is cancelled, for its client has given it up."""
+        name, scope = request.headers[LINE], trio.CancelScope()
+        posts = self._posts.setdefault(name, [])
+        posts.append(scope)
+        for oldest in posts[:-MAX_POSTS]:
+            oldest.cancel("another post of this line has come")
+        try:
+            with scope:
+                yield scope
+        finally:
+            posts.remove(scope)
+            if not posts:
+                del self._posts[name]
 
     def expects(self, request: Request, room: tuple[str, str]) -> bool:
         """Whether a request, whose body may be unread, is on a line that is open, and comes at that line's pace."""
@@ -79,7 +134,7 @@ class Lines:
             count = await line.post(_number(request.headers, FIRST), has, request.body)
             response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
         except LineOver as over:
-            response = refusal_response(410, over.code, "there is no such line any more")
+            response = line_over_response(over)
         except Refused as refused:
             self._app.directory.tally.refused[refused.code] += 1
             response = crowded_response(refused)
@@ -102,11 +157,7 @@ class Lines:
     def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedLine:
         if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
             raise LineOver
-        if not NAME.fullmatch(name):
-            raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
-        codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
-        if codec is None:
-            raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
+        codec = _codec(request)
         if self._app.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
@@ -131,6 +182,37 @@ class Lines:
         self._served[name] = _Served(room, line)
         self._nursery.start_soon(guarded, "a line", serve)
         return line
+
+
+def opens(request: Request) -> bool:
+    """Whether a request may open a line: its client has neither heard nor said anything on it before."""
+    return _number(request.headers, HAS) == 0 and (request.method != "POST" or _number(request.headers, FIRST) == 0)
+
+
+def check_opening(request: Request, limits: Limits) -> None:
+    """Check that a post which opens a line begins with a hello.
+
+    Raises:
+      RemoteProtocolError: it does not.
+    """
+    first = next(Records(limits.opening_bytes, kinds=CLIENTS_KINDS).feed(request.body), None)
+    if not isinstance(first, str | bytes):
+        raise RemoteProtocolError("a line begins with a hello")
+    connection = Connection(Side.SERVER, _codec(request), now=0, limits=limits)
+    if not isinstance(connection.receive(first, now=0), Hello):
+        raise RemoteProtocolError("a line begins with a hello")
+
+
+def max_body(limits: Limits) -> int:
+    """The largest body on an open line."""
+    return max(POST_BYTES, limits.socket_bytes) + HEADS_BYTES
+
+
+def _codec(request: Request) -> Codec:
+    codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
+    if codec is None:
+        raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
+    return codec
 
 
 def _number(headers: Mapping[str, str], name: str) -> int:

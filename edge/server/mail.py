@@ -43,6 +43,8 @@ class _Out:
     down: dict[int, list[Frame]] = attrs.field(factory=dict)
     closing: list[bytes] = attrs.field(factory=list)
     waiting_bytes: int = 0
+    frames: set[int] = attrs.field(factory=set)
+    """The `id` of each frame that waits: one that goes to many links travels, and counts, once."""
 
     def letter(self, sender: str) -> bytes:
         """All that waits, which then waits no more."""
@@ -50,6 +52,7 @@ class _Out:
         written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
         self.opening, self.up, self.down, self.closing = [], {}, {}, []
         self.waiting_bytes = 0
+        self.frames.clear()
         return _packed(written)
 
 
@@ -105,7 +108,12 @@ class Mail:
         """Send frames of a link: up to the server of its room, or down to that of its client. Never waits."""
         out = self._to(server)
         (out.up if up else out.down).setdefault(link, []).extend(frames)
-        self._note(server, out, sum(map(len, frames)))
+        size = 0
+        for frame in frames:
+            if id(frame) not in out.frames:
+                out.frames.add(id(frame))
+                size += len(frame)
+        self._note(server, out, size)
 
     def pulse(self) -> None:
         """Write to all who have been written to, whether or not there is anything to say: so it shows if the last

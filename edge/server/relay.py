@@ -40,6 +40,8 @@ class RelayedTransport(Transport):
         self._carrier, self._link = carrier, link
         self._heard_at = trio.current_time()
         self._arrived: deque[Frame] = deque()
+        self._kept: deque[Frame] = deque()
+        """What is to be sent, and may not be under way yet."""
         self._under_way = 0
         self._over = self._closed = False
         self._lost = True
@@ -54,15 +56,29 @@ class RelayedTransport(Transport):
             raise trio.ClosedResourceError
         if self.broken or self._over:
             raise trio.BrokenResourceError
-        self._under_way += sum(map(len, frames))
-        self._relays.mail.put_frames(self._carrier, self._link, [*frames], up=False)
-        return self._under_way <= WINDOW_BYTES
+        self._kept.extend(frames)
+        self._send_kept()
+        return self._has_space
 
     async def _write_kept(self) -> None:
-        while self._under_way > WINDOW_BYTES:
+        while not self._has_space:
             await self._changed.wait()
             if self._over:
                 raise trio.BrokenResourceError
+            self._send_kept()
+
+    @property
+    def _has_space(self) -> bool:
+        return not self._kept and self._under_way <= WINDOW_BYTES
+
+    def _send_kept(self) -> None:
+        """Send as much as may be under way."""
+        frames = []
+        while self._kept and self._under_way <= WINDOW_BYTES:
+            self._under_way += len(self._kept[0])
+            frames.append(self._kept.popleft())
+        if frames:
+            self._relays.mail.put_frames(self._carrier, self._link, frames, up=False)
 
     async def receive(self) -> Frame:
         await trio.lowlevel.checkpoint()

@@ -12,6 +12,7 @@ from ..codes import Code
 from ..errors import Refused
 from ..transports.http import Response
 from ..transports.line import CODE
+from ..transports.line_server import LineOver
 
 
 def json_response(plain: Any, *, status: int = 200) -> Response:
@@ -33,6 +34,11 @@ def refusal_response(status: int, code: Code, message: str) -> Response:
     """A refusal with one of the codes of the wire: its number in a header, for clients, and its name in the body."""
     response = error_response(status, code.name.lower(), message)
     return attrs.evolve(response, headers={CODE: str(code.value)})
+
+
+def line_over_response(over: LineOver) -> Response:
+    """The refusal of a request on a line that is not open."""
+    return refusal_response(410, over.code, "there is no such line any more")
 
 
 def crowded_response(refused: Refused) -> Response:

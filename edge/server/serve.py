@@ -9,28 +9,30 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 
 import attrs
 import trio
 
 from ..codes import Code
-from ..errors import Refused
+from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
-from ..transports.http import BadRequest, HttpConnection, Request, Response
+from ..transports.http import MAX_BODY_BYTES, BadRequest, HttpConnection, Request, Response
 from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
+from ..transports.line_server import LineOver
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.websocket import ServedWebSocket, switching_headers
 from .addresses import Addresses
 from .app import LIVE, App
 from .door import Door
-from .forward import Forwards
+from .forward import IS_OPEN, Forwards
 from .lines import Lines
 from .listeners import open_listeners
 from .node import Node
-from .responses import crowded_response, error_response, refusal_response
+from .responses import crowded_response, error_response, line_over_response, refusal_response
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
@@ -143,8 +145,9 @@ class Server:
         self._addresses = Addresses(app.caps.proxies)
         self._door = Door(app.caps)
         self._lines = Lines(app, connections, post, self._door, self._addresses)
-        self._forwards = Forwards(node.mail, self._lines.respond, connections)
+        self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, app.limits)
         node.share(self._forwards)
+        node.questions.answer(IS_OPEN, self._lines.is_open)
         self._told: dict[trio.CancelScope, None] = {}
         """Those who are being told that there is no space; the first of them first."""
 
@@ -183,7 +186,7 @@ class Server:
         self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
     ) -> _Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
-        connection = HttpConnection(stream)
+        connection, request = HttpConnection(stream), None
         idle, may_ask = self.app.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
@@ -206,24 +209,49 @@ class Server:
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
-                    with (
-                        self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext(),
-                        self._door.body("" if on_line else visitor) as keep,
-                    ):
-                        request = await self._read_body(connection, request, visitor, keep)
-                        await self._respond(connection, request, room)
+                    with self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext():
+                        await self._serve_request(connection, request, room, visitor)
                 if not connection.reusable or self.app.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
         except BadRequest as bad:
-            await _answer_last(connection, error_response(bad.status, bad.code, str(bad)))
-        except Refused as refused:
-            self.app.directory.tally.refused[refused.code] += 1
+            await _answer_last(connection, self._bad_response(bad, request))
+        except (Refused, LineOver, RemoteProtocolError) as refused:
             assert request is not None
-            await _answer_last(connection, self._crowded(refused, request))
+            await _answer_last(connection, self._refusal(refused, request))
         except trio.BrokenResourceError:
             pass  # the peer went away; nothing was promised to it
         return None
+
+    async def _serve_request(
+        self, connection: HttpConnection, request: Request, room: re.Match[str] | None, visitor: str
+    ) -> None:
+        """Read the body of a request, and answer it.
+
+        Raises:
+          BadRequest: see `HttpConnection.read_body`.
+          Refused, LineOver, RemoteProtocolError: it is not served; its body may be unread.
+          trio.BrokenResourceError: the peer is gone.
+        """
+        line = _line_of(request, room)
+        max_bytes, home = MAX_BODY_BYTES, self._node.id
+        if room is not None:
+            max_bytes = self._lines.max_body(request)
+        if line is not None:
+            self._lines.check(request)
+            home = self._node.home(request.headers[LINE])
+            if home != self._node.id:
+                await self._forwards.check(request, line, home)
+                max_bytes = self._forwards.max_body(request, home)
+        posting = self._lines.posting(request) if line is not None and request.method == "POST" else trio.CancelScope()
+        with posting as scope, self._door.body(visitor) as keep:
+            request = await self._read_body(connection, request, visitor, keep, max_bytes)
+            if line is not None and home != self._node.id and self.app.allows_origin(request):
+                await self._forwards.forward(connection, request, line, home, visitor=visitor)
+            else:
+                await self._respond(connection, request, room)
+        if scope.cancelled_caught and connection.unanswered:
+            raise Refused("another post of this line has come", Code.CROWDED)
 
     async def _next_request(
         self, connection: HttpConnection, address: str, idle: float, *, may_ask: bool
@@ -237,10 +265,15 @@ class Server:
         return attrs.evolve(request, address=self._addresses.find(address, forwarded))
 
     async def _read_body(
-        self, connection: HttpConnection, request: Request, visitor: str, keep: Callable[[int], None]
+        self,
+        connection: HttpConnection,
+        request: Request,
+        visitor: str,
+        keep: Callable[[int], None],
+        max_bytes: int,
     ) -> Request:
         with self._door.waiting(visitor) as waiting, waiting.scope:
-            return await connection.read_body(request, keep)
+            return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
@@ -259,7 +292,6 @@ class Server:
 
     async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused) -> None:
         """Answer the one request of somebody for whom there is no space; but alive this server is."""
-        self.app.directory.tally.refused[refused.code] += 1
         if len(self._told) >= MAX_TOLD:
             first = next(iter(self._told))
             del self._told[first]
@@ -272,12 +304,25 @@ class Server:
                 if request is not None and request.path == LIVE:
                     await _answer_last(connection, await self.app.respond(request))
                 elif request is not None:
-                    await _answer_last(connection, self._crowded(refused, request))
+                    await _answer_last(connection, self._refusal(refused, request))
             finally:
                 self._told.pop(patience, None)
 
-    def _crowded(self, refused: Refused, request: Request) -> Response:
-        response = crowded_response(refused)
+    def _bad_response(self, bad: BadRequest, request: Request | None) -> Response:
+        if request is None or LINE not in request.headers or bad.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return error_response(bad.status, bad.code, str(bad))
+        response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # its client should not try again
+        return attrs.evolve(response, headers={**response.headers, **self.app.sharing(request)})
+
+    def _refusal(self, why: Refused | LineOver | RemoteProtocolError, request: Request) -> Response:
+        match why:
+            case LineOver():
+                response = line_over_response(why)
+            case Refused():
+                response = crowded_response(why)
+                self.app.directory.tally.refused[why.code] += 1
+            case _:
+                response = refusal_response(400, why.code, str(why))
         return attrs.evolve(response, headers={**response.headers, **self.app.sharing(request)})
 
     async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
@@ -307,11 +352,7 @@ class Server:
         elif not self.app.allows_origin(request):
             await connection.respond(refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN))
         elif request.method in ("GET", "POST") and LINE in request.headers:
-            home = self._node.home(request.headers[LINE])
-            if home == self._node.id:
-                await self._lines.respond(connection, request, room)
-            else:
-                await self._forwards.forward(connection, request, room, home)
+            await self._lines.respond(connection, request, room)
         else:
             text = f"a room is spoken to over WebSocket, or with the header {LINE}"
             await connection.respond(
@@ -326,6 +367,13 @@ class Server:
         if not _is_websocket(request):
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
+
+
+def _line_of(request: Request, room: re.Match[str] | None) -> tuple[str, str] | None:
+    """The room to which a request on a line leads; None if it is on no line."""
+    if room is None or request.method not in ("GET", "POST") or LINE not in request.headers:
+        return None
+    return room[1], room[2]
 
 
 async def _answer_last(connection: HttpConnection, response: Response) -> None:

@@ -15,10 +15,10 @@ from ..rooms.lease import Lease
 class Outbox:
     """A bounded queue of messages in order, filled synchronously and emptied by the connection's one writer.
 
-    *Backpressure*: a ``latest`` message replaces the waiting one of its key. A ``volatile`` one is dropped while a write
-    is under way, or when the queue is full. Any other is kept. While a write is under way, the writer is told of each
-    message beyond the bounds, and ends the connection with `Code.OVERFLOW` if the peer does not take that write soon.
-    Without a write nothing is too much: a burst of the room is no slow reader.
+    *Backpressure*: a ``latest`` message replaces the waiting one of its key. A ``volatile`` one is dropped while a
+    write is under way, or when the queue is full. Any other is kept. While a write is under way, the writer is told of
+    each message beyond the bounds, and ends the connection with `Code.OVERFLOW` if the peer does not take that write
+    soon. Without a write nothing is too much: a burst of the room is no slow reader.
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:

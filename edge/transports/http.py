@@ -162,16 +162,25 @@ class HttpConnection(_Writer):
             return self._parse_head()
         raise BadRequest(408, "late", "the request took too long")
 
-    async def read_body(self, request: Request, keep: Callable[[int], object] = lambda size: None) -> Request:
+    async def read_body(
+        self,
+        request: Request,
+        keep: Callable[[int], object] = lambda size: None,
+        *,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> Request:
         """The request with its body.
 
         Args:
           keep: called with the size of each piece that comes; what it raises comes out.
+          max_bytes: the largest body that is read.
 
         Raises:
           BadRequest: the body is too large, too slow, or not what its headers say.
         """
         body = bytearray()
+        if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has found that it is a number
+            raise BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
         with trio.move_on_after(BODY_SECONDS):
             while True:
                 try:
@@ -189,8 +198,6 @@ class HttpConnection(_Writer):
                 if isinstance(event, h11.Data):
                     keep(len(event.data))
                     body += event.data
-                if len(body) > MAX_BODY_BYTES:
-                    raise BadRequest(413, "too_large", f"the body is larger than {MAX_BODY_BYTES} bytes")
         raise BadRequest(408, "late", "the body took too long")
 
     async def switch(self, headers: Mapping[str, str]) -> bytes:

@@ -26,6 +26,8 @@ from .transport import Transport
 HOLD_SECONDS = 25.0
 # How much may be under way until the peer says what it has: then sending waits.
 MAX_UNDERWAY_BYTES = 256 * 1024
+# The most that goes into one post, unless one frame is larger.
+POST_BYTES = 256 * 1024
 # How many frames may wait to be received, or as many bytes as above: then no more are read.
 MAX_WAITING = 64
 

@@ -15,15 +15,13 @@ from ..protocol.codec import Frame
 from ..protocol.limits import Limits
 from ..protocol.records import Closed, Records, record
 from .http import HttpClient
-from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, PROTOCOL, Line, Mode
+from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, POST_BYTES, PROTOCOL, Line, Mode
 
 # How long a request may take: a GET, from its last byte, that much longer than it is held.
 REQUEST_SECONDS = 10.0
 # How many requests in a row may fail before the line is given up, and the first pause between them.
 MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
-# How much goes into one post.
-POST_BYTES = 256 * 1024
 
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
 

@@ -22,6 +22,8 @@ from .line import BODY, HOLD_SECONDS, Line, Mode
 GAP_SECONDS = 15.0
 # How many requests on a line, a second and at once, come for nothing: as fast as a browser asks that hears much.
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
+# The records that a client may send, and how many of them are taken in one step; then others have their turn.
+CLIENTS_KINDS, TOGETHER = b"tbc", 64
 # How long a post waits for a room that is busy, before it is answered with what was taken of it.
 POST_SECONDS = 5.0
 # A stream's response ends early once it has carried this much: the next GET says what has arrived.
@@ -102,8 +104,12 @@ class ServedLine(Line):
             if first > self.received:
                 raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
             with trio.move_on_after(POST_SECONDS):
-                for number, item in enumerate(Records(self.max_bytes).feed(body), start=first):
+                for number, item in enumerate(Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body), start=first):
+                    if number % TOGETHER == 0:
+                        await trio.lowlevel.checkpoint()
                     await self._take(number, item)
+                    if self.over or self._closed:
+                        break
         await trio.lowlevel.checkpoint()
         return self.received
 
