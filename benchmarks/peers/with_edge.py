@@ -75,7 +75,7 @@ class Kept(Said):
 # The peers hold nobody back; and a load comes faster than any player.
 app = edge.App(
     {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide, "kept": Kept},
-    limits=edge.Limits(events_per_second=math.inf),
+    limits=edge.Limits(events_per_second=math.inf, bytes_per_second=math.inf),
     caps=edge.Caps(connections=50_000),
     balance=False,  # the server that is killed has all rooms
 )

@@ -90,7 +90,7 @@ class Limits:
     def catch_up_seconds(self) -> float:
         """How long a connection may be too fast without a pause: as long as all takes that a client can have kept for
         its resume. Then it is a flood."""
-        return self.window_frames / self.events_per_second
+        return max(self.window_frames / self.events_per_second, self.window_bytes / self.bytes_per_second)
 
     @property
     def window_bytes(self) -> int:

@@ -190,7 +190,8 @@ class _Exchange:
             self.end(Code.FLOODING, "more came, for longer, than is heard of one connection")
         elif now - self._held_since > TELL_SECONDS and not connection.held_back:
             connection.held_back = True
-            text = f"more than {limits.events_per_second:g} messages a second: those that follow wait"
+            most = f"{limits.events_per_second:g} messages or {limits.bytes_per_second:g} bytes a second"
+            text = f"more than {most}: those that follow wait"
             self.receiver.refuse(InvalidEvent("too_fast", text))
 
     # --- out
@@ -232,6 +233,11 @@ class _Exchange:
         self._alarms = [alarm for alarm in self._alarms if alarm.at > now + early]
         self._soonest = min((alarm.at for alarm in self._alarms), default=math.inf)
         self.connection.heard(now if self._full else self.transport.heard_at)
+        waiting = self._waiting
+        if waiting is not None and waiting.overfull and now + early >= waiting.began + SLOW_SECONDS:
+            self.outbox.drop()
+            self.end(Code.OVERFLOW, "too much was waiting for this connection")
+            self.reading.cancel("the peer does not read")
         self.flush(now, early)
         self._expect_sweep()
 
@@ -291,11 +297,7 @@ class _Exchange:
         if failed:
             self._note_failure()
         elif patience.cancelled_caught:
-            if waiting.overfull:
-                self.outbox.drop()
-                self.end(Code.OVERFLOW, "too much was waiting for this connection")
-            else:
-                self.end(Code.STALLED, "a write took too long")
+            self.end(Code.STALLED, "a write took too long")
             self._silent = True
             self.reading.cancel("the peer does not read")
         else:
@@ -308,7 +310,7 @@ class _Exchange:
         waiting = self._waiting
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True
-            waiting.scope.deadline = min(waiting.scope.deadline, waiting.began + SLOW_SECONDS)
+            self._alarms.append(self.post.expect(self, waiting.began + SLOW_SECONDS))
 
     def fail(self) -> None:
         """A fault of ours: nothing sensible can be said any more."""

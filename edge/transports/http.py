@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -26,6 +27,8 @@ ABSOLUTE_FORM = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
 WRITE_BYTES = 64 * 1024
 WRITE_SECONDS = 10.0
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
+# A whole response, however large its pieces: so many seconds, and one more for each so many bytes.
+RESPONSE_SECONDS, RESPONSE_BYTES_PER_SECOND = 60.0, 16 * 1024
 # RFC 9110 sections 15.3.5 and 15.4.5: these have no body, and say no length.
 BODILESS = (204, 304)
 DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
@@ -66,6 +69,15 @@ class Request:
 
 
 @attrs.frozen
+class FilePart:
+    """A part of a file, as the body of a response: read piece by piece, as its reader takes it."""
+
+    path: Path
+    start: int
+    size: int
+
+
+@attrs.frozen
 class Response:
     """One HTTP response."""
 
@@ -78,6 +90,8 @@ class Response:
     """Headers of which there may be several of one name: cookies."""
     defaults: Mapping[str, str] = attrs.field(default=DEFAULTS, repr=False)
     """Headers that are sent where `headers` does not say otherwise."""
+    file: FilePart | None = None
+    """What the body is, where it is not `body`."""
 
 
 class BadRequest(Exception):  # it is answered, not raised to anybody
@@ -222,12 +236,33 @@ class HttpConnection(_Writer):
 
         Raises:
           ValueError: it can't be sent: a header or the status is not HTTP's. Nothing was.
-          trio.BrokenResourceError: the peer is gone, or does not read.
+          OSError: its file can't be read.
+          trio.BrokenResourceError: the peer is gone, or takes too long to read it.
         """
         bodiless = head_only or response.status in BODILESS
-        length = None if response.status in BODILESS else len(response.body)
-        head = _response_head(response, length, close=close)
-        await self._send(head, h11.Data(data=b"" if bodiless else response.body), h11.EndOfMessage())
+        size = len(response.body) if response.file is None else response.file.size
+        head = _response_head(response, None if response.status in BODILESS else size, close=close)
+        with trio.move_on_after(RESPONSE_SECONDS + size / RESPONSE_BYTES_PER_SECOND) as patience:
+            if response.file is None or bodiless:
+                await self._send(head, h11.Data(data=b"" if bodiless else response.body), h11.EndOfMessage())
+            else:
+                await self._send_file(head, response.file)
+        if patience.cancelled_caught:
+            raise trio.BrokenResourceError("the peer takes too long to read")
+
+    async def _send_file(self, head: h11.Response, part: FilePart) -> None:
+        async with await trio.open_file(part.path, "rb") as file:
+            await file.seek(part.start)
+            events: list[h11.Event] = [head]  # which leaves with the first piece
+            left = part.size
+            while left:
+                piece = await file.read(min(left, WRITE_BYTES))
+                if not piece:
+                    raise OSError(f"{part.path} has become shorter while it was sent")
+                left -= len(piece)
+                await self._send(*events, h11.Data(data=piece))
+                events.clear()
+        await self._send(*events, h11.EndOfMessage())
 
     async def start(self, response: Response) -> None:
         """Begin to answer the current request; its body comes in pieces, and its length is not known.

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import coredis
 import pytest
 import trio
 
@@ -73,3 +74,19 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
             await trio.sleep(claims[1].seconds)
             await claim("game/two", "another")
             assert claims[-1].server == "another"
+
+
+@pytest.mark.real_time
+async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) -> None:
+    """By their bytes, however few they are: what was read does not fill Redis."""
+    prefix = f"{next(prefixes)}:"
+    broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=10)
+    async with broker.open(), coredis.Redis.from_url(redis.url) as client:
+        await broker.renew("one", {}, b"")
+        async with broker.mailbox("one") as mailbox:
+            for number in range(40):
+                await broker.post({"one": bytes([number]) * 256 * 1024})
+                assert [letter[0] for letter in await mailbox.receive()] == [number]
+            used = await client.memory_usage(f"{prefix}mail:one")
+            assert used is not None
+            assert used < 2 * 1024 * 1024, "of ten megabytes"
