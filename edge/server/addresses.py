@@ -40,6 +40,10 @@ class Addresses:
                 return UNKNOWN if visitor == UNKNOWN else address
         return peer
 
+    def is_proxy(self, address: str) -> bool:
+        """Whether an address is one of our proxies'."""
+        return bool(address) and not self._read(address)
+
     def visitor(self, address: str) -> str:
         """For whom an address stands: itself, or its /64; empty for a proxy of ours, and where there is none."""
         return self._read(address) if address else ""

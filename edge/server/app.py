@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
@@ -32,6 +32,7 @@ from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
 from .door import Caps, Waiting
+from .hosts import Hosts, Origin
 from .node import Node
 from .questions import Answerer
 from .relay import Relays
@@ -49,8 +50,8 @@ SECRET = "EDGE_SECRET"  # noqa: S105  # its name
 MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
 # What every app answers by itself.
-LIVE = "/livez"
-OWN_PATHS = (*MODULES, LIVE, "/readyz", "/session")
+LIVE, READY = "/livez", "/readyz"
+OWN_PATHS = (*MODULES, LIVE, READY, "/session")
 
 
 def check_address(address: str) -> str:
@@ -72,8 +73,10 @@ class App:
       name: whom its keys are for. Apps that share ``EDGE_SECRET`` honour each other's keys, unless they have different
         names.
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
+      hosts: the names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names below,
+        ``"*"`` for any. By default those of this machine, if the server listens on this machine only, and else any.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
-        of the same host always may.
+        of the same host always may, unless it came over HTTP and connects over HTTPS.
       keys: who issues and checks the keys of sessions. By default they are signed with ``EDGE_SECRET`` of the
         environment, or else with a secret of this process alone: then a restart ends every session, and no other server
         honours them.
@@ -103,7 +106,8 @@ class App:
         *,
         name: str = "",
         static: Mapping[str, str | PathLike[str]] | None = None,
-        origins: Iterable[str] = (),
+        hosts: Collection[str] | None = None,
+        origins: Collection[str] = (),
         keys: Keys | None = None,
         guests: bool = True,
         mount: AsgiApp | None = None,
@@ -135,15 +139,18 @@ class App:
         self.draining = False
         if isinstance(origins, str):
             raise TypeError("origins is a list of them")
+        Hosts(hosts)  # here, so that a typo is found when it is made
+        self.hosts = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
         self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
-        self._origins = frozenset(origins)
+        self._all_origins = "*" in origins
+        self._origins = frozenset(Origin.parse(origin) for origin in origins if origin != "*")
         self._api = Api(api_token, self) if api_token is not None else None
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
         self.route(LIVE)(self._livez)
-        self.route("/readyz")(self._readyz)
+        self.route(READY)(self._readyz)
         for module in MODULES:
             self.route(module)(self._module)
         self.route("/session", methods=("POST", "OPTIONS"))(self._session)
@@ -197,10 +204,14 @@ class App:
 
     def allows_origin(self, request: Request) -> bool:
         """Whether the page that connects may: one of the same host, or of an allowed origin, or no browser at all."""
-        origin = request.headers.get("origin")
-        if origin is None or "*" in self._origins or origin in self._origins:
+        said = request.headers.get("origin")
+        if said is None or self._all_origins:
             return True
-        return origin.partition("://")[2] == request.headers.get("host")
+        try:
+            origin = Origin.parse(said)
+        except ValueError:  # such as "null", of a page from a file
+            return False
+        return origin in self._origins or origin.is_of(request.headers.get("host", ""), request.scheme)
 
     def sharing(self, request: Request) -> dict[str, str]:
         """The headers that let the page of an allowed origin read the response."""

@@ -110,7 +110,7 @@ class _Exchange:
             "asgi": VERSION,
             "http_version": "1.1",
             "method": request.method,
-            "scheme": "https" if isinstance(self.connection.stream, trio.SSLStream) else "http",
+            "scheme": request.scheme,
             "path": request.path,
             "raw_path": request.raw_path.encode("latin-1"),
             "query_string": request.raw_query.encode("latin-1"),

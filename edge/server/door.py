@@ -174,6 +174,10 @@ class Door:
         finally:
             known.connections -= 1
 
+    def connections(self, visitor: str) -> int:
+        """How many connections a visitor has."""
+        return self._know(visitor).connections
+
     def check_pace(self, visitor: str) -> None:
         """Somebody from an address wants something.
 

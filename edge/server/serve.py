@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -26,13 +27,16 @@ from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.websocket import ServedWebSocket, switching_headers
 from .addresses import Addresses
-from .app import LIVE, App
+from .app import LIVE, READY, App
 from .door import Door
 from .forward import IS_OPEN, Forwards
+from .hosts import Hosts
 from .lines import Lines
 from .listeners import open_listeners
 from .node import Node
 from .responses import crowded_response, error_response, line_over_response, refusal_response
+
+log = logging.getLogger("edge.server")
 
 # How long an idle connection is kept for another request; most browsers give up after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
@@ -40,10 +44,16 @@ KEEP_ALIVE_SECONDS = 60.0
 # How long TLS's goodbye may take.
 GOODBYE_SECONDS = 1.0
 
+# So many connections at once from an address of a proxy's are no developer's.
+MANY_UNFORWARDED = 50
+
 # How many of those for whom there is no space are told so, at a time, and how long each may take; then the first are
 # cut off.
 MAX_TOLD = 100
 TOLD_SECONDS = 1.0
+
+# What load balancers ask of each server, by whatever address.
+PROBES = (LIVE, READY)
 
 FOREIGN = "pages of this site may not connect here"
 ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
@@ -84,13 +94,15 @@ async def serve(
         tls.set_alpn_protocols(["http/1.1"])
         tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # here, and not at the first connection
     listeners = await open_listeners(host, port, shared=shared_port)
-    async with open_server(app) as server:
+    async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
                 partial(trio.serve_listeners, handler_nursery=server.connections),
                 lambda stream: server.serve_connection(stream, _peer_address(stream)),
                 [_secured(listener, tls) for listener in listeners],
             )
+            if server.any_host:
+                log.info("any Host is answered: App(hosts=[...]) keeps out pages of sites that take this one's address")
             task_status.started(listeners)
             await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
@@ -114,8 +126,11 @@ def _peer_address(stream: trio.abc.Stream) -> str:
 
 
 @asynccontextmanager
-async def open_server(app: App) -> AsyncIterator[Server]:
+async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
     """A server without a port, for streams that come from elsewhere. It ends once it is drained and nobody is left.
+
+    Args:
+      bound: the address on which whoever brings the streams listens; empty if there is none.
 
     Raises:
       RuntimeError: the mounted app could not start.
@@ -128,21 +143,24 @@ async def open_server(app: App) -> AsyncIterator[Server]:
             await connections.start(app.directory.run)
             node = app.join_servers(connections, post)
             await background.start(node.run)
-            yield Server(app, connections, post, lanes, node)
+            yield Server(app, connections, post, lanes, node, Hosts(app.hosts, bound=bound))
         background.cancel_scope.cancel("drained")
 
 
 class Server:
     """An app that is being served. Made by `open_server`."""
 
-    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node) -> None:
+    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node, hosts: Hosts) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
         self.app = app
         self._post = post
         self._lanes = lanes
         self._node = node
+        self._hosts = hosts
         self._addresses = Addresses(app.caps.proxies)
+        self._unforwarded = False
+        """Whether the log says that requests of a proxy's address do not tell for whom they are."""
         self._door = Door(app.caps)
         self._lines = Lines(app, connections, post, self._door, self._addresses)
         self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, app.limits)
@@ -150,6 +168,11 @@ class Server:
         node.questions.answer(IS_OPEN, self._lines.is_open)
         self._told: dict[trio.CancelScope, None] = {}
         """Those who are being told that there is no space; the first of them first."""
+
+    @property
+    def any_host(self) -> bool:
+        """Whether it answers for whatever name it is asked by."""
+        return self._hosts.any
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
@@ -190,6 +213,9 @@ class Server:
         idle, may_ask = self.app.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
+                if not self._hosts.allow(request.headers.get("host", "")) and request.path not in PROBES:
+                    await _answer_last(connection, _misdirected_response(request))
+                    return None
                 room = ROOM_PATH.fullmatch(request.raw_path)
                 may_ask = room is not None and LINE in request.headers
                 upgrades = room is not None and "websocket" in request.headers.get("upgrade", "").lower()
@@ -262,7 +288,23 @@ class Server:
         if request is None:
             return None
         forwarded = request.headers.get("x-forwarded-for", "")
-        return attrs.evolve(request, address=self._addresses.find(address, forwarded))
+        secure, proxied = isinstance(connection.stream, trio.SSLStream), self._addresses.is_proxy(address)
+        if proxied:
+            secure = request.headers.get("x-forwarded-proto", "https" if secure else "").lower() == "https"
+            if not (forwarded or self._unforwarded or request.path in PROBES):
+                self._note_unforwarded(request, address)
+        scheme = "https" if secure else "http"
+        return attrs.evolve(request, address=self._addresses.find(address, forwarded), scheme=scheme)
+
+    def _note_unforwarded(self, request: Request, address: str) -> None:
+        """A request of a proxy's address does not say for whom it comes. A few that ask for a name of this machine may
+        be a developer's own; others come through a proxy, and no cap of one address holds."""
+        local = Hosts(None, bound="localhost").allow(request.headers.get("host", ""))
+        if local and self._door.connections("") < MANY_UNFORWARDED:
+            return
+        self._unforwarded = True
+        text = "requests of %s have no X-Forwarded-For, so the caps of one address do not apply to them"
+        log.warning(text + ": let the proxy there say for whom they are", address)
 
     async def _read_body(
         self,
@@ -374,6 +416,12 @@ def _line_of(request: Request, room: re.Match[str] | None) -> tuple[str, str] | 
     if room is None or request.method not in ("GET", "POST") or LINE not in request.headers:
         return None
     return room[1], room[2]
+
+
+def _misdirected_response(request: Request) -> Response:
+    host = request.headers.get("host", "")[:100]
+    text = f"this server does not answer for the host {host!r}: name it in App(hosts=[...])"
+    return refusal_response(421, Code.FOREIGN_ORIGIN, text)
 
 
 async def _answer_last(connection: HttpConnection, response: Response) -> None:

@@ -49,6 +49,8 @@ class Request:
     """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
     address: str = ""
     """Where it comes from, as far as is known; of what one of the `Caps.proxies` passes on, whom the proxy names."""
+    scheme: str = "http"
+    """``https`` if it came over TLS, or if one of the `Caps.proxies` says so in ``X-Forwarded-Proto``."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property

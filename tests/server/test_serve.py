@@ -83,9 +83,9 @@ class Served:
                 answer += received
 
     async def get(self, path: str, headers: str = "") -> tuple[int, dict[str, str], bytes]:
-        head, _, body = (await self.http(f"GET {path} HTTP/1.1\nHost: x\nConnection: close\n{headers}\n")).partition(
-            b"\r\n\r\n"
-        )
+        head, _, body = (
+            await self.http(f"GET {path} HTTP/1.1\nHost: localhost\nConnection: close\n{headers}\n")
+        ).partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
 
@@ -112,7 +112,7 @@ def upgrade(
 ) -> str:
     lines = [
         f"GET {path} HTTP/1.1",
-        "Host: example.org",
+        "Host: localhost",
         "Upgrade: websocket",
         "Connection: Upgrade",
         f"Sec-WebSocket-Key: {key}",
@@ -167,6 +167,8 @@ async def test_no_more_rooms_than_the_cap() -> None:
         assert [listing.name for listing in served.app.directory.list()] == ["one"]
 
 
+HOST = "Host: localhost\n"
+LAST = HOST + "Connection: close\n\n"
 REFUSED: dict[str, tuple[str, int, str]] = {
     "foreign origin": (upgrade(origin="https://evil.example"), 403, "foreign_origin"),
     "null origin": (upgrade(origin="null"), 403, "foreign_origin"),
@@ -178,16 +180,16 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "old WebSocket": (upgrade(version="8"), 400, "malformed"),
     "upgrade with a body": (upgrade().replace("\n\n", "\nContent-Length: 2\n\nxx"), 400, "malformed"),
     "upgrade over HTTP/1.0": (upgrade().replace("HTTP/1.1", "HTTP/1.0"), 426, "upgrade"),
-    "not found": ("GET /nothing HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
-    "name too long for a file": (f"GET /files/{'a' * 300} HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
-    "unbalanced target": ("GET //[ HTTP/1.1\nHost: x\nConnection: close\n\n", 404, "not_found"),
-    "no path": ("GET * HTTP/1.1\nHost: x\n\n", 400, "malformed"),
-    "method": ("PUT /livez HTTP/1.1\nHost: x\nConnection: close\n\n", 405, "method"),
-    "folded header": ("GET / HTTP/1.1\nHost: x\n folded: y\n\n", 400, "malformed"),
-    "two lengths": ("POST / HTTP/1.1\nHost: x\nContent-Length: 1\nTransfer-Encoding: chunked\n\n", 411, "length"),
-    "chunks": ("POST / HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\n\n", 411, "length"),
-    "large body": ("POST / HTTP/1.1\nHost: x\nContent-Length: 9999999\n\n" + "x" * 1_100_000, 413, "too_large"),
-    "many headers": ("GET / HTTP/1.1\nHost: x\n" + "h: v\n" * 200 + "\n", 431, "too_large"),
+    "not found": ("GET /nothing HTTP/1.1\n" + LAST, 404, "not_found"),
+    "name too long for a file": (f"GET /files/{'a' * 300} HTTP/1.1\n" + LAST, 404, "not_found"),
+    "unbalanced target": ("GET //[ HTTP/1.1\n" + LAST, 404, "not_found"),
+    "no path": ("GET * HTTP/1.1\n" + HOST + "\n", 400, "malformed"),
+    "method": ("PUT /livez HTTP/1.1\n" + LAST, 405, "method"),
+    "folded header": ("GET / HTTP/1.1\n" + HOST + " folded: y\n\n", 400, "malformed"),
+    "two lengths": ("POST / HTTP/1.1\n" + HOST + "Content-Length: 1\nTransfer-Encoding: chunked\n\n", 411, "length"),
+    "chunks": ("POST / HTTP/1.1\n" + HOST + "Transfer-Encoding: chunked\n\n0\n\n", 411, "length"),
+    "large body": ("POST / HTTP/1.1\n" + HOST + "Content-Length: 9999999\n\n" + "x" * 1_100_000, 413, "too_large"),
+    "many headers": ("GET / HTTP/1.1\n" + HOST + "h: v\n" * 200 + "\n", 431, "too_large"),
     "large head": ("GET /" + "x" * 40_000 + " HTTP/1.1\n\n", 431, "too_large"),
     "no host": ("GET / HTTP/1.1\n\n", 400, "malformed"),
     "nonsense": ("nonsense\n\n", 400, "malformed"),
@@ -209,7 +211,7 @@ async def test_refused_over_http(request_text: str, status: int, code: str, capl
 async def test_a_bare_line_feed_is_refused() -> None:
     """Front ends that read it as a line's end would see another request than we do."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
-        await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\nX: y\r\n\r\n")
+        await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n")
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
 
 
@@ -217,7 +219,7 @@ async def test_allowed_origins() -> None:
     """The same host always may; others when they are named."""
     app = edge.App({"echo": Echo}, origins=["https://friend.example"])
     async with serving(app) as served:
-        for origin in ("http://example.org", "https://example.org", "https://friend.example"):
+        for origin in ("http://localhost", "https://localhost", "https://friend.example"):
             async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
                 await stream.send_all(upgrade(origin=origin).replace("\n", "\r\n").encode())
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
@@ -277,12 +279,12 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
         app.route("/crash")(crash)
     async with serving(app) as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         exchanges = [
-            ("POST /add?to=40 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n2", b"200", b"42"),
-            ("GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n", b"302", b""),
-            ("GET /impossible HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
-            ("GET /crash HTTP/1.1\r\nHost: x\r\n\r\n", b"500", b'{"code": "crashed"'),
-            ("HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b""),
-            ("GET /edge.js HTTP/1.1\r\nHost: x\r\n\r\n", b"200", b"// @ts-check"),
+            ("POST /add?to=40 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n2", b"200", b"42"),
+            ("GET /elsewhere HTTP/1.1\r\nHost: localhost\r\n\r\n", b"302", b""),
+            ("GET /impossible HTTP/1.1\r\nHost: localhost\r\n\r\n", b"500", b'{"code": "crashed"'),
+            ("GET /crash HTTP/1.1\r\nHost: localhost\r\n\r\n", b"500", b'{"code": "crashed"'),
+            ("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200", b""),
+            ("GET /edge.js HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200", b"// @ts-check"),
             ("GET /" + "x" * 40_000, b"431", b'{"code": "too_large"'),
         ]
         for request, status, body in exchanges:
@@ -328,7 +330,7 @@ async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     async with serving() as served:
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
-            await idle.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            await idle.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b'"status": "ok"' in await idle.receive_some()
             await ana.wait_state("open")
             served.drain.set()
