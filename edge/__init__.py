@@ -40,12 +40,14 @@ from .server.door import Caps
 from .server.logs import JsonFormatter
 from .server.responses import json_response, redirect
 from .server.serve import serve
+from .server.static import STRICT_HEADERS
 from .sessions.keys import Keys
 from .transports.http import Request, Response
 
 __all__ = [
     "JSON",
     "MESSAGEPACK",
+    "STRICT_HEADERS",
     "Answering",
     "App",
     "Applicant",

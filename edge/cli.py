@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .testing.soak import Soaked
 
 
+# The environment's variable with the address of the broker.
+BROKER = "EDGE_BROKER"
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -43,7 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
-    run.add_argument("--broker", metavar="URL", help="share rooms with other servers: redis://host:port/database")
+    run.add_argument(
+        "--broker",
+        metavar="URL",
+        default=os.environ.get(BROKER) or None,
+        help=f"share rooms with other servers: redis://host:port/database (default: {BROKER} of the environment, which "
+        "keeps a password out of the list of processes)",
+    )
     run.add_argument("--address", metavar="URL", help="where clients reach this very server: wss://one.example.org")
     run.add_argument(
         "--workers", type=_count, default=1, metavar="N", help="so many processes on the one port; needs --broker"
@@ -123,8 +132,10 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     if options.broker is None:
         parser.exit(2, "edge: workers share their rooms through a broker: --broker redis://host:port/database\n")
 
+    os.environ[BROKER] = options.broker  # not as an argument, which everybody on this machine can read
+
     def command(port: int) -> list[str]:
-        passed = [("--host", options.host), ("--port", port), ("--drain", options.drain), ("--broker", options.broker)]
+        passed = [("--host", options.host), ("--port", port), ("--drain", options.drain)]
         passed += [("--log", options.log), ("--log-level", options.log_level)]
         passed += [
             (name, file) for name, file in (("--tls-cert", options.tls_cert), ("--tls-key", options.tls_key)) if file

@@ -24,7 +24,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import coredis
 import trio
@@ -180,6 +180,8 @@ class _Client:
 
     def __init__(self, url: str, patience: float) -> None:
         self._url = url
+        self._secrets = _secrets_of(url)
+        """What no error may say: a Redis that does not know a command repeats its arguments."""
         self._patience = patience
         self._redis: coredis.Redis[bytes] | None = None
         self._failed = trio.Event()
@@ -218,7 +220,7 @@ class _Client:
             with trio.fail_after(self._patience):
                 return await ask(redis)
         except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
-            down = BrokerDown(f"Redis: {group.exceptions[0]!r}")
+            down = BrokerDown(f"Redis: {self._secrets.sub('***', repr(group.exceptions[0]))}")
         if self._redis is redis:
             self._redis = None
         failed.set()
@@ -236,16 +238,28 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 def _check_url(url: str) -> None:
-    """Raise `ValueError` unless coredis could go there."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"{url!r} is not a redis://, rediss:// or unix:// address")
+    """Raise `ValueError` unless coredis could go there. It says nothing of the URL, wherever in it the password is."""
     try:
+        parts = urlsplit(url)
         whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError as exc:
-        raise ValueError(f"{url!r} is no address: {exc}") from None
-    if not whole or (parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path)):
-        raise ValueError(f"{url!r} is no address: redis://host:port/database, or unix:///path")
+    except ValueError:
+        whole = False
+    else:
+        whole &= parts.scheme in ("redis", "rediss", "unix")
+        whole &= parts.scheme == "unix" or re.fullmatch(r"(/\d*)?", parts.path) is not None
+    if not whole:
+        raise ValueError(
+            "the broker's address should be redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
+unix:///path"
+        )
+
+
+def _secrets_of(url: str) -> re.Pattern[str]:
+    """The user and the password of a URL, as it has them, and as they are meant."""
+    parts = urlsplit(url)
+    said = [part for part in (parts.username, parts.password) if part]
+    said += [value for name, value in parse_qsl(parts.query) if name in ("username", "password")]
+    return re.compile("|".join(re.escape(each) for part in said for each in (part, unquote(part))) or r"(?!)")
 
 
 def _milliseconds(seconds: float) -> int:

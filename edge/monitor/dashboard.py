@@ -17,13 +17,14 @@ from ..rooms.player import Player, Standing
 from ..rooms.room import Room
 from ..rooms.seat import Applicant
 from ..rooms.seats import Seats
+from ..rooms.session import Session
 from ..rooms.statistics import RoomStatistics
 from ..rooms.tally import LATE_BOUNDS
 from ..server.app import App
 from ..server.node import Node
 from .process import ProcessStatistics, ProcessWatch
 
-# The claim of a session that may look, and act.
+# The claim of a session that may look, and act: True, or what stands for the token with which it came in.
 CLAIM = "edge-monitor"
 # How many rooms are listed: the newest are left out.
 MAX_ROOMS = 200
@@ -149,18 +150,25 @@ class Dashboard(Room[FromOperator, ToOperator]):
     Args:
       directory: gives the directory, which the dashboard is in itself.
       node: gives this server among those that share its rooms.
+      is_operator: whether a session may look, and act.
     """
 
     seats = Seats(minimum=1, maximum=20, grace=10)
 
-    def __init__(self, directory: Callable[[], Directory], node: Callable[[], Node | None] = lambda: None) -> None:
-        self._directory, self._node = directory, node
+    def __init__(
+        self,
+        directory: Callable[[], Directory],
+        node: Callable[[], Node | None] = lambda: None,
+        *,
+        is_operator: Callable[[Session], bool],
+    ) -> None:
+        self._directory, self._node, self._is_operator = directory, node, is_operator
         self._elsewhere: list[Line] = []
         self._process: ProcessWatch | None = None
         self._newest: Overview | None = None
 
     def admit(self, applicant: Applicant) -> None:
-        if applicant.session.claims.get(CLAIM) is not True:
+        if not self._is_operator(applicant.session):
             raise Refused("only operators may look here")
 
     def greet(self, player: Operator) -> None:

@@ -65,6 +65,14 @@ def check_address(address: str) -> str:
     return address
 
 
+@attrs.frozen
+class _Folder:
+    """A folder whose files are served, and their further headers."""
+
+    path: Path
+    headers: Mapping[str, str]
+
+
 class App:
     """What `serve` serves.
 
@@ -73,6 +81,7 @@ class App:
       name: whom its keys are for. Apps that share ``EDGE_SECRET`` honour each other's keys, unless they have different
         names.
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
+      static_headers: further headers of what is in these folders, such as `STRICT_HEADERS`.
       hosts: the names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names below,
         ``"*"`` for any. By default those of this machine, if the server listens on this machine only, and else any.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
@@ -106,6 +115,7 @@ class App:
         *,
         name: str = "",
         static: Mapping[str, str | PathLike[str]] | None = None,
+        static_headers: Mapping[str, str] | None = None,
         hosts: Collection[str] | None = None,
         origins: Collection[str] = (),
         keys: Keys | None = None,
@@ -143,7 +153,10 @@ class App:
         self.hosts = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
-        self._static = {prefix.rstrip("/") + "/": Path(folder) for prefix, folder in (static or {}).items()}
+        headers = {name.lower(): value for name, value in (static_headers or {}).items()}
+        self._static = {
+            prefix.rstrip("/") + "/": _Folder(Path(path), headers) for prefix, path in (static or {}).items()
+        }
         self._all_origins = "*" in origins
         self._origins = frozenset(Origin.parse(origin) for origin in origins if origin != "*")
         self._api = Api(api_token, self) if api_token is not None else None
@@ -366,7 +379,9 @@ class App:
             return redirect(request.path + "/")
         for prefix in sorted(self._static, key=len, reverse=True):
             if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):
-                return await static_file(self._static[prefix], request.path.removeprefix(prefix), request)
+                folder = self._static[prefix]
+                response = await static_file(folder.path, request.path.removeprefix(prefix), request)
+                return attrs.evolve(response, headers={**folder.headers, **response.headers})
         return error_response(404, "not_found", "there is nothing here")
 
     async def _livez(self, request: Request) -> Response:

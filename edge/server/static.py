@@ -13,6 +13,16 @@ import trio
 from ..transports.http import FilePart, Request, Response
 from .responses import error_response
 
+# For pages that bring all that they need: nothing of other sites is loaded, nothing inline is run, and none may frame
+# them. https://www.w3.org/TR/CSP3/
+STRICT_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; media-src 'self'; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+}
+
 # What the platform's own table may not know, or get wrong for modules.
 TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}
 # One range of bytes; of several, the whole file is the answer, which RFC 9110 section 14.2 allows.

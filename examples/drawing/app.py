@@ -9,7 +9,9 @@ import edge
 
 from .room import ExquisiteCorpse
 
-app = edge.App({"drawing": ExquisiteCorpse}, static={"/": Path(__file__).parent / "web"})
+app = edge.App(
+    {"drawing": ExquisiteCorpse}, static={"/": Path(__file__).parent / "web"}, static_headers=edge.STRICT_HEADERS
+)
 
 ADJECTIVES = ["amber", "brave", "calm", "dizzy", "eager", "fuzzy", "gentle", "happy", "jolly", "lucky", "merry", "shy"]
 ANIMALS = ["badger", "crane", "dingo", "egret", "ferret", "gecko", "heron", "ibis", "lynx", "newt", "otter", "walrus"]

@@ -8,4 +8,4 @@ import edge
 
 from .room import Hill
 
-app = edge.App({"hill": Hill}, static={"/": Path(__file__).parent / "web"})
+app = edge.App({"hill": Hill}, static={"/": Path(__file__).parent / "web"}, static_headers=edge.STRICT_HEADERS)

@@ -11,7 +11,7 @@ import edge
 
 from .room import Monitor
 
-app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"})
+app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"}, static_headers=edge.STRICT_HEADERS)
 
 # How much each request leaves behind for the collector: enough to be seen in the chart of the memory.
 GARBAGE = b"garbage " * 8_192

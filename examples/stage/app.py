@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import sys
 from pathlib import Path
 
 import segno
@@ -17,14 +19,26 @@ from .room import ADMIN, Stage, Switchboard
 log = logging.getLogger("examples.stage")
 
 switchboard = Switchboard()
-app = edge.App({"stage": lambda: Stage(switchboard)}, static={"/": Path(__file__).parent / "web"})
+app = edge.App(
+    {"stage": lambda: Stage(switchboard)},
+    static={"/": Path(__file__).parent / "web"},
+    static_headers=edge.STRICT_HEADERS,
+)
 app.include("/drawing", drawing.app)
 app.include("/hill", hill.app)
 app.include("/monitor", monitor.app)
-edge.monitor.mount(app)
 
-# In the address's fragment, which a browser keeps to itself: it is in no request and in no log but this one.
-log.info("the speaker's page is /admin.html#%s", app.keys.issue("speaker", name="speaker", claims={ADMIN: True}))
+# Secrets are for a person at a terminal, and in no log.
+if sys.stdout.isatty() or os.environ.get("EDGE_MONITOR_TOKEN"):
+    edge.monitor.mount(app)
+else:
+    log.warning("no terminal to print the monitor's token to, so there is no dashboard: set EDGE_MONITOR_TOKEN")
+if sys.stdout.isatty():
+    # In the address's fragment, which a browser keeps to itself: it is in no request.
+    key = app.keys.issue("speaker", name="speaker", claims={ADMIN: True})
+    print(f"the speaker's page is /admin.html#{key}", flush=True)
+else:
+    log.warning("no terminal to print the speaker's address to")
 
 
 @app.route("/qr.svg")

@@ -44,7 +44,7 @@ async def asked(server: Server, host: str, path: str = "/session", address: str 
 
 
 async def test_a_site_that_takes_this_machine_s_address() -> None:
-    """DNS rebinding: its pages come with a Host and an Origin that agree. A server that only this machine reaches answers
+    """DNS rebinding: its pages come with a Host and an Origin that agree. One that only this machine reaches answers
     for the names of this machine alone; a probe need not know its name."""
     async with open_server(edge.App({"plaza": Plaza}), bound="127.0.0.1") as server:
         assert await status(server, upgrade("evil.example:8000", "http://evil.example:8000")) == 421

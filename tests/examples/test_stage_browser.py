@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, ROOT, Tab, chromium
 class Demo:
     """All the examples, served."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     admin: str
     """The address of the admin page, as it was printed."""
@@ -36,25 +38,28 @@ def demo(folder: Path) -> Iterator[Demo]:
     """What `make demo` serves; it must end well."""
     command = [sys.executable, "-m", "edge.cli", "run", "examples.stage:app", "--port", "0"]
     log = folder / "log"
+    ours, theirs = pty.openpty()
     with (
+        os.fdopen(ours) as terminal,
         log.open("w") as errors,
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=errors) as process,
     ):
+        os.close(theirs)
         try:
-            assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            printed = log.read_text()
+            printed = ""
+            while (found := re.search(r"serving on (http://\S+)", printed)) is None:
+                printed += terminal.readline()
             admin, token = re.search(r"/admin\.html#\S+", printed), re.search(r"/metrics is (\S+)", printed)
-            assert found is not None
             assert admin is not None
             assert token is not None
-            yield Demo(process, found[0], found[0].rstrip("/") + admin[0], token[1])
+            yield Demo(process, found[1], found[1].rstrip("/") + admin[0], token[1])
         finally:
             process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait(30)
     assert process.returncode == 0
-    assert "Traceback" not in log.read_text()
+    logged = log.read_text()
+    assert not [secret for secret in ("Traceback", admin[0], token[1]) if secret in logged]
 
 
 def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:

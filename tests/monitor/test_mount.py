@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 import edge
 import edge.monitor
 from edge.monitor.dashboard import FromOperator, Overview, ToOperator
+from edge.monitor.mount import VARIABLE
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import Chosen, FromPlayer, Guess, Quiet, ToPlayer, Verdict
 from tests.server.http import ask
+from tests.server.test_serve import serving
 
 TOKEN = "a token that nobody guesses"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "monitor.md"
@@ -79,18 +81,67 @@ async def test_the_token_and_a_key_of_your_own_open_it() -> None:
         assert app.keys.check(entered.json["key"]).name == "operator"
 
 
-def test_a_token_is_made_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Without one of your own, it is in the log; one that could be guessed is refused."""
-    with caplog.at_level(logging.INFO, "edge.monitor"):
+def test_a_token_is_made_for_a_terminal(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one of your own, one is printed where a person sees it, and left to workers; where no person would, there
+    is none. It is in no log. One that could be guessed is refused."""
+    monkeypatch.setenv(VARIABLE, "")  # so that it is restored
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(ValueError, match=f"no terminal.*{VARIABLE}"):
+        edge.monitor.mount(edge.App({}))
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout.isatty", lambda: True, raising=False)
         token = edge.monitor.mount(edge.App({}))
-    assert token in caplog.text
+    assert token in capsys.readouterr().out
+    assert token not in caplog.text
     assert len(token) >= 32
+    assert edge.monitor.mount(edge.App({})) == token
     with pytest.raises(ValueError, match="at least 16 bytes"):
         edge.monitor.mount(edge.App({}), token="short")
     app = edge.App({})
     edge.monitor.mount(app)
     with pytest.raises(ValueError, match="/metrics has a route already"):
         edge.monitor.mount(app)
+
+
+async def test_a_key_goes_with_the_token() -> None:
+    """Who came in with a token that has been changed since comes in no more; nor does a guest, whatever they claim."""
+    keys = edge.Keys("a secret of thirty-two characters")
+
+    def make(token: str) -> edge.App:
+        app = edge.App({}, keys=keys)
+        edge.monitor.mount(app, token=token)
+        return app
+
+    async with open_network(make(TOKEN)) as network:
+        entered = await ask(network, "POST", "/edge-monitor/enter", {"authorization": f"Bearer {TOKEN}"})
+        key = entered.json["key"]
+        assert (await ask(network, "GET", "/metrics", {"authorization": f"Bearer {key}"})).status == 200
+    guest = keys.issue("g1", claims={"edge-monitor": True}, guest=True)
+    async with open_network(make("another token of the monitor")) as network:
+        for refused in (key, guest, TOKEN):
+            assert (await ask(network, "GET", "/metrics", {"authorization": f"Bearer {refused}"})).status == 401
+        for refused in (key, guest):
+            async with operator(network, refused) as looking:
+                with trio.fail_after(5):
+                    await looking.wait_state(edge.State.CLOSED)
+                assert looking.ending is not None
+                assert looking.ending.code is edge.Code.REFUSED
+
+
+@pytest.mark.real_time
+async def test_no_page_may_frame_the_dashboard() -> None:
+    """Nor bring anything of its own into it."""
+    async with serving(monitored()) as served:
+        for path in ("/edge-monitor/", "/edge-monitor/dashboard.js"):
+            status, headers, _ = await served.get(path)
+            assert status == 200
+            policy = headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert headers["x-frame-options"] == "deny", "in lower case, as all is here"
 
 
 async def test_the_figures_against_a_known_load() -> None:
