@@ -16,7 +16,7 @@ CONNECTIONS ?= 400000
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile soak fuzz endure lint types format docs clean
+.PHONY: demo test bench bench-quick profile soak fuzz endure constraints audit lint types format docs clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -51,6 +51,15 @@ endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers t
 	$(BIN)/python -m tests.endurance.killed $(KILLS)
 	$(BIN)/python -m tests.endurance.servers $(KILLS)
 	$(BIN)/python -m tests.endurance.churn $(CONNECTIONS)
+
+constraints: $(READY)  ## Pin what a deployment installs, with hashes, for every platform: writes constraints.txt.
+	$(BIN)/pip install --quiet --group deploy
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra monitor --extra redis --upgrade --quiet \
+		--generate-hashes --no-emit-index-url --custom-compile-command 'make constraints' --output-file constraints.txt
+
+audit: $(READY)  ## Look for known vulnerabilities in what constraints.txt pins; it needs the network.
+	$(BIN)/pip install --quiet --group deploy
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement constraints.txt
 
 lint: $(READY)  ## Check style and format.
 	$(BIN)/ruff check .
