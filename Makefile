@@ -43,9 +43,9 @@ soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena und
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
 	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
 
-fuzz: $(READY)  ## Look for inputs that break edge, guided by coverage, SECONDS for each target; what is worth keeping is kept.
+fuzz: $(READY)  ## Look for inputs that break edge or cost it much, SECONDS for each target; what is worth keeping is kept.
 	$(BIN)/pip install --quiet --group fuzz
-	for target in http codec machine lane; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+	for target in http codec machine lane cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
 endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, and have CONNECTIONS come and go, badly: ten minutes each.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)

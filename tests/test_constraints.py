@@ -14,7 +14,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)[^\n]*((?:\\\n +--hash=sha256:[0-
 
 
 def test_the_constraints_fit_the_project() -> None:
-    """Each dependency, those of the extras of a server included, has one version that the project accepts. If not: `make
+    """Each dependency, those of a server's extras included, has a version that the project accepts. If not: `make
     constraints`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "constraints.txt").read_text()

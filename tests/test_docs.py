@@ -215,7 +215,7 @@ def test_operations(tmp_path: Path) -> None:
     pod = yaml.safe_load(manifest.text)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     started = [recipe["Service"]["ExecStart"].split()[1:], container["command"][1:]]
-    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
+    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({}, hosts=['play.example.org'])\n")
     for arguments, seconds in zip(
         started,
         (

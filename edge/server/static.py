@@ -6,11 +6,12 @@ import mimetypes
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
 
-from ..transports.http import FilePart, Request, Response
+from ..transports.http import WRITE_BYTES, FilePart, Request, Response
 from .responses import error_response
 
 # For pages that bring all that they need: nothing of other sites is loaded, nothing inline is run, and none may frame
@@ -25,8 +26,27 @@ STRICT_HEADERS = {
 
 # What the platform's own table may not know, or get wrong for modules.
 TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}
+BINARY = "application/octet-stream"
 # One range of bytes; of several, the whole file is the answer, which RFC 9110 section 14.2 allows.
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+
+
+@attrs.frozen
+class _Found:
+    """A file that may be sent."""
+
+    path: Path
+    size: int
+    tag: str
+    """Another one for another version of the file."""
+    data: bytes | None
+    """What is in it, if that is little: one visit of a thread is most of what a small file costs."""
+
+    def body(self, start: int, end: int) -> dict[str, Any]:
+        """A part of it, as arguments of a response."""
+        if self.data is not None:
+            return {"body": self.data[start:end]}
+        return {"file": FilePart(self.path, start, end - start)}
 
 
 async def static_file(root: Path, path: str, request: Request) -> Response:
@@ -35,43 +55,40 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
     Args:
       path: the decoded path below the mount point.
     """
-    found = await trio.to_thread.run_sync(_find, root, path)
+    found = await trio.to_thread.run_sync(_find, root, path, request.method == "GET")
     if found is None:
         return error_response(404, "not_found", "there is no such file")
-    file, stat = found
-    tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(304, headers={"etag": tag})
-    content_type = TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    if request.headers.get("if-none-match") == found.tag:
+        return Response(304, headers={"etag": found.tag})
+    content_type = (
+        TYPES.get(found.path.suffix) or mimetypes.guess_type(found.path.name)[0] or "application/octet-stream"
+    )
     if content_type.startswith("text/") and "charset" not in content_type:
         content_type += "; charset=utf-8"
-    headers = {"etag": tag, "accept-ranges": "bytes"}
-    whole = Response(200, content_type=content_type, headers=headers, file=FilePart(file, 0, stat.st_size))
-    asked = RANGE.fullmatch(request.headers.get("range", ""))
-    if asked is None or request.method != "GET" or request.headers.get("if-range", tag) != tag:
-        return whole
-    return _part(whole, asked[1], asked[2])
+    headers, status, start, end = {"etag": found.tag, "accept-ranges": "bytes"}, 200, 0, found.size
+    asked = RANGE.fullmatch(request.headers.get("range", "")) if request.method == "GET" else None
+    if asked is not None and request.headers.get("if-range", found.tag) == found.tag:
+        part = _part(asked[1], asked[2], found.size)
+        if part is not None and part[0] >= part[1]:
+            none = error_response(416, "range", "there is no such part of the file")
+            return attrs.evolve(none, headers={"content-range": f"bytes */{found.size}"})
+        if part is not None:
+            status, (start, end) = 206, part
+            headers["content-range"] = f"bytes {start}-{end - 1}/{found.size}"
+    return Response(status, content_type=content_type, headers=headers, **found.body(start, end))
 
 
-def _part(whole: Response, first: str, last: str) -> Response:
-    """The range of a file from one byte to another, both included; or, without a first, so many of its last bytes (RFC
-    9110 section 14.1.2)."""
-    assert whole.file is not None
-    size = whole.file.size
-    if not (first or last):
-        return whole
-    start = int(first) if first else max(0, size - int(last))
-    end = min(size, int(last) + 1 if first and last else size)
-    if first and last and int(first) > int(last):
-        return whole  # it is not a range, so it does not count
-    if start >= end:
-        none = error_response(416, "range", "there is no such part of the file")
-        return Response(416, none.body, none.content_type, {"content-range": f"bytes */{size}"})
-    headers = {**whole.headers, "content-range": f"bytes {start}-{end - 1}/{size}"}
-    return attrs.evolve(whole, status=206, headers=headers, file=FilePart(whole.file.path, start, end - start))
+def _part(first: str, last: str, size: int) -> tuple[int, int] | None:
+    """From where to where a range goes in a file of a size (RFC 9110 section 14.1.2): from one byte to another, both
+    included; or, without a first, so many of its last bytes. None if that is no range."""
+    if not first:
+        return (max(0, size - int(last)), size) if last else None
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(size, int(last) + 1) if last else size
 
 
-def _find(root: Path, path: str) -> tuple[Path, os.stat_result] | None:
+def _find(root: Path, path: str, to_read: bool) -> _Found | None:
     if "\0" in path or "\\" in path or any(part.startswith(".") for part in path.split("/")):
         return None
     try:
@@ -79,8 +96,11 @@ def _find(root: Path, path: str) -> tuple[Path, os.stat_result] | None:
         found = (root / path.lstrip("/")).resolve()  # follows links, so a link out of the folder is caught below
         if found.is_dir():
             found /= "index.html"
-        if found.is_file() and found.resolve().is_relative_to(root) and os.access(found, os.R_OK):
-            return found, found.stat()
+        if not (found.is_file() and found.resolve().is_relative_to(root) and os.access(found, os.R_OK)):
+            return None
+        stat = found.stat()
+        data = found.read_bytes() if to_read and stat.st_size <= WRITE_BYTES else None
     except (OSError, RuntimeError):  # a name too long for any file; a loop of links, before Python 3.13
-        pass
-    return None
+        return None
+    size = stat.st_size if data is None else len(data)
+    return _Found(found, size, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', data)

@@ -105,7 +105,7 @@ class Town:
 
         limits = edge.Limits()
         client: Client[Add, Added] = Client(
-            UrlDialler("ws://town/rooms/adding/a", codec=edge.JSON, limits=limits, connect=connect),
+            UrlDialler("ws://localhost/rooms/adding/a", codec=edge.JSON, limits=limits, connect=connect),
             speaks=Add,
             hears=Added,
             name=name,

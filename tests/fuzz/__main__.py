@@ -1,6 +1,7 @@
-"""Fuzz a target, guided by coverage: ``python -m tests.fuzz <target> <seconds>``. What reaches new lines is kept.
+"""Fuzz a target, guided by coverage and by cost: ``python -m tests.fuzz <target> <seconds>``.
 
-Ends with an error, and the input that showed it, when edge does what it must not.
+An input is kept when it reaches new lines, or when it takes more CPU time per byte than any before. Ends with an error,
+and the input that showed it, when edge does what it must not.
 """
 
 from __future__ import annotations
@@ -8,17 +9,40 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["edge", "h11", "wsproto"]):
-    from .targets import TARGETS
+    from .targets import SHORT_BYTES, TARGETS, Target, cost_per_byte
 
 from .corpus import load, save
 
 # The longest input that is tried: longer ones find the same, and slower.
 MAX_BYTES = 600
+
+
+# By how much an input has to be dearer than the dearest before: by less, and it is noise.
+DEARER = 1.2
+
+
+def watch_cost(target: Target, folder: Path) -> Target:
+    """The target; each input that costs more per byte than any before is put into the folder, from which the fuzzer
+    takes it up."""
+    dearest = 0.0
+
+    def run(data: bytes) -> None:
+        nonlocal dearest
+        began = time.thread_time()
+        target(data)
+        if (time.thread_time() - began) / max(len(data), SHORT_BYTES) > DEARER * dearest:
+            cost = cost_per_byte(target, data)
+            if cost > DEARER * dearest:
+                dearest = cost
+                (folder / f"cost-{cost * 1e9:012.0f}").write_bytes(data)
+
+    return run
 
 
 def main(target: str, seconds: str) -> int:
@@ -29,10 +53,10 @@ def main(target: str, seconds: str) -> int:
         for index, each in enumerate(load(target)):
             (found / f"{index}").write_bytes(each)
         options = [f"-max_len={MAX_BYTES}", "-timeout=30", f"-artifact_prefix={folder}/"]
-        fuzz = [sys.executable, "-m", "tests.fuzz", "--run", target]
+        fuzz = [sys.executable, "-m", "tests.fuzz", "--run", target, str(found)]
         done = subprocess.run([*fuzz, *options, f"-max_total_time={seconds}", str(found)], check=False)
         if done.returncode:
-            for crash in sorted(Path(folder).glob("*-*")):
+            for crash in sorted(each for each in Path(folder).glob("*-*") if each.is_file()):
                 print(f"{target}({crash.read_bytes()!r})")
             return 1
         save(target, [each.read_bytes() for each in found.iterdir()])
@@ -42,6 +66,6 @@ def main(target: str, seconds: str) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--run":
-        atheris.Setup([sys.argv[0], *sys.argv[3:]], TARGETS[sys.argv[2]])
+        atheris.Setup([sys.argv[0], *sys.argv[4:]], watch_cost(TARGETS[sys.argv[2]], Path(sys.argv[3])))
         atheris.Fuzz()
     sys.exit(main(*sys.argv[1:]))

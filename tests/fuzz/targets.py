@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +22,13 @@ from edge.protocol.messages import Event, Request, Welcome
 from edge.protocol.structure import structure, unstructure
 from edge.testing import run_virtual
 from edge.transports.http import BadRequest, HttpConnection
+from tests.abuse.cost import FRAME_BYTES
+from tests.abuse.test_cost import check as check_cost
 from tests.transports.test_lane import both
 
 Target = Callable[[bytes], None]
+# Inputs below this length count as that long.
+SHORT_BYTES = 64
 
 # RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -186,4 +191,28 @@ def lane(data: bytes) -> None:
     assert seen == expected
 
 
-TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, "lane": lane}
+# --- cost
+
+
+def cost(data: bytes) -> None:
+    """A frame of the largest size that repeats a part of these bytes: it costs no more than ten honest ones, as
+    MessagePack and as JSON."""
+    at = data[0] % 24 if data else 0
+    head, unit, tail = data[1 : 1 + at], data[1 + at : 9 + at], data[9 + at : 17 + at]
+    for spoken, name in ((MESSAGEPACK, b"\x92\xa5mixed"), (JSON, b'["mixed",')):
+        start = data[1 : 1 + at] if at > 12 else name + head
+        body = start + unit * ((FRAME_BYTES - len(start) - len(tail)) // max(1, len(unit))) + tail
+        check_cost(spoken, body if spoken is MESSAGEPACK else body.decode(errors="replace"))
+
+
+TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, "lane": lane, "cost": cost}
+
+
+def cost_per_byte(target: Target, data: bytes) -> float:
+    """The CPU time that an input takes for each of its bytes: the least of a few, since nothing makes it less."""
+    least = math.inf
+    for _ in range(3):
+        began = time.thread_time()
+        target(data)
+        least = min(least, time.thread_time() - began)
+    return least / max(len(data), SHORT_BYTES)
