@@ -25,12 +25,13 @@ demo: $(READY)  ## Serve the examples and print the address.
 test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
 	$(BIN)/python -m pytest -n logical --dist loadgroup
 
-bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, several servers.
+bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, the cost of abuse, several servers.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks.grace
 	$(BIN)/python -m benchmarks.hill
 	$(BIN)/python -m benchmarks.slow
+	$(BIN)/python -m benchmarks.abuse
 	$(BIN)/python -m benchmarks.servers
 
 bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
