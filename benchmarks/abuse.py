@@ -37,6 +37,9 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "abuse.md"
 BEGIN, END = "<!-- costs: python -m benchmarks.abuse -->", "<!-- end of costs -->"
 API_TOKEN, MONITOR_TOKEN, SECRET = "a token of the API", "a token of the monitor", "a secret of all the servers"
 HONEST = "an honest event"
+# What a second brings, by default: messages and times 64 KiB of one connection; requests and handshakes of one address.
+PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, edge.Caps().requests_each
+PACED_BYTES = edge.Limits().bytes_per_second / FRAME_BYTES
 numbers = count(1)
 
 
@@ -81,6 +84,8 @@ class Cost:
     who: str
     what: str
     cpu: float
+    share: float
+    """Of one core, if it is sent as often as the pace allows."""
     memory: int
 
 
@@ -91,6 +96,8 @@ class Try:
     door: str
     who: str
     what: str
+    often: float
+    """How often a second one connection may send it, or one address where each needs a request or a connection."""
     send: Callable[[list[Server]], Awaitable[object]]
 
 
@@ -243,19 +250,19 @@ def _frames(codec: Codec) -> Iterator[tuple[str, bytes]]:
 def _on_websockets() -> Iterator[Try]:
     ping, fragment = frame(b"", first=0x89) * 10_000, frame(b"", first=0x01) * 10_000
     for what, data in (("no hello", frame(b"x" * 16_000)), ("pings", ping), ("fragments", fragment)):
-        yield Try("WebSocket", "stranger", what, over_websocket([data], hello=False))
-    for what, data in (
-        ("pings", ping),
-        ("messages of nothing", frame(b"[]") * 8000),
-        ("requests", frame(b'["know",{},2]') * 3400),
+        yield Try("WebSocket", "stranger", what, PACED_REQUESTS, over_websocket([data], hello=False))
+    for what, data, messages in (
+        ("pings", ping, 10_000),
+        ("messages of nothing", frame(b"[]") * 8000, 8000),
+        ("requests", frame(b'["know",{},2]') * 3400, 3400),
     ):
-        yield Try("WebSocket", "guest", what, over_websocket([data], hello=True))
+        yield Try("WebSocket", "guest", what, PACED_MESSAGES / messages, over_websocket([data], hello=True))
     key = edge.Keys(SECRET).issue("member", name="m", claims={"essay": "x" * 2000})
     for codec in (edge.JSON, edge.MESSAGEPACK):
         for what, data in _frames(codec):
             sent = [frame(data, first=0x81 if codec is edge.JSON else 0x82)]
-            yield Try("WebSocket", "guest", what, over_websocket(sent, hello=True, codec=codec))
-            yield Try("WebSocket", "member", what, over_websocket(sent, hello=True, codec=codec, key=key))
+            yield Try("WebSocket", "guest", what, PACED_BYTES, over_websocket(sent, hello=True, codec=codec))
+            yield Try("WebSocket", "member", what, PACED_BYTES, over_websocket(sent, hello=True, codec=codec, key=key))
 
 
 def _on_lines() -> Iterator[Try]:
@@ -268,11 +275,11 @@ def _on_lines() -> Iterator[Try]:
         line = partial(over_line, mode=mode, elsewhere=elsewhere)
         posts = [record("x" * 10_000)] * 6
         for what, bodies in (("empty frames", [empty[:16_000]] * 4), ("posts without a hello", posts)):
-            yield Try(door, "stranger", what, line(bodies, hello=False))
-        for what, body in (("empty frames", empty), ("records of nothing", nothing)):
-            yield Try(door, "guest", what, line([body], hello=True))
+            yield Try(door, "stranger", what, PACED_REQUESTS / len(bodies), line(bodies, hello=False))
+        yield Try(door, "guest", "empty frames", PACED_MESSAGES / 21_000, line([empty], hello=True))
+        yield Try(door, "guest", "records of nothing", PACED_REQUESTS, line([nothing], hello=True))
         for what, data in _frames(edge.JSON):
-            yield Try(door, "guest", what, line([record(data.decode())], hello=True))
+            yield Try(door, "guest", what, PACED_BYTES, line([record(data.decode())], hello=True))
 
 
 def _over_http() -> Iterator[Try]:
@@ -291,7 +298,7 @@ def _over_http() -> Iterator[Try]:
         ("dashboard", "stranger", "requests for metrics", requests("GET /metrics", none)),
         ("dashboard", "operator", "requests for metrics", requests("GET /metrics", right.format(MONITOR_TOKEN))),
     ):
-        yield Try(door, who, what, over_http(data))
+        yield Try(door, who, what, PACED_REQUESTS / max(1, data.count(b" HTTP/1.1")), over_http(data))
 
 
 async def measure(servers: list[Server], each: Try) -> Cost:
@@ -307,7 +314,7 @@ async def measure(servers: list[Server], each: Try) -> Cost:
     await each.send(servers)
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return Cost(each.door, each.who, each.what, cpu, memory)
+    return Cost(each.door, each.who, each.what, cpu, cpu * each.often, memory)
 
 
 async def measure_all() -> list[Cost]:
@@ -316,20 +323,21 @@ async def measure_all() -> list[Cost]:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """The dearest of each door and sender, in CPU time and in memory."""
+    """The dearest of each door and sender: of a core at its pace, and in memory."""
     honest = next(cost for cost in costs if cost.what.startswith(HONEST))
     lines = [
-        "| door | who sends 64 KiB | dearest in CPU time | ms | dearest in memory | KiB |",
-        "|---|---|---|---|---|---|",
+        "| door | sender | dearest in CPU time, at its pace | ms for 64 KiB | of a core | dearest in memory | KiB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for door, who in dict.fromkeys((cost.door, cost.who) for cost in costs):
         here = [cost for cost in costs if (cost.door, cost.who) == (door, who)]
-        cpu, memory = max(here, key=lambda cost: cost.cpu), max(here, key=lambda cost: cost.memory)
+        cpu, memory = max(here, key=lambda cost: cost.share), max(here, key=lambda cost: cost.memory)
         lines.append(
-            f"| {door} | {who} | {cpu.what} | {cpu.cpu * 1000:.1f} | {memory.what} | {memory.memory // 1024:,} |"
+            f"| {door} | {who} | {cpu.what} | {cpu.cpu * 1000:.1f} | {cpu.share:.1%} | {memory.what} | "
+            f"{memory.memory // 1024:,} |"
         )
-    usual = f"{honest.cpu * 1000:.1f} ms, {honest.memory // 1024:,} KiB"
-    return "\n".join([*lines, "", f"An honest event of 64 KiB, in JSON over a WebSocket: {usual}."])
+    usual = f"{honest.cpu * 1000:.1f} ms, {honest.share:.1%} of a core, {honest.memory // 1024:,} KiB"
+    return "\n".join([*lines, "", f"For comparison, an honest event of 64 KiB in JSON over a WebSocket: {usual}."])
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from ..codes import Code
 from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
+from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room
 from ..rooms.session import Session
@@ -273,6 +274,7 @@ class App:
         *,
         opener: str,
         post: Post,
+        large: Pace | None,
         waiting: Callable[[], AbstractContextManager[Waiting]],
     ) -> Coroutine[Any, Any, None]:
         """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
@@ -282,6 +284,7 @@ class App:
             codec,
             partial(self.node.find, kind, name, opener=opener),
             post=post,
+            large=large,
             tally=self.directory.tally,
             limits=self.limits,
             keys=self.keys,

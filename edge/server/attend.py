@@ -18,6 +18,7 @@ from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
+from ..protocol.pace import Pace
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..rooms.tally import Tally
@@ -36,8 +37,8 @@ CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 class Elsewhere(Protocol):
     """A room that is on another server."""
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame) -> None:
-        """Carry a connection to it, which began with this frame, and close the connection."""
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, large: Pace | None) -> None:
+        """Carry a connection to it, which began with this frame, and close the connection. See `attend`."""
 
 
 async def attend(
@@ -51,6 +52,7 @@ async def attend(
     guests: bool = True,
     session: Session | None = None,
     post: Post | None = None,
+    large: Pace | None = None,
     waiting: Callable[[], AbstractContextManager[Waiting]] = lambda: nullcontext(Waiting()),
 ) -> None:
     """Serve one connection to one room, and close it.
@@ -61,6 +63,7 @@ async def attend(
       guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
+      large: the pace of large messages that it shares with the other connections of its address.
       waiting: in what to wait for its hello.
 
     *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
@@ -79,7 +82,7 @@ async def attend(
             raise Refused("a key is needed", Code.KEY_INVALID)
         room = await find_room()
         if not isinstance(room, Room):
-            await room.carry(transport, codec, frame)
+            await room.carry(transport, codec, frame, large)
             return
         session = session or _keyless(hello)
         await _wait_kept(hello, session, room)
@@ -90,7 +93,7 @@ async def attend(
             if room.keeper is not None and not (seat.known or room.lease.goes_on):
                 await room.keeper.wait_kept()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
-            ended = await exchange(transport, connection, outbox, seat.player, post)
+            ended = await exchange(transport, connection, outbox, seat.player, post, large)
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
             tally.held_back += connection.held_back

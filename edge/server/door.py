@@ -56,6 +56,13 @@ class Caps:
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
     """How many at once: a school that opens a page."""
 
+    large_bytes_each: float = attrs.field(default=1024 * 1024, validator=POSITIVE)
+    """How many bytes a second of large messages, of more than 4 KiB, are read from all connections of one address; the
+    next wait unread. Large messages are what the reading costs most for: a server reads some hundred a second."""
+
+    large_burst_each: int = attrs.field(default=2 * 1024 * 1024, validator=POSITIVE)
+    """How many bytes of them at once."""
+
     body_bytes: int = 256 * 1024 * 1024
     """How many bytes of requests' bodies may be kept."""
 
@@ -75,6 +82,8 @@ class _Visitor:
     """What one address has taken."""
 
     pace: Pace
+    large: Pace
+    """Of the large messages of all its connections."""
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
@@ -178,6 +187,11 @@ class Door:
         """How many connections a visitor has."""
         return self._know(visitor).connections
 
+    def large_pace(self, visitor: str) -> Pace | None:
+        """The pace of the large messages of a visitor, to be asked for while one of its connections is open. None for
+        whoever is not counted."""
+        return self._know(visitor).large if visitor else None
+
     def check_pace(self, visitor: str) -> None:
         """Somebody from an address wants something.
 
@@ -230,7 +244,10 @@ class Door:
         if known is None:
             if len(self._visitors) >= self._sweep_at:
                 self._forget_visitors()
-            known = self._visitors[visitor] = _Visitor(Pace(self._caps.requests_each, self._caps.burst_each))
+            known = self._visitors[visitor] = _Visitor(
+                Pace(self._caps.requests_each, self._caps.burst_each),
+                Pace(self._caps.large_bytes_each, self._caps.large_burst_each),
+            )
         return known
 
     def _forget_visitors(self) -> None:
@@ -239,7 +256,10 @@ class Door:
         self._visitors = {
             visitor: known
             for visitor, known in self._visitors.items()
-            if known.connections or known.body_bytes or known.waiting or not known.pace.at_rest(now)
+            if known.connections
+            or known.body_bytes
+            or known.waiting
+            or not (known.pace.at_rest(now) and known.large.at_rest(now))
         }
         self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
 

@@ -171,7 +171,10 @@ class Lines:
                 with place:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(line.watch)
-                        await self._app.attend(line, codec, *room, opener=visitor, post=self._post, waiting=waiting)
+                        large = self._door.large_pace(visitor)
+                        await self._app.attend(
+                            line, codec, *room, opener=visitor, post=self._post, large=large, waiting=waiting
+                        )
                         nursery.cancel_scope.cancel("attended")
                     if not self._app.draining:  # its last words may be asked for again
                         with waiting() as wait, wait.scope:

@@ -21,6 +21,7 @@ from ..errors import BrokerDown, Deaf, Refused
 from ..protocol.codec import MESSAGEPACK, Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
+from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
 from ..rooms.guard import guarded
 from ..rooms.keeping import Keeper, SeatRecord, read, restore, session_of
@@ -73,8 +74,8 @@ class _Elsewhere:
     kind: str
     name: str
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame) -> None:
-        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name)
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, large: Pace | None) -> None:
+        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name, large=large)
 
 
 @attrs.define(eq=False)

@@ -329,6 +329,7 @@ class Server:
             upgrade.name,
             opener=visitor,
             post=self._post,
+            large=self._door.large_pace(visitor),
             waiting=partial(self._door.waiting, visitor),
         )
 

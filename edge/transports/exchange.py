@@ -21,12 +21,15 @@ from ..errors import InvalidEvent, RemoteProtocolError
 from ..protocol.codec import Frame
 from ..protocol.connection import Connection
 from ..protocol.messages import Bye, Message
+from ..protocol.pace import Pace
 from ..sessions.outbox import Outbox
 from .post import Alarm, Post, open_post
 from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
+# Longer messages are large: those that share a pace.
+LARGE_BYTES = 4 * 1024
 # How long a write may take while more waits behind it than an outbox holds.
 SLOW_SECONDS = 1.0
 # How much a peer has to take within `Limits.write_seconds`.
@@ -65,19 +68,25 @@ class Receiver(Protocol):
 
 
 async def exchange(
-    transport: Transport, connection: Connection, outbox: Outbox, receiver: Receiver, post: Post | None = None
+    transport: Transport,
+    connection: Connection,
+    outbox: Outbox,
+    receiver: Receiver,
+    post: Post | None = None,
+    large: Pace | None = None,
 ) -> Ended:
     """Carry messages both ways until either side says goodbye or the transport breaks; then close the transport.
 
     Args:
       post: writes for it; by default, one of its own.
+      large: the pace of large messages that it shares with others.
 
     *Cancellation* says goodbye with `Outbox.parting`, and takes two seconds at most.
     """
     if post is None:
         async with open_post() as post:
-            return await exchange(transport, connection, outbox, receiver, post)
-    work = _Exchange(transport, connection, outbox, receiver, post)
+            return await exchange(transport, connection, outbox, receiver, post, large)
+    work = _Exchange(transport, connection, outbox, receiver, post, large)
     try:
         with work.reading:
             work.begin()
@@ -104,13 +113,16 @@ class _Exchange:
     outbox: Outbox
     receiver: Receiver
     post: Post
+    large: Pace | None
     ended: Ended | None = None
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Cancelled when it is over, for a reader that waits for more."""
     _full: bool = False
     """Whether the reader is waiting for the receiver, or for its time: then silence is ours, not the peer's."""
     _held: bool = False
-    """Whether the last frame came faster than the connection's pace, and the next waits for its time."""
+    """Whether the last frame came faster than its pace, and the next waits for its time."""
+    _large_at: float = -math.inf
+    """From when on the next large message of all that share their pace should be read."""
     _held_since: float = math.inf
     """Since when that has been so for each frame."""
     _waiting: _Wait | None = None
@@ -139,7 +151,7 @@ class _Exchange:
                 if not self.has_space:
                     self._full = True
                     if self._held:
-                        await trio.sleep_until(self.connection.wanted_at)
+                        await trio.sleep_until(max(self.connection.wanted_at, self._large_at))
                         self._held = False
                     await self.receiver.wait_space()
                     self._full = False
@@ -176,6 +188,9 @@ class _Exchange:
             self._hold_back(now)
         elif self._held_since < math.inf:
             self._held_since = math.inf
+        if self.large is not None and len(frame) > LARGE_BYTES:
+            self._large_at = self.large.take(now, len(frame))
+            self._held |= self._large_at > now and not self._silent  # whoever else sends much: no fault of this one
         if connection.ack_due <= now:
             self.outbox.wake()
         elif connection.ack_due < self._soonest:

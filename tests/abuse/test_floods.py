@@ -11,7 +11,7 @@ import trio
 
 import edge
 from edge import Code
-from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Say, Speaks, frame, link_from, town
+from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Say, Speaks, frame, link_from, town
 from tests.network import joined
 
 
@@ -189,3 +189,29 @@ async def test_a_message_in_many_fragments_is_a_message() -> None:
             await raw.send(frame(payload[:1], first=0x01), *pieces, frame(payload[-1:], first=0x80))
             assert (await raw.until("=heard"))[2] == 1
             await trio.sleep(1)
+
+
+async def test_large_messages_of_one_address_have_one_pace() -> None:
+    """Thirty connections with four large messages each: two megabytes are read at once, and one a second from then on.
+    A small message of the same address, and any of another, is heard at once; and nobody is put out for it."""
+    async with town() as here:
+        raws = []
+        for number in range(30):
+            name = f"an-attacker-with-names-{number}"
+            raws.append(await here.websocket(path=f"/rooms/plaza/{number}", client=name))
+        large = frame(["say", {"text": "x" * 60_000}])
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for raw in raws:
+                nursery.start_soon(raw.send, large * 4)
+            await trio.sleep(0.1)
+            heard = sum(room.heard for room in here.server.app.directory.rooms if isinstance(room, Plaza))
+            assert heard == pytest.approx(2**21 / 60_000 + 30, abs=31), "one more of each, which then waits"
+            await here.check_friend()
+            async with here.join(ATTACKER, "/rooms/plaza/quiet", client=CLIENT) as neighbour:
+                with trio.fail_after(0.1):
+                    await neighbour.request(Know(), Heard)
+        for raw in raws:
+            await raw.send(frame(["know", {}, 1]))
+            assert (await raw.until("=heard", "$bye"))[1] == {"texts": 4, "points": 0, "steered": 0, "wanted": None}
+        assert trio.current_time() - began == pytest.approx((120 * 60_000 - 2**21) / 2**20, abs=1)

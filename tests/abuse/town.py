@@ -54,6 +54,7 @@ Speaks = Say | Point | Steer | Know
 
 class Plaza(edge.Room[Speaks, Heard]):
     seats = edge.Seats(minimum=1, maximum=100, grace=5)
+    heard = 0
 
     async def player(self, player: edge.Player[Speaks, Heard]) -> None:
         texts: list[str] = []
@@ -63,6 +64,7 @@ class Plaza(edge.Room[Speaks, Heard]):
                 case Say(text):
                     assert text == str(len(texts)) or not text.isdigit(), "out of order"
                     texts.append(text)
+                    self.heard += 1
                 case Point():
                     points += 1
                 case Steer():
