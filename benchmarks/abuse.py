@@ -1,4 +1,4 @@
-"""What the dearest 64 KiB costs a server, by the door they come through and by who sends them.
+"""Measure the cost of the dearest 64 KiB that each kind of sender can send through each door.
 
 ``python -m benchmarks.abuse`` measures all that the suite tries, paces and caps lifted, and writes the dearest of each
 door into docs/abuse.md. CPU time and memory are those of the whole process: the sender's half, which only copies bytes,
@@ -37,7 +37,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "abuse.md"
 BEGIN, END = "<!-- costs: python -m benchmarks.abuse -->", "<!-- end of costs -->"
 API_TOKEN, MONITOR_TOKEN, SECRET = "a token of the API", "a token of the monitor", "a secret of all the servers"
 HONEST = "an honest event"
-# What a second brings, by default: messages and times 64 KiB of one connection; requests and handshakes of one address.
+# Default paces, per second: messages of one connection, requests of one address, and 64 KiB of one connection.
 PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, edge.Caps().requests_each
 PACED_BYTES = edge.Limits().bytes_per_second / FRAME_BYTES
 numbers = count(1)
@@ -78,7 +78,7 @@ CAPS = edge.Caps(requests_each=math.inf, connections_each=10**6, connections=10*
 
 @attrs.frozen
 class Cost:
-    """What one try took."""
+    """The cost of one try."""
 
     door: str
     who: str
@@ -232,7 +232,7 @@ def over_line(
 
 
 def tries() -> list[Try]:
-    """What the suite tries, through every door."""
+    """All inputs of the suite, through every door."""
     return [*_on_websockets(), *_on_lines(), *_over_http()]
 
 

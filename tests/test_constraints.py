@@ -1,4 +1,4 @@
-"""What deployments install is pinned, with hashes, and is what pyproject.toml asks for."""
+"""constraints.txt pins the dependencies of pyproject.toml, with hashes."""
 
 from __future__ import annotations
 

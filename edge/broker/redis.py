@@ -181,7 +181,8 @@ class _Client:
     def __init__(self, url: str, patience: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
-        """What no error may say: a Redis that does not know a command repeats its arguments."""
+        """Matches the user and the password, which must not be in an error: Redis repeats the arguments of a command that it
+        does not know."""
         self._patience = patience
         self._redis: coredis.Redis[bytes] | None = None
         self._failed = trio.Event()

@@ -121,7 +121,7 @@ class Connection:
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
         self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
         self._over_since = math.inf
-        """Since when more is unacknowledged than should be kept."""
+        """Since when more is unacknowledged than should be kept; infinite if it is not."""
         self.wanted_at = now
         """From when on the next frame should be read."""
         self.held_back = False
@@ -223,7 +223,7 @@ class Connection:
 
     @property
     def light_at(self) -> float:
-        """From when on it has sent less than half of what it may send at once, in bytes."""
+        """When the peer will have sent less than half of the bytes that it may send at once."""
         return self._bytes.half_free_at()
 
     def heard(self, now: float) -> None:
@@ -245,7 +245,7 @@ class Connection:
         return min(self.ping_due, silent_at, self._over_since + self.limits.write_seconds)
 
     def note_over(self, now: float) -> None:
-        """More is unacknowledged than should be kept, or is not any more.
+        """Note whether more is unacknowledged than should be kept.
 
         Raises:
           RemoteProtocolError: it has been for too long (`Code.BEHIND`).
@@ -312,7 +312,7 @@ class Connection:
         self.ack_due = now
 
     def _note_pace(self, frame: Frame, now: float) -> float:
-        """A message has come. Returns: from when on the next may, at the pace of this connection."""
+        """Count a message. Returns: when the next one may be read, at the pace of this connection."""
         return max(self._pace.take(now), self._bytes.take(now, len(frame)))
 
     def _count_received(self, frame: Frame, now: float) -> None:

@@ -44,10 +44,10 @@ class Counts:
     """How many of `received` may be acknowledged; None for all."""
 
     connected: bool = False
-    """Whether there is a connection that may acknowledge more. Then too much is kept for a while: see `over`."""
+    """Whether a connection may acknowledge more. Then more than the bounds is kept for a while: see `over`."""
 
     over: bool = False
-    """Whether more is kept than should be. The connection gives up when that lasts."""
+    """Whether more than the bounds is kept. The connection gives up if that lasts."""
 
     behind: bool = False
     """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""

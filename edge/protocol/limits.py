@@ -36,8 +36,8 @@ class Limits:
     ``too_fast``, or kept without being heard."""
 
     bytes_per_second: float = attrs.field(default=64 * 1024, validator=attrs.validators.gt(0))
-    """How many bytes of one connection are read a second, in the long run: one of the largest messages, or fifty of
-    1,300 bytes. The next wait unread, as above."""
+    """How many bytes of one connection are read a second, in the long run: one message of the largest size, or fifty of
+    1,300 bytes. Later ones wait unread, as above."""
 
     bytes_burst: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
     """How many bytes at once: as many as an outbox holds, so that a room which repeats what it hears to everybody fills
@@ -58,7 +58,7 @@ class Limits:
 
     write_seconds: float = 10
     """How long a write of 64 KiB may take before the connection counts as stalled; and how long more than the window
-    may be unacknowledged before the seat starts afresh."""
+    may be unacknowledged before the seat is reset."""
 
     ack_frames: int = 32
     """Acknowledge at the latest after this many frames..."""

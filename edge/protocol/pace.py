@@ -27,7 +27,7 @@ class Pace:
         self._free = int(min(most, seconds / self._each)) if self._each else 0
 
     def take(self, now: float, count: int = 1) -> float:
-        """So many have come, whether or not they were in time.
+        """Count so many, whether or not they were in time.
 
         Returns: from when on one more would be; not after now, if it may come at once.
         """
@@ -50,7 +50,7 @@ class Pace:
         return self._paid - self._slack <= now or self._free > 0
 
     def half_free_at(self) -> float:
-        """From when on half of the burst may come at once."""
+        """When half of the burst may come at once."""
         return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:

@@ -20,8 +20,8 @@ import trio
 
 from .bell import Bell
 
-# So many events that are there already, or so many bytes of them, are taken in one step; then others have their turn:
-# what a room repeats to everybody in one step is a part of what an outbox holds.
+# Events that have arrived are taken together, up to so many or so many bytes, before other tasks run. The bytes are a
+# quarter of an outbox, so that a room which repeats events to everybody lets the writers run in between.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
 

@@ -95,7 +95,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Oldest first."""
         self._latest_bytes = 0
         self._latest_dropped = False
-        """Whether the client knows that there are more latest values than are kept."""
+        """Whether the client was told that a latest value was dropped."""
         self._waiting: dict[_Arrived, None] = {}
         """What has come, and is not taken yet."""
         self._waiting_bytes = 0
@@ -332,7 +332,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
 
     @property
     def _slowed(self) -> bool:
-        """Whether much has come of them lately, while others have yet to acknowledge much."""
+        """True if this player has sent much lately, and others have yet to acknowledge much."""
         return self.room.strained_besides(self) and self.seat.light_at > trio.current_time()
 
     @property
@@ -438,7 +438,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         while len(self._latest) > MAX_LATEST or (self._latest_bytes > self.seat.inbox_bytes and len(self._latest) > 1):
             oldest = next(iter(self._latest))
             self._latest_bytes -= self._latest.pop(oldest).size
-            if not self._latest_dropped:  # once: it may go on with every value
+            if not self._latest_dropped:  # told once: each further value may drop another
                 self._latest_dropped = True
                 text = f"more latest values than are kept: of {MAX_LATEST} keys, and {self.seat.inbox_bytes} bytes"
                 self._dialogue.refuse("busy", text, key[0], None)

@@ -18,8 +18,8 @@ import trio
 from ..codes import Code
 from ..errors import Gone, Refused
 from ..protocol.events import Vocabulary
+from ..protocol.field_types import check_key, check_type
 from ..protocol.outgoing import outgoing_event
-from ..protocol.structure import check_key, check_type
 from .guard import guarded, log
 from .keeping import Keeper
 from .lease import Lease
@@ -123,7 +123,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self._random: Random | None = None
         self.listeners = Listeners(operator.attrgetter("player", "event"))
         self._strained: set[Player[FromPlayer, ToPlayer]] = set()
-        """Connected players who have much to acknowledge yet: those who send many bytes wait for them."""
+        """Connected players with more than half of a window unacknowledged. Players who send much wait for them."""
         self._round: Round[FromPlayer, ToPlayer] | None = None
         self._nursery: trio.Nursery | None = None
         self._admitted_early: list[Player[FromPlayer, ToPlayer]] = []
@@ -480,7 +480,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self._round.check_enough()
 
     def note_strain(self, player: Player[FromPlayer, ToPlayer], *, strained: bool) -> None:
-        """A connected player has much to acknowledge, or not any more."""
+        """Note whether a connected player has much to acknowledge."""
         if strained:
             self._strained.add(player)
         elif player in self._strained:
@@ -489,7 +489,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                 each.read_on()
 
     def strained_besides(self, player: Player[FromPlayer, ToPlayer]) -> bool:
-        """Whether anybody else has much to acknowledge."""
+        """True if another player has much to acknowledge."""
         return len(self._strained) > (player in self._strained)
 
     def farewell_until(self, since: float) -> float:

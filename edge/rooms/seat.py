@@ -57,7 +57,7 @@ class Seat(abc.ABC):
 
     @property
     def light_at(self) -> float:
-        """From when on, on Trio's clock, it has sent less than half of the bytes that it may send at once."""
+        """When its client will have sent less than half of the bytes that it may send at once, on Trio's clock."""
         return -math.inf
 
     def statistics(self) -> SeatStatistics:

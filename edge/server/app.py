@@ -79,10 +79,9 @@ class App:
 
     Args:
       rooms: what makes a room of each kind; ``{"drawing": Drawing}`` serves ``/rooms/drawing/<name>``.
-      name: whom its keys are for. Apps that share ``EDGE_SECRET`` honour each other's keys, unless they have different
-        names.
+      name: the audience of its keys. Apps with the same ``EDGE_SECRET`` honour each other's keys if their names agree.
       static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
-      static_headers: further headers of what is in these folders, such as `STRICT_HEADERS`.
+      static_headers: further headers of the files in these folders, such as `STRICT_HEADERS`.
       hosts: the names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names below,
         ``"*"`` for any. By default those of this machine, if the server listens on this machine only, and else any.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page

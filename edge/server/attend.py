@@ -30,7 +30,7 @@ from ..transports.post import Post
 from ..transports.transport import Transport
 from .door import Waiting
 
-# What a client calls itself: long enough not to be guessed, for it is all that proves a session without a key.
+# The name that a client makes up for itself. It must not be guessable: it alone proves a session without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 

@@ -57,11 +57,11 @@ class Caps:
     """How many at once: a school that opens a page."""
 
     large_bytes_each: float = attrs.field(default=1024 * 1024, validator=POSITIVE)
-    """How many bytes a second of large messages, of more than 4 KiB, are read from all connections of one address; the
-    next wait unread. Large messages are what the reading costs most for: a server reads some hundred a second."""
+    """Bytes a second of large messages (more than 4 KiB) that are read from all connections of one address. Later ones
+    wait unread. Large messages cost most: a server can read about a hundred of the dearest ones a second."""
 
     large_burst_each: int = attrs.field(default=2 * 1024 * 1024, validator=POSITIVE)
-    """How many bytes of them at once."""
+    """Bytes of them at once."""
 
     body_bytes: int = 256 * 1024 * 1024
     """How many bytes of requests' bodies may be kept."""
@@ -188,8 +188,7 @@ class Door:
         return self._know(visitor).connections
 
     def large_pace(self, visitor: str) -> Pace | None:
-        """The pace of the large messages of a visitor, to be asked for while one of its connections is open. None for
-        whoever is not counted."""
+        """The pace of a visitor's large messages, for a connection that has a place. None for a proxy of ours."""
         return self._know(visitor).large if visitor else None
 
     def check_pace(self, visitor: str) -> None:

@@ -2,9 +2,9 @@
 
 Consecutive requests may reach any server: so the line's name says which of them has its end.
 
-The mail is everybody's, and a name costs nothing to make up. So a body goes on its way only if it opens a line, begins
-with a hello and is no larger than one, or if the line is known to be open there; and of all bodies, and of those of one
-address, only so much is on the way to one server.
+All connections between two servers share their mail, and anybody can make up a name. A body is therefore passed on only
+if it opens a line with a hello of at most the usual size, or if the line is known to be open there. The bytes under way
+to one server are bounded, in all and for each address.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .responses import error_response, line_over_response
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
 
-# What the server of a line is asked about it.
+# The question whether a line is open.
 IS_OPEN = "line-is-open"
-# How many bytes of bodies may be on the way to one server, in all and from one address; more are refused as `crowded`.
+# Bytes of bodies that may be under way to one server, in all and from one address; more are refused as `crowded`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
-# How many lines are known to be open elsewhere; others are asked about again.
+# Lines that are remembered as open elsewhere. The server of a forgotten line is asked again.
 MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]

@@ -19,7 +19,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @attrs.frozen
 class Origin:
-    """Where a page comes from (RFC 6454 section 4)."""
+    """The origin of a page (RFC 6454 section 4)."""
 
     scheme: str
     name: str

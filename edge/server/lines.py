@@ -29,9 +29,9 @@ from .responses import crowded_response, line_over_response, refusal_response
 
 # What a client may call a line: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
-# How many posts on one line may be under way: one, and one that its client has given up without our noticing.
+# Posts on one line that may be under way: one, and an older one whose connection is dead without our noticing.
 MAX_POSTS = 2
-# What the heads of the records in a body may take besides its largest frame.
+# Bytes that the heads of records may take in a body, besides its largest frame.
 HEADS_BYTES = 64
 
 

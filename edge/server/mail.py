@@ -44,7 +44,7 @@ class _Out:
     closing: list[bytes] = attrs.field(factory=list)
     waiting_bytes: int = 0
     frames: set[int] = attrs.field(factory=set)
-    """The `id` of each frame that waits: one that goes to many links travels, and counts, once."""
+    """The `id` of each frame that waits. A frame for many links is sent once, and counts once."""
 
     def letter(self, sender: str) -> bytes:
         """All that waits, which then waits no more."""

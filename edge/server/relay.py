@@ -43,7 +43,7 @@ class RelayedTransport(Transport):
         self._heard_at = trio.current_time()
         self._arrived: deque[Frame] = deque()
         self._kept: deque[Frame] = deque()
-        """What is to be sent, and may not be under way yet."""
+        """Frames beyond the window, in order."""
         self._under_way = 0
         self._over = self._closed = False
         self._lost = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import logging
 import re
@@ -35,6 +34,7 @@ from .lines import Lines
 from .listeners import open_listeners
 from .node import Node
 from .responses import crowded_response, error_response, line_over_response, refusal_response
+from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 
 log = logging.getLogger("edge.server")
 
@@ -44,7 +44,7 @@ KEEP_ALIVE_SECONDS = 60.0
 # How long TLS's goodbye may take.
 GOODBYE_SECONDS = 1.0
 
-# So many connections at once from an address of a proxy's are no developer's.
+# More connections than a developer opens at once.
 MANY_UNFORWARDED = 50
 
 # How many of those for whom there is no space are told so, at a time, and how long each may take; then the first are
@@ -52,7 +52,7 @@ MANY_UNFORWARDED = 50
 MAX_TOLD = 100
 TOLD_SECONDS = 1.0
 
-# What load balancers ask of each server, by whatever address.
+# Load balancers ask for these by the address of a server, not by its name.
 PROBES = (LIVE, READY)
 
 FOREIGN = "pages of this site may not connect here"
@@ -102,7 +102,9 @@ async def serve(
                 [_secured(listener, tls) for listener in listeners],
             )
             if server.any_host:
-                log.info("any Host is answered: App(hosts=[...]) keeps out pages of sites that take this one's address")
+                log.info(
+                    "every Host is answered: name yours in App(hosts=[...]), so that no other site can use this address"
+                )
             task_status.started(listeners)
             await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
@@ -207,7 +209,7 @@ class Server:
 
     async def _serve_requests(
         self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
-    ) -> _Upgrade | None:
+    ) -> Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection, request = HttpConnection(stream), None
         idle, may_ask = self.app.limits.hello_seconds, False
@@ -231,7 +233,7 @@ class Server:
                             places.enter_context(self._door.place(visitor))
                         key = request.headers["sec-websocket-key"]
                         ahead = await connection.switch(switching_headers(key, accepted))
-                        return _Upgrade(ahead, accepted, room[1], room[2], request.address)
+                        return Upgrade(ahead, accepted, room[1], room[2], request.address)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
@@ -297,8 +299,8 @@ class Server:
         return attrs.evolve(request, address=self._addresses.find(address, forwarded), scheme=scheme)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
-        """A request of a proxy's address does not say for whom it comes. A few that ask for a name of this machine may
-        be a developer's own; others come through a proxy, and no cap of one address holds."""
+        """Warn once if a proxy does not say for whom its requests are, since no cap of one address applies to them. A few
+        requests for a name of this machine may be a developer's own."""
         local = Hosts(None, bound="localhost").allow(request.headers.get("host", ""))
         if local and self._door.connections("") < MANY_UNFORWARDED:
             return
@@ -318,7 +320,7 @@ class Server:
             return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
-    async def _attend(self, stream: trio.abc.Stream, upgrade: _Upgrade) -> None:
+    async def _attend(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Serve a WebSocket to its end."""
         transport = ServedWebSocket(stream, upgrade.ahead, max_bytes=self.app.limits.socket_bytes, lanes=self._lanes)
         visitor = self._addresses.visitor(upgrade.address)
@@ -404,10 +406,10 @@ class Server:
 
     def _check_upgrade(self, request: Request) -> str | Response:
         """The sub-protocol of a WebSocket that may be opened, or why it may not."""
-        subprotocol = _agreed_subprotocol(request)
+        subprotocol = agreed_subprotocol(request)
         if not self.app.allows_origin(request):
             return refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
-        if not _is_websocket(request):
+        if not is_websocket(request):
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
 
@@ -430,35 +432,3 @@ async def _answer_last(connection: HttpConnection, response: Response) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         await connection.respond(response, close=True)
         await linger(connection.stream)
-
-
-@attrs.frozen
-class _Upgrade:
-    """A WebSocket that is granted."""
-
-    ahead: bytes
-    """What the client has sent on it so far."""
-    subprotocol: str
-    kind: str
-    name: str
-    address: str
-
-
-def _agreed_subprotocol(request: Request) -> str | None:
-    offered = [each.strip() for each in request.headers.get("sec-websocket-protocol", "").split(",")]
-    return next((each for each in offered if each in SUBPROTOCOLS), None)
-
-
-def _is_websocket(request: Request) -> bool:
-    """RFC 6455 section 4.2.1."""
-    try:
-        nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
-    except ValueError:  # binascii.Error is one; so is what is not ASCII
-        return False
-    return (
-        request.method == "GET"
-        and request.headers.get("content-length", "0") == "0"
-        and len(nonce) == 16
-        and request.headers.get("sec-websocket-version") == "13"
-        and "upgrade" in request.headers.get("connection", "").lower()
-    )

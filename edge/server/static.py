@@ -38,9 +38,9 @@ class _Found:
     path: Path
     size: int
     tag: str
-    """Another one for another version of the file."""
+    """The entity tag of this version of the file."""
     data: bytes | None
-    """What is in it, if that is little: one visit of a thread is most of what a small file costs."""
+    """The content of a small file, read by the thread that finds it: another visit of a thread would cost as much."""
 
     def body(self, start: int, end: int) -> dict[str, Any]:
         """A part of it, as arguments of a response."""

@@ -41,7 +41,7 @@ class _Body:
     renews: bool
     """Whether it may be exchanged for a new one of the same session."""
     guest: bool
-    """Whether it was given to whoever asked."""
+    """Whether it was given to anybody who asked."""
 
 
 class Keys:

@@ -54,7 +54,7 @@ class Sending:
         ):
             oldest = self._latest.pop(next(iter(self._latest)))
             self._latest_bytes -= oldest.size
-            if not self._latest_dropped:  # once: it may go on with every value
+            if not self._latest_dropped:  # told once: each further value may drop another
                 self._latest_dropped = True
                 text = "of %d keys or %d bytes of latest values, the oldest is not sent again on a resume: %r"
                 log.warning(text, self._max_latest, self._max_latest_bytes, oldest)

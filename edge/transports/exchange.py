@@ -28,7 +28,7 @@ from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
-# Longer messages are large: those that share a pace.
+# A longer message counts as large. Large messages of one address share a pace.
 LARGE_BYTES = 4 * 1024
 # How long a write may take while more waits behind it than an outbox holds.
 SLOW_SECONDS = 1.0
@@ -190,7 +190,7 @@ class _Exchange:
             self._held_since = math.inf
         if self.large is not None and len(frame) > LARGE_BYTES:
             self._large_at = self.large.take(now, len(frame))
-            self._held |= self._large_at > now and not self._silent  # whoever else sends much: no fault of this one
+            self._held |= self._large_at > now and not self._silent  # no flood: others may have sent more
         if connection.ack_due <= now:
             self.outbox.wake()
         elif connection.ack_due < self._soonest:
@@ -321,7 +321,7 @@ class _Exchange:
         waiting.over.set()
 
     def _note_overfull(self) -> None:
-        """Too much waits behind a write: it has a moment to get through, for it may only just have begun."""
+        """The outbox holds too much behind a write, which may only just have begun: it gets a second to finish."""
         waiting = self._waiting
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True

@@ -93,7 +93,7 @@ class Response:
     defaults: Mapping[str, str] = attrs.field(default=DEFAULTS, repr=False)
     """Headers that are sent where `headers` does not say otherwise."""
     file: FilePart | None = None
-    """What the body is, where it is not `body`."""
+    """The body, if it is a part of a file."""
 
 
 class BadRequest(Exception):  # it is answered, not raised to anybody

@@ -1,4 +1,4 @@
-"""What one frame costs a server in CPU time: read, counted, and structured as the event that it names."""
+"""The CPU time that a server takes to read, count and structure one frame."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ VOCABULARY = Vocabulary.of(Draw | Walk | Say | Rows | Groups | Cells | Numbers |
 
 
 def take_in(codec: Codec) -> Callable[[Frame], None]:
-    """What takes in one frame after another, as a connection that is open does."""
+    """A function that takes in frames as an open connection does."""
     connection = Connection(Side.SERVER, codec, now=0, limits=Limits())
     connection.receive(codec.encode(to_plain(Hello(client="a" * 16))), now=0)
     welcome = Welcome(resumed=False, why="new", received=0, number=0, heartbeat=20, dead_after=30)
@@ -112,8 +112,8 @@ def honest_frame(codec: Codec) -> Frame:
 def cpu_seconds(take: Callable[[Frame], None], frame: Frame, repeat: int = 2) -> float:
     """The CPU time that a frame takes: the least of a few, since nothing makes it less than it is.
 
-    Each is measured at another depth of the stack. Where calls cross from one chunk of Python's stack into the next,
-    each of them maps and unmaps memory, and a loop of calls takes twenty times as long.
+    Each is measured at another depth of the stack. If the calls of a loop cross from one chunk of Python's stack into
+    the next, each of them maps and unmaps memory, and the loop takes twenty times as long.
     """
     return min(_cpu_seconds_below(8 * depth, take, frame) for depth in range(repeat))
 

@@ -72,7 +72,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
 
 
 async def test_bodies_on_lines_count_for_their_address() -> None:
-    """Whoever opens many lines keeps no more than any address may, and others are served."""
+    """An address with many lines keeps no more than any other address may, and others are served."""
     body = record("x" * 200 * KIB)
     caps = edge.Caps(body_bytes=2**21, body_bytes_each=2**20)
     async with town(caps=caps) as here, AsyncExitStack() as stack:

@@ -178,5 +178,5 @@ async def test_the_log_says_that_any_name_will_do(host: str, any_host: bool, cap
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(edge.serve, edge.App({}), host=host, port=0, drain=drain))
             drain.set()
-    assert ("any Host" in caplog.text) == any_host
+    assert ("every Host" in caplog.text) == any_host
     assert Hosts(None, bound=host).any == any_host

@@ -53,7 +53,7 @@ def told(raised: BaseException) -> str:
 
 
 def errors() -> Iterator[str]:
-    """What is said where a secret, or what has one, is wrong."""
+    """The errors about secrets, and about values that hold one."""
     wrong: list[Callable[[], object]] = [
         *(lambda url=url: _check_url(url) for url in BAD_URLS),
         lambda: edge.Keys("short", SECRET),
@@ -169,7 +169,7 @@ async def test_what_redis_repeats_is_not_told() -> None:
 
 
 def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What everybody on a machine can read in the list of processes has no password in it; the environment has."""
+    """The list of processes, which everybody on a machine can read, has no password in it; the environment has."""
     (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])

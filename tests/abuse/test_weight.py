@@ -1,4 +1,4 @@
-"""What is kept for one seat is weighed: large events, latest values and requests, however few they are."""
+"""Everything that a server keeps for one seat is bounded in bytes: events, latest values and requests."""
 
 from __future__ import annotations
 

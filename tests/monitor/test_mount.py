@@ -106,7 +106,7 @@ def test_a_token_is_made_for_a_terminal(
 
 
 async def test_a_key_goes_with_the_token() -> None:
-    """Who came in with a token that has been changed since comes in no more; nor does a guest, whatever they claim."""
+    """A key that was given for an older token is refused; so is a guest's key, whatever it claims."""
     keys = edge.Keys("a secret of thirty-two characters")
 
     def make(token: str) -> edge.App:

@@ -62,7 +62,7 @@ async def test_ranges(served: Served, asked: str, status: int, start: int, end: 
 
 @pytest.mark.real_time
 async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
-    """Whoever has a part of another version of the file gets the whole of this one."""
+    """A client that has a part of another version of the file gets the whole of this one."""
     _, headers, _ = await served.get("/data.bin")
     same, other = f"Range: bytes=0-9\nIf-Range: {headers['etag']}\n", 'Range: bytes=0-9\nIf-Range: "x"\n'
     assert (await served.get("/data.bin", same))[0] == 206

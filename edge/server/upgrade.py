@@ -1,0 +1,43 @@
+"""Requests that ask for a WebSocket (RFC 6455 section 4.2)."""
+
+from __future__ import annotations
+
+import base64
+
+import attrs
+
+from ..protocol.codec import SUBPROTOCOLS
+from ..transports.http import Request
+
+
+@attrs.frozen
+class Upgrade:
+    """A WebSocket that is granted."""
+
+    ahead: bytes
+    """What the client has sent on it so far."""
+    subprotocol: str
+    kind: str
+    name: str
+    address: str
+
+
+def agreed_subprotocol(request: Request) -> str | None:
+    """The first sub-protocol of the client's that is spoken here; None if there is none."""
+    offered = [each.strip() for each in request.headers.get("sec-websocket-protocol", "").split(",")]
+    return next((each for each in offered if each in SUBPROTOCOLS), None)
+
+
+def is_websocket(request: Request) -> bool:
+    """Whether a request is a WebSocket handshake of version 13."""
+    try:
+        nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
+    except ValueError:  # binascii.Error is one; so is what is not ASCII
+        return False
+    return (
+        request.method == "GET"
+        and request.headers.get("content-length", "0") == "0"
+        and len(nonce) == 16
+        and request.headers.get("sec-websocket-version") == "13"
+        and "upgrade" in request.headers.get("connection", "").lower()
+    )
