@@ -181,8 +181,8 @@ class _Client:
     def __init__(self, url: str, patience: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
-        """Matches the user and the password, which must not be in an error: Redis repeats the arguments of a command that it
-        does not know."""
+        """Matches the user and the password. An error must not have them, but Redis repeats the arguments of a command
+        that it does not know."""
         self._patience = patience
         self._redis: coredis.Redis[bytes] | None = None
         self._failed = trio.Event()

@@ -328,7 +328,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
     def has_space(self) -> bool:
         """Whether to read on: one more event fits, and others are not slowed by what comes; or an answer that is waited
         for, or acks that are needed, may be behind those that do not, which are then refused as busy."""
-        return not (self._full or self._slowed) or self._dialogue.asking or self.seat.pressed
+        slowed = self.room._strained and self._slowed  # asked for each frame: nearly always nobody is
+        return not (self._full or slowed) or self._dialogue.asking or self.seat.pressed
 
     @property
     def _slowed(self) -> bool:

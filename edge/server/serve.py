@@ -299,7 +299,7 @@ class Server:
         return attrs.evolve(request, address=self._addresses.find(address, forwarded), scheme=scheme)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
-        """Warn once if a proxy does not say for whom its requests are, since no cap of one address applies to them. A few
+        """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few
         requests for a name of this machine may be a developer's own."""
         local = Hosts(None, bound="localhost").allow(request.headers.get("host", ""))
         if local and self._door.connections("") < MANY_UNFORWARDED:

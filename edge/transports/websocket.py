@@ -8,6 +8,7 @@ what they raise only means that the connection is over.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -99,7 +100,15 @@ class _Guard:
     def _note_refusal(self, refusal: trio_websocket.ConnectionRejected) -> None:
         code = next((value for name, value in refusal.headers or () if name.lower() == CODE.encode()), b"")
         self.code = Code.of(int(code)) if code.isdigit() else None
-        self.fault = (refusal.body or b"").decode(errors="replace")[:300] or f"HTTP {refusal.status_code}"
+        self.fault = _sentence_of(refusal.body or b"") or f"HTTP {refusal.status_code}"
+
+
+def _sentence_of(body: bytes) -> str:
+    """The sentence of a refusal: its ``message``, if the body is JSON that has one, as a server of ours sends it."""
+    text = body.decode(errors="replace")
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        text = str(json.loads(text)["message"])
+    return text[:300]
 
 
 class WebSocketTransport(Transport):
