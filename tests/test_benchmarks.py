@@ -69,7 +69,7 @@ def test_those_who_do_not_read_are_let_go(built: None) -> None:
         "4102",
     }  # no word that they would read, overflow, stalled, behind
     assert run.load["received"] > 1000
-    assert run.swollen < 64 * 2**20
+    assert run.swollen < 128 * 2**20, "a second of what the room says, which has no pace here"
 
 
 def test_ticks_tell_how_late_they_are(built: None) -> None:

@@ -277,7 +277,7 @@ def test_wire_examples() -> None:
 
 
 COMMANDS = {
-    "make demo", "make test", "make lint", "make types", "make format",
+    "make demo", "make test", "make lint", "make types", "make format", "make constraints",
     "python3 -m venv .venv", ".venv/bin/pip install 'path/to/edge[testing]'",
     ".venv/bin/edge run quiz:app", ".venv/bin/edge soak quiz:Quiz --hours 1", ".venv/bin/python -m pytest",
 }  # fmt: skip

@@ -39,6 +39,7 @@ HOMES = {
     "h11": ["transports/http.py"],
     "itsdangerous": ["sessions/keys.py"],
     "msgspec": ["protocol/codec.py"],
+    "orjson": ["protocol/codec.py"],
     "ormsgpack": ["protocol/codec.py"],
     "cattrs": ["protocol/structure.py"],
     "hypothesis": ["testing/schedule.py", "testing/scripts.py"],

@@ -206,8 +206,8 @@ class Connection:
         """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
         now, as far as the client can have kept it."""
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
-        self._pace.allow(now - earlier._heard_at, self.limits.window_frames)
-        self._bytes.allow(now - earlier._heard_at, self.limits.window_bytes)
+        self._pace.allow(earlier._heard_at, now, self.limits.window_frames)
+        self._bytes.allow(earlier._heard_at, now, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""

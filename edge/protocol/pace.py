@@ -22,9 +22,11 @@ class Pace:
         self._paid = 0.0
         self._free = 0
 
-    def allow(self, seconds: float, most: int) -> None:
-        """What could have come in so many seconds may come besides, at any time; up to so many."""
-        self._free = int(min(most, seconds / self._each)) if self._each else 0
+    def allow(self, since: float, now: float, most: int) -> None:
+        """Let what could not come between two instants come besides, at any time, up to so many. That is what the time
+        would have brought, without the part that has refilled the burst."""
+        unused = max(0.0, now - max(since, self._paid))
+        self._free = int(min(most, unused / self._each)) if self._each else 0
 
     def take(self, now: float, count: int = 1) -> float:
         """Count so many, whether or not they were in time.

@@ -352,11 +352,12 @@ def _retrace_object(value: object, cls: Any) -> Any:
 
 
 def _retrace_children(step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any]) -> list[Any]:
-    made = []
-    for (name, child), cls in zip(children, kinds, strict=False):
+    made, pairs = [], [*zip(children, kinds, strict=False)]
+    for number, ((name, child), cls) in enumerate(pairs, 1):
         hook, bottomless = _hook_of(cls)
+        step_in = bottomless or number == len(pairs)  # if the others fit, this is the one that does not
         try:
-            made.append(_retrace(child, cls) if bottomless else hook(child, cls))
+            made.append(_retrace(child, cls) if step_in else hook(child, cls))
         except Exception as exc:
             fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls)
             raise _Fault(fault.sentence, step.format(name) + fault.path) from None

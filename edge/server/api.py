@@ -56,7 +56,7 @@ class Served(Protocol):
     directory: Directory
     node: Node | None
 
-    def revoke(self, session: str, *, until: float | None = None) -> None: ...
+    def revoke(self, session: str, *, until: float | None = None) -> float: ...
 
 
 class Api:
@@ -88,8 +88,7 @@ class Api:
                     return json_response({"rooms": [attrs.asdict(each) for each in rooms]})
                 case "POST", ["revoke"]:
                     asked = _read(request.body, Revoke)
-                    self._app.revoke(asked.session, until=asked.until)
-                    return json_response({})
+                    return json_response({"until": self._app.revoke(asked.session, until=asked.until)})
                 case method, ["rooms", kind, name, *rest]:
                     owner = None
                     if self._app.directory.find(kind, name) is None:

@@ -245,16 +245,19 @@ class App:
         """Whose request it is, by its cookie or ``Authorization: Bearer``; None without a key that is honoured."""
         return session_of(request, self.keys, guests=self.guests)
 
-    def revoke(self, session: str, *, until: float | None = None) -> None:
+    def revoke(self, session: str, *, until: float | None = None) -> float:
         """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
         every server that shares the broker and can be reached now.
 
         Args:
           until: the instant up to which keys were issued that are dead now: see `Keys.revoke`.
+
+        Returns: that instant, in seconds since the epoch.
         """
         until = self._revoke(session, until)
         if self.node is not None:
             self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
+        return until
 
     def _revoke(self, session: str, until: float | None) -> float:
         until = self.keys.revoke(session, until=until)

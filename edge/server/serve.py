@@ -292,7 +292,8 @@ class Server:
         forwarded = request.headers.get("x-forwarded-for", "")
         secure, proxied = isinstance(connection.stream, trio.SSLStream), self._addresses.is_proxy(address)
         if proxied:
-            secure = request.headers.get("x-forwarded-proto", "https" if secure else "").lower() == "https"
+            said = request.headers.get("x-forwarded-proto", "https" if secure else "").lower()
+            secure = "https" in (each.strip() for each in said.split(","))  # of several proxies, the one that ends TLS
             if not (forwarded or self._unforwarded or request.path in PROBES):
                 self._note_unforwarded(request, address)
         scheme = "https" if secure else "http"

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..transports.http import WRITE_BYTES, FilePart, Request, Response
+from ..transports.http import WRITE_BYTES, FilePart, Request, Response, version_of
 from .responses import error_response
 
 # For pages that bring all that they need: nothing of other sites is loaded, nothing inline is run, and none may frame
@@ -39,6 +39,7 @@ class _Found:
     size: int
     tag: str
     """The entity tag of this version of the file."""
+    version: tuple[int, int, int]
     data: bytes | None
     """The content of a small file, read by the thread that finds it: another visit of a thread would cost as much."""
 
@@ -46,7 +47,7 @@ class _Found:
         """A part of it, as arguments of a response."""
         if self.data is not None:
             return {"body": self.data[start:end]}
-        return {"file": FilePart(self.path, start, end - start)}
+        return {"file": FilePart(self.path, start, end - start, self.version)}
 
 
 async def static_file(root: Path, path: str, request: Request) -> Response:
@@ -103,4 +104,4 @@ def _find(root: Path, path: str, to_read: bool) -> _Found | None:
     except (OSError, RuntimeError):  # a name too long for any file; a loop of links, before Python 3.13
         return None
     size = stat.st_size if data is None else len(data)
-    return _Found(found, size, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', data)
+    return _Found(found, size, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', version_of(stat), data)

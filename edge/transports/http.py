@@ -6,6 +6,8 @@ beside Transfer-Encoding): the way requests are smuggled. Those are refused here
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -17,12 +19,14 @@ import attrs
 import h11
 import trio
 
+log = logging.getLogger("edge.server")
+
 # A head with a large cookie fits; a header bomb does not.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
-# RFC 9112 section 3.2.2: a client may name us in front of the path.
-ABSOLUTE_FORM = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+# RFC 9112 section 3.2.2: a client may name us in front of the path; then that is the host, whatever `Host` says.
+ABSOLUTE_FORM = re.compile(r"^https?://([^/?]*)", re.IGNORECASE)
 # A peer that does not read this much within this time is let go.
 WRITE_BYTES = 64 * 1024
 WRITE_SECONDS = 10.0
@@ -77,6 +81,13 @@ class FilePart:
     path: Path
     start: int
     size: int
+    version: tuple[int, int, int]
+    """Of which version of the file: see `version_of`."""
+
+
+def version_of(stat: os.stat_result) -> tuple[int, int, int]:
+    """Another value for another file, or for a file that has changed."""
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 @attrs.frozen
@@ -238,8 +249,7 @@ class HttpConnection(_Writer):
 
         Raises:
           ValueError: it can't be sent: a header or the status is not HTTP's. Nothing was.
-          OSError: its file can't be read.
-          trio.BrokenResourceError: the peer is gone, or takes too long to read it.
+          trio.BrokenResourceError: the peer is gone or takes too long to read it, or the file has changed.
         """
         bodiless = head_only or response.status in BODILESS
         size = len(response.body) if response.file is None else response.file.size
@@ -253,17 +263,14 @@ class HttpConnection(_Writer):
             raise trio.BrokenResourceError("the peer takes too long to read")
 
     async def _send_file(self, head: h11.Response, part: FilePart) -> None:
-        async with await trio.open_file(part.path, "rb") as file:
-            await file.seek(part.start)
-            events: list[h11.Event] = [head]  # which leaves with the first piece
-            left = part.size
-            while left:
-                piece = await file.read(min(left, WRITE_BYTES))
-                if not piece:
-                    raise OSError(f"{part.path} has become shorter while it was sent")
-                left -= len(piece)
-                await self._send(*events, h11.Data(data=piece))
-                events.clear()
+        events: list[h11.Event] = [head]  # which leaves with the first piece
+        for at in range(part.start, part.start + part.size, WRITE_BYTES):
+            piece = await trio.to_thread.run_sync(_read_piece, part, at)
+            if piece is None:
+                log.warning("the file %r has changed while it was sent: the response is cut off", part.path.name)
+                raise trio.BrokenResourceError("the file has changed")
+            await self._send(*events, h11.Data(data=piece))
+            events.clear()
         await self._send(*events, h11.EndOfMessage())
 
     async def start(self, response: Response) -> None:
@@ -327,7 +334,9 @@ class HttpConnection(_Writer):
             raise BadRequest(411, "length", "a body needs a Content-Length")
         if event.http_version < b"1.1":
             headers.pop("upgrade", None)  # RFC 9110 section 7.8
-        target = ABSOLUTE_FORM.sub("", event.target.decode("latin-1"))
+        target = event.target.decode("latin-1")
+        if absolute := ABSOLUTE_FORM.match(target):
+            headers["host"], target = absolute[1], target[absolute.end() :]
         if not target.startswith("/"):
             raise BadRequest(400, "malformed", "the target is not a path")
         path, _, query = target.partition("?")
@@ -363,6 +372,19 @@ def _check_head(head: bytes) -> None:
         raise BadRequest(400, "malformed", "two lengths")  # the same one twice, too: RFC 9110 section 8.6 lets us
     if head.count(b"\n") > MAX_HEADERS + 1:
         raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
+
+
+def _read_piece(part: FilePart, at: int) -> bytes | None:
+    """A piece of a file; None if the file is not the same any more. The file is open only meanwhile: a thousand clients
+    that read slowly hold no files."""
+    try:
+        with part.path.open("rb") as file:
+            if version_of(os.fstat(file.fileno())) != part.version:
+                return None
+            file.seek(at)
+            return file.read(min(part.start + part.size - at, WRITE_BYTES))
+    except OSError:
+        return None
 
 
 class HttpClient(_Writer):

@@ -26,6 +26,11 @@ class Point:
 
 
 @attrs.frozen
+class Node:
+    of: list[int] | dict[str, int] | str | None = None
+
+
+@attrs.frozen
 class Cell:
     row: int
     column: int
@@ -76,13 +81,23 @@ class Mixed:
     mixed: list[int | float | str | list[Point] | None]
 
 
+@edge.event("nodes")
+class Nodes:
+    nodes: list[Node] | None
+
+
+@edge.event("lists")
+class Lists:
+    lists: list[tuple[int, ...]]
+
+
 @edge.event("tree")
 class Tree:
     leaves: list[int]
     below: list[Tree]
 
 
-VOCABULARY = Vocabulary.of(Draw | Walk | Say | Rows | Groups | Cells | Numbers | Scores | Mixed | Tree)
+VOCABULARY = Vocabulary.of(Draw | Walk | Say | Rows | Groups | Cells | Numbers | Scores | Mixed | Nodes | Lists | Tree)
 
 
 def take_in(codec: Codec) -> Callable[[Frame], None]:

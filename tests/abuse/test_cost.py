@@ -48,6 +48,13 @@ PLAIN: dict[str, list[Any]] = {
     "lists in a list": ["mixed", {"mixed": [[]] * 30_000}],
     "lists of an event that is not known": ["unknown", [[]] * 30_000],
     "objects of an event that is not known": ["unknown", [{}] * 30_000],
+    "numbers that are hard to read": ["numbers", {"numbers": [1e308, 1e-323, 9e-308, 1.7976931348623157e308] * 3000}],
+    "numbers in the wrong place": ["say", {"text": [1e308] * 12_000}],
+    "objects of defaults": ["nodes", {"nodes": [{}] * 30_000}],
+    "objects in a union, and a fault": ["nodes", {"nodes": [*[{"of": []}] * 8000, {"of": 1.5}]}],
+    "objects where lists are wanted": ["lists", {"lists": [{}] * 30_000}],
+    "empty lists in a set": ["rows", {"rows": [[]] * 30_000}],
+    "empty lists in a list": ["lists", {"lists": [[]] * 30_000}],
     "a long name": ["a" * 65_000, {}],
     "a long text": ["say", {"text": "é" * 30_000}],
     "a text that escapes": ["say", {"text": '\n"\\' * 10_000}],
@@ -67,6 +74,9 @@ RAW: list[Frame] = [
     '["say",[' + ("9" * 4000 + ",") * 15 + "1]]",
     '["say",[' + ("0." + "1" * 4000 + "e-300,") * 15 + "1]]",
     '["say",[' + "1e-400," * 9000 + "1]]",
+    '["say",[' + "1e308," * 9990 + "1]]",
+    '["say",[' + "1e-310," * 9000 + "1]]",
+    '["say",[' + "123456789012345678901e-330," * 2400 + "1]]",
     '["say","' + "\\u00e9" * 10_000 + '"]',
     " " * 60_000 + '["say",{"text":"a"}]',
 ]
@@ -127,7 +137,9 @@ UNITS = st.one_of(
     ),
     st.binary(min_size=1, max_size=6),
 )
-TOKENS = st.sampled_from([*'[]{},:"', "1", "0.1", "1e9", "null", '"a"', '"x":', "\\u0041", "[]", "{}"])
+TOKENS = st.sampled_from(
+    [*'[]{},:"', "1", "0.1", "1e9", "1e308", "e-31", "9", "null", '"a"', '"x":', "\\u0041", "[]", "{}"]
+)
 
 
 @hypothesis.settings(deadline=None, max_examples=150)

@@ -72,6 +72,8 @@ async def test_a_server_has_names() -> None:
     async with open_server(app, bound="0.0.0.0") as server:
         for host in ("play.example", "PLAY.example.:443", "a.games.example", "a.b.games.example:80"):
             assert await asked(server, host) == 405, "there is something, which is not to be got"
+        assert await asked(server, "play.example", "http://evil.example/session") == 421, "the target names the host"
+        assert await asked(server, "evil.example", "http://play.example/session") == 405
         for host in ("games.example", "localhost", "play.example.evil", "xgames.example", "play.example@evil"):
             assert await asked(server, host) == 421
         server.drain()
@@ -87,6 +89,8 @@ async def test_a_server_has_names() -> None:
         ("play.example:443", "https://play.example", "https", 101),
         ("PLAY.example", "https://play.example:443", "https", 101),
         ("play.example", "http://play.example", "https", 403),
+        ("play.example", "http://play.example", "https, http", 403),
+        ("play.example", "http://play.example", "http", 101),
         ("play.example", "http://play.example", "", 101),
         ("play.example", "https://play.example", "", 101),
         ("play.example:8000", "http://play.example", "", 403),

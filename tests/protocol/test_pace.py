@@ -44,8 +44,20 @@ def test_when_the_next_is_wanted() -> None:
 def test_what_could_not_come_may_come_besides(seconds: float, besides: int) -> None:
     """As much as the time would have brought, up to a bound, beside the burst."""
     pace = Pace(10, 5)
-    pace.allow(seconds, 64)
+    pace.allow(100.0 - seconds, 100.0, 64)
     assert at_once(pace, 100.0) == 5 + besides
+
+
+def test_coming_back_again_and_again_gains_nothing() -> None:
+    """A connection that breaks off and comes back ten times a second is no faster than one that stays."""
+    pace, count = Pace(10, 5), 0
+    for step in range(200):
+        now = 100.0 + step / 10
+        pace.allow(now - 0.1, now, 64)
+        while pace.allows(now):
+            pace.take(now)
+            count += 1
+    assert count == pytest.approx(20 * 10 + 5, abs=2)
 
 
 def test_without_a_pace_anything_goes() -> None:

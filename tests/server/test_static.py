@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,35 @@ async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
         served.drain.set()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("change", ["shorter", "longer", "replaced", "deleted"])
+async def test_a_file_that_changes_while_it_is_sent(
+    tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is cut off, never mixed from two versions, and the log says so in one line."""
+    path, other = tmp_path / "large.bin", tmp_path / "other.bin"
+    path.write_bytes(bytes(20 * KIB * KIB))
+    async with serving(edge.App({}, static={"/": tmp_path})) as served:
+        async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+            await stream.send_all(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = len(await stream.receive_some(1000))
+            other.write_bytes(b"x" * 20 * KIB * KIB)
+            if change == "replaced":
+                other.replace(path)
+            elif change == "deleted":
+                path.unlink()
+            else:
+                os.truncate(path, KIB if change == "shorter" else 21 * KIB * KIB)
+            with suppress(trio.BrokenResourceError):
+                while data := await stream.receive_some():
+                    assert b"x" not in data
+                    received += len(data)
+        assert received < 20 * KIB * KIB
+        assert (await served.get("/other.bin" if change != "replaced" else "/large.bin"))[0] == 200
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.records[0].exc_info is None
 
 
 @pytest.mark.real_time
