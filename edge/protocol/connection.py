@@ -206,6 +206,7 @@ class Connection:
         """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
         now, as far as the client can have kept it."""
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
+        self.wanted_at = earlier.wanted_at
         self._pace.allow(earlier._heard_at, now, self.limits.window_frames)
         self._bytes.allow(earlier._heard_at, now, self.limits.window_bytes)
 

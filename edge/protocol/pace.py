@@ -42,6 +42,12 @@ class Pace:
         self._paid = (self._paid if self._paid > now else now) + count * self._each
         return self._paid - self._slack
 
+    def reserve(self, now: float, count: int) -> float:
+        """Count so many that have come. Returns: when they are in time; not after now, if they are already."""
+        at = self._paid - self._slack
+        self.take(now, count)
+        return at
+
     def give_back(self) -> float:
         """The last one that came does not count. Returns: see `take`."""
         self._paid -= self._each

@@ -276,7 +276,7 @@ class App:
         *,
         opener: str,
         post: Post,
-        large: Pace | None,
+        bulk: Pace | None,
         waiting: Callable[[], AbstractContextManager[Waiting]],
     ) -> Coroutine[Any, Any, None]:
         """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
@@ -286,7 +286,7 @@ class App:
             codec,
             partial(self.node.find, kind, name, opener=opener),
             post=post,
-            large=large,
+            bulk=bulk,
             tally=self.directory.tally,
             limits=self.limits,
             keys=self.keys,

@@ -37,7 +37,7 @@ CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 class Elsewhere(Protocol):
     """A room that is on another server."""
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame, large: Pace | None) -> None:
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
         """Carry a connection to it, which began with this frame, and close the connection. See `attend`."""
 
 
@@ -52,7 +52,7 @@ async def attend(
     guests: bool = True,
     session: Session | None = None,
     post: Post | None = None,
-    large: Pace | None = None,
+    bulk: Pace | None = None,
     waiting: Callable[[], AbstractContextManager[Waiting]] = lambda: nullcontext(Waiting()),
 ) -> None:
     """Serve one connection to one room, and close it.
@@ -63,7 +63,7 @@ async def attend(
       guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
-      large: the pace of large messages that it shares with the other connections of its address.
+      large: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
       waiting: in what to wait for its hello.
 
     *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
@@ -82,7 +82,7 @@ async def attend(
             raise Refused("a key is needed", Code.KEY_INVALID)
         room = await find_room()
         if not isinstance(room, Room):
-            await room.carry(transport, codec, frame, large)
+            await room.carry(transport, codec, frame, bulk)
             return
         session = session or _keyless(hello)
         await _wait_kept(hello, session, room)
@@ -93,7 +93,7 @@ async def attend(
             if room.keeper is not None and not (seat.known or room.lease.goes_on):
                 await room.keeper.wait_kept()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
-            ended = await exchange(transport, connection, outbox, seat.player, post, large)
+            ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
             tally.held_back += connection.held_back

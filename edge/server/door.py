@@ -56,12 +56,12 @@ class Caps:
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
     """How many at once: a school that opens a page."""
 
-    large_bytes_each: float = attrs.field(default=1024 * 1024, validator=POSITIVE)
-    """Bytes a second of large messages (more than 4 KiB) that are read from all connections of one address. Later ones
-    wait unread. Large messages cost most: a server can read about a hundred of the dearest ones a second."""
+    bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
+    """Bytes a second that are read from all connections of one address, beside 8 KiB a second of each; later ones wait
+    unread. A server can read about a megabyte a second of the dearest messages."""
 
-    large_burst_each: int = attrs.field(default=2 * 1024 * 1024, validator=POSITIVE)
-    """Bytes of them at once."""
+    bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=POSITIVE)
+    """The same at once: a school that saves its pictures."""
 
     body_bytes: int = 256 * 1024 * 1024
     """How many bytes of requests' bodies may be kept."""
@@ -82,8 +82,8 @@ class _Visitor:
     """What one address has taken."""
 
     pace: Pace
-    large: Pace
-    """Of the large messages of all its connections."""
+    bulk: Pace
+    """Of all its connections, in bytes."""
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
@@ -187,9 +187,9 @@ class Door:
         """How many connections a visitor has."""
         return self._know(visitor).connections
 
-    def large_pace(self, visitor: str) -> Pace | None:
-        """The pace of a visitor's large messages, for a connection that has a place. None for a proxy of ours."""
-        return self._know(visitor).large if visitor else None
+    def bulk_pace(self, visitor: str) -> Pace | None:
+        """The pace in bytes of a visitor, for a connection that has a place. None for a proxy of ours."""
+        return self._know(visitor).bulk if visitor else None
 
     def check_pace(self, visitor: str) -> None:
         """Somebody from an address wants something.
@@ -245,7 +245,7 @@ class Door:
                 self._forget_visitors()
             known = self._visitors[visitor] = _Visitor(
                 Pace(self._caps.requests_each, self._caps.burst_each),
-                Pace(self._caps.large_bytes_each, self._caps.large_burst_each),
+                Pace(self._caps.bulk_bytes_each, self._caps.bulk_burst_each),
             )
         return known
 
@@ -258,7 +258,7 @@ class Door:
             if known.connections
             or known.body_bytes
             or known.waiting
-            or not (known.pace.at_rest(now) and known.large.at_rest(now))
+            or not (known.pace.at_rest(now) and known.bulk.at_rest(now))
         }
         self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
 

@@ -171,9 +171,9 @@ class Lines:
                 with place:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(line.watch)
-                        large = self._door.large_pace(visitor)
+                        bulk = self._door.bulk_pace(visitor)
                         await self._app.attend(
-                            line, codec, *room, opener=visitor, post=self._post, large=large, waiting=waiting
+                            line, codec, *room, opener=visitor, post=self._post, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("attended")
                     if not self._app.draining:  # its last words may be asked for again

@@ -74,8 +74,8 @@ class _Elsewhere:
     kind: str
     name: str
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame, large: Pace | None) -> None:
-        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name, large=large)
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -22,7 +21,8 @@ from ..protocol.codec import SUBPROTOCOLS, Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..rooms.guard import guarded
-from ..transports.exchange import CLOSING_SECONDS, LARGE_BYTES, close_transport
+from ..transports.bulk import Bulk
+from ..transports.exchange import CLOSING_SECONDS, close_transport
 from ..transports.transport import Transport
 from .mail import Mail, Parcel
 
@@ -136,15 +136,15 @@ class _Carried:
     transport: Transport
     write_seconds: float
     nursery: trio.Nursery
-    large: Pace | None
+    bulk: Bulk
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     goodbye: tuple[int, str] = (Code.MOVED, "the server is going")
     under_way: int = 0
     """Bytes on their way to the room."""
     written: trio.Event | None = None
     """While a write waits for the client."""
-    _large_at: float = -math.inf
-    """From when on the next large message of its address should be read."""
+    _later: tuple[Frame, float] | None = None
+    """A frame that has come and waits for the pace of its address; and until when."""
     _waiting: list[Frame] = attrs.field(factory=list)
     _space: trio.Event = attrs.field(factory=trio.Event)
 
@@ -152,17 +152,17 @@ class _Carried:
 
     @property
     def has_space(self) -> bool:
-        return self.under_way <= WINDOW_BYTES and not self._is_held
-
-    @property
-    def _is_held(self) -> bool:
-        return self._large_at > -math.inf
+        return self.under_way <= WINDOW_BYTES and self._later is None
 
     def take_in(self, frame: Frame, now: float) -> None:
+        at = self.bulk.reserve(len(frame), now)
+        if at > now:
+            self._later = frame, at
+        else:
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
         self.under_way += len(frame)
-        if self.large is not None and len(frame) > LARGE_BYTES:
-            until = self.large.take(now, len(frame))
-            self._large_at = until if until > now else -math.inf
         self.relays.mail.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
@@ -175,9 +175,11 @@ class _Carried:
         """Carry what the client says, until it is gone."""
         while True:
             while not self.has_space:
-                if self._is_held:
-                    await trio.sleep_until(self._large_at)
-                    self._large_at = -math.inf
+                if self._later is not None:
+                    frame, at = self._later
+                    await trio.sleep_until(at)
+                    self._later = None
+                    self._take(frame)
                 else:
                     await self._space.wait()
             await self.transport.feed(self)
@@ -252,20 +254,20 @@ class Relays:
         kind: str,
         name: str,
         *,
-        large: Pace | None = None,
+        bulk: Pace | None = None,
     ) -> None:
         """Carry a connection to its room, to its end, and close it.
 
         Args:
           hello: its first frame, which has been read.
-          large: the pace of large messages that it shares with the other connections of its address.
+          large: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
 
         *Cancellation* tells the client to come back, and resume.
         """
         link = next(self._links)
         told: int | None = None
         async with trio.open_nursery() as nursery:
-            carried = _Carried(self, owner, link, transport, self._limits.write_seconds, nursery, large)
+            carried = _Carried(self, owner, link, transport, self._limits.write_seconds, nursery, Bulk(bulk))
             self._carried[link] = carried
             protocol = next(text for text, spoken in SUBPROTOCOLS.items() if spoken is codec)
             self.mail.put(owner, [OPEN, link, kind, name, protocol, hello], opening=True)

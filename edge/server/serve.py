@@ -332,7 +332,7 @@ class Server:
             upgrade.name,
             opener=visitor,
             post=self._post,
-            large=self._door.large_pace(visitor),
+            bulk=self._door.bulk_pace(visitor),
             waiting=partial(self._door.waiting, visitor),
         )
 

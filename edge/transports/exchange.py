@@ -23,13 +23,12 @@ from ..protocol.connection import Connection
 from ..protocol.messages import Bye, Message
 from ..protocol.pace import Pace
 from ..sessions.outbox import Outbox
+from .bulk import Bulk
 from .post import Alarm, Post, open_post
 from .transport import Transport
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
-# A longer message counts as large. Large messages of one address share a pace.
-LARGE_BYTES = 4 * 1024
 # How long a write may take while more waits behind it than an outbox holds.
 SLOW_SECONDS = 1.0
 # How much a peer has to take within `Limits.write_seconds`.
@@ -73,20 +72,20 @@ async def exchange(
     outbox: Outbox,
     receiver: Receiver,
     post: Post | None = None,
-    large: Pace | None = None,
+    bulk: Pace | None = None,
 ) -> Ended:
     """Carry messages both ways until either side says goodbye or the transport breaks; then close the transport.
 
     Args:
       post: writes for it; by default, one of its own.
-      large: the pace of large messages that it shares with others.
+      bulk: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
 
     *Cancellation* says goodbye with `Outbox.parting`, and takes two seconds at most.
     """
     if post is None:
         async with open_post() as post:
-            return await exchange(transport, connection, outbox, receiver, post, large)
-    work = _Exchange(transport, connection, outbox, receiver, post, large)
+            return await exchange(transport, connection, outbox, receiver, post, bulk)
+    work = _Exchange(transport, connection, outbox, receiver, post, Bulk(bulk))
     try:
         with work.reading:
             work.begin()
@@ -113,7 +112,7 @@ class _Exchange:
     outbox: Outbox
     receiver: Receiver
     post: Post
-    large: Pace | None
+    bulk: Bulk
     ended: Ended | None = None
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Cancelled when it is over, for a reader that waits for more."""
@@ -121,8 +120,8 @@ class _Exchange:
     """Whether the reader is waiting for the receiver, or for its time: then silence is ours, not the peer's."""
     _held: bool = False
     """Whether the last frame came faster than its pace, and the next waits for its time."""
-    _large_at: float = -math.inf
-    """From when on the next large message of all that share their pace should be read."""
+    _later: tuple[Frame, float] | None = None
+    """A frame that has come and waits for the pace of its address; and until when."""
     _held_since: float = math.inf
     """Since when that has been so for each frame."""
     _waiting: _Wait | None = None
@@ -142,6 +141,7 @@ class _Exchange:
         self.outbox.on_overfull = self._note_overfull
         if self.outbox.ready:
             self.outbox.notify()
+        self._held = self.connection.wanted_at > trio.current_time()  # by what came before on the same seat
         self._expect_sweep()
 
     async def read(self) -> None:
@@ -150,8 +150,11 @@ class _Exchange:
             try:
                 if not self.has_space:
                     self._full = True
+                    if self._later is not None:
+                        await self._take_later(*self._later)
+                        continue
                     if self._held:
-                        await trio.sleep_until(max(self.connection.wanted_at, self._large_at))
+                        await trio.sleep_until(self.connection.wanted_at)
                         self._held = False
                     await self.receiver.wait_space()
                     self._full = False
@@ -166,10 +169,22 @@ class _Exchange:
 
     @property
     def has_space(self) -> bool:
-        return not self._held and self.receiver.has_space
+        return not self._held and self._later is None and self.receiver.has_space
 
     def take_in(self, frame: Frame, now: float) -> None:
         """A frame came."""
+        at = self.bulk.reserve(len(frame), now)
+        if at > now and not self._silent:
+            self._later = frame, at
+        else:
+            self._take(frame, now)
+
+    async def _take_later(self, frame: Frame, at: float) -> None:
+        await trio.sleep_until(at)
+        self._later = None
+        self._take(frame, trio.current_time())
+
+    def _take(self, frame: Frame, now: float) -> None:
         if self.ended is not None or self.outbox.goodbye is not None:
             return  # whatever comes after our goodbye belongs to nobody: the seat may have a newer connection
         connection = self.connection
@@ -188,9 +203,6 @@ class _Exchange:
             self._hold_back(now)
         elif self._held_since < math.inf:
             self._held_since = math.inf
-        if self.large is not None and len(frame) > LARGE_BYTES:
-            self._large_at = self.large.take(now, len(frame))
-            self._held |= self._large_at > now and not self._silent  # no flood: others may have sent more
         if connection.ack_due <= now:
             self.outbox.wake()
         elif connection.ack_due < self._soonest:

@@ -11,7 +11,7 @@ import trio
 
 import edge
 from edge import Code
-from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Say, Speaks, frame, link_from, town
+from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Say, Speaks, Town, frame, link_from, town
 from tests.network import joined
 
 
@@ -191,9 +191,9 @@ async def test_a_message_in_many_fragments_is_a_message() -> None:
             await trio.sleep(1)
 
 
-async def test_large_messages_of_one_address_have_one_pace() -> None:
-    """Thirty connections with four large messages each: two megabytes are read at once, and one a second from then on.
-    A small message of the same address, and any of another, is heard at once; and nobody is put out for it."""
+async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
+    """Thirty connections with four large messages each: one megabyte is read at once, and half of one a second later. A
+    small message of the same address, and any of another, is heard at once; and nobody is put out for it."""
     async with town() as here:
         raws = []
         for number in range(30):
@@ -205,8 +205,7 @@ async def test_large_messages_of_one_address_have_one_pace() -> None:
             for raw in raws:
                 nursery.start_soon(raw.send, large * 4)
             await trio.sleep(0.1)
-            heard = sum(room.heard for room in here.server.app.directory.rooms if isinstance(room, Plaza))
-            assert heard == pytest.approx(2**21 / 60_000 + 30, abs=31), "one more of each, which then waits"
+            assert heard(here) == pytest.approx(2**20 / 60_000, abs=2)
             await here.check_friend()
             async with here.join(ATTACKER, "/rooms/plaza/quiet", client=CLIENT) as neighbour:
                 with trio.fail_after(0.1):
@@ -214,4 +213,34 @@ async def test_large_messages_of_one_address_have_one_pace() -> None:
         for raw in raws:
             await raw.send(frame(["know", {}, 1]))
             assert (await raw.until("=heard", "$bye"))[1] == {"texts": 4, "points": 0, "steered": 0, "wanted": None}
-        assert trio.current_time() - began == pytest.approx((120 * 60_000 - 2**21) / 2**20, abs=1)
+        assert trio.current_time() - began == pytest.approx((120 * 60_000 - 2**20) / 2**19, abs=1)
+
+
+async def test_bulk_in_small_messages_is_bulk() -> None:
+    """What each connection sends beyond eight kilobytes a second counts, in pieces of whatever size."""
+    async with town() as here:
+        small = frame(["say", {"text": "x" * 1000}])
+        for number in range(30):
+            raw = await here.websocket(path=f"/rooms/plaza/{number}", client=f"an-attacker-with-names-{number}")
+            await raw.send(small * 90)
+        await trio.sleep(0.1)
+        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700"
+
+
+async def test_coming_back_again_and_again_gains_nothing() -> None:
+    """A client that breaks off and resumes at once is read no faster than one that stays."""
+    async with town() as here:
+        large, began = frame(["say", {"text": "x" * 60_000}]), trio.current_time()
+        for attempt in range(1, 40):
+            raw = await here.websocket(hello=False, address=ANOTHER)
+            await raw.send(frame(["$hello", {"client": CLIENT, "attempt": attempt}]), large, large)
+            await raw.until("$welcome")
+            await trio.sleep(0.3)
+            await raw.stream.aclose()
+        most = 2**18 + (trio.current_time() - began) * 2**16
+        assert heard(here) * 60_000 < most + 60_000
+
+
+def heard(here: Town) -> int:
+    """What all rooms have heard."""
+    return sum(room.heard for room in here.server.app.directory.rooms if isinstance(room, Plaza))
