@@ -441,7 +441,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._latest_bytes -= self._latest.pop(oldest).size
             if not self._latest_dropped:  # told once: each further value may drop another
                 self._latest_dropped = True
-                text = f"more latest values than are kept: of {MAX_LATEST} keys, and {self.seat.inbox_bytes} bytes"
+                most = f"{MAX_LATEST} keys or {self.seat.inbox_bytes} bytes"
+                text = f"more than {most} of latest values: the oldest was dropped"
                 self._dialogue.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: _Arrived) -> None:

@@ -275,6 +275,7 @@ class Server:
         with posting as scope, self._door.body(visitor) as keep:
             request = await self._read_body(connection, request, visitor, keep, max_bytes)
             if line is not None and home != self._node.id and self.app.allows_origin(request):
+                self.app.directory.tally.requests += 1
                 await self._forwards.forward(connection, request, line, home, visitor=visitor)
             else:
                 await self._respond(connection, request, room)

@@ -90,6 +90,9 @@ class HeldSeat(Sending, Seat):
         if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
             outbox.wake()
 
+    def _about(self) -> dict[str, object]:
+        return self.player.about
+
     def send(self, message: Outgoing) -> None:
         if self._keeper is None or not (message.counted or self.counts.withheld):
             super().send(message)

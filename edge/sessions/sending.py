@@ -56,8 +56,13 @@ class Sending:
             self._latest_bytes -= oldest.size
             if not self._latest_dropped:  # told once: each further value may drop another
                 self._latest_dropped = True
-                text = "of %d keys or %d bytes of latest values, the oldest is not sent again on a resume: %r"
-                log.warning(text, self._max_latest, self._max_latest_bytes, oldest)
+                most = f"{self._max_latest} keys or {self._max_latest_bytes} bytes"
+                text = "more than %s of latest values: the oldest, %r, is not sent again on a resume"
+                log.warning(text, most, oldest, extra=self._about())
+
+    def _about(self) -> dict[str, object]:
+        """What a record of the log says that it is about."""
+        return {}
 
     @property
     def pressed(self) -> bool:

@@ -16,6 +16,8 @@ class Bulk:
       shared: the pace in bytes of all connections of the address; None for none.
     """
 
+    __slots__ = ("_light", "_shared")
+
     def __init__(self, shared: Pace | None) -> None:
         self._shared = shared
         self._light = Pace(LIGHT_BYTES_PER_SECOND, LIGHT_BURST)
