@@ -293,7 +293,7 @@ class Connection:
     def _check_size(self, frame: Frame) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
         if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
-            raise InvalidEvent("too_large", f"{len(frame)} is more than {limit}")
+            raise InvalidEvent("too_large", f"{len(frame)} bytes are more than {limit}, see Limits")
 
     def _advance(
         self, message: Message, *, by: Side, error: type[LocalProtocolError] | type[RemoteProtocolError]

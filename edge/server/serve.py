@@ -161,6 +161,8 @@ class Server:
         self._node = node
         self._hosts = hosts
         self._addresses = Addresses(app.caps.proxies)
+        self._misdirected = False
+        """Whether the log says that a request was for another host."""
         self._unforwarded = False
         """Whether the log says that requests of a proxy's address do not tell for whom they are."""
         self._door = Door(app.caps)
@@ -216,6 +218,7 @@ class Server:
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
                 if not self._hosts.allow(request.headers.get("host", "")) and request.path not in PROBES:
+                    self._note_misdirected(request)
                     await _answer_last(connection, _misdirected_response(request))
                     return None
                 room = ROOM_PATH.fullmatch(request.raw_path)
@@ -309,6 +312,14 @@ class Server:
         self._unforwarded = True
         text = "requests of %s have no X-Forwarded-For, so the caps of one address do not apply to them"
         log.warning(text + ": let the proxy there say for whom they are", address)
+
+    def _note_misdirected(self, request: Request) -> None:
+        if not self._misdirected:  # once, for it may be many times a second
+            self._misdirected = True
+            host = request.headers.get("host", "")[:100]
+            log.warning(
+                "a request for the host %r is refused: if that is this server's, name it in App(hosts=[...])", host
+            )
 
     async def _read_body(
         self,

@@ -218,7 +218,7 @@ class _Exchange:
         elif now - self._held_since > TELL_SECONDS and not connection.held_back:
             connection.held_back = True
             most = f"{limits.events_per_second:g} messages or {limits.bytes_per_second:g} bytes a second"
-            text = f"more than {most}: those that follow wait"
+            text = f"more than {most}: later ones wait, see Limits"
             self.receiver.refuse(InvalidEvent("too_fast", text))
 
     # --- out

@@ -14,9 +14,10 @@ async def linger(stream: trio.abc.Stream) -> None:
     """Say that nothing more comes, then read and forget what the peer still sends, for a second at most.
 
     Closing at once, with bytes unread, would reset the connection, and the peer would lose our last words (RFC 9112
-    section 9.6).
+    section 9.6). If another task reads the stream, as trio-websocket's does, it reads what is left.
     """
-    with trio.move_on_after(LINGER_SECONDS), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+    over = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
+    with trio.move_on_after(LINGER_SECONDS), over:
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
         while await stream.receive_some(65536):

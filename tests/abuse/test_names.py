@@ -66,8 +66,8 @@ async def test_a_site_that_takes_this_machine_s_address() -> None:
         server.drain()
 
 
-async def test_a_server_has_names() -> None:
-    """It answers for those that it is given, and for no other."""
+async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
+    """It answers for those that it is given, and for no other; the log says once that there was another."""
     app = edge.App({"plaza": Plaza}, hosts=["play.example", "*.games.example"])
     async with open_server(app, bound="0.0.0.0") as server:
         for host in ("play.example", "PLAY.example.:443", "a.games.example", "a.b.games.example:80"):
@@ -76,6 +76,7 @@ async def test_a_server_has_names() -> None:
         assert await asked(server, "evil.example", "http://play.example/session") == 405
         for host in ("games.example", "localhost", "play.example.evil", "xgames.example", "play.example@evil"):
             assert await asked(server, host) == 421
+        assert caplog.text.count("is refused") == 1
         server.drain()
     async with open_server(edge.App({"plaza": Plaza}, hosts=["*"]), bound="127.0.0.1") as server:
         assert await asked(server, "whatever.example") == 405

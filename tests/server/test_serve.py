@@ -312,6 +312,17 @@ async def test_a_frame_larger_than_a_socket_reads() -> None:
         assert await ben.receive() == Said("still here")
 
 
+async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
+    """It closes with the code, again and again, and nothing comes out of its block but what the block raises."""
+    async with serving() as served:
+        for _ in range(5):
+            async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
+                await ana.wait_state(edge.State.OPEN)
+                ana.send(Say("x" * 300_000))
+                await ana.wait_state(edge.State.CLOSED)
+                assert ana.ending.code is edge.Code.TOO_LARGE
+
+
 async def test_a_client_comes_back_when_its_connection_breaks() -> None:
     """A server that cuts the socket is found again, and the seat resumed with nothing lost."""
     async with serving() as served, served.join(name="ana") as ana:
