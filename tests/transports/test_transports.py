@@ -19,6 +19,7 @@ from edge.transports.lanes import open_lanes
 from edge.transports.line import FIRST, HAS, MODE, Mode
 from edge.transports.line_client import open_line
 from edge.transports.line_server import LineOver, ServedLine
+from edge.transports.linger import linger
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
 from edge.transports.websocket import ServedWebSocket
@@ -139,3 +140,13 @@ async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None
             with pytest.raises(trio.EndOfChannel):
                 await client.receive()
             assert client.close_code == 1009
+
+
+async def test_lingering_beside_another_reader() -> None:
+    """Where another task reads the stream, as trio-websocket's does, closing it raises nothing."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.receive_some)
+        await trio.testing.wait_all_tasks_blocked()
+        await linger(ours)
+        await theirs.aclose()
