@@ -73,7 +73,7 @@ class _Envelope(msgspec.Struct, array_like=True):
     id: msgspec.Raw = msgspec.Raw()
 
 
-# What orjson and ormsgpack say of a frame that nests deeper than a thousand levels.
+# Parts of the errors of orjson and ormsgpack for a frame that nests deeper than about a thousand levels.
 TOO_DEEP = ("depth limit exceeded", "Recursion limit reached")
 _encode_json = msgspec.json.Encoder().encode
 _decode_json_id = msgspec.json.Decoder(int).decode

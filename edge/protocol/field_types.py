@@ -48,7 +48,7 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
 
 
 def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
-    """What keeps a type from travelling; empty if nothing does."""
+    """Say why values of a type cannot be sent; empty if they can."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if cls in (int, float, str, bool, bytes, None, type(None)) or origin is Literal:
         return ""

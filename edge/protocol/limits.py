@@ -45,7 +45,7 @@ class Limits:
 
     outbox_frames: int = 1024
     """How many frames may wait for a connection whose socket does not take them; then it ends with `Code.OVERFLOW`.
-    What a room says in one step does not count, however much: it is written first."""
+    Everything that a room sends in one step is written first, and does not count."""
 
     outbox_bytes: int = 256 * 1024
     """The same in bytes."""

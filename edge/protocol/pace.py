@@ -23,8 +23,14 @@ class Pace:
         self._free = 0
 
     def allow(self, since: float, now: float, most: int) -> None:
-        """Let what could not come between two instants come besides, at any time, up to so many. That is what the time
-        would have brought, without the part that has refilled the burst."""
+        """Add an allowance for the time between two instants, in which nothing could be sent.
+
+        The allowance may be used at any time. It leaves out the time that has refilled the burst, which would otherwise
+        count twice.
+
+        Args:
+          most: the largest allowance.
+        """
         unused = max(0.0, now - max(since, self._paid))
         self._free = int(min(most, unused / self._each)) if self._each else 0
 
