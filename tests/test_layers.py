@@ -41,7 +41,7 @@ HOMES = {
     "msgspec": ["protocol/codec.py"],
     "orjson": ["protocol/codec.py"],
     "ormsgpack": ["protocol/codec.py"],
-    "cattrs": ["protocol/structure.py"],
+    "cattrs": ["protocol/structure.py", "protocol/unstructure.py"],
     "hypothesis": ["testing/schedule.py", "testing/scripts.py"],
     "psutil": ["monitor/process.py"],
     "prometheus_client": ["monitor/metrics.py"],

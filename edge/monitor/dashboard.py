@@ -11,7 +11,8 @@ import trio
 
 from ..errors import BrokerDown, Refused
 from ..protocol.events import event, event_type
-from ..protocol.structure import structure, unstructure
+from ..protocol.structure import structure
+from ..protocol.unstructure import unstructure
 from ..rooms.directory import Directory
 from ..rooms.player import Player, Standing
 from ..rooms.room import Room

@@ -19,7 +19,7 @@ import orjson
 import ormsgpack
 
 from ..errors import InvalidEvent
-from .structure import MAX_INTEGER
+from .field_types import MAX_INTEGER
 
 Frame = str | bytes
 

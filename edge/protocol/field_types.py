@@ -1,16 +1,30 @@
-"""Which types the fields of an event may have: checked when a room is defined."""
+"""Which types the fields of an event may have: checked when a room is defined.
+
+A type is accepted if each of its values can be written as JSON and MessagePack and read back as the same value.
+"""
 
 from __future__ import annotations
 
 import enum
+import functools
+import itertools
 import types
 import typing
 from typing import Any, Literal, Union
 
 import attrs
 
+# JavaScript's safe integers; larger ones also make Python's hashes collide on demand.
+MAX_INTEGER = 2**53 - 1
+
+# Deeper than any drawing, shallower than any stack.
+MAX_DEPTH = 32
+
 # Types whose values travel as arrays.
 LISTED = (list, set, frozenset, tuple)
+
+# Types of the constants of a Literal or an Enum. They are told apart by type and value: 1 is not True.
+CONSTANTS = (str, int, bool)
 
 
 def check_type(cls: type[Any]) -> None:
@@ -29,8 +43,45 @@ def check_key(cls: type[Any], field: str) -> None:
       TypeError: they can't be the key of a dict.
     """
     kind = attrs.fields_dict(cls)[field].type
-    if typing.get_origin(kind) in (list, set, dict) or attrs.has(kind):  # type: ignore[arg-type]  # has takes anything
+    if not is_hashable(kind) or attrs.has(kind):  # type: ignore[arg-type]  # has takes anything
         raise TypeError(f"{cls.__name__}.{field} can't be a key: text, numbers, Literal or Enum can")
+
+
+@functools.cache
+def is_hashable(cls: Any) -> bool:
+    """Whether every value of a type that was checked can be hashed, and so does not change."""
+    origin = typing.get_origin(cls)
+    if origin in (list, set, dict):
+        return False
+    if attrs.has(cls):
+        return getattr(cls, "__hash__", None) is not None and all(is_hashable(each.type) for each in attrs.fields(cls))
+    return all(is_hashable(each) for each in typing.get_args(cls) if each is not Ellipsis and origin is not Literal)
+
+
+def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
+    """Whether a type holds itself, or one that does: then its values may nest without end."""
+    if cls in above:
+        return True
+    if attrs.has(cls):
+        above, below = (*above, cls), [each.type for each in attrs.fields(attrs.resolve_types(cls))]
+    else:
+        below = list(typing.get_args(cls))
+    return any(holds_itself(each, above) for each in below)
+
+
+def deeper_than(value: object, levels: int) -> bool:
+    """Whether lists and objects nest deeper than this, without recursing into them."""
+    layer = [value]
+    while layer and levels >= 0:
+        below: list[object] = []
+        for each in layer:
+            if type(each) is dict:
+                below.extend(child for child in each.values() if type(child) in (dict, list))
+            elif type(each) is list:
+                below.extend(child for child in each if type(child) in (dict, list))
+        layer = below
+        levels -= 1
+    return bool(layer)
 
 
 def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
@@ -42,7 +93,7 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
     except NameError as exc:
         raise TypeError(f"{cls.__name__} can't travel: {exc}") from exc
     for attribute in attrs.fields(cls):
-        fault = _type_fault(attribute.type, seen)
+        fault = "it has no type" if attribute.type is None else _type_fault(attribute.type, seen)
         if fault:
             raise TypeError(f"{cls.__name__}.{attribute.name} can't travel: {fault}")
 
@@ -50,22 +101,84 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
 def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
     """Say why values of a type cannot be sent; empty if they can."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
-    if cls in (int, float, str, bool, bytes, None, type(None)) or origin is Literal:
+    if cls in (int, float, str, bool, bytes, None, type(None)):
         return ""
-    if isinstance(cls, type) and issubclass(cls, enum.Enum):
-        return ""
+    if origin is Literal:
+        return _constants_fault([arg for arg in args if arg is not None])
+    if _is_enum(cls):
+        if issubclass(cls, enum.Flag):
+            return f"members of the Flag {cls.__name__} combine: use set[...] of an Enum"
+        return _constants_fault([member.value for member in cls])
     if attrs.has(cls):
         _check_fields(cls, seen)
         return ""
     if origin in (Union, types.UnionType):
-        objects = sum(attrs.has(member) or typing.get_origin(member) is dict for member in args)
-        lists = sum(typing.get_origin(member) in LISTED for member in args)
-        if objects > 1 or lists > 1 or {bytes, str} <= set(args):
+        if any(_alike(one, other) for one, other in itertools.combinations(args, 2)):
             return f"the members of {cls} can't be told apart"
     elif origin is dict and args[0] is not str:
-        return f"only text can be a key, as in JSON, not {args[0].__name__}"
+        return f"only text can be a key, as in JSON, not {getattr(args[0], '__name__', args[0])}"
     elif origin not in (*LISTED, dict):
         name = getattr(cls, "__name__", cls)
         return f"{name} is not one of numbers, text, bool, bytes, Literal, Enum, list[...], set[...], frozenset[...], \
 tuple[...], dict[str, ...], unions and attrs classes of these"
-    return next(filter(None, (_type_fault(arg, seen) for arg in args if arg is not Ellipsis)), "")
+    fault = next(filter(None, (_type_fault(arg, seen) for arg in args if arg is not Ellipsis)), "")
+    if not fault and origin in (set, frozenset) and not is_hashable(args[0]):
+        return f"values of {args[0]} can't be in a set: they are not hashable"
+    return fault
+
+
+def _constants_fault(values: list[Any]) -> str:
+    """Say why one of these constants can't travel, or can't be told from another after it did."""
+    for value in values:
+        if type(value) not in CONSTANTS:
+            return f"{value!r} is not text, a whole number or a bool"
+        if type(value) is int and abs(value) > MAX_INTEGER:
+            return f"{value} is beyond JavaScript's integers"
+        if type(value) is str and not _is_well_formed(value):
+            return f"{value!r} is not well-formed text"
+    return "" if values else "it has no members"
+
+
+def _is_well_formed(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_enum(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, enum.Enum)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether a value of one type may look, on its way, like another value that is of the other type."""
+    origins = (typing.get_origin(one), typing.get_origin(other))
+    if all(origin in LISTED for origin in origins) or (_is_object(one) and _is_object(other)):
+        return True
+    for this, that in ((one, other), (other, one)):
+        kinds = {type(value) for value in _constants(that)} or {that}
+        if this is bytes and str in kinds:
+            return True
+        if _is_enum(this) and (set(map(_typed, _constants(this))) & set(map(_typed, _constants(that)))):
+            return True
+        if _is_enum(this) and any(
+            type(value) is that or (type(value), that) == (int, float) for value in _constants(this)
+        ):
+            return True
+    return False
+
+
+def _is_object(cls: Any) -> bool:
+    return attrs.has(cls) or typing.get_origin(cls) is dict
+
+
+def _constants(cls: Any) -> list[Any]:
+    """The values that a Literal or an Enum has on its way; empty for other types."""
+    if typing.get_origin(cls) is Literal:
+        return list(typing.get_args(cls))
+    return [member.value for member in cls] if _is_enum(cls) else []
+
+
+def _typed(value: object) -> tuple[type[Any], object]:
+    return type(value), value

@@ -26,7 +26,9 @@ import attrs
 
 from ..errors import InvalidEvent
 from .codec import VERSION
-from .structure import MAX_INTEGER, structure, unstructure
+from .field_types import MAX_INTEGER
+from .structure import structure
+from .unstructure import unstructure
 
 SIGNS = "$~=+-!"
 UNCOUNTED_SIGNS = ("$", "~")

@@ -9,7 +9,7 @@ from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame
 from .events import event_type
 from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
-from .structure import unstructure
+from .unstructure import unstructure
 
 
 class Outgoing:

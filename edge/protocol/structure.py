@@ -1,4 +1,4 @@
-"""Plain data into typed values and back, through cattrs, without any coercion.
+"""Plain data into typed values, through cattrs, without any coercion. `unstructure` is the way back.
 
 cattrs by itself turns "12" into 12 and a string into a list of letters; every hook here refuses what is not
 already the right shape. The converter stops at the first fault and says nothing of where it was, which keeps a hostile
@@ -12,6 +12,7 @@ import enum
 import functools
 import itertools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -19,18 +20,14 @@ from typing import Any, Literal, TypeVar, Union
 
 import attrs
 import cattrs
+from cattrs.gen import make_dict_structure_fn, override
 
 from ..errors import InvalidEvent
-from .field_types import LISTED
+from .field_types import LISTED, MAX_DEPTH, MAX_INTEGER, deeper_than, holds_itself
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
-
-# JavaScript's safe integers; larger ones also make Python's hashes collide on demand.
-MAX_INTEGER = 2**53 - 1
-
-# Deeper than any drawing, shallower than any stack.
-MAX_DEPTH = 32
+Inner = Callable[[Any], Hook]
 
 # Members of one set with the same hash. A sender can choose tuples, numbers and attrs instances that hash alike, and
 # adding n of them to a set takes n² comparisons. Honest values reach two or three.
@@ -39,21 +36,21 @@ MAX_SAME_HASH = 16
 # The hashes of these can't be chosen: text and bytes are salted, whole numbers are bounded.
 SALTED = (str, bytes, int, bool)
 
-# Keys that poison objects in JavaScript when somebody merges them carelessly.
-POISON_KEYS = frozenset({"__proto__", "constructor", "prototype"})
-
 
 class Mismatch(ValueError):
     """A value is not what its type says; the text says what was expected."""
 
 
-def structure(value: object, cls: type[T]) -> T:
+def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
     """Make a `cls` of plain data, or say why not.
+
+    Args:
+      ignore_extra: ignore the fields that a class does not have, here and in the classes of its fields.
 
     Raises:
       InvalidEvent: with the path of the first fault, and a sentence.
     """
-    hook, bottomless = _hook_of(cls)
+    hook, bottomless = _hook_of(cls, ignore_extra)
     if bottomless:
         _check_depth(value)
     try:
@@ -61,47 +58,37 @@ def structure(value: object, cls: type[T]) -> T:
         return made
     except Exception:  # an attrs validator may raise anything; all of it means the payload is refused
         _check_depth(value)
-        fault = _find_fault(value, cls)
+        fault = _find_fault(value, cls, ignore_extra)
         raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
-def unstructure(value: object) -> Any:
-    """The plain data of a typed value.
-
-    Raises:
-      ValueError: a float is NaN or infinite, which JSON can't carry.
-    """
-    return _unhook_of(type(value))(value)
-
-
-def _find_hook(cls: Any) -> tuple[Hook, bool]:
+def _find_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool]:
     """What structures a class, and whether its values may nest without end: only then their depth has to be looked at
     before, since a value that fits any other class is as deep as the class is."""
-    return _converter.get_structure_hook(cls), _bottomless(cls)
+    return _make_hook(cls, ignore_extra), holds_itself(cls)
 
 
-def _find_unhook(cls: Any) -> Callable[[Any], Any]:
-    return _converter.get_unstructure_hook(cls)
+# A cache: making a hook compiles code.
+_hook_of: Callable[[Any, bool], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 
-# cattrs finds these by several steps at each call, which cost as much as the hook of a small event.
-_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
-_unhook_of: Callable[[Any], Callable[[Any], Any]] = functools.cache(_find_unhook)
+def _make_hook(cls: Any, ignore_extra: bool) -> Hook:
+    def inner_of(inner: Any) -> Hook:
+        if holds_itself(inner):  # it may be the very one that is being made
+            return lambda value, _: _hook_of(inner, ignore_extra)[0](value, inner)
+        return _hook_of(inner, ignore_extra)[0]
 
-
-def _bottomless(cls: Any, above: tuple[Any, ...] = ()) -> bool:
-    """Whether a type holds itself, or one that does."""
-    if cls in above:
-        return True
+    if cls in SCALARS:
+        return SCALARS[cls]
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return _choice([member.value for member in cls], list(cls))
     if attrs.has(cls):
-        above, below = (*above, cls), [each.type for each in attrs.fields(attrs.resolve_types(cls))]
-    else:
-        below = list(typing.get_args(cls))
-    return any(_bottomless(each, above) for each in below)
+        return _object(cls, inner_of, ignore_extra=ignore_extra)
+    return BY_ORIGIN[typing.get_origin(cls)](cls, inner_of)
 
 
 def _check_depth(value: object) -> None:
-    if _deeper_than(value, MAX_DEPTH):
+    if deeper_than(value, MAX_DEPTH):
         raise InvalidEvent("too_deep", f"more than {MAX_DEPTH} levels deep")
 
 
@@ -126,18 +113,6 @@ def _float(value: Any, _: Any) -> float:
     return float(value)
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} can't travel: JSON has no such number")
-    return value
-
-
-def _safe_integer(value: int) -> int:
-    if not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise ValueError(f"{value} can't travel: JavaScript has no such integer")
-    return value
-
-
 def _bytes(value: Any, _: Any) -> bytes:
     if type(value) is bytes:
         return value
@@ -147,9 +122,9 @@ def _bytes(value: Any, _: Any) -> bytes:
         raise Mismatch("bytes, in base64") from None
 
 
-def _listed(make: Callable[[list[Any]], Any], cls: Any, converter: cattrs.Converter) -> Hook:
+def _listed(make: Callable[[list[Any]], Any], cls: Any, inner_of: Inner) -> Hook:
     (item,) = typing.get_args(cls)[:1]
-    inner = converter.get_structure_hook(item)
+    inner = inner_of(item)
     if make in (set, frozenset) and item not in SALTED:
         make = functools.partial(_set_of, make)
 
@@ -173,29 +148,27 @@ def _set_of(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
     return make(items)
 
 
-def _tuple(cls: Any, converter: cattrs.Converter) -> Hook:
+def _tuple(cls: Any, inner_of: Inner) -> Hook:
     items = typing.get_args(cls)
     if len(items) == 2 and items[1] is Ellipsis:
-        return _listed(tuple, cls, converter)
-    inner = [(converter.get_structure_hook(item), item) for item in items]
+        return _listed(tuple, cls, inner_of)
+    inner = [inner_of(item) for item in items]
 
     def hook(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list or len(value) != len(inner):
             raise Mismatch(f"a list of {len(inner)}")
-        return tuple([structured(each, item) for each, (structured, item) in zip(value, inner, strict=True)])
+        return tuple(map(operator.call, inner, value, items))
 
     return hook
 
 
-def _mapping(cls: Any, converter: cattrs.Converter) -> Hook:
+def _mapping(cls: Any, inner_of: Inner) -> Hook:
     key, item = typing.get_args(cls)
-    check, inner = converter.get_structure_hook(str), converter.get_structure_hook(item)
+    check, inner = inner_of(str), inner_of(item)
 
     def hook(value: Any, _: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise Mismatch("an object")
-        if POISON_KEYS & value.keys():
-            raise Mismatch("other keys than " + ", ".join(sorted(POISON_KEYS & value.keys())))
         return {check(name, key): inner(each, item) for name, each in value.items()}
 
     return hook
@@ -214,14 +187,14 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
     return hook
 
 
-def _union(cls: Any, converter: cattrs.Converter) -> Hook:
+def _union(cls: Any, inner_of: Inner) -> Hook:
     """Only the members that a value of its plain type could fit are tried; whole numbers before numbers."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
     for member in members:
         for plain in _plain_types(member):
-            candidates.setdefault(plain, []).append((converter.get_structure_hook(member), member))
+            candidates.setdefault(plain, []).append((inner_of(member), member))
 
     def hook(value: Any, _: Any) -> Any:
         for structured, member in candidates.get(type(value), ()):
@@ -256,36 +229,41 @@ def _expected(cls: Any) -> str:
     return names.get(cls, str(getattr(cls, "__name__", cls)))
 
 
-def _origin_in(*origins: Any) -> Callable[[Any], bool]:
-    return lambda cls: typing.get_origin(cls) in origins
+def _literal(cls: Any, _: Inner) -> Hook:
+    return _choice(list(typing.get_args(cls)), list(typing.get_args(cls)))
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False, unstruct_collection_overrides={})
-    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
-    converter.register_structure_hook(int, _int)
-    converter.register_unstructure_hook(int, _safe_integer)
-    converter.register_structure_hook(float, _float)
-    converter.register_unstructure_hook(float, _finite)
-    converter.register_structure_hook(str, _exactly(str, "text"))
-    converter.register_structure_hook(bytes, _bytes)
-    converter.register_structure_hook_func(lambda cls: cls in (None, type(None)), _exactly(type(None), "null"))
-    for origin in (list, set, frozenset):
-        converter.register_structure_hook_factory(_origin_in(origin), functools.partial(_listed, origin))
-    converter.register_structure_hook_factory(_origin_in(tuple), _tuple)
-    converter.register_structure_hook_factory(_origin_in(dict), _mapping)
-    converter.register_structure_hook_factory(_origin_in(Union, types.UnionType), _union)
-    converter.register_structure_hook_factory(
-        _origin_in(Literal), lambda cls: _choice(list(typing.get_args(cls)), list(typing.get_args(cls)))
+def _object(cls: Any, inner_of: Inner, *, ignore_extra: bool) -> Hook:
+    fields = attrs.fields(attrs.resolve_types(cls))
+    hooks: dict[str, Any] = {each.name: override(struct_hook=inner_of(each.type)) for each in fields}
+    return make_dict_structure_fn(
+        cls, _converter, _cattrs_forbid_extra_keys=not ignore_extra, _cattrs_detailed_validation=False, **hooks
     )
-    converter.register_structure_hook_factory(
-        lambda cls: isinstance(cls, type) and issubclass(cls, enum.Enum),
-        lambda cls: _choice([member.value for member in cls], list(cls)),
-    )
-    return converter
 
 
-_converter = _make_converter()
+_converter = cattrs.Converter(detailed_validation=False)
+
+# By the very type: never by what it inherits from, or a hook for text would read every StrEnum, and accept any text.
+SCALARS: dict[Any, Hook] = {
+    bool: _exactly(bool, "true or false"),
+    int: _int,
+    float: _float,
+    str: _exactly(str, "text"),
+    bytes: _bytes,
+    type(None): _exactly(type(None), "null"),
+    None: _exactly(type(None), "null"),
+    Any: lambda value, _: value,
+}
+BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
+    list: functools.partial(_listed, list),
+    set: functools.partial(_listed, set),
+    frozenset: functools.partial(_listed, frozenset),
+    tuple: _tuple,
+    dict: _mapping,
+    Union: _union,
+    types.UnionType: _union,
+    Literal: _literal,
+}
 
 
 class _Fault(Exception):  # it is raised in this file only
@@ -297,16 +275,16 @@ class _Fault(Exception):  # it is raised in this file only
         self.path = path
 
 
-def _find_fault(value: object, cls: Any) -> _Fault:
+def _find_fault(value: object, cls: Any, ignore_extra: bool) -> _Fault:
     """Find the first fault of a value that does not fit its type."""
     try:
-        _retrace(value, cls)
+        _retrace(value, cls, ignore_extra)
     except _Fault as fault:
         return fault
     return _Fault("not valid")
 
 
-def _retrace(value: object, cls: Any) -> Any:
+def _retrace(value: object, cls: Any, ignore_extra: bool) -> Any:
     """Structure a value once more, step by step where it does not fit.
 
     The cost grows with the size of the value and with the depth of its type. The values of a type that holds itself
@@ -317,32 +295,32 @@ def _retrace(value: object, cls: Any) -> Any:
     """
     args, origin = typing.get_args(cls), typing.get_origin(cls)
     if attrs.has(cls):
-        return _retrace_object(value, cls)
+        return _retrace_object(value, cls, ignore_extra)
     if origin in LISTED and isinstance(value, list):
         fixed = origin is tuple and Ellipsis not in args
         if not fixed or len(args) == len(value):
             kinds = args if fixed else itertools.repeat(args[0])
-            children = _retrace_children("[{}]", enumerate(value), kinds)
+            children = _retrace_children("[{}]", enumerate(value), kinds, ignore_extra)
             return _made(functools.partial(_set_of, origin) if origin in (set, frozenset) else origin, children)
-    elif origin is dict and isinstance(value, dict) and not POISON_KEYS & value.keys():
-        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]))
+    elif origin is dict and isinstance(value, dict):
+        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]), ignore_extra)
         return dict(zip(value, children, strict=True))
     elif origin in (Union, types.UnionType) and value is not None:
         members = [member for member in args if member is not type(None)]
         if len(members) == 1:
-            return _retrace(value, members[0])
-    return _made(lambda plain: _hook_of(cls)[0](plain, cls), value)
+            return _retrace(value, members[0], ignore_extra)
+    return _made(lambda plain: _hook_of(cls, ignore_extra)[0](plain, cls), value)
 
 
-def _retrace_object(value: object, cls: Any) -> Any:
+def _retrace_object(value: object, cls: Any, ignore_extra: bool) -> Any:
     if type(value) is not dict:
         raise _Fault("expected an object")
-    fields = {attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(cls))}
+    fields = {attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(cls)) if attribute.init}
     known = {name: attribute for name, attribute in fields.items() if name in value}
     steps = ((name, value[name]) for name in known)
-    children = _retrace_children(".{}", steps, (attribute.type for attribute in known.values()))
+    children = _retrace_children(".{}", steps, (attribute.type for attribute in known.values()), ignore_extra)
     for name in value:
-        if name not in fields:
+        if name not in fields and not ignore_extra:
             raise _Fault(f"unknown field {name[:64]!r}")
     for name, attribute in fields.items():
         if name not in value and attribute.default is attrs.NOTHING:
@@ -351,15 +329,17 @@ def _retrace_object(value: object, cls: Any) -> Any:
     return _made(lambda arguments: cls(**arguments), arguments)
 
 
-def _retrace_children(step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any]) -> list[Any]:
+def _retrace_children(
+    step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any], ignore_extra: bool
+) -> list[Any]:
     made, pairs = [], [*zip(children, kinds, strict=False)]
     for number, ((name, child), cls) in enumerate(pairs, 1):
-        hook, bottomless = _hook_of(cls)
+        hook, bottomless = _hook_of(cls, ignore_extra)
         step_in = bottomless or number == len(pairs)  # if the others fit, this is the one that does not
         try:
-            made.append(_retrace(child, cls) if step_in else hook(child, cls))
+            made.append(_retrace(child, cls, ignore_extra) if step_in else hook(child, cls))
         except Exception as exc:
-            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls)
+            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls, ignore_extra)
             raise _Fault(fault.sentence, step.format(name) + fault.path) from None
     return made
 
@@ -378,18 +358,3 @@ def _made(make: Callable[[Any], Any], plain: Any) -> Any:
         raise _Fault(str(exc)) from None
     except Exception:  # an attrs validator may raise anything
         raise _Fault("not valid") from None
-
-
-def _deeper_than(value: object, levels: int) -> bool:
-    """Whether lists and objects nest deeper than this, without recursing into them."""
-    layer = [value]
-    while layer and levels >= 0:
-        below: list[object] = []
-        for each in layer:
-            if type(each) is dict:
-                below.extend(child for child in each.values() if type(child) in (dict, list))
-            elif type(each) is list:
-                below.extend(child for child in each if type(child) in (dict, list))
-        layer = below
-        levels -= 1
-    return bool(layer)

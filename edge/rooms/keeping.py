@@ -17,7 +17,8 @@ from ..protocol.codec import MESSAGEPACK
 from ..protocol.events import event_type
 from ..protocol.messages import from_plain
 from ..protocol.outgoing import Outgoing
-from ..protocol.structure import structure, unstructure
+from ..protocol.structure import structure
+from ..protocol.unstructure import unstructure
 from .session import Session
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Keeper:
             seats=records,
             left=[] if whole else left,
             messages=table.plain,
-            state=unstructure(room.snapshot()) if whole or not room.facts.classes else None,
+            state=unstructure(room.snapshot(), room.state_class) if whole or not room.facts.classes else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
         )
         data = MESSAGEPACK.encode(unstructure(chapter))

@@ -32,6 +32,7 @@ from .seats import Seats
 from .statistics import RoomStatistics
 from .tally import Tally
 from .ticks import Ticks
+from .type_arguments import type_arguments, unresolved
 
 E = TypeVar("E")
 
@@ -39,6 +40,10 @@ E = TypeVar("E")
 FAREWELL_SECONDS = 2.0
 
 NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
+
+NO_EVENTS = (
+    "inherit from it with two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
+)
 
 # What a player is told whose `player` or `greet` raised: not what it was.
 CRASHED = "an error in the room's code"
@@ -79,28 +84,30 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """What players may send, read from the class's own type arguments."""
     to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
     """What players may be sent."""
+    is_generic: ClassVar[bool] = False
+    """Whether a class that inherits from it has yet to say which events there are."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in ("admit", "greet", "publish", "snapshot", "restore", "apply"):
             if inspect.iscoroutinefunction(getattr(cls, name)):
                 raise TypeError(f"{cls.__name__}.{name} is async: it has to decide at once, so make it a plain def")
-        cls.facts = Vocabulary.of(cls.facts)
+        cls.facts = _checked(cls.facts)
         if "snapshot" in cls.__dict__:
             returned = typing.get_type_hints(cls.snapshot).get("return")
             cls.state_class = returned if isinstance(returned, type) and attrs.has(returned) else None
             if cls.state_class is not None:
                 check_type(cls.state_class)
-        for base in getattr(cls, "__orig_bases__", ()):
-            args = typing.get_args(base)
-            if typing.get_origin(base) is Room and not any(isinstance(arg, TypeVar) for arg in args):
-                cls.from_player, cls.to_player = Vocabulary.of(args[0]), Vocabulary.of(args[1])
-                for kind in (*cls.from_player.by_name.values(), *cls.to_player.by_name.values()):
-                    check_type(kind.cls)
-                    if kind.key:
-                        check_key(kind.cls, kind.key)
+        from_player, to_player = type_arguments(cls, Room)
+        cls.is_generic = unresolved(from_player) or unresolved(to_player)
+        if not cls.is_generic:
+            cls.from_player, cls.to_player = _checked(from_player), _checked(to_player)
+        elif not getattr(cls, "__parameters__", ()):
+            raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls.is_generic:
+            raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
         room = super().__new__(cls)
         room._furnish()  # here, so that an author's __init__ need not remember to call ours
         return room
@@ -569,3 +576,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         with self._sweep_scope:
             await self.seats.sweep(idle=idle)
             self.close("nobody is here")
+
+
+def _checked(events: object) -> Vocabulary:
+    """A vocabulary whose events can travel."""
+    vocabulary = Vocabulary.of(events)
+    for kind in vocabulary.by_name.values():
+        check_type(kind.cls)
+        if kind.key:
+            check_key(kind.cls, kind.key)
+    return vocabulary

@@ -15,8 +15,9 @@ import hypothesis.strategies as st
 
 from ..client.fallback import TransportKind
 from ..protocol.events import EventType, Vocabulary
+from ..protocol.field_types import MAX_INTEGER
 from ..protocol.limits import Limits
-from ..protocol.structure import MAX_INTEGER, unstructure
+from ..protocol.unstructure import unstructure
 from ..rooms.room import Room
 from .simulation import Play, example_of, simulate
 from .steps import (
@@ -211,8 +212,10 @@ def _event_of(kind: EventType, client: st.SearchStrategy[int], events: Events) -
         try:
             return step(client, kind.cls(**fields))
         except (TypeError, ValueError):  # a validator of its class refuses what its type allows
-            return SendWrong(client, kind.name, {name: unstructure(value) for name, value in fields.items()})
+            plain = {name: unstructure(value, kinds[name]) for name, value in fields.items()}
+            return SendWrong(client, kind.name, plain)
 
+    kinds = {attribute.alias: attribute.type for attribute in attrs.fields(attrs.resolve_types(kind.cls))}
     return st.builds(make, step, client, st.fixed_dictionaries(_fields_of(kind.cls)))
 
 

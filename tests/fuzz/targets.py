@@ -19,7 +19,8 @@ from edge.protocol.connection import Connection, Side, State
 from edge.protocol.events import Vocabulary
 from edge.protocol.limits import Limits
 from edge.protocol.messages import Event, Request, Welcome
-from edge.protocol.structure import structure, unstructure
+from edge.protocol.structure import structure
+from edge.protocol.unstructure import unstructure
 from edge.testing import run_virtual
 from edge.transports.http import BadRequest, HttpConnection
 from tests.abuse.cost import FRAME_BYTES

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import edge
 from edge.protocol.codec import JSON, MESSAGEPACK
-from edge.protocol.structure import MAX_INTEGER, structure, unstructure
+from edge.protocol.field_types import MAX_INTEGER
+from edge.protocol.structure import structure
+from edge.protocol.unstructure import unstructure
 
 
 class Tool(enum.Enum):
@@ -77,7 +79,6 @@ PATH = ("drawing", "strokes", 1)
         (PATH, {"width": 1}, "drawing.strokes[1]: missing field 'points'"),
         (PATH, [], "drawing.strokes[1]: expected an object"),
         (("drawing", "by"), {"ana": "1"}, "drawing.by.ana: expected a whole number"),
-        (("drawing", "by"), {"__proto__": 1}, "drawing.by: expected other keys than __proto__"),
         (("drawing",), None, "drawing: expected an object"),
         (("mode",), "INK", "mode: expected one of 'ink', 7"),
         (("mode",), 7.0, "mode: expected one of 'ink', 7"),

@@ -1,0 +1,296 @@
+"""Typed values into plain data, by the rules by which `structure` reads them.
+
+A value that its reader would refuse, or read as another value, is refused here: its author learns of it where the
+mistake is. The hooks of cattrs stop at the first fault and do not know where it is; only then `_find_fault` looks for
+the path.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import itertools
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Union
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from .field_types import LISTED, MAX_DEPTH, MAX_INTEGER, deeper_than, holds_itself, is_hashable
+
+Hook = Callable[[Any], Any]
+Inner = Callable[[Any], Hook]
+
+
+def unstructure(value: object, cls: Any = None) -> Any:
+    """The plain data of a typed value.
+
+    Args:
+      cls: the type that it should have; by default, its own.
+
+    Raises:
+      TypeError: a value is not of the type that its field declares. The message begins with the path.
+      ValueError: a value can't travel: a number that JSON or JavaScript does not have, text that is not well-formed,
+        or more levels than a reader accepts; or a validator refuses it. The message begins with the path.
+    """
+    cls = cls or type(value)
+    hook, bottomless = _hook_of(cls)
+    try:
+        plain = hook(value)
+    except RecursionError:
+        raise ValueError(f"{cls.__name__}: more than {MAX_DEPTH} levels deep") from None
+    except Exception as exc:
+        raise _find_fault(value, cls, cls.__name__, exc) from None
+    if bottomless and deeper_than(plain, MAX_DEPTH):
+        raise ValueError(f"{cls.__name__}: more than {MAX_DEPTH} levels deep")
+    return plain
+
+
+def _find_hook(cls: Any) -> tuple[Hook, bool]:
+    return _make_hook(cls), holds_itself(cls)
+
+
+# A cache: making a hook compiles code.
+_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
+
+
+def _make_hook(cls: Any) -> Hook:
+    def inner_of(inner: Any) -> Hook:
+        if holds_itself(inner):  # it may be the very one that is being made
+            return lambda value: _hook_of(inner)[0](value)
+        return _hook_of(inner)[0]
+
+    cls = UNTYPED.get(cls, cls)
+    if cls in SCALARS:
+        return SCALARS[cls]
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return _enum(cls)
+    if attrs.has(cls):
+        return _object(cls, inner_of)
+    if typing.get_origin(cls) in BY_ORIGIN:
+        return BY_ORIGIN[typing.get_origin(cls)](cls, inner_of)
+    return functools.partial(_refuse, cls)
+
+
+def _refuse(cls: Any, value: object) -> Any:
+    plain = "dict[str, ...], list[...], text, numbers, bool, bytes, None, Enum and attrs classes"
+    raise TypeError(f"{value!r:.64} is a {cls.__name__}, and not one of {plain}")
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        if not isinstance(value, str):
+            raise _wrong("text", value)
+        value = str.__str__(value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError(f"{value[exc.start]!r} is half a character, and can't travel") from None
+    return typing.cast("str", value)
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _wrong("a whole number", value)
+        value = int(value)
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError(f"{value} can't travel: JavaScript has no such integer")
+    return typing.cast("int", value)
+
+
+def _float(value: Any) -> float:
+    if type(value) is not float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _wrong("a number", value)
+        if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+            return value
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError("a whole number beyond all floats can't travel") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{value} can't travel: JSON has no such number")
+    return typing.cast("float", value)
+
+
+def _exactly(cls: type[Any], expected: str) -> Hook:
+    def hook(value: Any) -> Any:
+        if type(value) is not cls:
+            raise _wrong(expected, value)
+        return value
+
+    return hook
+
+
+def _listed(origin: type[Any], cls: Any, inner_of: Inner) -> Hook:
+    inner = inner_of(typing.get_args(cls)[0])
+    expected = f"a {origin.__name__}"
+
+    def hook(value: Any) -> list[Any]:
+        if not isinstance(value, origin):
+            raise _wrong(expected, value)
+        return [inner(each) for each in value]
+
+    return hook
+
+
+def _tuple(cls: Any, inner_of: Inner) -> Hook:
+    items = typing.get_args(cls)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return _listed(tuple, cls, inner_of)
+    inner = [inner_of(item) for item in items]
+
+    def hook(value: Any) -> list[Any]:
+        if not isinstance(value, tuple) or len(value) != len(inner):
+            raise _wrong(f"a tuple of {len(inner)}", value)
+        return list(map(operator.call, inner, value))
+
+    return hook
+
+
+def _mapping(cls: Any, inner_of: Inner) -> Hook:
+    inner = inner_of(typing.get_args(cls)[1])
+
+    def hook(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong("a dict", value)
+        return {_text(name): inner(each) for name, each in value.items()}
+
+    return hook
+
+
+def _choice(allowed: dict[Any, Any], expected: str) -> Hook:
+    def hook(value: Any) -> Any:
+        try:
+            return allowed[type(value), value]
+        except (KeyError, TypeError):
+            raise _wrong(expected, value) from None
+
+    return hook
+
+
+def _literal(cls: Any, _: Inner) -> Hook:
+    values = typing.get_args(cls)
+    return _choice({(type(value), value): value for value in values}, "one of " + ", ".join(map(repr, values)))
+
+
+def _enum(cls: Any) -> Hook:
+    return _choice({(cls, member): member.value for member in cls}, f"a member of {cls.__name__}")
+
+
+def _union(cls: Any, inner_of: Inner) -> Hook:
+    """The hook of the member whose values are of the value's own type, if there is one."""
+    members = typing.get_args(cls)
+    hooks = [(member, inner_of(member)) for member in members]
+    by_type: dict[type[Any], list[Hook]] = {}
+    for member, write in hooks:
+        for kind in _own_types(member):
+            by_type.setdefault(kind, []).append(write)
+    if len(members) == 2 and type(None) in members:
+        (only,) = (write for member, write in hooks if member is not type(None))
+        return lambda value: None if value is None else only(value)
+    expected = " or ".join(str(getattr(member, "__name__", member)) for member in members)
+    others = [write for _, write in hooks]
+
+    def hook(value: Any) -> Any:
+        for write in by_type.get(type(value), others):
+            try:
+                return write(value)
+            except Exception:  # noqa: S112  # this member does not fit; the last line speaks for all of them
+                continue
+        raise _wrong(expected, value)
+
+    return hook
+
+
+def _own_types(cls: Any) -> set[type[Any]]:
+    origin = typing.get_origin(cls)
+    if origin is Literal:
+        return {type(value) for value in typing.get_args(cls)}
+    return {float, int} if cls is float else {origin or cls}
+
+
+def _object(cls: Any, inner_of: Inner) -> Hook:
+    fields = attrs.fields(attrs.resolve_types(cls))
+    hooks: dict[str, Any] = {each.name: override(unstruct_hook=inner_of(each.type)) for each in fields}
+    write: Hook = make_dict_unstructure_fn(cls, _converter, **hooks)
+    # What was valid when it was made may have changed since, unless it can't.
+    changeable = not is_hashable(cls) and any(each.validator is not None for each in fields)
+
+    def hook(value: Any) -> Any:
+        if type(value) is not cls:
+            raise _wrong(f"a {cls.__name__}", value)
+        if changeable:
+            attrs.validate(value)
+        return write(value)
+
+    return hook
+
+
+_converter = cattrs.Converter()
+
+SCALARS: dict[Any, Hook] = {
+    bool: _exactly(bool, "true or false"),
+    int: _int,
+    float: _float,
+    str: _text,
+    bytes: _exactly(bytes, "bytes"),
+    type(None): _exactly(type(None), "None"),
+    None: _exactly(type(None), "None"),
+    Any: lambda value: unstructure(value),
+}
+BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
+    list: functools.partial(_listed, list),
+    set: functools.partial(_listed, set),
+    frozenset: functools.partial(_listed, frozenset),
+    tuple: _tuple,
+    dict: _mapping,
+    Union: _union,
+    types.UnionType: _union,
+    Literal: _literal,
+}
+# Values without a declared type, as in a snapshot that is plain data.
+UNTYPED: dict[type[Any], Any] = {dict: dict[str, Any], list: list[Any]}
+
+
+def _wrong(expected: str, value: object) -> TypeError:
+    return TypeError(f"expected {expected}, not {value!r:.64}")
+
+
+def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
+    """Find where a value does not fit its type: the fault, with the path before it."""
+    for step, child, kind in _children(value, cls):
+        try:
+            _hook_of(kind)[0](child)
+        except RecursionError:
+            return ValueError(f"{path}{step}: more than {MAX_DEPTH} levels deep")
+        except Exception as exc:
+            return _find_fault(child, kind, path + step, exc)
+    return (TypeError if isinstance(fault, TypeError) else ValueError)(f"{path}: {fault}")
+
+
+def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
+    """The parts of a value that is of its type, each with its step of the path and its type."""
+    origin, args = typing.get_origin(cls), typing.get_args(cls)
+    if attrs.has(cls):
+        if type(value) is cls:
+            yield from (
+                (f".{each.name}", getattr(value, each.name), each.type) for each in attrs.fields(cls) if each.init
+            )
+    elif origin in LISTED and isinstance(value, origin):
+        kinds = args if origin is tuple and Ellipsis not in args else itertools.repeat(args[0])
+        yield from ((f"[{index}]", each, kind) for index, (each, kind) in enumerate(zip(value, kinds, strict=False)))
+    elif origin is dict and isinstance(value, dict):
+        for name, each in value.items():
+            yield from ((f".{name!s:.64}", name, str), (f".{name!s:.64}", each, args[1]))
+    elif origin in (Union, types.UnionType) and value is not None:
+        members = [member for member in args if member is not type(None)]
+        if len(members) == 1:
+            yield from _children(value, members[0])

@@ -1,0 +1,119 @@
+"""Which events a room has, through whatever it inherits from."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import pytest
+
+import edge
+
+F = TypeVar("F")
+T = TypeVar("T")
+
+
+@edge.event
+class Move:
+    to: int = 0
+
+
+@edge.event
+class Moved:
+    to: int = 0
+
+
+@edge.event
+class Chat:
+    text: str = ""
+
+
+class GameBase(edge.Room[F, T]):
+    """A base whose kinds of games say which events they have."""
+
+
+class Talking(GameBase[F | Chat, T | Chat]):
+    """A base that adds events of its own."""
+
+
+class Swapped(Generic[T, F], edge.Room[F, T]):
+    """A base with its parameters the other way round."""
+
+
+class Half(GameBase[Move, T]):
+    """A base that leaves one open."""
+
+
+class Mixin:
+    pass
+
+
+class Chess(GameBase[Move, Moved]):
+    pass
+
+
+class Blitz(Chess):
+    pass
+
+
+class Mixed(Mixin, Half[Moved]):
+    pass
+
+
+class Social(Talking[Move, Moved]):
+    pass
+
+
+class Turned(Swapped[Moved, Move]):
+    pass
+
+
+class Silent(GameBase[None, None]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "hears", "says"),
+    [
+        (Chess, {"Move"}, {"Moved"}),
+        (Blitz, {"Move"}, {"Moved"}),
+        (Mixed, {"Move"}, {"Moved"}),
+        (Social, {"Move", "Chat"}, {"Moved", "Chat"}),
+        (Turned, {"Move"}, {"Moved"}),
+        (Silent, set(), set()),
+    ],
+)
+def test_events_come_through_the_whole_inheritance(kind: Any, hears: set[str], says: set[str]) -> None:
+    """The kind: type arguments were read off direct bases only, and a room below a generic one had no events."""
+    room = kind()
+    assert (set(room.from_player.by_name), set(room.to_player.by_name)) == (hears, says)
+
+
+def test_a_room_that_does_not_say_its_events_is_an_error_at_its_definition() -> None:
+    """An empty vocabulary would refuse every event of every player."""
+    for base in (GameBase, edge.Room, Half):
+        with pytest.raises(TypeError, match="Odd does not say which events it has"):
+            type("Odd", (base,), {})
+
+
+def test_a_generic_base_is_no_room() -> None:
+    """It can be inherited from, and not opened."""
+    with pytest.raises(TypeError, match="GameBase is a generic base"):
+        GameBase()
+
+
+def test_what_a_generic_base_is_given_is_checked() -> None:
+    """As if it had been given to Room itself."""
+
+    @edge.event
+    class Odd:
+        value: complex
+
+    with pytest.raises(TypeError, match=r"Odd\.value can't travel"):
+
+        class Bad(GameBase[Odd, None]):
+            pass
+
+    with pytest.raises(TypeError, match="int is not an event"):
+
+        class Worse(GameBase[int, None]):
+            pass
