@@ -18,6 +18,7 @@ from playwright.sync_api import expect
 
 import edge
 from edge.protocol.codec import JSON
+from edge.protocol.events import event_type
 from edge.protocol.messages import from_plain
 from edge.testing import open_rooms
 from tests.server.servers import open_town
@@ -84,6 +85,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("how-to.md", "python"),
         ("how-to.md", "html"),
         ("cancellation.md", "python"),
+        ("changing-events.md", "python"),
         ("behind-a-proxy.md", "nginx"),
         ("behind-a-proxy.md", "haproxy"),
         ("inside-your-app.md", "python"),
@@ -166,6 +168,14 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
         assert joined.stdout == "right\n", joined.stderr
         with chromium(program("chromium", GET_CHROMIUM)) as browser:
             expect(Tab(browser, url).page).to_have_title("verdict true")
+
+
+def test_changing_events() -> None:
+    """The event of docs/changing-events.md ignores what it does not know."""
+    scope: dict[str, Any] = {}
+    for block in BLOCKS["changing-events.md"]:
+        exec(block.text, scope)
+    assert event_type(scope["Said"]).ignores_extra
 
 
 @edge.event

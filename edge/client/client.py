@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ..protocol.clock import Clock
 from ..protocol.codec import VERSION, Codec
 from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
+from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..rooms.answering import Answering
@@ -39,6 +41,9 @@ log = logging.getLogger("edge.client")
 
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
+# Reports of what can't be used, and positions in lists, which make no difference between two of them.
+MAX_REPORTED = 256
+INDEX = re.compile(r"\[\d+\]")
 # Connections that end so have broken.
 BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
@@ -86,13 +91,18 @@ class Client(Generic[Sent, Heard]):
         self.welcome: messages.Welcome | None = None
         """The newest welcome: this player's `number`, and whether the seat was resumed or started afresh, and why."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
-        """What the room refused, newest last."""
+        """What the room refused, and what this client could not use of what the room sent, newest last. The latter is
+        told once for each event and field, and is a WARNING in the log."""
+        self._told_outdated = False
+        self._reported: set[tuple[str, str, str]] = set()
+        """Of what this client could not use: the problems, the events and the fields."""
         self._dialler = dialler
         self._clock = Clock()
         self._connection: Connection | None = None
         self._welcomed_at: float | None = None
         self._speaks = Vocabulary.of(speaks)
         self._hears = Vocabulary.of(hears)
+        self._vocabulary = fingerprint(self._speaks, self._hears)
         self._name = name
         self._client = client
         self._key = key
@@ -102,7 +112,14 @@ class Client(Generic[Sent, Heard]):
         self._wait_before = wait_before
         self._capacity = inbox
         self._sending = Sending(limits)
-        self._dialogue = Dialogue(self._send, self._hears, wait_relief=self._sending.wait_relief, patient=False)
+        self._dialogue = Dialogue(
+            self._send,
+            self._hears,
+            wait_relief=self._sending.wait_relief,
+            on_unusable=self._report,
+            lenient=True,
+            patient=False,
+        )
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
@@ -204,6 +221,13 @@ class Client(Generic[Sent, Heard]):
     def leave(self) -> None:
         """Leave the room: say goodbye, and close."""
         self._close(Ended(Code.LEFT, "left", by_peer=False))
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the room's events are others than this client's, because one of the two is newer.
+
+        Most of it may work: see `errors`. False before the first welcome."""
+        return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
 
     def now(self) -> float:
         """What the room's clock shows, in seconds since it opened: `Room.now`, as far as is known here.
@@ -320,6 +344,7 @@ class Client(Generic[Sent, Heard]):
             name=self._name,
             key=key,
             client=self._client,
+            vocabulary=self._vocabulary,
             attempt=self._hellos,
             received=None if self._since is None else self._sending.counts.received,
             since=self._since,
@@ -337,6 +362,9 @@ class Client(Generic[Sent, Heard]):
             self._lose_seat()
             self._since = self._hellos
         self.welcome = answer
+        if self.outdated and not self._told_outdated:
+            self._told_outdated = True
+            log.warning("the room's events are others than this client's: one of the two is newer")
         return None
 
     # --- Receiver
@@ -366,9 +394,22 @@ class Client(Generic[Sent, Heard]):
                 self.errors.append(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
+        if self._report(fault, fault.about) or fault.request is not None:
+            self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     # --- the rest
+
+    def _report(self, fault: InvalidEvent, about: str) -> bool:
+        """Report what the room sent and this client can't use, or not all of it. False if that is known."""
+        known = (fault.problem, about[:64], INDEX.sub("[]", fault.path))
+        if known in self._reported or len(self._reported) >= MAX_REPORTED:
+            return False
+        self._reported.add(known)
+        self.errors.append(messages.Error(fault.problem, str(fault), about[:64]))
+        log.warning("%r of the room can't be used as it is: %s", about[:64], fault)
+        if len(self._reported) == MAX_REPORTED:
+            log.warning("so much of the room can't be used that nothing more is reported")
+        return True
 
     def _give(self, event: Any) -> None:
         for entry in self._waiters:

@@ -16,7 +16,7 @@
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
 /** @typedef {{code: number, reason: string}} Ending */
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
-/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number}} Welcome */
+/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, vocabulary?: string}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
 /** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
 /** @typedef {string | (() => string | Promise<string>)} Key */
@@ -49,6 +49,7 @@ const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
 const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
+const MAX_REPORTED = 256; // names of events that nobody listens for
 const MAX_STRIKES = 2; // so many connections in a row that did not last, and the next kind is tried
 // When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it was
 // opened, and then carried nothing: later, for trying it costs. Twice as late each time.
@@ -183,15 +184,15 @@ export class Connection {
   }
 
   /**
-   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null}} hello
+   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null, vocabulary?: string}} hello
    * @param {number} now @returns {string}
    */
-  hello({ name, key, client, attempt, received, since }, now) {
+  hello({ name, key, client, attempt, received, since, vocabulary = "" }, now) {
     if (this.state !== "silent") throw new ProtocolError(`hello while ${this.state}`);
     this.state = "greeted";
     this.helloAt = now;
     this.resuming = received !== null;
-    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received, since }]);
+    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
   }
 
   /** @param {number} code @param {string} reason @returns {string} */
@@ -519,7 +520,8 @@ class Replies {
  * One player's end of a room. Make it with `join`.
  *
  * Local happenings are told under names that no event can have: `$state` (the new state), `$welcome` (each welcome: if
- * it was not `resumed`, begin from nothing), `$error` (a message that the room refused).
+ * it was not `resumed`, begin from nothing), `$outdated` (the room's events are others than when this page first joined: offer
+ * a reload), `$error` (a message that the room refused; or an event that nobody here listens for, once for each name).
  */
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
@@ -544,6 +546,10 @@ export class Room {
   /** How many failures in a row, and how many hellos in all. */
   #attempt = 0;
   #hellos = 0;
+  /** What the first welcome said of the room's events: this page was made for those. */
+  #vocabulary = "";
+  /** Names of events that came while nobody listened for them. @type {Set<string>} */
+  #unheard = new Set();
   #client = randomName();
   /** When to look at the clock for acks and pings; when to give up waiting for a welcome, or to try upward; when to connect again. */
   #dueTimer = 0;
@@ -607,6 +613,9 @@ export class Room {
 
   /** How many seconds the newest answer to a ping took. @returns {number | null} */
   get roundTrip() { return this.#clock.roundTrip; }
+
+  /** Whether the room's events are others than when this page first joined, so that a reload is a good idea. */
+  get outdated() { return this.#vocabulary !== "" && this.#vocabulary !== (this.welcome?.vocabulary || this.#vocabulary); }
 
   /** This player's number in the room, once welcomed. */
   get number() { return this.welcome?.number ?? null; }
@@ -782,7 +791,8 @@ export class Room {
   #greet(connection, key) {
     const [received, since] = this.#seated ? [this.#counts.received, this.#since] : [null, null];
     this.#hellos += 1;
-    const hello = { name: this.#name, key, client: this.#client, attempt: this.#hellos, received, since };
+    const known = { client: this.#client, attempt: this.#hellos, received, since, vocabulary: this.#vocabulary };
+    const hello = { name: this.#name, key, ...known };
     this.#transport?.send(connection.hello(hello, seconds()));
   }
 
@@ -807,6 +817,7 @@ export class Room {
       this.#sendTo(message.where);
       if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason, true);
     } else if (message.kind === "event") {
+      if (!this.#handlers.has(message.name)) this.#noteUnheard(message.name);
       this.#tell(message.name, message.body);
     } else if (message.kind === "request") {
       this.#answerQuestion(message.name, message.body, message.id, message.seconds);
@@ -825,6 +836,7 @@ export class Room {
 
   /** @param {Welcome} welcome */
   #welcomed(welcome) {
+    const wasOutdated = this.outdated;
     this.welcome = welcome;
     this.#openedAt = seconds();
     this.#rekeyed = false;
@@ -842,6 +854,15 @@ export class Room {
     this.#setState("open");
     this.#writeLatest();
     this.#tell("$welcome", welcome);
+    this.#vocabulary ||= welcome.vocabulary ?? "";
+    if (this.outdated && !wasOutdated) this.#tell("$outdated", welcome.vocabulary);
+  }
+
+  /** An event came that this page has never listened for: it may be too old for it. @param {string} name */
+  #noteUnheard(name) {
+    if (this.#unheard.has(name) || this.#unheard.size >= MAX_REPORTED) return;
+    this.#unheard.add(name);
+    this.#tell("$error", { problem: "unknown_event", message: "nobody here listens for this event", about: name });
   }
 
   /** Whether WebSocket can be opened by now: if so, make way for it. */

@@ -82,6 +82,8 @@ def _counted(tally: Tally) -> Iterable[Metric]:
         "edge_events_received": ("Events from players that reached their room.", lambda tally: tally.received),
         "edge_held_back": ("Connections that sent faster than they may, by now over.", lambda tally: tally.held_back),
         "edge_messages_sent": ("Messages to players; a broadcast counts once for each.", lambda tally: tally.sent),
+        "edge_messages_unusable": ("Messages that clients say they could not use.", lambda tally: tally.unusable),
+        "edge_clients_outdated": ("Welcomes of clients that know other events.", lambda tally: tally.outdated),
         "edge_crashes": ("Times that code of a room raised.", lambda tally: tally.crashes),
         "edge_ticks_skipped": ("Ticks that were given up.", lambda tally: tally.skipped),
     }

@@ -102,6 +102,7 @@ class Connection:
         """The peer's clock."""
         self.epoch = 0.0
         """When this side's clock, as the peer is told it, showed 0."""
+        self._lenient = side is Side.CLIENT  # a server may be newer
         self._resuming = False
         self._hello_at = now
         self._asked: float | None = None
@@ -141,7 +142,7 @@ class Connection:
         try:
             if self.state is not State.OPEN or len(frame) > self._message_bytes:
                 self._check_size(frame)
-            message = from_plain(self.codec.decode(frame), len(frame))
+            message = from_plain(self.codec.decode(frame), len(frame), self._lenient)
         except InvalidEvent as exc:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc

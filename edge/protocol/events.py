@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, cast, dataclass_transform, overload
 import attrs
 
 Delivery = Literal["reliable", "latest", "volatile"]
+ExtraFields = Literal["refuse", "ignore"]
 C = TypeVar("C")
 
 # A name never begins with a sign that the envelope uses (see messages.py), and is short enough for every log line.
@@ -33,6 +34,9 @@ class EventType:
     key: str
     """For ``latest``: the field that tells one value from another; empty when there is only one."""
 
+    ignores_extra: bool = False
+    """Whether fields that it does not have are ignored by a server, too."""
+
     def key_of(self, event: object) -> tuple[str, object]:
         """What this event replaces when its delivery is ``latest``."""
         return self.name, getattr(event, self.key) if self.key else None
@@ -41,10 +45,17 @@ class EventType:
 @overload
 def event(cls: type[C], /) -> type[C]: ...
 @overload
-def event(name: str = "", /, *, delivery: Delivery = "reliable", key: str = "") -> Callable[[type[C]], type[C]]: ...
+def event(
+    name: str = "", /, *, delivery: Delivery = "reliable", key: str = "", extra_fields: ExtraFields = "refuse"
+) -> Callable[[type[C]], type[C]]: ...
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
 def event(
-    cls_or_name: type[C] | str = "", /, *, delivery: Delivery = "reliable", key: str = ""
+    cls_or_name: type[C] | str = "",
+    /,
+    *,
+    delivery: Delivery = "reliable",
+    key: str = "",
+    extra_fields: ExtraFields = "refuse",
 ) -> type[C] | Callable[[type[C]], type[C]]:
     """Make a class an event: a frozen attrs class that can travel.
 
@@ -56,6 +67,9 @@ def event(
         kept for a connection that is behind; sent again on resume. ``"volatile"``: dropped when it can't be written
         at once, for cursors and previews.
       key: for ``"latest"``, the field by which values are told apart.
+      extra_fields: what a server does with a field that the class does not have. ``"refuse"``: it refuses the event,
+        and says so. ``"ignore"``: it ignores the field, so that newer clients can talk to older servers. Clients always
+        ignore such fields, and report them once.
 
     Raises:
       TypeError: the name can't be used, or `key` is not a field or not wanted.
@@ -70,7 +84,9 @@ def event(
             )
         if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
             raise TypeError(f"event {name}: key={key!r} must name a field, and goes with delivery='latest'")
-        frozen.__edge_event__ = EventType(frozen, name, delivery, key)
+        if extra_fields not in typing.get_args(ExtraFields):
+            raise TypeError(f"event {name}: extra_fields is 'refuse' or 'ignore', not {extra_fields!r}")
+        frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore")
         return cast("type[C]", frozen)
 
     return make(cls_or_name) if isinstance(cls_or_name, type) else make

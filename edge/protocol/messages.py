@@ -52,6 +52,9 @@ class Hello:
     client: str = attrs.field(default="", repr=False)
     """What this client calls itself, the same at every attempt: random, 16 to 64 letters, digits, _ and -."""
 
+    vocabulary: str = attrs.field(default="", repr=False)
+    """The `fingerprint` of the events that this client knows, if it knows it."""
+
     attempt: int = 1
     """Which of this client's attempts this is: each has a higher number than any before."""
 
@@ -95,6 +98,9 @@ class Welcome:
 
     now: float = 0
     """What the room's clock shows: the seconds since it opened."""
+
+    vocabulary: str = ""
+    """The `fingerprint` of the room's events. A client that was made for others may be too old, or too new."""
 
 
 @attrs.frozen
@@ -240,11 +246,12 @@ def to_plain(message: Message) -> list[Any]:
             return [f"!{problem}", body] if id is None else [f"!{problem}", body, id]
 
 
-def from_plain(plain: Any, size: int = 0) -> Message:
+def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message:
     """The message of an array.
 
     Args:
       size: the length of its frame.
+      ignore_extra: ignore what a newer server says besides in a welcome, an error or a goodbye.
 
     Raises:
       InvalidEvent: it is not a message.
@@ -253,7 +260,7 @@ def from_plain(plain: Any, size: int = 0) -> Message:
         return Event(plain[0], plain[1], size=size)
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
-            return structure(body, _OBJECTS[sign])
+            return structure(body, _OBJECTS[sign], ignore_extra=ignore_extra)
         case [Ack.sign, count] if _is_number(count):
             return Ack(count)
         case [Ack.sign, count, asked, told] if _is_number(count) and _is_duration(asked) and _is_duration(told):
@@ -275,9 +282,9 @@ def from_plain(plain: Any, size: int = 0) -> Message:
         case [Cancel.sign, None, id] if _is_number(id):
             return Cancel(id)
         case [str(name), body] if name[:1] == "!":
-            return _error(name, body, None)
+            return _error(name, body, None, ignore_extra)
         case [str(name), body, id] if name[:1] == "!" and _is_number(id):
-            return _error(name, body, id)
+            return _error(name, body, id, ignore_extra)
     raise InvalidEvent("malformed", "not a message: expected an array of a name, a body and perhaps a request's number")
 
 
@@ -289,8 +296,8 @@ def _is_duration(value: object) -> bool:
     return type(value) in (int, float) and 0 <= cast("float", value) <= MAX_INTEGER
 
 
-def _error(name: str, body: Any, id: int | None) -> Error:
-    fields = structure(body, _ErrorBody)
+def _error(name: str, body: Any, id: int | None, ignore_extra: bool) -> Error:
+    fields = structure(body, _ErrorBody, ignore_extra=ignore_extra)
     return Error(name[1:], fields.message, fields.about, id)
 
 

@@ -92,6 +92,8 @@ class Dialogue:
       heard: what the other side may say.
       wait_relief: waits while too much is unacknowledged to send many answers.
       on_refusal: told what was wrong with each message that is refused.
+      on_unusable: told of each event of the other side that does not fit, with its name: whether to tell that side.
+      lenient: whether fields that an event does not have are ignored; `on_unusable` is told of those once an event.
       patient: whether a question still waits when its answer does not fit: so a client can't fail what a room does by
         a bad one. If not, it fails.
       max_request_bytes: how many bytes of the other side's requests may be unanswered; more are refused as `busy`.
@@ -104,6 +106,8 @@ class Dialogue:
         *,
         wait_relief: Callable[[], Awaitable[None]],
         on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
+        on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
+        lenient: bool = False,
         patient: bool = True,
         max_request_bytes: float = math.inf,
     ) -> None:
@@ -113,6 +117,10 @@ class Dialogue:
         """The length of the other side's requests."""
         self._send = send
         self._on_refusal = on_refusal
+        self._on_unusable = on_unusable
+        self._lenient = lenient
+        self._newer: set[str] = set()
+        """Names of events that came with fields which their classes do not have."""
         self._heard = heard
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
@@ -245,7 +253,8 @@ class Dialogue:
         try:
             event = self._structure(message.name, message.body)
         except InvalidEvent as exc:
-            self.refuse(exc.problem, str(exc), message.name, number)
+            if self._on_unusable(exc, message.name) or number is not None:
+                self.refuse(exc.problem, str(exc), message.name, number)
             return None
         if isinstance(message, messages.Request):
             if len(self._requests) >= MAX_REQUESTS:
@@ -352,4 +361,14 @@ class Dialogue:
         kind = self._heard.by_name.get(name)
         if kind is None:
             raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
-        return structure(body, kind.cls)
+        if kind.ignores_extra or name in self._newer:
+            return structure(body, kind.cls, ignore_extra=True)
+        try:
+            return structure(body, kind.cls)
+        except InvalidEvent as exc:
+            if not self._lenient:
+                raise
+            event = structure(body, kind.cls, ignore_extra=True)
+            self._newer.add(name)
+            self._on_unusable(exc, name)
+            return event

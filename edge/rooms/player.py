@@ -19,6 +19,7 @@ from ..protocol.events import event_type
 from ..protocol.outgoing import Outgoing, outgoing_event
 from .answering import Answering
 from .dialogue import Dialogue
+from .guard import log
 from .keeping import SeatRecord
 from .listening import Arrival, Listener, Listeners
 from .seat import Seat
@@ -366,10 +367,22 @@ class Player(Generic[FromPlayer, ToPlayer]):
                 event = self._dialogue.heard(message)
                 if event is not None:
                     self._route(event, message)
+            case messages.Error(id=None):
+                self._note_unusable(message)
             case messages.Reply() | messages.Part() | messages.Error():
                 self._dialogue.answered(message)
             case messages.Cancel():
                 self._dialogue.cancelled(message)
+
+    def _note_unusable(self, error: messages.Error) -> None:
+        """The client could not use an event: count it, and tell the first of each event of each kind of room."""
+        tally, room = self.room.directory_tally, self.room
+        tally.unusable += 1
+        event = error.about if error.about in room.to_player.by_name else "a message"
+        if tally.is_first(type(room), event):
+            text = "the client of %r could not use %s of %s: %s: %.300r"
+            why = (error.problem[:20], error.message)
+            log.warning(text, self.name, event, type(room).__name__, *why, extra=self.about)
 
     def refuse(self, fault: InvalidEvent) -> None:
         """Tell the client that what it sent is no message."""

@@ -19,6 +19,7 @@ from ..codes import Code
 from ..errors import Gone, Refused
 from ..protocol.events import Vocabulary
 from ..protocol.field_types import check_key, check_type
+from ..protocol.fingerprint import fingerprint
 from ..protocol.outgoing import outgoing_event
 from .guard import guarded, log
 from .keeping import Keeper
@@ -84,6 +85,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """What players may send, read from the class's own type arguments."""
     to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
     """What players may be sent."""
+    events_fingerprint: ClassVar[str] = fingerprint(from_player, to_player)
+    """The fingerprint of both, as the welcome says it."""
     is_generic: ClassVar[bool] = False
     """Whether a class that inherits from it has yet to say which events there are."""
 
@@ -102,6 +105,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         cls.is_generic = unresolved(from_player) or unresolved(to_player)
         if not cls.is_generic:
             cls.from_player, cls.to_player = _checked(from_player), _checked(to_player)
+            cls.events_fingerprint = fingerprint(cls.from_player, cls.to_player)
         elif not getattr(cls, "__parameters__", ()):
             raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
 

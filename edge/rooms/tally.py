@@ -44,6 +44,12 @@ class Tally:
     turned_away: Counter[str] = attrs.field(factory=Counter)
     """Messages from players that did not, by what was wrong with them."""
 
+    unusable: int = 0
+    """Messages to players that their clients say they could not use."""
+
+    outdated: int = 0
+    """Welcomes of clients that know other events than their room."""
+
     sent: int = 0
     """Messages to players: events, answers, refusals. A broadcast counts once for each."""
 
@@ -55,6 +61,14 @@ class Tally:
 
     skipped: int = 0
     """Ticks that were given up, because too many were late."""
+
+    _known: set[tuple[object, ...]] = attrs.field(factory=set)
+
+    def is_first(self, *key: object) -> bool:
+        """Whether this is the first time that it is asked of this. There may not be many keys."""
+        known = key in self._known
+        self._known.add(key)
+        return not known
 
     def note_tick(self, late: float, skipped: int) -> None:
         """A tick began so many seconds after its deadline, and so many before it were given up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +30,8 @@ from ..transports.exchange import Ended, close_transport, exchange
 from ..transports.post import Post
 from ..transports.transport import Transport
 from .door import Waiting
+
+log = logging.getLogger("edge.server")
 
 # The name that a client makes up for itself. It must not be guessable: it alone proves a session without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -184,12 +187,24 @@ def _take_seat(
         ack_frames=connection.limits.most_unacked[0],
         ack_bytes=connection.limits.most_unacked[1],
         now=room.now(),
+        vocabulary=room.events_fingerprint,
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
+    if hello.vocabulary not in ("", room.events_fingerprint):
+        _note_outdated(room, seat)
     if held is not None and unknowing:
         seat.player.restart()
     return seat
+
+
+def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
+    """A client knows other events than its room: count it, and tell the first of each kind of room."""
+    tally = room.directory_tally
+    tally.outdated += 1
+    if tally.is_first(type(room), "outdated"):
+        text = "the client of %r knows other events than %s: one of the two is newer"
+        log.info(text, seat.name, type(room).__name__, extra=seat.player.about)
 
 
 def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:

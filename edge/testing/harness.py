@@ -93,6 +93,8 @@ class MemoryClient(Client[Any, Any]):
         limits: Limits,
         buffer: float,
         session: Session | None,
+        speaks: object,
+        hears: object,
     ) -> None:
         self.name = name
         self._session = session
@@ -102,8 +104,8 @@ class MemoryClient(Client[Any, Any]):
         self._held_back = trio.Event()
         super().__init__(
             _MemoryDialler(self._open, limits),
-            speaks=under_test.room.from_player,
-            hears=under_test.room.to_player,
+            speaks=under_test.room.from_player if speaks is None else speaks,
+            hears=under_test.room.to_player if hears is None else hears,
             name=name,
             codec=codec,
             limits=limits,
@@ -174,6 +176,8 @@ class RoomUnderTest(Generic[R]):
         limits: Limits | None = None,
         buffer: float = math.inf,
         session: Session | None = None,
+        speaks: object = None,
+        hears: object = None,
     ) -> list[MemoryClient]:
         """Clients of these names, seated in this order.
 
@@ -181,13 +185,15 @@ class RoomUnderTest(Generic[R]):
           buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
           session: whose clients they are, as a key would say, and one client of its name if no names are given; by
             default each is a guest. Two clients of one session are two tabs of it.
+          speaks: the union of events that they send, for clients older or newer than the room; by default, the room's.
+          hears: the union of events that they are sent, likewise.
 
         Raises:
           Disconnected: one was refused; `code` says why.
         """
         clients = []
         for name in names or ([session.name] if session is not None else []):
-            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session)
+            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session, speaks, hears)
             clients.append(client)
             self.clients.append(client)
             await self._nursery.start(self._run, client)

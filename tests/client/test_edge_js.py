@@ -44,6 +44,11 @@ def test_goodbyes(program: Program) -> None:
     run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
 
 
+def test_an_older_page(program: Program) -> None:
+    """What it has no handler for is told once; that the room's events have changed, once they have."""
+    run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
+
+
 def test_types(program: Program, tmp_path: Path) -> None:
     """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
