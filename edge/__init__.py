@@ -19,6 +19,7 @@ from .errors import (
     Refused,
     RemoteProtocolError,
     RequestFailed,
+    SendOverflow,
 )
 from .protocol.codec import JSON, MESSAGEPACK
 from .protocol.events import event
@@ -85,6 +86,7 @@ __all__ = [
     "Round",
     "Seat",
     "Seats",
+    "SendOverflow",
     "Session",
     "State",
     "Step",

@@ -49,6 +49,9 @@ class Code(enum.IntEnum):
     CUT_OFF = 4007
     """The servers can't reach what they share: come back later."""
 
+    INTERNAL_ERROR = 4008
+    """An error in the server, which its log has: come back."""
+
     DRAINING = 4100
     """The server is shutting down."""
 

@@ -6,6 +6,7 @@
     │   └── RemoteProtocolError by the peer
     ├── InvalidEvent            a payload that is not what its event class says; carries the path
     ├── Refused                 a seat that was not given; carries the `Code`
+    ├── SendOverflow            more was sent to a player in one step than a connection may hold
     ├── RequestFailed           an `ask` or `request` that was answered with an error
     ├── Gone                    the player that a wait was for has left the room
     ├── BrokerDown              what the servers share can't be reached
@@ -91,6 +92,11 @@ class Refused(EdgeError):
         super().__init__(message)
         self.code = code
         self.where = where
+
+
+class SendOverflow(EdgeError):
+    """A room sent a player more in one step than a connection may hold, see `Limits.step_bytes`. What raises this was
+    not sent to them; all that came before it is. Wait between large parts: ``await trio.lowlevel.checkpoint()``."""
 
 
 class RequestFailed(EdgeError):

@@ -41,6 +41,8 @@ log = logging.getLogger("edge.client")
 
 # A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
 STABLE_SECONDS = 5.0
+# How long writing the hello may take.
+HELLO_SECONDS = 2.0
 # Reports of what can't be used, and positions in lists, which make no difference between two of them.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
@@ -111,11 +113,14 @@ class Client(Generic[Sent, Heard]):
         self._limits = limits
         self._wait_before = wait_before
         self._capacity = inbox
+        self._message_bytes = limits.message_bytes
         self._sending = Sending(limits)
+        self._sending.counts.on_empty = self._note_change
         self._dialogue = Dialogue(
             self._send,
             self._hears,
             wait_relief=self._sending.wait_relief,
+            check_size=self._check_size,
             on_unusable=self._report,
             lenient=True,
             patient=False,
@@ -132,11 +137,36 @@ class Client(Generic[Sent, Heard]):
     def send(self, event: Sent) -> None:
         """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
 
+        What waits to be acknowledged is bounded: see `waiting`. With one too many, all of it is given up, and the seat
+        starts afresh; `errors` and a WARNING tell how much it was.
+
         Raises:
           Disconnected: the client is closed.
-          TypeError: not one of the events it may send.
+          TypeError: not one of the events it may send, or a value in it is not of its field's type.
+          ValueError: something in it can't travel, or all of it is larger than the room reads.
         """
-        self._send(outgoing_event(self._check(event)))
+        message = outgoing_event(self._check(event))
+        self._check_size(message)
+        self._send(message)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be acknowledged, sent or not: 2,048 and 512 KiB at most."""
+        return self._sending.counts.sent - self._sending.counts.acked
+
+    async def wait_acknowledged(self) -> None:
+        """Wait until the room's server has everything, or it was given up.
+
+        Raises:
+          Disconnected: the client is closed.
+
+        *Cancellation*: nothing is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.waiting:
+            if self.ending is not None:
+                raise self._disconnected(self.ending)
+            await self._changed.wait()
 
     @overload
     async def receive(self) -> Heard: ...
@@ -302,7 +332,12 @@ class Client(Generic[Sent, Heard]):
         try:
             with trio.move_on_after(self._dialler.patience) as patience:
                 async with self._dialler.dial() as transport:
-                    refusal = await self._greet(transport, connection, key)
+                    try:
+                        refusal = await self._greet(transport, connection, key)
+                    except trio.Cancelled:
+                        if not patience.cancel_called:  # or the seat would wait for us
+                            await close_transport(transport, Code.LEFT, "left before the welcome")
+                        raise
                     if refusal is not None:
                         await close_transport(transport, 1000, "")
                         return refusal, False
@@ -315,6 +350,8 @@ class Client(Generic[Sent, Heard]):
             return Ended(Code.SILENT, "no welcome came", by_peer=False), True
         except RemoteProtocolError as exc:
             return Ended(exc.code, str(exc), by_peer=False), False
+        except trio.TooSlowError:
+            return Ended(Code.STALLED, "the hello could not be written", by_peer=False), True
         except OSError as exc:
             return Ended(Code.LOST, str(exc), by_peer=True), False
         except (trio.BrokenResourceError, trio.EndOfChannel) as exc:
@@ -349,7 +386,9 @@ class Client(Generic[Sent, Heard]):
             received=None if self._since is None else self._sending.counts.received,
             since=self._since,
         )
-        await transport.send([connection.send(hello, now=trio.current_time())])
+        transport.max_bytes = self._limits.read_bytes
+        with trio.fail_after(HELLO_SECONDS, shield=True):  # whole, or nothing can be said after it
+            await transport.send([connection.send(hello, now=trio.current_time())])
         try:
             answer = connection.receive(await transport.receive(), now=trio.current_time())
         except trio.EndOfChannel:
@@ -362,6 +401,8 @@ class Client(Generic[Sent, Heard]):
             self._lose_seat()
             self._since = self._hellos
         self.welcome = answer
+        self._message_bytes = answer.message_bytes
+        transport.max_bytes = 4 * answer.sent_bytes
         if self.outdated and not self._told_outdated:
             self._told_outdated = True
             log.warning("the room's events are others than this client's: one of the two is newer")
@@ -422,11 +463,18 @@ class Client(Generic[Sent, Heard]):
     def _send(self, message: Outgoing) -> None:
         if self.ending is not None:
             raise self._disconnected(self.ending)
+        waiting = self.waiting
         self._sending.send(message)
         if self._sending.counts.behind:
-            self._close(Ended(Code.BEHIND, "too much was not acknowledged", by_peer=False))
+            self._give_up(waiting + 1)
         elif self._sending.pressed:
             self._note_change()
+
+    def _check_size(self, message: Outgoing) -> None:
+        size = len(message.frame(self._codec))
+        if size > self._message_bytes:
+            text = f"{message!r} is {size} bytes, and the room reads {self._message_bytes} at most: send it in parts"
+            raise ValueError(text)
 
     def _check(self, event: Any) -> Any:
         if type(event) not in self._speaks:
@@ -447,13 +495,25 @@ class Client(Generic[Sent, Heard]):
         self._dialogue.close(lambda: self._disconnected(ended))
         self._set_state(State.CLOSED)
 
+    def _give_up(self, count: int) -> None:
+        """More waits to be acknowledged than may: give it up, and come back to a fresh start."""
+        text = f"{count} messages were not acknowledged, which is more than may wait: they are given up"
+        log.warning("%s", text)
+        self.errors.append(messages.Error("behind", text))
+        self._forget_seat()
+        if self._sending.outbox is not None:
+            self._sending.outbox.end(Code.BEHIND, text)
+
     def _lose_seat(self) -> None:
         """What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not."""
         if self._since is not None:
-            self._since = None
-            self._sending.start_afresh()
-            self._sending.forget_latest()
-            self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))
+            self._forget_seat()
+
+    def _forget_seat(self) -> None:
+        self._since = None
+        self._sending.start_afresh()
+        self._sending.forget_latest()
+        self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:
         return Disconnected(ended.code, ended.reason)

@@ -16,7 +16,7 @@
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
 /** @typedef {{code: number, reason: string}} Ending */
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
-/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, vocabulary?: string}} Welcome */
+/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
 /** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
 /** @typedef {string | (() => string | Promise<string>)} Key */
@@ -548,6 +548,8 @@ export class Room {
   #hellos = 0;
   /** What the first welcome said of the room's events: this page was made for those. */
   #vocabulary = "";
+  /** The longest message that the room reads. */
+  #mostCharacters = 64 * 1024;
   /** Names of events that came while nobody listened for them. @type {Set<string>} */
   #unheard = new Set();
   #client = randomName();
@@ -640,15 +642,22 @@ export class Room {
   }
 
   /**
+   * How many messages wait to be acknowledged, sent or not: 2,048 and 512 Ki characters at most. With one too many, all of it is
+   * given up, `$error` tells how much it was, and the seat starts afresh.
+   */
+  get waiting() { return this.#counts.unacked.length; }
+
+  /**
    * Send the room an event. While away, reliable ones are kept, latest ones kept once a key, volatile ones dropped.
+   * Throws a `RangeError` for what is larger than the room reads.
    * @param {string} name @param {object} [body] @param {{delivery?: Delivery, key?: string}} [options]
    */
   send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
     if (delivery === "reliable") {
-      this.#sendCounted([name, body]);
+      this.#sendCounted(this.#frame([name, body]));
       return;
     }
-    const frame = JSON.stringify([`~${name}`, body]);
+    const frame = this.#frame([`~${name}`, body]);
     if (delivery === "latest") {
       this.#latest.set(`${name} ${key}`, frame);
       this.#unwritten.add(`${name} ${key}`);
@@ -699,12 +708,14 @@ export class Room {
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
     if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
-    const id = (this.#requests += 1);
+    const id = this.#requests + 1;
+    const frame = this.#frame(seconds === undefined ? [name, body, id] : [name, body, id, seconds]);
+    this.#requests = id;
     /** @param {string} problem @param {string} text */
     const giveUp = (problem, text) => {
       const question = this.#questions.get(id);
       if (question === undefined) return;
-      if (this.state !== "closed") this.#sendCounted(["-", null, id]);
+      if (this.state !== "closed") this.#sendCounted(this.#frame(["-", null, id]));
       question.end(null, new RequestFailed(problem, text));
     };
     const abort = () => giveUp("cancelled", "it was given up");
@@ -719,7 +730,7 @@ export class Room {
         end(answer, fault);
       },
     });
-    this.#sendCounted(seconds === undefined ? [name, body, id] : [name, body, id, seconds]);
+    this.#sendCounted(frame);
     return abort;
   }
 
@@ -839,6 +850,7 @@ export class Room {
     const wasOutdated = this.outdated;
     this.welcome = welcome;
     this.#openedAt = seconds();
+    this.#mostCharacters = welcome.message_bytes ?? this.#mostCharacters;
     this.#rekeyed = false;
     this.#ladder.welcomed(Date.now() / 1000);
     clearTimeout(this.#patienceTimer);
@@ -904,7 +916,7 @@ export class Room {
     try {
       const answer = await handler?.(body, { signal: abort.signal });
       if (answer) reply = [`=${answer[0]}`, answer[1], id];
-      JSON.stringify(reply); // what can't travel is the handler's fault
+      this.#frame(reply); // what can't travel is the handler's fault
     } catch (error) {
       if (!abort.signal.aborted) console.error(error);
       reply = ["!crashed", { message: "answering it failed", about: name }, id];
@@ -913,16 +925,30 @@ export class Room {
     if (this.#asked.get(id) === abort) this.#asked.delete(id);
     if (this.state === "closed" || seat !== this.#seat) return; // the question was another seat's
     if (abort.signal.aborted) reply = ["!cancelled", { message: "it was given up", about: name }, id];
-    this.#sendCounted(reply);
+    this.#sendCounted(this.#frame(reply));
   }
 
-  /** @param {any[]} message */
-  #sendCounted(message) {
-    if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
+  /** The frame of a message of this page's. @param {any[]} message @returns {string} */
+  #frame(message) {
     const frame = JSON.stringify(message);
+    if (frame.length <= this.#mostCharacters) return frame;
+    throw new RangeError(`${message[0]} is ${frame.length} characters, and the room reads ${this.#mostCharacters} at most`);
+  }
+
+  /** @param {string} frame */
+  #sendCounted(frame) {
+    if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
     this.#counts.record(frame);
-    if (this.#counts.overflowed) this.#close({ code: Code.BEHIND, reason: "too much was not acknowledged" });
+    if (this.#counts.overflowed) this.#giveUp();
     else if (this.state === "open") this.#transport?.send(frame);
+  }
+
+  /** More waits to be acknowledged than may: give it up, and come back to a fresh start. */
+  #giveUp() {
+    const message = `${this.waiting} messages were not acknowledged, which is more than may wait: they are given up`;
+    this.#forgetSeat();
+    this.#tell("$error", { problem: "behind", message, about: "" });
+    if (this.state === "open" && this.#connection !== null) this.#lost(this.#connection, Code.BEHIND, message, true);
   }
 
   /** @param {string} name @param {any} body */
@@ -1013,7 +1039,10 @@ export class Room {
 
   /** What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not. */
   #loseSeat() {
-    if (!this.#seated) return;
+    if (this.#seated) this.#forgetSeat();
+  }
+
+  #forgetSeat() {
     this.#seated = false;
     this.#seat += 1;
     this.#counts.startAfresh();

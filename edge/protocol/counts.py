@@ -31,6 +31,9 @@ class Counts:
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
     """Called when it is less again."""
 
+    on_empty: Callable[[], object] = attrs.field(default=lambda: None)
+    """Called when nothing is unacknowledged any more."""
+
     sent: int = 0
     """Counted frames sent since the fresh start."""
 
@@ -107,6 +110,8 @@ class Counts:
         for _ in range(count - self.acked):
             self._unacked_bytes -= self._unacked.popleft().size
         self._note_relief()
+        if not self._unacked:
+            self.on_empty()
 
     def can_resume(self, count: int) -> bool:
         """Whether everything after the peer's first `count` frames can be sent again."""
@@ -137,6 +142,7 @@ class Counts:
         self.withheld = 0
         self._unacked_bytes = 0
         self._note_relief()
+        self.on_empty()
 
     def _note_relief(self) -> None:
         if self.over and self._unacked_bytes <= self.max_bytes and len(self._unacked) <= self.max_frames:

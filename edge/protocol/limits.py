@@ -18,6 +18,12 @@ class Limits:
     message_bytes: int = 64 * 1024
     """The largest message that is read; a larger one is answered with ``too_large``."""
 
+    sent_bytes: int = attrs.field(
+        default=1024 * 1024, validator=[attrs.validators.ge(64 * 1024), attrs.validators.le(16 * 1024 * 1024)]
+    )
+    """The largest message that a room may send, as JSON: for its author, a larger one is a ``ValueError``. Send large
+    things in parts, so that others are not kept waiting. From 64 KiB to 16 MiB."""
+
     inbox: int = 64
     """How many events of one player may wait for the room; then its connection is read no further."""
 
@@ -85,6 +91,24 @@ class Limits:
     def window_frames(self) -> int:
         """How many frames a seat keeps for replay: an outbox that overflowed, and as much again while it reconnects."""
         return 2 * self.outbox_frames
+
+    @property
+    def step_frames(self) -> int:
+        """How many frames a room may send to one connection in one step.
+
+        With more, its author gets a `SendOverflow`: it is a loop without an end, or should wait in between.
+        """
+        return 16 * self.window_frames
+
+    @property
+    def step_bytes(self) -> int:
+        """The same in bytes, or a few of the largest messages."""
+        return max(16 * self.window_bytes, 4 * self.sent_bytes)
+
+    @property
+    def read_bytes(self) -> int:
+        """The largest frame that a client reads: a message of `sent_bytes`, in any encoding and with any text."""
+        return 4 * self.sent_bytes
 
     @property
     def catch_up_seconds(self) -> float:

@@ -99,6 +99,12 @@ class Welcome:
     now: float = 0
     """What the room's clock shows: the seconds since it opened."""
 
+    message_bytes: int = 64 * 1024
+    """The largest message that the server reads."""
+
+    sent_bytes: int = 1024 * 1024
+    """The largest message that it sends, as JSON."""
+
     vocabulary: str = ""
     """The `fingerprint` of the room's events. A client that was made for others may be too old, or too new."""
 

@@ -45,7 +45,7 @@ class Records:
     """
 
     def __init__(self, max_bytes: int, *, kinds: bytes = b"tbck") -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._kinds = kinds
         self._buffer = bytearray()
 
@@ -79,7 +79,7 @@ class Records:
         kind, digits = head[:1], head[1:]
         if not kind or kind not in self._kinds or not digits.isdigit():
             raise RemoteProtocolError("not a record")
-        if kind in b"tb" and int(digits) > self._max_bytes:
+        if kind in b"tb" and int(digits) > self.max_bytes:
             raise RemoteProtocolError(f"a frame of {int(digits)} bytes is too large", Code.TOO_LARGE)
         return kind.decode(), int(digits)
 

@@ -48,6 +48,7 @@ class Answering(Generic[Answer]):
         send: Callable[[Outgoing], None],
         wait_relief: Callable[[], Awaitable[None]],
         check: Callable[[Any], Any],
+        check_size: Callable[[Outgoing], None],
         settle: Callable[[Asked], None],
         give_up: Callable[[Asked, str], None],
     ) -> None:
@@ -55,6 +56,7 @@ class Answering(Generic[Answer]):
         self._send = send
         self._wait_relief = wait_relief
         self._check = check
+        self._check_size = check_size
         self._settle = settle
         self._give_up = give_up
         self._scope = trio.CancelScope()
@@ -70,9 +72,11 @@ class Answering(Generic[Answer]):
         Returns: whether it was waited for: in vain if it is answered already, or given up.
 
         Raises:
-          TypeError: not one of the events that may be sent.
+          TypeError, ValueError: not one of the events that may be sent, or something in it can't travel.
         """
-        return self._finish(outgoing_reply(self._check(answer), self._asked.number))
+        message = outgoing_reply(self._check(answer), self._asked.number)
+        self._check_size(message)
+        return self._finish(message)
 
     async def send(self, answer: Answer) -> bool:
         """Give one of several answers.
@@ -84,9 +88,10 @@ class Answering(Generic[Answer]):
         *Cancellation*: the answer is given, or not at all.
 
         Raises:
-          TypeError: not one of the events that may be sent.
+          TypeError, ValueError: not one of the events that may be sent, or something in it can't travel.
         """
         message = outgoing_part(self._check(answer), self._asked.number)
+        self._check_size(message)
         await self._wait_relief()
         if self._asked.settled:
             return False

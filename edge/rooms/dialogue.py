@@ -91,6 +91,7 @@ class Dialogue:
       send: takes a message for the other side.
       heard: what the other side may say.
       wait_relief: waits while too much is unacknowledged to send many answers.
+      check_size: raises an error for a message of this side's user that is too large.
       on_refusal: told what was wrong with each message that is refused.
       on_unusable: told of each event of the other side that does not fit, with its name: whether to tell that side.
       lenient: whether fields that an event does not have are ignored; `on_unusable` is told of those once an event.
@@ -105,6 +106,7 @@ class Dialogue:
         heard: Vocabulary,
         *,
         wait_relief: Callable[[], Awaitable[None]],
+        check_size: Callable[[Outgoing], None],
         on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
         on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
         lenient: bool = False,
@@ -116,6 +118,7 @@ class Dialogue:
         self._request_bytes = 0
         """The length of the other side's requests."""
         self._send = send
+        self._check_size = check_size
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
         self._lenient = lenient
@@ -286,6 +289,7 @@ class Dialogue:
         if asked is None:
             return False
         message = outgoing_reply(answer, asked.number)
+        self._check_size(message)
         self._settle(asked)
         self._send(message)
         return True
@@ -295,7 +299,9 @@ class Dialogue:
         asked = self._requests.get(id(request))
         if asked is None:
             asked = Asked(0, None, math.inf, settled=True, wanted=id(request) not in self._given_up)
-        return Answering(asked, self._send, self._wait_relief, check, self._settle, self._give_up_request)
+        return Answering(
+            asked, self._send, self._wait_relief, check, self._check_size, self._settle, self._give_up_request
+        )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
         """Tell the other side that a message of theirs was refused."""
@@ -324,6 +330,7 @@ class Dialogue:
         left = trio.current_effective_deadline() - trio.current_time()
         seconds = None if left == math.inf else max(0.0, round(left, 3))
         message = outgoing_request(question, number, seconds)
+        self._check_size(message)
         self._questions[number] = _Question(answer, message, single)
         try:
             self._send(message)

@@ -40,6 +40,9 @@ E3 = TypeVar("E3")
 # `Seat.inbox_bytes`.
 MAX_LATEST = 256
 
+# Messages of authors beyond this are checked against what a seat may be sent.
+LARGE_BYTES = 64 * 1024
+
 
 class Standing(enum.StrEnum):
     """Where a player stands in the ledger."""
@@ -114,6 +117,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self._tell,
             room.from_player,
             wait_relief=seat.wait_relief,
+            check_size=self._check_size,
             on_refusal=self._note_refusal,
             max_request_bytes=seat.inbox_bytes,
         )
@@ -145,10 +149,14 @@ class Player(Generic[FromPlayer, ToPlayer]):
         """Send this player an event. Never waits; nothing happens if they have gone for good.
 
         Raises:
-          TypeError: not one of the room's events to players.
-          ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
+          TypeError: not one of the room's events to players, or a value in it is not of its field's type.
+          ValueError: something in it can't travel: a NaN, a number too large, half a character; or all of it is larger
+            than `Limits.sent_bytes`.
+          SendOverflow: too much is sent to them in one step.
         """
-        self._tell(outgoing_event(self.room.check_outgoing(event)))
+        message = outgoing_event(self.room.check_outgoing(event))
+        self._check_size(message)
+        self._tell(message)
 
     @overload
     async def receive(self, kind: type[E], /) -> E: ...
@@ -439,6 +447,10 @@ class Player(Generic[FromPlayer, ToPlayer]):
             return
         self.room.directory_tally.sent += 1
         self.seat.send(message)
+
+    def _check_size(self, message: Outgoing) -> None:
+        if message.size > LARGE_BYTES or self.seat.crowded:
+            self.seat.check(message)
 
     def _note_refusal(self, problem: MessageProblem) -> None:
         if problem != "cancelled":  # by its sender: that is no fault

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from ..codes import Code
-from ..errors import Gone, Refused
+from ..errors import Gone, Refused, SendOverflow
 from ..protocol.events import Vocabulary
 from ..protocol.field_types import check_key, check_type
 from ..protocol.fingerprint import fingerprint
@@ -25,7 +25,7 @@ from .guard import guarded, log
 from .keeping import Keeper
 from .lease import Lease
 from .listening import Listener, Listeners
-from .player import FromPlayer, Player, ToPlayer
+from .player import LARGE_BYTES, FromPlayer, Player, ToPlayer
 from .restarts import Restarts
 from .rounds import Outcome, Round
 from .seat import Applicant, Seat
@@ -260,8 +260,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
           besides: not to this one, or these.
 
         Raises:
-          TypeError: not one of the room's events to players.
-          ValueError: something in it can't travel: a NaN, a number too large, a lone surrogate.
+          TypeError: not one of the room's events to players, or a value in it is not of its field's type.
+          ValueError: something in it can't travel: a NaN, a number too large, half a character; or all of it is larger
+            than `Limits.sent_bytes`. Then nobody is sent it.
+          SendOverflow: too much was sent in one step to some of them, who are not sent this. The others are.
         """
         message = outgoing_event(self.check_outgoing(event))
         if self.lease.over:
@@ -270,12 +272,24 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if besides != ():
             left_out = {besides} if isinstance(besides, Player) else set(besides)
             players = [player for player in players if player not in left_out]
-        sent = 0
+        if message.size > LARGE_BYTES:
+            players = [*players]
+            for player in players:
+                player.seat.check(message)
+        sent, overflow = 0, None
         for player in players:
             if player.ending is None:
+                if player.seat.crowded:
+                    try:
+                        player.seat.check(message)
+                    except SendOverflow as exc:
+                        overflow = exc
+                        continue
                 sent += 1
                 player.seat.send(message)
         self.directory_tally.sent += sent
+        if overflow is not None:
+            raise overflow
 
     @typing.overload
     def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
@@ -463,16 +477,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
             raise Refused("the room is closing", Code.CLOSING)
         self._check_admission(seat)
         player = Player(self, seat, self.seats.take_number())
-        self.seats.add(player)
+        if self._nursery is None:
+            self._admitted_early.append(player)
+        else:
+            self._nursery.start_soon(self._play, player)
+        self.seats.add(player)  # after all that may fail
         self.directory_tally.admitted += 1
         if self.keeper is not None:
             self.keeper.touch(player)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("room %s: seat %d (%r) is taken", self.name, player.number, player.name, extra=player.about)
-        if self._nursery is None:
-            self._admitted_early.append(player)
-        else:
-            self._nursery.start_soon(self._play, player)
         return player
 
     def greet_player(self, player: Player[FromPlayer, ToPlayer]) -> None:

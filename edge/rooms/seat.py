@@ -46,6 +46,17 @@ class Seat(abc.ABC):
     inbox_bytes: int = 256 * 1024
     """The same in bytes of their frames. As many each may be kept of their latest values and unanswered requests."""
 
+    crowded: bool = False
+    """Whether more may have been sent to them in this step than a connection may hold: then `check` what is sent."""
+
+    def check(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections takes all
+        """Check a message that the author of the room sends.
+
+        Raises:
+          ValueError: it is larger than any message may be.
+          SendOverflow: too much was sent in this step.
+        """
+
     @property
     def pressed(self) -> bool:
         """Whether the acks of this seat's client are needed soon, so that it must be read even with a full inbox."""

@@ -33,6 +33,8 @@ from .door import Waiting
 
 log = logging.getLogger("edge.server")
 
+FAULT = "an error in the server"
+
 # The name that a client makes up for itself. It must not be guessable: it alone proves a session without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -97,6 +99,9 @@ async def attend(
                 await room.keeper.wait_kept()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
+        except Exception:
+            ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
+            raise
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
             tally.held_back += connection.held_back
@@ -107,6 +112,9 @@ async def attend(
         await _say_bye(transport, connection, bye)
     except (trio.BrokenResourceError, trio.EndOfChannel):
         ended = Ended(Code.LOST, "gone before its hello", by_peer=True)
+    except Exception:
+        ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
+        raise
     finally:
         await close_transport(transport, ended.code, ended.reason)
 
@@ -167,11 +175,30 @@ def _take_seat(
     held = room.seats.find(session.id)
     if held is None:
         seat = HeldSeat(room, session, hello.name, connection.limits)
+        why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
+        seat.enter(room)
     elif isinstance(held.seat, HeldSeat):
         seat = held.seat
+        why, unknowing = _claim(seat, hello, new=False, lost=room.lost)
     else:
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
-    why, unknowing = _claim(seat, hello, new=held is None)
+    try:
+        _begin(seat, hello, why, connection, outbox, room)
+        if held is not None and unknowing:
+            seat.player.restart()
+    except Exception:  # nobody may find a seat that is not served
+        if held is None:
+            seat.player.leave(Code.INTERNAL_ERROR, FAULT)
+        else:
+            seat.lose(outbox, Code.INTERNAL_ERROR, FAULT)
+        raise
+    return seat
+
+
+def _begin(
+    seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: Room[Any, Any]
+) -> None:
+    """Serve a seat over this connection from now on."""
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
     if seat.connection is not None:
@@ -187,15 +214,14 @@ def _take_seat(
         ack_frames=connection.limits.most_unacked[0],
         ack_bytes=connection.limits.most_unacked[1],
         now=room.now(),
+        message_bytes=connection.limits.message_bytes,
+        sent_bytes=connection.limits.sent_bytes,
         vocabulary=room.events_fingerprint,
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
     if hello.vocabulary not in ("", room.events_fingerprint):
         _note_outdated(room, seat)
-    if held is not None and unknowing:
-        seat.player.restart()
-    return seat
 
 
 def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
@@ -207,7 +233,7 @@ def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
         log.info(text, seat.name, type(room).__name__, extra=seat.player.about)
 
 
-def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:
+def _claim(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
     """Let this client have the seat: why it starts afresh, empty if it resumes where it was; and whether it knows
     nothing of what the room has said.
 
@@ -228,7 +254,7 @@ def _claim(seat: HeldSeat, hello: Hello, *, new: bool) -> tuple[str, bool]:
         seat.since = hello.attempt  # the welcome was lost on the way: it is said again, and all that followed it
         return seat.why, False
     if new:
-        why = "new" if hello.received is None else "lost" if seat.player.room.lost else "expired"
+        why = "new" if hello.received is None else "lost" if lost else "expired"
     elif same:
         why = "behind" if seat.counts.behind else "miscount"
     else:

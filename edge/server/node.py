@@ -458,4 +458,6 @@ class Node:
 
 def seat_again(room: Room[Any, Any], limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
     """Seat somebody who sat in this room at another server."""
-    HeldSeat(room, session_of(record), record.name, limits, number=record.number).go_on(record, unacked)
+    seat = HeldSeat(room, session_of(record), record.name, limits)
+    seat.enter(room, number=record.number)
+    seat.go_on(record, unacked)

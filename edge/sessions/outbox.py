@@ -35,10 +35,13 @@ class Outbox:
         """Called when there is something to do for whoever writes: once, until the next `take`."""
         self.on_overfull: Callable[[], object] = _nobody
         """Called with each message that is one too many."""
+        self.on_crowded: Callable[[], object] = _nobody
+        """Called with each message beyond what may be sent in one step."""
         self.ready = False
         """Whether it has been called since the last `take`."""
         self._json = codec is JSON
         self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes
+        self._step_frames, self._step_bytes = limits.step_frames, limits.step_bytes
         self._first: list[Frame] = []
         self._waiting: dict[Hashable, Frame] = {}
         self._bytes = 0
@@ -46,6 +49,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits than may be sent in one step."""
+        return self._bytes > self._step_bytes or len(self._waiting) > self._step_frames
 
     @property
     def waiting_bytes(self) -> int:
@@ -66,6 +74,8 @@ class Outbox:
         self._bytes += len(frame)
         if self.writing and (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
             self.on_overfull()
+        elif self._bytes > self._step_bytes or len(waiting) > self._step_frames:
+            self.on_crowded()
         if not self.ready:
             self.ready = True
             self.notify()

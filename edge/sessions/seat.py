@@ -8,6 +8,7 @@ from typing import Any
 import trio
 
 from ..codes import Code, Retry
+from ..errors import SendOverflow
 from ..protocol.connection import Connection
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
@@ -19,7 +20,7 @@ from ..rooms.seat import Seat
 from ..rooms.session import Session
 from ..rooms.statistics import SeatStatistics
 from .outbox import Outbox
-from .sending import Sending
+from .sending import Sending, log
 
 # After these the client starts from nothing, but the player goes on.
 AFRESH = (Code.MISCOUNT, Code.BEHIND)
@@ -36,15 +37,12 @@ class HeldSeat(Sending, Seat):
       session: whose seat it is.
       name: what the client wants to be called, where the session does not say.
       limits: sizes and times.
-      number: of the seat, if it was given at another server.
-
-    Raises:
-      Refused: see `Room.take_seat`.
     """
 
-    def __init__(
-        self, room: Room[Any, Any], session: Session, name: str, limits: Limits, *, number: int | None = None
-    ) -> None:
+    player: Player[Any, Any]
+    """Once it was admitted: see `enter`."""
+
+    def __init__(self, room: Room[Any, Any], session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
         self._keeper = room.keeper
         if self._keeper is not None:
@@ -61,6 +59,7 @@ class HeldSeat(Sending, Seat):
         self.name = session.name or name
         self.inbox = limits.inbox
         self.inbox_bytes = limits.inbox_bytes
+        self._sent_bytes = limits.sent_bytes
         self.client = ""
         """The client that has the seat: one page, or one program."""
         self.attempt = 0
@@ -71,9 +70,20 @@ class HeldSeat(Sending, Seat):
         """...and why it did."""
         self.former: tuple[str, ...] = ()
         """Clients that had the seat before."""
+        self.crowded = self._told_crowded = False
         self.connection: Connection | None = None
         """The machine of its newest connection."""
-        self.player: Player[Any, Any] = room.take_seat(self) if number is None else room.seat_again(self, number)
+
+    def enter(self, room: Room[Any, Any], *, number: int | None = None) -> None:
+        """Have the room admit it. Only a seat that is whole may enter: from now on others find it.
+
+        Args:
+          number: of the seat, if it was given at another server.
+
+        Raises:
+          Refused: see `Room.take_seat`.
+        """
+        self.player = room.take_seat(self) if number is None else room.seat_again(self, number)
 
     def statistics(self) -> SeatStatistics:
         outbox, unacked = self.outbox, self.counts.sent - self.counts.acked
@@ -92,6 +102,22 @@ class HeldSeat(Sending, Seat):
 
     def _about(self) -> dict[str, object]:
         return self.player.about
+
+    def check(self, message: Outgoing) -> None:
+        if message.size > self._sent_bytes:
+            text = f"{message!r} is {message.size} bytes, and may be {self._sent_bytes}: see Limits.sent_bytes"
+            raise ValueError(text)
+        if self.crowded and self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
+            sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
+            text = f"{sent}, were sent to {self.name!r} in one step"
+            if not self._told_crowded:
+                self._told_crowded = True
+                log.warning("%s: %r is not sent", text, message, extra=self._about())
+            raise SendOverflow(text)
+        self.crowded = False
+
+    def _note_crowded(self) -> None:
+        self.crowded = True
 
     def send(self, message: Outgoing) -> None:
         if self._keeper is None or not (message.counted or self.counts.withheld):
@@ -202,6 +228,7 @@ class HeldSeat(Sending, Seat):
     def attach(self, outbox: Outbox) -> None:
         """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
         super().attach(outbox)
+        outbox.on_crowded = self._note_crowded
         self.counts.connected = True
         outbox.lease = self.player.room.lease
         self.player.room.seats.back(self.player)

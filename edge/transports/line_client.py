@@ -40,7 +40,7 @@ class DialledLine(Line):
         self._path = path
         self._headers = {LINE: name, PROTOCOL: subprotocol}
         self._mode = mode
-        self._limits = limits
+        self.max_bytes = limits.read_bytes
         self._goodbye = b""
         self._posted = trio.Event()
 
@@ -95,7 +95,7 @@ class DialledLine(Line):
         Raises:
           trio.TooSlowError: nothing came for longer than it is held.
         """
-        records = Records(self._limits.socket_bytes * 4)
+        records = Records(self.max_bytes)
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
         patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
         with trio.fail_after(patience) as scope:
@@ -104,6 +104,7 @@ class DialledLine(Line):
             while data := await client.receive():
                 self._heard_at = trio.current_time()
                 scope.deadline = math.inf  # waiting for room is not the server's fault
+                records.max_bytes = self.max_bytes
                 for item in _read(records, data):
                     await self._take(self.received, item)
                 scope.deadline = trio.current_time() + patience
@@ -184,4 +185,6 @@ def _read(records: Records, data: bytes) -> list[Frame | Closed]:
     try:
         return list(records.feed(data))
     except RemoteProtocolError as exc:
+        if exc.code is Code.TOO_LARGE:
+            raise
         raise trio.BrokenResourceError(f"not what the server says: {exc}") from exc

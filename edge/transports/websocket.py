@@ -38,6 +38,10 @@ REENACTED = (
 )
 
 
+# No server sends a larger message: `Limits.read_bytes` at most. A transport's own `max_bytes` is smaller.
+MAX_READ_BYTES = 64 * 1024 * 1024
+
+
 class _Bytes(trio.abc.HalfCloseableStream):
     """A byte stream that notes when anything came in."""
 
@@ -145,7 +149,10 @@ class WebSocketTransport(Transport):
     async def receive(self) -> Frame:
         if self.closed:
             raise trio.ClosedResourceError
-        return await _next_message(self, self._websocket)
+        frame = await _next_message(self, self._websocket)
+        if len(frame) > self.max_bytes:
+            raise RemoteProtocolError(f"a frame of {len(frame)} bytes is too large", Code.TOO_LARGE)
+        return frame
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self.closed:
@@ -413,7 +420,12 @@ async def open_websocket(
         try:
             with guard.handshake():
                 websocket = await trio_websocket.wrap_client_stream(
-                    cast("Any", guard), cast("Any", counted), host, path, subprotocols=[subprotocol]
+                    cast("Any", guard),
+                    cast("Any", counted),
+                    host,
+                    path,
+                    subprotocols=[subprotocol],
+                    max_message_size=MAX_READ_BYTES,
                 )
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
             guard.fault = repr(exc)

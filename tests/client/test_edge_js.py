@@ -44,6 +44,11 @@ def test_goodbyes(program: Program) -> None:
     run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
 
 
+def test_too_much(program: Program) -> None:
+    """A message that the room does not read is an error at the call; more than may wait is given up, and told."""
+    run(program("node", GET_NODE), HERE / "run_bounds.mjs", EDGE_JS)
+
+
 def test_an_older_page(program: Program) -> None:
     """What it has no handler for is told once; that the room's events have changed, once they have."""
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)

@@ -86,7 +86,8 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
         if len(sent) == 2:  # as when too much is unacknowledged
             dialogue.close(lambda: edge.Gone("everybody"))
 
-    dialogue = Dialogue(send, Vocabulary.of(Guess | Chosen), wait_relief=trio.lowlevel.checkpoint, patient=False)
+    events, wait = Vocabulary.of(Guess | Chosen), trio.lowlevel.checkpoint
+    dialogue = Dialogue(send, events, wait_relief=wait, check_size=lambda message: None, patient=False)
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon

@@ -131,6 +131,7 @@ async def test_a_client_talks_to_a_room() -> None:
                 client.send(Say("hi"))
                 assert await client.receive() == Said("hi")
                 assert await client.request(Guess("owl"), Said) == Said("OWL")
+                client._message_bytes = 100_000  # a client that does not go by what it is told
                 with pytest.raises(edge.RequestFailed) as caught:
                     await client.request(Say("x" * 70_000), Said)
                 assert caught.value.problem == "too_large"
@@ -303,6 +304,7 @@ async def test_a_frame_larger_than_a_socket_reads() -> None:
     async with serving() as served, served.join(name="ben") as ben:
         async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
             await ana.wait_state("open")
+            ana._message_bytes = 1_000_000  # a client that does not go by what it is told
             ana.send(Say("x" * 500_000))
             with pytest.raises(edge.Disconnected) as caught:
                 await ana.receive()
@@ -318,6 +320,7 @@ async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
         for _ in range(5):
             async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
                 await ana.wait_state(edge.State.OPEN)
+                ana._message_bytes = 1_000_000  # a client that does not go by what it is told
                 ana.send(Say("x" * 300_000))
                 await ana.wait_state(edge.State.CLOSED)
                 assert ana.ending.code is edge.Code.TOO_LARGE

@@ -324,10 +324,10 @@ def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
     """A count of one seat is taken for a count of the next."""
     claim = attend._claim
 
-    def careless(seat: HeldSeat, hello: Any, *, new: bool) -> Any:
+    def careless(seat: HeldSeat, hello: Any, **how: Any) -> Any:
         if hello.received is not None and hello.client == seat.client:
             seat.since = hello.since
-        return claim(seat, hello, new=new)
+        return claim(seat, hello, **how)
 
     patch.setattr(attend, "_claim", careless)
 

@@ -1,0 +1,158 @@
+"""Seats that are not there: of clients that leave while they join, and of joins that fail in the server.
+
+The kind: a state between two others that leaving, or an error, forgot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.protocol.codec import JSON
+from edge.rooms.player import Player
+from edge.rooms.room import Room
+from edge.server import attend
+from edge.sessions.seat import HeldSeat
+from edge.testing import EdgeRoom
+from edge.testing.harness import MemoryClient
+from edge.transports.memory import open_memory_transports
+from tests.rooms.quiet import Guess, Verdict
+
+
+class Graceful(edge.Room[Guess, Verdict]):
+    seats = edge.Seats(grace=math.inf)
+
+    async def player(self, player: edge.Player[Guess, Verdict]) -> None:
+        async for guess in player.listen(Guess):
+            player.reply(guess, Verdict(True))
+
+
+@pytest.mark.parametrize("steps", range(30))
+async def test_a_bot_that_is_cancelled_while_it_joins_has_left(edge_room: EdgeRoom, steps: int) -> None:
+    """At whichever of its steps: it holds no seat, though grace has no end."""
+    room = await edge_room(Graceful)
+    async with trio.open_nursery() as nursery:
+
+        async def bot() -> None:
+            async with edge.open_bot(room.room, name="Robby"):
+                await trio.sleep_forever()
+
+        nursery.start_soon(bot)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    await trio.sleep(3)
+    assert room.room.players == ()
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_a_client_that_leaves_while_it_joins_has_left(edge_room: EdgeRoom, steps: int) -> None:
+    """Over a socket or memory it is the same code; the server hears of it in every state of the connection."""
+    room = await edge_room(Graceful)
+    async with trio.open_nursery() as nursery:
+        client = MemoryClient(room, "ana", JSON, edge.Limits(), 0, None, None, None)
+        nursery.start_soon(client.run)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        client.leave()
+    await trio.sleep(3)
+    assert room.room.players == ()
+
+
+async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) -> None:
+    """It gives up waiting and comes again: that is no leaving, and the seat is the same."""
+
+    async def slowly(_: object) -> None:
+        await trio.sleep(2)
+
+    room = await edge_room(Graceful)
+    client = MemoryClient(room, "ana", JSON, edge.Limits(), 0, None, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(client._dialler), "patience", 1.0)
+        patch.setattr(Player, "wait_started", slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.run)
+            await trio.sleep(1.5)
+            assert client.lost is not None
+            assert client.lost.code is edge.Code.SILENT
+            await trio.sleep(1)
+            assert [player.standing.value for player in room.room.players] == ["away"]
+            client.leave()
+
+
+def _fail_in(owner: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise ZeroDivisionError(name)
+
+        patch.setattr(owner, name, fail)
+
+    return plant
+
+
+WHERE = {
+    "before it is admitted": _fail_in(attend, "_claim"),
+    "while it is admitted": _fail_in(Player, "__init__"),
+    "at its welcome": _fail_in(attend, "Welcome"),
+    "when it is attached": _fail_in(HeldSeat, "attach"),
+    "when it is served": _fail_in(attend, "exchange"),
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "again"),
+    [(where, again) for where in WHERE for again in (False, True) if not (again and where == "while it is admitted")],
+)
+async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRoom, where: str, again: bool) -> None:
+    """The client is told that it was an error in the server, and may come back; then it gets its seat."""
+    room = await edge_room(Graceful)
+    session = edge.Session("ana")
+    if again:
+        (before,) = await room.join("ana", session=session)
+        before.drop()
+        await wait_all_tasks_blocked()
+    ours, theirs = open_memory_transports()
+    fault: list[BaseException] = []
+
+    async def serve() -> None:
+        try:
+            await attend.attend(
+                theirs,
+                JSON,
+                room.find,
+                tally=room.room.directory_tally,
+                limits=edge.Limits(),
+                keys=room.keys,
+                session=session,
+            )
+        except Exception as exc:
+            fault.append(exc)
+
+    with pytest.MonkeyPatch.context() as patch:
+        WHERE[where](patch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await ours.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own"}])])
+            told: list[Any] = []
+            with contextlib.suppress(trio.EndOfChannel):
+                while True:
+                    told.append(JSON.decode(await ours.receive())[0])
+    assert [type(exc) for exc in fault] == [ZeroDivisionError]
+    assert set(told) <= {"$welcome"}
+    assert ours.close_code == edge.Code.INTERNAL_ERROR
+    assert edge.Code.INTERNAL_ERROR.retry.value == "resume"
+    await wait_all_tasks_blocked()
+    if again:
+        assert [player.standing.value for player in room.room.players] == ["away"]
+    (ana,) = await room.join("ana", session=session)
+    assert await ana.request(Guess("x"), Verdict) == Verdict(True)
+    assert isinstance(room.room, Room)
+    assert len(room.room.players) == 1
+    ours.drop()
