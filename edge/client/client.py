@@ -392,7 +392,9 @@ class Client(Generic[Sent, Heard]):
         try:
             answer = connection.receive(await transport.receive(), now=trio.current_time())
         except trio.EndOfChannel:
-            return Ended(Code.of(transport.close_code), "closed before the welcome", by_peer=True)
+            return Ended(
+                Code.of(transport.close_code), transport.close_reason or "closed before the welcome", by_peer=True
+            )
         if isinstance(answer, messages.Bye):
             self._dialler.send_to(answer.where)
             return Ended(Code.of(answer.code), answer.reason, by_peer=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -59,6 +59,7 @@ def join(
     inbox: int = 1024,
     transports: tuple[TransportKind, ...] = tuple(TransportKind),
     tls: ssl.SSLContext | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
 
@@ -66,7 +67,9 @@ def join(
     the block ends. `Client.state` tells how it goes.
 
     Args:
-      url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``.
+      url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``. A query
+        is passed on, and a user and password before the host as ``Authorization: Basic``. The first redirect to the
+        same host is followed.
       speaks: the union of events that players send.
       hears: the union of events that players are sent.
       name: what to be called.
@@ -75,13 +78,14 @@ def join(
       inbox: how many events may wait to be received before it stops reading.
       transports: which to try, best first.
       tls: for ``wss://``; the default verifies the server.
+      headers: further headers of its requests, for a gateway in front of the server.
 
     Raises:
-      ValueError: not such a URL.
+      ValueError: not such a URL, or not such headers.
     """
     limits = limits or Limits()
     client: Client[Any, Any] = Client(
-        UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls),
+        UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
         speaks=speaks,
         hears=hears,
         name=name,

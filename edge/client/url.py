@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import unquote, urljoin, urlsplit
 
 import trio
 
@@ -17,6 +18,7 @@ from ..protocol.codec import VERSION, Codec
 from ..protocol.limits import Limits
 from ..transports.line import Mode
 from ..transports.line_client import open_line
+from ..transports.redirects import Redirected
 from ..transports.transport import Transport
 from ..transports.websocket import open_websocket
 from .dialler import Dialler
@@ -28,7 +30,12 @@ log = logging.getLogger("edge.client")
 PROBE_SECONDS = 10.0
 
 # Letters, digits and signs that a URL may hold as they are.
+QUERY = re.compile(r"[\w.~%!$&'()*+,;=:@/?-]*", re.ASCII)
 ROOM_PATH = re.compile(r"/(?:[\w.~%-]+/)*rooms/[\w.~%-]+/[\w.~%-]+", re.ASCII)
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_VALUE = re.compile(r"[\x21-\x7e\xa0-\xff]([\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?|")
+OWN_HEADERS = ("host", "connection", "upgrade", "content-length", "content-type", "transfer-encoding", "te", "trailer")
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -46,12 +53,17 @@ class _Address:
             raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
         if not ROOM_PATH.fullmatch(parts.path):
             raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
+        if not QUERY.fullmatch(parts.query):
+            raise ValueError(f"the query of {url!r} holds signs that have to be encoded")
         self.url = url
         self.secure = parts.scheme in ("wss", "https")
         self.hostname = parts.hostname
         self.port = parts.port or (443 if self.secure else 80)
-        self.host = parts.netloc.rpartition("@")[2]
-        self.path = parts.path
+        credentials, _, self.host = parts.netloc.rpartition("@")
+        self.path = parts.path + (f"?{parts.query}" if parts.query else "")
+        # RFC 7617: user and password, as they are meant, in Base64
+        basic = base64.b64encode(unquote(credentials).encode()).decode()
+        self.headers = {"authorization": f"Basic {basic}"} if credentials else {}
 
 
 class UrlDialler(Dialler):
@@ -61,10 +73,11 @@ class UrlDialler(Dialler):
       url: ``ws://``, ``wss://``, ``http://`` or ``https://``, host, and ``/rooms/<kind>/<name>``.
       kinds: which transports to try, best first.
       tls: for a secure one; the default verifies the server.
+      headers: further ones of each request.
       connect: opens a connection to the server; by default over TCP.
 
     Raises:
-      ValueError: not such a URL.
+      ValueError: not such a URL, or not such headers.
     """
 
     def __init__(
@@ -75,10 +88,12 @@ class UrlDialler(Dialler):
         limits: Limits,
         kinds: tuple[TransportKind, ...] = tuple(TransportKind),
         tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         connect: Connect | None = None,
     ) -> None:
         self._url = self._at = _Address(url)
-        self._tls = tls or ssl.create_default_context() if self._url.secure else None
+        self._tls = tls
+        self._headers = _checked(headers or {})
         self._connect = connect or self._connect_tcp
         self._subprotocol = f"edge.{VERSION}.{codec.name}"
         self._limits = limits
@@ -112,13 +127,18 @@ class UrlDialler(Dialler):
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
-        self._opened = False
+        self._opened = self._followed = False
         if self._ladder.kind is TransportKind.WEBSOCKET:
-            stream = await self._connect()
-            async with (
-                stream,
-                open_websocket(stream, self._at.host, self._at.path, subprotocol=self._subprotocol) as websocket,
-            ):
+            async with AsyncExitStack() as stack:
+                try:
+                    websocket = await stack.enter_async_context(self._open_websocket())
+                except Redirected as exc:
+                    self._follow(exc)
+                    try:
+                        websocket = await stack.enter_async_context(self._open_websocket())
+                    except Redirected as again:
+                        self._follow(again)
+                        raise AssertionError from again  # only the first is followed
                 self._opened = True
                 yield websocket
             return
@@ -131,8 +151,41 @@ class UrlDialler(Dialler):
             mode,
             subprotocol=self._subprotocol,
             limits=self._limits,
+            headers={**self._headers, **self._at.headers},
+            follow=self._follow,
         ) as line:
             yield line
+
+    @asynccontextmanager
+    async def _open_websocket(self) -> AsyncIterator[Transport]:
+        stream, at = await self._connect(), self._at
+        headers = {**self._headers, **at.headers}
+        async with (
+            stream,
+            open_websocket(stream, at.host, at.path, subprotocol=self._subprotocol, headers=headers) as websocket,
+        ):
+            yield websocket
+
+    def _follow(self, redirect: Redirected) -> tuple[str, str]:
+        """Dial where a redirect leads to: once, to the same host, and not from a secure address to another.
+
+        Raises:
+          OSError: it is not followed.
+        """
+        try:
+            there = _Address(urljoin(self._at.url.replace("ws", "http", 1), redirect.location))
+        except ValueError as exc:
+            raise OSError(f"{redirect}, which is no room's address") from exc
+        if self._followed:
+            raise OSError(f"{redirect}, after another redirect")
+        if there.hostname != self._at.hostname:
+            raise OSError(f"{redirect}, which is another host: join there, if that is right")
+        if self._at.secure and not there.secure:
+            raise OSError(f"{redirect}, which is not secure")
+        self._followed = True
+        there.headers = self._at.headers
+        self._at = there
+        return there.host, there.path
 
     def ended(self, lasted: float | None) -> bool:
         return self._ladder.ended(lasted, opened=self._opened)
@@ -149,10 +202,9 @@ class UrlDialler(Dialler):
         """Whether a WebSocket can be opened now; whether it carries anything is for its welcome to show."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
-                stream = await self._connect()
-                async with stream, open_websocket(stream, self._at.host, self._at.path, subprotocol=self._subprotocol):
+                async with self._open_websocket():
                     return True
-            except (OSError, trio.BrokenResourceError, RemoteProtocolError):
+            except (OSError, trio.BrokenResourceError, RemoteProtocolError, Redirected):
                 return False
         return False
 
@@ -160,4 +212,28 @@ class UrlDialler(Dialler):
         hostname, port = self._at.hostname, self._at.port
         if not self._at.secure:
             return await trio.open_tcp_stream(hostname, port)
-        return await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)
+        self._tls = self._tls or ssl.create_default_context()
+        stream = await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)
+        try:
+            await stream.do_handshake()  # here, where the cause of a failure is known
+        except trio.BrokenResourceError as exc:
+            await trio.aclose_forcefully(stream)
+            raise OSError(f"no secure connection to {hostname}: {exc.__cause__ or exc}") from exc
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that a user of ours may set, by lower-case name.
+
+    Raises:
+      ValueError: one is not a header, or is one that the protocol sets.
+    """
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"{name!r}: {value!r} is not a header")
+        if name.lower() in OWN_HEADERS or name.lower().startswith(("sec-websocket-", "edge-")):
+            raise ValueError(f"the header {name} is edge's own")
+    return {name.lower(): value for name, value in headers.items()}

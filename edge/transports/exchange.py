@@ -161,9 +161,9 @@ class _Exchange:
                     self.connection.heard(trio.current_time())
                 await self.transport.feed(self)
             except trio.EndOfChannel:
-                self.end_by_peer(self.transport.close_code, "")
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.end_by_peer(None, "the transport broke")
+                self.end_by_peer(self.transport.close_code, self.transport.close_reason)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                self.end_by_peer(None, str(exc) or "the transport broke")
             except RemoteProtocolError as exc:
                 self.end(exc.code, str(exc))
 

@@ -6,6 +6,8 @@ beside Transfer-Encoding): the way requests are smuggled. Those are refused here
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
@@ -385,6 +387,14 @@ def _read_piece(part: FilePart, at: int) -> bytes | None:
             return file.read(min(part.start + part.size - at, WRITE_BYTES))
     except OSError:
         return None
+
+
+def sentence_of(body: bytes) -> str:
+    """The sentence of a refusal: its ``message``, if the body is JSON that has one, as a server of ours sends it."""
+    text = body.decode(errors="replace")
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        text = str(json.loads(text)["message"])
+    return text[:300]
 
 
 class HttpClient(_Writer):

@@ -57,6 +57,8 @@ class Line(Transport):
         self._arrived_bytes = 0
         self._going: deque[bytes] = deque()
         self._going_bytes = 0
+        self.fault = "the connection closed"
+        """Once it is broken: why."""
         self._gone = 0
         """How many frames of ours the peer is known to have."""
         self._heard_at = trio.current_time()
@@ -104,7 +106,7 @@ class Line(Transport):
             if self._peer_closed:
                 raise trio.EndOfChannel
             if self._lost:
-                raise trio.BrokenResourceError
+                raise trio.BrokenResourceError(self.fault)
             await self._changed.wait()
         self._note_change()
         frame = self._arrived.popleft()
@@ -151,9 +153,9 @@ class Line(Transport):
             self.received += 1
             self._note_change()
 
-    def close_by_peer(self, code: int) -> None:
+    def close_by_peer(self, code: int, reason: str = "") -> None:
         """The peer has closed it with this code, or broke a rule that deserves it: nothing more of it is heard."""
-        self.close_code = code
+        self.close_code, self.close_reason = code, reason
         self._peer_closed = True
         self._note_change()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import trio
@@ -14,8 +14,9 @@ from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
 from ..protocol.limits import Limits
 from ..protocol.records import Closed, Records, record
-from .http import HttpClient
+from .http import HttpClient, sentence_of
 from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, POST_BYTES, PROTOCOL, Line, Mode
+from .redirects import Redirected, check_redirect
 
 # How long a request may take: a GET, from its last byte, that much longer than it is held.
 REQUEST_SECONDS = 10.0
@@ -24,13 +25,33 @@ MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
 
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
+Follow = Callable[[Redirected], tuple[str, str]]
+
+
+def follow_nothing(redirect: Redirected) -> tuple[str, str]:
+    """Follow no redirect.
+
+    Raises:
+      OSError: always.
+    """
+    raise OSError(str(redirect))
 
 
 class DialledLine(Line):
     """The client's end. Made by `open_line`."""
 
     def __init__(
-        self, dial: Dial, host: str, path: str, name: str, mode: Mode, *, subprotocol: str, limits: Limits
+        self,
+        dial: Dial,
+        host: str,
+        path: str,
+        name: str,
+        mode: Mode,
+        *,
+        subprotocol: str,
+        limits: Limits,
+        headers: Mapping[str, str],
+        follow: Follow,
     ) -> None:
         super().__init__()
         self.reached = False
@@ -38,7 +59,8 @@ class DialledLine(Line):
         self._dial = dial
         self._host = host
         self._path = path
-        self._headers = {LINE: name, PROTOCOL: subprotocol}
+        self._headers = {**headers, LINE: name, PROTOCOL: subprotocol}
+        self._follow = follow
         self._mode = mode
         self.max_bytes = limits.read_bytes
         self._goodbye = b""
@@ -68,7 +90,7 @@ class DialledLine(Line):
         """Make requests on one connection after the other; too many in a row that bring nothing break the line."""
         failures = 0
         while not self._done():
-            before = (self.received, self._gone)
+            before, asked = (self.received, self._gone), (self._host, self._path)
             try:
                 with trio.fail_after(REQUEST_SECONDS):
                     stream = await self._dial()
@@ -78,8 +100,16 @@ class DialledLine(Line):
                         await request(client)
                         failures = 0
             except RemoteProtocolError as exc:
-                self.close_by_peer(exc.code)
-            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+                self.close_by_peer(exc.code, str(exc))
+            except Redirected as exc:
+                try:
+                    if asked == (self._host, self._path):  # or the other request was redirected meanwhile
+                        self._host, self._path = self._follow(exc)
+                except OSError as refusal:
+                    self.fault = str(refusal)
+                    self._break()
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                self.fault = str(exc) or "the server does not answer"
                 failures = 0 if (self.received, self._gone) != before else failures + 1
                 if failures >= MAX_FAILURES:
                     self._break()
@@ -100,7 +130,7 @@ class DialledLine(Line):
         patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
         with trio.fail_after(patience) as scope:
             began = trio.current_time()
-            self._check(*await client.request("GET", self._path, headers), body=BODY)
+            await self._check(client, *await client.request("GET", self._path, headers), body=BODY)
             while data := await client.receive():
                 self._heard_at = trio.current_time()
                 scope.deadline = math.inf  # waiting for room is not the server's fault
@@ -124,7 +154,7 @@ class DialledLine(Line):
         body = b"".join(parts) + (self._goodbye if whole else b"")
         headers = {**self._headers, FIRST: str(first), HAS: str(self.received), "content-type": BODY}
         with trio.fail_after(REQUEST_SECONDS):
-            self._check(*await client.request("POST", self._path, headers, body), body="text/plain")
+            await self._check(client, *await client.request("POST", self._path, headers, body), body="text/plain")
             answer = await client.receive_all()
         self._heard_at = trio.current_time()
         if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
@@ -135,7 +165,7 @@ class DialledLine(Line):
         elif self._gone == first and parts:
             await trio.sleep(PAUSE_SECONDS)  # the room is busy
 
-    def _check(self, status: int, headers: dict[str, str], *, body: str) -> None:
+    async def _check(self, client: HttpClient, status: int, headers: dict[str, str], *, body: str) -> None:
         """Raise, unless this is an answer of the server's: as what it says, or as what another try may mend.
 
         Args:
@@ -145,14 +175,25 @@ class DialledLine(Line):
         self.reached = True
         code = headers.get(CODE, "")
         if re.fullmatch("[0-9]{4}", code):
-            raise RemoteProtocolError(f"HTTP {status}", Code.of(int(code)))
+            said = await client.receive_all()
+            raise RemoteProtocolError(sentence_of(said) or f"HTTP {status}", Code.of(int(code)))
+        check_redirect(status, headers)
         if status != 200 or not headers.get("content-type", "").startswith(body):
             raise trio.BrokenResourceError(f"HTTP {status}")
 
 
 @asynccontextmanager
 async def open_line(
-    dial: Dial, host: str, path: str, name: str, mode: Mode, *, subprotocol: str, limits: Limits
+    dial: Dial,
+    host: str,
+    path: str,
+    name: str,
+    mode: Mode,
+    *,
+    subprotocol: str,
+    limits: Limits,
+    headers: Mapping[str, str] | None = None,
+    follow: Follow = follow_nothing,
 ) -> AsyncIterator[DialledLine]:
     """A line while its block runs; an error of the block comes out as it is, not in a group.
 
@@ -161,11 +202,15 @@ async def open_line(
       host: what the Host header says.
       path: the room's.
       name: the line's: random, so that nobody else can guess it.
+      headers: further ones of each request.
+      follow: says which host and path a redirect leads to, or raises an `OSError` that says why it is not followed.
 
     Raises:
       OSError: the server can't be reached.
     """
-    line = DialledLine(dial, host, path, name, mode, subprotocol=subprotocol, limits=limits)
+    line = DialledLine(
+        dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
+    )
     fault: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(line.get_all)
@@ -176,7 +221,7 @@ async def open_line(
             fault = exc
         nursery.cancel_scope.cancel("the line is over")
     if isinstance(fault, trio.BrokenResourceError) and not line.reached:
-        raise OSError("the server can't be reached") from fault
+        raise OSError(f"the server can't be reached: {line.fault}") from fault
     if fault is not None:
         raise fault
 

@@ -34,6 +34,9 @@ class Transport(abc.ABC):
     close_code: int | None = None
     """Once `receive` has raised `trio.EndOfChannel`: the code that the peer closed with, where there was one."""
 
+    close_reason: str = ""
+    """The sentence that it closed with, where there was one."""
+
     max_bytes: int = sys.maxsize
     """The largest frame that is read, where a transport reads one piece by piece: to be set by whoever uses it."""
 

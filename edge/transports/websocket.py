@@ -8,8 +8,7 @@ what they raise only means that the connection is over.
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -21,10 +20,12 @@ from wsproto.utilities import generate_accept_token
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
+from .http import sentence_of
 from .lane import Lane
 from .lanes import Lanes
 from .line import CODE
 from .linger import linger
+from .redirects import Redirected, check_redirect
 from .transport import Taker, Transport
 from .unusual import CLOSE
 
@@ -77,6 +78,7 @@ class _Guard:
         self.fault = "the connection closed"
         self.code: Code | None = None
         """Why the server refused, where it was the server that did, and not something on the way."""
+        self.redirect: Redirected | None = None
         self._nursery = nursery
         self._ended = False
         self._handshake = trio.CancelScope()
@@ -95,24 +97,26 @@ class _Guard:
         try:
             await run(*args)
         except* Exception as group:  # whatever its parsers make of a peer's bytes ends this connection and no more
-            self.fault = repr(group.exceptions[0])
+            cause: BaseException = group.exceptions[0]
+            while isinstance(cause, trio.BrokenResourceError) and cause.__cause__ is not None:
+                cause = cause.__cause__
+            self.fault = repr(cause)
             if isinstance(group.exceptions[0], trio_websocket.ConnectionRejected):
                 self._note_refusal(group.exceptions[0])
         self._ended = True
         self._handshake.cancel(self.fault)
 
     def _note_refusal(self, refusal: trio_websocket.ConnectionRejected) -> None:
-        code = next((value for name, value in refusal.headers or () if name.lower() == CODE.encode()), b"")
-        self.code = Code.of(int(code)) if code.isdigit() else None
-        self.fault = _sentence_of(refusal.body or b"") or f"HTTP {refusal.status_code}"
-
-
-def _sentence_of(body: bytes) -> str:
-    """The sentence of a refusal: its ``message``, if the body is JSON that has one, as a server of ours sends it."""
-    text = body.decode(errors="replace")
-    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-        text = str(json.loads(text)["message"])
-    return text[:300]
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in refusal.headers or ()}
+        code = headers.get(CODE, "")
+        self.code = Code.of(int(code)) if code.isdigit() and code.isascii() else None
+        self.fault = f"HTTP {refusal.status_code}"
+        if self.code is not None or headers.get("content-type", "").startswith(("text/plain", "application/json")):
+            self.fault = sentence_of(refusal.body or b"") or self.fault
+        try:
+            check_redirect(refusal.status_code, headers)
+        except Redirected as exc:
+            self.redirect = exc
 
 
 class WebSocketTransport(Transport):
@@ -289,7 +293,7 @@ async def _next_message(
             raise trio.ClosedResourceError from exc
         if exc.reason is None or exc.reason.code == 1006:  # RFC 6455 section 7.1.5: closed without a close frame
             raise trio.BrokenResourceError from exc
-        transport.close_code = exc.reason.code
+        transport.close_code, transport.close_reason = exc.reason.code, exc.reason.reason or ""
         raise trio.EndOfChannel from exc
 
 
@@ -400,15 +404,17 @@ def switching_headers(key: str, subprotocol: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_websocket(
-    stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str
+    stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[WebSocketTransport]:
     """Ask a server for a WebSocket; a transport while the block runs. An error of the block comes out as it is.
 
     Args:
       stream: connected to it.
       host: what the Host header says.
+      headers: further ones.
 
     Raises:
+      Redirected: it says where else to ask.
       RemoteProtocolError: it refused; `code` says why.
       trio.BrokenResourceError: there is no WebSocket, for some other reason.
     """
@@ -425,6 +431,7 @@ async def open_websocket(
                     host,
                     path,
                     subprotocols=[subprotocol],
+                    extra_headers=[(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
                     max_message_size=MAX_READ_BYTES,
                 )
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
@@ -439,6 +446,8 @@ async def open_websocket(
         raise fault
     if websocket is not None and websocket.subprotocol != subprotocol:
         raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
+    if websocket is None and guard.redirect is not None:
+        raise guard.redirect
     if websocket is None and guard.code is not None:
         raise RemoteProtocolError(guard.fault, guard.code)
     if websocket is None:

@@ -61,10 +61,13 @@ async def test_rooms_and_pages_over_tls() -> None:
                 assert await http.receive_all()
                 await http.request("GET", "/scheme", {}, b"")
                 assert await http.receive_all() == b"https"
-            async with edge.join(room, speaks=FromPlayer, hears=ToPlayer) as stranger:
-                while stranger.lost is None:
-                    await trio.lowlevel.checkpoint()
-                assert stranger.state is edge.State.CONNECTING
+            for kind in edge.TransportKind:
+                async with edge.join(room, speaks=FromPlayer, hears=ToPlayer, transports=(kind,)) as stranger:
+                    while stranger.lost is None:
+                        await trio.lowlevel.checkpoint()
+                    assert stranger.state is edge.State.CONNECTING
+                    assert "no secure connection to localhost" in stranger.lost.reason
+                    assert "CERTIFICATE_VERIFY_FAILED" in stranger.lost.reason
             async with await trio.open_tcp_stream("localhost", port) as plain:
                 await plain.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"200" not in bytes(await plain.receive_some())

@@ -1,0 +1,211 @@
+"""Where a Python client goes, what it says there, and what it says of a failure.
+
+The kind: what the client was told, or had heard, was dropped on its way; only "the connection closed" was left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge.client.client import Client
+from edge.client.fallback import TransportKind
+from edge.client.join import open_client
+from edge.client.url import UrlDialler
+from edge.server.serve import open_server
+from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
+
+ROOM = "/rooms/judge/one"
+
+
+class Judge(Quiet):
+    async def run(self) -> None:
+        async for player, guess in self.listen(Guess):
+            player.reply(guess, Verdict(True))
+
+
+class Gateway:
+    """Answers requests itself, or passes them on to a server; notes what it was asked."""
+
+    def __init__(self, nursery: trio.Nursery, answer: Callable[[str], str | None]) -> None:
+        self.heads: list[list[str]] = []
+        self._nursery = nursery
+        self._answer = answer
+        self.serve: Any = None
+
+    async def connect(self) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._run, theirs)
+        return ours
+
+    async def _run(self, stream: trio.StapledStream[Any, Any]) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            received = await stream.receive_some()
+            if not received:
+                return
+            head += received
+        lines = head.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        self.heads.append(lines)
+        answer = self._answer(lines[0].split()[1])
+        if answer is not None:
+            await stream.send_all(answer.replace("\n", "\r\n").encode())
+            await stream.aclose()
+            return
+        onward, back = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self.serve, back)
+        await onward.send_all(head)
+
+        async def pump(source: Any, sink: Any) -> None:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async for data in source:
+                    await sink.send_all(data)
+            await sink.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pump, stream, onward)
+            nursery.start_soon(pump, onward, stream)
+
+
+@asynccontextmanager
+async def joined(
+    url: str, kind: TransportKind, answer: Callable[[str], str | None], **options: Any
+) -> AsyncIterator[tuple[Client[Any, Any], Gateway]]:
+    """A client behind a gateway, in virtual time."""
+    async with open_server(edge.App({"judge": Judge}, hosts=["edge.test"])) as server:
+        async with trio.open_nursery() as nursery:
+            gateway = Gateway(nursery, answer)
+            gateway.serve = server.serve_connection
+
+            async def wait_before(attempt: int) -> None:
+                await trio.sleep(1)
+
+            dialler = UrlDialler(
+                url, codec=edge.JSON, limits=edge.Limits(), kinds=(kind,), connect=gateway.connect, **options
+            )
+            client: Client[Any, Any] = Client(
+                dialler,
+                speaks=FromPlayer,
+                hears=ToPlayer,
+                name="ana",
+                codec=edge.JSON,
+                limits=edge.Limits(),
+                wait_before=wait_before,
+                inbox=100,
+                client="a-client-of-the-tests",
+                key=None,
+            )
+            async with open_client(client):
+                yield client, gateway
+            nursery.cancel_scope.cancel()
+        server.drain()
+
+
+KINDS = pytest.mark.parametrize("kind", TransportKind)
+
+
+def redirect(to: str, status: int = 301) -> str:
+    return f"HTTP/1.1 {status} Elsewhere\nLocation: {to}\nContent-Length: 0\nConnection: close\n\n"
+
+
+@KINDS
+async def test_a_query_credentials_and_headers_reach_the_server(kind: TransportKind) -> None:
+    """As they are meant: a gateway may ask for any of them."""
+    url = f"ws://ana:se%63ret@edge.test{ROOM}?token=a%20b&x"
+    async with joined(url, kind, lambda target: None, headers={"X-Team": "red"}) as (client, gateway):
+        assert await client.request(Guess("x"), Verdict) == Verdict(True)
+        for head in gateway.heads:
+            assert head[0].split()[1] == f"{ROOM}?token=a%20b&x"
+            lines = {line.partition(": ")[0].lower(): line.partition(": ")[2] for line in head[1:]}
+            assert lines["authorization"] == "Basic YW5hOnNlY3JldA=="
+            assert lines["x-team"] == "red"
+            assert lines["host"] == "edge.test"
+
+
+@KINDS
+@pytest.mark.parametrize("to", ["/x/rooms/judge/one", "http://edge.test/x/rooms/judge/one", "?again=1"])
+async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind, to: str) -> None:
+    """Wherever it leads there."""
+
+    def answer(target: str) -> str | None:
+        return redirect(to) if target == ROOM else None
+
+    async with joined(f"ws://edge.test{ROOM}", kind, answer) as (client, gateway):
+        with trio.move_on_after(5):
+            await client.wait_state(edge.State.OPEN)
+        if to == "?again=1":
+            assert client.state is edge.State.OPEN
+            assert await client.request(Guess("x"), Verdict) == Verdict(True)
+        assert {head[0].split()[1].partition("?")[0] for head in gateway.heads} == {
+            ROOM,
+            ROOM if to[0] == "?" else "/x/rooms/judge/one",
+        }
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [
+        ("http://evil.example/rooms/judge/one", "which is another host: join there, if that is right"),
+        ("/login", "which is no room's address"),
+        (ROOM + "?a", "after another redirect"),
+    ],
+)
+async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: str) -> None:
+    """The client says where it was sent, and why it does not go; then it tries again from the start."""
+    async with joined(f"ws://edge.test{ROOM}", kind, lambda target: redirect(to, 307)) as (client, gateway):
+        await trio.sleep(30)
+        assert client.lost is not None
+        assert client.lost.reason.endswith(f"HTTP 307 to {to!r}, {reason}")
+        assert client.state is edge.State.CONNECTING
+        assert not any("evil" in line for head in gateway.heads for line in head)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("answer", "code", "reason"),
+    [
+        ("HTTP/1.1 502 Bad Gateway\nContent-Type: text/html\nContent-Length: 0\n\n", "LOST", "HTTP 502"),
+        ("HTTP/1.1 404 N\nEdge-Code: 4204\nContent-Length: 17\n\n" + '{"message":"nay"}', "NO_ROOM", "nay"),
+        ("this is no HTTP\n\n", "LOST", ""),
+    ],
+)
+async def test_a_refusal_says_what_it_was(kind: TransportKind, answer: str, code: str, reason: str) -> None:
+    """The sentence of a server of ours, or the status of whatever is in between."""
+    async with joined(f"ws://edge.test{ROOM}", kind, lambda target: answer) as (client, _):
+        await trio.sleep(30)
+        assert client.lost is not None
+        assert (client.lost.code.name, client.lost.reason != "") == (code, True)
+        assert reason in client.lost.reason
+        assert "the connection closed" not in client.lost.reason
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "x"},
+        {"sec-websocket-protocol": "x"},
+        {"Edge-Connection": "x"},
+        {"a b": "x"},
+        {"x": "a\r\nb: c"},
+        {"x": " a"},
+        {"x": "ü" * 3 + "\u1234"},
+    ],
+)
+def test_headers_that_are_none_are_refused(headers: dict[str, str]) -> None:
+    """When the client is made: it would never join."""
+    with pytest.raises(ValueError, match=r"is not a header|is edge's own"):
+        edge.join(f"ws://edge.test{ROOM}", speaks=FromPlayer, hears=ToPlayer, headers=headers)
+
+
+@pytest.mark.parametrize("query", ["a b", "ü", 'a"b'])
+def test_a_query_that_cant_travel_is_refused(query: str) -> None:
+    """Rather than dropped, or sent as something else."""
+    with pytest.raises(ValueError, match="have to be encoded"):
+        edge.join(f"ws://edge.test{ROOM}?{query}", speaks=FromPlayer, hears=ToPlayer)
