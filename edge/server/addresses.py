@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 # Whoever comes through a proxy of ours that says for whom in words we can't read.
@@ -24,17 +24,17 @@ class Addresses:
         self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
         self._read = lru_cache(4096)(self._find)
 
-    def find(self, peer: str, forwarded: str = "") -> str:
+    def find(self, peer: str, forwarded: Sequence[str] = ()) -> str:
         """The address that somebody comes from; of what our proxies carry, what they say.
 
         Args:
           peer: the other end of the socket.
-          forwarded: the ``X-Forwarded-For`` of a request. Each proxy adds whom it heard from at the end, so the last
-            that is no proxy of ours is who it was; what stands before that is hearsay.
+          forwarded: what the proxies of a request say, see `Forwarded`. Each adds whom it heard from at the end, so the
+            last that is no proxy of ours is who it was; what stands before that is hearsay.
         """
         if not forwarded or self._read(peer):
             return peer
-        for said in reversed(forwarded.split(",")):
+        for said in reversed(forwarded):
             address = _bare(said)
             if visitor := self._read(address):
                 return UNKNOWN if visitor == UNKNOWN else address

@@ -25,7 +25,7 @@ from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..sessions.keys import Keys
-from ..transports.http import Request, Response
+from ..transports.http import MAX_BODY_BYTES, Request, Response
 from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
 from ..transports.post import Post
 from ..transports.transport import Transport
@@ -92,6 +92,8 @@ class App:
       guests: whether guests may come: people without a key, or with a guest's. If not, only those to whom your own code
         has issued one: see `Session.guest`.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
+      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called.
+        `Caps.body_bytes_each` bounds the bodies of one address in any case.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
       caps: what one address may take of the server, and all together.
@@ -121,6 +123,7 @@ class App:
         keys: Keys | None = None,
         guests: bool = True,
         mount: AsgiApp | None = None,
+        mount_body_bytes: int = MAX_BODY_BYTES,
         api_token: str | None = None,
         limits: Limits | None = None,
         caps: Caps | None = None,
@@ -162,6 +165,8 @@ class App:
         self._api = Api(api_token, self) if api_token is not None else None
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
+        self._max_body: dict[str, int] = {}
+        self._mount_body_bytes = mount_body_bytes
         self.route(LIVE)(self._livez)
         self.route(READY)(self._readyz)
         for module in MODULES:
@@ -192,6 +197,7 @@ class App:
             raise ValueError(f"there is something at {taken[0]} already")
         self.directory.add_kinds(app.directory.kinds)
         self._routes.update(routes)
+        self._max_body.update({prefix + path: most for path, most in app._max_body.items() if prefix + path in routes})
         self._static.update(static)
         app.directory, app.keys, app.limits = self.directory, self.keys, self.limits
 
@@ -199,8 +205,14 @@ class App:
         """Answer what other servers that share the broker ask by this name, with plain data: see `Questions`."""
         self._answerers[what] = answerer
 
-    def route(self, path: str, *, methods: Iterable[str] = ("GET",)) -> Callable[[R], R]:
+    def route(
+        self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
+    ) -> Callable[[R], R]:
         """Decorate an ``async def(request) -> Response`` that answers this very path.
+
+        Args:
+          max_body_bytes: the largest body of its requests, which is read before it is called. `Caps.body_bytes_each`
+            bounds the bodies of one address in any case.
 
         Raises:
           ValueError: the path is taken.
@@ -211,6 +223,7 @@ class App:
                 if method in self._routes.setdefault(path, {}):
                     raise ValueError(f"{method} {path} has a route already")
                 self._routes[path][method] = run
+            self._max_body[path] = max_body_bytes
             return run
 
         return add
@@ -365,20 +378,31 @@ class App:
             self.node.questions.answer("api", self._api.answer)
         return self.node
 
+    def max_body(self, request: Request) -> int:
+        """The largest body of a request that is not for a room."""
+        if request.path in self._max_body:
+            return self._max_body[request.path]
+        return MAX_BODY_BYTES if self.mount_for(request) is None else self._mount_body_bytes
+
     def mount_for(self, request: Request) -> MountedApp | None:
         """The mounted app, if this request is for it."""
         own = (*self._static, *((PREFIX,) if self._api is not None else ()))
-        return None if request.path in self._routes or request.path.startswith(own) else self.mount
+        is_own = request.path in self._routes or request.path == "*" or request.path.startswith(own)
+        return None if is_own else self.mount
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request that is not for a room, nor for the mounted app."""
         if self._api is not None and request.path.startswith(PREFIX):
             return await self._api.respond(request)
+        if request.path == "*":  # RFC 9110 section 9.3.7: what the server as a whole can do
+            return Response(204, headers={"allow": "GET, HEAD, POST, OPTIONS"})
         methods = self._routes.get(request.path)
         if methods is not None:
             route = methods.get("GET" if request.method == "HEAD" else request.method)
             if route is None:
-                return error_response(405, "method", f"this path answers {', '.join(methods)}")
+                allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ())])
+                refusal = error_response(405, "method", f"this path answers {allowed}")
+                return attrs.evolve(refusal, headers={**refusal.headers, "allow": allowed})
             return await route(request)
         if request.path + "/" in self._static:
             return redirect(request.path + "/")

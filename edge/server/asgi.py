@@ -14,7 +14,9 @@ from typing import Any
 import attrs
 import trio
 
+from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Response
+from .hosts import DEFAULT_PORTS, HOST
 
 log = logging.getLogger("edge.server")
 
@@ -25,13 +27,28 @@ AsgiApp = Callable[
 
 VERSION = {"version": "3.0", "spec_version": "2.3"}
 
+# How long the app may go on with a request whose client has gone.
+GONE_SECONDS = 5.0
+# How long responses that are under way when the server drains may take before their app is told to end them.
+DRAIN_SECONDS = 1.0
+# How long what the app does after its responses may take when the server has drained.
+AFTERWARDS_SECONDS = 10.0
+
 
 class MountedApp:
-    """An ASGI app, and the state that its lifespan gives to its requests."""
+    """An ASGI app, and the state that its lifespan gives to its requests.
+
+    Its requests are tasks of its own nursery: what it does after a response goes on while the connection serves others.
+    """
 
     def __init__(self, app: AsgiApp) -> None:
         self._app = app
         self._state: dict[str, Any] = {}
+        self._beside: trio.Nursery | None = None
+        self._requests: trio.Nursery | None = None
+        self._exchanges: dict[_Exchange, None] = {}
+        """Those whose responses are not whole."""
+        self._idle = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be its lifespan: started when it is ready; on cancellation it may shut down, in ten seconds.
@@ -54,13 +71,15 @@ class MountedApp:
             outgoing.close()
 
         async with trio.open_nursery() as nursery:
+            self._beside = nursery
             nursery.start_soon(live)
             try:
                 to_app.send_nowait({"type": "lifespan.startup"})
                 await self._wait_started(from_app)
-                task_status.started()
                 try:
-                    await trio.sleep_forever()
+                    async with trio.open_nursery() as self._requests:
+                        task_status.started()
+                        await trio.sleep_forever()
                 finally:
                     with trio.move_on_after(10, shield=True):
                         to_app.send_nowait({"type": "lifespan.shutdown"})
@@ -78,15 +97,60 @@ class MountedApp:
             raise RuntimeError(f"the mounted app could not start: {answer.get('message', '')}")
 
     async def respond(self, connection: HttpConnection, request: Request) -> None:
-        """Let it answer a request, whose body is read.
+        """Let it answer a request, whose body is read. Returns once the response is whole; the app may go on.
 
         Raises:
           Exception: whatever it raises; if `connection` is then still waiting for an answer, give it one.
         """
+        assert self._requests is not None
         exchange = _Exchange(connection, request)
-        await self._app(exchange.scope(self._state), exchange.receive, exchange.send)
+        self._exchanges[exchange] = None
+        try:
+            self._requests.start_soon(self._call, exchange, name=f"{request.method} {request.path}")
+            await exchange.wait_answered()
+        finally:
+            del self._exchanges[exchange]
+            exchange.let_go()
+        if exchange.fault is not None:
+            raise exchange.fault
         if connection.unanswered and not exchange.gone:
             raise RuntimeError("the mounted app gave no response")
+
+    async def _call(self, exchange: _Exchange) -> None:
+        what = f"what follows {exchange.request.method} {exchange.request.path!r}"
+
+        async def call() -> None:
+            try:
+                await self._app(exchange.scope(self._state), exchange.receive, exchange.send)
+            except Exception as exc:
+                if exchange.answered.is_set():
+                    raise
+                exchange.fault = exc  # raised by `respond`
+
+        with exchange.life:
+            await guarded(what, call)
+        exchange.answered.set()
+        self._note_idle()
+
+    def drain(self) -> None:
+        """Let responses that are not whole in a second be ended by the app, as if their clients had gone."""
+        assert self._beside is not None
+        self._beside.start_soon(self._end_responses)
+
+    async def _end_responses(self) -> None:
+        await trio.sleep(DRAIN_SECONDS)
+        for exchange in self._exchanges:
+            exchange.note_gone()
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing of its requests goes on, for ten seconds at most."""
+        with trio.move_on_after(AFTERWARDS_SECONDS):
+            while self._requests is not None and self._requests.child_tasks:
+                self._idle = trio.Event()
+                await self._idle.wait()
+
+    def _note_idle(self) -> None:
+        self._idle.set()
 
 
 @attrs.define(eq=False)
@@ -95,12 +159,19 @@ class _Exchange:
 
     connection: HttpConnection
     request: Request
+    life: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Of the app's task."""
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    """Set once the response is whole, or never will be."""
+    fault: Exception | None = None
+    """What the app raised before that."""
+    gone: bool = False
+    """Whether nothing can be written any more."""
     _asked: bool = False
     _head: Message | None = None
     _started: bool = False
     _over: trio.Event = attrs.field(factory=trio.Event)
-    """Set once the response is whole, or the peer is gone: then there is nothing more to receive."""
-    gone: bool = False
+    """Set once there is nothing more to receive: the response is whole, or the client has gone."""
 
     def scope(self, state: dict[str, Any]) -> dict[str, Any]:
         request = self.request
@@ -117,39 +188,60 @@ class _Exchange:
             "root_path": "",
             "headers": headers,
             "client": (request.address, 0) if request.address else None,
-            "server": None,
+            "server": _server_of(request),
             "state": state.copy(),
         }
+
+    async def wait_answered(self) -> None:
+        """Wait until the response is whole, or never will be; meanwhile notice if the client goes."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await self.answered.wait()
+            nursery.cancel_scope.cancel("answered")
+
+    def let_go(self) -> None:
+        """The connection is not this exchange's any more."""
+        if not self.answered.is_set():
+            self.gone = True
+            self.life.cancel("the connection is over")
+        self.answered.set()
+        self._over.set()
+
+    def note_gone(self) -> None:
+        """The client does not want more: the app may notice, and has a while to end."""
+        self._over.set()
+        self.life.deadline = min(self.life.deadline, trio.current_time() + GONE_SECONDS)
+
+    async def _watch(self) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.connection.wait_gone()
+        self.note_gone()
 
     async def receive(self) -> Message:
         if not self._asked:
             self._asked = True
             await trio.lowlevel.checkpoint()
             return {"type": "http.request", "body": self.request.body, "more_body": False}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._wait_gone)
-            await self._over.wait()
-            nursery.cancel_scope.cancel("there is nothing more to receive")
+        await self._over.wait()
         return {"type": "http.disconnect"}
-
-    async def _wait_gone(self) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):
-            await self.connection.wait_gone()
-        self.gone = True
-        self._over.set()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._head = message
             await trio.lowlevel.checkpoint()
-        elif message["type"] == "http.response.body" and self._head is not None and not self.gone:
+        elif message["type"] == "http.response.body" and self._head is not None and not self.answered.is_set():
             more = message.get("more_body", False)
             try:
-                await self._send_body(self._head, message.get("body", b""), more=more)
-            except trio.BrokenResourceError:
+                if not self.gone:
+                    await self._send_body(self._head, message.get("body", b""), more=more)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.gone = True
-            if self.gone or not more:
+                self.note_gone()
+            if not more:
                 self._over.set()
+                self.answered.set()
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def _send_body(self, head: Message, body: bytes, *, more: bool) -> None:
         whole = not more and not self._started and self.request.method != "HEAD"  # which keeps the length that it says
@@ -171,3 +263,9 @@ class _Exchange:
             await self.connection.send(body)
         if not more:
             await self.connection.finish()
+
+
+def _server_of(request: Request) -> tuple[str, int] | None:
+    """What the client asked for: the name and the port."""
+    found = HOST.fullmatch(request.headers.get("host", ""))
+    return None if found is None else (found["name"], int(found["port"] or DEFAULT_PORTS[request.scheme]))

@@ -27,6 +27,9 @@ POSITIVE = attrs.validators.gt(0)
 # Which part of the files that a process may have are for connections: some of those that give way linger.
 FILES = 0.9
 
+# How many may be told at a time that there is no space for them; and what part of the files they may take.
+MAX_TOLD, TOLD_FILES = 100, 0.05
+
 # How long a draining server waits for those who may ask for its last words.
 ASKING_SECONDS = 2.0
 
@@ -114,6 +117,8 @@ class Door:
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
         self._most = min(caps.connections, FILES * _most_files())
+        self.max_told = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
+        """How many may be told at a time that there is no space for them; then the first are cut off."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0

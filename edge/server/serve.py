@@ -18,17 +18,19 @@ from ..codes import Code
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
 from ..rooms.guard import guarded
-from ..transports.http import MAX_BODY_BYTES, BadRequest, HttpConnection, Request, Response
+from ..transports.http import BadRequest, HttpConnection, Request, Response, tokens_of
 from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
 from ..transports.line_server import LineOver
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.websocket import ServedWebSocket, switching_headers
+from .accepting import accept_from
 from .addresses import Addresses
 from .app import LIVE, READY, App
 from .door import Door
 from .forward import IS_OPEN, Forwards
+from .forwarded import Forwarded
 from .hosts import Hosts
 from .lines import Lines
 from .listeners import open_listeners
@@ -47,14 +49,13 @@ GOODBYE_SECONDS = 1.0
 # More connections than a developer opens at once.
 MANY_UNFORWARDED = 50
 
-# How many of those for whom there is no space are told so, at a time, and how long each may take; then the first are
-# cut off.
-MAX_TOLD = 100
-TOLD_SECONDS = 1.0
+# How long somebody for whom there is no space may take to be told so; less if there is not even a file for them.
+TOLD_SECONDS, TOLD_IN_HASTE_SECONDS = 1.0, 0.2
 
 # Load balancers ask for these by the address of a server, not by its name.
 PROBES = (LIVE, READY)
 
+WEBSOCKET_VERSION = "13"
 FOREIGN = "pages of this site may not connect here"
 ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
 
@@ -96,11 +97,13 @@ async def serve(
     listeners = await open_listeners(host, port, shared=shared_port)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, handler_nursery=server.connections),
-                lambda stream: server.serve_connection(stream, _peer_address(stream)),
-                [_secured(listener, tls) for listener in listeners],
-            )
+
+            async def serve_one(stream: trio.abc.Stream) -> None:
+                await server.serve_connection(stream, _peer_address(stream))
+
+            for listener in listeners:
+                secured = _secured(listener, tls)
+                accepting.start_soon(accept_from, secured, server.connections, serve_one, server.serve_full)
             if server.any_host:
                 log.info(
                     "every Host is answered: name yours in App(hosts=[...]), so that no other site can use this address"
@@ -146,6 +149,8 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
             node = app.join_servers(connections, post)
             await background.start(node.run)
             yield Server(app, connections, post, lanes, node, Hosts(app.hosts, bound=bound))
+        if app.mount is not None:
+            await app.mount.wait_idle()
         background.cancel_scope.cancel("drained")
 
 
@@ -170,6 +175,7 @@ class Server:
         self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, app.limits)
         node.share(self._forwards)
         node.questions.answer(IS_OPEN, self._lines.is_open)
+        self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
         """Those who are being told that there is no space; the first of them first."""
 
@@ -183,6 +189,8 @@ class Server:
         self.app.draining = True
         self.app.directory.close()
         self.connections.start_soon(guarded, "handing over", self._node.hand_over)
+        if self.app.mount is not None:
+            self.app.mount.drain()
         self._door.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
@@ -197,6 +205,14 @@ class Server:
             # TLS says goodbye, which a peer that does not read could hold up
             with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
                 await stream.aclose()
+
+    async def serve_full(self, stream: trio.abc.Stream) -> None:
+        """Answer the one request of a connection for which there was no file, and close it."""
+        refused = Refused("the server has no files left for more connections", Code.CROWDED)
+        try:
+            await guarded("a connection", lambda: self._tell_crowded(stream, refused, seconds=TOLD_IN_HASTE_SECONDS))
+        finally:
+            await trio.aclose_forcefully(stream)
 
     async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
         with contextlib.ExitStack() as places:
@@ -223,7 +239,7 @@ class Server:
                     return None
                 room = ROOM_PATH.fullmatch(request.raw_path)
                 may_ask = room is not None and LINE in request.headers
-                upgrades = room is not None and "websocket" in request.headers.get("upgrade", "").lower()
+                upgrades = room is not None and "websocket" in tokens_of(request.headers.get("upgrade", ""))
                 on_line = room is not None and not upgrades and self._lines.expects(request, (room[1], room[2]))
                 visitor = self._addresses.visitor(request.address)
                 if not on_line:
@@ -245,6 +261,9 @@ class Server:
                 if not connection.reusable or self.app.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
+                if connection.pipelined:  # one of all that were sent ahead begins at a time: others come in between
+                    async with self._turn:
+                        await trio.lowlevel.checkpoint()
         except BadRequest as bad:
             await _answer_last(connection, self._bad_response(bad, request))
         except (Refused, LineOver, RemoteProtocolError) as refused:
@@ -265,9 +284,11 @@ class Server:
           trio.BrokenResourceError: the peer is gone.
         """
         line = _line_of(request, room)
-        max_bytes, home = MAX_BODY_BYTES, self._node.id
+        max_bytes, home = self.app.max_body(request), self._node.id
         if room is not None:
             max_bytes = self._lines.max_body(request)
+            if "transfer-encoding" in request.headers:
+                raise BadRequest(411, "length", "a body needs a Content-Length")
         if line is not None:
             self._lines.check(request)
             home = self._node.home(request.headers[LINE])
@@ -293,15 +314,17 @@ class Server:
             request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
         if request is None:
             return None
-        forwarded = request.headers.get("x-forwarded-for", "")
-        secure, proxied = isinstance(connection.stream, trio.SSLStream), self._addresses.is_proxy(address)
-        if proxied:
-            said = request.headers.get("x-forwarded-proto", "https" if secure else "").lower()
-            secure = "https" in (each.strip() for each in said.split(","))  # of several proxies, the one that ends TLS
-            if not (forwarded or self._unforwarded or request.path in PROBES):
+        request.scheme = "https" if isinstance(connection.stream, trio.SSLStream) else "http"
+        request.address = address
+        if self._addresses.is_proxy(address):
+            forwarded = Forwarded.read(request.headers)
+            request.address = self._addresses.find(address, forwarded.addresses)
+            request.scheme = forwarded.scheme or request.scheme
+            if forwarded.host and self.app.hosts is not None:  # else anybody could name us, through a careless proxy
+                request.headers["host"] = forwarded.host
+            if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
                 self._note_unforwarded(request, address)
-        scheme = "https" if secure else "http"
-        return attrs.evolve(request, address=self._addresses.find(address, forwarded), scheme=scheme)
+        return request
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
         """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few
@@ -310,7 +333,7 @@ class Server:
         if local and self._door.connections("") < MANY_UNFORWARDED:
             return
         self._unforwarded = True
-        text = "requests of %s have no X-Forwarded-For, so the caps of one address do not apply to them"
+        text = "requests of %s have no X-Forwarded-For or Forwarded, so the caps of one address do not apply to them"
         log.warning(text + ": let the proxy there say for whom they are", address)
 
     def _note_misdirected(self, request: Request) -> None:
@@ -348,17 +371,17 @@ class Server:
             waiting=partial(self._door.waiting, visitor),
         )
 
-    async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused) -> None:
+    async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
         """Answer the one request of somebody for whom there is no space; but alive this server is."""
-        if len(self._told) >= MAX_TOLD:
+        if len(self._told) >= self._door.max_told:
             first = next(iter(self._told))
             del self._told[first]
             first.cancel("others are to be told")
-        with trio.move_on_after(TOLD_SECONDS) as patience, contextlib.suppress(BadRequest, trio.BrokenResourceError):
+        with trio.move_on_after(seconds) as patience, contextlib.suppress(BadRequest, trio.BrokenResourceError):
             self._told[patience] = None
             try:
                 connection = HttpConnection(stream)
-                request = await connection.next_request(idle=TOLD_SECONDS, seconds=TOLD_SECONDS)
+                request = await connection.next_request(idle=seconds, seconds=seconds)
                 if request is not None and request.path == LIVE:
                     await _answer_last(connection, await self.app.respond(request))
                 elif request is not None:
@@ -423,7 +446,11 @@ class Server:
         if not self.app.allows_origin(request):
             return refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
         if not is_websocket(request):
-            return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake of version 13")
+            return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake")
+        if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:  # RFC 6455 section 4.4
+            refusal = refusal_response(426, Code.VERSION, f"version {WEBSOCKET_VERSION} of WebSocket is spoken here")
+            spoken = {"sec-websocket-version": WEBSOCKET_VERSION, "upgrade": "websocket"}
+            return attrs.evolve(refusal, headers={**refusal.headers, **spoken})
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
 
 

@@ -7,7 +7,7 @@ import base64
 import attrs
 
 from ..protocol.codec import SUBPROTOCOLS
-from ..transports.http import Request
+from ..transports.http import Request, tokens_of
 
 
 @attrs.frozen
@@ -29,7 +29,7 @@ def agreed_subprotocol(request: Request) -> str | None:
 
 
 def is_websocket(request: Request) -> bool:
-    """Whether a request is a WebSocket handshake of version 13."""
+    """Whether a request is a WebSocket handshake, of whatever version."""
     try:
         nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
     except ValueError:  # binascii.Error is one; so is what is not ASCII
@@ -38,6 +38,5 @@ def is_websocket(request: Request) -> bool:
         request.method == "GET"
         and request.headers.get("content-length", "0") == "0"
         and len(nonce) == 16
-        and request.headers.get("sec-websocket-version") == "13"
-        and "upgrade" in request.headers.get("connection", "").lower()
+        and "upgrade" in tokens_of(request.headers.get("connection", ""))
     )

@@ -98,8 +98,9 @@ class Link:
         """Every connection so far, newest last."""
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
         """How many bytes have been written, each way."""
-        self.offline: Literal["", "refused", "silent"] = ""
-        """What becomes of a client that connects: it gets through, or is refused, or hears nothing."""
+        self.troubled = False
+        """Whether anything has ever gone wrong on it."""
+        self._offline: Literal["", "refused", "silent"] = ""
         self._reading = True
         self._cut: tuple[Way, int, frozenset[Side]] | None = None
 
@@ -121,6 +122,16 @@ class Link:
         return wire.client
 
     @property
+    def offline(self) -> Literal["", "refused", "silent"]:
+        """What becomes of a client that connects: it gets through, or is refused, or hears nothing."""
+        return self._offline
+
+    @offline.setter
+    def offline(self, offline: Literal["", "refused", "silent"]) -> None:
+        self._offline = offline
+        self.troubled |= bool(offline)
+
+    @property
     def reading(self) -> bool:
         """Whether the client takes what has come for it off its socket."""
         return self._reading
@@ -128,16 +139,19 @@ class Link:
     @reading.setter
     def reading(self, reading: bool) -> None:
         self._reading = reading
+        self.troubled |= not reading
         for wire in self.wires:
             wire.wake()
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
         """Cut its connection, if there is one: who does not notice hears nothing more, and speaks into the void."""
+        self.troubled = True
         for wire in self.wires:
             wire.cut(noticed_by=noticed_by)
 
     def cut_after(self, way: Way, count: int, *, noticed_by: frozenset[Side] = BOTH) -> None:
         """Cut its connection once so many more bytes have passed this way, and the next would."""
+        self.troubled = True
         self._cut = (way, self.passed[way] + count, noticed_by)
 
     def heal(self) -> None:

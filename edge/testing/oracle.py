@@ -7,22 +7,29 @@ and compares. It changes nothing.
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import trio
 
 from ..client.client import Client, State
 from ..codes import Code
 from ..errors import EdgeError, InvalidEvent
 from ..protocol.codec import JSON
-from ..protocol.messages import Message, is_counted, to_plain
+from ..protocol.connection import State as Conversation
+from ..protocol.messages import Event, Message, is_counted, to_plain
 from ..protocol.outgoing import Outgoing
 from ..rooms.player import Player, Standing
 from ..rooms.room import Room
 from ..sessions.outbox import Outbox
 from ..sessions.seat import HeldSeat
+from .network import Link
+
+# How long it may take until a seat is free whose client has left.
+LEAVING_SECONDS = 3.0
 
 Invariant = Callable[[Any], object]
 """Given an open room, raises `AssertionError`, or any other error, if something is wrong with it."""
@@ -63,7 +70,12 @@ class _Watched:
     """A client."""
 
     client: Client[Any, Any]
+    link: Link
     epoch: _Epoch | None = None
+    given: int = 0
+    """How many events the client has given to its user."""
+    left_at: float = math.inf
+    """When it left, if it had a connection then on which it had said hello."""
     sending: list[str] = attrs.field(factory=list)
 
 
@@ -108,9 +120,22 @@ class Oracle:
 
         room.take_seat, room.player = watched_take_seat, watched_player  # type: ignore[method-assign]
 
-    def watch_client(self, client: Client[Any, Any]) -> None:
+    def note_leaving(self, client: Client[Any, Any]) -> None:
+        """A client is about to leave."""
+        greeted = client._connection is not None and client._connection.state is Conversation.GREETED
+        if client.state is State.OPEN or greeted:
+            self._clients[client._client].left_at = trio.current_time()
+
+    def watch_client(self, client: Client[Any, Any], link: Link) -> None:
         """Watch a client, from before it connects."""
-        watched = self._clients[client._client] = _Watched(client)
+        watched = self._clients[client._client] = _Watched(client, link)
+        give = client._give
+
+        def watched_give(event: Any) -> None:
+            watched.given += 1
+            give(event)
+
+        client._give = watched_give  # type: ignore[method-assign]
         sending, deliver, refuse = client._sending, client.deliver, client.refuse
         send, attach, start_afresh = sending.send, sending.attach, sending.start_afresh
 
@@ -131,7 +156,10 @@ class Oracle:
         def watched_deliver(message: Message) -> None:
             if is_counted(message):
                 self._client_heard(watched, _as_json(message))
+            given = watched.given
             deliver(message)
+            if isinstance(message, Event) and watched.given == given and not client.errors:
+                self._fault(f"the client {client._name!r} did not use {message.name}, and said nothing of it")
 
         def watched_refuse(fault: InvalidEvent) -> None:
             self._fault(f"the client {client._name!r} could not read what the room sent: {fault}")
@@ -160,7 +188,9 @@ class Oracle:
 
     def _watch_held_seat(self, seat: HeldSeat, player: Player[Any, Any], order: dict[Outgoing, int]) -> None:
         give_to, send, deliver, refuse = seat.give_to, seat.send, player.deliver, player.refuse
-        epoch = _Epoch("", seat)
+        epoch = _Epoch(seat.client, seat)
+        if seat.client:
+            self._epochs[seat.client] = epoch
         newest = -1
 
         def watched_give_to(client: str, why: str) -> None:
@@ -263,6 +293,9 @@ class Oracle:
                     invariant(room)
         for player, life in list(self._lives.items()):
             self._check_life(player, life)
+        for watched in self._clients.values():
+            if not watched.link.troubled:
+                self._check_calm(watched)
         if self._faults:
             raise InvariantBroken("\n".join(self._faults))
 
@@ -275,6 +308,16 @@ class Oracle:
         for player in players:
             if isinstance(player.seat, HeldSeat) and (player.standing is Standing.AWAY) != (player.seat.outbox is None):
                 self._fault(f"{player!r} has {'no' if player.seat.outbox is None else 'a'} connection")
+
+    def _check_calm(self, watched: _Watched) -> None:
+        """A client to which nothing has happened."""
+        client, lost = watched.client, watched.client.lost
+        if lost is not None and lost.code in (Code.OVERFLOW, Code.BEHIND, Code.STALLED):
+            self._fault(f"the client {client._name!r}, which reads, was cut off: {lost}")
+        if trio.current_time() > watched.left_at + LEAVING_SECONDS:
+            for player in [player for room in self._rooms for player in room.players]:
+                if _client_of(player) == client._client:
+                    self._fault(f"the client {client._name!r} has left, and {player!r} still sits")
 
     def _check_life(self, player: Player[Any, Any], life: _Life) -> None:
         if max(life.begun, life.over, life.left, life.ended) > 1:
@@ -309,6 +352,10 @@ class Oracle:
     def _fault(self, text: str) -> None:
         if text not in self._faults:
             self._faults.append(text)
+
+
+def _client_of(player: Player[Any, Any]) -> str:
+    return player.seat.client if isinstance(player.seat, HeldSeat) else ""
 
 
 def _as_json(message: Message) -> str:

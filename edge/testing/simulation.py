@@ -248,6 +248,7 @@ class Simulation:
         """Where what a step has begun goes on, until the network heals."""
         self.members: list[Member] = []
         """Everybody who has joined, in that order."""
+        self._rough = False
         self._keys = app.keys
         self._nursery = nursery
         self._oracle = oracle
@@ -262,6 +263,17 @@ class Simulation:
             return None
         member = self.members[place % len(self.members)]
         return None if member.client.state is State.CLOSED else member
+
+    def trouble_all(self) -> None:
+        """Something has happened to everybody after which connections may be lost, now or later."""
+        self._rough = True
+        for link in self.network.links:
+            link.troubled = True
+
+    def leave(self, client: Client[Any, Any]) -> None:
+        """Have a client leave; the oracle is told."""
+        self._oracle.note_leaving(client)
+        client.leave()
 
     def join(self, name: str, transport: TransportKind, codec: str) -> None:
         """Have a new client connect."""
@@ -286,6 +298,7 @@ class Simulation:
 
     def _add(self, name: str, session: str, transport: TransportKind, codec: str) -> None:
         link, number = self.network.link(), len(self.members)
+        link.troubled = self._rough
         chosen = JSON if codec == "json" else MESSAGEPACK
         client: Client[Any, Any] = Client(
             UrlDialler(
@@ -305,7 +318,7 @@ class Simulation:
             client=f"client-{number:016}",
             key=self._keys.issue(session),
         )
-        self._oracle.watch_client(client)
+        self._oracle.watch_client(client, link)
         self.members.append(Member(client, link, session, transport, codec))
         self._nursery.start_soon(self._run, client)
 

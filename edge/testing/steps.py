@@ -22,6 +22,9 @@ from .network import Conditions, Link, Side, Way
 if TYPE_CHECKING:  # the simulation takes steps
     from .simulation import Simulation
 
+# A network that is no slower than this troubles nobody.
+CALM_SECONDS = 0.1
+
 Noticed = Literal["both", "server", "client", "nobody"]
 SIDES: dict[Noticed, frozenset[Side]] = {
     "both": frozenset(("client", "server")),
@@ -83,7 +86,7 @@ class Leave(_ClientStep):
     client: int
 
     def act(self, simulation: Simulation, client: Client[Any, Any], link: Link) -> None:
-        client.leave()
+        simulation.leave(client)
 
 
 @attrs.frozen
@@ -197,6 +200,19 @@ class SendWrong(_ClientStep):
 
 
 @attrs.frozen
+class Burst(Step):
+    """The room says an event so many times to everybody, in one step."""
+
+    event: Any
+    times: int
+
+    async def take(self, simulation: Simulation) -> None:
+        for room in simulation.directory.rooms:
+            for _ in range(self.times):
+                room.broadcast(self.event)
+
+
+@attrs.frozen
 class Reset(Step):
     """The room's round is reset, if one is open."""
 
@@ -216,6 +232,8 @@ class Weather(Step):
     async def take(self, simulation: Simulation) -> None:
         pieces = {} if self.pieces is None else {"pieces": self.pieces}
         simulation.network.conditions = Conditions(latency=self.latency, jitter=self.jitter, **pieces)
+        if max(self.latency, self.jitter) > CALM_SECONDS:
+            simulation.trouble_all()
 
 
 @attrs.frozen
@@ -236,5 +254,6 @@ class Jump(Step):
 
     async def take(self, simulation: Simulation) -> None:
         clock = trio.lowlevel.current_clock()
+        simulation.trouble_all()
         if isinstance(clock, trio.testing.MockClock):
             clock.jump(self.seconds)

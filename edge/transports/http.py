@@ -7,11 +7,14 @@ beside Transfer-Encoding): the way requests are smuggled. Those are refused here
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +32,13 @@ MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
 # RFC 9112 section 3.2.2: a client may name us in front of the path; then that is the host, whatever `Host` says.
 ABSOLUTE_FORM = re.compile(r"^https?://([^/?]*)", re.IGNORECASE)
+# RFC 9112 section 3.2: a name or an address, and perhaps a port; or nothing. A comma would be two hosts joined.
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.ASCII)
+VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
+# RFC 9110 section 5.5: what no value of a header may hold.
+CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Empty lines before a request that are ignored (RFC 9112 section 2.2).
+MAX_EMPTY_LINES = 4
 # A peer that does not read this much within this time is let go.
 WRITE_BYTES = 64 * 1024
 WRITE_SECONDS = 10.0
@@ -38,11 +48,11 @@ RESPONSE_SECONDS, RESPONSE_BYTES_PER_SECOND = 60.0, 16 * 1024
 # RFC 9110 sections 15.3.5 and 15.4.5: these have no body, and say no length.
 BODILESS = (204, 304)
 DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
-# How long a body may take to arrive.
-BODY_SECONDS = 30.0
+# How long a body may take to arrive, and how fast a large one has to come.
+BODY_SECONDS, BODY_BYTES_PER_SECOND = 30.0, 32 * 1024
 
 
-@attrs.frozen
+@attrs.define
 class Request:
     """One HTTP request."""
 
@@ -56,7 +66,7 @@ class Request:
     address: str = ""
     """Where it comes from, as far as is known; of what one of the `Caps.proxies` passes on, whom the proxy names."""
     scheme: str = "http"
-    """``https`` if it came over TLS, or if one of the `Caps.proxies` says so in ``X-Forwarded-Proto``."""
+    """``https`` if it came over TLS, or if one of the `Caps.proxies` says so."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -165,6 +175,11 @@ class HttpConnection(_Writer):
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     @property
+    def pipelined(self) -> bool:
+        """Whether something of the next request has come before the current one was answered."""
+        return bool(self._ahead)
+
+    @property
     def unanswered(self) -> bool:
         """Whether nothing of an answer to the current request has been sent."""
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
@@ -207,10 +222,11 @@ class HttpConnection(_Writer):
         Raises:
           BadRequest: the body is too large, too slow, or not what its headers say.
         """
-        body = bytearray()
+        body, began = bytearray(), trio.current_time()
+        too_large = BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
         if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has found that it is a number
-            raise BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
-        with trio.move_on_after(BODY_SECONDS):
+            raise too_large
+        with trio.move_on_after(BODY_SECONDS) as patience:
             while True:
                 try:
                     event = self._h11.next_event()
@@ -225,8 +241,11 @@ class HttpConnection(_Writer):
                     self._ahead = self._h11.trailing_data[0]
                     return attrs.evolve(request, body=bytes(body))
                 if isinstance(event, h11.Data):
+                    if len(body) + len(event.data) > max_bytes:  # in chunks: nobody has said how much it is
+                        raise too_large
                     keep(len(event.data))
                     body += event.data
+                    patience.deadline = began + BODY_SECONDS + len(body) / BODY_BYTES_PER_SECOND
         raise BadRequest(408, "late", "the body took too long")
 
     async def switch(self, headers: Mapping[str, str]) -> bytes:
@@ -307,7 +326,12 @@ class HttpConnection(_Writer):
         await trio.sleep_forever()  # it says more than it may, and is read no further
 
     async def _read_head(self) -> bool:
-        while (end := self._ahead.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
+        empty = 0
+        while True:
+            while self._ahead.startswith(b"\r\n") and empty < MAX_EMPTY_LINES:
+                self._ahead, empty = self._ahead[2:], empty + 1
+            if (end := self._ahead.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) >= 0:
+                break
             if len(self._ahead) >= MAX_HEAD_BYTES:
                 raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
             received = await self.stream.receive_some()
@@ -331,22 +355,43 @@ class HttpConnection(_Writer):
             key, text = name.decode("ascii"), value.decode("latin-1")
             joint = "; " if key == "cookie" else ", "
             headers[key] = f"{headers[key]}{joint}{text}" if key in headers else text
-        if "transfer-encoding" in headers:
-            # Chunks are where h11 and others disagree on line ends and trailers (RFC 9112 section 6.3 allows this)
-            raise BadRequest(411, "length", "a body needs a Content-Length")
+        if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
+            # RFC 9112 section 6.1: how requests are smuggled
+            raise BadRequest(400, "malformed", "a body is as long as one header says, and chunked in HTTP/1.1 only")
         if event.http_version < b"1.1":
             headers.pop("upgrade", None)  # RFC 9110 section 7.8
         target = event.target.decode("latin-1")
         if absolute := ABSOLUTE_FORM.match(target):
             headers["host"], target = absolute[1], target[absolute.end() :]
+            target = target if target.startswith("/") else f"/{target}"
+        if not HOST.fullmatch(headers.get("host", "")):
+            raise BadRequest(400, "malformed", "that is no host")
+        if target == "*" and event.method == b"OPTIONS":
+            return Request("OPTIONS", "*", "", headers)
         if not target.startswith("/"):
             raise BadRequest(400, "malformed", "the target is not a path")
         path, _, query = target.partition("?")
         return Request(event.method.decode("ascii"), path, query, headers)
 
 
+def date_now() -> str:
+    """What time it is, as a header says it (RFC 9110 section 6.6.1)."""
+    return _date_at(int(time.time()))
+
+
+@functools.lru_cache(1)
+def _date_at(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def tokens_of(value: str) -> list[str]:
+    """The members of a header that is a list of tokens, in lower case."""
+    return [each.strip() for each in value.lower().split(",")]
+
+
 def _response_head(response: Response, length: int | None, *, close: bool = False) -> h11.Response:
     headers = {
+        "date": date_now(),
         **response.defaults,
         **({"content-type": response.content_type} if response.content_type else {}),
         **{name.lower(): value for name, value in response.headers.items()},
@@ -357,6 +402,8 @@ def _response_head(response: Response, length: int | None, *, close: bool = Fals
         headers["connection"] = "close"
     if response.status in BODILESS:
         headers.pop("content-type", None)
+    if any(name == "date" for name, _ in response.more):
+        del headers["date"]
     reason = PHRASES.get(response.status, "")
     try:
         return h11.Response(status_code=response.status, headers=[*headers.items(), *response.more], reason=reason)
@@ -365,8 +412,12 @@ def _response_head(response: Response, length: int | None, *, close: bool = Fals
 
 
 def _check_head(head: bytes) -> None:
+    if (version := VERSION.match(head)) and version[1] != b"1":
+        raise BadRequest(505, "version", "HTTP/1.1 is spoken here")
     if re.search(rb"(?<!\r)\n|\r(?!\n)", head):
         raise BadRequest(400, "malformed", "lines end with CR LF")  # RFC 9112 section 2.2
+    if CONTROL_CHARACTERS.search(head):
+        raise BadRequest(400, "malformed", "a control character")
     if re.search(rb"\n[ \t]", head):
         raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
     lengths = re.findall(rb"\ncontent-length:([^\r]*)", head, re.IGNORECASE)

@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import hypothesis.strategies as st
 import pytest
+import trio
 
 import edge
 from edge.client.client import Client
@@ -16,6 +18,8 @@ from edge.codes import Code
 from edge.errors import EdgeError
 from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
+from edge.protocol.structure import structure
+from edge.rooms.dialogue import Dialogue
 from edge.rooms.listening import Listeners
 from edge.rooms.player import Player
 from edge.rooms.room import Room
@@ -28,6 +32,7 @@ from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
 from edge.testing.steps import (
     Ask,
+    Burst,
     Drop,
     DropAfter,
     Join,
@@ -48,7 +53,7 @@ from edge.testing.steps import (
 from examples.drawing.room import ExquisiteCorpse
 from examples.hill.room import Hill
 from tests.examples.players import draw, steer
-from tests.testing.table import Guess, Say, Table, play, turns_belong_to_a_round
+from tests.testing.table import Guess, Said, Say, Table, play, turns_belong_to_a_round
 
 test_the_table_holds = simulated(Table, examples=150, play=play)(turns_belong_to_a_round)
 
@@ -392,3 +397,73 @@ def test_a_fault_that_takes_aim_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     a_lost_welcome_resumes(monkeypatch)
     with pytest.raises(InvariantBroken, match="the seat is another by now"):
         lead_there()
+
+
+def leaving_while_joining_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    """A client that is cancelled before its welcome says nothing."""
+
+    async def hang_up(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    patch.setattr("edge.client.client.close_transport", hang_up)
+
+
+def leaving_is_taken_for_a_lost_connection(patch: pytest.MonkeyPatch) -> None:
+    """The seat waits for a client that said that it goes."""
+    patch.setattr(attend, "_believed", lambda ended: Code.LOST)
+
+
+def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
+    """What a room says in one step ends a connection that takes everything."""
+    put = Outbox.put
+
+    def strict(outbox: Outbox, message: Any) -> None:
+        put(outbox, message)
+        if len(outbox) > outbox._max_frames:
+            outbox.drop()
+            outbox.end(Code.OVERFLOW, "too much")
+
+    patch.setattr(Outbox, "put", strict)
+
+
+def what_is_not_understood_vanishes(patch: pytest.MonkeyPatch) -> None:
+    """A client that can't use an event drops it, and says nothing."""
+    patch.setattr(Client, "_report", lambda *_: False)
+    patch.setattr("edge.rooms.dialogue.structure", _refuse_said)
+
+
+def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
+    if cls is Said:
+        raise edge.InvalidEvent("invalid", "not as it should be")
+    return structure(body, cls, **how)
+
+
+def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
+    """What a client asked is settled, and it is not told."""
+
+    def forget(dialogue: Dialogue, request: Any, answer: Any) -> bool:
+        dialogue.forget_request(request)
+        return True
+
+    patch.setattr(Dialogue, "reply", forget)
+
+
+SLOW = Weather(latency=0.05)
+AIMED: dict[Plant, tuple[list[Step], str]] = {
+    leaving_while_joining_is_not_told: ([SLOW, Join("ana"), Wait(0.25), Leave(0), Wait(5)], "has left, and"),
+    leaving_is_taken_for_a_lost_connection: ([Join("ana"), Wait(1), Leave(0), Wait(5)], "has left, and"),
+    a_burst_is_too_much: ([Join("ana"), Wait(1), Burst(Said(0, "hello"), 1500), Wait(5)], "was cut off: Ended"),
+    what_is_not_understood_vanishes: ([Join("ana"), Wait(1), Send(0, Say("hello"))], "said nothing of it"),
+    a_request_never_settles: ([Join("ana"), Wait(1), Ask(0, Guess(7))], "waits for answers"),
+}
+
+
+@pytest.mark.parametrize("plant", AIMED, ids=lambda plant: plant.__name__)
+def test_a_fault_of_a_moment_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a script that leads to that moment; and nothing where nothing was planted."""
+    script, text = AIMED[plant]
+    for way in ("websocket", "stream", "poll"):
+        simulate(Table, [attrs.evolve(step, transport=way) if isinstance(step, Join) else step for step in script])
+    plant(monkeypatch)
+    with pytest.raises(InvariantBroken, match=text):
+        simulate(Table, script)

@@ -1,0 +1,111 @@
+"""Accepting connections when there are no files left.
+
+The kind: an error that comes again and again, told at full length each time, while nobody is served.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+
+import pytest
+import trio
+
+from edge.server.accepting import SPARE_FILES, accept_from
+
+
+class Crowd(trio.abc.Listener[trio.abc.Stream]):
+    """Connections that come while this process has no files, but for those that it held back."""
+
+    def __init__(self, waiting: int, fault: int = errno.EMFILE) -> None:
+        self.waiting = waiting
+        self.files = SPARE_FILES
+        self.fault = fault
+        self.faults = 0
+        self.closed = False
+
+    async def accept(self) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        if not self.waiting:
+            await trio.sleep_forever()
+        if not self.files:
+            self.faults += 1
+            raise OSError(self.fault, os.strerror(self.fault))
+        self.files -= 1
+        self.waiting -= 1
+        return trio.testing.memory_stream_pair()[0]
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await trio.lowlevel.checkpoint()
+
+
+def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Have the crowd's connections, and the files that are held back, share one count."""
+    real_open, real_close = os.open, os.close
+    held: set[int] = set()
+
+    def open_spare(path: str, flags: int) -> int:
+        if not crowd.files:
+            raise OSError(errno.EMFILE, "none left")
+        crowd.files -= 1
+        held.add(opened := real_open(path, flags))
+        return opened
+
+    def close_spare(opened: int) -> None:
+        held.discard(opened)
+        crowd.files += 1
+        real_close(opened)
+
+    monkeypatch.setattr("edge.server.accepting.os.open", open_spare)
+    monkeypatch.setattr("edge.server.accepting.os.close", close_spare)
+    return held
+
+
+async def test_without_files_connections_are_told_and_the_log_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line a minute without a traceback; each is told in its turn; later ones are served again; nothing is left."""
+    crowd = Crowd(40)
+    held = count_files(crowd, monkeypatch)
+    told, served = 0, 0
+
+    async def serve(stream: object) -> None:
+        nonlocal served
+        served += 1
+
+    async def serve_full(stream: object) -> None:
+        nonlocal told
+        await trio.sleep(0.2)
+        told += 1
+        crowd.files += 1  # it is closed
+
+    async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+        accepting.start_soon(accept_from, crowd, connections, serve, serve_full)
+        await trio.sleep(5)
+        assert (told, served, crowd.waiting) == (40, 0, 0)
+        assert len(held) == SPARE_FILES
+        crowd.waiting, crowd.files = 3, 3
+        await trio.sleep(0.2)
+        accepting.cancel_scope.cancel()
+        assert (told, served) == (40, 3)
+    assert crowd.closed
+    assert held == set()
+    (warned,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned.getMessage() == "no more connections can be accepted: Too many open files"
+    assert warned.exc_info is None
+    assert crowd.faults < 5
+
+
+async def test_a_listener_that_breaks_is_an_error() -> None:
+    """It is no want of files, and nothing would mend it."""
+
+    async def serve(stream: object) -> None:
+        pass
+
+    crowd = Crowd(1, errno.EBADF)
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            await accept_from(crowd, nursery, serve, serve)
+    assert crowd.closed

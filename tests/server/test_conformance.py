@@ -1,0 +1,302 @@
+"""HTTP/1.1 as its specifications say, in what public suites of tests found otherwise.
+
+The kind: a header was read as text where it is a list, a grammar was looser than the RFC's, or a refusal did not say
+what would be accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import edge
+from edge.server.serve import Server, open_server
+from edge.transports.http import Request, Response
+from tests.rooms.quiet import Quiet
+
+KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
+WEBSOCKET = {
+    "Host": "localhost",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "edge.1.json",
+}
+
+
+def upgrade(**changed: str) -> str:
+    headers = {**WEBSOCKET, **{name.replace("_", "-"): value for name, value in changed.items()}}
+    return "GET /rooms/quiet/one HTTP/1.1\n" + "".join(f"{name}: {value}\n" for name, value in headers.items()) + "\n"
+
+
+def make_app() -> edge.App:
+    app = edge.App({"quiet": Quiet})
+
+    @app.route("/echo", methods=("POST", "PUT"), max_body_bytes=3_000_000)
+    async def echo(request: Request) -> Response:
+        return Response(200, request.body)
+
+    @app.route("/host")
+    async def host(request: Request) -> Response:
+        return Response(200, f"{request.headers['host']} {request.raw_path}?{request.raw_query}".encode())
+
+    return app
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Server]:
+    async with open_server(make_app()) as server:
+        yield server
+        server.drain()
+
+
+async def raw(server: Server, data: bytes) -> bytes:
+    """All that comes back for these bytes, until the server closes or waits for more."""
+    answer = b""
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_connection, theirs)
+        await ours.send_all(data)
+        with trio.move_on_after(1):
+            while received := await ours.receive_some():
+                answer += received
+        nursery.cancel_scope.cancel()
+    return answer
+
+
+async def ask(server: Server, text: str) -> tuple[int, dict[str, str], bytes]:
+    answer = await raw(server, text.replace("\n", "\r\n").encode("latin-1"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize(
+    "host", ["a b", "a/b", "u@h", "a,b", "a:b", "[::1", "a\x80", "a:1:2", "a?b", "a#b", "a\\b", 'a"b', "<a>"]
+)
+async def test_an_invalid_host_is_a_bad_request(host: str) -> None:
+    """RFC 9112 section 3.2, whoever the server answers for; in the absolute form, too."""
+    async with serving() as server:
+        assert (await ask(server, f"GET /host HTTP/1.1\nHost: {host}\n\n"))[0] == 400
+        if not set(host) & set(" /?#\x80"):
+            assert (await ask(server, f"GET http://{host}/host HTTP/1.1\nHost: x\n\n"))[0] == 400
+
+
+@pytest.mark.parametrize("host", ["a.b", "A-B_c.:80", "[::1]:8000", "1.2.3.4", "a%20b", "x:", ""])
+async def test_a_valid_host_is_none(host: str) -> None:
+    """Also one without a name, which says that the target has none."""
+    async with serving() as server:
+        assert (await ask(server, f"GET /livez HTTP/1.1\nHost: {host}\n\n"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("http://there.example/host?q", "there.example /host?q"),
+        ("HTTP://there.example:81/host", "there.example:81 /host?"),
+    ],
+)
+async def test_the_absolute_form_names_the_host(target: str, told: str) -> None:
+    """RFC 9112 section 3.2.2: whatever the Host header says."""
+    async with serving() as server:
+        assert (await ask(server, f"GET {target} HTTP/1.1\nHost: here\n\n"))[2].decode() == told
+
+
+async def test_the_absolute_form_without_a_path() -> None:
+    """It asks for the root."""
+    async with serving() as server:
+        assert (await ask(server, "GET http://there.example HTTP/1.1\nHost: x\n\n"))[0] == 404
+        assert (await ask(server, "GET http://there.example?q HTTP/1.1\nHost: x\n\n"))[0] == 404
+
+
+@pytest.mark.parametrize(("version", "status"), [("2.0", 505), ("0.9", 505), ("3.0", 505), ("1.1", 200), ("1.0", 200)])
+async def test_another_major_version_is_not_spoken(version: str, status: int) -> None:
+    """RFC 9110 section 15.6.6."""
+    async with serving() as server:
+        assert (await ask(server, f"GET /livez HTTP/{version}\nHost: x\n\n"))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 101),
+        ({"Upgrade": "WebSocket"}, 101),
+        ({"Upgrade": "h2c, websocket"}, 101),
+        ({"Connection": "keep-alive, UPGRADE"}, 101),
+        ({"Upgrade": "xwebsockety"}, 426),
+        ({"Upgrade": "websocket2"}, 426),
+        ({"Connection": "no-upgrades-please"}, 400),
+        ({"Connection": "keep-alive"}, 400),
+    ],
+)
+async def test_upgrade_and_connection_are_lists_of_tokens(changed: dict[str, str], status: int) -> None:
+    """RFC 9110 section 7.6.1 and 7.8: a name that merely holds the word is another."""
+    async with serving() as server:
+        assert (await ask(server, upgrade(**changed)))[0] == status
+
+
+async def test_another_version_of_websocket_is_told_which_is_spoken() -> None:
+    """RFC 6455 section 4.4."""
+    async with serving() as server:
+        for version in ("8", "14", "13, 8"):
+            status, headers, _ = await ask(server, upgrade(Sec_WebSocket_Version=version))
+            assert (status, headers["sec-websocket-version"]) == (426, "13")
+
+
+async def test_each_response_says_when_it_was_made() -> None:
+    """RFC 9110 section 6.6.1: Date, once, of refusals too."""
+    async with serving() as server:
+        for text in (
+            "GET /livez HTTP/1.1\nHost: x\n\n",
+            "GET /no HTTP/1.1\nHost: x\n\n",
+            "nonsense\n\n",
+            upgrade(Upgrade="x"),
+        ):
+            answer = await raw(server, text.replace("\n", "\r\n").encode())
+            (date,) = re.findall(rb"(?i)\r\ndate: ([^\r]+)\r\n", answer)
+            assert parsedate_to_datetime(date.decode()).utcoffset() is not None
+            assert date.endswith(b" GMT")
+
+
+async def test_a_method_that_is_not_allowed_is_told_which_are() -> None:
+    """RFC 9110 section 15.5.6."""
+    async with serving() as server:
+        status, headers, _ = await ask(server, "DELETE /livez HTTP/1.1\nHost: x\n\n")
+        assert (status, headers["allow"]) == (405, "get, head")
+        status, headers, _ = await ask(server, "GET /echo HTTP/1.1\nHost: x\n\n")
+        assert (status, headers["allow"]) == (405, "post, put")
+
+
+async def test_what_the_server_as_a_whole_can_do() -> None:
+    """RFC 9110 section 9.3.7; the asterisk is for OPTIONS alone."""
+    async with serving() as server:
+        status, headers, _ = await ask(server, "OPTIONS * HTTP/1.1\nHost: x\n\n")
+        assert (status, "get" in headers["allow"]) == (204, True)
+        assert (await ask(server, "GET * HTTP/1.1\nHost: x\n\n"))[0] == 400
+
+
+@pytest.mark.parametrize(("count", "status"), [(1, 200), (2, 200), (4, 200), (5, 400)])
+async def test_empty_lines_before_a_request_are_ignored(count: int, status: int) -> None:
+    """RFC 9112 section 2.2: a few, in whatever pieces they come; between requests, too."""
+    async with serving() as server:
+        empty = "\n" * count
+        assert (await ask(server, f"{empty}GET /livez HTTP/1.1\nHost: x\n\n"))[0] == status
+        if status == 200:
+            answer = await raw(server, (f"GET /livez HTTP/1.1\nHost: x\n\n{empty}" * 2).replace("\n", "\r\n").encode())
+            assert answer.count(b"HTTP/1.1 200 ") == 2
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with serving() as server, trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_connection, theirs)
+        for piece in (b"\r", b"\n", b"\r\nGE", b"T /livez HTTP/1.1\r\nHost: x\r\n\r\n"):
+            await ours.send_all(piece)
+            await wait_all_tasks_blocked()
+        assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
+        await ours.aclose()
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in [*range(1, 9), 11, 12, *range(14, 32), 127]])
+async def test_a_control_character_in_a_header_is_refused(character: str) -> None:
+    """RFC 9110 section 5.5. A tab may stand in a value."""
+    async with serving() as server:
+        assert (await ask(server, f"GET /livez HTTP/1.1\nHost: x\nX: a{character}b\n\n"))[0] == 400
+        assert (await ask(server, "GET /livez HTTP/1.1\nHost: x\nX: a\tb\n\n"))[0] == 200
+
+
+def chunks(*pieces: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_in_chunks() -> None:
+    """It arrives whole, and the next request on the connection is its own."""
+    async with serving() as server:
+        answer = await raw(server, CHUNKED + chunks(b"hello ", b"world") + b"GET /host HTTP/1.1\r\nHost: next\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 200 ") == 2
+        assert b"hello world" in answer
+        assert answer.endswith(b"next /host?")
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (CHUNKED, chunks(b"x" * 1_500_000, b"y" * 1_500_000), 200),
+        (CHUNKED, chunks(b"x" * 1_500_000, b"y" * 1_500_001), 413),
+        (CHUNKED.replace(b"/echo", b"/other"), chunks(b"x" * 1_100_000), 413),
+        (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0"), chunks(b"x"), 400),
+        (CHUNKED.replace(b"Transfer", b"Content-Length: 3\r\nTransfer"), chunks(b"x"), 400),
+        (CHUNKED.replace(b": chunked", b": gzip, chunked"), chunks(b"x"), 501),
+        (CHUNKED, b"3\r\nabcX\r\n0\r\n\r\n", 400),
+        (CHUNKED, b"0x3\r\nabc\r\n0\r\n\r\n", 400),
+        (
+            CHUNKED.replace(b"/echo", b"/rooms/quiet/one").replace(
+                b"Host", b"edge-connection: a-line-of-tests\r\nHost"
+            ),
+            chunks(b"x"),
+            411,
+        ),
+    ],
+    ids=[
+        "largest",
+        "too large",
+        "too large for most",
+        "HTTP/1.0",
+        "two lengths",
+        "gzip",
+        "overlong",
+        "0x",
+        "a line",
+    ],
+)
+async def test_what_chunks_may_not_be(head: bytes, body: bytes, status: int) -> None:
+    """Bounded by the route, and read in the one way that leaves no doubt where the next request begins."""
+    async with serving() as server:
+        assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed ends no chunk's head"
+        assert (await raw(server, head + body)).startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_a_body_is_as_large_as_its_route_says() -> None:
+    """By its length alone it is refused before it is read."""
+    async with serving() as server:
+        for path, size, status in (("/echo", 3_000_000, 200), ("/echo", 3_000_001, 413), ("/livez", 1_048_577, 413)):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+            answer = await raw(server, head + (b"x" * size if status == 200 else b""))
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
+    """The kind: work in proportion to what one peer sent, before anybody else's turn. Four hundred connections with
+    twenty requests each; one that comes later waits for few of those."""
+    async with serving() as server, trio.open_nursery() as nursery:
+
+        async def pipeline(stream: trio.abc.Stream) -> None:
+            await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            answer = b""
+            while answer.count(b"HTTP/1.1 200 ") < 20:
+                answer += bytes(await stream.receive_some())
+            answered.append(stream)
+            await stream.aclose()
+
+        answered: list[object] = []
+        for _ in range(400):
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(server.serve_connection, theirs)
+            nursery.start_soon(pipeline, ours)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(server.serve_connection, theirs)
+        await ours.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
+        served = server.app.directory.tally.requests
+        assert served < 900, "their first ones, and few that were sent ahead"
+        await ours.aclose()
+    assert len(answered) == 400
