@@ -27,8 +27,8 @@ class Crowd(trio.abc.Listener[trio.abc.Stream]):
 
     async def accept(self) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
-        if not self.waiting:
-            await trio.sleep_forever()
+        while not self.waiting:
+            await trio.sleep(0.01)
         if not self.files:
             self.faults += 1
             raise OSError(self.fault, os.strerror(self.fault))
@@ -105,6 +105,7 @@ async def test_a_listener_that_breaks_is_an_error() -> None:
         pass
 
     crowd = Crowd(1, errno.EBADF)
+    crowd.files = 0
     async with trio.open_nursery() as nursery:
         with pytest.raises(OSError, match="Bad file descriptor"):
             await accept_from(crowd, nursery, serve, serve)
