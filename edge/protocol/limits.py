@@ -24,6 +24,13 @@ class Limits:
     """The largest message that a room may send, as JSON: for its author, a larger one is a ``ValueError``. Send large
     things in parts, so that others are not kept waiting. From 64 KiB to 16 MiB."""
 
+    fragments_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
+    """How many fragments and control frames of a WebSocket are read a second, in the long run: each costs four times
+    what a usual message costs in all. With more, the connection ends with `Code.FLOODING`."""
+
+    fragments_burst: int = attrs.field(default=300, validator=attrs.validators.gt(0))
+    """How many at once. The largest message may come in that many pieces."""
+
     inbox: int = 64
     """How many events of one player may wait for the room; then its connection is read no further."""
 

@@ -24,6 +24,7 @@ from ..transports.line import LINE
 from ..transports.line_server import LineOver
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
+from ..transports.unusual import fragments_pace
 from ..transports.websocket import ServedWebSocket, switching_headers
 from .accepting import accept_from
 from .addresses import Addresses
@@ -358,7 +359,14 @@ class Server:
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Serve a WebSocket to its end."""
-        transport = ServedWebSocket(stream, upgrade.ahead, max_bytes=self.app.limits.socket_bytes, lanes=self._lanes)
+        limits = self.app.limits
+        transport = ServedWebSocket(
+            stream,
+            upgrade.ahead,
+            max_bytes=limits.socket_bytes,
+            lanes=self._lanes,
+            fragments=fragments_pace(limits),
+        )
         visitor = self._addresses.visitor(upgrade.address)
         await self.app.attend(
             transport,

@@ -357,7 +357,7 @@ class HttpConnection(_Writer):
             headers[key] = f"{headers[key]}{joint}{text}" if key in headers else text
         if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
             # RFC 9112 section 6.1: how requests are smuggled
-            raise BadRequest(400, "malformed", "a body is as long as one header says, and chunked in HTTP/1.1 only")
+            raise BadRequest(400, "malformed", "a body has one length, or comes in chunks, which only this version has")
         if event.http_version < b"1.1":
             headers.pop("upgrade", None)  # RFC 9110 section 7.8
         target = event.target.decode("latin-1")

@@ -22,12 +22,15 @@ from collections.abc import Callable, Sequence
 import trio
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
+from ..codes import Code
 from ..protocol.codec import Frame
+from ..protocol.limits import Limits
+from ..protocol.pace import Pace
 from ..rooms.bell import Bell
 from .lanes import Lanes, framed
 from .linger import LINGER_SECONDS
 from .transport import Taker
-from .unusual import BINARY, EXTENDED, MASKED, PING, PONG, TEXT, Unusual
+from .unusual import BINARY, EXTENDED, MASKED, PING, PONG, TEXT, Unusual, fragments_pace
 
 USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 # How much of one connection is read at a time, so that it can't hold up the others.
@@ -43,7 +46,8 @@ class Lane(trio.abc.HalfCloseableStream):
       max_bytes: the largest frame that is read.
       lanes: of its server.
       on_unusual: called when there is something for trio-websocket to read.
-      on_flood: called when too much is for it: too many fragments and pings, or twice `max_bytes` without a message.
+      on_flood: called when too much is for it: too many fragments and pings.
+      fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Lane(trio.abc.HalfCloseableStream):
         lanes: Lanes,
         on_unusual: Callable[[], object] = lambda: None,
         on_flood: Callable[[], object] = lambda: None,
+        fragments: Pace | None = None,
     ) -> None:
         self.heard_at = trio.current_time()
         """When the last byte came in."""
@@ -68,9 +73,9 @@ class Lane(trio.abc.HalfCloseableStream):
         """The largest frame that is read; it may be less for a while."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
-        self.flooded = False
-        """Whether more came for trio-websocket than it is given."""
-        self._unusual = Unusual()
+        self.refusal: Code | None = None
+        """Why no more is read: `Code.FLOODING`; or `Code.TOO_LARGE`, for what follows was announced to be."""
+        self._unusual = Unusual(fragments or fragments_pace(Limits()))
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
@@ -96,6 +101,11 @@ class Lane(trio.abc.HalfCloseableStream):
         self._writing = trio.Lock()
 
     # --- frames
+
+    @property
+    def closed_by_peer(self) -> bool:
+        """Whether the peer has said that it closes."""
+        return self._unusual.closed
 
     @property
     def over(self) -> bool:
@@ -233,14 +243,14 @@ class Lane(trio.abc.HalfCloseableStream):
                     return None
                 length, start = int.from_bytes(data[start : start + width], "big"), start + width
                 if length < least or length > self.max_bytes or kind in CONTROL:
-                    break
+                    break  # the first of these is for trio-websocket to judge, and so is a control frame
             end = start + 4 + length
             if len(data) < end:
                 return None
             if kind in CONTROL:
                 self._hand_over(data[at:end])
                 self._at = end
-                if self.flooded:
+                if self.refusal is not None:
                     break
                 continue
             payload = apply_mask(data[start + 4 : end], data[start : start + 4])
@@ -259,10 +269,12 @@ class Lane(trio.abc.HalfCloseableStream):
         return None
 
     def _hand_over(self, data: bytes | bytearray) -> None:
-        if data and not self.flooded:
-            if self._unusual.too_much(data, self.max_bytes, trio.current_time()):
-                self.flooded = True
+        if data and self.refusal is None:
+            self.refusal, size = self._unusual.check(data, self.max_bytes, trio.current_time())
+            if self.refusal is not None:
                 self._pause()
+                data = data[:size]
+            if self.refusal is Code.FLOODING:
                 self._on_flood()
                 return
             self._handed += data
@@ -278,7 +290,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._fed.ring()
 
     def _read_on(self) -> None:
-        if not (self._ended or self._reading or self.flooded):
+        if not (self._ended or self._reading) and (self.refusal is None or self._forgetting):
             self._reading = True
             if self._fd >= 0:
                 self._lanes.add(self._fd, self)
@@ -324,7 +336,7 @@ class Lane(trio.abc.HalfCloseableStream):
         while not self._handed:
             if self._fault is not None:
                 raise trio.BrokenResourceError from self._fault
-            if self._ended:
+            if self._ended or self.refusal is Code.TOO_LARGE:
                 return b""
             if self._next is None or self.aside:
                 self._read_on()

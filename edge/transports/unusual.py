@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from ..codes import Code
+from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 
 # RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode, of which one bit tells control frames.
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
-CONTROL_BIT = 0x08
+FINAL, CONTROL_BIT = 0x80, 0x08
 # What the second byte says besides a length.
 MASKED = 0x80
 # By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
-# How many fragments and control frames a second, and at once: each costs trio-websocket four times what a usual message
-# costs in all. The largest message may come in that many pieces.
-PER_SECOND, BURST = 50, 300
+
+
+def fragments_pace(limits: Limits) -> Pace:
+    """The pace of one connection's fragments and control frames."""
+    return Pace(limits.fragments_per_second, limits.fragments_burst)
 
 
 class Unusual:
-    """What trio-websocket is given of one connection, from the start of a frame on, in any pieces."""
+    """What trio-websocket is given of one connection, from the start of a frame on, in any pieces.
 
-    def __init__(self) -> None:
-        self._pace = Pace(PER_SECOND, BURST)
+    Args:
+      pace: of fragments and control frames.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.closed = False
+        """Whether the peer has closed it."""
+        self._pace = pace
         self._unmade = 0
         """How many bytes of fragments came that make no message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
         """Of the last frame: its kind, its head if that was cut off, and how much is to come."""
 
-    def too_much(self, data: bytes | bytearray, max_bytes: int, now: float) -> bool:
-        """Whether with these bytes more fragments and control frames begin than may, or there are more than twice so
-        many bytes without a message."""
+    def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
+        """What the connection ends with, if it does with these bytes.
+
+        Returns: `Code.FLOODING` if more fragments and control frames begin than may; `Code.TOO_LARGE` if a message is
+          announced that is longer than so many bytes; None if neither. And how many of these bytes come before that.
+        """
+        known = len(self._cut_head)
         data, at = self._cut_head + data, min(self._payload_left, len(data))
         self._cut_head = b""
         self._note_payload(at, ends=at == self._payload_left)
@@ -41,14 +55,18 @@ class Unusual:
                 break
             if self._kind not in (TEXT, BINARY):
                 if not self._pace.allows(now):
-                    return True
+                    return Code.FLOODING, max(0, at - known)
                 self._pace.take(now)
+            self.closed |= self._kind == CLOSE
             length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
+            proper = self._kind & ~FINAL in (0, TEXT & ~FINAL, BINARY & ~FINAL) and data[at + 1] & MASKED
+            if proper and self._unmade + length > max_bytes and length < 2**63:  # RFC 6455 section 5.2
+                return Code.TOO_LARGE, max(0, at - known)
             at += 2 + width + (4 if data[at + 1] & MASKED else 0)
             self._note_payload(min(length, max(0, len(data) - at)), ends=at + length <= len(data))
             at += length
             self._payload_left = max(0, at - len(data))
-        return self._unmade > 2 * max_bytes
+        return None, len(data) - known
 
     def _note_payload(self, size: int, *, ends: bool) -> None:
         """So many bytes of a frame's payload came, its last among them or not."""

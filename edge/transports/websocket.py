@@ -20,6 +20,7 @@ from wsproto.utilities import generate_accept_token
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import Frame
+from ..protocol.pace import Pace
 from .http import sentence_of
 from .lane import Lane
 from .lanes import Lanes
@@ -39,6 +40,8 @@ REENACTED = (
 )
 
 
+# RFC 6455 section 7.4.1.
+MESSAGE_TOO_BIG = 1009
 # No server sends a larger message: `Limits.read_bytes` at most. A transport's own `max_bytes` is smaller.
 MAX_READ_BYTES = 64 * 1024 * 1024
 
@@ -166,7 +169,7 @@ class WebSocketTransport(Transport):
         try:
             if not self.broken:
                 await _close(self._websocket, self._guard, code, reason)
-            if self.close_code == 1009:
+            if self.close_code == MESSAGE_TOO_BIG:
                 await linger(self._stream)
         finally:
             await trio.aclose_forcefully(self._stream)
@@ -181,9 +184,12 @@ class ServedWebSocket(Transport):
       ahead: what the client has sent after its request so far.
       max_bytes: the largest message that is read; `max_bytes` may say less for a while.
       lanes: of this server.
+      fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, ahead: bytes, *, max_bytes: int, lanes: Lanes) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, ahead: bytes, *, max_bytes: int, lanes: Lanes, fragments: Pace | None = None
+    ) -> None:
         self._lanes = lanes
         self._max_bytes = max_bytes
         self._judge: _Judge | None = None
@@ -197,6 +203,7 @@ class ServedWebSocket(Transport):
             lanes=lanes,
             on_unusual=self._call_judge,
             on_flood=self._stop_receiving,
+            fragments=fragments,
         )
         self._stream.start()
 
@@ -242,9 +249,15 @@ class ServedWebSocket(Transport):
         if self._judge is None and self._stream.over:
             raise trio.BrokenResourceError
         with trio.CancelScope() as self._receiving:
-            if self._stream.flooded:
+            if self._stream.refusal is Code.FLOODING:
                 self._stop_receiving()
-            return await _next_message(self, await self._call_judge().begun())
+            try:
+                return await _next_message(self, await self._call_judge().begun())
+            except trio.BrokenResourceError:
+                if self._stream.refusal is not Code.TOO_LARGE:
+                    raise
+                self.close_code, self.close_reason = MESSAGE_TOO_BIG, f"a message of more than {self.max_bytes} bytes"
+                raise trio.EndOfChannel from None
         raise RemoteProtocolError("more came than makes a message", Code.FLOODING)
 
     def _stop_receiving(self) -> None:
@@ -263,14 +276,15 @@ class ServedWebSocket(Transport):
         self.closed = True
         self._stream.step_aside()
         try:
-            if self._stream.flooded:  # whoever floods is not waited for
-                await self._tell(code)
+            failed = self._judge.untold if self._judge is not None else None
+            if failed is not None:
+                await self._tell(failed)
+            elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
+                await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
             elif not (self.broken or self._is_over()):
                 judge = self._call_judge()
                 await _close(await judge.begun(), judge.guard, code, reason)
-            elif self._judge is not None and self._judge.untold is not None:
-                await self._tell(self._judge.untold)
-            if self.close_code == 1009:
+            if self.close_code == MESSAGE_TOO_BIG and not self._stream.closed_by_peer:
                 await self._stream.linger()
         finally:
             if self._judge is not None:

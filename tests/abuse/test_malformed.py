@@ -81,8 +81,8 @@ async def test_a_broken_frame_ends_the_connection(name: str) -> None:
 
 
 SMUGGLED: dict[str, tuple[bytes, bytes]] = {
-    "a length and chunks": (b"Content-Length: 4\r\nTransfer-Encoding: chunked", b"411"),
-    "chunks": (b"Transfer-Encoding: chunked", b"411"),
+    "a length and chunks": (b"Content-Length: 4\r\nTransfer-Encoding: chunked", b"400"),
+    "a control character": (b"X: a\x0bb", b"400"),
     "chunks by another name": (b"Transfer-Encoding: xchunked", b"501"),
     "two lengths": (b"Content-Length: 4\r\nContent-Length: 5", b"400"),
     "one length twice": (b"Content-Length: 4\r\nContent-Length: 4", b"400"),

@@ -24,11 +24,13 @@ class Crowd(trio.abc.Listener[trio.abc.Stream]):
         self.fault = fault
         self.faults = 0
         self.closed = False
+        self.more = trio.Event()
 
     async def accept(self) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
-        while not self.waiting:
-            await trio.sleep(0.01)
+        if not self.waiting:
+            self.more = trio.Event()
+            await self.more.wait()
         if not self.files:
             self.faults += 1
             raise OSError(self.fault, os.strerror(self.fault))
@@ -87,6 +89,7 @@ async def test_without_files_connections_are_told_and_the_log_says_so_once(
         assert (told, served, crowd.waiting) == (40, 0, 0)
         assert len(held) == SPARE_FILES
         crowd.waiting, crowd.files = 3, 3
+        crowd.more.set()
         await trio.sleep(0.2)
         accepting.cancel_scope.cancel()
         assert (told, served) == (40, 3)

@@ -211,13 +211,21 @@ def both(pieces: Sequence[bytes]) -> tuple[Seen, Seen]:
     return run_virtual(see, serve_lane, pieces), see_alone(pieces)
 
 
+def check(lane: Seen, alone: Seen) -> None:
+    """Both are the same; but edge need not wait for a message that is announced to be too large, to find it broken."""
+    if lane.ended == "closed 1009" != alone.ended:
+        assert alone.ended in ("broken", "closed 1007")
+        answered = [answer for answer in alone.answers if answer[0] != "Close"]
+        alone = attrs.evolve(alone, ended=lane.ended, answers=[*answered, ("Close", 1009)])
+    assert lane == alone
+
+
 @pytest.mark.parametrize("name", STREAMS)
 def test_in_one_piece_and_byte_by_byte(name: str) -> None:
     """The same frames in the same order, the same pongs, the same close code."""
     stream = STREAMS[name]
     for pieces in ([stream] if stream else [], [stream[at : at + 1] for at in range(min(len(stream), 700))]):
-        lane, alone = both(pieces)
-        assert lane == alone
+        check(*both(pieces))
 
 
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if 1 < len(stream) < 60])
@@ -226,7 +234,7 @@ def test_in_two_pieces_cut_anywhere(name: str) -> None:
     stream = STREAMS[name]
     whole = see_alone([stream])
     for cut in range(1, len(stream)):
-        assert run_virtual(see, serve_lane, [stream[:cut], stream[cut:]]) == whole
+        check(run_virtual(see, serve_lane, [stream[:cut], stream[cut:]]), whole)
 
 
 @hypothesis.settings(deadline=None, max_examples=150)
@@ -240,16 +248,14 @@ def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> No
     for size in sizes:
         pieces.append(rest[:size])
         rest = rest[size:]
-    lane, alone = both([piece for piece in (*pieces, rest) if piece])
-    assert lane == alone
+    check(*both([piece for piece in (*pieces, rest) if piece]))
 
 
 @hypothesis.settings(deadline=None, max_examples=150)
 @hypothesis.given(st.binary(min_size=1, max_size=80))
 def test_any_bytes_at_all(noise: bytes) -> None:
     """What was never meant to be frames."""
-    lane, alone = both([noise])
-    assert lane == alone
+    check(*both([noise]))
 
 
 def test_the_oracle_notices() -> None:

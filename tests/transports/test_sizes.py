@@ -33,6 +33,7 @@ class Large(edge.Room[Give, Given]):
                 player.send(Given(str(exc)))
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("codec", [edge.JSON, edge.MESSAGEPACK], ids=["json", "msgpack"])
 @pytest.mark.parametrize("sent_bytes", [64 * 1024, 1024 * 1024, 5 * 1024 * 1024])
