@@ -122,8 +122,8 @@ class Dialogue:
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
         self._lenient = lenient
-        self._newer: set[str] = set()
-        """Names of events that came with fields which their classes do not have."""
+        self._loose = {name for name, kind in heard.by_name.items() if kind.ignores_extra}
+        """Names of events whose extra fields are ignored: by their classes, or because such fields have come."""
         self._heard = heard
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
@@ -368,7 +368,7 @@ class Dialogue:
         kind = self._heard.by_name.get(name)
         if kind is None:
             raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
-        if kind.ignores_extra or name in self._newer:
+        if name in self._loose:
             return structure(body, kind.cls, ignore_extra=True)
         try:
             return structure(body, kind.cls)
@@ -376,6 +376,6 @@ class Dialogue:
             if not self._lenient:
                 raise
             event = structure(body, kind.cls, ignore_extra=True)
-            self._newer.add(name)
+            self._loose.add(name)
             self._on_unusable(exc, name)
             return event

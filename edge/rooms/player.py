@@ -155,7 +155,8 @@ class Player(Generic[FromPlayer, ToPlayer]):
           SendOverflow: too much is sent to them in one step.
         """
         message = outgoing_event(self.room.check_outgoing(event))
-        self._check_size(message)
+        if message.size > LARGE_BYTES or self.seat.crowded:
+            self.seat.check(message)
         self._tell(message)
 
     @overload

@@ -87,7 +87,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """What players may be sent."""
     events_fingerprint: ClassVar[str] = fingerprint(from_player, to_player)
     """The fingerprint of both, as the welcome says it."""
-    is_generic: ClassVar[bool] = False
+    _is_generic: ClassVar[bool] = False
     """Whether a class that inherits from it has yet to say which events there are."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -102,15 +102,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
             if cls.state_class is not None:
                 check_type(cls.state_class)
         from_player, to_player = type_arguments(cls, Room)
-        cls.is_generic = unresolved(from_player) or unresolved(to_player)
-        if not cls.is_generic:
+        cls._is_generic = unresolved(from_player) or unresolved(to_player)
+        if not cls._is_generic:
             cls.from_player, cls.to_player = _checked(from_player), _checked(to_player)
             cls.events_fingerprint = fingerprint(cls.from_player, cls.to_player)
         elif not getattr(cls, "__parameters__", ()):
             raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        if cls.is_generic:
+        if cls._is_generic:
             raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
         room = super().__new__(cls)
         room._furnish()  # here, so that an author's __init__ need not remember to call ours

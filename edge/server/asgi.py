@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -142,9 +143,9 @@ class MountedApp:
         for exchange in self._exchanges:
             exchange.note_gone()
 
-    async def wait_idle(self) -> None:
-        """Wait until nothing of its requests goes on, for ten seconds at most."""
-        with trio.move_on_after(AFTERWARDS_SECONDS):
+    async def wait_idle(self, deadline: float) -> None:
+        """Wait until nothing of its requests goes on: until the deadline, and for ten seconds at most."""
+        with trio.move_on_at(min(deadline, trio.current_time() + AFTERWARDS_SECONDS)):
             while self._requests is not None and self._requests.child_tasks:
                 self._idle = trio.Event()
                 await self._idle.wait()
@@ -200,7 +201,8 @@ class _Exchange:
             nursery.cancel_scope.cancel("answered")
 
     def let_go(self) -> None:
-        """The connection is not this exchange's any more."""
+        """The connection is not this exchange's any more. What the app does after its response has its own time."""
+        self.life.deadline = math.inf
         if not self.answered.is_set():
             self.gone = True
             self.life.cancel("the connection is over")

@@ -151,7 +151,7 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
             await background.start(node.run)
             yield Server(app, connections, post, lanes, node, Hosts(app.hosts, bound=bound))
         if app.mount is not None:
-            await app.mount.wait_idle()
+            await app.mount.wait_idle(connections.cancel_scope.deadline)
         background.cancel_scope.cancel("drained")
 
 
@@ -315,17 +315,16 @@ class Server:
             request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
         if request is None:
             return None
-        request.scheme = "https" if isinstance(connection.stream, trio.SSLStream) else "http"
-        request.address = address
-        if self._addresses.is_proxy(address):
-            forwarded = Forwarded.read(request.headers)
-            request.address = self._addresses.find(address, forwarded.addresses)
-            request.scheme = forwarded.scheme or request.scheme
-            if forwarded.host and self.app.hosts is not None:  # else anybody could name us, through a careless proxy
-                request.headers["host"] = forwarded.host
-            if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
-                self._note_unforwarded(request, address)
-        return request
+        scheme = "https" if isinstance(connection.stream, trio.SSLStream) else "http"
+        if not self._addresses.is_proxy(address):
+            return attrs.evolve(request, address=address, scheme=scheme)
+        forwarded, headers = Forwarded.read(request.headers), request.headers
+        if forwarded.host and self.app.hosts is not None:  # else anybody could name us, through a careless proxy
+            headers = {**headers, "host": forwarded.host}
+        if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
+            self._note_unforwarded(request, address)
+        visitor = self._addresses.find(address, forwarded.addresses)
+        return attrs.evolve(request, address=visitor, scheme=forwarded.scheme or scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
         """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few

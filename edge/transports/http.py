@@ -52,7 +52,7 @@ DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
 BODY_SECONDS, BODY_BYTES_PER_SECOND = 30.0, 32 * 1024
 
 
-@attrs.define
+@attrs.frozen
 class Request:
     """One HTTP request."""
 

@@ -281,3 +281,16 @@ async def test_a_host_that_a_proxy_says_counts_only_where_hosts_are_named() -> N
         await stream.send_all(get("/who", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: evil.example\r\n"))
         assert b"evil" not in await stream.receive_some()
         await stream.aclose()
+
+
+async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
+    """Its answer was whole: what the app does afterwards has its own time."""
+    life = Life()
+    async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
+        stream = connect(server, nursery)
+        await stream.send_all(get("/after?seconds=8"))
+        await stream.send_stream.aclose()
+        assert b"200 OK" in await stream.receive_some()
+        await stream.aclose()
+        await trio.sleep(10)
+    assert life.log == ["done"]
