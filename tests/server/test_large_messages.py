@@ -1,0 +1,33 @@
+"""The largest message of a room goes across servers, too."""
+
+from __future__ import annotations
+
+import pytest
+
+import edge
+from edge.sessions.keys import Keys
+from tests.server.servers import open_town
+from tests.transports.test_sizes import Give, Given, Large
+
+
+@pytest.mark.parametrize("kind", edge.TransportKind)
+async def test_the_largest_message_crosses_servers(kind: edge.TransportKind) -> None:
+    """By each transport, to a client that is connected to another server than the room's."""
+
+    def make_app(broker: edge.Broker) -> edge.App:
+        return edge.App({"large": Large}, broker=broker, keys=Keys("the secret of these tests"))
+
+    size = 1024 * 1024 - len('["Given",{"text":""}]')
+    async with open_town(make_app) as town:
+        one, two = town.places
+        async with (
+            town.join("/rooms/large/a", one, speaks=Give, hears=Given) as near,
+            town.join("/rooms/large/a", two, speaks=Give, hears=Given, kind=kind) as far,
+        ):
+            await near.wait_state(edge.State.OPEN)
+            await far.wait_state(edge.State.OPEN)
+            for client in (near, far):
+                for each in (size, 1):
+                    client.send(Give(each))
+                assert [len((await client.receive(Given)).text) for _ in range(2)] == [size, 1]
+                assert client.lost is None
