@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
 import trio
@@ -122,7 +123,7 @@ class Client(Generic[Sent, Heard]):
             wait_relief=self._sending.wait_relief,
             check_size=self._check_size,
             on_unusable=self._report,
-            lenient=True,
+            on_ignored=partial(self._report, dropped=False),
             patient=False,
         )
         self._inbox: deque[Any] = deque()
@@ -137,8 +138,8 @@ class Client(Generic[Sent, Heard]):
     def send(self, event: Sent) -> None:
         """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
 
-        What waits to be acknowledged is bounded: see `waiting`. With one too many, all of it is given up, and the seat
-        starts afresh; `errors` and a WARNING tell how much it was.
+        What waits to be acknowledged is bounded: see `waiting`. With one too many, none of it is sent again, and the
+        seat starts afresh; `errors` and a WARNING tell how much it was. Some of it may have arrived.
 
         Raises:
           Disconnected: the client is closed.
@@ -185,7 +186,7 @@ class Client(Generic[Sent, Heard]):
         """
         for kind in kinds:
             if kind not in self._hears:
-                raise TypeError(f"{kind.__name__} is not one of the events that this client hears")
+                raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of the events that this client hears")
         await trio.lowlevel.checkpoint()
         for index, event in enumerate(self._inbox):
             if not kinds or isinstance(event, kinds):
@@ -249,7 +250,10 @@ class Client(Generic[Sent, Heard]):
         return self._dialogue.reply(request, self._check(answer))
 
     def leave(self) -> None:
-        """Leave the room: say goodbye, and close."""
+        """Leave the room: say goodbye, and close. What was sent while there is no connection is lost: see
+        `wait_acknowledged`."""
+        if self.ending is None and self.waiting and self._sending.outbox is None:
+            log.warning("left with %d messages that were not sent, or not acknowledged", self.waiting)
         self._close(Ended(Code.LEFT, "left", by_peer=False))
 
     @property
@@ -435,6 +439,7 @@ class Client(Generic[Sent, Heard]):
                 self._dialogue.cancelled(message)
             case messages.Error():
                 self.errors.append(message)
+                self._log_refusal(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
         if self._report(fault, fault.about) or fault.request is not None:
@@ -442,14 +447,16 @@ class Client(Generic[Sent, Heard]):
 
     # --- the rest
 
-    def _report(self, fault: InvalidEvent, about: str) -> bool:
+    def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
         """Report what the room sent and this client can't use, or not all of it. False if that is known."""
-        known = (fault.problem, about[:64], INDEX.sub("[]", fault.path))
+        problem = fault.problem if dropped else "extra_field"
+        known = (problem, about[:64], INDEX.sub("[]", fault.path))
         if known in self._reported or len(self._reported) >= MAX_REPORTED:
             return False
         self._reported.add(known)
-        self.errors.append(messages.Error(fault.problem, str(fault), about[:64]))
-        log.warning("%r of the room can't be used as it is: %s", about[:64], fault)
+        what = "the room's event is dropped" if dropped else "a field of the room's event is ignored"
+        self.errors.append(messages.Error(problem, f"{what}: {fault}", about[:64]))
+        log.warning("%r: %s: %s", about[:64], what, fault)
         if len(self._reported) == MAX_REPORTED:
             log.warning("so much of the room can't be used that nothing more is reported")
         return True
@@ -475,11 +482,13 @@ class Client(Generic[Sent, Heard]):
     def _check_size(self, message: Outgoing) -> None:
         size = len(message.frame(self._codec))
         if size > self._message_bytes:
-            text = f"{message!r} is {size} bytes, and the room reads {self._message_bytes} at most: send it in parts"
+            text = f"{message.name} is {size} bytes, and the room reads {self._message_bytes} at most: send it in parts"
             raise ValueError(text)
 
     def _check(self, event: Any) -> Any:
         if type(event) not in self._speaks:
+            if isinstance(event, type):
+                raise TypeError(f"{event.__name__} is a class: send an instance of it")
             raise TypeError(f"{type(event).__name__} is not one of the events that this client sends")
         return event
 
@@ -497,9 +506,16 @@ class Client(Generic[Sent, Heard]):
         self._dialogue.close(lambda: self._disconnected(ended))
         self._set_state(State.CLOSED)
 
+    def _log_refusal(self, refused: messages.Error) -> None:
+        """Log the first of each kind of refusal of each event."""
+        known = ("refused", refused.problem, refused.about)
+        if known not in self._reported and len(self._reported) < MAX_REPORTED:
+            self._reported.add(known)
+            log.warning("the room refused %r: %s: %s", refused.about, refused.problem, refused.message)
+
     def _give_up(self, count: int) -> None:
         """More waits to be acknowledged than may: give it up, and come back to a fresh start."""
-        text = f"{count} messages were not acknowledged, which is more than may wait: they are given up"
+        text = f"{count} messages were not acknowledged, more than may wait: they are not sent again, and may be lost"
         log.warning("%s", text)
         self.errors.append(messages.Error("behind", text))
         self._forget_seat()

@@ -642,8 +642,8 @@ export class Room {
   }
 
   /**
-   * How many messages wait to be acknowledged, sent or not: 2,048 and 512 Ki characters at most. With one too many, all of it is
-   * given up, `$error` tells how much it was, and the seat starts afresh.
+   * How many messages wait to be acknowledged, sent or not: 2,048 and 512 Ki characters at most. With one too many, none of it is
+   * sent again, `$error` tells how much it was, and the seat starts afresh. Some of it may have arrived.
    */
   get waiting() { return this.#counts.unacked.length; }
 
@@ -945,7 +945,7 @@ export class Room {
 
   /** More waits to be acknowledged than may: give it up, and come back to a fresh start. */
   #giveUp() {
-    const message = `${this.waiting} messages were not acknowledged, which is more than may wait: they are given up`;
+    const message = `${this.waiting} messages were not acknowledged, more than may wait: they are not sent again, and may be lost`;
     this.#forgetSeat();
     this.#tell("$error", { problem: "behind", message, about: "" });
     if (this.state === "open" && this.#connection !== null) this.#lost(this.#connection, Code.BEHIND, message, true);

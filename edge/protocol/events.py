@@ -84,6 +84,8 @@ def event(
             )
         if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
             raise TypeError(f"event {name}: key={key!r} must name a field, and goes with delivery='latest'")
+        if delivery not in typing.get_args(Delivery):
+            raise TypeError(f"event {name}: delivery is 'reliable', 'latest' or 'volatile', not {delivery!r}")
         if extra_fields not in typing.get_args(ExtraFields):
             raise TypeError(f"event {name}: extra_fields is 'refuse' or 'ignore', not {extra_fields!r}")
         frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore")
@@ -140,4 +142,4 @@ def _members(union: object) -> Iterator[type[Any]]:
     elif isinstance(union, type) and union is not type(None):
         yield union
     elif union is not None and union is not type(None):
-        raise TypeError(f"{union!r} is not a union of event classes")
+        raise TypeError(f"{union!r} is not a union of event classes, nor None for no events")

@@ -47,7 +47,12 @@ class Outgoing:
         self.size = len(self.text)
 
     def __repr__(self) -> str:
-        return f"<outgoing {self._plain[0]}>"
+        return f"<outgoing {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """What its frame begins with: the name of an event, with a sign if it is no usual one."""
+        return str(self._plain[0])
 
     @property
     def plain(self) -> Any:

@@ -289,7 +289,7 @@ def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
         yield from ((f"[{index}]", each, kind) for index, (each, kind) in enumerate(zip(value, kinds, strict=False)))
     elif origin is dict and isinstance(value, dict):
         for name, each in value.items():
-            yield from ((f".{name!s:.64}", name, str), (f".{name!s:.64}", each, args[1]))
+            yield from ((f": the key {name!r:.64}", name, str), (f".{name!s:.64}", each, args[1]))
     elif origin in (Union, types.UnionType) and value is not None:
         members = [member for member in args if member is not type(None)]
         if len(members) == 1:

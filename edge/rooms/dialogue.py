@@ -94,7 +94,8 @@ class Dialogue:
       check_size: raises an error for a message of this side's user that is too large.
       on_refusal: told what was wrong with each message that is refused.
       on_unusable: told of each event of the other side that does not fit, with its name: whether to tell that side.
-      lenient: whether fields that an event does not have are ignored; `on_unusable` is told of those once an event.
+      on_ignored: told once of each event that comes with fields which its class does not have; those are ignored. By
+        default such an event does not fit.
       patient: whether a question still waits when its answer does not fit: so a client can't fail what a room does by
         a bad one. If not, it fails.
       max_request_bytes: how many bytes of the other side's requests may be unanswered; more are refused as `busy`.
@@ -109,7 +110,7 @@ class Dialogue:
         check_size: Callable[[Outgoing], None],
         on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
         on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
-        lenient: bool = False,
+        on_ignored: Callable[[InvalidEvent, str], object] | None = None,
         patient: bool = True,
         max_request_bytes: float = math.inf,
     ) -> None:
@@ -121,7 +122,7 @@ class Dialogue:
         self._check_size = check_size
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
-        self._lenient = lenient
+        self._on_ignored = on_ignored
         self._loose = {name for name, kind in heard.by_name.items() if kind.ignores_extra}
         """Names of events whose extra fields are ignored: by their classes, or because such fields have come."""
         self._heard = heard
@@ -373,9 +374,9 @@ class Dialogue:
         try:
             return structure(body, kind.cls)
         except InvalidEvent as exc:
-            if not self._lenient:
+            if self._on_ignored is None:
                 raise
             event = structure(body, kind.cls, ignore_extra=True)
             self._loose.add(name)
-            self._on_unusable(exc, name)
+            self._on_ignored(exc, name)
             return event

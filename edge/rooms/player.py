@@ -388,7 +388,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         tally, room = self.room.directory_tally, self.room
         tally.unusable += 1
         event = error.about if error.about in room.to_player.by_name else "a message"
-        if tally.is_first(type(room), event):
+        if tally.is_first("unusable", type(room), event):
             text = "the client of %r could not use %s of %s: %s: %.300r"
             why = (error.problem[:20], error.message)
             log.warning(text, self.name, event, type(room).__name__, *why, extra=self.about)

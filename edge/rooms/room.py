@@ -110,11 +110,20 @@ class Room(Generic[FromPlayer, ToPlayer]):
             raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        if cls._is_generic:
-            raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
+        cls.check_complete()
         room = super().__new__(cls)
         room._furnish()  # here, so that an author's __init__ need not remember to call ours
         return room
+
+    @classmethod
+    def check_complete(cls) -> None:
+        """Check that rooms can be made of it.
+
+        Raises:
+          TypeError: it is a generic base, which has yet to say which events there are.
+        """
+        if cls._is_generic:
+            raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
 
     def _furnish(self) -> None:
         self.name = ""
@@ -163,6 +172,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Called just before `player` begins, and again whenever the client starts from nothing while the player goes on:
         the page was reloaded, another tab took the seat, too much was missed for an exact resume. Synchronous, so that
         nothing else comes in between. The newest ``latest`` events are sent again by themselves, before this.
+
+        The seat is taken a moment before, so `run` may already see the player: don't prepare here what `run` needs.
         """
 
     def admit(self, applicant: Applicant) -> None:

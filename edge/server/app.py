@@ -66,6 +66,21 @@ def check_address(address: str) -> str:
     return address
 
 
+def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
+    """Check what makes rooms, so that a mistake is found now, and not by those who join.
+
+    Raises:
+      TypeError: it is no mapping of kinds to what can make a room.
+    """
+    if not isinstance(rooms, Mapping):
+        raise TypeError(f'rooms is a mapping such as {{"drawing": Drawing}}, not {rooms!r:.100}')
+    for kind, make in rooms.items():
+        if not callable(make):
+            raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
+        if isinstance(make, type) and issubclass(make, Room):
+            make.check_complete()
+
+
 @attrs.frozen
 class _Folder:
     """A folder whose files are served, and their further headers."""
@@ -92,8 +107,8 @@ class App:
       guests: whether guests may come: people without a key, or with a guest's. If not, only those to whom your own code
         has issued one: see `Session.guest`.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
-      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called.
-        `Caps.body_bytes_each` bounds the bodies of one address in any case.
+      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called. It
+        can't be more than `Caps.body_bytes_each`, which bounds all the bodies that one address sends at a time.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
       caps: what one address may take of the server, and all together.
@@ -134,6 +149,7 @@ class App:
         max_rooms_each: int = 200,
         idle: float = 60,
     ) -> None:
+        _check_rooms(rooms)
         self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits = limits or Limits()
         self.caps = caps or Caps()
@@ -166,6 +182,7 @@ class App:
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
         self._max_body: dict[str, int] = {}
+        self._check_body_bytes("mount_body_bytes", mount_body_bytes)
         self._mount_body_bytes = mount_body_bytes
         self.route(LIVE)(self._livez)
         self.route(READY)(self._readyz)
@@ -211,12 +228,14 @@ class App:
         """Decorate an ``async def(request) -> Response`` that answers this very path.
 
         Args:
-          max_body_bytes: the largest body of its requests, which is read before it is called. `Caps.body_bytes_each`
-            bounds the bodies of one address in any case.
+          max_body_bytes: the largest body of its requests, which is read before it is called. It can't be more than
+            `Caps.body_bytes_each`, which bounds all the bodies that one address sends at a time.
 
         Raises:
-          ValueError: the path is taken.
+          ValueError: the path is taken, or `max_body_bytes` is more than `Caps.body_bytes_each`.
         """
+
+        self._check_body_bytes("max_body_bytes", max_body_bytes)
 
         def add(run: R) -> R:
             for method in methods:
@@ -227,6 +246,11 @@ class App:
             return run
 
         return add
+
+    def _check_body_bytes(self, name: str, size: int) -> None:
+        if not 0 <= size <= self.caps.body_bytes_each:
+            most = self.caps.body_bytes_each
+            raise ValueError(f"{name}={size} is more than one address may send at a time: Caps.body_bytes_each={most}")
 
     def allows_origin(self, request: Request) -> bool:
         """Whether the page that connects may: one of the same host, or of an allowed origin, or no browser at all."""

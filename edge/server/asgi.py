@@ -118,7 +118,7 @@ class MountedApp:
             raise RuntimeError("the mounted app gave no response")
 
     async def _call(self, exchange: _Exchange) -> None:
-        what = f"what follows {exchange.request.method} {exchange.request.path!r}"
+        what = f"the mounted app, at {exchange.request.method} {exchange.request.path!r},"
 
         async def call() -> None:
             try:
@@ -128,20 +128,24 @@ class MountedApp:
                     raise
                 exchange.fault = exc  # raised by `respond`
 
-        with exchange.life:
-            await guarded(what, call)
-        exchange.answered.set()
-        self._note_idle()
+        try:
+            with exchange.life:
+                await guarded(what, call)
+            exchange.gone |= exchange.life.cancelled_caught  # then nobody waits for its response
+        finally:
+            exchange.answered.set()
+            self._note_idle()
 
     def drain(self) -> None:
-        """Let responses that are not whole in a second be ended by the app, as if their clients had gone."""
+        """Tell the app that the clients of responses which are not whole in a second have gone. An app that goes on has
+        as long as the drain."""
         assert self._beside is not None
         self._beside.start_soon(self._end_responses)
 
     async def _end_responses(self) -> None:
         await trio.sleep(DRAIN_SECONDS)
         for exchange in self._exchanges:
-            exchange.note_gone()
+            exchange.disconnect()
 
     async def wait_idle(self, deadline: float) -> None:
         """Wait until nothing of its requests goes on: until the deadline, and for ten seconds at most."""
@@ -209,9 +213,13 @@ class _Exchange:
         self.answered.set()
         self._over.set()
 
-    def note_gone(self) -> None:
-        """The client does not want more: the app may notice, and has a while to end."""
+    def disconnect(self) -> None:
+        """Tell the app that there is no client any more."""
         self._over.set()
+
+    def note_gone(self) -> None:
+        """The client has gone: the app is told, and has a while to end."""
+        self.disconnect()
         self.life.deadline = min(self.life.deadline, trio.current_time() + GONE_SECONDS)
 
     async def _watch(self) -> None:

@@ -228,7 +228,7 @@ def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
     """A client knows other events than its room: count it, and tell the first of each kind of room."""
     tally = room.directory_tally
     tally.outdated += 1
-    if tally.is_first(type(room), "outdated"):
+    if tally.is_first("outdated", type(room)):
         text = "the client of %r knows other events than %s: one of the two is newer"
         log.info(text, seat.name, type(room).__name__, extra=seat.player.about)
 

@@ -25,6 +25,9 @@ from .sending import Sending, log
 # After these the client starts from nothing, but the player goes on.
 AFRESH = (Code.MISCOUNT, Code.BEHIND)
 
+# The server ends a connection with these because its client does not read, acknowledge or answer, or sends too much.
+CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
+
 # How many pages that had a seat, and lost it to another, it remembers, to tell them so when they come back.
 MAX_FORMER = 16
 
@@ -105,11 +108,11 @@ class HeldSeat(Sending, Seat):
 
     def check(self, message: Outgoing) -> None:
         if message.size > self._sent_bytes:
-            text = f"{message!r} is {message.size} bytes, and may be {self._sent_bytes}: see Limits.sent_bytes"
-            raise ValueError(text)
+            size = f"{message.name} is {message.size} bytes, and may be {self._sent_bytes}"
+            raise ValueError(f"{size}: send it in parts, or raise Limits.sent_bytes")
         if self.crowded and self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
             sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
-            text = f"{sent}, were sent to {self.name!r} in one step"
+            text = f"{sent}, were sent to {self.name!r} without an await in between: let others run in such a loop"
             if not self._told_crowded:
                 self._told_crowded = True
                 log.warning("%s: %r is not sent", text, message, extra=self._about())
@@ -243,11 +246,19 @@ class HeldSeat(Sending, Seat):
         if not self.detach(outbox):
             return
         self.counts.connected = False
+        self._note_cut_off(code, reason)
         self.player.room.note_strain(self.player, strained=False)
         if code.retry is Retry.RESUME or code in AFRESH:
             self.player.room.seats.away(self.player, code, reason)
         else:
             self.player.leave(code, reason)
+
+    def _note_cut_off(self, code: Code, reason: str) -> None:
+        """Tell the first time that a connection of this kind of room is ended because of what its client does."""
+        room = self.player.room
+        if code in CUT_OFF and room.directory_tally.is_first("cut off", type(room), code):
+            text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
+            log.warning(text, self.name, type(room).__name__, code.name, reason, extra=self._about())
 
     def _note_pressure(self) -> None:
         if self.counts.behind:

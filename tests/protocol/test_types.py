@@ -335,7 +335,7 @@ wrong: Any = Said  # mypy would refuse every line of this
 WRONG = [
     (lambda: wrong(None), TypeError, "Said.text: expected text, not None"),
     (lambda: wrong("a\ud83d"), ValueError, r"Said.text: '\ud83d' is half a character, and can't travel"),
-    (lambda: wrong(scores={1: 2}), TypeError, "Said.scores.1: expected text, not 1"),
+    (lambda: wrong(scores={1: 2}), TypeError, "Said.scores: the key 1: expected text, not 1"),
     (lambda: wrong(scores={"ana": "2"}), TypeError, "Said.scores.ana: expected a whole number, not '2'"),
     (lambda: wrong(scores={"ana": True}), TypeError, "Said.scores.ana: expected a whole number, not True"),
     (lambda: wrong(scores={"ana": 2**60}), ValueError, f"Said.scores.ana: {2**60} can't travel: JavaScript"),

@@ -106,8 +106,11 @@ async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom
     room.room.broadcast(Said("hi"))
     heard = [await ana.receive() for _ in range(4)]
     assert heard == [*[OldDrew([OldDot(1), OldDot(2)])] * 3, OldSaid("hi")]
-    assert [(error.problem, error.about) for error in ana.errors] == [("invalid", "Drew"), ("unknown_event", "Undid")]
-    assert ana.errors[0].message == "dots[0]: unknown field 'colour'"
+    assert [(error.problem, error.about) for error in ana.errors] == [
+        ("extra_field", "Drew"),
+        ("unknown_event", "Undid"),
+    ]
+    assert ana.errors[0].message == "a field of the room's event is ignored: dots[0]: unknown field 'colour'"
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [record.name for record in warned] == ["edge.client", "edge.client", "edge.client", "edge.rooms"]
     assert ana.outdated
@@ -124,7 +127,9 @@ async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoo
     room.room.broadcast(Drew([Dot(1), Dot(1, Colour.GREEN)]))
     room.room.broadcast(Drew([Dot(2)]))
     assert await ana.receive() == OldColouredDrew([ColouredDot(2, OldColour.RED)])
-    assert [error.message for error in ana.errors] == ["dots[0].colour: expected one of 'red'"]
+    assert [error.message for error in ana.errors] == [
+        "the room's event is dropped: dots[0].colour: expected one of 'red'"
+    ]
 
 
 async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> None:
@@ -143,7 +148,7 @@ async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> No
     room = await edge_room(Room)
     (ana,) = await room.join("ana", hears=OldSaid)
     assert await ana.request(Say("hi"), OldSaid) == OldSaid("hi")
-    assert [error.message for error in ana.errors] == ["unknown field 'at'"]
+    assert [error.message for error in ana.errors] == ["a field of the room's event is ignored: unknown field 'at'"]
 
 
 async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: EdgeRoom) -> None:

@@ -121,7 +121,7 @@ async def test_an_error_after_the_response_is_told(caplog: pytest.LogCaptureFixt
             await stream.send_all(get(path))
             assert b"200 OK" in await stream.receive_some()
         await stream.aclose()
-    assert "what follows GET '/failing'" in caplog.text
+    assert "the mounted app, at GET '/failing', raised" in caplog.text
     assert "ValueError: afterwards" in caplog.text
 
 
@@ -294,3 +294,34 @@ async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
         await stream.aclose()
         await trio.sleep(10)
     assert life.log == ["done"]
+
+
+async def test_a_request_that_takes_long_has_as_long_as_the_drain() -> None:
+    """An app that does not mind that its client is told to have gone answers all the same."""
+
+    async def slow(request: Request) -> Response:
+        await trio.sleep(30)
+        return PlainTextResponse("at last")
+
+    async with serving(Starlette(routes=[Route("/slow", slow)])) as server:
+        stream = connect(server, server.connections)
+        await stream.send_all(get("/slow"))
+        await trio.sleep(1)
+    assert (await stream.receive_some()).endswith(b"at last")
+
+
+async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:
+    """It is cancelled after five seconds; nothing is logged as an error of the app's."""
+
+    async def slow(request: Request) -> Response:
+        await trio.sleep(30)
+        return PlainTextResponse("at last")
+
+    async with serving(Starlette(routes=[Route("/slow", slow)])) as server, trio.open_nursery() as nursery:
+        stream = connect(server, nursery)
+        await stream.send_all(get("/slow"))
+        await stream.send_stream.aclose()
+        began = trio.current_time()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - began == pytest.approx(5, abs=0.5)
+    assert caplog.records == []

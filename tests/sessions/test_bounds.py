@@ -87,7 +87,7 @@ async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: Edge
     assert [(await ben.receive(Said)).text for _ in range(2)] == ["all", "ben alone"]
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warned) == 1
-    assert "were sent to 'ana' in one step" in warned[0].getMessage()
+    assert "were sent to 'ana' without an await" in warned[0].getMessage()
 
 
 async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room: EdgeRoom) -> None:
@@ -115,7 +115,7 @@ async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room:
     ana, ben = await room.join("ana", "ben")
     (player, _) = room.room.players
     for send in (player.send, room.room.broadcast):
-        with pytest.raises(ValueError, match=r"Said> is \d+ bytes, and may be 1048576: see Limits.sent_bytes"):
+        with pytest.raises(ValueError, match=r"Said is \d+ bytes, and may be 1048576: send it in parts"):
             send(Said("x" * MAX))
         with pytest.raises(ValueError, match="may be 1048576"):
             send(At("x" * MAX))
@@ -159,7 +159,7 @@ async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) ->
     ana.send(Say("one too many"))
     assert ana.waiting == 0
     assert [(error.problem, error.message) for error in ana.errors] == [
-        ("behind", "17 messages were not acknowledged, which is more than may wait: they are given up")
+        ("behind", "17 messages were not acknowledged, more than may wait: they are not sent again, and may be lost")
     ]
     ana.send(Say("after"))
     assert ana.waiting == 1
@@ -220,3 +220,32 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
     await ana.resume()
     assert ana.state is edge.State.OPEN
     assert await ana.request(Say("hi"), Said) == Said("hi")
+
+
+async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog: Any) -> None:
+    """What was sent while there was no connection is lost then, and the log says how much."""
+    room = await edge_room(Talk)
+    ana, ben = await room.join("ana", "ben")
+    ana.drop()
+    await wait_all_tasks_blocked()
+    _say_much(ana, 3)
+    ben.send(Say("this is written before the goodbye"))
+    for client in (ana, ben):
+        client.leave()
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warned == ["left with 3 messages that were not sent, or not acknowledged"]
+
+
+async def test_a_connection_that_is_cut_off_is_told_once(edge_room: EdgeRoom, caplog: Any) -> None:
+    """For each kind of room and each reason: its author sees why players drop out."""
+    room = await edge_room(Talk)
+    for name in ("ana", "ben"):
+        (client,) = await room.join(name, limits=SMALL, buffer=1)
+        client._transport.receive = trio.sleep_forever  # type: ignore[union-attr, method-assign]
+        (player,) = [player for player in room.room.players if player.name == name]
+        for _ in range(300):
+            player.send(Said("x" * 100))
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(40)
+    (told,) = [record.getMessage() for record in caplog.records if "was ended as" in record.getMessage()]
+    assert "the connection of 'ana' in Talk was ended as OVERFLOW" in told

@@ -1,0 +1,56 @@
+"""Mistakes in what an app is made of: found when it is made, and not by those who join.
+
+The kind: a mistake of the author's that only a player's connection brought to light.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import pytest
+
+import edge
+from edge.transports.http import Request, Response
+from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
+
+F = TypeVar("F")
+
+
+class Base(edge.Room[F, ToPlayer]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("rooms", "message"),
+    [
+        ([Quiet], "rooms is a mapping"),
+        ({"quiet": Quiet()}, r"rooms\['quiet'\] is <Quiet .*: give the class"),
+        ({"base": Base}, "Base is a generic base, and no room"),
+    ],
+)
+def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
+    """A list of classes, a room that is made already, and a base that does not say its events."""
+    with pytest.raises(TypeError, match=message):
+        edge.App(rooms)
+    assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "base": Base[FromPlayer]}).directory.kinds) == 3
+
+
+def test_bodies_that_no_address_may_send() -> None:
+    """A limit that another one makes impossible to reach; together they are fine."""
+    with pytest.raises(ValueError, match=r"mount_body_bytes=17000000 is more .* Caps.body_bytes_each=16777216"):
+        edge.App({}, mount_body_bytes=17_000_000)
+    app = edge.App({}, mount_body_bytes=17_000_000, caps=edge.Caps(body_bytes_each=20_000_000))
+
+    async def route(request: Request) -> Response:
+        return Response()
+
+    assert app.route("/a", max_body_bytes=20_000_000)(route) is route
+    with pytest.raises(ValueError, match="max_body_bytes=20000001 is more"):
+        app.route("/b", max_body_bytes=20_000_001)
+
+
+@pytest.mark.parametrize("delivery", ["lastest", "", None])
+def test_a_delivery_that_is_none(delivery: Any) -> None:
+    """An event with a misspelt delivery would not be counted, nor be sent again."""
+    with pytest.raises(TypeError, match="delivery is 'reliable', 'latest' or 'volatile'"):
+        edge.event("odd", delivery=delivery)(type("Odd", (), {}))
