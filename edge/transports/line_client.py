@@ -150,8 +150,8 @@ class DialledLine(Line):
         first, parts = self._gone, self._after(self._gone)
         while len(parts) > 1 and sum(map(len, parts)) > POST_BYTES:
             del parts[len(parts) // 2 :]
-        whole = len(parts) == len(self._going)
-        body = b"".join(parts) + (self._goodbye if whole else b"")
+        goodbye = self._goodbye if len(parts) == len(self._going) else b""
+        body = b"".join(parts) + goodbye
         headers = {**self._headers, FIRST: str(first), HAS: str(self.received), "content-type": BODY}
         with trio.fail_after(REQUEST_SECONDS):
             await self._check(client, *await client.request("POST", self._path, headers, body), body="text/plain")
@@ -160,7 +160,7 @@ class DialledLine(Line):
         if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
             raise trio.BrokenResourceError("a post was not answered with a count")
         self._acknowledge(int(answer))
-        if self._goodbye and whole and not self._going:
+        if goodbye and not self._going:
             self._posted.set()
         elif self._gone == first and parts:
             await trio.sleep(PAUSE_SECONDS)  # the room is busy
@@ -212,14 +212,22 @@ async def open_line(
         dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
     )
     fault: Exception | None = None
+    carrying = trio.CancelScope(shield=True)  # until the block has said its last words, though it may be cancelled
+
+    async def carry() -> None:
+        with carrying:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(line.get_all)
+                nursery.start_soon(line.post_all)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(line.get_all)
-        nursery.start_soon(line.post_all)
+        nursery.start_soon(carry)
         try:
             yield line
         except Exception as exc:
             fault = exc
-        nursery.cancel_scope.cancel("the line is over")
+        finally:
+            carrying.cancel("the line is over")
     if isinstance(fault, trio.BrokenResourceError) and not line.reached:
         raise OSError(f"the server can't be reached: {line.fault}") from fault
     if fault is not None:

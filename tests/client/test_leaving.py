@@ -1,0 +1,46 @@
+"""A client that leaves, or is cancelled, at any moment of its connection, by any transport: the server hears of it.
+
+The kind: what carries the goodbye was cancelled together with whoever said it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+
+import edge
+from edge.client.fallback import TransportKind
+from edge.testing import Conditions
+from tests.network import joined, open_network
+from tests.rooms.quiet import FromPlayer, Guess, ToPlayer, Verdict
+
+
+class Endless(edge.Room[FromPlayer, ToPlayer]):
+    seats = edge.Seats(grace=math.inf)
+
+    async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+        async for guess in player.listen(Guess):
+            player.reply(guess, Verdict(True))
+
+
+@pytest.mark.parametrize("how", ["left", "cancelled"])
+@pytest.mark.parametrize("kind", TransportKind)
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.55, 0.65, 0.75, 2.0])
+async def test_a_client_that_goes_holds_no_seat(kind: TransportKind, after: float, how: str) -> None:
+    """With a tenth of a second each way: while it dials, says hello, waits for its welcome, and after."""
+    app = edge.App({"endless": Endless}, idle=1000)
+    async with open_network(app) as network:
+        network.network.conditions = Conditions(latency=0.1)
+        with trio.move_on_after(after if how == "cancelled" else math.inf):
+            path = "/rooms/endless/one"
+            async with joined(network.connect, path, kind, speaks=FromPlayer, hears=ToPlayer) as client:
+                await trio.sleep(after)
+                if how == "cancelled":
+                    await trio.sleep_forever()
+                client.leave()
+        began = trio.current_time()
+        await trio.sleep(5)
+        assert [player for room in app.directory.rooms for player in room.players] == []
+        assert began - after < 4
