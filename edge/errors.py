@@ -95,8 +95,11 @@ class Refused(EdgeError):
 
 
 class SendOverflow(EdgeError):
-    """A room sent a player more in one step than a connection may hold, see `Limits.step_bytes`. What raises this was
-    not sent to them; all that came before it is. Wait between large parts: ``await trio.lowlevel.checkpoint()``."""
+    """A room sent a player more in one step than a connection may hold, see `Limits.step_bytes`.
+
+    What raises this was not sent to them; all that came before it is. Wait between large parts, with
+    ``await trio.sleep(0.01)``, say: what was sent is written once all tasks that can run have run.
+    """
 
 
 class RequestFailed(EdgeError):

@@ -49,13 +49,21 @@ def check_key(cls: type[Any], field: str) -> None:
 
 @functools.cache
 def is_hashable(cls: Any) -> bool:
-    """Whether every value of a type that was checked can be hashed, and so does not change."""
+    """Whether every value of a type that was checked can be hashed by what it holds, and so does not change."""
+    return _is_hashable(cls, ())
+
+
+def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
     origin = typing.get_origin(cls)
     if origin in (list, set, dict):
         return False
+    if cls in above:  # it holds itself: the rest of it decides
+        return True
     if attrs.has(cls):
-        return getattr(cls, "__hash__", None) is not None and all(is_hashable(each.type) for each in attrs.fields(cls))
-    return all(is_hashable(each) for each in typing.get_args(cls) if each is not Ellipsis and origin is not Literal)
+        by_value = getattr(cls, "__hash__", None) is not None and cls.__eq__ is not object.__eq__
+        return by_value and all(_is_hashable(each.type, (*above, cls)) for each in attrs.fields(cls))
+    inner = typing.get_args(cls) if origin is not Literal else ()
+    return all(_is_hashable(each, above) for each in inner if each is not Ellipsis)
 
 
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
@@ -92,10 +100,20 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
         attrs.resolve_types(cls)
     except NameError as exc:
         raise TypeError(f"{cls.__name__} can't travel: {exc}") from exc
+    _check_order(cls)
     for attribute in attrs.fields(cls):
         fault = "it has no type" if attribute.type is None else _type_fault(attribute.type, seen)
         if fault:
             raise TypeError(f"{cls.__name__}.{attribute.name} can't travel: {fault}")
+
+
+def _check_order(cls: type[Any]) -> None:
+    """A class is called with its mandatory fields in their order, so those by keyword have to be the last."""
+    mandatory = [each for each in attrs.fields(cls) if each.init and each.default is attrs.NOTHING]
+    for first, second in itertools.pairwise(mandatory):
+        if first.kw_only and not second.kw_only:
+            text = f"it comes after {first.name}, which is keyword-only: make it keyword-only, too"
+            raise TypeError(f"{cls.__name__}.{second.name} can't travel: {text}")
 
 
 def _type_fault(cls: Any, seen: set[type[Any]]) -> str:

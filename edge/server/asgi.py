@@ -32,7 +32,7 @@ VERSION = {"version": "3.0", "spec_version": "2.3"}
 GONE_SECONDS = 5.0
 # How long responses that are under way when the server drains may take before their app is told to end them.
 DRAIN_SECONDS = 1.0
-# How long what the app does after its responses may take when the server has drained.
+# How long what the app does after its responses may take when a server without a deadline has drained.
 AFTERWARDS_SECONDS = 10.0
 
 
@@ -148,8 +148,8 @@ class MountedApp:
             exchange.disconnect()
 
     async def wait_idle(self, deadline: float) -> None:
-        """Wait until nothing of its requests goes on: until the deadline, and for ten seconds at most."""
-        with trio.move_on_at(min(deadline, trio.current_time() + AFTERWARDS_SECONDS)):
+        """Wait until nothing of its requests goes on: until the deadline, or for ten seconds if there is none."""
+        with trio.move_on_at(deadline if deadline < math.inf else trio.current_time() + AFTERWARDS_SECONDS):
             while self._requests is not None and self._requests.child_tasks:
                 self._idle = trio.Event()
                 await self._idle.wait()
@@ -232,7 +232,8 @@ class _Exchange:
             self._asked = True
             await trio.lowlevel.checkpoint()
             return {"type": "http.request", "body": self.request.body, "more_body": False}
-        await self._over.wait()
+        if not self._over.is_set():  # Starlette's `is_disconnected` asks in a scope that is cancelled already
+            await self._over.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:

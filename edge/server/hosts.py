@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import attrs
 
 # RFC 3986 section 3.2.2, as browsers write it.
-HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s/@,:\[\]?#]+?)\.?(?::(?P<port>\d{1,5}))?", re.IGNORECASE)
+HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s/@,:\[\]?#]+?)\.?(?::(?P<port>\d{0,5}))?", re.IGNORECASE)
+MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -34,7 +35,8 @@ class Origin:
         """
         scheme, separator, host = text.lower().partition("://")
         found = HOST.fullmatch(host.removesuffix("/"))
-        if not separator or found is None or not (found["port"] or scheme in DEFAULT_PORTS):
+        known = scheme in DEFAULT_PORTS or (found is not None and found["port"])
+        if not separator or found is None or not known or "*" in found["name"] or int(found["port"] or 0) > MAX_PORT:
             raise ValueError(f"{text!r} is not an origin: a scheme and a host, such as https://example.org")
         return cls(scheme, found["name"], int(found["port"] or DEFAULT_PORTS[scheme]))
 

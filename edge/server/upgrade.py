@@ -37,6 +37,7 @@ def is_websocket(request: Request) -> bool:
     return (
         request.method == "GET"
         and request.headers.get("content-length", "0") == "0"
+        and "transfer-encoding" not in request.headers
         and len(nonce) == 16
         and "upgrade" in tokens_of(request.headers.get("connection", ""))
     )

@@ -112,7 +112,7 @@ class HeldSeat(Sending, Seat):
             raise ValueError(f"{size}: send it in parts, or raise Limits.sent_bytes")
         if self.crowded and self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
             sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
-            text = f"{sent}, were sent to {self.name!r} without an await in between: let others run in such a loop"
+            text = f"{sent}, were sent to {self.name!r} without a pause: wait in such a loop, with trio.sleep(0.01)"
             if not self._told_crowded:
                 self._told_crowded = True
                 log.warning("%s: %r is not sent", text, message, extra=self._about())

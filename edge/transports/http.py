@@ -361,11 +361,13 @@ class HttpConnection(_Writer):
         if event.http_version < b"1.1":
             headers.pop("upgrade", None)  # RFC 9110 section 7.8
         target = event.target.decode("latin-1")
+        if not HOST.fullmatch(headers.get("host", "")):
+            raise BadRequest(400, "malformed", "that is no host")
         if absolute := ABSOLUTE_FORM.match(target):
             headers["host"], target = absolute[1], target[absolute.end() :]
             target = target if target.startswith("/") else f"/{target}"
-        if not HOST.fullmatch(headers.get("host", "")):
-            raise BadRequest(400, "malformed", "that is no host")
+            if not HOST.fullmatch(absolute[1]) or not absolute[1]:
+                raise BadRequest(400, "malformed", "that is no host")
         if target == "*" and event.method == b"OPTIONS":
             return Request("OPTIONS", "*", "", headers)
         if not target.startswith("/"):

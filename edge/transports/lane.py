@@ -364,16 +364,19 @@ class Lane(trio.abc.HalfCloseableStream):
         if self._fd < 0 or self._kept:
             self._kept += data
             return False
-        try:
-            written = os.write(self._fd, data)
-        except BlockingIOError:
-            written = 0
-        except OSError as exc:
-            raise trio.BrokenResourceError from exc
+        written = self._write(data)
         if written == len(data):
             return True
         self._kept += data[written:]
         return False
+
+    def _write(self, data: bytes | memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise trio.BrokenResourceError from exc
 
     async def flush(self) -> None:
         """Write what is kept.
@@ -390,8 +393,9 @@ class Lane(trio.abc.HalfCloseableStream):
                     await self._stream.send_all(data)
                     continue
                 await trio.lowlevel.wait_writable(self._fd)
-                kept, self._kept = bytes(self._kept), bytearray()
-                self.write_nowait(kept)
+                with memoryview(self._kept) as kept:  # which may be large: what is not taken now must not be copied
+                    written = self._write(kept)
+                del self._kept[:written]
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.write_nowait(bytes(data)):

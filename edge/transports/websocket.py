@@ -75,9 +75,15 @@ class _Bytes(trio.abc.HalfCloseableStream):
 
 
 class _Guard:
-    """What trio-websocket starts its reader in: an error there ends the connection, not the nursery."""
+    """What trio-websocket starts its reader in: an error there ends the connection, not the nursery.
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    Args:
+      shield: whether it goes on when its nursery is cancelled, until `end`: a closing handshake needs a reader.
+    """
+
+    def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
+        self._shield = shield
+        self._scopes: list[trio.CancelScope] = []
         self.fault = "the connection closed"
         self.code: Code | None = None
         """Why the server refused, where it was the server that did, and not something on the way."""
@@ -96,9 +102,17 @@ class _Guard:
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: object, name: object = None) -> None:
         self._nursery.start_soon(self._run, run, *args, name=name)
 
+    def end(self) -> None:
+        """Cancel what it runs, though it may be shielded."""
+        for scope in self._scopes:
+            scope.cancel("the WebSocket is over")
+
     async def _run(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
+        scope = trio.CancelScope(shield=self._shield)
+        self._scopes.append(scope)
         try:
-            await run(*args)
+            with scope:
+                await run(*args)
         except* Exception as group:  # whatever its parsers make of a peer's bytes ends this connection and no more
             cause: BaseException = group.exceptions[0]
             while isinstance(cause, trio.BrokenResourceError) and cause.__cause__ is not None:
@@ -436,25 +450,30 @@ async def open_websocket(
     websocket = None
     fault: BaseException | None = None
     async with counted, trio.open_nursery() as nursery:
-        guard = _Guard(nursery)
+        guard = _Guard(nursery, shield=True)
         try:
-            with guard.handshake():
-                websocket = await trio_websocket.wrap_client_stream(
-                    cast("Any", guard),
-                    cast("Any", counted),
-                    host,
-                    path,
-                    subprotocols=[subprotocol],
-                    extra_headers=[(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
-                    max_message_size=MAX_READ_BYTES,
-                )
-        except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
-            guard.fault = repr(exc)
-        if websocket is not None and websocket.subprotocol == subprotocol:
             try:
-                yield WebSocketTransport(websocket, counted, guard)
-            except Exception as exc:
-                fault = exc
+                with guard.handshake():
+                    websocket = await trio_websocket.wrap_client_stream(
+                        cast("Any", guard),
+                        cast("Any", counted),
+                        host,
+                        path,
+                        subprotocols=[subprotocol],
+                        extra_headers=[
+                            (name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()
+                        ],
+                        max_message_size=MAX_READ_BYTES,
+                    )
+            except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
+                guard.fault = repr(exc)
+            if websocket is not None and websocket.subprotocol == subprotocol:
+                try:
+                    yield WebSocketTransport(websocket, counted, guard)
+                except Exception as exc:
+                    fault = exc
+        finally:
+            guard.end()
         nursery.cancel_scope.cancel("the WebSocket is over")
     if fault is not None:
         raise fault

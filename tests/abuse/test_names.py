@@ -138,7 +138,18 @@ def test_hosts_that_are_none(bad: str) -> None:
         edge.App({}, hosts="play.example")
 
 
-@pytest.mark.parametrize("bad", ["play.example", "https://", "https://a b", "https://play.example/path", "ftp://x"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "play.example",
+        "https://",
+        "https://a b",
+        "https://play.example/path",
+        "ftp://x",
+        "https://*.play.example",
+        "http://x:99999",
+    ],
+)
 def test_origins_that_are_none(bad: str) -> None:
     """One that could never match is found when the app is made."""
     with pytest.raises(ValueError, match="not an origin"):

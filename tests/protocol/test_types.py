@@ -7,6 +7,7 @@ sets of rules. These properties hold them to one.
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 from typing import Any, Literal, Union
 
@@ -63,6 +64,18 @@ class Tree:
     by_name: dict[str, Tree] = attrs.field(factory=dict)
 
 
+@attrs.frozen
+class Link:
+    value: int
+    next: Link | None = None
+
+
+@attrs.frozen
+class Pair:
+    parts: tuple[Pair, ...] = ()
+    other: Link | None = None
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(["constructor", "__proto__"])
 integers = st.integers(-MAX_INTEGER, MAX_INTEGER)
 points = st.builds(Point, integers, st.floats(allow_nan=False, allow_infinity=False), text)
@@ -70,6 +83,13 @@ trees = st.recursive(
     st.builds(Tree, text),
     lambda inner: st.builds(Tree, text, st.lists(inner, max_size=2), st.dictionaries(text, inner, max_size=2)),
     max_leaves=5,
+)
+
+links = st.lists(integers, min_size=1, max_size=4).map(
+    lambda values: functools.reduce(lambda rest, value: Link(value, rest), values, None)
+)
+pairs = st.recursive(
+    st.builds(Pair), lambda inner: st.builds(Pair, st.lists(inner, max_size=2).map(tuple), links), max_leaves=4
 )
 
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
@@ -88,6 +108,8 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     Point: points,
     Shape: st.builds(Shape, st.lists(points, max_size=2), st.none() | st.sampled_from(Text)),
     Tree: trees,
+    Link: links,
+    Pair: pairs,
 }
 
 
@@ -230,6 +252,21 @@ class Changeable:
     x: int
 
 
+@attrs.frozen(eq=False)
+class Identical:
+    x: int
+
+
+@attrs.frozen(kw_only=True)
+class Keyword:
+    a: int
+
+
+@attrs.frozen
+class Positional(Keyword):
+    b: int
+
+
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
@@ -255,6 +292,7 @@ class Changeable:
         (bytes | Literal["abcd"], "can't be told apart"),
         (list[str | Text], "can't be told apart"),
         (set[Changeable], "can't be in a set"),
+        (set[Identical], "can't be in a set"),
         (set[list[int]], "can't be in a set"),
         (frozenset[tuple[int, Shape]], "can't be in a set"),
         (dict[Text, int], "only text can be a key"),
@@ -267,6 +305,13 @@ def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, 
         check_type(_class_with(kind))
     assert str(caught.value).startswith("Made.value can't travel: ")
     assert fault in str(caught.value)
+
+
+def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
+    """A class with both can't be called with its fields in their order."""
+    with pytest.raises(TypeError, match=r"^Positional\.b can't travel: it comes after a, which is keyword-only"):
+        check_type(_class_with(list[Positional]))
+    assert _accepted(_class_with(Keyword))
 
 
 def test_facts_and_snapshots_are_checked_as_events_are() -> None:

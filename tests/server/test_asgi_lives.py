@@ -98,7 +98,7 @@ async def test_what_follows_a_response_does_not_hold_the_connection() -> None:
 
 
 async def test_what_follows_a_response_ends_with_the_drain() -> None:
-    """Of two such tasks one is done in time, and the other is cancelled after ten seconds."""
+    """Of two such tasks one is done in time, and the other is cancelled: after ten seconds, where no deadline says."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server:
         async with trio.open_nursery() as nursery:
@@ -325,3 +325,39 @@ async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.Log
         assert await stream.receive_some() == b""
         assert trio.current_time() - began == pytest.approx(5, abs=0.5)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("seconds", [2, 30])
+async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float) -> None:
+    """No less, and no more."""
+    life = Life()
+    async with serving(Starlette(routes=life.routes)) as server:
+        async with trio.open_nursery() as nursery:
+            stream = connect(server, nursery)
+            await stream.send_all(get("/after?seconds=100"))
+            await stream.receive_some()
+            await stream.aclose()
+        began = trio.current_time()
+        server.connections.cancel_scope.deadline = began + seconds
+    assert life.log == ["cancelled"]
+    assert trio.current_time() - began == pytest.approx(seconds, abs=0.5)
+
+
+async def test_an_app_that_asks_whether_its_client_is_there() -> None:
+    """As Starlette does: in a scope that is cancelled already, so the answer has to be there at once."""
+    asked: list[float] = []
+
+    async def wait(request: Request) -> Response:
+        while not await request.is_disconnected():  # noqa: ASYNC110  # as its users do
+            await trio.sleep(0.1)  # as its users do
+        asked.append(trio.current_time())
+        return PlainTextResponse("nobody hears this")
+
+    async with serving(Starlette(routes=[Route("/wait", wait)])) as server, trio.open_nursery() as nursery:
+        stream = connect(server, nursery)
+        await stream.send_all(get("/wait"))
+        await trio.sleep(1)
+        await stream.aclose()
+        gone = trio.current_time()
+        await trio.sleep(1)
+        assert asked[0] - gone < 0.3

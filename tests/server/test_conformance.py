@@ -85,6 +85,8 @@ async def test_an_invalid_host_is_a_bad_request(host: str) -> None:
     """RFC 9112 section 3.2, whoever the server answers for; in the absolute form, too."""
     async with serving() as server:
         assert (await ask(server, f"GET /host HTTP/1.1\nHost: {host}\n\n"))[0] == 400
+        assert (await ask(server, f"GET http://localhost/host HTTP/1.1\nHost: {host}\n\n"))[0] == 400
+        assert (await ask(server, "GET http:///host HTTP/1.1\nHost: x\n\n"))[0] == 400
         if not set(host) & set(" /?#\x80"):
             assert (await ask(server, f"GET http://{host}/host HTTP/1.1\nHost: x\n\n"))[0] == 400
 
@@ -134,6 +136,7 @@ async def test_another_major_version_is_not_spoken(version: str, status: int) ->
         ({"Upgrade": "websocket2"}, 426),
         ({"Connection": "no-upgrades-please"}, 400),
         ({"Connection": "keep-alive"}, 400),
+        ({"Transfer-Encoding": "chunked"}, 400),
     ],
 )
 async def test_upgrade_and_connection_are_lists_of_tokens(changed: dict[str, str], status: int) -> None:

@@ -87,7 +87,7 @@ async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: Edge
     assert [(await ben.receive(Said)).text for _ in range(2)] == ["all", "ben alone"]
     warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warned) == 1
-    assert "were sent to 'ana' without an await" in warned[0].getMessage()
+    assert "were sent to 'ana' without a pause" in warned[0].getMessage()
 
 
 async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room: EdgeRoom) -> None:
