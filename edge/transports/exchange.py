@@ -9,6 +9,7 @@ cancelled midway corrupts the stream, and by a deadline, so that a peer which do
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from functools import partial
 from typing import Protocol
@@ -26,6 +27,8 @@ from ..sessions.outbox import Outbox
 from .bulk import Bulk
 from .post import Alarm, Post, open_post
 from .transport import Transport
+
+log = logging.getLogger("edge.transports")
 
 # How long the last words of a connection may take, its closing handshake included.
 CLOSING_SECONDS = 2.0
@@ -198,7 +201,12 @@ class _Exchange:
             if type(message) is Bye:
                 self.end_by_peer(message.code, message.reason)
             elif message is not None:
-                self.receiver.deliver(message)
+                try:
+                    self.receiver.deliver(message)
+                except Exception:  # a fault of ours, which whoever reads for many connections could not place
+                    log.exception("a message could not be taken in")
+                    self.end(Code.INTERNAL_ERROR, "an error where the message arrived")
+                    self.reading.cancel("a fault of ours")
         if connection.wanted_at > now and not self._silent:  # a peer that has gone has said all it will
             self._hold_back(now)
         elif self._held_since < math.inf:

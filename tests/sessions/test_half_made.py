@@ -156,3 +156,19 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
     assert isinstance(room.room, Room)
     assert len(room.room.players) == 1
     ours.drop()
+
+
+async def test_an_error_where_a_message_arrives_is_told(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection ends as an error of the server's, with a traceback in the log; the seat waits, and is resumed."""
+    room = await edge_room(Graceful)
+    (ana,) = await room.join("ana")
+    with pytest.MonkeyPatch.context() as patch:
+        _fail_in(Player, "deliver")(patch)
+        ana.send(Guess("x"))
+        await wait_all_tasks_blocked()
+    assert ana.lost is not None
+    assert ana.lost.code is edge.Code.INTERNAL_ERROR
+    assert "ZeroDivisionError: deliver" in caplog.text
+    assert [player.standing.value for player in room.room.players] == ["away"]
+    await ana.resume()
+    assert await ana.request(Guess("y"), Verdict) == Verdict(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,6 +44,30 @@ async def test_a_cancelled_write_leaves_no_half_frame() -> None:
             while len(came) < len(expected):
                 came += bytes(await peer.receive_some())
             assert came == expected
+
+
+async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write of it is given a view of what waits, so that its cost grows with its size, and not with the square."""
+    write, given = os.write, list[object]()
+
+    def note(fd: int, data: bytes | memoryview) -> int:
+        given.append(type(data))
+        return write(fd, data)
+
+    monkeypatch.setattr("edge.transports.lane.os.write", note)
+    with trio.fail_after(30):
+        async with open_lanes() as lanes, raw_pair(lanes) as (lane, peer), trio.open_nursery() as nursery:
+            data = bytes(range(256)) * 20_000
+            assert not lane.write_nowait(data)
+            assert given == [bytes]
+            given.clear()
+            nursery.start_soon(lane.flush)
+            came = b""
+            while len(came) < len(data):
+                came += bytes(await peer.receive_some())
+            assert came == data
+    assert len(given) > 1
+    assert set(given) == {memoryview}
 
 
 async def test_what_is_sent_to_many_is_framed_once() -> None:
