@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,17 +52,19 @@ async def joined(
     client: str = "a-client-of-the-network",
     key: str | Callable[[], Awaitable[str]] | None = None,
     wait: float = 0.1,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client[Any, Any]]:
-    """A client over this network."""
+    """A client over this network. The path may be a whole URL."""
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(wait)
 
     dialler = UrlDialler(
-        f"ws://edge.test{path}",
+        path if "://" in path else f"ws://edge.test{path}",
         codec=edge.JSON,
         limits=edge.Limits(),
         kinds=kinds or tuple(edge.TransportKind),
+        headers=headers,
         connect=connect,
     )
     made: Client[Any, Any] = Client(

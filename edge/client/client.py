@@ -258,7 +258,7 @@ class Client(Generic[Sent, Heard]):
 
     @property
     def outdated(self) -> bool:
-        """Whether the room's events are others than this client's, because one of the two is newer.
+        """Whether this client and the room have different events, because one of them is newer.
 
         Most of it may work: see `errors`. False before the first welcome."""
         return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
@@ -411,7 +411,7 @@ class Client(Generic[Sent, Heard]):
         transport.max_bytes = 4 * answer.sent_bytes
         if self.outdated and not self._told_outdated:
             self._told_outdated = True
-            log.warning("the room's events are others than this client's: one of the two is newer")
+            log.warning("this client and the room have different events: one of them is outdated")
         return None
 
     # --- Receiver

@@ -49,7 +49,7 @@ const WINDOW_FRAMES = 2048;
 const WINDOW_CHARACTERS = 512 * 1024;
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
 const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
-const MAX_REPORTED = 256; // names of events that nobody listens for
+const MAX_REPORTED = 256; // names of events without a handler
 const MAX_STRIKES = 2; // so many connections in a row that did not last, and the next kind is tried
 // When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it was
 // opened, and then carried nothing: later, for trying it costs. Twice as late each time.
@@ -520,8 +520,8 @@ class Replies {
  * One player's end of a room. Make it with `join`.
  *
  * Local happenings are told under names that no event can have: `$state` (the new state), `$welcome` (each welcome: if
- * it was not `resumed`, begin from nothing), `$outdated` (the room's events are others than when this page first joined: offer
- * a reload), `$error` (a message that the room refused; or an event that nobody here listens for, once for each name).
+ * it was not `resumed`, begin from nothing), `$outdated` (the room's events have changed since this page first joined: offer
+ * a reload), `$error` (a message that the room refused; or an event for which this page has no handler, once for each name).
  */
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
@@ -550,7 +550,7 @@ export class Room {
   #vocabulary = "";
   /** The longest message that the room reads. */
   #mostCharacters = 64 * 1024;
-  /** Names of events that came while nobody listened for them. @type {Set<string>} */
+  /** Names of events that came while there was no handler for them. @type {Set<string>} */
   #unheard = new Set();
   #client = randomName();
   /** When to look at the clock for acks and pings; when to give up waiting for a welcome, or to try upward; when to connect again. */
@@ -616,7 +616,7 @@ export class Room {
   /** How many seconds the newest answer to a ping took. @returns {number | null} */
   get roundTrip() { return this.#clock.roundTrip; }
 
-  /** Whether the room's events are others than when this page first joined, so that a reload is a good idea. */
+  /** Whether the room's events have changed since this page first joined. Then offer a reload. */
   get outdated() { return this.#vocabulary !== "" && this.#vocabulary !== (this.welcome?.vocabulary || this.#vocabulary); }
 
   /** This player's number in the room, once welcomed. */
@@ -870,11 +870,11 @@ export class Room {
     if (this.outdated && !wasOutdated) this.#tell("$outdated", welcome.vocabulary);
   }
 
-  /** An event came that this page has never listened for: it may be too old for it. @param {string} name */
+  /** An event came for which this page has never had a handler: the page may be outdated. @param {string} name */
   #noteUnheard(name) {
     if (this.#unheard.has(name) || this.#unheard.size >= MAX_REPORTED) return;
     this.#unheard.add(name);
-    this.#tell("$error", { problem: "unknown_event", message: "nobody here listens for this event", about: name });
+    this.#tell("$error", { problem: "unknown_event", message: "this page has no handler for this event", about: name });
   }
 
   /** Whether WebSocket can be opened by now: if so, make way for it. */

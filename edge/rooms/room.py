@@ -19,7 +19,6 @@ from ..codes import Code
 from ..errors import Gone, Refused, SendOverflow
 from ..protocol.events import Vocabulary
 from ..protocol.field_types import check_key, check_type
-from ..protocol.fingerprint import fingerprint
 from ..protocol.outgoing import outgoing_event
 from .guard import guarded, log
 from .keeping import Keeper
@@ -85,8 +84,6 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """What players may send, read from the class's own type arguments."""
     to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
     """What players may be sent."""
-    events_fingerprint: ClassVar[str] = fingerprint(from_player, to_player)
-    """The fingerprint of both, as the welcome says it."""
     _is_generic: ClassVar[bool] = False
     """Whether a class that inherits from it has yet to say which events there are."""
 
@@ -105,25 +102,14 @@ class Room(Generic[FromPlayer, ToPlayer]):
         cls._is_generic = unresolved(from_player) or unresolved(to_player)
         if not cls._is_generic:
             cls.from_player, cls.to_player = _checked(from_player), _checked(to_player)
-            cls.events_fingerprint = fingerprint(cls.from_player, cls.to_player)
         elif not getattr(cls, "__parameters__", ()):
             raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        cls.check_complete()
+        check_kind(cls)
         room = super().__new__(cls)
         room._furnish()  # here, so that an author's __init__ need not remember to call ours
         return room
-
-    @classmethod
-    def check_complete(cls) -> None:
-        """Check that rooms can be made of it.
-
-        Raises:
-          TypeError: it is a generic base, which has yet to say which events there are.
-        """
-        if cls._is_generic:
-            raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
 
     def _furnish(self) -> None:
         self.name = ""
@@ -605,6 +591,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
         with self._sweep_scope:
             await self.seats.sweep(idle=idle)
             self.close("nobody is here")
+
+
+def check_kind(cls: type[Room[Any, Any]]) -> None:
+    """Check that a class can make rooms.
+
+    Raises:
+      TypeError: it is a generic base, which has yet to say which events there are.
+    """
+    if cls._is_generic:
+        raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
 
 
 def _checked(events: object) -> Vocabulary:

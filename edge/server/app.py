@@ -22,7 +22,7 @@ from ..protocol.codec import Codec
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
-from ..rooms.room import Room
+from ..rooms.room import Room, check_kind
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import MAX_BODY_BYTES, Request, Response
@@ -78,7 +78,7 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
         if not callable(make):
             raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
         if isinstance(make, type) and issubclass(make, Room):
-            make.check_complete()
+            check_kind(make)
 
 
 @attrs.frozen

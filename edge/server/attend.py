@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import logging
 import re
@@ -17,6 +18,7 @@ from ..codes import Code, Retry
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
+from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
 from ..protocol.pace import Pace
@@ -216,12 +218,19 @@ def _begin(
         now=room.now(),
         message_bytes=connection.limits.message_bytes,
         sent_bytes=connection.limits.sent_bytes,
-        vocabulary=room.events_fingerprint,
+        vocabulary=_fingerprint_of(type(room)),
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
-    if hello.vocabulary not in ("", room.events_fingerprint):
+    if hello.vocabulary not in ("", _fingerprint_of(type(room))):
         _note_outdated(room, seat)
+
+
+def _find_fingerprint(kind: Any) -> str:
+    return fingerprint(kind.from_player, kind.to_player)
+
+
+_fingerprint_of: Callable[[Any], str] = functools.cache(_find_fingerprint)
 
 
 def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
@@ -229,7 +238,7 @@ def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
     tally = room.directory_tally
     tally.outdated += 1
     if tally.is_first("outdated", type(room)):
-        text = "the client of %r knows other events than %s: one of the two is newer"
+        text = "the client of %r and %s have different events: one of them is outdated"
         log.info(text, seat.name, type(room).__name__, extra=seat.player.about)
 
 

@@ -14,10 +14,9 @@ import pytest
 import trio
 
 import edge
+import tests.network
 from edge.client.client import Client
 from edge.client.fallback import TransportKind
-from edge.client.join import open_client
-from edge.client.url import UrlDialler
 from edge.server.serve import open_server
 from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
 
@@ -83,25 +82,9 @@ async def joined(
             gateway = Gateway(nursery, answer)
             gateway.serve = server.serve_connection
 
-            async def wait_before(attempt: int) -> None:
-                await trio.sleep(1)
-
-            dialler = UrlDialler(
-                url, codec=edge.JSON, limits=edge.Limits(), kinds=(kind,), connect=gateway.connect, **options
-            )
-            client: Client[Any, Any] = Client(
-                dialler,
-                speaks=FromPlayer,
-                hears=ToPlayer,
-                name="ana",
-                codec=edge.JSON,
-                limits=edge.Limits(),
-                wait_before=wait_before,
-                inbox=100,
-                client="a-client-of-the-tests",
-                key=None,
-            )
-            async with open_client(client):
+            async with tests.network.joined(
+                gateway.connect, url, kind, speaks=FromPlayer, hears=ToPlayer, wait=1, **options
+            ) as client:
                 yield client, gateway
             nursery.cancel_scope.cancel()
         server.drain()

@@ -217,7 +217,7 @@ def test_a_fingerprint_is_what_travels() -> None:
     assert len({base, *others}) == 1 + len(others)
     assert of(x=int, default=1) == of(x=int, default=2)
     assert of(x=int | str) == of(x=str | int)
-    assert NewRoom.events_fingerprint == "6be7b0f23d86963f"
+    assert fingerprint(NewRoom.from_player, NewRoom.to_player) == "6be7b0f23d86963f"
 
 
 def test_what_a_newer_server_says_besides_is_ignored_by_a_client() -> None:
