@@ -18,7 +18,7 @@ from ..codes import Code, Retry
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
 from ..protocol.clock import Clock
-from ..protocol.codec import VERSION, Codec
+from ..protocol.codec import VERSION, Codec, size_of
 from ..protocol.connection import Connection, Side
 from ..protocol.events import Vocabulary
 from ..protocol.fingerprint import fingerprint
@@ -480,7 +480,7 @@ class Client(Generic[Sent, Heard]):
             self._note_change()
 
     def _check_size(self, message: Outgoing) -> None:
-        size = len(message.frame(self._codec))
+        size = size_of(message.frame(self._codec))
         if size > self._message_bytes:
             text = f"{message.name} is {size} bytes, and the room reads {self._message_bytes} at most: send it in parts"
             raise ValueError(text)

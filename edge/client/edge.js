@@ -16,10 +16,11 @@
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
 /** @typedef {{code: number, reason: string}} Ending */
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
-/** @typedef {{resumed: boolean, why: string, received: number, number: number, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string}} Welcome */
+/** @typedef {{resumed: boolean, why: string, received: number, number: number, guest?: boolean, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
 /** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
 /** @typedef {string | (() => string | Promise<string>)} Key */
+/** A key that the server gave, and when to ask for a newer one. @typedef {{key: string | null, renewAt: number}} Given */
 /** @typedef {{idle: boolean, send: (frame: string) => void, close: (code: number, reason: string) => void}} Transport */
 /** @typedef {{problem: string, message: string, about: string}} Refusal */
 /**
@@ -35,7 +36,7 @@ export const VERSION = 1;
 /** Codes of `bye` and of WebSocket's close that this client itself says; the rest it judges by their hundreds. */
 export const Code = Object.freeze({
   LOST: 4000, SILENT: 4002, KEY_EXPIRED: 4004, MISCOUNT: 4101, BEHIND: 4102, LEFT: 4200, MALFORMED: 4202,
-  TOO_LARGE: 4203, KEY_INVALID: 4205,
+  TOO_LARGE: 4203, KEY_INVALID: 4205, REPLACED: 4220,
 });
 
 const ACK_SECONDS = 0.5;
@@ -46,7 +47,9 @@ const CLOCK_JUMP = 1; // a guess that is this much better is taken at once
 const CLOCK_DRIFT = 0.02; // by how much two answers may contradict each other; by more, and one of the clocks was set, or slept
 const MAX_PINGED = 8; // pings without their answers; what else is answered was never asked
 const WINDOW_FRAMES = 2048;
-const WINDOW_CHARACTERS = 512 * 1024;
+const WINDOW_BYTES = 512 * 1024;
+const MAX_NAME_BYTES = 512; // as JSON
+const CHECK_SECONDS = 3; // how long a connection that is checked may be silent
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
 const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
 const MAX_REPORTED = 256; // names of events without a handler
@@ -57,7 +60,11 @@ const UPWARD_SECONDS = 10;
 const HELD_SECONDS = 300;
 const MAX_UPWARD_SECONDS = 3600;
 const PROBE_SECONDS = 10;
-const KEY_SECONDS = 3; // a page that gets no key in this time goes on without one
+const KEY_SECONDS = 4; // how long a request for a key may take, and then it is made again
+const MAX_UNANSWERED = 4; // so many of them without an answer, and the page goes on without a key: posts may not pass here
+const KEY_FUNCTION_SECONDS = 20; // how long the page's own function may take to give one
+const RENEWAL_SECONDS = 60; // how long after a renewal that failed comes the next
+const COPY_SECONDS = 0.15; // how long to wait for a page that has the key of which this tab may have a copy
 const SHORTEST_WAIT = 0.5;
 const LONGEST_WAIT = 30;
 const STABLE_SECONDS = 5; // a connection that lasted this long makes the next wait short again
@@ -95,17 +102,17 @@ export class Counts {
     this.received = 0;
     /** @type {string[]} */
     this.unacked = [];
-    this.characters = 0;
+    this.bytes = 0;
   }
 
   get acked() { return this.sent - this.unacked.length; }
-  get overflowed() { return this.unacked.length > WINDOW_FRAMES || this.characters > WINDOW_CHARACTERS; }
+  get overflowed() { return this.unacked.length > WINDOW_FRAMES || this.bytes > WINDOW_BYTES; }
 
   /** @param {string} frame */
   record(frame) {
     this.sent += 1;
     this.unacked.push(frame);
-    this.characters += frame.length;
+    this.bytes += bytesOf(frame);
   }
 
   /** @param {number} count */
@@ -113,11 +120,11 @@ export class Counts {
     if (count < this.acked || count > this.sent) {
       throw new ProtocolError(`acknowledged ${count} of ${this.sent} frames, ${this.acked} before`, Code.MISCOUNT);
     }
-    for (const frame of this.unacked.splice(0, count - this.acked)) this.characters -= frame.length;
+    for (const frame of this.unacked.splice(0, count - this.acked)) this.bytes -= bytesOf(frame);
   }
 
   startAfresh() {
-    this.sent = this.received = this.characters = 0;
+    this.sent = this.received = this.bytes = 0;
     this.unacked = [];
   }
 }
@@ -169,15 +176,17 @@ export class Connection {
     /** What pings without an answer said. @type {number[]} */
     this.pinged = [];
     this.pingWait = Infinity;
+    /** While the peer is to show that it is there: since when, by this clock and as its ping says it. @type {{since: number, ping: number} | null} */
+    this.checking = null;
     /** @type {"silent" | "greeted" | "open" | "closed"} */
     this.state = "silent";
     this.heardAt = now;
     this.ackDue = Infinity;
     this.pingDue = Infinity;
     this.ackedToPeer = 0;
-    this.charactersSinceAck = 0;
+    this.bytesSinceAck = 0;
     this.ackFrames = 32;
-    this.ackCharacters = 64 * 1024;
+    this.ackBytes = 64 * 1024;
     this.resuming = false;
     this.heartbeat = 20;
     this.deadAfter = 30;
@@ -192,14 +201,14 @@ export class Connection {
     this.state = "greeted";
     this.helloAt = now;
     this.resuming = received !== null;
-    return JSON.stringify(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
+    return encode(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
   }
 
   /** @param {number} code @param {string} reason @returns {string} */
   bye(code, reason) {
     if (this.state === "closed") throw new ProtocolError("bye while closed");
     this.state = "closed";
-    return JSON.stringify(["$bye", { code, reason }]);
+    return encode(["$bye", { code, reason }]);
   }
 
   /** Read one frame; null for what is dealt with here. @param {string} frame @param {number} now @returns {Message | null} */
@@ -210,7 +219,7 @@ export class Connection {
     if (name[0] === "$") return this.#control(name, body, now, id, seconds);
     if (this.state !== "open") throw new ProtocolError(`${name} while ${this.state}`);
     if (name[0] === "~") return { kind: "event", name: name.slice(1), body };
-    this.#countReceived(frame.length, now);
+    this.#countReceived(bytesOf(frame), now);
     if (name[0] === "=" && id !== undefined) return { kind: "reply", name: name.slice(1), body, id };
     if (name[0] === "+" && id !== undefined) return { kind: "part", name: name.slice(1), body, id };
     if (name[0] === "-" && id !== undefined) return { kind: "cancel", id };
@@ -228,9 +237,26 @@ export class Connection {
     return true;
   }
 
+  /**
+   * It may have died unnoticed: ping at once, and expect a sign of life soon, until the ping is answered.
+   * @param {number} now @returns {boolean} whether this call began that
+   */
+  check(now) {
+    if (this.state !== "open" || this.checking !== null) return false;
+    this.checking = { since: now, ping: tenthsOfMilliseconds(now) };
+    this.pingDue = now;
+    return true;
+  }
+
+  /** When it is given up if nothing is heard before. */
+  get #deadAt() {
+    const checked = this.checking === null ? Infinity : Math.max(this.checking.since, this.heardAt) + CHECK_SECONDS;
+    return Math.min(this.heardAt + this.deadAfter, checked);
+  }
+
   /** When to call `due` again at the latest. */
   get nextDue() {
-    return this.state === "open" ? Math.min(this.ackDue, this.pingDue, this.heardAt + this.deadAfter) : Infinity;
+    return this.state === "open" ? Math.min(this.ackDue, this.pingDue, this.#deadAt) : Infinity;
   }
 
   /** The acks and pings whose time has come; what was recorded must be written before them. @param {number} now */
@@ -238,10 +264,10 @@ export class Connection {
     /** @type {string[]} */
     const frames = [];
     if (this.state !== "open") return frames;
-    if (now >= this.heardAt + this.deadAfter) throw new ProtocolError(`silent for ${this.deadAfter} s`, Code.SILENT);
+    if (now >= this.#deadAt) throw new ProtocolError(`silent for ${Math.round(now - this.heardAt)} s`, Code.SILENT);
     if (now >= this.ackDue) {
       this.ackedToPeer = this.counts.received;
-      this.charactersSinceAck = 0;
+      this.bytesSinceAck = 0;
       this.ackDue = Infinity;
       const answer = this.asked === null ? [] : [this.asked, tenthsOfMilliseconds(now)];
       this.asked = null;
@@ -275,7 +301,7 @@ export class Connection {
       this.heartbeat = body.heartbeat;
       this.deadAfter = body.dead_after;
       this.ackFrames = body.ack_frames ?? this.ackFrames;
-      this.ackCharacters = body.ack_bytes ?? this.ackCharacters;
+      this.ackBytes = body.ack_bytes ?? this.ackBytes;
       this.pingDue = now + this.heartbeat;
       return { kind: "welcome", welcome: body };
     }
@@ -284,6 +310,7 @@ export class Connection {
       this.counts.acknowledge(body);
       if (asked !== undefined && told !== undefined && this.pinged.includes(asked)) {
         this.pinged = this.pinged.filter((each) => each !== asked);
+        if (this.checking !== null && asked >= this.checking.ping) this.checking = null;
         this.clock.note(asked, told, now);
       }
     } else if (name === "$ping") {
@@ -298,11 +325,11 @@ export class Connection {
     return null;
   }
 
-  /** @param {number} length @param {number} now */
-  #countReceived(length, now) {
+  /** @param {number} size in bytes @param {number} now */
+  #countReceived(size, now) {
     this.counts.received += 1;
-    this.charactersSinceAck += length;
-    const many = this.counts.received - this.ackedToPeer >= this.ackFrames || this.charactersSinceAck >= this.ackCharacters;
+    this.bytesSinceAck += size;
+    const many = this.counts.received - this.ackedToPeer >= this.ackFrames || this.bytesSinceAck >= this.ackBytes;
     this.ackDue = many ? now : Math.min(this.ackDue, now + ACK_SECONDS);
   }
 }
@@ -403,73 +430,172 @@ class WebSocketTransport {
   }
 }
 
-/** The keys that this page has been given, by server and by who keeps them. @type {Map<string, Promise<string | null>>} */
+/** The keys that this page was given, by server and by who keeps them, and those that are being renewed. @type {Map<string, Promise<Given>>} */
 const keys = new Map();
 
 /**
- * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if there is none to be
- * had in time: then the session is the room's own.
- * @param {string} origin @param {"browser" | "tab"} whose @param {string | null} refused a key that is known to be no good
- * @returns {Promise<string | null>}
+ * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if the server gives
+ * none: then the session is the room's own.
+ * @param {string} server its address, as of its `/session` @param {"browser" | "tab"} whose
+ * @param {string | null} refused a key that is known to be no good
+ * @returns {Promise<Given>} fails with a `ProtocolError` if this page may have none, and with another error if it could not ask
  */
-async function givenKey(origin, whose, refused) {
-  const [kept, known] = [`edge ${origin}`, `${whose} ${origin}`];
+async function givenKey(server, whose, refused) {
+  const [kept, known] = [`edge ${server}`, `${whose} ${server}`];
   const before = keys.get(known);
-  if (before !== undefined && refused !== null && (await before) === refused && keys.get(known) === before) {
+  if (before !== undefined && refused !== null && (await before).key === refused && keys.get(known) === before) {
     keys.delete(known); // unless another room of this page has seen to it
     if (recall("sessionStorage", kept) === refused) remember("sessionStorage", kept, "");
   }
-  const found = keys.get(known) ?? askKey(origin, whose, kept);
+  const found = keys.get(known) ?? (whose === "tab" ? tabKey(server) : askKey(server, whose, ""));
   keys.set(known, found);
-  found.then((key) => key === null && keys.delete(known), () => keys.delete(known));
+  found.then(({ key }) => key === null && keys.delete(known), () => keys.delete(known));
   return found;
 }
 
-/** @param {string} origin @param {"browser" | "tab"} whose @param {string} kept @returns {Promise<string | null>} */
-async function askKey(origin, whose, kept) {
+/** A newer key of the same session: rooms of this page share it. @param {string} server @param {"browser" | "tab"} whose @param {string} key @returns {Promise<Given>} */
+async function renewedKey(server, whose, key) {
+  const [known, renewal] = [`${whose} ${server}`, `renewal ${key}`];
+  const running = keys.get(renewal) ?? askKey(server, whose, key);
+  keys.set(renewal, running);
+  const given = await running.finally(() => keys.delete(renewal));
+  if (given.key === null) throw new Error(`${server} gives no keys any more`);
+  if ((await keys.get(known))?.key === key) keys.set(known, running);
+  if (whose === "tab") keepTabKey(server, given.key);
+  return given;
+}
+
+/** @param {string} server @returns {Promise<Given>} */
+async function tabKey(server) {
+  const kept = recall("sessionStorage", `edge ${server}`);
+  const before = kept && (await copies.claim(kept)) ? kept : "";
+  /** @type {Given} */
+  let given;
+  try {
+    given = await askKey(server, "tab", before);
+  } catch (error) {
+    if (!before || !(error instanceof ProtocolError)) throw error;
+    given = await askKey(server, "tab", ""); // it was too old, or another server's
+  }
+  keepTabKey(server, given.key);
+  return given;
+}
+
+/** @param {string} server @param {string | null} key */
+function keepTabKey(server, key) {
+  remember("sessionStorage", `edge ${server}`, key ?? "");
+  if (key !== null) copies.have(key);
+}
+
+/** @param {string} server @param {"browser" | "tab"} whose @param {string} borne the key there is, if any @returns {Promise<Given>} */
+async function askKey(server, whose, borne) {
   /** @type {Record<string, string>} */
   const headers = { "edge-session": whose };
-  const before = whose === "tab" ? recall("sessionStorage", kept) : "";
-  if (before) headers.authorization = `Bearer ${before}`;
-  const credentials = whose === "tab" ? "omit" : "same-origin";
-  let response;
-  let body;
-  try {
-    const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
-    response = await fetch(`${origin}/session`, { method: "POST", headers, credentials, signal });
-    body = await response.json();
-  } catch {
-    return null;
+  if (borne) headers.authorization = `Bearer ${borne}`;
+  const credentials = whose === "tab" ? "omit" : "include";
+  const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
+  const response = await fetch(`${server}/session`, { method: "POST", headers, credentials, signal });
+  if ([404, 405, 501].includes(response.status)) {
+    console.warn(`edge: there is no ${server}/session, so this page is somebody else each time it is loaded`);
+    return { key: null, renewAt: Infinity };
   }
-  if (response.status === 401 && before) {
-    remember("sessionStorage", kept, "");
-    return askKey(origin, whose, kept);
+  const body = await response.json().catch(() => ({})); // a proxy's page is none
+  if (response.ok && typeof body.key === "string") {
+    return { key: body.key, renewAt: Date.now() / 1000 + (body.renew_after ?? Infinity) };
   }
   const code = Number(response.headers.get("edge-code"));
-  if (response.status === 401 && code > 0) throw new ProtocolError(body.message, code);
-  if (typeof body.key !== "string") return null;
-  if (whose === "tab") remember("sessionStorage", kept, body.key);
-  return body.key;
+  if (code === Code.KEY_EXPIRED || retryAfter(code) === "never") throw new ProtocolError(String(body.message), code);
+  throw new Error(`POST ${server}/session was answered with ${response.status}`);
 }
+
+/**
+ * Pages of this origin tell each other which keys of tabs are theirs. Browsers copy what a tab keeps into one that is
+ * duplicated, or opened by a page of it; and the copy is somebody else.
+ */
+class Copies {
+  /** Those of this page, by their last letters; and while it asks for one, the question, which is random. @type {Map<string, string>} */
+  #mine = new Map();
+  /** What ends the questions that were answered. @type {Map<string, () => void>} */
+  #asked = new Map();
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+
+  /** Whether the key that this tab kept is its own. @param {string} key */
+  async claim(key) {
+    const [id, question] = [key.slice(-16), randomName()];
+    if (this.#mine.get(id) === "") return true;
+    this.#mine.set(id, question);
+    this.#listen();
+    this.#channel?.postMessage({ id, question });
+    const copied = await new Promise((resolve) => {
+      this.#asked.set(question, () => resolve(recall("sessionStorage", "edge frame") !== question));
+      after(COPY_SECONDS, () => resolve(false));
+    });
+    this.#asked.delete(question);
+    if (copied) this.#mine.delete(id);
+    else this.#mine.set(id, "");
+    return !copied;
+  }
+
+  /** This page has it. @param {string} key */
+  have(key) {
+    this.#mine.set(key.slice(-16), "");
+    this.#listen();
+  }
+
+  #listen() {
+    if (this.#channel !== null || typeof BroadcastChannel === "undefined") return;
+    const channel = (this.#channel = new BroadcastChannel("edge tabs"));
+    /** @type {any} */ (channel).unref?.(); // node would wait for it
+    channel.onmessage = ({ data: { id, question, answers } }) => {
+      const mine = this.#mine.get(id);
+      if (answers !== undefined) {
+        this.#asked.get(answers)?.();
+      } else if (mine !== undefined && mine < question) { // of two that ask at a time, one has it
+        remember("sessionStorage", "edge frame", question); // which a frame in the same tab will find: it shares the key
+        channel.postMessage({ id, answers: question });
+      }
+    };
+    globalThis.addEventListener?.("pagehide", () => { // a page with an open channel would not be cached
+      channel.close();
+      this.#channel = null;
+      globalThis.addEventListener("pageshow", () => this.#listen(), { once: true });
+    }, { once: true });
+  }
+}
+
+const copies = new Copies();
 
 /** @typedef {"localStorage" | "sessionStorage"} StorageName */
 
-/** What was remembered; empty if there is nothing, or the browser won't tell. @param {StorageName} storage @param {string} name */
-function recall(storage, name) {
+/** What the browser did not let this page remember. @type {Map<string, string>} */
+const remembered = new Map();
+
+/**
+ * What was remembered under a name; empty if nothing was. It never throws, where site data are blocked and `localStorage`
+ * itself throws.
+ * @param {StorageName} storage @param {string} name @returns {string}
+ */
+export function recall(storage, name) {
   try {
-    return globalThis[storage]?.getItem(name) ?? "";
+    return remembered.get(`${storage} ${name}`) ?? globalThis[storage].getItem(name) ?? "";
   } catch {
     return "";
   }
 }
 
-/** Remember it, where the browser lets us; what is empty is forgotten. @param {StorageName} storage @param {string} name @param {string} value */
-function remember(storage, name, value) {
+/**
+ * Remember a text under a name; an empty one is forgotten. Where the browser does not allow it, or has no space, it is
+ * remembered for as long as this page lives.
+ * @param {StorageName} storage @param {string} name @param {string} value
+ */
+export function remember(storage, name, value) {
+  remembered.delete(`${storage} ${name}`);
   try {
-    if (value) globalThis[storage]?.setItem(name, value);
-    else globalThis[storage]?.removeItem(name);
+    if (value) globalThis[storage].setItem(name, value);
+    else globalThis[storage].removeItem(name);
   } catch {
-    // it is full, or forbidden: this page goes on without
+    if (value) remembered.set(`${storage} ${name}`, value);
   }
 }
 
@@ -522,6 +648,7 @@ class Replies {
  * Local happenings are told under names that no event can have: `$state` (the new state), `$welcome` (each welcome: if
  * it was not `resumed`, begin from nothing), `$outdated` (the room's events have changed since this page first joined: offer
  * a reload), `$error` (a message that the room refused; or an event for which this page has no handler, once for each name).
+ * What nobody handles of `$error` is told on the console, once for each problem and name.
  */
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
@@ -549,9 +676,9 @@ export class Room {
   /** What the first welcome said of the room's events: this page was made for those. */
   #vocabulary = "";
   /** The longest message that the room reads. */
-  #mostCharacters = 64 * 1024;
-  /** Names of events that came while there was no handler for them. @type {Set<string>} */
-  #unheard = new Set();
+  #mostBytes = 64 * 1024;
+  /** Names of events that came while there was no handler for them, and what the console was told. @type {Set<string>} */
+  #reported = new Set();
   #client = randomName();
   /** When to look at the clock for acks and pings; when to give up waiting for a welcome, or to try upward; when to connect again. */
   #dueTimer = 0;
@@ -565,11 +692,18 @@ export class Room {
   #openedAt = 0;
   /** Whether a key of our own was refused, and another fetched. */
   #rekeyed = false;
-  /** The key that this room was given last, and one that was refused. @type {string | null} */
-  #given = null;
+  /** The key that this room was given last, and one that was refused. @type {Given} */
+  #given = { key: null, renewAt: Infinity };
   /** @type {string | null} */
   #refused = null;
+  /** How many requests for a key had no answer, in a row; and whether there is none for that reason. */
+  #unanswered = 0;
+  #unasked = false;
+  /** Whether the page has come back from the browser's cache, and has not been welcomed since. */
+  #restored = false;
   #url;
+  /** The address of the server, which is in front of the room's. */
+  #server;
   /** Where to connect: there, or at the server that has the room, if it said so. @type {string} */
   #at;
   #name;
@@ -579,10 +713,13 @@ export class Room {
 
   /** @param {string} url @param {{name?: string, key?: Key, session?: "browser" | "tab", transports?: Kind[]}} options */
   constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
-    const absolute = new URL(url, globalThis.location?.href);
+    const absolute = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href); // a frame's may be about:srcdoc
     absolute.protocol = absolute.protocol.replace("ws", "http");
     absolute.hash = "";
-    if (!/\/rooms\/[^/]+\/[^/]+$/.test(absolute.pathname)) throw new TypeError(`${url} is no room: /rooms/<kind>/<name>`);
+    const path = /^(.*)\/rooms\/[^/]+\/[^/]+$/.exec(absolute.pathname);
+    if (path === null) throw new TypeError(`${url} is no room: /rooms/<kind>/<name>`);
+    if (typeof name !== "string") throw new TypeError(`a name is text, not ${name}`);
+    if (bytesOf(encode(name)) > MAX_NAME_BYTES) throw new RangeError(`a name has ${MAX_NAME_BYTES} bytes at most`);
     if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
@@ -591,16 +728,15 @@ export class Room {
     this.#name = name;
     this.#key = key;
     this.#session = session;
-    this.#ladder = new Ladder(transports, `edge transport ${absolute.origin}`, Date.now() / 1000);
+    this.#server = absolute.origin + path[1];
+    this.#ladder = new Ladder(transports, `edge transport ${this.#server}`, Date.now() / 1000);
     /** @type {State} */
     this.state = "connecting";
     /** Why it closed. @type {Ending | null} */
     this.ending = null;
     /** The newest welcome. @type {Welcome | null} */
     this.welcome = null;
-    globalThis.addEventListener?.("online", this.#hurry);
-    globalThis.addEventListener?.("pagehide", this.#pause);
-    globalThis.addEventListener?.("pageshow", this.#hurry);
+    for (const [target, event, listener, capture] of this.#life) target?.addEventListener?.(event, listener, capture);
     this.#connect();
   }
 
@@ -622,6 +758,9 @@ export class Room {
   /** This player's number in the room, once welcomed. */
   get number() { return this.welcome?.number ?? null; }
 
+  /** Whether nobody has vouched for this player, who has not logged in; null before the first welcome. */
+  get guest() { return this.welcome?.guest ?? null; }
+
   /**
    * Call `handler` with the body of each event of this name; the function returned stops that.
    * @param {string} name @param {(body: any) => void} handler @returns {() => void}
@@ -642,20 +781,26 @@ export class Room {
   }
 
   /**
-   * How many messages wait to be acknowledged, sent or not: 2,048 and 512 Ki characters at most. With one too many, none of it is
+   * How many messages wait to be acknowledged, sent or not: 2,048 and 512 KiB at most. With one too many, none of it is
    * sent again, `$error` tells how much it was, and the seat starts afresh. Some of it may have arrived.
    */
   get waiting() { return this.#counts.unacked.length; }
 
   /**
    * Send the room an event. While away, reliable ones are kept, latest ones kept once a key, volatile ones dropped.
-   * Throws a `RangeError` for what is larger than the room reads.
+   * Half an emoji, which can't travel, becomes `\ufffd`. Throws a `RangeError` for what is larger than the room reads.
    * @param {string} name @param {object} [body] @param {{delivery?: Delivery, key?: string}} [options]
+   * @returns {boolean} whether it is, or will be, on its way: false for what was dropped, and once the room is closed
    */
   send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
+    checkName(name);
+    if (this.state === "closed") {
+      this.#report({ problem: "gone", message: `the room is closed: ${this.ending?.reason}`, about: name });
+      return false;
+    }
     if (delivery === "reliable") {
       this.#sendCounted(this.#frame([name, body]));
-      return;
+      return true;
     }
     const frame = this.#frame([`~${name}`, body]);
     if (delivery === "latest") {
@@ -664,7 +809,10 @@ export class Room {
       this.#writeLatest();
     } else if (this.#idle) {
       this.#transport?.send(frame);
+    } else {
+      return false;
     }
+    return true;
   }
 
   /**
@@ -707,7 +855,11 @@ export class Room {
    */
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
-    if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
+    checkName(name);
+    if (this.state === "closed") {
+      end(null, new RequestFailed("gone", `the room is closed: ${this.ending?.reason}`));
+      return () => {};
+    }
     const id = this.#requests + 1;
     const frame = this.#frame(seconds === undefined ? [name, body, id] : [name, body, id, seconds]);
     this.#requests = id;
@@ -764,8 +916,12 @@ export class Room {
     try {
       key = await this.#findKey();
     } catch (error) {
-      if (!(error instanceof ProtocolError)) console.error(error); // the page's own function: another time it may do
-      this.#lost(connection, error instanceof ProtocolError ? error.code : Code.LOST, String(error), true);
+      if (error instanceof ProtocolError) {
+        this.#lost(connection, error.code, error.message, true);
+      } else { // another time there may be one
+        if (connection === this.#connection) console.warn("edge: there is no key to join with yet:", error);
+        this.#lost(connection, Code.LOST, String(error), true);
+      }
     }
     if (connection !== this.#connection) return;
     const impatient = () => this.#lost(connection, Code.SILENT, "no welcome");
@@ -786,16 +942,43 @@ export class Room {
 
   /** @returns {Promise<string | null>} */
   async #findKey() {
-    if (this.#key === undefined && this.#seated) return this.#given; // whose seat it is
+    if (this.#key === undefined && this.#seated) { // it is of the session whose seat it is
+      await this.#renewKey();
+      return this.#given.key;
+    }
     if (this.#key === undefined) {
       const refused = this.#refused;
       this.#refused = null;
-      this.#given = await givenKey(new URL(this.#url).origin, this.#session, refused);
-      return this.#given;
+      try {
+        this.#given = await givenKey(this.#server, this.#session, refused);
+        this.#unanswered = 0;
+        this.#unasked = false;
+      } catch (error) {
+        this.#unanswered = /** @type {Error} */ (error).name === "TimeoutError" ? this.#unanswered + 1 : 0;
+        if (this.#unanswered < MAX_UNANSWERED) throw error;
+        console.warn(`edge: ${this.#server}/session does not answer, so this page is a guest of its own`);
+        this.#given = { key: null, renewAt: Infinity };
+        this.#unanswered = 0;
+        this.#unasked = true;
+      }
+      return this.#given.key;
     }
-    const key = typeof this.#key === "function" ? await this.#key() : this.#key;
+    const key = typeof this.#key === "function" ? await within(KEY_FUNCTION_SECONDS, this.#key()) : this.#key;
     if (typeof key !== "string" || key === "") throw new TypeError("a key is text, and not empty");
     return key;
+  }
+
+  /** Get a newer key of the same session in time, so that the seat can be resumed for as long as the page lives. */
+  async #renewKey() {
+    const { key, renewAt } = this.#given;
+    if (key === null || Date.now() / 1000 < renewAt) return;
+    this.#given = { key, renewAt: Date.now() / 1000 + RENEWAL_SECONDS };
+    try {
+      const given = await renewedKey(this.#server, this.#session, key);
+      if (this.#given.key === key) this.#given = given;
+    } catch (error) {
+      console.warn("edge: the key of this session could not be renewed:", error);
+    }
   }
 
   /** @param {Connection} connection @param {string | null} key */
@@ -813,7 +996,8 @@ export class Room {
     try {
       const message = connection.receive(frame, seconds());
       if (message !== null) this.#take(message);
-      this.#schedule();
+      if (connection === this.#connection && connection.nextDue <= seconds()) this.#tick(); // timers of hidden pages are slow
+      else this.#schedule();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#lost(connection, error.code, error.message, true);
@@ -841,8 +1025,22 @@ export class Room {
     } else if (message.id !== null) {
       this.#questions.get(message.id)?.end(null, new RequestFailed(message.problem, message.message));
     } else {
-      this.#tell("$error", { problem: message.problem, message: message.message, about: message.about });
+      this.#report({ problem: message.problem, message: message.message, about: message.about });
     }
+  }
+
+  /** Tell the page of a problem; or the console, once. @param {Refusal} refusal */
+  #report(refusal) {
+    const { problem, message, about } = refusal;
+    if (this.#handlers.get("$error")?.size) this.#tell("$error", refusal);
+    else if (this.#isNew(`${problem} of ${about}`)) console.warn(`edge: ${about || "the room"}: ${problem}: ${message}`);
+  }
+
+  /** Whether this is reported for the first time. @param {string} what */
+  #isNew(what) {
+    if (this.#reported.has(what) || this.#reported.size >= MAX_REPORTED) return false;
+    this.#reported.add(what);
+    return true;
   }
 
   /** @param {Welcome} welcome */
@@ -850,8 +1048,8 @@ export class Room {
     const wasOutdated = this.outdated;
     this.welcome = welcome;
     this.#openedAt = seconds();
-    this.#mostCharacters = welcome.message_bytes ?? this.#mostCharacters;
-    this.#rekeyed = false;
+    this.#mostBytes = welcome.message_bytes ?? this.#mostBytes;
+    this.#rekeyed = this.#restored = false;
     this.#ladder.welcomed(Date.now() / 1000);
     clearTimeout(this.#patienceTimer);
     const upward = this.#ladder.upwardSeconds;
@@ -872,9 +1070,8 @@ export class Room {
 
   /** An event came for which this page has never had a handler: the page may be outdated. @param {string} name */
   #noteUnheard(name) {
-    if (this.#unheard.has(name) || this.#unheard.size >= MAX_REPORTED) return;
-    this.#unheard.add(name);
-    this.#tell("$error", { problem: "unknown_event", message: "this page has no handler for this event", about: name });
+    if (!this.#isNew(`no handler of ${name}`)) return;
+    this.#report({ problem: "unknown_event", message: "this page has no handler for this event", about: name });
   }
 
   /** Whether WebSocket can be opened by now: if so, make way for it. */
@@ -930,14 +1127,14 @@ export class Room {
 
   /** The frame of a message of this page's. @param {any[]} message @returns {string} */
   #frame(message) {
-    const frame = JSON.stringify(message);
-    if (frame.length <= this.#mostCharacters) return frame;
-    throw new RangeError(`${message[0]} is ${frame.length} characters, and the room reads ${this.#mostCharacters} at most`);
+    const frame = encode(message);
+    const size = bytesOf(frame);
+    if (size <= this.#mostBytes) return frame;
+    throw new RangeError(`${message[0]} is ${size} bytes, and the room reads ${this.#mostBytes} at most`);
   }
 
   /** @param {string} frame */
   #sendCounted(frame) {
-    if (this.state === "closed") throw new ProtocolError("the room is closed", this.ending?.code);
     this.#counts.record(frame);
     if (this.#counts.overflowed) this.#giveUp();
     else if (this.state === "open") this.#transport?.send(frame);
@@ -947,7 +1144,7 @@ export class Room {
   #giveUp() {
     const message = `${this.waiting} messages were not acknowledged, more than may wait: they are not sent again, and may be lost`;
     this.#forgetSeat();
-    this.#tell("$error", { problem: "behind", message, about: "" });
+    this.#report({ problem: "behind", message, about: "" });
     if (this.state === "open" && this.#connection !== null) this.#lost(this.#connection, Code.BEHIND, message, true);
   }
 
@@ -977,6 +1174,7 @@ export class Room {
     try {
       for (const frame of connection.due(seconds())) this.#transport?.send(frame);
       this.#writeLatest();
+      if (this.#key === undefined) this.#renewKey();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#lost(connection, error.code, error.message);
@@ -992,12 +1190,12 @@ export class Room {
     if (connection !== this.#connection) return;
     const opened = connection.state !== "silent";
     this.#drop(code, reason);
-    if (this.#renewsKey(code)) {
+    if (this.#refusesKey(code) || this.#isElsewhere(code)) {
       this.#setState(this.welcome === null ? "connecting" : "away");
       this.#connect();
       return;
     }
-    const retry = retryAfter(code);
+    const retry = this.#unasked && code === Code.KEY_INVALID ? "resume" : retryAfter(code);
     if (retry === "never" || (code === Code.KEY_EXPIRED && typeof this.#key !== "function")) {
       this.#close({ code, reason });
       return;
@@ -1029,10 +1227,19 @@ export class Room {
   }
 
   /** Whether a key that this page was given is refused, and another is worth a try. @param {number} code */
-  #renewsKey(code) {
+  #refusesKey(code) {
     if (this.#key !== undefined || this.#rekeyed || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#rekeyed = true;
-    this.#refused = this.#given;
+    this.#refused = this.#given.key;
+    this.#loseSeat();
+    return true;
+  }
+
+  /** Whether another page took the seat while this one was in the browser's cache: now this is the one that is looked at. @param {number} code */
+  #isElsewhere(code) {
+    if (code !== Code.REPLACED || !this.#restored) return false;
+    this.#restored = false;
+    this.#client = randomName();
     this.#loseSeat();
     return true;
   }
@@ -1066,29 +1273,47 @@ export class Room {
     this.ending = ending;
     this.#drop(ending.code, ending.reason);
     this.#failQuestions("gone", ending.reason);
-    globalThis.removeEventListener?.("online", this.#hurry);
+    for (const [target, event, listener, capture] of this.#life) target?.removeEventListener?.(event, listener, capture);
     globalThis.removeEventListener?.("pagehide", this.#pause);
-    globalThis.removeEventListener?.("pageshow", this.#hurry);
+    if (this.welcome === null && ending.code !== Code.LEFT) console.warn(`edge: no seat in ${this.#url}: ${ending.code} ${ending.reason}`);
     this.#setState("closed");
   }
 
-  /** The page goes: say so, for a line would not be missed at once. The seat waits. */
+  /** The page goes, when all its own listeners have been told: those that do not capture come later, and this one last. */
+  #leavePage = () => globalThis.addEventListener("pagehide", this.#pause, { once: true });
+
+  /** Say so, for a line would not be missed at once. The seat waits. */
   #pause = () => {
     this.#drop(Code.LOST, "the page was left");
     this.#setState(this.welcome === null ? "connecting" : "away");
   };
 
-  /** The network, or the page, is back: do not wait out the backoff. @param {Event} event */
-  #hurry = (event) => {
-    if ("persisted" in event && event.persisted) {
-      this.#client = randomName(); // another page may have had the seat meanwhile: ask for it anew
-      this.#loseSeat();
-    }
-    if (this.#connection === null && this.ending === null) {
+  /** The page is back, from the browser's cache or where it was. @param {Event} event */
+  #return = (event) => {
+    if ("persisted" in event && event.persisted) this.#restored = true;
+    this.#check(event);
+  };
+
+  /** The network has changed, or the page was asleep: see whether the connection lives, or do not wait out the backoff. @param {Event} event */
+  #check = ({ type }) => {
+    if (type === "visibilitychange" && document.visibilityState !== "visible") return;
+    if (this.#connection !== null) {
+      if (this.#connection.check(seconds())) this.#tick();
+    } else if (this.ending === null && type !== "offline") {
       clearTimeout(this.#retryTimer);
       this.#connect();
     }
   };
+
+  /** What is heard of the life of the page: see docs/pages.md. @type {[EventTarget | undefined, string, (event: Event) => void, boolean][]} */
+  #life = [
+    [globalThis, "online", this.#check, false],
+    [globalThis, "offline", this.#check, false],
+    [globalThis.document, "visibilitychange", this.#check, false],
+    [globalThis.document, "resume", this.#check, false],
+    [globalThis, "pagehide", this.#leavePage, true],
+    [globalThis, "pageshow", this.#return, false],
+  ];
 
   /** @param {string} problem @param {string} message */
   #failQuestions(problem, message) {
@@ -1114,6 +1339,32 @@ export class Room {
  */
 export function join(url, options) {
   return new Room(url, options);
+}
+
+/** A message, or a part of it, as JSON. What is half of a pair of surrogates has no bytes, and is replaced. @param {unknown} value @returns {string} */
+function encode(value) {
+  const text = JSON.stringify(value);
+  return text.includes("\\ud") ? text.replace(/\\\\|\\ud[89a-f]../g, (sign) => (sign.length === 2 ? sign : "\ufffd")) : text;
+}
+
+const encoder = new TextEncoder();
+
+/** How many bytes a frame has. @param {string} frame */
+function bytesOf(frame) {
+  return encoder.encode(frame).length;
+}
+
+/** @param {string} name of an event that is sent */
+function checkName(name) {
+  if (typeof name !== "string" || !/^\p{L}/u.test(name)) throw new TypeError(`an event's name begins with a letter: ${name}`);
+}
+
+/** What is promised, if it comes in time. @template T @param {number} wait in seconds @param {T | Promise<T>} promise @returns {Promise<T>} */
+function within(wait, promise) {
+  return new Promise((resolve, reject) => {
+    const timer = after(wait, () => reject(new Error(`nothing came within ${wait} s`)));
+    Promise.resolve(promise).then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }
 
 /** `setTimeout`, which would not wait at all for more than 2^31 ms. @param {number} wait in seconds @param {() => void} run */

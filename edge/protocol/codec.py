@@ -11,6 +11,7 @@ tuples, whose hashes the sender can choose: 64 KiB of equal hashes cost a third 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,11 @@ from ..errors import InvalidEvent
 from .field_types import MAX_INTEGER
 
 Frame = str | bytes
+
+
+def size_of(frame: Frame) -> int:
+    """How many bytes a frame has on the wire."""
+    return len(frame) if type(frame) is bytes or frame.isascii() else len(frame.encode())  # type: ignore[union-attr]
 
 
 class Codec(abc.ABC):
@@ -52,7 +58,7 @@ class Codec(abc.ABC):
         try:
             envelope = self._peek(frame)
         except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
-            return "", None
+            return self._peek_around(frame)
         return envelope.name, self._peek_id(envelope.id)
 
     @abc.abstractmethod
@@ -60,6 +66,10 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def _peek_id(self, raw: msgspec.Raw) -> int | None: ...
+
+    @abc.abstractmethod
+    def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
+        """The same where the body can't be skipped, because it nests too deeply or is not what the encoding allows."""
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
@@ -85,6 +95,13 @@ _PAIR, _MARK = b"\x92", b"the end of the frame"
 _PACKED_MARK = ormsgpack.packb(_MARK)
 
 
+# What is around the body of a JSON frame, and the strings in it, in which brackets mean nothing.
+_HEAD = re.compile(r'\s*\[\s*"([^"\\\x00-\x1f]*)"\s*,')
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_TAIL = re.compile(r",\s*([0-9]{1,16})\s*(?:,\s*[0-9.eE+-]{1,32}\s*)?\]\s*\Z")
+_TAIL_CHARACTERS = 80
+
+
 class _Json(Codec):
     """JSON, in text frames."""
 
@@ -103,6 +120,18 @@ class _Json(Codec):
 
     def _peek_id(self, raw: msgspec.Raw) -> int | None:
         return _number(_decode_json_id, raw)
+
+    def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
+        head = _HEAD.match(frame) if isinstance(frame, str) else None
+        if head is None:
+            return "", None
+        bare = _STRING.sub("", head.string)
+        tail = _TAIL.search(bare, max(0, len(bare) - _TAIL_CHARACTERS))
+        if tail is None:
+            return head[1], None
+        before = bare[: tail.start()]
+        depth = before.count("[") + before.count("{") - before.count("]") - before.count("}")
+        return head[1], int(tail[1]) if depth == 1 and int(tail[1]) <= MAX_INTEGER else None
 
 
 class _MessagePack(Codec):
@@ -128,6 +157,66 @@ class _MessagePack(Codec):
 
     def _peek_id(self, raw: msgspec.Raw) -> int | None:
         return _number(_decode_packed_id, raw)
+
+    def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
+        if not isinstance(frame, bytes) or frame[:1] not in (b"\x92", b"\x93", b"\x94"):
+            return "", None
+        try:
+            body = _skip(frame, 1)
+            name = msgspec.msgpack.decode(frame[1:body], type=str)
+        except (msgspec.DecodeError, IndexError, ValueError):
+            return "", None
+        try:
+            after = _skip(frame, body)
+            id = msgspec.Raw(frame[after : _skip(frame, after)])
+        except IndexError:
+            return name, None
+        return name, self._peek_id(id)
+
+
+def _skip(frame: bytes, at: int) -> int:
+    """Where the value of MessagePack that begins here ends, however deeply it nests.
+
+    Raises:
+      IndexError: the frame ends before.
+    """
+    values = 1
+    while values:
+        sign, values, at = frame[at], values - 1, at + 1
+        if sign < 0x80 or sign >= 0xE0 or 0xC0 <= sign <= 0xC3:  # small integers, nil, true, false
+            continue
+        if sign < 0xC0:  # the small maps, arrays and strings say their size in the sign
+            values += (2 * (sign & 15), sign & 15, 0, 0)[(sign >> 4) - 8]
+            at += sign & 31 if sign >= 0xA0 else 0
+            continue
+        fixed, width = _PACKED[sign]
+        size = int.from_bytes(frame[at : at + width], "big") if width else 0
+        at += width + fixed
+        if sign >= 0xDC:
+            values += size * (2 if sign >= 0xDE else 1)
+        else:
+            at += size
+        if at > len(frame) or values > len(frame):
+            raise IndexError
+    return at
+
+
+# Of the signs from 0xc4: how many bytes follow besides those of a size, and how many bytes say the size.
+_PACKED = dict(
+    zip(
+        range(0xC4, 0xE0),
+        [
+            *((0, 1), (0, 2), (0, 4)),  # bytes
+            *((1, 1), (1, 2), (1, 4)),  # extensions
+            *((4, 0), (8, 0)),  # floats
+            *((1, 0), (2, 0), (4, 0), (8, 0)) * 2,  # integers, without and with a sign
+            *((2, 0), (3, 0), (5, 0), (9, 0), (17, 0)),  # extensions of a fixed size
+            *((0, 1), (0, 2), (0, 4)),  # text
+            *((0, 2), (0, 4)) * 2,  # arrays and maps
+        ],
+        strict=True,
+    )
+)
 
 
 def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | None:

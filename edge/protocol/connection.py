@@ -14,7 +14,7 @@ import attrs
 from ..codes import Code
 from ..errors import InvalidEvent, LocalProtocolError, RemoteProtocolError
 from .clock import Clock
-from .codec import Codec, Frame
+from .codec import Codec, Frame, size_of
 from .counts import Counts
 from .limits import Limits
 from .messages import (
@@ -139,29 +139,30 @@ class Connection:
             self._heard_at = now
         if self.state is State.CLOSED:
             return None
+        size = size_of(frame)
         try:
-            if self.state is not State.OPEN or len(frame) > self._message_bytes:
-                self._check_size(frame)
-            message = from_plain(self.codec.decode(frame), len(frame), self._lenient)
+            if self.state is not State.OPEN or size > self._message_bytes:
+                self._check_size(size)
+            message = from_plain(self.codec.decode(frame), size, self._lenient)
         except InvalidEvent as exc:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
             name, request = self.codec.peek(frame)
-            self.wanted_at = self._note_pace(frame, now)
+            self.wanted_at = self._note_pace(size, now)
             if name[:1] not in UNCOUNTED_SIGNS:
-                self._count_received(frame, now)
+                self._count_received(size, now)
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
             if message.counted:
-                self._count_received(frame, now)
-                self.wanted_at = self._note_pace(frame, now)
+                self._count_received(size, now)
+                self.wanted_at = self._note_pace(size, now)
             elif self._pace.allows(now) and self._bytes.allows(now):
-                self._note_pace(frame, now)
+                self._note_pace(size, now)
             else:
                 message.too_fast = True
-                self.wanted_at = max(self._spare.take(now), self._bytes.take(now, len(frame) // SPARE))
+                self.wanted_at = max(self._spare.take(now), self._bytes.take(now, size // SPARE))
             return message
-        self.wanted_at = self._note_pace(frame, now)
+        self.wanted_at = self._note_pace(size, now)
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
@@ -187,7 +188,7 @@ class Connection:
                 self._ack_frames, self._ack_bytes = message.ack_frames, message.ack_bytes
                 self._open(now)
             case _ if is_counted(message):
-                self._count_received(frame, now)
+                self._count_received(size, now)
         return message
 
     def send(self, message: Hello | Welcome | Bye, *, now: float) -> Frame:
@@ -291,10 +292,10 @@ class Connection:
         """What this side's clock shows, to a tenth of a millisecond, and never more."""
         return math.floor((now - self.epoch) * 10_000) / 10_000
 
-    def _check_size(self, frame: Frame) -> None:
+    def _check_size(self, size: int) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
-        if len(frame) > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
-            raise InvalidEvent("too_large", f"{len(frame)} bytes are more than {limit}, see Limits")
+        if size > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
+            raise InvalidEvent("too_large", f"{size} bytes are more than {limit}, see Limits")
 
     def _advance(
         self, message: Message, *, by: Side, error: type[LocalProtocolError] | type[RemoteProtocolError]
@@ -313,13 +314,13 @@ class Connection:
             raise RemoteProtocolError(f"peer sent {count} frames, {self.counts.received} arrived", Code.MISCOUNT)
         self.ack_due = now
 
-    def _note_pace(self, frame: Frame, now: float) -> float:
-        """Count a message. Returns: when the next one may be read, at the pace of this connection."""
-        return max(self._pace.take(now), self._bytes.take(now, len(frame)))
+    def _note_pace(self, size: int, now: float) -> float:
+        """Count a message of so many bytes. Returns: when the next one may be read, at the pace of this connection."""
+        return max(self._pace.take(now), self._bytes.take(now, size))
 
-    def _count_received(self, frame: Frame, now: float) -> None:
+    def _count_received(self, size: int, now: float) -> None:
         self.counts.received += 1
-        self._bytes_since_ack += len(frame)
+        self._bytes_since_ack += size
         waiting = self.counts.received - self._acked_to_peer
         if waiting >= self._ack_frames or self._bytes_since_ack >= self._ack_bytes:
             self.ack_due = now

@@ -23,7 +23,7 @@ class Counts:
     """How many unacknowledged frames are kept."""
 
     max_bytes: int
-    """The same in characters of JSON, whatever the connection speaks."""
+    """The same in bytes of JSON, whatever the connection speaks."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
     """Called with each message that leaves more than half of that unacknowledged, or more than all."""

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ..errors import MessageProblem
-from .codec import JSON, Codec, Frame
+from .codec import JSON, Codec, Frame, size_of
 from .events import event_type
 from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
 from .unstructure import unstructure
@@ -34,7 +34,7 @@ class Outgoing:
     """The frame for connections that speak JSON."""
 
     size: int
-    """How long it is, as JSON."""
+    """How many bytes it has, as JSON."""
 
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
         self.counted = is_counted(message)
@@ -44,7 +44,7 @@ class Outgoing:
         # One frame at once: what can't be encoded is found here, before anybody has been sent it.
         self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None
-        self.size = len(self.text)
+        self.size = size_of(self.text)
 
     def __repr__(self) -> str:
         return f"<outgoing {self.name}>"

@@ -15,7 +15,7 @@ import trio
 
 from ..broker.broker import Broker, Mailbox
 from ..errors import BrokerDown
-from ..protocol.codec import MESSAGEPACK, Frame
+from ..protocol.codec import MESSAGEPACK, Frame, size_of
 from ..rooms.bell import Bell
 from .logs import Trouble, log
 
@@ -112,7 +112,7 @@ class Mail:
         for frame in frames:
             if id(frame) not in out.frames:
                 out.frames.add(id(frame))
-                size += len(frame)
+                size += size_of(frame)
         self._note(server, out, size)
 
     def pulse(self) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from ..codes import Code
 from ..errors import RemoteProtocolError
-from ..protocol.codec import SUBPROTOCOLS, Codec, Frame
+from ..protocol.codec import SUBPROTOCOLS, Codec, Frame, size_of
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..rooms.guard import guarded
@@ -77,7 +77,7 @@ class RelayedTransport(Transport):
         """Send as much as may be under way."""
         frames = []
         while self._kept and self._under_way <= WINDOW_BYTES:
-            self._under_way += len(self._kept[0])
+            self._under_way += size_of(self._kept[0])
             frames.append(self._kept.popleft())
         if frames:
             self._relays.mail.put_frames(self._carrier, self._link, frames, up=False)
@@ -93,7 +93,7 @@ class RelayedTransport(Transport):
                 raise trio.EndOfChannel
             await self._changed.wait()
         frame = self._arrived.popleft()
-        self._relays.mail.put(self._carrier, [TOOK, self._link, len(frame), True])
+        self._relays.mail.put(self._carrier, [TOOK, self._link, size_of(frame), True])
         return frame
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -155,14 +155,14 @@ class _Carried:
         return self.under_way <= WINDOW_BYTES and self._later is None
 
     def take_in(self, frame: Frame, now: float) -> None:
-        at = self.bulk.reserve(len(frame), now)
+        at = self.bulk.reserve(size_of(frame), now)
         if at > now:
             self._later = frame, at
         else:
             self._take(frame)
 
     def _take(self, frame: Frame) -> None:
-        self.under_way += len(frame)
+        self.under_way += size_of(frame)
         self.relays.mail.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
@@ -220,7 +220,7 @@ class _Carried:
             self._write_on()
 
     def _note_written(self, frames: list[Frame]) -> None:
-        self.relays.mail.put(self.owner, [TOOK, self.link, sum(map(len, frames)), False])
+        self.relays.mail.put(self.owner, [TOOK, self.link, sum(map(size_of, frames)), False])
 
     def end(self, code: int, reason: str) -> None:
         """It is over: close the client's transport with this code, once what waits is written."""

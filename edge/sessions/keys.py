@@ -23,7 +23,7 @@ from ..protocol.structure import structure
 from ..rooms.session import Session
 
 # A key must fit a hello, a header and a cookie.
-MAX_KEY_CHARACTERS = 3072
+MAX_KEY_BYTES = 3072
 # How much later than its revocation a key may seem to have been issued, in seconds, by a machine whose clock is ahead.
 SKEW_SECONDS = 5.0
 MIN_SECRET_BYTES = 16
@@ -120,8 +120,8 @@ class Keys:
         text = JSON.encode(body)
         assert isinstance(text, str)
         key = self._signer.sign(itsdangerous.base64_encode(text)).decode()
-        if len(key) > MAX_KEY_CHARACTERS:
-            raise ValueError(f"a key of {len(key)} characters is too long: {MAX_KEY_CHARACTERS} at most")
+        if len(key) > MAX_KEY_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes is too long: {MAX_KEY_BYTES} at most")
         return key
 
     def check(self, key: str | None, *, guests: bool = True) -> Session:
@@ -175,7 +175,7 @@ class Keys:
         return until
 
     def _read(self, key: str | None) -> _Body:
-        if not key or len(key) > MAX_KEY_CHARACTERS:
+        if not key or len(key) > MAX_KEY_BYTES:
             raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
         try:
             text = itsdangerous.base64_decode(self._signer.unsign(key)).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from ..codes import Code
-from ..protocol.codec import JSON, Codec, Frame
+from ..protocol.codec import JSON, Codec, Frame, size_of
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye
 from ..protocol.outgoing import Outgoing
@@ -69,9 +69,9 @@ class Outbox:
         if key is None:
             key = self._put = self._put + 1
         elif key in waiting:
-            self._bytes -= len(waiting.pop(key))
+            self._bytes -= size_of(waiting.pop(key))
         waiting[key] = frame
-        self._bytes += len(frame)
+        self._bytes += size_of(frame)
         if self.writing and (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
             self.on_overfull()
         elif self._bytes > self._step_bytes or len(waiting) > self._step_frames:

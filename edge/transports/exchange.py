@@ -19,7 +19,7 @@ import trio
 
 from ..codes import Code
 from ..errors import InvalidEvent, RemoteProtocolError
-from ..protocol.codec import Frame
+from ..protocol.codec import Frame, size_of
 from ..protocol.connection import Connection
 from ..protocol.messages import Bye, Message
 from ..protocol.pace import Pace
@@ -176,7 +176,7 @@ class _Exchange:
 
     def take_in(self, frame: Frame, now: float) -> None:
         """A frame came."""
-        at = self.bulk.reserve(len(frame), now)
+        at = self.bulk.reserve(size_of(frame), now)
         if at > now and not self._silent:
             self._later = frame, at
         else:
@@ -259,7 +259,7 @@ class _Exchange:
             return
         if not written:
             outbox.writing = True
-            pieces = 1 + sum(map(len, frames)) // WRITE_BYTES
+            pieces = 1 + sum(map(size_of, frames)) // WRITE_BYTES
             self._waiting = _Wait(now, pieces * connection.limits.write_seconds)
             self.post.start_soon(self._wait_written)
 

@@ -18,7 +18,7 @@ from itertools import islice
 import trio
 
 from ..errors import RemoteProtocolError
-from ..protocol.codec import Frame
+from ..protocol.codec import Frame, size_of
 from ..protocol.records import Closed, record
 from .transport import Transport
 
@@ -110,7 +110,7 @@ class Line(Transport):
             await self._changed.wait()
         self._note_change()
         frame = self._arrived.popleft()
-        self._arrived_bytes -= len(frame)
+        self._arrived_bytes -= size_of(frame)
         return frame
 
     def forget_arrived(self) -> None:
@@ -149,7 +149,7 @@ class Line(Transport):
             self.close_by_peer(item.code)
         else:
             self._arrived.append(item)
-            self._arrived_bytes += len(item)
+            self._arrived_bytes += size_of(item)
             self.received += 1
             self._note_change()
 

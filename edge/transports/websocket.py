@@ -19,7 +19,7 @@ from wsproto.utilities import generate_accept_token
 
 from ..codes import Code
 from ..errors import RemoteProtocolError
-from ..protocol.codec import Frame
+from ..protocol.codec import Frame, size_of
 from ..protocol.pace import Pace
 from .http import sentence_of
 from .lane import Lane
@@ -171,8 +171,8 @@ class WebSocketTransport(Transport):
         if self.closed:
             raise trio.ClosedResourceError
         frame = await _next_message(self, self._websocket)
-        if len(frame) > self.max_bytes:
-            raise RemoteProtocolError(f"a frame of {len(frame)} bytes is too large", Code.TOO_LARGE)
+        if size_of(frame) > self.max_bytes:
+            raise RemoteProtocolError(f"a frame of {size_of(frame)} bytes is too large", Code.TOO_LARGE)
         return frame
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

@@ -115,8 +115,14 @@ def test_a_crash_or_a_kick_is_for_good(tabs: Callable[[], Page]) -> None:
     page.evaluate("room.send('say', { text: 'crash' })")
     page.wait_for_function("room.state === 'closed'")
     assert page.evaluate("room.ending.code") == 4222
-    with pytest.raises(Exception, match="the room is closed"):
-        page.evaluate("room.send('say', { text: 'too late' })")
+    assert page.evaluate("room.send('say', { text: 'too late' })") is False
+    (told,) = heard(page, "$error")
+    assert (told["problem"], told["about"]) == ("gone", "say")
+    assert told["message"].startswith("the room is closed: ")
+    failed = page.evaluate("room.request('guess', { word: 'late' }).catch(({ problem }) => problem)")
+    assert failed == "gone"
+    streamed = "(async () => { for await (const each of room.stream('count', { to: 1 })) return each; })()"
+    assert page.evaluate(streamed + ".catch(({ problem }) => problem)") == "gone"
 
 
 def test_a_full_room(tabs: Callable[[], Page], page: Page) -> None:

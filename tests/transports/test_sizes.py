@@ -47,11 +47,13 @@ async def test_the_largest_message_arrives(
             (listener, *_) = await nursery.start(partial(edge.serve, app, port=0))
             url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/large/one"
             async with edge.join(url, speaks=Give, hears=Given, codec=codec, transports=(kind,)) as client:
-                room = sent_bytes - len('["Given",{"text":""}]')
+                envelope = len('["Given",{"text":""}]')
+                room = (sent_bytes - envelope) // len("é".encode())
                 for size in (room, room + 1, 1):
                     client.send(Give(size))
                 heard = [(await client.receive()).text for _ in range(3)]
                 assert [len(text) for text in heard] == [room, len(heard[1]), 1]
-                assert f"is {sent_bytes + 1} bytes, and may be {sent_bytes}" in heard[1]
+                too_many = envelope + len("é".encode()) * (room + 1)
+                assert f"is {too_many} bytes, and may be {sent_bytes}" in heard[1]
                 assert client.lost is None
             nursery.cancel_scope.cancel()
