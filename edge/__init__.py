@@ -41,6 +41,7 @@ from .server.door import Caps
 from .server.logs import JsonFormatter
 from .server.responses import json_response, redirect
 from .server.serve import serve
+from .server.sessions import SessionCookie
 from .server.static import STRICT_HEADERS
 from .sessions.keys import Keys
 from .transports.http import Request, Response
@@ -88,6 +89,7 @@ __all__ = [
     "Seats",
     "SendOverflow",
     "Session",
+    "SessionCookie",
     "State",
     "Step",
     "TransportKind",

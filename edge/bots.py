@@ -94,6 +94,7 @@ class _RoomDialler(Dialler):
             theirs,
             JSON,
             self._find_room,
+            where=self.room.name,
             tally=self.room.directory_tally,
             limits=self.limits,
             keys=Keys(self.session.id),  # none is honoured: the session is given

@@ -44,6 +44,8 @@ log = logging.getLogger("edge.client")
 STABLE_SECONDS = 5.0
 # How long writing the hello may take.
 HELLO_SECONDS = 2.0
+# How long the user's own function may take to give a key.
+KEY_SECONDS = 20.0
 # Reports of what can't be used, and positions in lists, which make no difference between two of them.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
@@ -263,6 +265,12 @@ class Client(Generic[Sent, Heard]):
         Most of it may work: see `errors`. False before the first welcome."""
         return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
 
+    @property
+    def guest(self) -> bool | None:
+        """Whether nobody has vouched for this client, which has no key, or a guest's: see `Session.guest`. None before
+        the first welcome."""
+        return None if self.welcome is None else self.welcome.guest
+
     def now(self) -> float:
         """What the room's clock shows, in seconds since it opened: `Room.now`, as far as is known here.
 
@@ -364,7 +372,10 @@ class Client(Generic[Sent, Heard]):
             self._sending.detach(outbox)
 
     async def _find_key(self) -> str | None:
-        return await self._key() if callable(self._key) else self._key
+        if not callable(self._key):
+            return self._key
+        with trio.fail_after(KEY_SECONDS):
+            return await self._key()
 
     async def _exchange(self, transport: Transport, connection: Connection, outbox: Outbox) -> Ended:
         async def make_way() -> None:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..protocol.codec import JSON, Codec
+from ..protocol.codec import JSON, Codec, size_of
 from ..protocol.limits import Limits
+from ..protocol.messages import MAX_NAME_BYTES
 from .client import Client
 from .fallback import TransportKind
 from .url import UrlDialler
@@ -72,17 +73,19 @@ def join(
         same host is followed.
       speaks: the union of events that players send.
       hears: the union of events that players are sent.
-      name: what to be called.
-      key: the key of the session whose seat it is, see `Keys`; or what gives one, asked at each connection. Without
-        one, the session is this client's alone.
+      name: what to be called, 512 bytes at most.
+      key: the key of the session whose seat it is, see `Keys`; or what gives one, asked at each connection, and again
+        if none comes within 20 seconds. Without one, the session is this client's alone.
       inbox: how many events may wait to be received before it stops reading.
       transports: which to try, best first.
       tls: for ``wss://``; the default verifies the server.
       headers: further headers of its requests, for a gateway in front of the server.
 
     Raises:
-      ValueError: not such a URL, or not such headers.
+      ValueError: not such a URL, not such headers, or a name that can't travel.
+      TypeError: the name is not text.
     """
+    _check_name(name)
     limits = limits or Limits()
     client: Client[Any, Any] = Client(
         UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
@@ -97,3 +100,10 @@ def join(
         key=key,
     )
     return open_client(client)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a name is text, not {name!r:.100}")
+    if size_of(JSON.encode(name)) > MAX_NAME_BYTES:  # a UnicodeEncodeError, which is a ValueError, for half an emoji
+        raise ValueError(f"a name has {MAX_NAME_BYTES} bytes at most")

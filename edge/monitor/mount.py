@@ -61,7 +61,7 @@ def mount(app: App, *, token: str | None = None) -> str:
         return not session.guest and (claim is True or claim == mark)
 
     async def enter(request: Request) -> Response:
-        if not app.allows_origin(request) or not is_token(bearer(request)):
+        if not app.origins.allow(request) or not is_token(bearer(request)):
             return error_response(401, "token", "this is not the token")
         session = f"operator:{secrets.token_urlsafe(12)}"
         key = app.keys.issue(session, name="operator", claims={CLAIM: mark}, lifetime=KEY_SECONDS)

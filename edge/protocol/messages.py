@@ -30,6 +30,9 @@ from .field_types import MAX_INTEGER
 from .structure import structure
 from .unstructure import unstructure
 
+# How long a client's name may be, as JSON: a hello has room for it beside the longest key.
+MAX_NAME_BYTES = 512
+
 SIGNS = "$~=+-!"
 UNCOUNTED_SIGNS = ("$", "~")
 
@@ -83,6 +86,9 @@ class Welcome:
 
     number: int
     """The seat's number in the room, from 0."""
+
+    guest: bool = False
+    """Whether nobody has vouched for the session whose seat it is: see `Session.guest`."""
 
     heartbeat: float
     """How often the server pings, in seconds."""

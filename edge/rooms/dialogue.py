@@ -92,7 +92,7 @@ class Dialogue:
       heard: what the other side may say.
       wait_relief: waits while too much is unacknowledged to send many answers.
       check_size: raises an error for a message of this side's user that is too large.
-      on_refusal: told what was wrong with each message that is refused.
+      on_refusal: told of each message that is refused: what was wrong, in a word and in a sentence, and its name.
       on_unusable: told of each event of the other side that does not fit, with its name: whether to tell that side.
       on_ignored: told once of each event that comes with fields which its class does not have; those are ignored. By
         default such an event does not fit.
@@ -108,7 +108,7 @@ class Dialogue:
         *,
         wait_relief: Callable[[], Awaitable[None]],
         check_size: Callable[[Outgoing], None],
-        on_refusal: Callable[[MessageProblem], object] = lambda problem: None,
+        on_refusal: Callable[[MessageProblem, str, str], object] = lambda problem, text, about: None,
         on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
         on_ignored: Callable[[InvalidEvent, str], object] | None = None,
         patient: bool = True,
@@ -306,7 +306,7 @@ class Dialogue:
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
         """Tell the other side that a message of theirs was refused."""
-        self._on_refusal(problem)
+        self._on_refusal(problem, text, about)
         self._send(outgoing_error(problem, text, about, request))
 
     def forget_request(self, event: Any) -> None:

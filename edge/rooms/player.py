@@ -42,6 +42,7 @@ MAX_LATEST = 256
 
 # Messages of authors beyond this are checked against what a seat may be sent.
 LARGE_BYTES = 64 * 1024
+TOO_FAST = "more came than is heard of one connection"
 
 
 class Standing(enum.StrEnum):
@@ -429,9 +430,9 @@ class Player(Generic[FromPlayer, ToPlayer]):
         arrival = _Arrived(self, event, message, kept)
         if message.too_fast:
             if self._too_fast:  # the first of a row is answered: answers to all would be a flood, too
-                self._note_refusal("too_fast")
+                self._note_refusal("too_fast", TOO_FAST, message.name)
             else:
-                arrival.refuse("too_fast", "more came than is heard of one connection")
+                arrival.refuse("too_fast", TOO_FAST)
             self._too_fast = True
             return
         self._too_fast = False
@@ -453,9 +454,21 @@ class Player(Generic[FromPlayer, ToPlayer]):
         if message.size > LARGE_BYTES or self.seat.crowded:
             self.seat.check(message)
 
-    def _note_refusal(self, problem: MessageProblem) -> None:
-        if problem != "cancelled":  # by its sender: that is no fault
-            self.room.directory_tally.turned_away[problem] += 1
+    def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
+        if problem == "cancelled":  # by its sender: that is no fault
+            return
+        tally, name = self.room.directory_tally, about[:64]
+        tally.turned_away[problem] += 1
+        tally.refusals.note(
+            (self.room.name, self.number, problem, name),
+            "%r of %r is refused in the room %r: %s: %s",
+            name,
+            self.name,
+            self.room.name,
+            problem,
+            text[:300],
+            about=self.about,
+        )
 
     def _keep(self, key: tuple[str, object], kept: _Kept) -> None:
         if (before := self._latest.pop(key, None)) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 
 import attrs
 
 from ..codes import Code
+from .rate_limited_log import RateLimitedLog
 
 # Upper bounds, in seconds, by which late ticks are told apart; the last class has none.
 LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
@@ -61,6 +63,9 @@ class Tally:
 
     skipped: int = 0
     """Ticks that were given up, because too many were late."""
+
+    refusals: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logging.getLogger("edge.rooms")), repr=False)
+    """The log of what was refused: messages, and seats."""
 
     _known: set[tuple[object, ...]] = attrs.field(factory=set)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 import attrs
 import trio
@@ -26,19 +28,19 @@ from ..rooms.room import Room, check_kind
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import MAX_BODY_BYTES, Request, Response
-from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
 from ..transports.post import Post
 from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
 from .attend import attend
 from .door import Caps, Waiting
-from .hosts import Hosts, Origin
+from .hosts import Hosts
 from .node import Node
+from .origins import Origins
 from .questions import Answerer
 from .relay import Relays
-from .responses import error_response, json_response, redirect, refusal_response
-from .sessions import CUSTOM, give_key, session_of
+from .responses import error_response, json_response, redirect
+from .sessions import HasCookies, SessionCookie, give_key, session_of
 from .static import static_file
 
 Route = Callable[[Request], Awaitable[Response]]
@@ -51,8 +53,9 @@ SECRET = "EDGE_SECRET"  # noqa: S105  # its name
 MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
 # What every app answers by itself.
-LIVE, READY = "/livez", "/readyz"
-OWN_PATHS = (*MODULES, LIVE, READY, "/session")
+LIVE, READY, SESSION = "/livez", "/readyz", "/session"
+OWN_PATHS = (*MODULES, LIVE, READY, SESSION)
+ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
 
 
 def check_address(address: str) -> str:
@@ -106,6 +109,7 @@ class App:
         honours them.
       guests: whether guests may come: people without a key, or with a guest's. If not, only those to whom your own code
         has issued one: see `Session.guest`.
+      cookie: in which a browser keeps its key.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
       mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called. It
         can't be more than `Caps.body_bytes_each`, which bounds all the bodies that one address sends at a time.
@@ -137,6 +141,7 @@ class App:
         origins: Collection[str] = (),
         keys: Keys | None = None,
         guests: bool = True,
+        cookie: SessionCookie | None = None,
         mount: AsgiApp | None = None,
         mount_body_bytes: int = MAX_BODY_BYTES,
         api_token: str | None = None,
@@ -164,10 +169,9 @@ class App:
         self._has_own_keys = keys is None and secret is None
         self.keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
         self.guests = guests
+        self.cookie = cookie or SessionCookie()
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
-        if isinstance(origins, str):
-            raise TypeError("origins is a list of them")
         Hosts(hosts)  # here, so that a typo is found when it is made
         self.hosts = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
@@ -176,11 +180,12 @@ class App:
         self._static = {
             prefix.rstrip("/") + "/": _Folder(Path(path), headers) for prefix, path in (static or {}).items()
         }
-        self._all_origins = "*" in origins
-        self._origins = frozenset(Origin.parse(origin) for origin in origins if origin != "*")
+        self.origins = Origins(origins)
         self._api = Api(api_token, self) if api_token is not None else None
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
+        self._prefixes = {""}
+        """Below what there are rooms."""
         self._max_body: dict[str, int] = {}
         self._check_body_bytes("mount_body_bytes", mount_body_bytes)
         self._mount_body_bytes = mount_body_bytes
@@ -188,16 +193,17 @@ class App:
         self.route(READY)(self._readyz)
         for module in MODULES:
             self.route(module)(self._module)
-        self.route("/session", methods=("POST", "OPTIONS"))(self._session)
+        self.route(SESSION, methods=("POST", "OPTIONS"))(self._session)
 
     def include(self, prefix: str, app: App) -> None:
         """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
 
-        From then on the other app shares this one's directory, keys and limits; what it was told of its own no longer
-        counts. Its ``/session``, ``/livez``, ``/edge.js`` are this one's.
+        From then on the other app shares this one's directory, keys, cookie and limits; what it was told of its own no
+        longer counts. Its ``/livez`` and ``/readyz`` are this one's. ``/session``, ``/edge.js`` and the rooms are at
+        their own paths and below the prefix, so that pages with relative addresses work at either.
 
         Args:
-          prefix: such as ``"/drawing"``; its pages should use relative addresses for what is their own.
+          prefix: such as ``"/drawing"``; the other app's pages should use relative addresses.
 
         Raises:
           ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API; only one
@@ -214,9 +220,11 @@ class App:
             raise ValueError(f"there is something at {taken[0]} already")
         self.directory.add_kinds(app.directory.kinds)
         self._routes.update(routes)
+        self._routes.update({prefix + path: self._routes[path] for path in (*MODULES, SESSION)})
+        self._prefixes |= {prefix + below for below in app._prefixes}
         self._max_body.update({prefix + path: most for path, most in app._max_body.items() if prefix + path in routes})
         self._static.update(static)
-        app.directory, app.keys, app.limits = self.directory, self.keys, self.limits
+        app.directory, app.keys, app.limits, app.cookie = self.directory, self.keys, self.limits, self.cookie
 
     def answer(self, what: str, answerer: Answerer) -> None:
         """Answer what other servers that share the broker ask by this name, with plain data: see `Questions`."""
@@ -252,35 +260,13 @@ class App:
             most = self.caps.body_bytes_each
             raise ValueError(f"{name}={size} is more than one address may send at a time: Caps.body_bytes_each={most}")
 
-    def allows_origin(self, request: Request) -> bool:
-        """Whether the page that connects may: one of the same host, or of an allowed origin, or no browser at all."""
-        said = request.headers.get("origin")
-        if said is None or self._all_origins:
-            return True
-        try:
-            origin = Origin.parse(said)
-        except ValueError:  # such as "null", of a page from a file
-            return False
-        return origin in self._origins or origin.is_of(request.headers.get("host", ""), request.scheme)
+    def session(self, request: HasCookies) -> Session | None:
+        """Whose request it is, by its cookies or ``Authorization: Bearer``; None without a key that is honoured.
 
-    def sharing(self, request: Request) -> dict[str, str]:
-        """The headers that let the page of an allowed origin read the response."""
-        origin = request.headers.get("origin")
-        if origin is None or not self.allows_origin(request):
-            return {}
-        return {"access-control-allow-origin": origin, "access-control-expose-headers": CODE, "vary": "origin"}
-
-    def preflight(self, request: Request) -> Response:
-        """The answer to a browser that asks whether a page may speak to rooms over HTTP."""
-        if not self.allows_origin(request):
-            return refusal_response(403, Code.FOREIGN_ORIGIN, "pages of this site may not connect here")
-        allowed = ", ".join((LINE, PROTOCOL, MODE, FIRST, HAS, CUSTOM, "content-type", "authorization"))
-        asked = {"access-control-allow-methods": "GET, POST", "access-control-allow-headers": allowed}
-        return Response(204, headers={**self.sharing(request), **asked, "access-control-max-age": "600"})
-
-    def session(self, request: Request) -> Session | None:
-        """Whose request it is, by its cookie or ``Authorization: Bearer``; None without a key that is honoured."""
-        return session_of(request, self.keys, guests=self.guests)
+        Args:
+          request: of a route, or anything with ``headers`` and ``cookies``, such as Starlette's of a mounted app.
+        """
+        return session_of(request, self.keys, self.cookie, guests=self.guests)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
         """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
@@ -322,6 +308,7 @@ class App:
             transport,
             codec,
             partial(self.node.find, kind, name, opener=opener),
+            where=f"{kind}/{name}",
             post=post,
             bulk=bulk,
             tally=self.directory.tally,
@@ -381,6 +368,7 @@ class App:
                 transport,
                 codec,
                 partial(find_here, kind, name),
+                where=f"{kind}/{name}",
                 post=post,
                 tally=self.directory.tally,
                 limits=self.limits,
@@ -401,6 +389,11 @@ class App:
         if self._api is not None:
             self.node.questions.answer("api", self._api.answer)
         return self.node
+
+    def room_at(self, raw_path: str) -> tuple[str, str] | None:
+        """The kind and name of the room at a path, as it was sent; None if it is no room's."""
+        found = ROOM_PATH.fullmatch(raw_path)
+        return (found[2], found[3]) if found is not None and unquote(found[1]) in self._prefixes else None
 
     def max_body(self, request: Request) -> int:
         """The largest body of a request that is not for a room."""
@@ -428,8 +421,8 @@ class App:
                 refusal = error_response(405, "method", f"this path answers {allowed}")
                 return attrs.evolve(refusal, headers={**refusal.headers, "allow": allowed})
             return await route(request)
-        if request.path + "/" in self._static:
-            return redirect(request.path + "/")
+        if request.path + "/" in self._static:  # relative, for there may be a prefix that only the proxy knows
+            return redirect("./" + quote(request.path.rpartition("/")[2]) + "/")
         for prefix in sorted(self._static, key=len, reverse=True):
             if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):
                 folder = self._static[prefix]
@@ -448,12 +441,13 @@ class App:
 
     async def _session(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return self.preflight(request)
-        if not self.allows_origin(request):
-            return refusal_response(403, Code.FOREIGN_ORIGIN, "pages of this site may not ask for a key here")
-        response = give_key(request, self.keys, guests=self.guests)
-        return attrs.evolve(response, headers={**response.headers, **self.sharing(request)})
+            return self.origins.preflight(request)
+        if not self.origins.allow(request):
+            return self.origins.refuse(request)
+        by_cookie = "origin" not in request.headers or self.origins.names(request)
+        response = give_key(request, self.keys, self.cookie, guests=self.guests, by_cookie=by_cookie)
+        return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
 
     async def _module(self, request: Request) -> Response:
-        response = await static_file(CLIENT, request.path.removeprefix("/"), request)
+        response = await static_file(CLIENT, request.path.rpartition("/")[2], request)
         return attrs.evolve(response, headers={**response.headers, "access-control-allow-origin": "*"})

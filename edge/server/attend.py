@@ -53,6 +53,7 @@ async def attend(
     codec: Codec,
     find_room: Callable[[], Awaitable[Room[Any, Any] | Elsewhere]],
     *,
+    where: str,
     tally: Tally,
     limits: Limits,
     keys: Keys,
@@ -66,11 +67,12 @@ async def attend(
 
     Args:
       find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
-      tally: where refusals are counted.
+      where: the kind and name of the room, for the log.
+      tally: where refusals are counted, and logged.
       guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
-      large: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
+      bulk: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
       waiting: in what to wait for its hello.
 
     *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
@@ -109,6 +111,8 @@ async def attend(
             tally.held_back += connection.held_back
     except (RemoteProtocolError, Refused) as exc:
         tally.refused[exc.code] += 1
+        if exc.code is not Code.MOVED:
+            _log_refusal(tally, where, exc, session)
         ended = Ended(exc.code, str(exc), by_peer=False)
         bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
         await _say_bye(transport, connection, bye)
@@ -119,6 +123,13 @@ async def attend(
         raise
     finally:
         await close_transport(transport, ended.code, ended.reason)
+
+
+def _log_refusal(tally: Tally, where: str, why: RemoteProtocolError | Refused, session: Session | None) -> None:
+    about = {"room": where} if session is None else {"room": where, "session": session.id}
+    text = "a seat in %r is refused to %s: %s: %s"
+    who = "a client" if session is None else repr(session.name or session.id)
+    tally.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
 
 
 def _keyless(hello: Hello) -> Session:
@@ -211,6 +222,7 @@ def _begin(
         why=why,
         received=seat.counts.received,
         number=seat.player.number,
+        guest=seat.session.guest,
         heartbeat=connection.limits.heartbeat,
         dead_after=connection.limits.dead_after,
         ack_frames=connection.limits.most_unacked[0],

@@ -118,13 +118,19 @@ class Lines:
             and served.line.paces(trio.current_time())
         )
 
+    def end(self, request: Request, room: tuple[str, str], code: Code) -> None:
+        """A request on a line broke a rule that deserves this code: so its client hears by each of its requests."""
+        served = self._served.get(request.headers.get(LINE, ""))
+        if served is not None and served.room == room:
+            served.line.close_by_peer(code)
+
     async def respond(self, connection: Responder, request: Request, room: tuple[str, str]) -> None:
         """Answer a request on a line, whose body is read.
 
         Raises:
           trio.BrokenResourceError: the client is gone.
         """
-        headers = self._app.sharing(request)
+        headers = self._app.origins.sharing(request)
         try:
             line = self._find(request, room)
             has = _number(request.headers, HAS)
@@ -139,9 +145,7 @@ class Lines:
             self._app.directory.tally.refused[refused.code] += 1
             response = crowded_response(refused)
         except RemoteProtocolError as exc:
-            served = self._served.get(request.headers[LINE])
-            if served is not None and served.room == room:
-                served.line.close_by_peer(exc.code)
+            self.end(request, room, exc.code)
             response = refusal_response(503 if exc.code in (Code.DRAINING, Code.FULL) else 400, exc.code, str(exc))
         await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -57,8 +56,6 @@ TOLD_SECONDS, TOLD_IN_HASTE_SECONDS = 1.0, 0.2
 PROBES = (LIVE, READY)
 
 WEBSOCKET_VERSION = "13"
-FOREIGN = "pages of this site may not connect here"
-ROOM_PATH = re.compile(r"/rooms/([^/]+)/([^/]+)")
 
 
 async def serve(
@@ -238,10 +235,10 @@ class Server:
                     self._note_misdirected(request)
                     await _answer_last(connection, _misdirected_response(request))
                     return None
-                room = ROOM_PATH.fullmatch(request.raw_path)
+                room = self.app.room_at(request.raw_path)
                 may_ask = room is not None and LINE in request.headers
                 upgrades = room is not None and "websocket" in tokens_of(request.headers.get("upgrade", ""))
-                on_line = room is not None and not upgrades and self._lines.expects(request, (room[1], room[2]))
+                on_line = room is not None and not upgrades and self._lines.expects(request, room)
                 visitor = self._addresses.visitor(request.address)
                 if not on_line:
                     self._door.check_pace(visitor)
@@ -253,7 +250,7 @@ class Server:
                             places.enter_context(self._door.place(visitor))
                         key = request.headers["sec-websocket-key"]
                         ahead = await connection.switch(switching_headers(key, accepted))
-                        return Upgrade(ahead, accepted, room[1], room[2], request.address)
+                        return Upgrade(ahead, accepted, *room, request.address)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
@@ -275,7 +272,7 @@ class Server:
         return None
 
     async def _serve_request(
-        self, connection: HttpConnection, request: Request, room: re.Match[str] | None, visitor: str
+        self, connection: HttpConnection, request: Request, room: tuple[str, str] | None, visitor: str
     ) -> None:
         """Read the body of a request, and answer it.
 
@@ -284,6 +281,9 @@ class Server:
           Refused, LineOver, RemoteProtocolError: it is not served; its body may be unread.
           trio.BrokenResourceError: the peer is gone.
         """
+        if room is not None and request.method != "OPTIONS" and not self.app.origins.allow(request):
+            await _answer_last(connection, self.app.origins.refuse(request))
+            return
         line = _line_of(request, room)
         max_bytes, home = self.app.max_body(request), self._node.id
         if room is not None:
@@ -299,7 +299,7 @@ class Server:
         posting = self._lines.posting(request) if line is not None and request.method == "POST" else trio.CancelScope()
         with posting as scope, self._door.body(visitor) as keep:
             request = await self._read_body(connection, request, visitor, keep, max_bytes)
-            if line is not None and home != self._node.id and self.app.allows_origin(request):
+            if line is not None and home != self._node.id:
                 self.app.directory.tally.requests += 1
                 await self._forwards.forward(connection, request, line, home, visitor=visitor)
             else:
@@ -399,8 +399,10 @@ class Server:
     def _bad_response(self, bad: BadRequest, request: Request | None) -> Response:
         if request is None or LINE not in request.headers or bad.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return error_response(bad.status, bad.code, str(bad))
+        if (room := self.app.room_at(request.raw_path)) is not None:
+            self._lines.end(request, room, Code.TOO_LARGE)
         response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # its client should not try again
-        return attrs.evolve(response, headers={**response.headers, **self.app.sharing(request)})
+        return attrs.evolve(response, headers={**response.headers, **self.app.origins.sharing(request)})
 
     def _refusal(self, why: Refused | LineOver | RemoteProtocolError, request: Request) -> Response:
         match why:
@@ -411,15 +413,15 @@ class Server:
                 self.app.directory.tally.refused[why.code] += 1
             case _:
                 response = refusal_response(400, why.code, str(why))
-        return attrs.evolve(response, headers={**response.headers, **self.app.sharing(request)})
+        return attrs.evolve(response, headers={**response.headers, **self.app.origins.sharing(request)})
 
-    async def _respond(self, connection: HttpConnection, request: Request, room: re.Match[str] | None) -> None:
+    async def _respond(self, connection: HttpConnection, request: Request, room: tuple[str, str] | None) -> None:
         self.app.directory.tally.requests += 1
 
         async def answer() -> None:
             try:
                 if room is not None:
-                    await self._respond_for_room(connection, request, (room[1], room[2]))
+                    await self._respond_for_room(connection, request, room)
                 elif (mounted := self.app.mount_for(request)) is not None:
                     await mounted.respond(connection, request)
                 else:
@@ -436,9 +438,7 @@ class Server:
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """A request for a room that asks for no WebSocket: it is on a line, or a mistake."""
         if request.method == "OPTIONS":
-            await connection.respond(self.app.preflight(request))
-        elif not self.app.allows_origin(request):
-            await connection.respond(refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN))
+            await connection.respond(self.app.origins.preflight(request))
         elif request.method in ("GET", "POST") and LINE in request.headers:
             await self._lines.respond(connection, request, room)
         else:
@@ -450,8 +450,8 @@ class Server:
     def _check_upgrade(self, request: Request) -> str | Response:
         """The sub-protocol of a WebSocket that may be opened, or why it may not."""
         subprotocol = agreed_subprotocol(request)
-        if not self.app.allows_origin(request):
-            return refusal_response(403, Code.FOREIGN_ORIGIN, FOREIGN)
+        if not self.app.origins.allow(request):
+            return self.app.origins.refuse(request)
         if not is_websocket(request):
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake")
         if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:  # RFC 6455 section 4.4
@@ -461,11 +461,11 @@ class Server:
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
 
 
-def _line_of(request: Request, room: re.Match[str] | None) -> tuple[str, str] | None:
+def _line_of(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:
     """The room to which a request on a line leads; None if it is on no line."""
     if room is None or request.method not in ("GET", "POST") or LINE not in request.headers:
         return None
-    return room[1], room[2]
+    return room
 
 
 def _misdirected_response(request: Request) -> Response:

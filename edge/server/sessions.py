@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import attrs
 
 from ..codes import Code
 from ..errors import Refused
@@ -11,52 +16,170 @@ from ..sessions.keys import Keys
 from ..transports.http import Request, Response
 from .responses import json_response, refusal_response
 
-COOKIE = "edge_session"
 # Whether the session is the "browser"'s, kept in a cookie, or a "tab"'s, which keeps its key itself. No page of another
 # site can send this header unless it is allowed to; a form never can.
 CUSTOM = "edge-session"
 # How many random bytes name the session of somebody unknown.
 ID_BYTES = 16
 
+# RFC 6265bis: a browser takes a cookie of this prefix only over TLS, for all paths, and of this very host.
+HOST_PREFIX = "__Host-"
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+PORT = re.compile(r":([0-9]{1,5})$")
 
-def bearer(request: Request) -> str | None:
+
+class HasCookies(Protocol):
+    """A request, of edge's or of a mounted app's."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def cookies(self) -> Mapping[str, str]: ...
+
+
+def _check_name(cookie: SessionCookie, field: object, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a cookie: 1 to 64 letters, digits, '_', '.' and '-'")
+
+
+@attrs.frozen
+class SessionCookie:
+    """The cookie in which a browser keeps the key of its session.
+
+    Cookies know no ports: two apps on one host share a jar, so give each a name of its own. Where another app's key is
+    found under this name, it is left alone, and this app's is kept under the name with the port appended.
+
+    Over TLS the name has the prefix ``__Host-``, so that no other host can set it; a cookie without the prefix is read,
+    too, for a web app may have set it. A key that your code issued is preferred to a guest's.
+
+    Raises:
+      ValueError: not such a name.
+    """
+
+    name: str = attrs.field(default="edge_session", validator=_check_name)
+
+    partitioned: bool = attrs.field(default=False, kw_only=True)
+    """Whether pages may be in frames of other sites, or join from other sites: over TLS the cookie is then sent there,
+    too (``SameSite=None``), and is another one below each of these sites (``Partitioned``). Otherwise it is
+    ``SameSite=Lax``."""
+
+    def _names(self, host: str) -> tuple[str, ...]:
+        """Without the prefix, the usual one first."""
+        port = PORT.search(host)
+        return (self.name,) if port is None else (self.name, f"{self.name}_{port[1]}")
+
+    def found(self, request: HasCookies) -> Iterator[tuple[str, str]]:
+        """The names under which a request has something, and what."""
+        cookies = request.cookies
+        for prefix in (HOST_PREFIX, ""):
+            for name in self._names(request.headers.get("host", "")):
+                if value := cookies.get(prefix + name):
+                    yield prefix + name, value
+
+    def free_name(self, request: Request, taken: set[str]) -> str:
+        """Under which name to keep a key: not one that is another app's, if there is another."""
+        prefix = HOST_PREFIX if _is_secure(request) else ""
+        names = [prefix + name for name in self._names(request.headers.get("host", ""))]
+        return next((name for name in names if name not in taken), names[-1])
+
+    def header(self, name: str, key: str, request: Request, lifetime: float) -> tuple[str, str]:
+        """The header that keeps a key."""
+        site = "SameSite=Lax"
+        if _is_secure(request):
+            site = "Secure; SameSite=None; Partitioned" if self.partitioned else "Secure; SameSite=Lax"
+        return "set-cookie", f"{name}={key}; Path=/; Max-Age={lifetime:.0f}; HttpOnly; {site}"
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether the page came over TLS. Not every proxy says so, but the page's own origin does."""
+    return request.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+
+
+@attrs.frozen
+class _Found:
+    """What a request's cookies say."""
+
+    name: str = ""
+    key: str = attrs.field(default="", repr=False)
+    session: Session | None = None
+    """Whose that key is; None if none is honoured."""
+    refused: Refused | None = None
+    """Why the first that was not honoured was not."""
+    revoked: Refused | None = None
+    """Likewise, of one that was revoked."""
+    foreign: frozenset[str] = frozenset()
+    """The names under which there are keys of another app's."""
+
+
+def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> _Found:
+    found, foreign = _Found(), set()
+    for name, key in cookie.found(request):
+        try:
+            session = keys.check(key, guests=guests)
+        except Refused as exc:
+            found = attrs.evolve(found, refused=found.refused or exc)
+            if exc.code is Code.REVOKED:
+                found = attrs.evolve(found, revoked=exc)
+            elif exc.code is Code.KEY_INVALID:
+                foreign.add(name)
+        else:
+            if found.session is None or (found.session.guest and not session.guest):
+                found = attrs.evolve(found, name=name, key=key, session=session)
+    return attrs.evolve(found, foreign=frozenset(foreign))
+
+
+def bearer(request: HasCookies) -> str | None:
     """What came with a request in ``Authorization: Bearer``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def session_of(request: Request, keys: Keys, *, guests: bool) -> Session | None:
+def session_of(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> Session | None:
     """Who sent a request; None if it has no key, or one that is not honoured."""
+    borne = bearer(request)
+    if not borne:
+        return _find(request, keys, cookie, guests=guests).session
     try:
-        return keys.check(bearer(request) or request.cookies.get(COOKIE), guests=guests)
+        return keys.check(borne, guests=guests)
     except Refused:
         return None
 
 
-def give_key(request: Request, keys: Keys, *, guests: bool) -> Response:
+def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: bool, by_cookie: bool) -> Response:
     """Answer ``POST /session``: the key of whoever asks, a new one of the same session once half its time is over.
 
     Somebody unknown becomes a new session, where guests may come. A browser keeps the key in a cookie, so that the next
     page has the same session.
+
+    Args:
+      by_cookie: whether the cookies of a page like this one count.
     """
     if CUSTOM not in request.headers:
         return refusal_response(403, Code.FOREIGN_ORIGIN, f"a page has to send the header {CUSTOM}")
-    by_cookie = request.headers[CUSTOM] != "tab"
+    by_cookie = by_cookie and request.headers[CUSTOM] != "tab"
     borne = bearer(request)
-    before = key = borne or (request.cookies.get(COOKIE) if by_cookie else None)
+    found = _find(request, keys, cookie, guests=guests) if by_cookie else _Found()
     try:
-        key = keys.renew(key, guests=guests) if key else None
+        if borne:
+            before, key = borne, keys.renew(borne, guests=guests)
+        elif found.session is not None:
+            before, key = found.key, keys.renew(found.key, guests=guests)
+        elif found.revoked is not None or (found.refused is not None and not guests):
+            raise found.revoked or found.refused or AssertionError
+        elif not guests:
+            raise Refused("a key is needed", Code.KEY_INVALID)
+        else:
+            before, key = None, keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
     except Refused as refused:
-        if borne or not guests or refused.code is Code.REVOKED:
-            return refusal_response(401, refused.code, str(refused))
-        key = None  # an old cookie: begin anew
-    if key is None and not guests:
-        return refusal_response(401, Code.KEY_INVALID, "a key is needed")
-    if key is None:
-        key = keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
-    response = json_response({"key": key})
-    cookie = f"{COOKIE}={key}; Path=/; Max-Age={keys.lifetime:.0f}; HttpOnly; SameSite=Lax"
-    if request.headers.get("origin", "").startswith("https://"):
-        cookie += "; Secure"
-    more = (("set-cookie", cookie),) if by_cookie and key != before else ()
-    return Response(200, response.body, response.content_type, {"cache-control": "no-store"}, more)
+        return refusal_response(401, refused.code, str(refused))
+    response = json_response({"key": key, "renew_after": keys.renew_after(key)})
+    more: tuple[tuple[str, str], ...] = ()
+    if by_cookie and key != before and _may_keep(key, found, keys):
+        name = found.name or cookie.free_name(request, set(found.foreign))
+        more = (cookie.header(name, key, request, keys.lifetime),)
+    return attrs.evolve(response, headers={"cache-control": "no-store"}, more=more)
+
+
+def _may_keep(key: str, found: _Found, keys: Keys) -> bool:
+    """Whether this key may take the place of the cookie that was found: who has logged in meanwhile stays so."""
+    return found.session is None or found.session.id == keys.check(key).id

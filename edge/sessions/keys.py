@@ -160,6 +160,15 @@ class Keys:
             return key
         return self.issue(session.id, name=session.name, claims=session.claims, guest=session.guest)
 
+    def renew_after(self, key: str) -> float | None:
+        """In how many seconds `renew` gives a new key for this one; None if it never does.
+
+        Raises:
+          Refused: it is not one of ours.
+        """
+        body = self._read(key)
+        return max(0.0, (body.issued + body.expires) / 2 - self._now()) if body.renews else None
+
     def revoke(self, id: str, *, until: float | None = None) -> float:
         """Honour no key any more, in this process, that was issued for this session up to an instant.
 

@@ -214,6 +214,7 @@ class RoomUnderTest(Generic[R]):
                 transport,
                 codec,
                 self.find,
+                where=self.room.name,
                 tally=self.room.directory_tally,
                 limits=limits or Limits(),
                 keys=self.keys,

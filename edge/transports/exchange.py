@@ -293,7 +293,9 @@ class _Exchange:
         self._silent = True
         for alarm in self._alarms:
             self.post.cancel(alarm)
-        goodbye = self.outbox.goodbye or Bye(1000)
+        if (goodbye := self.outbox.goodbye) is None:  # the same by every way that there is back to the peer
+            assert self.ended is not None
+            goodbye = Bye(1000) if self.ended.code is Code.LOST else Bye(self.ended.code)
         await close_transport(self.transport, goodbye.code, goodbye.reason, deadline=closing.deadline)
 
     def end(self, code: Code, reason: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import edge
-from tests.network import open_network
-from tests.rooms.quiet import Quiet
+from tests.network import joined, open_network
+from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 from .http import ask
 
@@ -38,17 +38,36 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         for path, text in (("/", b"outer"), ("/one/", b"one"), ("/other/index.html", b"other")):
             assert (await ask(network, "GET", path)).body == b"the page of " + text
         moved = await ask(network, "GET", "/one")
-        assert (moved.status, moved.headers["location"]) == (302, "/one/")
+        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # there may be a prefix more in front
         key = (await ask(network, "POST", "/session", {"edge-session": "tab"})).json["key"]
         opened = outer.directory.open("other", "room")
         assert [listing.kind for listing in one.directory.list()] == ["other"]
         for path in ("/rooms-open", "/one/rooms-open", "/other/rooms-open"):
             answer = (await ask(network, "GET", path, {"authorization": f"Bearer {key}"})).json
             assert answer == {"rooms": 1, "session": outer.keys.check(key).id}
-        for path in ("/one/livez", "/one/session", "/one/edge.js"):
-            assert (await ask(network, "GET", path)).status == 404
+        assert (await ask(network, "GET", "/one/livez")).status == 404
         assert opened.directory_tally is outer.directory.tally
-        assert outer.directory.tally.requests == 11
+        assert outer.directory.tally.requests == 9
+
+
+@pytest.mark.real_time  # files are read in a thread
+async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
+    """What a page of an included app asks for relatively: the client's modules, its key, and its room."""
+    outer, one, inner = small("outer", tmp_path), small("one", tmp_path), small("inner", tmp_path)
+    one.include("/in", inner)
+    outer.include("/one", one)
+    async with open_network(outer) as network:
+        for prefix in ("", "/one", "/one/in"):
+            assert (await ask(network, "GET", f"{prefix}/edge.js")).status == 200
+            given = await ask(network, "POST", f"{prefix}/session", {"edge-session": "tab"})
+            kind = prefix.rpartition("/")[2].replace("in", "inner") or "outer"
+            for transport in edge.TransportKind:
+                path = f"{prefix}/rooms/{kind}/{transport}"
+                async with joined(
+                    network.connect, path, transport, speaks=FromPlayer, hears=ToPlayer, key=given.json["key"]
+                ) as client:
+                    await client.wait_state(edge.State.OPEN)
+        assert (await ask(network, "GET", "/elsewhere/rooms/outer/one")).status == 404
 
 
 def test_what_can_not_be_included(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
                 theirs,
                 JSON,
                 room.find,
+                where=room.room.name,
                 tally=room.room.directory_tally,
                 limits=edge.Limits(),
                 keys=room.keys,

@@ -1,0 +1,56 @@
+"""The log of what anybody can cause as often as they like."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Hashable, Mapping
+
+import trio
+
+from ..protocol.pace import Pace
+
+# How long nothing more is logged of what was logged before.
+QUIET_SECONDS = 60.0
+# How many records a second, in the long run, and at once.
+RECORDS_PER_SECOND, RECORDS_BURST = 1.0, 20
+# How many things are remembered to have been logged.
+MAX_KNOWN = 1000
+
+
+class RateLimitedLog:
+    """Logs at INFO: the same thing once a minute, and all of it at a bounded rate. A record says how many were left out
+    since the one before it.
+
+    Args:
+      log: where to.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._pace = Pace(RECORDS_PER_SECOND, RECORDS_BURST)
+        self._known: dict[Hashable, float] = {}
+        self._left_out = 0
+
+    def note(self, thing: Hashable, text: str, *args: object, about: Mapping[str, object]) -> None:
+        """Log a record, or count it.
+
+        Args:
+          thing: what is logged once a minute.
+          text: of the record, and its arguments.
+          about: further attributes of the record.
+        """
+        if not self._log.isEnabledFor(logging.INFO):
+            return
+        now = trio.current_time()
+        if now < self._known.get(thing, -math.inf) + QUIET_SECONDS or not self._pace.allows(now):
+            self._left_out += 1
+            return
+        self._pace.take(now)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[thing] = now
+        if self._left_out:
+            text, args = f"{text} (%d more like this or others before it)", (*args, self._left_out)
+            self._left_out = 0
+        self._log.info(text, *args, extra=dict(about))
