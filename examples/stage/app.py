@@ -43,8 +43,7 @@ else:
 
 @app.route("/qr.svg")
 async def qr(request: edge.Request) -> edge.Response:
-    """The address of this stage, as the browser asked for it, to be scanned by phones."""
-    scheme = "https" if request.query.get("tls") else "http"
+    """The address of this stage, as the page knows it, to be scanned by phones."""
     drawn = io.BytesIO()
-    segno.make(f"{scheme}://{request.headers.get('host', '')[:200]}/").save(drawn, kind="svg", scale=8, border=2)
+    segno.make(request.query.get("of", "")[:300] or "/").save(drawn, kind="svg", scale=8, border=2)
     return edge.Response(200, drawn.getvalue(), "image/svg+xml", {"cache-control": "no-store"})

@@ -64,7 +64,7 @@ def test_types(program: Program, tmp_path: Path) -> None:
     for page in pages:
         folder = tmp_path / page.parents[1].name
         folder.mkdir(exist_ok=True)
-        (folder / page.name).write_text(re.sub(r'"/(edge[a-z-]*\.js)"', r'"../\1"', page.read_text()))
+        (folder / page.name).write_text(re.sub(r'"\./(edge[a-z-]*\.js)"', r'"../\1"', page.read_text()))
         checked.append(str(folder / page.name))
     libraries = "es2023,dom,dom.iterable,dom.asynciterable"
     options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]

@@ -1,5 +1,5 @@
 // @ts-check
-import { join, RequestFailed } from "/edge.js";
+import { join, recall, remember, RequestFailed } from "./edge.js";
 
 /**
  * @typedef {{name: string, seated: number, away: number, maximum: number, locked: boolean, playing: boolean, server: string}} Line
@@ -20,7 +20,7 @@ const QUIET_SECONDS = 3; // without news for so long, something is wrong
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const tokenField = /** @type {HTMLInputElement} */ ($("token"));
 
-/** @type {import("/edge.js").Room | null} */
+/** @type {import("./edge.js").Room | null} */
 let room = null;
 let watched = "";
 let heardAt = 0;
@@ -43,17 +43,17 @@ $("door").addEventListener("submit", async (submitted) => {
   }
   tokenField.value = "";
   const { key } = await response.json();
-  sessionStorage.setItem("key", key);
+  remember("sessionStorage", "key", key);
   enter(key);
 });
 
 /** @param {string} key */
 function enter(key) {
-  room = join("/rooms/edge-monitor/main", { key });
+  room = join("rooms/edge-monitor/main", { key });
   room.on("$state", (state) => {
     if (state === "open") document.body.dataset.view = "dashboard";
     if (state !== "closed") return;
-    sessionStorage.removeItem("key");
+    remember("sessionStorage", "key", "");
     document.body.dataset.view = "door";
     $("complaint").textContent = room?.ending?.reason ?? "";
   });
@@ -270,5 +270,5 @@ setInterval(() => {
   $("light").dataset.state = quiet ? "quiet" : room?.state ?? "closed";
 }, 200);
 
-const key = sessionStorage.getItem("key");
-if (key !== null) enter(key);
+const key = recall("sessionStorage", "key");
+if (key) enter(key);

@@ -1,5 +1,5 @@
 // @ts-check
-import { join } from "/edge.js";
+import { join, recall, remember } from "./edge.js";
 import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
 
 /**
@@ -12,7 +12,7 @@ import { drawFigure, drawStrokes, PALETTE, Pen, STRIP, WIDTH } from "./pen.js";
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @type {import("/edge.js").Room | null} */
+/** @type {import("./edge.js").Room | null} */
 let room = null;
 const nameField = /** @type {HTMLInputElement} */ ($("name"));
 const closedDialog = /** @type {HTMLDialogElement} */ ($("closed"));
@@ -31,14 +31,13 @@ $("enter").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
   const name = nameField.value.trim();
   if (!name) return;
-  localStorage.setItem("name", name);
+  remember("localStorage", "name", name);
   const table = location.hash.slice(1) || (await freeTable());
   enter(table, name);
 });
-nameField.value ||= localStorage.getItem("name") ?? ""; // unless they were quicker than this script
+nameField.value ||= recall("localStorage", "name"); // unless they were quicker than this script
 /** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
-// before edge.js says goodbye, so that a line under way is sent
-addEventListener("pagehide", () => pen.finishStroke());
+addEventListener("pagehide", () => pen.finishStroke()); // what is sent now is still sent
 
 async function freeTable() {
   return (await (await fetch("lobby")).json()).room;
@@ -49,11 +48,11 @@ function enter(table, name) {
   $("complaint").textContent = "Sitting down…";
   $("complaint").dataset.calm = "";
   // each tab is somebody, so that one person can try it out in several
-  room = join(`/rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
+  room = join(`rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ resumed }) => {
     location.hash = table;
-    sessionStorage.setItem("table", table);
+    remember("sessionStorage", "table", table);
     $("complaint").textContent = "";
     $("room").textContent = table;
     document.body.dataset.view = "table";
@@ -70,7 +69,7 @@ function showState(state) {
   if (state === "away") $("detail").textContent = "Connection lost. Coming back…";
   if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
   const { code, reason } = room.ending;
-  sessionStorage.removeItem("table");
+  remember("sessionStorage", "table", "");
   if (document.body.dataset.view === "door" && code === 4213) {
     $("complaint").textContent = `Sorry, ${reason}.`;
     delete $("complaint").dataset.calm;
@@ -85,11 +84,11 @@ function showState(state) {
 
 $("again").addEventListener("click", async () => {
   closedDialog.close();
-  enter(await freeTable(), localStorage.getItem("name") ?? "");
+  enter(await freeTable(), recall("localStorage", "name"));
 });
 $("leave").addEventListener("click", () => {
   room?.leave();
-  sessionStorage.removeItem("table");
+  remember("sessionStorage", "table", "");
   history.replaceState(null, "", location.pathname);
   document.body.dataset.view = "door";
 });
@@ -172,8 +171,18 @@ $("done").addEventListener("click", () => {
   room?.send("turn:done");
 });
 
-$("colors").append(...PALETTE.map((color, index) => choice("swatch", `Colour ${index + 1}`, "--c", color, index === 0, () => { pen.color = index; })));
-$("widths").append(...[6, 14, 32].map((width, index) => choice("nib", ["Fine", "Medium", "Broad"][index], "--w", `${5 + width / 2}px`, index === 1, () => { pen.width = width; })));
+const WIDTHS = [6, 14, 32];
+const [color = 0, width = 1] = recall("sessionStorage", "pen").split(" ").filter(Boolean).map(Number); // a reload keeps the pen
+/** @param {number} color @param {number} width which of them */
+function take(color, width) {
+  [pen.color, pen.width] = [color, WIDTHS[width]];
+  remember("sessionStorage", "pen", `${color} ${width}`);
+}
+take(color, width);
+$("colors").append(...PALETTE.map((shade, index) => choice("swatch", `Colour ${index + 1}`, "--c", shade, index === color,
+  () => take(index, WIDTHS.indexOf(pen.width)))));
+$("widths").append(...WIDTHS.map((wide, index) => choice("nib", ["Fine", "Medium", "Broad"][index], "--w", `${5 + wide / 2}px`, index === width,
+  () => take(pen.color, index))));
 
 /** @param {string} kind @param {string} label @param {string} property @param {string} value @param {boolean} pressed @param {() => void} choose */
 function choice(kind, label, property, value, pressed, choose) {
@@ -223,5 +232,5 @@ setInterval(() => {
 
 // --- a reloaded page sits down again, in the seat that waits for it
 
-const table = sessionStorage.getItem("table");
-if (table !== null && table === location.hash.slice(1)) enter(table, nameField.value);
+const table = recall("sessionStorage", "table");
+if (table && table === location.hash.slice(1)) enter(table, nameField.value);

@@ -6,7 +6,7 @@
  * This player's disc, and what is near enough to bump into it, is shown in the present; what is further away, as long ago as
  * news takes to get here, where it is known and needs no correction.
  */
-import { Smoothing, Timeline } from "/edge-motion.js";
+import { Smoothing, Timeline } from "./edge-motion.js";
 import { HZ, RADIUS, step } from "./physics.js";
 
 /** @typedef {import("./physics.js").Disc} Disc */

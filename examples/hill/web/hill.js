@@ -1,5 +1,5 @@
 // @ts-check
-import { join } from "/edge.js";
+import { join, recall, remember } from "./edge.js";
 import { Controls } from "./controls.js";
 import { Game } from "./game.js";
 import { colorOf, View } from "./view.js";
@@ -11,7 +11,7 @@ const FIRST_BOARD = "main";
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** @type {import("/edge.js").Room | null} */
+/** @type {import("./edge.js").Room | null} */
 let room = null;
 /** @type {Score | null} */
 let score = null;
@@ -35,22 +35,22 @@ $("enter").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
   const name = nameField.value.trim();
   if (!name) return;
-  localStorage.setItem("name", name);
+  remember("localStorage", "name", name);
   enter(location.hash.slice(1) || FIRST_BOARD, name);
 });
-nameField.value ||= localStorage.getItem("name") ?? ""; // unless they were quicker than this script
+nameField.value ||= recall("localStorage", "name"); // unless they were quicker than this script
 /** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
 
 /** @param {string} board @param {string} name */
 function enter(board, name) {
   $("complaint").textContent = "Connecting…";
   // each tab is somebody, so that one person can try it out in several
-  room = join(`/rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
+  room = join(`rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ number, resumed }) => {
     if (!resumed) game.begin(number);
     history.replaceState(null, "", board === FIRST_BOARD ? location.pathname : `#${board}`);
-    sessionStorage.setItem("board", board);
+    remember("sessionStorage", "board", board);
     $("complaint").textContent = "";
     document.body.dataset.view = "game";
     if (!resumed) return;
@@ -70,11 +70,11 @@ function showState(state) {
   $("away").hidden = state !== "away";
   if (state !== "closed" || room?.ending == null || room.ending.code === 4200) return;
   const { code, reason } = room.ending;
-  sessionStorage.removeItem("board");
+  remember("sessionStorage", "board", "");
   if (code === 4210 && document.body.dataset.view === "door") {
     const [, board, number] = /** @type {RegExpMatchArray} */ ((location.hash.slice(1) || FIRST_BOARD).match(/^(.*?)(?:-(\d+))?$/));
     history.replaceState(null, "", `#${board}-${Number(number ?? 1) + 1}`); // full: there is always another
-    enter(location.hash.slice(1), localStorage.getItem("name") ?? "");
+    enter(location.hash.slice(1), recall("localStorage", "name"));
     return;
   }
   if (document.body.dataset.view === "door") {
@@ -88,11 +88,11 @@ function showState(state) {
 
 $("again").addEventListener("click", () => {
   closedDialog.close();
-  enter(location.hash.slice(1) || FIRST_BOARD, localStorage.getItem("name") ?? "");
+  enter(location.hash.slice(1) || FIRST_BOARD, recall("localStorage", "name"));
 });
 $("leave").addEventListener("click", () => {
   room?.leave();
-  sessionStorage.removeItem("board");
+  remember("sessionStorage", "board", "");
   document.body.dataset.view = "door";
 });
 
@@ -183,5 +183,5 @@ function showFigures() {
 
 // --- a reloaded page goes on, in the seat that waits for it
 
-const board = sessionStorage.getItem("board");
-if (board !== null && board === (location.hash.slice(1) || FIRST_BOARD)) enter(board, nameField.value);
+const board = recall("sessionStorage", "board");
+if (board && board === (location.hash.slice(1) || FIRST_BOARD)) enter(board, nameField.value);

@@ -81,7 +81,8 @@ export class View {
     this.#drawHill();
     this.#sparks.push(...bumps.map((bump) => ({ ...bump, age: 0 })));
     this.#drawSparks(seconds);
-    for (const disc of discs) this.#drawDisc(disc, disc.number === me, names.get(disc.number) ?? "", scale);
+    for (const disc of discs) this.#drawDisc(disc, disc.number === me);
+    this.#drawNames([...discs].sort((one, other) => Number(other.number === me) - Number(one.number === me) || one.number - other.number), me, names, scale);
   }
 
   #drawHill() {
@@ -120,8 +121,8 @@ export class View {
     this.#sparks = this.#sparks.filter(({ age }) => age < 1);
   }
 
-  /** @param {Shown} disc @param {boolean} mine @param {string} name @param {number} scale */
-  #drawDisc({ number, x, y, sx, sy }, mine, name, scale) {
+  /** @param {Shown} disc @param {boolean} mine */
+  #drawDisc({ number, x, y, sx, sy }, mine) {
     const context = this.#context;
     this.#circle(x + 5, y + 9, RADIUS);
     context.fillStyle = "#0004";
@@ -140,11 +141,27 @@ export class View {
       context.fillStyle = "#0d1720";
       context.fill();
     }
-    context.font = `600 ${Math.max(30, 12 / scale)}px system-ui, sans-serif`;
+  }
+
+  /** Names above their discs, or else below; none over another. @param {Shown[]} discs the most important first @param {number} me @param {Map<number, string>} names @param {number} scale */
+  #drawNames(discs, me, names, scale) {
+    const context = this.#context;
+    const size = Math.max(30, 12 / scale);
+    context.font = `600 ${size}px system-ui, sans-serif`;
     context.textAlign = "center";
-    context.fillStyle = mine ? "#fff" : "#dce9f2cc";
-    const half = Math.min(context.measureText(name).width / 2, this.#half); // no name is cut off at the side
-    context.fillText(name, Math.max(this.#x - this.#half + half, Math.min(this.#x + this.#half - half, x)), y - RADIUS - 14);
+    /** @type {{x: number, y: number, half: number}[]} */
+    const drawn = [];
+    for (const disc of discs) {
+      const name = names.get(disc.number) ?? "";
+      const half = Math.min(context.measureText(name).width / 2, this.#half); // no name is cut off at the side
+      const x = Math.max(this.#x - this.#half + half, Math.min(this.#x + this.#half - half, disc.x));
+      const y = [disc.y - RADIUS - 14, disc.y + RADIUS + size].find((y) => drawn.every((other) =>
+        Math.abs(other.y - y) > size || Math.abs(other.x - x) > other.half + half + 8));
+      if (y === undefined) continue;
+      drawn.push({ x, y, half });
+      context.fillStyle = disc.number === me ? "#fff" : "#dce9f2cc";
+      context.fillText(name, x, y);
+    }
   }
 
   /** @param {number} x @param {number} y @param {number} radius */

@@ -1,5 +1,5 @@
 // @ts-check
-import { join } from "/edge.js";
+import { join } from "./edge.js";
 
 const QUIET_SECONDS = 3; // without any news for so long, the light turns red
 const SHOWN_SECONDS = 60;
@@ -64,7 +64,7 @@ const gauges = {
 let heardAt = -Infinity;
 const mebibytes = (/** @type {number} */ bytes) => bytes / 2 ** 20;
 
-const room = join("/rooms/monitor/main");
+const room = join("rooms/monitor/main");
 room.on("requests", ({ a_second, total }) => {
   heard();
   gauges.requests.note(a_second);

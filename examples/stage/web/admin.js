@@ -1,5 +1,5 @@
 // @ts-check
-import { join } from "/edge.js";
+import { join, recall, remember } from "./edge.js";
 
 /** @typedef {import("./stage.js").Program} Program */
 
@@ -8,14 +8,14 @@ const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 // the key came in the fragment of the address; it need not stay there to be read over the speaker's shoulder
 if (location.hash.length > 1) {
-  sessionStorage.setItem("speaker", location.hash.slice(1));
+  remember("sessionStorage", "speaker", location.hash.slice(1));
   history.replaceState(null, "", location.pathname);
 }
-const key = sessionStorage.getItem("speaker");
-if (key === null) {
+const key = recall("sessionStorage", "speaker");
+if (!key) {
   $("complaint").textContent = "Open the address that was printed when the server started.";
 } else {
-  const room = join("/rooms/stage/main", { key });
+  const room = join("rooms/stage/main", { key });
   room.on("$state", (state) => {
     $("light").dataset.state = state;
     if (state !== "closed") return;
@@ -23,7 +23,7 @@ if (key === null) {
       $("complaint").textContent = "You went on in another page. Reload this one to come back.";
       return;
     }
-    sessionStorage.removeItem("speaker");
+    remember("sessionStorage", "speaker", "");
     $("complaint").textContent = `${room.ending?.reason}: open the address that was printed when the server started.`;
   });
   room.on("program", (program) => show(room, program));
@@ -31,7 +31,7 @@ if (key === null) {
 
 let shown = "";
 
-/** @param {import("/edge.js").Room} room @param {Program} program */
+/** @param {import("./edge.js").Room} room @param {Program} program */
 function show(room, { demos, default: preferred, watching }) {
   $("watching").textContent = `${watching} watching`;
   if (JSON.stringify([demos, preferred]) === shown) return;

@@ -1,5 +1,5 @@
 // @ts-check
-import { join } from "/edge.js";
+import { join } from "./edge.js";
 
 /**
  * @typedef {{key: string, title: string, text: string, on: boolean}} Demo
@@ -9,7 +9,7 @@ import { join } from "/edge.js";
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-const room = join("/rooms/stage/main", { session: "tab" });
+const room = join("rooms/stage/main", { session: "tab" });
 room.on("$state", (state) => { $("light").dataset.state = state; });
 room.on("program", show);
 
@@ -34,5 +34,6 @@ function show({ demos, default: preferred, watching }) {
   if (open.length === 0) $("demos").textContent = "Look at the stage: it begins soon.";
 }
 
-/** @type {HTMLImageElement} */ ($("qr")).src = `qr.svg${location.protocol === "https:" ? "?tls=1" : ""}`;
-$("address").textContent = location.host;
+const address = new URL(".", location.href).href;
+/** @type {HTMLImageElement} */ ($("qr")).src = `qr.svg?of=${encodeURIComponent(address)}`;
+$("address").textContent = address.replace(/^https?:\/\/|\/$/g, "");
