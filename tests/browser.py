@@ -39,7 +39,7 @@ def serving(
     app: str, *, folder: Path = ROOT, quiet: bool = True, port: int = 0, options: Sequence[str] = ()
 ) -> Iterator[str]:
     """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
-    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), *options]
+    command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), "--log-level", "warning", *options]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -84,6 +84,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("tutorial.md", "sh"),
         ("how-to.md", "python"),
         ("how-to.md", "html"),
+        ("pages.md", "html"),
         ("cancellation.md", "python"),
         ("changing-events.md", "python"),
         ("behind-a-proxy.md", "nginx"),
@@ -168,6 +169,23 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
         assert joined.stdout == "right\n", joined.stderr
         with chromium(program("chromium", GET_CHROMIUM)) as browser:
             expect(Tab(browser, url).page).to_have_title("verdict true")
+
+
+def test_pages(tmp_path: Path, program: Callable[[str, str], str]) -> None:
+    """Its pages join, and remember, below a prefix as anywhere."""
+    write_files("how-to.md", tmp_path)
+    for number, block in enumerate(BLOCKS["pages.md"]):
+        (tmp_path / "web" / f"{number}.html").write_text('<link rel="icon" href="data:,">' + block.text)
+    (tmp_path / "served.py").write_text(
+        "import edge\nfrom howto import Guessing\napp = edge.App({})\n"
+        "app.include('/play', edge.App({'guessing': Guessing}, static={'/': 'web'}))\n"
+    )
+    with serving("served:app", folder=tmp_path) as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
+        tab = Tab(browser, f"{url}play/0.html")
+        assert tab.page.evaluate("async () => localStorage.getItem('name')") == "Ana"
+        with tab.page.expect_websocket(lambda socket: socket.url.endswith("/play/rooms/guessing/one")):
+            tab.page.goto(f"{url}play/1.html")
+        assert tab.faults == []
 
 
 def test_changing_events() -> None:

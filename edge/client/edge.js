@@ -699,6 +699,8 @@ export class Room {
   /** How many requests for a key had no answer, in a row; and whether there is none for that reason. */
   #unanswered = 0;
   #unasked = false;
+  /** Whether the page goes, and is not hidden yet. */
+  #leaving = false;
   /** Whether the page has come back from the browser's cache, and has not been welcomed since. */
   #restored = false;
   #url;
@@ -736,7 +738,7 @@ export class Room {
     this.ending = null;
     /** The newest welcome. @type {Welcome | null} */
     this.welcome = null;
-    for (const [target, event, listener, capture] of this.#life) target?.addEventListener?.(event, listener, capture);
+    for (const [target, event, listener] of this.#life) target?.addEventListener?.(event, listener);
     this.#connect();
   }
 
@@ -919,7 +921,7 @@ export class Room {
       if (error instanceof ProtocolError) {
         this.#lost(connection, error.code, error.message, true);
       } else { // another time there may be one
-        if (connection === this.#connection) console.warn("edge: there is no key to join with yet:", error);
+        if (connection === this.#connection) console.warn("edge: there is no key to join with yet:", String(error));
         this.#lost(connection, Code.LOST, String(error), true);
       }
     }
@@ -977,7 +979,7 @@ export class Room {
       const given = await renewedKey(this.#server, this.#session, key);
       if (this.#given.key === key) this.#given = given;
     } catch (error) {
-      console.warn("edge: the key of this session could not be renewed:", error);
+      console.warn("edge: the key of this session could not be renewed:", String(error));
     }
   }
 
@@ -1273,30 +1275,44 @@ export class Room {
     this.ending = ending;
     this.#drop(ending.code, ending.reason);
     this.#failQuestions("gone", ending.reason);
-    for (const [target, event, listener, capture] of this.#life) target?.removeEventListener?.(event, listener, capture);
-    globalThis.removeEventListener?.("pagehide", this.#pause);
+    for (const [target, event, listener] of this.#life) target?.removeEventListener?.(event, listener);
     if (this.welcome === null && ending.code !== Code.LEFT) console.warn(`edge: no seat in ${this.#url}: ${ending.code} ${ending.reason}`);
     this.#setState("closed");
   }
 
-  /** The page goes, when all its own listeners have been told: those that do not capture come later, and this one last. */
-  #leavePage = () => globalThis.addEventListener("pagehide", this.#pause, { once: true });
-
-  /** Say so, for a line would not be missed at once. The seat waits. */
-  #pause = () => {
+  /** Say that the page goes, for a line would not be missed at once. The seat waits. */
+  #pause() {
     this.#drop(Code.LOST, "the page was left");
     this.#setState(this.welcome === null ? "connecting" : "away");
+  }
+
+  /** The page goes. What its other listeners for this say is to be heard: one that was shown is hidden after them. */
+  #goAway = () => {
+    if (document.visibilityState === "visible") this.#leaving = true;
+    else this.#pause();
   };
 
   /** The page is back, from the browser's cache or where it was. @param {Event} event */
-  #return = (event) => {
+  #comeBack = (event) => {
+    this.#leaving = false;
     if ("persisted" in event && event.persisted) this.#restored = true;
     this.#check(event);
   };
 
+  /** The page is shown, or hidden. @param {Event} event */
+  #show = (event) => {
+    if (document.visibilityState === "visible") {
+      this.#check(event);
+    } else if (this.#leaving) {
+      this.#pause();
+    } else { // should it go now, the other listeners come first
+      globalThis.removeEventListener("pagehide", this.#goAway);
+      globalThis.addEventListener("pagehide", this.#goAway);
+    }
+  };
+
   /** The network has changed, or the page was asleep: see whether the connection lives, or do not wait out the backoff. @param {Event} event */
   #check = ({ type }) => {
-    if (type === "visibilitychange" && document.visibilityState !== "visible") return;
     if (this.#connection !== null) {
       if (this.#connection.check(seconds())) this.#tick();
     } else if (this.ending === null && type !== "offline") {
@@ -1305,14 +1321,14 @@ export class Room {
     }
   };
 
-  /** What is heard of the life of the page: see docs/pages.md. @type {[EventTarget | undefined, string, (event: Event) => void, boolean][]} */
+  /** What is heard of the life of the page: see docs/pages.md. @type {[EventTarget | undefined, string, (event: Event) => void][]} */
   #life = [
-    [globalThis, "online", this.#check, false],
-    [globalThis, "offline", this.#check, false],
-    [globalThis.document, "visibilitychange", this.#check, false],
-    [globalThis.document, "resume", this.#check, false],
-    [globalThis, "pagehide", this.#leavePage, true],
-    [globalThis, "pageshow", this.#return, false],
+    [globalThis, "online", this.#check],
+    [globalThis, "offline", this.#check],
+    [globalThis.document, "visibilitychange", this.#show],
+    [globalThis.document, "resume", this.#check],
+    [globalThis, "pagehide", this.#goAway],
+    [globalThis, "pageshow", this.#comeBack],
   ];
 
   /** @param {string} problem @param {string} message */

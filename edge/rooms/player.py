@@ -329,6 +329,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
             self.number,
             self.name,
             self.session.id,
+            self.session.guest,
             self.standing.value,
             left,
             len(self._waiting),

@@ -36,6 +36,8 @@ class PlayerStatistics:
     number: int
     name: str
     session: str
+    guest: bool
+    """Whether nobody has vouched for them: see `Session.guest`."""
     standing: str
     """See `Standing`."""
     remaining: float | None

@@ -49,6 +49,11 @@ def test_too_much(program: Program) -> None:
     run(program("node", GET_NODE), HERE / "run_bounds.mjs", EDGE_JS)
 
 
+def test_the_life_of_a_page(program: Program) -> None:
+    """Sleep, caches, networks that change, keys that can't be had, and what a page says too late, in virtual time."""
+    assert run(program("node", GET_NODE), "--no-warnings", HERE / "run_life.mjs", EDGE_JS) == "19 tests\n"
+
+
 def test_an_older_page(program: Program) -> None:
     """What it has no handler for is told once; that the room's events have changed, once they have."""
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)

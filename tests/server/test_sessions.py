@@ -274,3 +274,121 @@ async def test_claims_reach_the_room(edge_room: RoomUnderTest[Quiet]) -> None:
     assert await ana.receive() == Verdict(True)
     with pytest.raises(edge.Disconnected, match="staff only"):
         await room.join("ben")
+
+
+TLS = {"edge-session": "browser", "origin": "https://edge.test"}
+
+
+def kept(answer: Answer) -> tuple[str, str, str]:
+    """The name and value of the cookie that an answer sets, and what it says of it."""
+    pair, _, about = answer.headers["set-cookie"].partition("; ")
+    name, _, value = pair.partition("=")
+    return name, value, about
+
+
+async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
+    """Cookies know no ports: a key of the other app stays, whether or not guests may come, and each has one session."""
+    jar: dict[str, str] = {}
+    one, two = edge.Keys("x" * 32), edge.Keys("y" * 32)
+
+    async def visit(keys: edge.Keys, port: int) -> str:
+        async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+            host = f"edge.test:{port}"
+            cookie = "; ".join(f"{name}={value}" for name, value in jar.items())
+            answer = await ask(
+                network, "POST", "/session", {**PAGE, "origin": f"http://{host}", "host": host, "cookie": cookie}
+            )
+            if "set-cookie" in answer.headers:
+                name, value, _ = kept(answer)
+                jar[name] = value
+            return keys.check(answer.json["key"]).id
+
+    first = [await visit(one, 8000), await visit(two, 8001)]
+    assert set(jar) == {"edge_session", "edge_session_8001"}
+    assert [await visit(one, 8000), await visit(two, 8001)] == first
+    await visit(edge.Keys("z" * 32), 8001)  # as after a restart with a new secret: its own cookie it may replace
+    assert set(jar) == {"edge_session", "edge_session_8001"}
+    async with open_network(edge.App({"quiet": Quiet}, keys=two, guests=False)) as network:
+        refused = await ask(network, "POST", "/session", {**PAGE, "cookie": f"edge_session={jar['edge_session']}"})
+        assert (refused.status, "set-cookie" in refused.headers) == (401, False)
+
+
+async def test_the_name_of_the_cookie_can_be_chosen() -> None:
+    """And is checked when it is."""
+    app = edge.App({"quiet": Quiet}, cookie=edge.SessionCookie("chat"))
+    async with open_network(app) as network:
+        assert kept(await ask(network, "POST", "/session", PAGE))[0] == "chat"
+    for wrong in ("", "a b", "a;b", "a=b"):
+        with pytest.raises(ValueError, match="no name of a cookie"):
+            edge.SessionCookie(wrong)
+
+
+async def test_cookies_over_tls() -> None:
+    """With the prefix that no other host can set; partitioned, for frames of other sites, where the app says so."""
+    keys = edge.Keys(SECRET)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        name, key, about = kept(await ask(network, "POST", "/session", TLS))
+        assert (name, about.partition("HttpOnly; ")[2]) == ("__Host-edge_session", "Secure; SameSite=Lax")
+        again = await ask(network, "POST", "/session", {**TLS, "cookie": f"{name}={key}"})
+        assert (again.json["key"], "set-cookie" in again.headers) == (key, False)
+        by_app = f"{name}={key}; edge_session={keys.issue('u1')}"  # of a web app, at which they have logged in
+        assert keys.check((await ask(network, "POST", "/session", {**TLS, "cookie": by_app})).json["key"]).id == "u1"
+    app = edge.App({"quiet": Quiet}, cookie=edge.SessionCookie(partitioned=True))
+    async with open_network(app) as network:
+        for page, expected in ((TLS, "Secure; SameSite=None; Partitioned"), (PAGE, "SameSite=Lax")):
+            _, _, about = kept(await ask(network, "POST", "/session", page))
+            assert about.partition("HttpOnly; ")[2] == expected
+
+
+async def test_a_renewal_does_not_log_anybody_out() -> None:
+    """A page renews the key that it has; who has logged in meanwhile keeps the cookie."""
+    clock = Clock()
+    keys = edge.Keys(SECRET, lifetime=100, now=clock)
+    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        given = await ask(network, "POST", "/session", PAGE)
+        assert given.json["renew_after"] == 50
+        clock.now += 60
+        borne = {**PAGE, "authorization": f"Bearer {given.json['key']}"}
+        same = await ask(network, "POST", "/session", {**borne, "cookie": cookie_of(given)})
+        assert keys.check(same.json["key"]) == keys.check(given.json["key"])
+        assert kept(same)[1] == same.json["key"] != given.json["key"]
+        other = await ask(network, "POST", "/session", {**borne, "cookie": f"edge_session={keys.issue('u1')}"})
+        assert keys.check(other.json["key"]) == keys.check(given.json["key"])
+        assert "set-cookie" not in other.headers
+        fixed = keys.issue("u2", lifetime=10)
+        answer = await ask(network, "POST", "/session", {**PAGE, "authorization": f"Bearer {fixed}"})
+        assert answer.json == {"key": fixed, "renew_after": None}
+
+
+async def test_cookies_count_for_pages_that_are_named() -> None:
+    """Where any site may connect, only pages of this host, and of sites that are named, are who the cookie says."""
+    keys = edge.Keys(SECRET)
+    app = edge.App({"quiet": Quiet}, keys=keys, origins=["*", "https://friend.example"])
+    async with open_network(app) as network:
+        for origin, known in (
+            ("http://edge.test", True),
+            ("https://friend.example", True),
+            ("https://any.example", False),
+        ):
+            headers = {"edge-session": "browser", "origin": origin, "cookie": f"edge_session={keys.issue('u1')}"}
+            answer = await ask(network, "POST", "/session", headers)
+            assert (keys.check(answer.json["key"]).id == "u1") == known
+            assert answer.headers["access-control-allow-origin"] == origin
+            assert answer.headers["access-control-allow-credentials"] == "true"
+            assert "set-cookie" not in answer.headers
+
+
+async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With the setting to change; and not without end."""
+    async with open_network(edge.App({"quiet": Quiet})) as network:
+        for number in [*range(150), 0, 0]:
+            origin = f"https://{number}.example"
+            line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json", "edge-has": "0", "edge-mode": "poll"}
+            refused = await ask(network, "GET", "/rooms/quiet/one", {**line, "origin": origin})
+            assert (refused.status, refused.code) == (403, "4208")
+            assert refused.headers["access-control-allow-origin"] == origin
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0] == (
+        "pages of 'https://0.example' may not connect: if they should, allow it with App(origins=['https://0.example'])"
+    )
+    assert len(told) == 101

@@ -9,9 +9,13 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.client.fallback import TransportKind
+from edge.protocol.records import record
+from tests.network import open_network
+from tests.server.http import ask
 
 
 @edge.event
@@ -57,3 +61,30 @@ async def test_the_largest_message_arrives(
                 assert f"is {too_many} bytes, and may be {sent_bytes}" in heard[1]
                 assert client.lost is None
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [4 * 64 * 1024 + 1, 4 * 64 * 1024 + 50, 5 * 64 * 1024])
+@pytest.mark.parametrize("mode", ["stream", "poll"])
+async def test_what_is_too_large_to_be_read_is_told_by_every_request(mode: str, size: int) -> None:
+    """By the post, and by the GET that is held meanwhile: whichever comes first, a client hears why."""
+    app = edge.App({"large": Large})
+    line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json"}
+    path, told = "/rooms/large/one", []
+    async with open_network(app) as network:
+        hello = record(edge.JSON.encode(["$hello", {"client": "a-client-of-its-own"}]))
+        await ask(network, "POST", path, {**line, "edge-first": "0", "edge-has": "0"}, hello)
+        welcome = await ask(network, "GET", path, {**line, "edge-mode": "poll", "edge-has": "0"})
+        assert b"$welcome" in welcome.body
+
+        async def hold() -> None:
+            held = await ask(network, "GET", path, {**line, "edge-mode": mode, "edge-has": "1"})
+            told.append(held.body)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold)
+            await wait_all_tasks_blocked()
+            posted = await ask(network, "POST", path, {**line, "edge-first": "1", "edge-has": "1"}, record("x" * size))
+            assert posted.code == str(edge.Code.TOO_LARGE.value)
+        assert [body.removeprefix(b"k0\n") for body in told] == [b"c4203\n"]
+        again = await ask(network, "POST", path, {**line, "edge-first": "1", "edge-has": "1"}, record("x"))
+        assert (again.status, again.code) == (410, str(edge.Code.TOO_LARGE.value))

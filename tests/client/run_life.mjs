@@ -1,0 +1,332 @@
+// The life of a page, as edge.js sees it, in virtual time: node run_life.mjs <edge.js>
+import { pass } from "./fake_clock.mjs";
+
+import assert from "node:assert/strict";
+import { pathToFileURL } from "node:url";
+
+import { FakeSocket, WELCOME } from "./fake_socket.mjs";
+
+const page = new EventTarget();
+globalThis.addEventListener = page.addEventListener.bind(page);
+globalThis.removeEventListener = page.removeEventListener.bind(page);
+globalThis.document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "https://edge.test/play/page.html" });
+globalThis.location = new URL("about:srcdoc"); // of a frame: addresses are relative to the base of its document
+const tell = (event, fields = {}) => page.dispatchEvent(Object.assign(new Event(event), fields));
+const show = (state) => {
+  document.visibilityState = state;
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+
+const warnings = [];
+console.warn = (...words) => warnings.push(words.join(" "));
+
+/** What /session answers, the next first; and what was asked. */
+const answers = [];
+const asked = [];
+globalThis.fetch = async (url, { headers, credentials, signal }) => {
+  asked.push([url, headers, credentials]);
+  const answer = answers.shift() ?? { key: "a key" };
+  if (answer === "silence") return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  if (answer === "offline") throw new TypeError("failed to fetch");
+  if (typeof answer === "string") return new Response(answer);
+  const { status = 200, code, ...body } = answer;
+  return new Response(JSON.stringify(body), { status, headers: code === undefined ? {} : { "edge-code": String(code) } });
+};
+
+const [, , edgePath] = process.argv;
+let { join, recall, remember } = await import(pathToFileURL(edgePath).href);
+
+const hello = () => JSON.parse(FakeSocket.newest.sent[0])[1];
+const last = () => JSON.parse(FakeSocket.newest.sent.at(-1));
+const told = (room) => {
+  const states = [];
+  room.on("$state", (state) => states.push(state));
+  return states;
+};
+/** A room that is open. */
+async function opened(options = {}, welcome = {}) {
+  const room = join("rooms/a/b", { transports: ["websocket"], ...options });
+  await pass(1);
+  FakeSocket.newest.say(["$welcome", { ...WELCOME, ...welcome }]);
+  assert.equal(room.state, "open");
+  return room;
+}
+
+const tests = {
+  async "addresses are those of the room, below whatever prefix"() {
+    const room = await opened();
+    assert.deepEqual(asked, [["https://edge.test/play/session", { "edge-session": "browser" }, "include"]]);
+    assert.equal(hello().key, "a key");
+    room.leave();
+    join("wss://other.test/rooms/a/b", { session: "tab", transports: ["websocket"] }).leave();
+    await pass(1);
+    assert.deepEqual(asked[1], ["https://other.test/session", { "edge-session": "tab" }, "omit"]);
+  },
+
+  async "what may have cost the connection asks for a sign of life, and comes back soon without one"() {
+    const wakes = {
+      online: () => tell("online"), offline: () => tell("offline"), pageshow: () => tell("pageshow"),
+      resume: () => document.dispatchEvent(new Event("resume")), visible: () => { show("hidden"); show("visible"); },
+    };
+    for (const [event, wake] of Object.entries(wakes)) {
+      const room = await opened();
+      const [states, socket] = [told(room), FakeSocket.newest];
+      await pass(5);
+      wake();
+      const [name, , at] = last();
+      assert.equal(name, "$ping", `${event}: at once`);
+      wake();
+      assert.equal(socket.sent.filter((frame) => frame.startsWith('["$ping"')).length, 1, `${event}: not for each event`);
+      await pass(2);
+      socket.say(["said", {}]); // from before the sleep, perhaps: it gains time, and is no answer
+      await pass(2);
+      assert.equal(room.state, "open");
+      socket.say(["$ack", 0, at, 1]);
+      await pass(5);
+      assert.equal(room.state, "open", `${event}: it was answered`);
+      wake();
+      await pass(2.9);
+      assert.equal(room.state, "open");
+      await pass(0.2);
+      assert.deepEqual(states, ["away"], `${event}: within three seconds`);
+      await pass(1);
+      assert.notEqual(FakeSocket.newest, socket);
+      assert.equal(hello().received, 1, "it is resumed");
+      room.leave();
+    }
+  },
+
+  async "a page that is hidden keeps its connection, and answers without a timer"() {
+    const room = await opened();
+    show("hidden");
+    const before = FakeSocket.newest.sent.length;
+    FakeSocket.newest.say(["$ping", 0, 3]);
+    assert.deepEqual(last().slice(0, 3), ["$ack", 0, 3]);
+    assert.equal(FakeSocket.newest.sent.length, before + 1);
+    show("visible");
+    room.leave();
+  },
+
+  async "the network is back: no backoff is waited out, and nothing is tried while there is none"() {
+    const room = await opened();
+    FakeSocket.newest.break();
+    const socket = FakeSocket.newest;
+    tell("offline");
+    await pass(0);
+    assert.equal(FakeSocket.newest, socket);
+    tell("online");
+    await pass(0);
+    assert.notEqual(FakeSocket.newest, socket);
+    room.leave();
+  },
+
+  async "a page in the browser's cache says goodbye last, and resumes"() {
+    const room = await opened();
+    const socket = FakeSocket.newest;
+    const say = () => room.send("draft", {});
+    page.addEventListener("pagehide", say);
+    tell("pagehide", { persisted: true });
+    show("hidden");
+    page.removeEventListener("pagehide", say);
+    assert.deepEqual(socket.sent.slice(-2).map((frame) => JSON.parse(frame)[0]), ["draft", "$bye"]);
+    assert.equal(room.state, "away");
+    show("visible");
+    tell("pageshow", { persisted: true });
+    await pass(0);
+    const { client, received } = hello();
+    assert.equal(received, 0, "it resumes");
+    FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
+    await pass(0);
+    assert.equal(hello().received, null, "only if it is told so it begins anew");
+    assert.notEqual(hello().client, client);
+    FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "moved" }]);
+    FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
+    assert.equal(room.state, "closed", "and once");
+  },
+
+  async "a page that is hidden when it goes says goodbye after those that listened before"() {
+    const room = await opened();
+    page.addEventListener("pagehide", () => room.state === "open" && room.send("draft", {}), { once: true });
+    show("hidden");
+    tell("pagehide", { persisted: false });
+    assert.deepEqual(FakeSocket.newest.sent.slice(-2).map((frame) => JSON.parse(frame)[0]), ["draft", "$bye"]);
+    show("visible");
+    room.leave();
+  },
+
+  async "a key that could not be asked for is asked for again"() {
+    answers.push("offline", { status: 502 }, "<h1>log in to this hotel</h1>", "silence", { status: 503, code: 4005 }, { key: "at last" });
+    const room = join("rooms/a/b", { transports: ["websocket"] });
+    await pass(30);
+    assert.equal(hello().key, "at last");
+    assert.equal(warnings.length, 5);
+    room.leave();
+  },
+
+  async "what is refused is not asked for again, and says why"() {
+    for (const [status, code, times] of [[403, 4208, 1], [401, 4205, 2], [401, 4206, 1], [421, 4208, 1]]) { // a key may be old
+      for (let time = 0; time < times; time += 1) answers.push({ status, code, message: "not you" });
+      const room = join("rooms/a/b", { transports: ["websocket"] });
+      await pass(1);
+      assert.deepEqual(room.ending, { code, reason: "not you" });
+      assert.match(warnings.pop(), new RegExp(`no seat in https://edge.test/play/rooms/a/b: ${code} not you`));
+    }
+  },
+
+  async "without a /session, or an answer of it, a page is a guest of its own"() {
+    for (const [silent, seconds, warned] of [[[{ status: 404 }], 1, /there is no .*session/], [Array(4).fill("silence"), 20, /does not answer/]]) {
+      const before = FakeSocket.newest;
+      answers.push(...silent);
+      const room = join("rooms/a/b", { transports: ["websocket"] });
+      await pass(seconds);
+      assert.equal(FakeSocket.newest === before, false);
+      assert.equal(hello().key, null);
+      assert.match(warnings.at(-1), warned);
+      if (silent.length > 1) { // where guests may not come, it goes on asking
+        FakeSocket.newest.say(["$bye", { code: 4205, reason: "a key is needed" }]);
+        await pass(1);
+        assert.equal(hello().key, "a key");
+      }
+      room.leave();
+    }
+  },
+
+  async "a function that gives no key is asked again"() {
+    let calls = 0;
+    const room = join("rooms/a/b", { transports: ["websocket"], key: () => (++calls === 1 ? new Promise(() => {}) : "the key") });
+    await pass(25);
+    assert.equal(calls, 2);
+    assert.equal(hello().key, "the key");
+    room.leave();
+  },
+
+  async "a key is renewed in time, also if that fails at first"() {
+    answers.push({ key: "old", renew_after: 100 }, { status: 502 }, { key: "new", renew_after: 100 });
+    const room = await opened({ transports: ["websocket"] });
+    for (let seconds = 0; seconds < 200; seconds += 10) {
+      FakeSocket.newest.say(["$ping", 0, seconds]);
+      await pass(10);
+    }
+    assert.equal(asked.length, 3);
+    assert.equal(asked[2][1].authorization, "Bearer old");
+    FakeSocket.newest.break();
+    await pass(1);
+    assert.equal(hello().key, "new");
+    assert.equal(hello().received, 0, "the seat is kept");
+    room.leave();
+    for (const other of [await opened()]) { // and the next room of this page has the new one
+      assert.equal(hello().key, "new");
+      other.leave();
+    }
+  },
+
+  async "a page that slept renews its key before it comes back"() {
+    answers.push({ key: "old", renew_after: 100 }, { key: "new", renew_after: 100 });
+    const room = await opened();
+    FakeSocket.newest.break();
+    tell("pagehide", {});
+    show("hidden"); // nothing is tried
+    await pass(150);
+    show("visible");
+    await pass(1);
+    assert.equal(hello().key, "new");
+    room.leave();
+  },
+
+  async "half an emoji can't travel, and is replaced; what it is in arrives"() {
+    const half = "😀".slice(0, 1);
+    const room = await opened({ name: half });
+    assert.equal(hello().name, "\ufffd");
+    for (const [text, sent] of [[half, "\ufffd"], ["\\ud83d", "\\ud83d"], [`\\${half}\\`, "\\\ufffd\\"], ["😀", "😀"]]) {
+      room.send("say", { text, [text]: 1 });
+      assert.deepEqual(last(), ["say", { text: sent, [sent]: 1 }]);
+    }
+    room.leave();
+  },
+
+  async "names that can't travel are refused at the call"() {
+    assert.throws(() => join("rooms/a/b", { name: 7 }), TypeError);
+    assert.throws(() => join("rooms/a/b", { name: "é".repeat(256) }), RangeError);
+    const room = await opened({ name: "é".repeat(255) });
+    for (const name of ["", "$bye", "~cursor", "=x", undefined]) {
+      assert.throws(() => room.send(name), TypeError);
+      await assert.rejects(room.request(name), TypeError);
+    }
+    room.leave();
+  },
+
+  async "sizes are bytes"() {
+    const room = await opened({}, { message_bytes: 100 });
+    room.send("say", { text: "x".repeat(81) });
+    assert.throws(() => room.send("say", { text: "é".repeat(41) }), /is 101 bytes, and the room reads 100 at most/);
+    FakeSocket.newest.say(["$ack", 1]);
+    FakeSocket.newest.say(["$welcome", {}]);
+    room.leave();
+    const other = await opened({}, { ack_bytes: 60 });
+    FakeSocket.newest.say(["said", { text: "é".repeat(25) }]);
+    assert.deepEqual(last(), ["$ack", 1], "at once, for it has 68 bytes");
+    other.leave();
+  },
+
+  async "what the room refuses is told: to the page, or once to the console"() {
+    const room = await opened();
+    for (let times = 0; times < 3; times += 1) FakeSocket.newest.say(["!invalid", { message: "text: expected text", about: "say" }]);
+    FakeSocket.newest.say(["news", {}]);
+    assert.deepEqual(warnings, [
+      "edge: say: invalid: text: expected text", "edge: news: unknown_event: this page has no handler for this event",
+    ]);
+    const errors = [];
+    room.on("$error", (error) => errors.push(error));
+    FakeSocket.newest.say(["!invalid", { message: "text: expected text", about: "say" }]);
+    assert.deepEqual(errors, [{ problem: "invalid", message: "text: expected text", about: "say" }]);
+    room.leave();
+    assert.equal(room.send("say", {}), false);
+    assert.deepEqual(errors.at(-1), { problem: "gone", message: "the room is closed: left", about: "say" });
+    assert.equal(warnings.length, 2);
+  },
+
+  async "send tells whether it is on its way"() {
+    const room = await opened();
+    assert.equal(room.send("say", {}, { delivery: "volatile" }), true);
+    FakeSocket.newest.break();
+    assert.equal(room.send("say", {}, { delivery: "volatile" }), false, "dropped while away");
+    assert.equal(room.send("say", {}), true);
+    assert.equal(room.send("say", {}, { delivery: "latest" }), true);
+    room.leave();
+  },
+
+  async "who has logged in is told by the welcome"() {
+    const room = join("rooms/a/b", { transports: ["websocket"] });
+    assert.equal(room.guest, null);
+    await pass(1);
+    FakeSocket.newest.say(["$welcome", { ...WELCOME, guest: true }]);
+    assert.equal(room.guest, true);
+    room.leave();
+  },
+
+  async "what the browser does not keep is remembered for as long as the page lives"() {
+    const forbidden = { get: () => { throw new DOMException("denied", "SecurityError"); }, configurable: true };
+    for (const blocked of [forbidden, { value: undefined, configurable: true }]) {
+      Object.defineProperty(globalThis, "sessionStorage", blocked);
+      assert.equal(recall("sessionStorage", "table"), "");
+      remember("sessionStorage", "table", "one");
+      assert.equal(recall("sessionStorage", "table"), "one");
+      remember("sessionStorage", "table", "");
+      assert.equal(recall("sessionStorage", "table"), "");
+    }
+  },
+};
+
+for (const [name, test] of Object.entries(tests)) {
+  for (const list of [warnings, asked, answers]) list.length = 0;
+  ({ join, recall, remember } = await import(`${pathToFileURL(edgePath).href}?${encodeURIComponent(name)}`)); // with no keys yet
+  try {
+    await test();
+  } catch (error) {
+    console.error(`failed: ${name}`);
+    throw error;
+  }
+  document.visibilityState = "visible";
+}
+console.log(`${Object.keys(tests).length} tests`);
+process.exit(0);

@@ -1,0 +1,52 @@
+"""What a program gives `join`, and what becomes of it."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge import Session
+from edge.testing import EdgeRoom
+from tests.network import joined, open_network
+from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
+
+
+async def test_a_key_that_never_comes_is_asked_for_again() -> None:
+    """The kind: foreign code that is waited for without a deadline."""
+    app = edge.App({"quiet": Quiet})
+    calls = count()
+
+    async def key() -> str:
+        if next(calls) == 0:
+            await trio.sleep_forever()
+        return app.keys.issue("u1")
+
+    async with (
+        open_network(app) as network,
+        joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, key=key) as client,
+    ):
+        with trio.fail_after(25):
+            await client.wait_state(edge.State.OPEN)
+        assert next(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("half \ud83d", ValueError), ("é" * 256, ValueError), (7, TypeError), (None, TypeError)]
+)
+def test_a_name_that_can_not_travel_is_refused_at_the_call(name: Any, error: type[Exception]) -> None:
+    """Not by a connection that fails, again and again."""
+    edge.join("ws://edge.test/rooms/a/b", speaks=FromPlayer, hears=ToPlayer, name="é" * 255)
+    with pytest.raises(error):
+        edge.join("ws://edge.test/rooms/a/b", speaks=FromPlayer, hears=ToPlayer, name=name)
+
+
+async def test_a_client_knows_whether_it_is_a_guest(edge_room: EdgeRoom) -> None:
+    """As its room does: by the session's own word."""
+    room = await edge_room(Quiet)
+    [known] = await room.join("ana", session=Session("u1"))
+    [guest] = await room.join("ben")
+    assert [player.session.guest for player in room.room.players] == [known.guest, guest.guest] == [False, True]

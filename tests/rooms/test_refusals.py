@@ -1,0 +1,89 @@
+"""What is refused can be seen: in the server's log, at a bounded rate, and by whom it was sent.
+
+The kind: a message or a seat was refused, and whoever runs the server could only find out by asking every client.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+
+import edge
+from edge.rooms.rate_limited_log import MAX_KNOWN, RateLimitedLog
+from edge.testing import EdgeRoom
+
+
+@edge.event
+class Say:
+    text: str
+
+
+@edge.event
+class Think:
+    text: str
+
+
+class Shy(edge.Room[Say, Say]):
+    """Has one seat, which it gives to nobody called mallory, and listens to nothing."""
+
+    seats = edge.Seats(maximum=1)
+
+    def admit(self, applicant: edge.Applicant) -> None:
+        if applicant.name == "mallory":
+            raise edge.Refused("you know why")
+
+
+def infos(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno == logging.INFO and record.name == "edge.rooms"]
+
+
+async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
+    """With room, seat, name and reason; the same thing once a minute."""
+    caplog.set_level(logging.INFO)
+    room = await edge_room(Shy)
+    [ana] = await room.join("ana", speaks=Say | Think)
+    for _ in range(5):
+        ana.send(Say("hello"))
+    ana.send(Think("nobody knows this"))
+    await trio.sleep(1)
+    assert [record.getMessage() for record in infos(caplog)] == [
+        f"'Say' of 'ana' is refused in the room '{room.room.name}': not_now: nobody is listening for this now",
+        f"'Think' of 'ana' is refused in the room '{room.room.name}': unknown_event: "
+        "no event 'Think' is known here (4 more like this or others before it)",
+    ]
+    assert infos(caplog)[0].seat == 0  # type: ignore[attr-defined]
+    await trio.sleep(60)
+    ana.send(Say("hello"))
+    await trio.sleep(1)
+    assert len(infos(caplog)) == 3
+
+
+async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
+    """By the room's own `admit`, and for want of a seat."""
+    caplog.set_level(logging.INFO)
+    room = await edge_room(Shy)
+    session = edge.Session("u1", "mallory")
+    with pytest.raises(edge.Disconnected, match="you know why"):
+        await room.join("mallory", session=session)
+    await room.join("ana")
+    with pytest.raises(edge.Disconnected, match="all 1 seats are taken"):
+        await room.join("ben")
+    refused, full = infos(caplog)
+    assert refused.getMessage() == f"a seat in '{room.room.name}' is refused to 'mallory': refused: you know why"
+    assert refused.session == "u1"  # type: ignore[attr-defined]
+    assert full.getMessage().endswith(": full: all 1 seats are taken")
+
+
+async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCaptureFixture) -> None:
+    """However many different things are refused: twenty at once, one a second, and what is left out is counted."""
+    caplog.set_level(logging.INFO)
+    log = RateLimitedLog(logging.getLogger("edge.rooms"))
+    for second in range(10):
+        for number in range(1000):
+            log.note((second, number), "thing %d", number, about={})
+        assert len(log._known) <= MAX_KNOWN
+        await trio.sleep(1)
+    assert 20 <= len(infos(caplog)) <= 31
+    assert infos(caplog)[-1].getMessage().startswith("thing 0 (")
