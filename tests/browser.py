@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +37,20 @@ DESKTOP = (1200, 850)
 
 @contextmanager
 def serving(
-    app: str, *, folder: Path = ROOT, quiet: bool = True, port: int = 0, options: Sequence[str] = ()
+    app: str,
+    *,
+    folder: Path = ROOT,
+    quiet: bool = True,
+    port: int = 0,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
+    surroundings = {**os.environ, **(environment or {})}
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), "--log-level", "warning", *options]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             found = re.search(r"https?://\S+", process.stdout.readline())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 import yaml
 from playwright.sync_api import expect
@@ -155,7 +158,7 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
     write_files("how-to.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
-    mypy = [sys.executable, "-m", "mypy", "--strict", "howto.py", "join.py", "test_howto.py"]
+    mypy = [sys.executable, "-m", "mypy", "--strict", "howto.py", "join.py", "login.py", "test_howto.py"]
     done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
     (tmp_path / "served.py").write_text(
@@ -169,6 +172,24 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
         assert joined.stdout == "right\n", joined.stderr
         with chromium(program("chromium", GET_CHROMIUM)) as browser:
             expect(Tab(browser, url).page).to_have_title("verdict true")
+
+
+def test_logging_in_and_out(tmp_path: Path) -> None:
+    """The routes of docs/how-to.md know who somebody is, from their login to their logout."""
+    write_files("how-to.md", tmp_path)
+    with serving("login:app", folder=tmp_path) as url:
+        jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+        def ask(path: str, body: bytes | None = None) -> Any:
+            with jar.open(f"{url}{path}", body) as answer:
+                return answer.read()
+
+        with pytest.raises(urllib.error.HTTPError, match="404"):  # of the page to which it leads, which is not there
+            ask("login", b"Ana")
+        assert json.loads(ask("whoami")) == {"name": "Ana"}
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            ask("logout", b"")
+        assert json.loads(ask("whoami")) == {"name": None}
 
 
 def test_pages(tmp_path: Path, program: Callable[[str, str], str]) -> None:

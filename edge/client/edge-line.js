@@ -97,9 +97,11 @@ export class LineTransport {
     this.#over = true;
     this.#abort.abort();
     this.#wake();
-    const parts = [...this.#going, encoder.encode(`c${code}\n`)];
+    const goodbye = encoder.encode(`c${code}\n`);
+    const all = joined([...this.#going, goodbye]);
+    const body = all.length <= POST_BYTES ? all : goodbye; // one body only, and more of it would be refused
     // a browser lets a page that closes send 64 KiB at most
-    fetch(this.#url, { ...this.#posting(joined(parts)), keepalive: joined(parts).length < 60_000 }).catch(() => {});
+    fetch(this.#url, { ...this.#posting(body), keepalive: body.length < 60_000 }).catch(() => {});
   }
 
   /** Make requests one after the other; too many in a row that bring nothing end the line. @param {() => Promise<void>} request */

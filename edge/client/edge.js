@@ -63,7 +63,7 @@ const PROBE_SECONDS = 10;
 const KEY_SECONDS = 4; // how long a request for a key may take, and then it is made again
 const MAX_UNANSWERED = 4; // so many of them without an answer, and the page goes on without a key: posts may not pass here
 const KEY_FUNCTION_SECONDS = 20; // how long the page's own function may take to give one
-const RENEWAL_SECONDS = 60; // how long after a renewal that failed comes the next
+const RENEWAL_SECONDS = 5; // how long after a renewal that failed comes the next
 const COPY_SECONDS = 0.15; // how long to wait for a page that has the key of which this tab may have a copy
 const SHORTEST_WAIT = 0.5;
 const LONGEST_WAIT = 30;
@@ -465,20 +465,35 @@ async function renewedKey(server, whose, key) {
   return given;
 }
 
-/** @param {string} server @returns {Promise<Given>} */
+/** The key that this tab has kept, unless it is a copy's, or a new one; the same for all frames of the tab. @param {string} server @returns {Promise<Given>} */
 async function tabKey(server) {
-  const kept = recall("sessionStorage", `edge ${server}`);
-  const before = kept && (await copies.claim(kept)) ? kept : "";
-  /** @type {Given} */
-  let given;
-  try {
-    given = await askKey(server, "tab", before);
-  } catch (error) {
-    if (!before || !(error instanceof ProtocolError)) throw error;
-    given = await askKey(server, "tab", ""); // it was too old, or another server's
+  const [kept, asking, self] = [`edge ${server}`, `edge asking ${server}`, randomName()];
+  for (;;) {
+    const before = recall("sessionStorage", kept);
+    if (before && (await copies.claim(before))) {
+      try {
+        const given = await askKey(server, "tab", before);
+        keepTabKey(server, given.key);
+        return given;
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error; // it was too old, or another server's
+      }
+    }
+    if (recall("sessionStorage", kept) !== before) continue; // another frame has a new one
+    const [other, since] = recall("sessionStorage", asking).split(" ");
+    if (other && Date.now() - Number(since) < KEY_SECONDS * 1000) {
+      await new Promise((resolve) => after(COPY_SECONDS, () => resolve(undefined)));
+      continue;
+    }
+    remember("sessionStorage", asking, `${self} ${Date.now()}`);
+    try {
+      const given = await askKey(server, "tab", "");
+      keepTabKey(server, given.key);
+      return given;
+    } finally {
+      remember("sessionStorage", asking, "");
+    }
   }
-  keepTabKey(server, given.key);
-  return given;
 }
 
 /** @param {string} server @param {string | null} key */
@@ -544,8 +559,13 @@ class Copies {
   }
 
   #listen() {
-    if (this.#channel !== null || typeof BroadcastChannel === "undefined") return;
-    const channel = (this.#channel = new BroadcastChannel("edge tabs"));
+    if (this.#channel !== null) return;
+    let channel;
+    try {
+      channel = this.#channel = new BroadcastChannel("edge tabs");
+    } catch {
+      return; // it is blocked with the site's data, or not known
+    }
     /** @type {any} */ (channel).unref?.(); // node would wait for it
     channel.onmessage = ({ data: { id, question, answers } }) => {
       const mine = this.#mine.get(id);
@@ -720,8 +740,10 @@ export class Room {
     absolute.hash = "";
     const path = /^(.*)\/rooms\/[^/]+\/[^/]+$/.exec(absolute.pathname);
     if (path === null) throw new TypeError(`${url} is no room: /rooms/<kind>/<name>`);
+    if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is no http:, https:, ws: or wss: address`);
     if (typeof name !== "string") throw new TypeError(`a name is text, not ${name}`);
-    if (bytesOf(encode(name)) > MAX_NAME_BYTES) throw new RangeError(`a name has ${MAX_NAME_BYTES} bytes at most`);
+    const size = bytesOf(encode(name)) - 2; // without its quotes
+    if (size > MAX_NAME_BYTES) throw new RangeError(`a name of ${size} bytes, as JSON: it may have ${MAX_NAME_BYTES}`);
     if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
@@ -1052,6 +1074,7 @@ export class Room {
     this.#openedAt = seconds();
     this.#mostBytes = welcome.message_bytes ?? this.#mostBytes;
     this.#rekeyed = this.#restored = false;
+    this.#goLast();
     this.#ladder.welcomed(Date.now() / 1000);
     clearTimeout(this.#patienceTimer);
     const upward = this.#ladder.upwardSeconds;
@@ -1166,7 +1189,8 @@ export class Room {
     clearTimeout(this.#dueTimer);
     if (this.#transport === null) return;
     const next = (this.#connection?.nextDue ?? Infinity) - seconds();
-    const delay = Math.min(next, this.#unwritten.size > 0 && this.state === "open" ? 0.05 : Infinity);
+    const renewal = this.#key === undefined && this.#given.key !== null ? this.#given.renewAt - Date.now() / 1000 : Infinity;
+    const delay = Math.min(next, renewal, this.#unwritten.size > 0 && this.state === "open" ? 0.05 : Infinity);
     if (delay < Infinity) this.#dueTimer = setTimeout(() => this.#tick(), Math.max(0, delay * 1000));
   }
 
@@ -1176,7 +1200,7 @@ export class Room {
     try {
       for (const frame of connection.due(seconds())) this.#transport?.send(frame);
       this.#writeLatest();
-      if (this.#key === undefined) this.#renewKey();
+      if (this.#key === undefined) this.#renewKey().then(() => this.#schedule());
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#lost(connection, error.code, error.message);
@@ -1286,10 +1310,17 @@ export class Room {
     this.#setState(this.welcome === null ? "connecting" : "away");
   }
 
-  /** The page goes. What its other listeners for this say is to be heard: one that was shown is hidden after them. */
+  /**
+   * The page goes. What its other listeners for this say is to be heard: after them a page that was shown is hidden, and
+   * one that is cached is frozen. Of one that is neither the browser closes the WebSocket, but nobody a line.
+   */
   #goAway = () => {
-    if (document.visibilityState === "visible") this.#leaving = true;
-    else this.#pause();
+    this.#leaving = true;
+    if (document.visibilityState !== "visible" && this.#ladder.kind !== "websocket") this.#pause();
+  };
+
+  #freeze = () => {
+    if (this.#leaving) this.#pause();
   };
 
   /** The page is back, from the browser's cache or where it was. @param {Event} event */
@@ -1305,11 +1336,16 @@ export class Room {
       this.#check(event);
     } else if (this.#leaving) {
       this.#pause();
-    } else { // should it go now, the other listeners come first
-      globalThis.removeEventListener("pagehide", this.#goAway);
-      globalThis.addEventListener("pagehide", this.#goAway);
+    } else {
+      this.#goLast();
     }
   };
+
+  /** Should the page go now that it is hidden, those who have listened for that by now come first. */
+  #goLast() {
+    globalThis.removeEventListener?.("pagehide", this.#goAway);
+    globalThis.addEventListener?.("pagehide", this.#goAway);
+  }
 
   /** The network has changed, or the page was asleep: see whether the connection lives, or do not wait out the backoff. @param {Event} event */
   #check = ({ type }) => {
@@ -1326,6 +1362,7 @@ export class Room {
     [globalThis, "online", this.#check],
     [globalThis, "offline", this.#check],
     [globalThis.document, "visibilitychange", this.#show],
+    [globalThis.document, "freeze", this.#freeze],
     [globalThis.document, "resume", this.#check],
     [globalThis, "pagehide", this.#goAway],
     [globalThis, "pageshow", this.#comeBack],

@@ -105,5 +105,6 @@ def join(
 def _check_name(name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a name is text, not {name!r:.100}")
-    if size_of(JSON.encode(name)) > MAX_NAME_BYTES:  # a UnicodeEncodeError, which is a ValueError, for half an emoji
-        raise ValueError(f"a name has {MAX_NAME_BYTES} bytes at most")
+    size = size_of(JSON.encode(name)) - 2  # without its quotes; a UnicodeEncodeError is a ValueError
+    if size > MAX_NAME_BYTES:
+        raise ValueError(f"a name of {size} bytes, as JSON: it may have {MAX_NAME_BYTES}")

@@ -11,6 +11,7 @@ tuples, whose hashes the sender can choose: 64 KiB of equal hashes cost a third 
 from __future__ import annotations
 
 import abc
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -96,7 +97,7 @@ _PACKED_MARK = ormsgpack.packb(_MARK)
 
 
 # What is around the body of a JSON frame, and the strings in it, in which brackets mean nothing.
-_HEAD = re.compile(r'\s*\[\s*"([^"\\\x00-\x1f]*)"\s*,')
+_HEAD = re.compile(r'\s*\[\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,', re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TAIL = re.compile(r",\s*([0-9]{1,16})\s*(?:,\s*[0-9.eE+-]{1,32}\s*)?\]\s*\Z")
 _TAIL_CHARACTERS = 80
@@ -125,13 +126,17 @@ class _Json(Codec):
         head = _HEAD.match(frame) if isinstance(frame, str) else None
         if head is None:
             return "", None
+        try:
+            name = str(json.loads(head[1])).encode(errors="replace").decode()
+        except ValueError:
+            return "", None
         bare = _STRING.sub("", head.string)
         tail = _TAIL.search(bare, max(0, len(bare) - _TAIL_CHARACTERS))
         if tail is None:
-            return head[1], None
+            return name, None
         before = bare[: tail.start()]
         depth = before.count("[") + before.count("{") - before.count("]") - before.count("}")
-        return head[1], int(tail[1]) if depth == 1 and int(tail[1]) <= MAX_INTEGER else None
+        return name, int(tail[1]) if depth == 1 and int(tail[1]) <= MAX_INTEGER else None
 
 
 class _MessagePack(Codec):
@@ -163,9 +168,13 @@ class _MessagePack(Codec):
             return "", None
         try:
             body = _skip(frame, 1)
-            name = msgspec.msgpack.decode(frame[1:body], type=str)
-        except (msgspec.DecodeError, IndexError, ValueError):
+        except IndexError:
             return "", None
+        sign = frame[1]
+        head = 1 if 0xA0 <= sign < 0xC0 else {0xD9: 2, 0xDA: 3, 0xDB: 5}.get(sign)
+        if head is None:
+            return "", None
+        name = frame[1 + head : body].decode(errors="replace")
         try:
             after = _skip(frame, body)
             id = msgspec.Raw(frame[after : _skip(frame, after)])

@@ -151,6 +151,8 @@ class Connection:
             self.wanted_at = self._note_pace(size, now)
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(size, now)
+            if name[:1] in SIGNS:
+                request = None  # it is a number of ours
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
             if message.counted:

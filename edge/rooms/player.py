@@ -461,7 +461,7 @@ class Player(Generic[FromPlayer, ToPlayer]):
         tally, name = self.room.directory_tally, about[:64]
         tally.turned_away[problem] += 1
         tally.refusals.note(
-            (self.room.name, self.number, problem, name),
+            (self.room.name, self.number, problem, name, text[:300]),
             "%r of %r is refused in the room %r: %s: %s",
             name,
             self.name,

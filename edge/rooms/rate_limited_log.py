@@ -20,7 +20,7 @@ MAX_KNOWN = 1000
 
 class RateLimitedLog:
     """Logs at INFO: the same thing once a minute, and all of it at a bounded rate. A record says how many were left out
-    since the one before it.
+    since the one before it. Signs that can't be printed are escaped in what it is about.
 
     Args:
       log: where to.
@@ -53,4 +53,11 @@ class RateLimitedLog:
         if self._left_out:
             text, args = f"{text} (%d more like this or others before it)", (*args, self._left_out)
             self._left_out = 0
-        self._log.info(text, *args, extra=dict(about))
+        self._log.info(text, *(_in_one_line(arg) for arg in args), extra=dict(about))
+
+
+def _in_one_line(arg: object) -> object:
+    """Text that begins no line of its own, and moves no cursor."""
+    if not isinstance(arg, str) or arg.isprintable():
+        return arg
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in arg)

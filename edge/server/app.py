@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from http import HTTPStatus
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from ..rooms.room import Room, check_kind
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import MAX_BODY_BYTES, Request, Response
+from ..transports.line import CODE
 from ..transports.post import Post
 from ..transports.transport import Transport
 from .api import PREFIX, Api
@@ -210,9 +212,9 @@ class App:
             of the two lets guests in. Nothing was included then.
         """
         if app.mount is not None or app._api is not None:
-            raise ValueError("an app with a mounted app or an API of its own can't be included")
+            raise ValueError(f"an app with a mounted app or an API of its own can't be included, at {prefix!r}")
         if app.guests != self.guests:
-            raise ValueError("only one of the two lets guests in")
+            raise ValueError(f"only one of the two lets guests in, this app or the one for {prefix!r}")
         prefix = prefix.rstrip("/")
         routes = {prefix + path: methods for path, methods in app._routes.items() if path not in OWN_PATHS}
         static = {prefix + below: folder for below, folder in app._static.items()}
@@ -446,6 +448,10 @@ class App:
             return self.origins.refuse(request)
         by_cookie = "origin" not in request.headers or self.origins.names(request)
         response = give_key(request, self.keys, self.cookie, guests=self.guests, by_cookie=by_cookie)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            why = response.headers[CODE]
+            text = "a key is refused to a page of %s: code %s"
+            self.directory.tally.refusals.note(("key", request.address, why), text, request.address, why, about={})
         return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
 
     async def _module(self, request: Request) -> Response:

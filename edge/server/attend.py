@@ -78,12 +78,12 @@ async def attend(
     *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
-    ended = Ended(Code.DRAINING, "the server is shutting down", by_peer=False)
+    ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
     try:
         transport.max_bytes = limits.opening_bytes
         with waiting() as wait:
             hello, frame = await _read_hello(transport, connection, wait)
-        transport.max_bytes = limits.socket_bytes
+        transport.max_bytes, name = limits.socket_bytes, hello.name
         outbox = Outbox(codec, limits)
         if hello.key is not None:
             session = keys.check(hello.key, guests=guests)
@@ -112,7 +112,7 @@ async def attend(
     except (RemoteProtocolError, Refused) as exc:
         tally.refused[exc.code] += 1
         if exc.code is not Code.MOVED:
-            _log_refusal(tally, where, exc, session)
+            _log_refusal(tally, where, exc, name, session)
         ended = Ended(exc.code, str(exc), by_peer=False)
         bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
         await _say_bye(transport, connection, bye)
@@ -125,10 +125,12 @@ async def attend(
         await close_transport(transport, ended.code, ended.reason)
 
 
-def _log_refusal(tally: Tally, where: str, why: RemoteProtocolError | Refused, session: Session | None) -> None:
+def _log_refusal(
+    tally: Tally, where: str, why: RemoteProtocolError | Refused, name: str, session: Session | None
+) -> None:
     about = {"room": where} if session is None else {"room": where, "session": session.id}
     text = "a seat in %r is refused to %s: %s: %s"
-    who = "a client" if session is None else repr(session.name or session.id)
+    who = repr((session.name if session is not None else "") or name[:64]) if session or name else "a client"
     tally.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
 
 

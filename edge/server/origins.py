@@ -66,8 +66,11 @@ class Origins:
         origin = request.headers.get("origin", "")[:200]
         if origin not in self._logged and len(self._logged) < MAX_LOGGED:
             self._logged.add(origin)
-            text = "pages of %r may not connect: if they should, allow it with App(origins=[%r])"
-            log.warning(text, origin, origin)
+            if origin == "null":
+                log.warning("pages of no origin, such as of files and of sandboxed frames, may not connect")
+            else:
+                text = "pages of %r may not connect: if they should, allow it with App(origins=[%r])"
+                log.warning(text, origin, origin)
             if len(self._logged) == MAX_LOGGED:
                 log.warning("so many origins were refused that no more are logged")
         text = f"pages of {origin} may not connect here: see App(origins=[...])"
@@ -78,7 +81,7 @@ class Origins:
 def _readable(request: Request) -> dict[str, str]:
     """The headers that let a page read a response, in whatever way it asked. Without an origin there is no page."""
     origin = request.headers.get("origin")
-    if origin is None:
+    if origin is None or not origin.isascii():  # of no browser
         return {}
     return {
         "access-control-allow-origin": origin,

@@ -24,7 +24,9 @@ ID_BYTES = 16
 
 # RFC 6265bis: a browser takes a cookie of this prefix only over TLS, for all paths, and of this very host.
 HOST_PREFIX = "__Host-"
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# How long a browser keeps a key, where nobody says: as long as `Keys` makes them good for.
+KEEP_SECONDS = 30 * 24 * 3600.0
 PORT = re.compile(r":([0-9]{1,5})$")
 
 
@@ -39,7 +41,7 @@ class HasCookies(Protocol):
 
 def _check_name(cookie: SessionCookie, field: object, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a cookie: 1 to 64 letters, digits, '_', '.' and '-'")
+        raise ValueError(f"{name!r} is no name of a cookie: 1 to 64 letters, digits, '_', '.', '-'; no sign first")
 
 
 @attrs.frozen
@@ -50,7 +52,9 @@ class SessionCookie:
     found under this name, it is left alone, and this app's is kept under the name with the port appended.
 
     Over TLS the name has the prefix ``__Host-``, so that no other host can set it; a cookie without the prefix is read,
-    too, for a web app may have set it. A key that your code issued is preferred to a guest's.
+    too, for a web app may have set it by itself. A key that your code issued is preferred to a guest's.
+
+    Log somebody in with `keep`, and out with `clear`, in a response of yours.
 
     Raises:
       ValueError: not such a name.
@@ -76,17 +80,32 @@ class SessionCookie:
                 if value := cookies.get(prefix + name):
                     yield prefix + name, value
 
+    def keep(self, key: str, *, secure: bool, lifetime: float = KEEP_SECONDS) -> tuple[str, str]:
+        """The header of a response that keeps a key: its name and its value.
+
+        Args:
+          secure: whether the page came over TLS.
+          lifetime: for how many seconds.
+        """
+        return self.header(HOST_PREFIX + self.name if secure else self.name, key, secure=secure, lifetime=lifetime)
+
+    def clear(self, request: HasCookies, *, secure: bool) -> list[tuple[str, str]]:
+        """The headers of a response that make a browser forget the keys of its request."""
+        names = [name for name, _ in self.found(request)]
+        return [self.header(name, "", secure=secure, lifetime=0) for name in names]
+
     def free_name(self, request: Request, taken: set[str]) -> str:
         """Under which name to keep a key: not one that is another app's, if there is another."""
         prefix = HOST_PREFIX if _is_secure(request) else ""
         names = [prefix + name for name in self._names(request.headers.get("host", ""))]
         return next((name for name in names if name not in taken), names[-1])
 
-    def header(self, name: str, key: str, request: Request, lifetime: float) -> tuple[str, str]:
-        """The header that keeps a key."""
-        site = "SameSite=Lax"
-        if _is_secure(request):
-            site = "Secure; SameSite=None; Partitioned" if self.partitioned else "Secure; SameSite=Lax"
+    def header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
+        """The header that keeps a key under a name. One without the prefix may be a web app's, which knows of no
+        partitions, and would not find its cookie again."""
+        site = "Secure; SameSite=Lax" if secure else "SameSite=Lax"
+        if self.partitioned and name.startswith(HOST_PREFIX):
+            site = "Secure; SameSite=None; Partitioned"
         return "set-cookie", f"{name}={key}; Path=/; Max-Age={lifetime:.0f}; HttpOnly; {site}"
 
 
@@ -174,12 +193,12 @@ def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: boo
         return refusal_response(401, refused.code, str(refused))
     response = json_response({"key": key, "renew_after": keys.renew_after(key)})
     more: tuple[tuple[str, str], ...] = ()
-    if by_cookie and key != before and _may_keep(key, found, keys):
+    if by_cookie and key != before and (not borne or _is_of(found.session, keys.check(key))):
         name = found.name or cookie.free_name(request, set(found.foreign))
-        more = (cookie.header(name, key, request, keys.lifetime),)
+        more = (cookie.header(name, key, secure=_is_secure(request), lifetime=keys.lifetime),)
     return attrs.evolve(response, headers={"cache-control": "no-store"}, more=more)
 
 
-def _may_keep(key: str, found: _Found, keys: Keys) -> bool:
-    """Whether this key may take the place of the cookie that was found: who has logged in meanwhile stays so."""
-    return found.session is None or found.session.id == keys.check(key).id
+def _is_of(session: Session | None, other: Session) -> bool:
+    """Whether the cookie is still of the session whose key was borne: another tab may have logged in, or out."""
+    return session is not None and session.id == other.id

@@ -144,12 +144,14 @@ const tests = {
     assert.equal(room.state, "closed", "and once");
   },
 
-  async "a page that is hidden when it goes says goodbye after those that listened before"() {
+  async "of a page that is hidden when it goes the browser closes the WebSocket, when all have listened"() {
     const room = await opened();
-    page.addEventListener("pagehide", () => room.state === "open" && room.send("draft", {}), { once: true });
     show("hidden");
+    page.addEventListener("pagehide", () => room.send("draft", {}), { once: true });
     tell("pagehide", { persisted: false });
-    assert.deepEqual(FakeSocket.newest.sent.slice(-2).map((frame) => JSON.parse(frame)[0]), ["draft", "$bye"]);
+    assert.equal(last()[0], "draft");
+    document.dispatchEvent(new Event("freeze")); // or it is cached
+    assert.equal(last()[0], "$bye");
     show("visible");
     room.leave();
   },
@@ -246,8 +248,9 @@ const tests = {
 
   async "names that can't travel are refused at the call"() {
     assert.throws(() => join("rooms/a/b", { name: 7 }), TypeError);
-    assert.throws(() => join("rooms/a/b", { name: "é".repeat(256) }), RangeError);
-    const room = await opened({ name: "é".repeat(255) });
+    assert.throws(() => join("rooms/a/b", { name: "é".repeat(257) }), RangeError);
+    assert.throws(() => join("ftp://edge.test/rooms/a/b"), TypeError);
+    const room = await opened({ name: "é".repeat(256) });
     for (const name of ["", "$bye", "~cursor", "=x", undefined]) {
       assert.throws(() => room.send(name), TypeError);
       await assert.rejects(room.request(name), TypeError);

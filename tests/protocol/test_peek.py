@@ -37,6 +37,10 @@ DEEP_PACKED = b"\x91" * 3000 + b"\xc0"
         ('["say",[NaN,7]]', "say", None),  # it is the body's
         ('["say",{"x":NaN},70000000000000000]', "say", None),
         (r'["say","' + '\\"' * 32_000 + r'\ud83d",7]', "say", 7),
+        (r'["say\ud83d",{},7]', "say?", 7),
+        (r'["~\ud83d",{}]', "~?", None),
+        (r'["\u007eaim",{"x":NaN}]', "~aim", None),
+        ('["a\nb",{},7]', "", None),
         ('{"say":NaN,"x":7}', "", None),
         ('["sa', "", None),
         ("", "", None),
@@ -55,6 +59,9 @@ def test_json(frame: str, name: str, request_id: int | None) -> None:
         (b"\x93\xa3say\x81\x91\x01\x02\x07", "say", 7),  # a key that is not text
         (b"\x94\xa3say" + DEEP_PACKED + b"\x07\xcb\x40\x04\x00\x00\x00\x00\x00\x00", "say", 7),
         (b"\x92\xa7~cursor" + DEEP_PACKED, "~cursor", None),
+        (b"\x92\xa2~\xff\xc0", "~\ufffd", None),
+        (b"\x93\xd9\x03say" + DEEP_PACKED + b"\x07", "say", 7),
+        (b"\x93\x01" + DEEP_PACKED + b"\x07", "", None),
         (b"\x93\xa3say" + b"\x91" * 3000, "say", None),
         (b"\x93\xa3say\xdd\xff\xff\xff\xff\x07", "say", None),
         (b"\xdf\xff\xff\xff\xff", "", None),

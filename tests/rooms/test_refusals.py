@@ -76,6 +76,22 @@ async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> N
     assert full.getMessage().endswith(": full: all 1 seats are taken")
 
 
+async def test_a_record_is_one_line(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a client calls itself, and whatever is said of it."""
+    caplog.set_level(logging.INFO)
+
+    class Rude(Shy):
+        def admit(self, applicant: edge.Applicant) -> None:
+            raise edge.Refused(f"{applicant.name} may not come")
+
+    room = await edge_room(Rude)
+    with pytest.raises(edge.Disconnected):
+        await room.join("eve\n2026-11-29 ERROR edge: all is lost\x1b[2J")
+    (record,) = infos(caplog)
+    assert record.getMessage().isprintable()
+    assert r"eve\n2026" in record.getMessage()
+
+
 async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCaptureFixture) -> None:
     """However many different things are refused: twenty at once, one a second, and what is left out is counted."""
     caplog.set_level(logging.INFO)

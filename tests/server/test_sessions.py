@@ -355,6 +355,8 @@ async def test_a_renewal_does_not_log_anybody_out() -> None:
         other = await ask(network, "POST", "/session", {**borne, "cookie": f"edge_session={keys.issue('u1')}"})
         assert keys.check(other.json["key"]) == keys.check(given.json["key"])
         assert "set-cookie" not in other.headers
+        logged_out = await ask(network, "POST", "/session", borne)
+        assert (logged_out.status, "set-cookie" in logged_out.headers) == (200, False)
         fixed = keys.issue("u2", lifetime=10)
         answer = await ask(network, "POST", "/session", {**PAGE, "authorization": f"Bearer {fixed}"})
         assert answer.json == {"key": fixed, "renew_after": None}
@@ -376,6 +378,55 @@ async def test_cookies_count_for_pages_that_are_named() -> None:
             assert answer.headers["access-control-allow-origin"] == origin
             assert answer.headers["access-control-allow-credentials"] == "true"
             assert "set-cookie" not in answer.headers
+
+
+async def test_cookies_by_hand() -> None:
+    """A web app keeps and clears a key as this app does, wherever it is found."""
+    keys = edge.Keys(SECRET)
+    app = edge.App({"quiet": Quiet}, keys=keys, cookie=edge.SessionCookie(partitioned=True))
+    for secure, name in ((True, "__Host-edge_session"), (False, "edge_session")):
+        header, value = app.cookie.keep(keys.issue("u1"), secure=secure)
+        assert header == "set-cookie"
+        assert value.startswith(f"{name}=")
+        assert value.endswith("HttpOnly; Secure; SameSite=None; Partitioned" if secure else "HttpOnly; SameSite=Lax")
+        jar = {"cookie": f"__Host-edge_session={keys.issue('u1')}; edge_session_80={keys.issue('u2')}; other=1"}
+        request = edge.Request("POST", "/logout", "", {**jar, "host": "edge.test:80"})
+        cleared = [each for _, each in app.cookie.clear(request, secure=True)]
+        assert [each.partition(";")[0] for each in cleared] == ["__Host-edge_session=", "edge_session_80="]
+        assert all("Max-Age=0" in each for each in cleared)
+
+
+@pytest.mark.parametrize("origin", ["null", "https://x\u0020y", "x" * 5000])
+async def test_a_strange_origin_is_foreign(origin: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever bytes it has, and told in one line."""
+    async with open_network(edge.App({"quiet": Quiet})) as network:
+        for path in ("/session", "/rooms/quiet/one"):
+            refused = await ask(network, "POST", path, {"edge-session": "tab", "origin": origin})
+            assert (refused.status, refused.code) == (403, "4208")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("pages of ")
+    assert len(record.getMessage()) < 600
+
+
+async def test_an_origin_that_is_not_ascii_is_foreign(caplog: pytest.LogCaptureFixture) -> None:
+    """No browser sends it, and it makes no error of ours."""
+    async with open_network(edge.App({"quiet": Quiet})) as network:
+        for path in (b"/session", b"/rooms/quiet/one"):
+            async with await network.connect() as stream:
+                head = b"POST %b HTTP/1.1\r\nHost: edge.test\r\nOrigin: http://\xe9.test\r\nContent-Length: 0\r\n\r\n"
+                await stream.send_all(head % path)
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 403 ")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_a_refused_key_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Where no guests may come, whoever runs the server sees that some have."""
+    caplog.set_level(logging.INFO)
+    async with open_network(edge.App({"quiet": Quiet}, guests=False)) as network:
+        for _ in range(3):
+            assert (await ask(network, "POST", "/session", PAGE)).status == 401
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "edge.rooms"]
+    assert told.startswith("a key is refused to a page of ")
 
 
 async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
