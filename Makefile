@@ -79,12 +79,12 @@ docs: $(READY)  ## Build the reference from the docstrings, into site/.
 clean:  ## Forget the environment and all that was built.
 	rm -rf .venv build dist site screenshots
 
-# The environment. npm is optional: with it come the checks of edge.js by TypeScript.
+# The environment. npm is optional: with it come TypeScript, which checks edge.js, and terser, by which it is measured.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[testing,monitor,redis]' --group dev
-	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9; fi
+	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9 terser@~5.44; fi
 	touch $(READY)
 
 # The peers. A C compiler builds the load; Node and npm are optional, and with them come the peers that are written in it.

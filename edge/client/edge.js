@@ -467,7 +467,7 @@ async function renewedKey(server, whose, key) {
 
 /** The key that this tab has kept, unless it is a copy's, or a new one; the same for all frames of the tab. @param {string} server @returns {Promise<Given>} */
 async function tabKey(server) {
-  const [kept, asking, self] = [`edge ${server}`, `edge asking ${server}`, randomName()];
+  const [kept, asking] = [`edge ${server}`, `edge asking ${server}`];
   for (;;) {
     const before = recall("sessionStorage", kept);
     if (before && (await copies.claim(before))) {
@@ -480,12 +480,11 @@ async function tabKey(server) {
       }
     }
     if (recall("sessionStorage", kept) !== before) continue; // another frame has a new one
-    const [other, since] = recall("sessionStorage", asking).split(" ");
-    if (other && Date.now() - Number(since) < KEY_SECONDS * 1000) {
+    if (Date.now() - Number(recall("sessionStorage", asking)) < KEY_SECONDS * 1000) { // another frame asks for one
       await new Promise((resolve) => after(COPY_SECONDS, () => resolve(undefined)));
       continue;
     }
-    remember("sessionStorage", asking, `${self} ${Date.now()}`);
+    remember("sessionStorage", asking, String(Date.now()));
     try {
       const given = await askKey(server, "tab", "");
       keepTabKey(server, given.key);
@@ -516,7 +515,7 @@ async function askKey(server, whose, borne) {
   }
   const body = await response.json().catch(() => ({})); // a proxy's page is none
   if (response.ok && typeof body.key === "string") {
-    return { key: body.key, renewAt: Date.now() / 1000 + (body.renew_after ?? Infinity) };
+    return { key: body.key, renewAt: Date.now() / 1000 + Math.max(1, body.renew_after ?? Infinity) };
   }
   const code = Number(response.headers.get("edge-code"));
   if (code === Code.KEY_EXPIRED || retryAfter(code) === "never") throw new ProtocolError(String(body.message), code);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 from collections.abc import Callable
@@ -57,6 +58,15 @@ def test_the_life_of_a_page(program: Program) -> None:
 def test_an_older_page(program: Program) -> None:
     """What it has no handler for is told once; that the room's events have changed, once they have."""
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
+
+
+def test_size(program: Program) -> None:
+    """Minified and compressed, what a page may need of it is 10 KB at most."""
+    size = 0
+    for module in ("edge.js", "edge-line.js"):
+        small = run(program("terser", GET_TSC), "--compress", "--mangle", "--module", EDGE_JS.parent / module)
+        size += len(gzip.compress(small.encode(), 9))
+    assert 5_000 < size <= 10 * 1024
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
