@@ -72,7 +72,7 @@ class SessionCookie:
         port = PORT.search(host)
         return (self.name,) if port is None else (self.name, f"{self.name}_{port[1]}")
 
-    def found(self, request: HasCookies) -> Iterator[tuple[str, str]]:
+    def _found(self, request: HasCookies) -> Iterator[tuple[str, str]]:
         """The names under which a request has something, and what."""
         cookies = request.cookies
         for prefix in (HOST_PREFIX, ""):
@@ -87,20 +87,21 @@ class SessionCookie:
           secure: whether the page came over TLS.
           lifetime: for how many seconds.
         """
-        return self.header(HOST_PREFIX + self.name if secure else self.name, key, secure=secure, lifetime=lifetime)
+        return self._header(HOST_PREFIX + self.name if secure else self.name, key, secure=secure, lifetime=lifetime)
 
     def clear(self, request: HasCookies, *, secure: bool) -> list[tuple[str, str]]:
-        """The headers of a response that make a browser forget the keys of its request."""
-        names = [name for name, _ in self.found(request)]
-        return [self.header(name, "", secure=secure, lifetime=0) for name in names]
+        """The headers of a response that make a browser forget the keys of its request, also those of another app that
+        has the same name for its cookie."""
+        names = [name for name, _ in self._found(request)]
+        return [self._header(name, "", secure=secure, lifetime=0) for name in names]
 
-    def free_name(self, request: Request, taken: set[str]) -> str:
+    def _free_name(self, request: Request, taken: set[str]) -> str:
         """Under which name to keep a key: not one that is another app's, if there is another."""
         prefix = HOST_PREFIX if _is_secure(request) else ""
         names = [prefix + name for name in self._names(request.headers.get("host", ""))]
         return next((name for name in names if name not in taken), names[-1])
 
-    def header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
+    def _header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
         """The header that keeps a key under a name. One without the prefix may be a web app's, which knows of no
         partitions, and would not find its cookie again."""
         site = "Secure; SameSite=Lax" if secure else "SameSite=Lax"
@@ -132,7 +133,7 @@ class _Found:
 
 def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> _Found:
     found, foreign = _Found(), set()
-    for name, key in cookie.found(request):
+    for name, key in cookie._found(request):
         try:
             session = keys.check(key, guests=guests)
         except Refused as exc:
@@ -194,8 +195,8 @@ def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: boo
     response = json_response({"key": key, "renew_after": keys.renew_after(key)})
     more: tuple[tuple[str, str], ...] = ()
     if by_cookie and key != before and (not borne or _is_of(found.session, keys.check(key))):
-        name = found.name or cookie.free_name(request, set(found.foreign))
-        more = (cookie.header(name, key, secure=_is_secure(request), lifetime=keys.lifetime),)
+        name = found.name or cookie._free_name(request, set(found.foreign))
+        more = (cookie._header(name, key, secure=_is_secure(request), lifetime=keys.lifetime),)
     return attrs.evolve(response, headers={"cache-control": "no-store"}, more=more)
 
 
