@@ -7,14 +7,12 @@ import json
 import re
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
-import pytest
 import trio
 import yaml
 from playwright.sync_api import expect
@@ -184,11 +182,9 @@ def test_logging_in_and_out(tmp_path: Path) -> None:
             with jar.open(f"{url}{path}", body) as answer:
                 return answer.read()
 
-        with pytest.raises(urllib.error.HTTPError, match="404"):  # of the page to which it leads, which is not there
-            ask("login", b"Ana")
+        assert b"<script" in ask("login", b"Ana")  # the page to which it leads
         assert json.loads(ask("whoami")) == {"name": "Ana"}
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            ask("logout", b"")
+        ask("logout", b"")
         assert json.loads(ask("whoami")) == {"name": None}
 
 

@@ -31,10 +31,12 @@ Target = Callable[[bytes], None]
 # Inputs below this length count as that long.
 SHORT_BYTES = 64
 
-# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read.
+# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read. Empty lines before a request are ignored:
+# RFC 9112 section 2.2.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(
-    rb"(?P<method>%s) (?P<target>[!-~]+) HTTP/\d\.\d\r\n(?P<lines>(?:%s:[ \t]*[^\r\n\0]*\r\n)*)\r\n" % (TOKEN, TOKEN)
+    rb"(?:\r\n)*(?P<method>%s) (?P<target>[!-~]+) HTTP/\d\.\d\r\n(?P<lines>(?:%s:[ \t]*[^\r\n\0]*\r\n)*)\r\n"
+    % (TOKEN, TOKEN)
 )
 LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 

@@ -237,7 +237,9 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     async with trio.open_nursery() as nursery:
         limits = edge.Limits()
         tally = room.room.directory_tally
-        nursery.start_soon(partial(attend, theirs, JSON, room.find, tally=tally, limits=limits, keys=room.keys))
+        nursery.start_soon(
+            partial(attend, theirs, JSON, room.find, where="a/b", tally=tally, limits=limits, keys=room.keys)
+        )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()
         nursery.cancel_scope.cancel()
