@@ -31,7 +31,7 @@ Target = Callable[[bytes], None]
 # Inputs below this length count as that long.
 SHORT_BYTES = 64
 
-# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read. Empty lines before a request are ignored:
+# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read. Empty lines before a request are none:
 # RFC 9112 section 2.2.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(
