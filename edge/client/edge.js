@@ -570,8 +570,9 @@ class Copies {
       const mine = this.#mine.get(id);
       if (answers !== undefined) {
         this.#asked.get(answers)?.();
-      } else if (mine !== undefined && mine < question) { // of two that ask at a time, one has it
-        remember("sessionStorage", "edge frame", question); // which a frame in the same tab will find: it shares the key
+      } else if (mine !== undefined && mine < question) { // of two pages that ask at the same time, one keeps the key
+        // a frame of the same tab shares this storage, and finds this: then it shares the key, too
+        remember("sessionStorage", "edge frame", question);
         channel.postMessage({ id, answers: question });
       }
     };
@@ -715,10 +716,10 @@ export class Room {
   #given = { key: null, renewAt: Infinity };
   /** @type {string | null} */
   #refused = null;
-  /** How many requests for a key had no answer, in a row; and whether there is none for that reason. */
+  /** How many requests for a key in a row had no answer; and whether this room has no key because of that. */
   #unanswered = 0;
   #unasked = false;
-  /** Whether the page goes, and is not hidden yet. */
+  /** Whether `pagehide` was fired, and nothing that follows it yet. */
   #leaving = false;
   /** Whether the page has come back from the browser's cache, and has not been welcomed since. */
   #restored = false;
@@ -1260,7 +1261,7 @@ export class Room {
     return true;
   }
 
-  /** Whether another page took the seat while this one was in the browser's cache: now this is the one that is looked at. @param {number} code */
+  /** Whether another page took the seat while this page was in the browser's cache: this page takes it back. @param {number} code */
   #isElsewhere(code) {
     if (code !== Code.REPLACED || !this.#restored) return false;
     this.#restored = false;
@@ -1310,8 +1311,9 @@ export class Room {
   }
 
   /**
-   * The page goes. What its other listeners for this say is to be heard: after them a page that was shown is hidden, and
-   * one that is cached is frozen. Of one that is neither the browser closes the WebSocket, but nobody a line.
+   * The page goes away. What its other `pagehide` listeners send must still arrive, so the goodbye is said later: at
+   * `visibilitychange` if the page was visible, at `freeze` if it is cached. Otherwise the browser closes a WebSocket by
+   * itself, but not a line.
    */
   #goAway = () => {
     this.#leaving = true;
@@ -1340,7 +1342,7 @@ export class Room {
     }
   };
 
-  /** Should the page go now that it is hidden, those who have listened for that by now come first. */
+  /** Be the last of the `pagehide` listeners that there are by now. */
   #goLast() {
     globalThis.removeEventListener?.("pagehide", this.#goAway);
     globalThis.addEventListener?.("pagehide", this.#goAway);
@@ -1393,7 +1395,7 @@ export function join(url, options) {
   return new Room(url, options);
 }
 
-/** A message, or a part of it, as JSON. What is half of a pair of surrogates has no bytes, and is replaced. @param {unknown} value @returns {string} */
+/** A message, or a part of it, as JSON. A lone surrogate can't be encoded as UTF-8: it is replaced by U+FFFD. @param {unknown} value @returns {string} */
 function encode(value) {
   const text = JSON.stringify(value);
   return text.includes("\\ud") ? text.replace(/\\\\|\\ud[89a-f]../g, (sign) => (sign.length === 2 ? sign : "\ufffd")) : text;

@@ -1,4 +1,4 @@
-"""The log of what anybody can cause as often as they like."""
+"""A log for events that clients cause, and that could fill a disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_KNOWN = 1000
 
 class RateLimitedLog:
     """Logs at INFO: the same thing once a minute, and all of it at a bounded rate. A record says how many were left out
-    since the one before it. Signs that can't be printed are escaped in what it is about.
+    since the one before it. Characters that can't be printed are escaped in the arguments of a record.
 
     Args:
       log: where to.
@@ -57,7 +57,7 @@ class RateLimitedLog:
 
 
 def _in_one_line(arg: object) -> object:
-    """Text that begins no line of its own, and moves no cursor."""
+    """Text without line breaks and control characters: clients choose it, and must not forge records."""
     if not isinstance(arg, str) or arg.isprintable():
         return arg
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in arg)

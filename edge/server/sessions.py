@@ -96,7 +96,7 @@ class SessionCookie:
         return [self._header(name, "", secure=secure, lifetime=0) for name in names]
 
     def _free_name(self, request: Request, taken: set[str]) -> str:
-        """Under which name to keep a key: not one that is another app's, if there is another."""
+        """The name under which to keep a new key: if possible, one under which there is no key of another app."""
         prefix = HOST_PREFIX if _is_secure(request) else ""
         names = [prefix + name for name in self._names(request.headers.get("host", ""))]
         return next((name for name in names if name not in taken), names[-1])
