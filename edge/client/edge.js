@@ -2,8 +2,8 @@
 /**
  * edge's client for browsers: one ES module, no build step.
  *
- *     import { join } from "/edge.js";
- *     const room = join("/rooms/drawing/one", { name: "ana" });
+ *     import { join } from "./edge.js";
+ *     const room = join("rooms/drawing/one", { name: "ana" });
  *     room.on("turn:started", (event) => ...);
  *     room.send("turn:done", { drawing });
  *

@@ -45,6 +45,7 @@ async def block(request: edge.Request) -> edge.Response:
 @app.route("/around.html")
 async def around(request: edge.Request) -> edge.Response:
     """A page of another site, when it is asked for by another name of this machine."""
-    frame = f'<iframe src="{request.query["of"]}" width="1000" height="800">'
-    page = f'<!doctype html><link rel="icon" href="data:,">{frame}'
+    frame = f'<iframe src="{request.query["of"]}" style="border: 0; width: 100vw; height: 100vh">'
+    size = '<meta name="viewport" content="width=device-width"><style>body { margin: 0 }</style>'
+    page = f'<!doctype html><link rel="icon" href="data:,">{size}{frame}'
     return edge.Response(200, page.encode(), "text/html")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Frame, expect
+from playwright.sync_api import Page as BrowserPage
 
 from examples.certificate import write_certificate
 from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, SCREENSHOTS, chromium, serving
@@ -135,27 +136,29 @@ def session_of(frame: Frame) -> Any:
 
 @pytest.mark.parametrize("cookie", ["partitioned", "usual"])
 def test_in_a_frame_of_another_site(program: Program, tmp_path: Path, cookie: str) -> None:
-    """Over TLS: with partitioned cookies a reload finds the same person, and without another; both play."""
+    """Over TLS, at both sizes: every demo plays; a reload finds the same person, but not with the usual cookie."""
     write_certificate(tmp_path)
+    SCREENSHOTS.mkdir(exist_ok=True)
     with stage(FRAMED=cookie, TLS=str(tmp_path)) as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
-        context = browser.new_context(ignore_https_errors=True)
-        page = context.new_page()
-        inside = f"{url}drawing/"
-        page.goto(f"{url.replace('localhost', '127.0.0.1')}around.html?of={inside}")
+        for size in (PHONE, DESKTOP):
+            viewport: Any = {"width": size[0], "height": size[1]}
+            page = browser.new_context(ignore_https_errors=True, viewport=viewport).new_page()
 
-        def frame() -> Frame:
-            (found,) = [each for each in page.frames if each.url.startswith(inside)]
-            return found
+            def frame(page: BrowserPage = page) -> Frame:
+                (found,) = [each for each in page.frames if each.url.startswith(url)]
+                return found
 
-        frame().fill("#name", "Ana")
-        frame().click("#enter button")
-        expect(frame().locator("#headline")).to_have_text("Waiting for one more")
-        before = session_of(frame())
-        page.reload()
-        frame().wait_for_selector("#enter button:not([disabled])", state="attached")
-        assert (session_of(frame()) == before) == (cookie == "partitioned")
-        SCREENSHOTS.mkdir(exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"frame-{cookie}.png")
+            for demo, light in (("drawing", "open"), ("hill", "open"), ("monitor", "live")):
+                page.goto(f"{url.replace('localhost', '127.0.0.1')}around.html?of={url}{demo}/")
+                if demo != "monitor":
+                    frame().fill("#name", f"Ana {size[0]}")
+                    frame().click("#enter button")
+                expect(frame().locator("#light")).to_have_attribute("data-state", light)
+                page.screenshot(path=SCREENSHOTS / f"frame-{cookie}-{demo}-{size[0]}.png")
+            before = session_of(frame())
+            page.reload()
+            expect(frame().locator("#light")).to_have_attribute("data-state", "live")
+            assert (session_of(frame()) == before) == (cookie == "partitioned")
 
 
 def test_asleep_for_longer_than_the_server_waits(program: Program) -> None:
