@@ -14,9 +14,23 @@ import attrs
 # server does not look to it like one of its transport; and longer than a process ever stops for by itself.
 LEASE_SECONDS = 3.0
 # After how long a room that nobody has let go of is forgotten: if it is kept, with its log; if not, once its players
-# need no longer be told why it is a fresh one.
+# need no longer be told why it is a fresh one. For as long as the former a server is remembered that has gone.
 FORGOTTEN_SECONDS = 24 * 3600.0
 LOST_SECONDS = 60.0
+# How many rooms that nobody has are told of at once.
+LEFT = 1000
+
+
+@attrs.frozen
+class Stamp:
+    """Tells a request of a server from its others. What a server has given up is not done any more once the broker has
+    seen a later request of that server."""
+
+    number: int
+    """Grows from each request of a server to its next."""
+
+    oldest: int
+    """The lowest number of those whose answers that server still waits for, this one included."""
 
 
 @attrs.frozen
@@ -27,7 +41,7 @@ class Claim:
     """Whose the room is: the claimant's, if the claim was granted; empty if nobody may have it yet."""
 
     seconds: float
-    """For how long, unless it is renewed; or how long nobody may."""
+    """How long its server has it, unless it renews; or how long nobody may."""
 
     fence: int = 0
     """Higher than that of any claim of this room before."""
@@ -42,33 +56,62 @@ class Lease:
 
     room: str
     server: str
+    """Whose it is, or was last; empty if it was handed over."""
     fence: int
     seconds: float
     """How long it still lasts; 0 or less: nobody has the room, and nobody has let go of it."""
     about: bytes = b""
     """What its owner says of the room."""
     kept: bool = False
-    """Whether the room can go on from its log: whether that has an entry."""
+    """Whether the room can go on from its log: whether that has an entry, and none that says it is over."""
+
+
+class Wish(enum.Enum):
+    """What is to become of a lease."""
+
+    TELL = "tell"
+    """It is as it was; its owner has something else to say of the room."""
+    KEEP = "keep"
+    """Its owner wants to keep it, whatever the broker knows of it: see `Renewed.mark`."""
+    RELEASE = "release"
+    """The room has closed: its log is forgotten."""
+    HAND_OVER = "hand over"
+    """Anybody may claim it now, and go on from its log. The log of one that is over is forgotten."""
 
 
 @attrs.frozen
-class Renewal:
-    """A lease that its owner wants to keep."""
+class News:
+    """What a server says of one of its rooms. Of one that is another's by now nothing is done."""
 
+    wish: Wish
+    room: str
     fence: int
+    """That of the lease; or 0, if its server has claimed the room and had no answer."""
     about: bytes = b""
-    """What its owner says of the room."""
+    """To tell or keep: what is said of the room."""
+    entries: int = 0
+    """To keep: the number of the newest entry that should be in its log under this fence; 0 if none need be."""
+    claim: int = 0
+    """If the fence is 0: the number of the stamp of that claim."""
 
 
 @attrs.frozen
 class Renewed:
-    """What became of renewals."""
+    """What became of a renewal."""
 
-    kept: frozenset[str]
-    """The rooms that are still the server's."""
+    mark: str
+    """As long as it is the same, so is what the broker knows of this server, and nobody else can have had its rooms.
+    It changes where the server's time had run out, and where the broker has forgotten something, or may have: then each
+    lease counts as renewed only once the server has asked to keep it, and was not refused."""
 
     servers: Mapping[str, bytes]
     """Every server that has renewed within the time of a lease, and what it says of itself."""
+
+    refused: frozenset[str] = frozenset()
+    """Of the rooms to keep those that are another's by now."""
+
+    forgotten: frozenset[str] = frozenset()
+    """Of the rooms that were kept those whose log is not what it should be: it has to be written anew."""
 
 
 @attrs.frozen
@@ -82,6 +125,8 @@ class Entry:
     data: bytes
     whole: bool = False
     """Whether all that came before may be forgotten."""
+    over: bool = False
+    """Whether the room is over: nobody is to go on with it, and all that came before may be forgotten."""
 
 
 class Written(enum.Enum):
@@ -114,9 +159,10 @@ class Mailbox(abc.ABC):
 class Broker(abc.ABC):
     """Who has which room, for all servers that share it. `edge.testing.BROKER_CONFORMANCE` tests all of this.
 
-    Every decision is the broker's own, by its own clock, in one atomic step. Every method may raise `BrokerDown`: it
-    can't be reached, or did not answer in time. Then what was asked for may have been done, or not, or be done yet; and
-    all can be asked for again.
+    A room belongs to a server, and a server renews all that it has at once: so what that costs does not grow with its
+    rooms. Every decision is the broker's own, by its own clock, in one atomic step. Every method may raise
+    `BrokerDown`: it can't be reached, or did not answer in time. Then what was asked for may have been done, or not, or
+    be done yet, until a later request of this server is; and all can be asked for again.
 
     *Cancellation*: as with `BrokerDown`.
     """
@@ -133,46 +179,48 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Connect while a block runs."""
+        """Connect while a block runs.
+
+        Raises:
+          ValueError: what is there can't be a broker.
+        """
 
     @abc.abstractmethod
-    async def claim(self, room: str, server: str) -> Claim:
-        """Take a room's lease, if nobody has it. The only way in which a room is opened.
+    async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
+        """Take a room's lease, if nobody has it. The only way in which a room is opened, and only a server that has
+        renewed within the time of a lease may.
 
         From then on nobody with a lower fence can write to its log.
         """
 
     @abc.abstractmethod
-    async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        """Keep these leases for their full time from now; and be one of the servers, with a mailbox, for as long. A
-        lease that the broker has forgotten is taken again, if it knows of no higher fence."""
-
-    @abc.abstractmethod
-    async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
-        """Let go of a room: its log is forgotten; or, to hand it over, anybody may claim it now and go on from its log.
-        Nothing happens if it is another's by now."""
+    async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
+        """Keep all of a server's leases for their full time from now, and do what it wishes; and be one of the servers,
+        with a mailbox, for as long."""
 
     @abc.abstractmethod
     async def lease(self, room: str) -> Lease | None:
         """A room's lease, if it has one, abandoned or not."""
 
     @abc.abstractmethod
-    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
-        """Every lease, the abandoned ones included, by room. Those are forgotten after a while: a minute, or a day, if
-        the room is kept.
+    async def leases(self) -> Sequence[Lease]:
+        """Every lease, the abandoned ones included, by room: not quite as they are at one instant."""
 
-        Args:
-          left: only those of rooms that are kept, and that nobody has.
+    @abc.abstractmethod
+    async def left(self) -> Sequence[str]:
+        """Rooms that are kept, and that nobody has: a thousand at most, those first that were left first.
+
+        What has been abandoned for a while is forgotten here: for a minute, or a day, if the room is kept.
         """
 
     @abc.abstractmethod
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         """Write to rooms' logs, in this order, and say what became of each: an entry needs the lease, and the one
-        before it; a whole one only needs to be newer than what is there."""
+        before it; one that is whole, or says that the room is over, only needs to be newer than what is there."""
 
     @abc.abstractmethod
     async def read(self, room: str) -> Sequence[bytes]:
-        """A room's log, from its last whole entry on."""
+        """A room's log, from its last whole entry on; empty if the room is over."""
 
     @abc.abstractmethod
     async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
@@ -184,4 +232,4 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def leave(self, server: str) -> None:
-        """Be no server any more. Its leases go on by themselves."""
+        """Be no server any more. What it has not let go of, anybody may claim."""

@@ -4,18 +4,22 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 
 | key             | what                                                                                     |
 |-----------------|------------------------------------------------------------------------------------------|
-| `leases`        | hash: room → `until fence kept server`, in milliseconds of Redis's clock                  |
+| `leases`        | hash: room → `fence kept claim server`: kept is 1, or 2 once the room is over             |
 | `abouts`        | hash: room → what its owner says of it                                                    |
-| `servers`       | hash: server → until when it is one                                                       |
+| `left`, `lost`  | sorted sets: rooms that nobody has, kept and not, by since when                           |
+| `servers`       | hash: server → `until since oldest`, in milliseconds of Redis's clock: till when it has   |
+|                 | its rooms, since when without a gap, and the oldest request that is not given up          |
 | `words`         | hash: server → what it says of itself                                                     |
 | `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
 | `mail:<server>` | stream: its mailbox, which expires with it                                                |
 | `redis`         | which run of a Redis decides, and since when                                              |
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
-Redis may forget: it writes to its disk, and to its replicas, after it has answered. For as long as a lease lasts after
-its start, or after a replica has taken its place, nobody can claim a room, and whoever has one renews what Redis has
-forgotten, and writes its log anew.
+Redis may forget: it writes to its disk, and to its replicas, after it has answered. Which run of it is asked is marked;
+for as long as a lease lasts after the mark was set, nobody can claim a room, and every server compares what Redis knows
+of its rooms and their logs with what it knows itself, and has what is missing written anew.
+
+Every script declares its keys.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import attrs
 import coredis
 import trio
 
@@ -34,19 +40,23 @@ from . import scripts
 from .broker import (
     FORGOTTEN_SECONDS,
     LEASE_SECONDS,
+    LEFT,
     LOST_SECONDS,
     Broker,
     Claim,
     Entry,
     Lease,
     Mailbox,
-    Renewal,
+    News,
     Renewed,
+    Stamp,
     Written,
 )
 
 T = TypeVar("T")
 
+# How many rooms one script goes through.
+BATCH = 500
 # How long an answer may take; but no longer than half a lease.
 ANSWER_SECONDS = 2.0
 # How long Redis holds a question for mail that does not come.
@@ -78,42 +88,99 @@ class RedisBroker(Broker):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         async with self._client.open():
+            await self._check_alone()
             yield
 
-    async def claim(self, room: str, server: str) -> Claim:
-        keys = [self._key(name) for name in ("leases", f"log:{room}", "redis")]
-        owner, left, fence, abandoned = await self._client.run(scripts.CLAIM, keys, [room, server, self._lease])
+    async def _check_alone(self) -> None:
+        """Raise `ValueError` if this is a part of a Redis Cluster: what a script decides on is not all in one part."""
+        try:
+            info = await self._client.ask(lambda redis: redis.info("server"))
+        except BrokerDown:  # whoever asks next will say so
+            return
+        if info.get("redis_mode") == "cluster":
+            raise ValueError("a broker can't be a Redis Cluster: give it one Redis, with a replica if you like")
+
+    async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
+        keys = self._keys("leases", "servers", f"log:{room}", "redis", "left", "lost")
+        arguments: list[str | bytes | int] = [room, server, self._lease, stamp.number, stamp.oldest]
+        owner, left, fence, abandoned = await self._client.run(scripts.CLAIM, keys, arguments)
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
-    async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        keys = [self._key(name) for name in ("leases", "abouts", "servers", "words", f"mail:{server}", "log:", "redis")]
-        arguments: list[str | bytes | int] = [server, self._lease, about]
-        for room, renewal in leases.items():
-            arguments += [room, renewal.fence, renewal.about]
-        kept, living = await self._client.run(scripts.RENEW, keys, arguments)
+    async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
+        keys = self._keys("leases", "abouts", "servers", "words", f"mail:{server}", "redis", "left", "lost")
+        keys += [self._key(f"log:{each.room}") for each in news]
+        arguments: list[str | bytes | int] = [server, self._lease, stamp.number, stamp.oldest, about]
+        for each in news:
+            arguments += [each.wish.value, each.room, each.fence, each.about, each.entries, each.claim]
+        mark, living, refused, forgotten = await self._client.run(scripts.RENEW, keys, arguments)
         servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
-        return Renewed(frozenset(room.decode() for room in kept), dict(sorted(servers.items())))
-
-    async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
-        keys = [self._key(name) for name in ("leases", "abouts", f"log:{room}")]
-        await self._client.run(scripts.RELEASE, keys, [room, fence, int(hand_over)])
+        return Renewed(mark.decode(), dict(sorted(servers.items())), _names(refused), _names(forgotten))
 
     async def lease(self, room: str) -> Lease | None:
-        found = await self._client.run(scripts.LEASE, [self._key("leases"), self._key("abouts")], [room])
-        return _lease(found) if found else None
+        found = await self._client.run(scripts.LEASE, self._keys("leases", "abouts", "servers"), [room])
+        if not found:
+            return None
+        name, server, fence, seconds, about, kept = found
+        return Lease(name.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
 
-    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
-        keys = [self._key("leases"), self._key("abouts"), self._key("log:")]
-        arguments = [_milliseconds(FORGOTTEN_SECONDS), _milliseconds(LOST_SECONDS), int(left)]
-        found = await self._client.run(scripts.LEASES, keys, arguments)
-        leases = [_lease(found[at : at + 6]) for at in range(0, len(found), 6)]
+    async def leases(self) -> Sequence[Lease]:
+        servers = await self._servers()
+        abouts = await self._client.ask(lambda redis: redis.hgetall(self._key("abouts")))
+        leases = []
+        for room, value in (await self._client.ask(lambda redis: redis.hgetall(self._key("leases")))).items():
+            fence, kept, *_ = _bytes(value).decode().split(" ")
+            server = _owner(value)
+            left = servers[server].left if server in servers else 0.0
+            about = _bytes(abouts.get(room, b""))
+            leases.append(Lease(_bytes(room).decode(), server, int(fence), left, about, kept == "1"))
         return sorted(leases, key=lambda lease: lease.room)
 
+    async def left(self) -> Sequence[str]:
+        for server, known in (await self._servers()).items():
+            if known.left <= 0 and not (known.swept and known.left + FORGOTTEN_SECONDS > 0):
+                await self._sweep(server)
+        for name, seconds in (("left", FORGOTTEN_SECONDS), ("lost", LOST_SECONDS)):
+            await self._forget(name, seconds)
+        found = await self._client.ask(lambda redis: redis.zrange(self._key("left"), 0, LEFT - 1))
+        return [_bytes(room).decode() for room in found]
+
+    async def _servers(self) -> dict[str, _Server]:
+        """All that Redis knows of, those that are gone included."""
+        now, found = await self._client.run(scripts.SERVERS, self._keys("servers"), [])
+        servers = {}
+        for server, value in zip(found[::2], found[1::2], strict=True):
+            until, _, _, *swept = value.split()
+            servers[server.decode()] = _Server((int(until) - int(now)) / 1000, bool(swept))
+        return dict(sorted(servers.items()))
+
+    async def _sweep(self, server: str) -> None:
+        """Note that nobody has the rooms of a server that is gone."""
+        keys, rooms, cursor = self._keys("leases", "servers", "left", "lost"), list[bytes](), 0
+        while True:
+            cursor, found = await self._client.ask(partial(_scan, key=self._key("leases"), cursor=cursor))
+            rooms += [room for room, value in found.items() if _owner(value) == server]
+            if not cursor:
+                break
+        for first in range(0, len(rooms), BATCH):
+            await self._client.run(scripts.ABANDON, keys, [server, *rooms[first : first + BATCH]])
+        await self._client.run(
+            scripts.SWEPT, self._keys("servers", "words"), [server, _milliseconds(FORGOTTEN_SECONDS)]
+        )
+
+    async def _forget(self, name: str, seconds: float) -> None:
+        """Forget the rooms that nobody has had for so long."""
+        oldest = await self._client.ask(lambda redis: redis.zrange(self._key(name), 0, BATCH - 1))
+        rooms = [_bytes(room).decode() for room in oldest]
+        if rooms:
+            keys = [*self._keys("leases", "abouts", name), *(self._key(f"log:{room}") for room in rooms)]
+            await self._client.run(scripts.FORGET, keys, [_milliseconds(seconds), *rooms])
+
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
-        keys = [self._key("leases"), *(self._key(f"log:{entry.room}") for entry in entries)]
+        keys = [*self._keys("leases", "servers"), *(self._key(f"log:{entry.room}") for entry in entries)]
         arguments: list[str | bytes | int] = []
         for entry in entries:
-            arguments += [entry.room, entry.fence, entry.number, int(entry.whole), entry.data]
+            kind = "over" if entry.over else "whole" if entry.whole else "news"
+            arguments += [entry.room, entry.fence, entry.number, kind, entry.data]
         return [Written(what.decode()) for what in await self._client.run(scripts.APPEND, keys, arguments)]
 
     async def read(self, room: str) -> Sequence[bytes]:
@@ -134,9 +201,7 @@ class RedisBroker(Broker):
             yield _RedisMailbox(client, self._key(f"mail:{server}"))
 
     async def leave(self, server: str) -> None:
-        await self._client.run(
-            scripts.LEAVE, [self._key(name) for name in ("servers", "words", f"mail:{server}")], [server]
-        )
+        await self._client.run(scripts.LEAVE, self._keys("servers", f"mail:{server}"), [server])
 
     @property
     def _lease(self) -> int:
@@ -144,6 +209,24 @@ class RedisBroker(Broker):
 
     def _key(self, name: str) -> str:
         return self._prefix + name
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self._key(name) for name in names]
+
+
+@attrs.frozen
+class _Server:
+    """A server, as Redis knows it."""
+
+    left: float
+    """For how many seconds its leases still last."""
+    swept: bool
+    """Whether it has no rooms, and is gone."""
+
+
+async def _scan(redis: coredis.Redis[bytes], *, key: str, cursor: int) -> tuple[int, dict[bytes, bytes]]:
+    """Some of a hash, and where to go on: 0 at the end."""
+    return await redis.hscan(key, cursor=cursor, count=BATCH)
 
 
 class _RedisMailbox(Mailbox):
@@ -174,9 +257,22 @@ class _RedisMailbox(Mailbox):
         return redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
 
 
+@attrs.define(eq=False)
+class _Connection:
+    """A client of coredis, with connections of its own."""
+
+    redis: coredis.Redis[bytes]
+    calls: int = 0
+    """How many are under way."""
+    failed: trio.Event = attrs.field(factory=trio.Event)
+    """Set when one of them has failed: no others are begun."""
+    idle: trio.Event = attrs.field(factory=trio.Event)
+    """Set when none is under way any more."""
+
+
 class _Client:
     """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
-    used, and would run out of them."""
+    used, and would run out of them. What is under way meanwhile goes on with the one before."""
 
     def __init__(self, url: str, patience: float) -> None:
         self._url = url
@@ -184,24 +280,27 @@ class _Client:
         """Matches the user and the password. An error must not have them, but Redis repeats the arguments of a command
         that it does not know."""
         self._patience = patience
-        self._redis: coredis.Redis[bytes] | None = None
-        self._failed = trio.Event()
+        self._connection: _Connection | None = None
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Have one while a block runs."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._hold)
+        async with trio.open_nursery() as self._nursery:
+            await self._nursery.start(self._hold)
             yield
-            nursery.cancel_scope.cancel("closed")
+            self._nursery.cancel_scope.cancel("closed")
 
-    async def _hold(self, *, task_status: trio.TaskStatus[None]) -> None:
-        while True:
-            self._failed = trio.Event()
-            async with coredis.Redis.from_url(self._url, decode_responses=False) as self._redis:
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                await self._failed.wait()
+    async def _hold(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with coredis.Redis.from_url(self._url, decode_responses=False) as redis:
+            self._connection = connection = _Connection(redis)
+            self._changed.set()
+            task_status.started()
+            await connection.failed.wait()
+            self._nursery.start_soon(self._hold)
+            if connection.calls:
+                await connection.idle.wait()
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         """What a script returns."""
@@ -213,24 +312,48 @@ class _Client:
         Raises:
           BrokerDown: none came in time, or it was an error.
         """
-        redis, failed = self._redis, self._failed
-        if redis is None:
-            await trio.lowlevel.checkpoint()
-            raise BrokerDown("Redis: no connection")
+        failed = False
         try:
             with trio.fail_after(self._patience):
-                return await ask(redis)
+                while self._connection is None:
+                    await self._changed.wait()
+                connection = self._connection
+                connection.calls += 1
+                try:
+                    return await ask(connection.redis)
+                except BaseException as exc:
+                    failed = not _is_answer(exc)
+                    raise
+                finally:
+                    self._note_done(connection, failed=failed)
         except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
             down = BrokerDown(f"Redis: {self._secrets.sub('***', repr(group.exceptions[0]))}")
-        if self._redis is redis:
-            self._redis = None
-        failed.set()
         raise down
 
+    def _note_done(self, connection: _Connection, *, failed: bool) -> None:
+        """A call is over."""
+        connection.calls -= 1
+        if failed:
+            connection.failed.set()
+            if self._connection is connection:
+                self._connection, self._changed = None, trio.Event()
+        if connection.failed.is_set() and not connection.calls:
+            connection.idle.set()
 
-def _lease(row: Sequence[bytes]) -> Lease:
-    room, server, fence, seconds, about, kept = row
-    return Lease(room.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
+
+def _is_answer(exc: BaseException) -> bool:
+    """Whether an error came from Redis itself, over a connection that is well; but for one that has become a replica,
+    whose place another has taken."""
+    return isinstance(exc, coredis.exceptions.ResponseError) and not isinstance(exc, coredis.exceptions.ReadOnlyError)
+
+
+def _owner(value: str | bytes) -> str:
+    """Which server has a room, by its lease as it is kept."""
+    return _bytes(value).decode().split(" ", 3)[3]
+
+
+def _names(found: Sequence[bytes]) -> frozenset[str]:
+    return frozenset(room.decode() for room in found)
 
 
 def _bytes(value: str | bytes) -> bytes:

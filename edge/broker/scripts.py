@@ -1,15 +1,21 @@
 """What Redis decides by itself, in Lua: each script runs whole, and by Redis's clock. Their keys are in `redis.py`."""
 
-# What every script begins with: the time, leases, and since when this Redis, a run of a process, has been the one that
-# is asked. It is marked: another run may be a replica that has taken over, and may not know what the last one granted.
+# What every script begins with. Values in hashes are words: `lease` of a room, `server` of a server.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function held(value)
-  local till, fence, kept, server = string.match(value, '^(%d+) (%d+) (%d) (.*)$')
-  return tonumber(till), tonumber(fence), server, kept
-end
 local function text(number) return string.format('%.0f', number) end
+local function lease(value)
+  if not value then return 0, '0', '0', '' end
+  local fence, kept, claim, server = string.match(value, '^(%d+) (%d) (%d+) (.*)$')
+  return tonumber(fence), kept, claim, server
+end
+local function lease_of(fence, kept, claim, server) return table.concat({text(fence), kept, claim, server}, ' ') end
+local function server_of(value)
+  if not value then return 0, 0, 0 end
+  local till, since, oldest = string.match(value, '^(%d+) (%d+) (%d+)')
+  return tonumber(till), tonumber(since), tonumber(oldest)
+end
 local function top(log)
   local found = redis.pcall('XINFO', 'STREAM', log)
   if found.err then return 0, 0 end
@@ -20,96 +26,174 @@ local function top(log)
     end
   end
 end
-local function asked_since(mark)
-  local info, marked = redis.call('INFO', 'server'), redis.call('GET', mark)
-  local run = string.match(info, 'run_id:(%x+)')
-  local known, since = string.match(marked or '', '^(%x+) (%d+)$')
-  if known == run and tonumber(since) <= now then return tonumber(since) end
-  since = now
-  if not marked then since = now - tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) * 1000 end
-  redis.call('SET', mark, run .. ' ' .. text(since))
-  return since
+"""
+
+# Which run of a Redis is asked, and since when. It is marked: another run may be one that has forgotten, or a replica
+# that has taken over, and may not know what the last one granted; and where there is no mark it has forgotten all.
+MARK = """
+local function marked(key)
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local known, since = string.match(redis.call('GET', key) or '', '^(%x+) (%d+)$')
+  if known == run and tonumber(since) <= now then return run, tonumber(since) end
+  redis.call('SET', key, run .. ' ' .. text(now))
+  return run, now
 end
 """
 
 CLAIM = (
     COMMON
+    + MARK
     + """
-local leases, log, mark = KEYS[1], KEYS[2], KEYS[3]
-local room, server, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local value, last, abandoned, kept = redis.call('HGET', leases, room), 0, 0, '0'
-local wait = asked_since(mark) + lease - now
-if value then
-  local till, fence, owner, is_kept = held(value)
-  if till > now and owner ~= server then return {owner, text(till - now), text(fence), 0} end
-  last, kept = fence, is_kept
-  if kept == '1' or owner ~= server then abandoned = 1 end
+local leases, servers, log, mark, left, lost = unpack(KEYS)
+local room, server, length, number, oldest = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local till, since, given_up = server_of(redis.call('HGET', servers, server))
+if till <= now or number < given_up then return {'', '0', '0', 0} end
+if oldest > given_up then
+  redis.call('HSET', servers, server, table.concat({text(till), text(since), text(oldest)}, ' '))
 end
-if wait > 0 then return {'', text(wait), '0', 0} end
+local value = redis.call('HGET', leases, room)
+local last, kept, _, owner = lease(value)
+if owner ~= '' and owner ~= server then
+  local theirs = server_of(redis.call('HGET', servers, owner))
+  if theirs > now then return {owner, text(theirs - now), text(last), 0} end
+end
+local _, began = marked(mark)
+if began + length > now then return {'', text(began + length - now), '0', 0} end
+local abandoned = 0
+if value and kept ~= '2' and (kept == '1' or owner ~= server) then abandoned = 1 end
+if kept ~= '1' then kept = '0' end
 local logged = top(log)
 local fence = math.max(last + 1, logged + 1, time[1] * 1000000 + time[2])
-redis.call('HSET', leases, room, text(now + lease) .. ' ' .. text(fence) .. ' ' .. kept .. ' ' .. server)
+redis.call('HSET', leases, room, lease_of(fence, kept, ARGV[4], server))
+if value then
+  redis.call('ZREM', left, room)
+  redis.call('ZREM', lost, room)
+end
 redis.call('XADD', log, text(fence) .. '-0', 'claimed', server)
-return {server, text(lease), text(fence), abandoned}
+return {server, text(till - now), text(fence), abandoned}
 """
 )
 
 RENEW = (
     COMMON
+    + MARK
     + """
-local leases, abouts, servers, words, mail, logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local server, lease, said = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local kept = {}
-asked_since(KEYS[7])
-for at = 4, #ARGV, 3 do
-  local room, fence, about = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local value, is_kept = redis.call('HGET', leases, room), '0'
-  local logged, written = top(logs .. room)
-  local known = 0
-  if value then
-    local _, number, _, before = held(value)
-    known, is_kept = number, before
+local leases, abouts, servers, words, mail, mark, left, lost = unpack(KEYS)
+local server, length, number, oldest, said = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local till, since, given_up = server_of(redis.call('HGET', servers, server))
+if number < given_up then return {'', {}, {}, {}} end
+if till <= now then since = now end
+local state = {text(now + length), text(since), text(math.max(oldest, given_up))}
+redis.call('HSET', servers, server, table.concat(state, ' '))
+if said ~= redis.call('HGET', words, server) then redis.call('HSET', words, server, said) end
+if redis.call('EXISTS', mail) == 0 then redis.call('XADD', mail, '*', 'opened', server) end
+redis.call('PEXPIRE', mail, length)
+local refused, forgotten = {}, {}
+local function keep(log, room, fence, about, entries)
+  local known, kept, claim = lease(redis.call('HGET', leases, room))
+  local logged, written = top(log)
+  if math.max(known, logged) > fence then
+    refused[#refused + 1] = room
+    return
   end
-  if known < tonumber(fence) and written > 0 then is_kept = '1' end
-  if math.max(known, logged) <= tonumber(fence) then
-    redis.call('HSET', leases, room, text(now + lease) .. ' ' .. fence .. ' ' .. is_kept .. ' ' .. server)
-    redis.call('HSET', abouts, room, about)
-    kept[#kept + 1] = room
+  if known < fence then
+    claim = '0'
+    if written > 0 then kept = '1' end
+  end
+  redis.call('HSET', leases, room, lease_of(fence, kept, claim, server))
+  redis.call('HSET', abouts, room, about)
+  redis.call('ZREM', left, room)
+  redis.call('ZREM', lost, room)
+  if entries > 0 and (logged < fence or written < entries) then forgotten[#forgotten + 1] = room end
+end
+local function let_go(log, room, fence, kept, claim, hand_over)
+  if hand_over and kept ~= '2' then
+    redis.call('HSET', leases, room, lease_of(fence, kept, claim, ''))
+    redis.call('ZADD', kept == '1' and left or lost, now, room)
+  else
+    redis.call('HDEL', leases, room)
+    redis.call('HDEL', abouts, room)
+    redis.call('DEL', log)
   end
 end
-redis.call('HSET', servers, server, text(now + lease))
-redis.call('HSET', words, server, said)
-if redis.call('EXISTS', mail) == 0 then redis.call('XADD', mail, '*', 'opened', server) end
-redis.call('PEXPIRE', mail, lease)
+for index = 9, #KEYS do
+  local at, log = 6 * (index - 9) + 5, KEYS[index]
+  local wish, room, fence, about = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
+  if wish == 'keep' then
+    keep(log, room, fence, about, tonumber(ARGV[at + 5]))
+  else
+    local known, kept, claim, owner = lease(redis.call('HGET', leases, room))
+    local ours = owner == server and (known == fence or (fence == 0 and claim == ARGV[at + 6]))
+    if ours and wish == 'tell' then
+      redis.call('HSET', abouts, room, about)
+    elseif ours then
+      let_go(log, room, known, kept, claim, wish == 'hand over')
+    end
+  end
+end
 local found, living = redis.call('HGETALL', servers), {}
 for at = 1, #found, 2 do
-  if tonumber(found[at + 1]) > now then
+  if server_of(found[at + 1]) > now then
     living[#living + 1] = found[at]
     living[#living + 1] = redis.call('HGET', words, found[at]) or ''
-  else
-    redis.call('HDEL', servers, found[at])
-    redis.call('HDEL', words, found[at])
   end
 end
-return {kept, living}
+local run, began = marked(mark)
+return {table.concat({run, text(began), text(since)}, ' '), living, refused, forgotten}
 """
 )
 
-RELEASE = (
+SERVERS = COMMON + "return {text(now), redis.call('HGETALL', KEYS[1])}"
+
+# Notes that nobody has these rooms of a server that is gone.
+ABANDON = (
     COMMON
     + """
-local leases, abouts, log = KEYS[1], KEYS[2], KEYS[3]
-local room, fence, handed = ARGV[1], ARGV[2], ARGV[3]
-local value = redis.call('HGET', leases, room)
-if not value then return end
-local _, number, server, kept = held(value)
-if text(number) ~= fence then return end
-if handed == '1' then
-  redis.call('HSET', leases, room, text(now) .. ' ' .. fence .. ' ' .. kept .. ' ' .. server)
+local leases, servers, left, lost = unpack(KEYS)
+local gone = server_of(redis.call('HGET', servers, ARGV[1]))
+if gone > now then return end
+for at = 2, #ARGV do
+  local fence, kept, claim, server = lease(redis.call('HGET', leases, ARGV[at]))
+  if server == ARGV[1] then
+    redis.call('HSET', leases, ARGV[at], lease_of(fence, kept, claim, ''))
+    redis.call('ZADD', kept == '1' and left or lost, gone, ARGV[at])
+  end
+end
+"""
+)
+
+# Notes that no room of a server that is gone is left; forgets it after a while.
+SWEPT = (
+    COMMON
+    + """
+local servers, words = unpack(KEYS)
+local server, forgotten = ARGV[1], tonumber(ARGV[2])
+local value = redis.call('HGET', servers, server)
+local till, since, oldest = server_of(value)
+if not value or till > now then return end
+redis.call('HDEL', words, server)
+if till + forgotten < now then
+  redis.call('HDEL', servers, server)
 else
-  redis.call('HDEL', leases, room)
-  redis.call('HDEL', abouts, room)
-  redis.call('DEL', log)
+  redis.call('HSET', servers, server, table.concat({text(till), text(since), text(oldest), 'swept'}, ' '))
+end
+"""
+)
+
+# Forgets rooms that nobody has had for so long.
+FORGET = (
+    COMMON
+    + """
+local leases, abouts, left = unpack(KEYS)
+for index = 4, #KEYS do
+  local room = ARGV[index - 2]
+  local since = redis.call('ZSCORE', left, room)
+  if since and tonumber(since) + tonumber(ARGV[1]) < now then
+    redis.call('ZREM', left, room)
+    redis.call('HDEL', leases, room)
+    redis.call('HDEL', abouts, room)
+    redis.call('DEL', KEYS[index])
+  end
 end
 """
 )
@@ -117,60 +201,40 @@ end
 LEASE = (
     COMMON
     + """
+local leases, abouts, servers = unpack(KEYS)
 local room = ARGV[1]
-local value = redis.call('HGET', KEYS[1], room)
+local value = redis.call('HGET', leases, room)
 if not value then return end
-local till, fence, server, kept = held(value)
-return {room, server, text(fence), text(till - now), redis.call('HGET', KEYS[2], room) or '', kept}
-"""
-)
-
-LEASES = (
-    COMMON
-    + """
-local leases, abouts, prefix = KEYS[1], KEYS[2], KEYS[3]
-local forgotten, lost, left = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local found, all = redis.call('HGETALL', leases), {}
-for at = 1, #found, 2 do
-  local room = found[at]
-  local till, fence, server, kept = held(found[at + 1])
-  if till + (kept == '1' and forgotten or lost) < now then
-    redis.call('HDEL', leases, room)
-    redis.call('HDEL', abouts, room)
-    redis.call('DEL', prefix .. room)
-  elseif left == '0' or (kept == '1' and till <= now) then
-    local about = redis.call('HGET', abouts, room) or ''
-    for _, each in ipairs({room, server, text(fence), text(till - now), about, kept}) do all[#all + 1] = each end
-  end
-end
-return all
+local fence, kept, _, server = lease(value)
+local till = now
+if server ~= '' then till = server_of(redis.call('HGET', servers, server)) end
+return {room, server, text(fence), text(till - now), redis.call('HGET', abouts, room) or '', kept}
 """
 )
 
 APPEND = (
     COMMON
     + """
-local leases, written = KEYS[1], {}
-for index = 2, #KEYS do
-  local log, at = KEYS[index], 5 * (index - 2)
-  local room, fence, number = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-  local whole, data = ARGV[at + 4], ARGV[at + 5]
-  local value, ours = redis.call('HGET', leases, room), tonumber(fence)
-  local till, known, server, kept = 0, 0, '', '0'
-  if value then till, known, server, kept = held(value) end
+local leases, servers, written = KEYS[1], KEYS[2], {}
+for index = 3, #KEYS do
+  local log, at = KEYS[index], 5 * (index - 3)
+  local room, ours, number, kind, data = unpack(ARGV, at + 1, at + 5)
+  local fence, kept, claim, server = lease(redis.call('HGET', leases, room))
   local last, last_number = top(log)
+  ours, number = tonumber(ours), tonumber(number)
   local what = 'forgotten'
-  if math.max(known, last) > ours then
+  if math.max(fence, last) > ours then
     what = 'refused'
-  elseif known == ours and till > now then
+  elseif fence == ours and server_of(redis.call('HGET', servers, server)) > now then
     if last == ours and last_number == number then
       what = 'there'
     elseif (last == ours and last_number == number - 1)
-        or (whole == '1' and (last < ours or last_number < number)) then
-      local id = fence .. '-' .. text(number)
-      redis.call('XADD', log, id, 'entry', data)
-      if kept ~= '1' then redis.call('HSET', leases, room, text(till) .. ' ' .. fence .. ' 1 ' .. server) end
-      if whole == '1' then redis.call('XTRIM', log, 'MINID', id) end
+        or (kind ~= 'news' and (last < ours or last_number < number)) then
+      local id = text(ours) .. '-' .. text(number)
+      if kind == 'over' then redis.call('XADD', log, id, 'over', '') else redis.call('XADD', log, id, 'entry', data) end
+      if kind ~= 'news' then redis.call('XTRIM', log, 'MINID', id) end
+      local keeps = kind == 'over' and '2' or '1'
+      if kept ~= keeps then redis.call('HSET', leases, room, lease_of(fence, keeps, claim, server)) end
       what = 'there'
     end
   end
@@ -188,11 +252,17 @@ end
 return there
 """
 
-
-LEAVE = """
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
+LEAVE = (
+    COMMON
+    + """
+local servers, mail = unpack(KEYS)
+local value = redis.call('HGET', servers, ARGV[1])
+redis.call('DEL', mail)
+if value then
+  local _, since, oldest = server_of(value)
+  redis.call('HSET', servers, ARGV[1], table.concat({text(now), text(since), text(oldest)}, ' '))
+end
 """
+)
 
 TRIM = "redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])"

@@ -412,7 +412,7 @@ class Client(Generic[Sent, Heard]):
             )
         if isinstance(answer, messages.Bye):
             self._dialler.send_to(answer.where)
-            return Ended(Code.of(answer.code), answer.reason, by_peer=True)
+            return Ended(Code.of(answer.code), answer.reason, by_peer=True, unconfirmed=answer.unconfirmed)
         assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
         if not answer.resumed:
             self._lose_seat()

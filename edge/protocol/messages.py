@@ -130,6 +130,9 @@ class Bye:
     where: str = ""
     """The room's address at the server that has it, if the client may go there."""
 
+    unconfirmed: bool = False
+    """Whether the room could not make sure that this is the end: another server may go on with it."""
+
 
 @attrs.frozen
 class Ack:
@@ -241,7 +244,7 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, count, asked, told]
         case Ping(count, asked):
             return [message.sign, count] if asked is None else [message.sign, count, asked]
-        case Bye(code, reason, ""):
+        case Bye(code, reason, "", False):
             return [message.sign, {"code": code, "reason": reason}]
         case Hello() | Welcome() | Bye():
             return [message.sign, unstructure(message)]

@@ -2,7 +2,8 @@
 
 An entry is what is true between two steps of Trio, so state, seats and events fit together. What a room has said
 reliably leaves it only once the entry that says so is in the log, and what it has heard is acknowledged only then: so
-whatever a client knows, the log knows, and at another server both go on where they were.
+whatever a client knows, the log knows, and at another server both go on where they were. An end is an entry, too:
+nobody is told of it before.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # An entry that repeats everything comes after so many that tell what is new.
 WHOLE_EVERY = 64
+# How long a room that has closed waits for its log to say so. One that has a lease for no longer does not go beyond it.
+CONCLUDE_SECONDS = 10.0
 
 
 @attrs.frozen
@@ -84,6 +87,15 @@ class Table:
         return self._indices[id(message)]
 
 
+@attrs.frozen
+class Draft:
+    """An entry as it is to be written."""
+
+    data: bytes
+    whole: bool = False
+    over: bool = False
+
+
 class Keeper:
     """Keeps one room's log.
 
@@ -107,13 +119,24 @@ class Keeper:
         """The seats whose news are in the newest entry."""
         self._anew = False
         """Whether what the log had is forgotten."""
-        self._kept_number = 0
+        self.kept_number = 0
         """How many of the entries, and all before them, are in the log."""
         self._kept = trio.Event()
         self.awaited = False
         """Whether somebody waits for the next entry."""
         self.over = False
         """Whether nothing more is kept."""
+        self.concluding = False
+        """Whether the room is closing: the next entry says that it is over."""
+        self.concluded = False
+        """Whether that is in the log, so that nobody goes on with the room; or is not waited for any more."""
+        self._concluded = trio.Event()
+        self._ending: list[Seat] = []
+        """The seats whose players have ended, which wait for the log to say so..."""
+        self._ended = 0
+        """...and of how many the newest entry does."""
+        self._draft = Draft(b"")
+        """The newest entry."""
 
     def touch(self, player: Player[Any, Any] | None = None) -> None:
         """Something has happened that should be kept, to this player or to the room."""
@@ -132,15 +155,39 @@ class Keeper:
         self._facts.append(fact)
         self.touch()
 
-    def entry(self) -> tuple[bytes, bool]:
-        """What is new, and whether it is whole. Before the next is asked for, call `kept`, once it is in the log, or
-        `forgotten`.
+    def note_end(self, seat: Seat) -> None:
+        """A player has ended: what its seat says last waits for the log."""
+        if self.concluded:
+            seat.conclude()
+        elif self.over or self.room.lease.over:
+            seat.move_on()
+        else:
+            self._ending.append(seat)
+            self.awaited = True
+            self.touch()
+
+    def conclude(self) -> None:
+        """The room closes for good: say so in the log."""
+        self.concluding = self.awaited = True
+        self.touch()
+
+    def entry(self) -> Draft:
+        """What is new. Before the next is asked for, call `kept`, once it is in the log, or `forgotten`.
 
         Raises:
           Exception: whatever the author's `snapshot` raises, or why what it gives can't be written.
         """
+        self.news, self.awaited, self._ended = 0, False, len(self._ending)
+        if self.concluding:
+            self._draft = Draft(b"", over=True)
+        else:
+            self._draft = self._write()
+        self.number += 1
+        return self._draft
+
+    def _write(self) -> Draft:
         room, whole, table = self.room, self._anew or self.number % WHOLE_EVERY == 0, Table()
-        self._anew = self.awaited = False
+        self._anew = False
         changed, self._changed = self._changed, {}
         left, self._left = self._left, []
         facts, self._facts = self._facts, []
@@ -161,17 +208,21 @@ class Keeper:
         )
         data = MESSAGEPACK.encode(unstructure(chapter))
         assert isinstance(data, bytes)
-        self.number += 1
-        self.news = 0
         self._written = seats
-        return data, whole
+        return Draft(data, whole=whole)
 
     def kept(self) -> None:
         """The newest entry is in the log."""
-        for seat in self._written:
-            seat.kept()
+        if self._draft.over:
+            self._finish()
+        else:
+            for seat in self._written:
+                seat.kept()
+            ended, self._ending = self._ending[: self._ended], self._ending[self._ended :]
+            for seat in ended:
+                seat.conclude()
         self._written = []
-        self._kept_number = self.number
+        self.kept_number = self.number
         kept, self._kept = self._kept, trio.Event()
         kept.set()
 
@@ -180,17 +231,45 @@ class Keeper:
         self._anew = True
         self.touch()
 
+    def give_up(self) -> None:
+        """The log can't be reached: where the room goes on all the same, endings are told without it."""
+        if self.room.lease.goes_on:
+            if self.concluding:
+                self._finish(unconfirmed=True)
+            self._say_endings(unconfirmed=True)
+
+    def _finish(self, *, unconfirmed: bool = False) -> None:
+        self.concluded = True
+        self.room.lease.conclude()
+        self._say_endings(unconfirmed=unconfirmed)
+        self._concluded.set()
+
+    def _say_endings(self, *, unconfirmed: bool) -> None:
+        ending, self._ending, self._ended = self._ending, [], 0
+        for seat in ending:
+            seat.conclude(unconfirmed=unconfirmed)
+
     async def wait_kept(self) -> None:
         """Wait until all that has happened up to now is kept, or never will be."""
         number = self.number + 1  # one that is on its way may be older
         self.awaited = True
         self.touch()
-        while self._kept_number < number and not (self.over or self.room.lease.over or self.room.closing):
+        while self.kept_number < number and not (self.over or self.room.lease.over or self.room.closing):
             await self._kept.wait()
 
-    def close(self) -> None:
-        """Nothing more is kept: wake whoever waits for it."""
+    async def close(self) -> None:
+        """The room has closed: wait until the log says so, or another may have the room; then nothing more is kept."""
+        lease, until = self.room.lease, trio.current_time() + CONCLUDE_SECONDS
+        with trio.CancelScope(shield=True):
+            while self.concluding and not (self.concluded or lease.over) and trio.current_time() < until:
+                with trio.move_on_at(min(lease.until, until)):
+                    await self._concluded.wait()
+        if self.concluding and not self.concluded:
+            self.give_up()
+            lease.lose()
         self.over = True
+        for seat in self._ending:
+            seat.move_on()
         self._kept.set()
 
 

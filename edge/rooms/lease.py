@@ -50,8 +50,8 @@ class Lease:
             self.until = self._scope.deadline = until
 
     def conclude(self) -> None:
-        """Its room closes: for good, unless it is over."""
-        self.done_with = not self.over
+        """Its room has closed for good."""
+        self.done_with = True
 
     def lose(self) -> None:
         """It is somebody else's."""

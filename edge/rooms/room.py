@@ -155,11 +155,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def greet(self, player: Player[FromPlayer, ToPlayer]) -> None:
         """Send a client that knows nothing what it needs to know.
 
-        Called just before `player` begins, and again whenever the client starts from nothing while the player goes on:
-        the page was reloaded, another tab took the seat, too much was missed for an exact resume. Synchronous, so that
-        nothing else comes in between. The newest ``latest`` events are sent again by themselves, before this.
+        Called in the very step in which the client gets its seat, so that this is the first that it hears; and again
+        whenever the client starts from nothing while the player goes on: the page was reloaded, another tab took the
+        seat, too much was missed for an exact resume. The newest ``latest`` events are sent again by themselves.
 
-        The seat is taken a moment before, so `run` may already see the player: don't prepare here what `run` needs.
+        `player` begins after it; and if this is the first player, so does `run`, also at another server after
+        `restore`: what is needed here should be there since ``__init__``.
         """
 
     def admit(self, applicant: Applicant) -> None:
@@ -388,7 +389,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if self.closing:
             return
         self._ending = (code, reason)
-        self.lease.conclude()
+        if not self.lease.over:
+            (self.lease if self.keeper is None else self.keeper).conclude()
         self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
         self.reset("the room is closing")
         self._run_scope.cancel("the room is closing")
@@ -459,7 +461,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
                         self.close(reason, code=code)
         finally:
             if self.keeper is not None:
-                self.keeper.close()
+                await self.keeper.close()
             self._closed.set()
 
     def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
@@ -553,8 +555,6 @@ class Room(Generic[FromPlayer, ToPlayer]):
             with player.scope:
                 if not player.left:
                     player.start()
-                    if not player.restored:
-                        self.greet_player(player)
                     what = f"player() of seat {player.number} ({player.name!r})"
                     returned = await self._guarded(what, lambda: self.player(player), player.about)
                     if not returned:

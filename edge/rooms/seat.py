@@ -83,6 +83,12 @@ class Seat(abc.ABC):
     def kept(self) -> None:  # noqa: B027  # nothing waits for it here
         """What `keep` told is in the room's log."""
 
+    def conclude(self, *, unconfirmed: bool = False) -> None:  # noqa: B027  # nor for this
+        """That its player has ended is in the room's log; or may never be: then it is said as unconfirmed."""
+
+    def move_on(self) -> None:  # noqa: B027  # nor for this
+        """That its player has ended is not in the room's log: elsewhere it has not."""
+
     def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
         """Somebody wants to know how far away its client is: find out more often for a while."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ class Node:
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
-        self._leases = Leases(broker, self.id, self._told)
+        self._leases = Leases(broker, self.id, self._tell, self._write_anew)
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
@@ -336,11 +336,11 @@ class Node:
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
             try:
-                left = await self._broker.leases(left=True)
+                left = await self._broker.left()
             except BrokerDown:
                 continue
             now = trio.current_time()
-            for room in [lease.room for lease in left if again_at.get(lease.room, now) <= now]:
+            for room in [room for room in left if again_at.get(room, now) <= now]:
                 again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
                 await guarded(f"adopting room {room}", partial(self._adopt_one, room))
             again_at = {room: at for room, at in again_at.items() if at > now}
@@ -360,13 +360,17 @@ class Node:
         self.servers = {server: MESSAGEPACK.decode(said) for server, said in servers.items() if said}
         self.mail.forget(self.mail.servers - servers.keys())
 
-    def _told(self, room: str) -> bytes:
+    def _tell(self, room: str) -> tuple[Any, int]:
+        """What others are told of a room, and how many entries its log should have."""
         found = self._directory.find(*room.split("/", 1))
         if found is None or found.closing:
-            return b""
-        told = MESSAGEPACK.encode([len(found.seats), found.seats.maximum, found.seats.locked])
-        assert isinstance(told, bytes)
-        return told
+            return None, 0
+        told = len(found.seats), found.seats.maximum, found.seats.locked
+        return told, 0 if found.keeper is None else found.keeper.kept_number
+
+    def _write_anew(self, rooms: Iterable[str]) -> None:
+        found = [self._directory.find(*room.split("/", 1)) for room in rooms]
+        self._scribe.write_anew(room.keeper for room in found if room is not None and room.keeper is not None)
 
     def _check_canary(self) -> None:
         """Send oneself a letter; and see whether those before have come."""

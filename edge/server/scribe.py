@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import trio
 
@@ -24,6 +25,8 @@ TOGETHER_NEWS = 64
 AWAITED_SECONDS = 0.01
 # What an entry may hold: more is a fault of the room, for it would hold up all others.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
+# What is written at once, so that the broker is there for others in between.
+AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
 
 
 class Scribe:
@@ -36,6 +39,10 @@ class Scribe:
         self._began = -math.inf
         """When the newest entries were begun."""
         self._gathering = trio.CancelScope()
+        self._forgotten_by_broker = deque[Keeper]()
+        """Whose logs are to be written anew..."""
+        self._step = 0
+        """...and how many of them at once."""
         self._unwritten = Trouble("nothing is kept of rooms")
         self._forgotten = Trouble("logs of rooms are forgotten")
 
@@ -49,6 +56,13 @@ class Scribe:
         if keeper.awaited:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
+    def write_anew(self, keepers: Iterable[Keeper]) -> None:
+        """The broker has forgotten these logs: write them within half a lease, not all at once."""
+        self._forgotten_by_broker.extend(keepers)
+        passes = self._broker.lease_seconds / 2 / TOGETHER_SECONDS
+        self._step = math.ceil(len(self._forgotten_by_broker) / passes)
+        self._bell.ring()
+
     def forget(self, lease: Lease) -> None:
         """The room under this lease could not be opened."""
         self._news = {keeper: None for keeper in self._news if keeper.room.lease is not lease}
@@ -56,35 +70,55 @@ class Scribe:
     async def run(self) -> None:
         """Write, for ever."""
         while True:
-            if not self._news:
+            if not (self._news or self._forgotten_by_broker):
                 await self._bell.wait()
             await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
             self._began = trio.current_time()
+            for _ in range(min(self._step, len(self._forgotten_by_broker))):
+                self._forgotten_by_broker.popleft().forgotten()
             keepers, self._news = [keeper for keeper in self._news if not keeper.over], {}
-            await self._write(keepers)
+            for entries in self._gather(keepers):
+                await self._write(entries)
             seconds = AWAITED_SECONDS if any(keeper.awaited for keeper in self._news) else TOGETHER_SECONDS
             with trio.CancelScope(deadline=self._began + seconds) as self._gathering:
                 await trio.sleep_forever()
 
-    async def _write(self, keepers: Sequence[Keeper]) -> None:
+    def _gather(self, keepers: Sequence[Keeper]) -> Iterator[list[tuple[Keeper, Entry]]]:
+        """What is to be written of these, as much at once as may be."""
         written: list[tuple[Keeper, Entry]] = []
+        size = 0
         for keeper in keepers:
+            if keeper.over:
+                continue
             room = keeper.room
             try:
-                data, whole = keeper.entry()
-                if len(data) > MAX_ENTRY_BYTES:
-                    raise ValueError(f"{len(data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
+                draft = keeper.entry()
+                if len(draft.data) > MAX_ENTRY_BYTES:
+                    raise ValueError(f"{len(draft.data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
             except Exception:
                 log.exception("room %s: what it is can't be kept", room.name, extra=room.about)
                 room.directory_tally.crashes += 1
                 room.close("an error in the room's code", code=Code.ROOM_CRASHED)
             else:
-                written.append((keeper, Entry(room.name, room.lease.fence, keeper.number, data, whole)))
+                fence, number = room.lease.fence, keeper.number
+                written.append((keeper, Entry(room.name, fence, number, draft.data, draft.whole, draft.over)))
+                size += len(draft.data)
+            if len(written) >= AT_ONCE or size >= AT_ONCE_BYTES:
+                yield written
+                written, size = [], 0
+        if written:
+            yield written
+
+    async def _write(self, written: list[tuple[Keeper, Entry]]) -> None:
+        began = trio.current_time()
         while written := [each for each in written if not (each[0].over or each[0].room.lease.over)]:
             try:
                 outcomes = await self._broker.append([entry for _, entry in written])
             except BrokerDown as exc:
                 self._unwritten.note(exc)
+                if trio.current_time() >= began + self._broker.lease_seconds:
+                    for keeper in [*(keeper for keeper, _ in written), *self._news]:
+                        keeper.give_up()
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unwritten.over()
@@ -93,7 +127,7 @@ class Scribe:
                 match outcome:
                     case Written.THERE:
                         keeper.kept()
-                    case Written.FORGOTTEN if not keeper.room.closing:
+                    case Written.FORGOTTEN:
                         keeper.forgotten()
                         forgotten = True
                     case Written.REFUSED if not keeper.over:

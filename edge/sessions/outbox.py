@@ -85,10 +85,10 @@ class Outbox:
         self._first += frames
         self.wake()
 
-    def end(self, code: Code, reason: str = "") -> None:
+    def end(self, code: Code, reason: str = "", *, unconfirmed: bool = False) -> None:
         """Write what waits, then this goodbye, then nothing. Once, for the first reason given."""
         if self.goodbye is None:
-            self.goodbye = Bye(int(code), reason)
+            self.goodbye = Bye(int(code), reason, unconfirmed=unconfirmed)
         self.wake()
 
     def drop(self) -> None:

@@ -50,6 +50,10 @@ class HeldSeat(Sending, Seat):
         self._keeper = room.keeper
         if self._keeper is not None:
             self.counts.kept = 0
+        self._goodbye = Code.LEFT, ""
+        """What is said last, once its player has ended..."""
+        self._parted = False
+        """...and whether it has been."""
         self._life = 0
         """How often what was under way was lost."""
         self._told_life, self._told_sent = -1, 0
@@ -123,7 +127,9 @@ class HeldSeat(Sending, Seat):
         self.crowded = True
 
     def send(self, message: Outgoing) -> None:
-        if self._keeper is None or not (message.counted or self.counts.withheld):
+        if self._keeper is None or self._keeper.concluded or not (message.counted or self.counts.withheld):
+            if self.counts.withheld:
+                self._release(self.counts.withheld)
             super().send(message)
         elif not self.over and message.counted:  # it leaves once it is in the room's log
             self.counts.withheld += 1
@@ -211,10 +217,24 @@ class HeldSeat(Sending, Seat):
             self.outbox.put(message)
 
     def end(self, code: Code, reason: str) -> None:
-        if code is not Code.MOVED:  # then what is not kept has not been said
-            self._release(self.counts.withheld)
         self.over = True
-        self.disconnect(code, reason)
+        self._goodbye = code, reason
+        if code is Code.MOVED:
+            self.move_on()
+        elif self._keeper is None or self.session.bot:
+            self.conclude()
+        else:  # what it says last, and that it is the last, leave once they are in the room's log
+            self._keeper.note_end(self)
+
+    def conclude(self, *, unconfirmed: bool = False) -> None:
+        self._parted = True
+        self._release(self.counts.withheld)
+        if self.outbox is not None:
+            self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
+
+    def move_on(self) -> None:
+        self._parted, self._goodbye = True, (Code.MOVED, "the room is another server's by now")
+        self.disconnect(*self._goodbye)
 
     def disconnect(self, code: Code, reason: str) -> None:
         """End the connection, if there is one; the code says what becomes of the seat."""
@@ -238,8 +258,8 @@ class HeldSeat(Sending, Seat):
         if self._keeper is not None:
             outbox.parting = Code.MOVED  # the room goes on elsewhere, and this seat with it
             self._keeper.touch(self.player)
-        if self.player.ending is not None:
-            outbox.end(self.player.ending.code, self.player.ending.reason)
+        if self._parted:
+            outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
         """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""

@@ -13,23 +13,66 @@ The checks wait for leases to run out, on the broker's own clock: a second or le
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import count
 
+import attrs
 import trio
 
-from ..broker.broker import Broker, Entry, Renewal, Written
+from ..broker.broker import Broker, Claim, Entry, News, Renewed, Stamp, Wish, Written
 
 BrokerCheck = Callable[[Broker], Awaitable[None]]
 
 ROOM = "game/one"
 
 
+@attrs.define(eq=False)
+class Asker:
+    """A server that asks a broker."""
+
+    broker: Broker
+    name: str
+    _numbers: count[int] = attrs.field(factory=lambda: count(1))
+
+    def stamp(self) -> Stamp:
+        """Of a request that is answered before the next is made."""
+        number = next(self._numbers)
+        return Stamp(number, number)
+
+    async def claim(self, room: str = ROOM) -> Claim:
+        return await self.broker.claim(room, self.name, self.stamp())
+
+    async def renew(self, *news: News, about: bytes = b"") -> Renewed:
+        return await self.broker.renew(self.name, self.stamp(), about, news)
+
+    async def keep(self, fence: int, room: str = ROOM, *, about: bytes = b"", entries: int = 0) -> bool:
+        """Whether the lease is still its own."""
+        return not (await self.renew(News(Wish.KEEP, room, fence, about, entries))).refused
+
+    async def release(self, fence: int, room: str = ROOM) -> None:
+        await self.renew(News(Wish.RELEASE, room, fence))
+
+    async def hand_over(self, fence: int, room: str = ROOM) -> None:
+        await self.renew(News(Wish.HAND_OVER, room, fence))
+
+
+async def open_askers(broker: Broker, *names: str) -> list[Asker]:
+    """Servers, once one of them may claim."""
+    servers = [Asker(broker, name) for name in names]
+    for server in servers:
+        await server.renew()
+    while not (claim := await servers[0].claim("game/first")).server:
+        await trio.sleep(min(claim.seconds, broker.lease_seconds / 4))
+        for server in servers:
+            await server.renew()
+    await servers[0].release(claim.fence, "game/first")
+    return servers
+
+
 async def _run_out(broker: Broker, room: str = ROOM) -> None:
-    """Wait until nobody has the room."""
-    while True:
-        left = [lease.seconds for lease in await broker.leases() if lease.room == room and lease.seconds > 0]
-        if not left:
-            return
-        await trio.sleep(left[0] + 0.001)
+    """Wait until nobody has the room, though its server does not renew."""
+    lease = await broker.lease(room)
+    assert lease is not None
+    await trio.sleep(lease.seconds + 0.002)
 
 
 async def _append(broker: Broker, entry: Entry) -> Written:
@@ -40,14 +83,15 @@ async def _append(broker: Broker, entry: Entry) -> Written:
 
 async def one_of_many_gets_a_room(broker: Broker) -> None:
     """Of ten who claim at once one gets it, and the others learn who."""
+    servers = await open_askers(broker, *(f"server-{number}" for number in range(10)))
     claims = []
 
-    async def claim(server: str) -> None:
-        claims.append((server, await broker.claim(ROOM, server)))
+    async def claim(server: Asker) -> None:
+        claims.append((server.name, await server.claim()))
 
     async with trio.open_nursery() as nursery:
-        for number in range(10):
-            nursery.start_soon(claim, f"server-{number}")
+        for server in servers:
+            nursery.start_soon(claim, server)
     (winner,) = {claim.server for _, claim in claims}
     assert len([server for server, claim in claims if server == claim.server]) == 1
     assert all(0 < claim.seconds <= broker.lease_seconds for _, claim in claims)
@@ -56,52 +100,91 @@ async def one_of_many_gets_a_room(broker: Broker) -> None:
     assert await broker.lease("game/two") is None
 
 
+async def only_a_server_that_is_there_claims(broker: Broker) -> None:
+    """Who has not renewed in time gets nothing, until it does."""
+    (a,) = await open_askers(broker, "a")
+    assert (await broker.claim(ROOM, "nobody", Stamp(1, 1))).server == ""
+    await trio.sleep(broker.lease_seconds * 1.01)
+    assert (await a.claim()).server == ""
+    assert await broker.lease(ROOM) is None
+    await a.renew()
+    assert (await a.claim()).server == "a"
+
+
 async def a_lease_runs_out(broker: Broker) -> None:
     """Then another may have the room, with a higher fence, and hears that it was abandoned."""
-    first = await broker.claim(ROOM, "a")
+    a, b = await open_askers(broker, "a", "b")
+    first = await a.claim()
     await _run_out(broker)
-    second = await broker.claim(ROOM, "b")
+    await b.renew()
+    second = await b.claim()
     assert (first.server, first.abandoned, second.server, second.abandoned) == ("a", False, "b", True)
     assert second.fence > first.fence
-    assert not (await broker.renew("a", {ROOM: Renewal(first.fence)}, b"")).kept
+    assert not await a.keep(first.fence)
 
 
-async def a_lease_is_renewed(broker: Broker) -> None:
-    """By its owner alone, for its full time, with what it says of the room."""
-    claim = await broker.claim(ROOM, "a")
+async def a_server_renews_all_it_has(broker: Broker) -> None:
+    """For the full time, and nobody else's; what it says of a room is said by its owner alone."""
+    a, b = await open_askers(broker, "a", "b")
+    claim, mark = await a.claim(), (await a.renew()).mark
+    await a.claim("game/two")
     await trio.sleep(broker.lease_seconds / 2)
-    assert (await broker.renew("a", {ROOM: Renewal(claim.fence, b"full")}, b"")).kept == {ROOM}
-    (shown,) = await broker.leases()
+    assert (await a.renew(News(Wish.TELL, ROOM, claim.fence, b"full"))).mark == mark
+    await b.renew(News(Wish.TELL, ROOM, claim.fence, b"lies"))
+    leases = {lease.room: lease for lease in await broker.leases()}
+    assert leases.keys() == {ROOM, "game/two"}
     lease = await broker.lease(ROOM)
     assert lease is not None
-    for each in (lease, shown):
+    for each in (lease, leases[ROOM]):
         assert each.seconds > broker.lease_seconds / 2
         assert (each.room, each.server, each.about) == (ROOM, "a", b"full")
-    assert not (await broker.renew("b", {ROOM: Renewal(claim.fence - 1)}, b"")).kept
-    (lease,) = await broker.leases()
-    assert (lease.server, lease.fence) == ("a", claim.fence)
+    await trio.sleep(broker.lease_seconds * 0.6)
+    await b.renew()
+    assert (await b.claim("game/two")).server == "a"
 
 
-async def what_is_forgotten_is_renewed(broker: Broker) -> None:
+async def a_gap_is_told(broker: Broker) -> None:
+    """Who did not renew in time learns it, for others may have claimed its rooms; and keeps what nobody has."""
+    a, b = await open_askers(broker, "a", "b")
+    first, second = await a.claim(), await a.claim("game/two")
+    mark = (await a.renew()).mark
+    await trio.sleep(broker.lease_seconds * 1.01)
+    await b.renew()
+    theirs = await b.claim()
+    later = await a.renew()
+    assert later.mark != mark
+    keep = [News(Wish.KEEP, ROOM, first.fence), News(Wish.KEEP, "game/two", second.fence, b"mine")]
+    kept = await a.renew(*keep)
+    assert kept.mark == later.mark
+    assert kept.refused == {ROOM}
+    leases = {lease.room: (lease.server, lease.fence, lease.about) for lease in await broker.leases()}
+    assert leases == {ROOM: ("b", theirs.fence, b""), "game/two": ("a", second.fence, b"mine")}
+
+
+async def what_is_forgotten_is_kept(broker: Broker) -> None:
     """As long as nobody has claimed it since."""
-    claim = await broker.claim(ROOM, "a")
-    await broker.release(ROOM, claim.fence, hand_over=False)
-    assert (await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")).kept == {ROOM}
-    await broker.release(ROOM, claim.fence, hand_over=False)
-    await broker.claim(ROOM, "b")
-    assert not (await broker.renew("a", {ROOM: Renewal(claim.fence)}, b"")).kept
+    a, b = await open_askers(broker, "a", "b")
+    claim = await a.claim()
+    await a.release(claim.fence)  # as a broker forgets that has begun again
+    assert await a.keep(claim.fence, about=b"mine")
+    (lease,) = await broker.leases()
+    assert (lease.server, lease.fence, lease.about) == ("a", claim.fence, b"mine")
+    await a.release(claim.fence)
+    await b.claim()
+    assert not await a.keep(claim.fence)
 
 
 async def what_is_forgotten_is_written_anew(broker: Broker) -> None:
-    """By the owner, once its lease is renewed: one whole entry takes the place of all that was there."""
-    first = await broker.claim(ROOM, "a")
+    """By the owner, who learns it when it keeps its lease: one whole entry takes the place of all that was there."""
+    a, b = await open_askers(broker, "a", "b")
+    first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
-    await broker.release(ROOM, first.fence, hand_over=True)
-    second = await broker.claim(ROOM, "b")
-    await broker.release(ROOM, second.fence, hand_over=False)  # as a broker forgets that has begun again
+    await a.hand_over(first.fence)
+    second = await b.claim()
+    await b.release(second.fence)  # as a broker forgets that has begun again
     assert await _append(broker, Entry(ROOM, second.fence, 2, b"two")) is Written.FORGOTTEN
     assert await _append(broker, Entry(ROOM, second.fence, 3, b"all", whole=True)) is Written.FORGOTTEN
-    await broker.renew("b", {ROOM: Renewal(second.fence)}, b"")
+    assert (await b.renew(News(Wish.KEEP, ROOM, second.fence, entries=1))).forgotten == {ROOM}
     assert await _append(broker, Entry(ROOM, second.fence, 4, b"four")) is Written.FORGOTTEN
     assert list(await broker.read(ROOM)) == []
     assert await _append(broker, Entry(ROOM, second.fence, 5, b"all", whole=True)) is Written.THERE
@@ -110,17 +193,22 @@ async def what_is_forgotten_is_written_anew(broker: Broker) -> None:
     assert await _append(broker, Entry(ROOM, second.fence, 5, b"all", whole=True)) is not Written.THERE
     assert list(await broker.read(ROOM)) == [b"all of it", b"nine"]
     assert [lease.kept for lease in await broker.leases()] == [True]
+    assert not (await b.renew(News(Wish.KEEP, ROOM, second.fence, entries=9))).forgotten
+    assert (await b.renew(News(Wish.KEEP, ROOM, second.fence, entries=10))).forgotten == {ROOM}
     assert await _append(broker, Entry(ROOM, first.fence, 9, b"stale", whole=True)) is Written.REFUSED
 
 
-async def a_claim_that_is_forgotten_is_renewed(broker: Broker) -> None:
+async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
     """Also where the broker still knows who had the room before: whose fence is lower."""
-    first = await broker.claim(ROOM, "a")
+    a, b = await open_askers(broker, "a", "b")
+    first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
     later = first.fence + 1
     assert await _append(broker, Entry(ROOM, later, 1, b"two", whole=True)) is Written.FORGOTTEN
-    assert (await broker.renew("b", {ROOM: Renewal(later)}, b"")).kept == {ROOM}
-    assert not (await broker.renew("a", {ROOM: Renewal(first.fence)}, b"")).kept
+    kept = await b.renew(News(Wish.KEEP, ROOM, later, entries=1))
+    assert kept.refused == frozenset()
+    assert kept.forgotten == {ROOM}
+    assert not await a.keep(first.fence)
     assert await _append(broker, Entry(ROOM, first.fence, 2, b"stale")) is Written.REFUSED
     assert [(lease.server, lease.fence, lease.kept) for lease in await broker.leases()] == [("b", later, True)]
     assert await _append(broker, Entry(ROOM, later, 2, b"two", whole=True)) is Written.THERE
@@ -128,56 +216,107 @@ async def a_claim_that_is_forgotten_is_renewed(broker: Broker) -> None:
 
 
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
-    """A server that has the lease and does not know it gets it, with a higher fence."""
-    first = await broker.claim(ROOM, "a")
-    second = await broker.claim(ROOM, "a")
+    """A server that has the lease and does not know it gets it, with a higher fence; or gives it back unseen."""
+    a, b = await open_askers(broker, "a", "b")
+    first = await a.claim()
+    second = await a.claim()
     assert (second.server, second.fence > first.fence) == ("a", True)
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"old")) is Written.REFUSED
+    unseen = a.stamp()
+    assert (await broker.claim("game/two", "a", unseen)).server == "a"
+    await a.renew(News(Wish.HAND_OVER, "game/two", 0, claim=unseen.number - 1))
+    assert (await b.claim("game/two")).server == "a"
+    await a.renew(News(Wish.HAND_OVER, "game/two", 0, claim=unseen.number))
+    assert (await b.claim("game/two")).server == "b"
+
+
+async def what_was_given_up_is_not_done(broker: Broker) -> None:
+    """However late it arrives: not a claim, not a renewal, not what a former owner of a room would write or keep."""
+    a, b = await open_askers(broker, "a", "b")
+    late_claim, late_renewal = a.stamp(), a.stamp()
+    claim = await a.claim()
+    assert (await broker.claim(ROOM, "a", late_claim)).server == ""
+    assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one", whole=True)) is Written.THERE
+    await a.release(claim.fence)
+    await broker.renew("a", late_renewal, b"", [News(Wish.KEEP, ROOM, claim.fence, entries=1)])
+    assert (await broker.claim(ROOM, "a", late_claim)).server == ""
+    assert await _append(broker, Entry(ROOM, claim.fence, 2, b"all", whole=True)) is not Written.THERE
+    assert (await broker.lease(ROOM), list(await broker.read(ROOM))) == (None, [])
+    waiting = Stamp(next(a._numbers), 0)
+    await broker.renew("a", Stamp(next(a._numbers), waiting.number), b"")  # while it waits for that
+    assert (await broker.claim(ROOM, "a", waiting)).server == "a"
+    await broker.leave("a")
+    assert (await b.claim()).server == "b"
+    await broker.renew("a", late_renewal, b"", [News(Wish.KEEP, "game/two", claim.fence)])
+    assert await broker.lease("game/two") is None
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
     """At once, and nothing is left of it. Only its owner can let go of it."""
-    claim = await broker.claim(ROOM, "a")
+    a, b = await open_askers(broker, "a", "b")
+    claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
-    await broker.release(ROOM, claim.fence - 1, hand_over=False)
+    await a.release(claim.fence - 1)
+    await b.release(claim.fence)
     assert len(await broker.leases()) == 1
-    await broker.release(ROOM, claim.fence, hand_over=False)
+    await a.release(claim.fence)
     assert (list(await broker.leases()), list(await broker.read(ROOM))) == ([], [])
-    again = await broker.claim(ROOM, "b")
+    again = await b.claim()
     assert (again.server, again.abandoned, again.fence > claim.fence) == ("b", False, True)
 
 
 async def a_room_is_handed_over(broker: Broker) -> None:
     """Anybody may have it at once, with its log."""
-    claim = await broker.claim(ROOM, "a")
+    a, b = await open_askers(broker, "a", "b")
+    claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
-    await broker.release(ROOM, claim.fence, hand_over=True)
+    await a.hand_over(claim.fence)
     (lease,) = await broker.leases()
     assert lease.seconds <= 0
     assert await _append(broker, Entry(ROOM, claim.fence, 2, b"too late")) is not Written.THERE
-    assert (await broker.claim(ROOM, "b")).abandoned
+    assert (await b.claim()).abandoned
     assert list(await broker.read(ROOM)) == [b"said"]
 
 
 async def rooms_that_are_left_are_found(broker: Broker) -> None:
     """Those that are kept, once nobody has them."""
-    kept, other = await broker.claim(ROOM, "a"), await broker.claim("game/two", "a")
+    a, b = await open_askers(broker, "a", "b")
+    kept, _ = await a.claim(), await a.claim("game/two")
     assert await _append(broker, Entry(ROOM, kept.fence, 1, b"said", whole=True)) is Written.THERE
-    renewals = {ROOM: Renewal(kept.fence), "game/two": Renewal(other.fence)}
-    assert (await broker.renew("a", renewals, b"")).kept == renewals.keys()
     assert [(lease.room, lease.kept) for lease in await broker.leases()] == [(ROOM, True), ("game/two", False)]
-    assert list(await broker.leases(left=True)) == []
+    assert list(await broker.left()) == []
     await _run_out(broker)
-    assert [lease.room for lease in await broker.leases(left=True)] == [ROOM]
-    again = await broker.claim(ROOM, "b")
-    assert list(await broker.leases(left=True)) == []
-    await broker.release(ROOM, again.fence, hand_over=True)
-    assert [lease.room for lease in await broker.leases(left=True)] == [ROOM]  # though b has written nothing
+    await b.renew()
+    assert list(await broker.left()) == [ROOM]
+    again = await b.claim()
+    assert list(await broker.left()) == []
+    await b.hand_over(again.fence)
+    assert list(await broker.left()) == [ROOM]  # though b has written nothing
+
+
+async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
+    """Whoever has said so, and whatever became of them: the next finds nothing to go on with."""
+    a, b = await open_askers(broker, "a", "b")
+    for room, leave in ((ROOM, a.hand_over), ("game/two", None)):
+        claim = await a.claim(room)
+        assert await _append(broker, Entry(room, claim.fence, 1, b"said", whole=True)) is Written.THERE
+        assert await _append(broker, Entry(room, claim.fence, 3, b"", over=True)) is Written.THERE
+        assert await _append(broker, Entry(room, claim.fence, 3, b"", over=True)) is Written.THERE
+        assert list(await broker.read(room)) == []
+        if leave is not None:
+            await leave(claim.fence, room)
+            assert await broker.lease(room) is None
+    await _run_out(broker, "game/two")
+    await b.renew()
+    assert list(await broker.left()) == []
+    again = await b.claim("game/two")
+    assert (again.server, again.abandoned) == ("b", False)
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
     """In order; the same entry twice is one, and after one that is missing nothing follows."""
-    fence = (await broker.claim(ROOM, "a")).fence
+    (a,) = await open_askers(broker, "a")
+    fence = (await a.claim()).fence
 
     async def write(number: int, data: bytes, *, whole: bool = False) -> bool:
         return await _append(broker, Entry(ROOM, fence, number, data, whole)) is Written.THERE
@@ -194,11 +333,13 @@ async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
     """Not after its lease has run out, and not once another has the room."""
-    claim = await broker.claim(ROOM, "a")
+    a, b = await open_askers(broker, "a", "b")
+    claim = await a.claim()
     assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one")) is Written.THERE
     await _run_out(broker)
     assert await _append(broker, Entry(ROOM, claim.fence, 2, b"late")) is not Written.THERE
-    second = await broker.claim(ROOM, "b")
+    await b.renew()
+    second = await b.claim()
     assert await _append(broker, Entry(ROOM, claim.fence, 2, b"stale", whole=True)) is Written.REFUSED
     assert list(await broker.read(ROOM)) == [b"one"]
     assert await _append(broker, Entry(ROOM, second.fence, 1, b"two")) is Written.THERE
@@ -208,7 +349,8 @@ async def a_former_owner_writes_nothing(broker: Broker) -> None:
 
 async def letters_arrive_in_order(broker: Broker) -> None:
     """From several servers, before and after somebody reads; those for nobody are said to be."""
-    await broker.renew("a", {}, b"")
+    a = Asker(broker, "a")
+    await a.renew()
     assert await broker.post({"a": b"0", "nobody": b"lost"}) == {"a"}
     async with broker.mailbox("a") as mailbox:
         got = list(await mailbox.receive())
@@ -221,13 +363,13 @@ async def letters_arrive_in_order(broker: Broker) -> None:
             nursery.start_soon(post)
             while len(got) < 600:
                 got += await mailbox.receive()
-                await broker.renew("a", {}, b"")
+                await a.renew()
         assert got == [b"%d" % number for number in range(600)]
 
 
 async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
     """It is there for the next."""
-    await broker.renew("a", {}, b"")
+    await Asker(broker, "a").renew()
     async with broker.mailbox("a") as mailbox:
         with trio.move_on_after(0.01):
             await mailbox.receive()
@@ -237,26 +379,31 @@ async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
 
 async def servers_come_and_go(broker: Broker) -> None:
     """Each that has renewed is known with what it says, until it leaves, or does not; then its mailbox is gone."""
-    await broker.renew("a", {}, b"first")
-    assert (await broker.renew("b", {}, b"second")).servers == {"a": b"first", "b": b"second"}
+    a, b, c = (Asker(broker, name) for name in "abc")
+    await a.renew(about=b"first")
+    assert (await b.renew(about=b"second")).servers == {"a": b"first", "b": b"second"}
     await broker.leave("a")
     assert await broker.post({"a": b"lost", "b": b"found"}) == {"b"}
     await trio.sleep(broker.lease_seconds * 1.01)
-    assert (await broker.renew("c", {}, b"")).servers == {"c": b""}
+    assert (await c.renew()).servers == {"c": b""}
     assert await broker.post({"b": b"lost"}) == frozenset()
 
 
 BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     one_of_many_gets_a_room,
+    only_a_server_that_is_there_claims,
     a_lease_runs_out,
-    a_lease_is_renewed,
-    what_is_forgotten_is_renewed,
+    a_server_renews_all_it_has,
+    a_gap_is_told,
+    what_is_forgotten_is_kept,
     what_is_forgotten_is_written_anew,
-    a_claim_that_is_forgotten_is_renewed,
+    a_claim_that_is_forgotten_is_kept,
     who_lost_its_answer_claims_again,
+    what_was_given_up_is_not_done,
     a_released_room_is_free,
     a_room_is_handed_over,
     rooms_that_are_left_are_found,
+    a_room_that_is_over_does_not_go_on,
     a_log_is_read_from_its_last_whole_entry,
     a_former_owner_writes_nothing,
     letters_arrive_in_order,

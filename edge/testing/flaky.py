@@ -10,7 +10,7 @@ from typing import TypeVar
 import outcome
 import trio
 
-from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, Renewal, Renewed, Written
+from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, News, Renewed, Stamp, Written
 from ..errors import BrokerDown
 
 T = TypeVar("T")
@@ -50,20 +50,20 @@ class FlakyBroker(Broker):
         async with self._broker.open():
             yield
 
-    async def claim(self, room: str, server: str) -> Claim:
-        return await self._ask(lambda: self._broker.claim(room, server))
+    async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
+        return await self._ask(lambda: self._broker.claim(room, server, stamp))
 
-    async def renew(self, server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-        return await self._ask(lambda: self._broker.renew(server, leases, about))
-
-    async def release(self, room: str, fence: int, *, hand_over: bool) -> None:
-        return await self._ask(lambda: self._broker.release(room, fence, hand_over=hand_over))
+    async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
+        return await self._ask(lambda: self._broker.renew(server, stamp, about, news))
 
     async def lease(self, room: str) -> Lease | None:
         return await self._ask(lambda: self._broker.lease(room))
 
-    async def leases(self, *, left: bool = False) -> Sequence[Lease]:
-        return await self._ask(lambda: self._broker.leases(left=left))
+    async def leases(self) -> Sequence[Lease]:
+        return await self._ask(self._broker.leases)
+
+    async def left(self) -> Sequence[str]:
+        return await self._ask(self._broker.left)
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
         return await self._ask(lambda: self._broker.append(entries))

@@ -50,6 +50,8 @@ class Ended:
     code: Code
     reason: str
     by_peer: bool
+    unconfirmed: bool = False
+    """Whether the peer could not make sure that this is the end: see `Room.when_cut_off`."""
 
 
 class Receiver(Protocol):
@@ -199,7 +201,7 @@ class _Exchange:
             self.end(exc.code, str(exc))
         else:
             if type(message) is Bye:
-                self.end_by_peer(message.code, message.reason)
+                self.end_by_peer(message.code, message.reason, unconfirmed=message.unconfirmed)
             elif message is not None:
                 try:
                     self.receiver.deliver(message)
@@ -303,10 +305,10 @@ class _Exchange:
         self.outbox.end(code, reason)
         self.ended = self.ended or Ended(code, reason, by_peer=False)
 
-    def end_by_peer(self, code: int | None, reason: str) -> None:
+    def end_by_peer(self, code: int | None, reason: str, *, unconfirmed: bool = False) -> None:
         """The other side ended it: there is nobody left to say goodbye to."""
         if self.ended is None:
-            self.ended = Ended(Code.of(code), reason, by_peer=True)
+            self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._silent = True
             self.reading.cancel("the peer has ended it")
 

@@ -19,7 +19,7 @@ import trio
 import edge
 import edge.cli
 import edge.monitor
-from edge.broker.redis import RedisBroker, _check_url
+from edge.broker.redis import RedisBroker, _check_url, _Connection
 from edge.client.url import UrlDialler
 from edge.protocol.messages import Hello
 from edge.server.api import Api
@@ -159,7 +159,7 @@ async def test_what_redis_repeats_is_not_told() -> None:
         raise said
 
     async with trio.open_nursery() as nursery:
-        broker._client._redis = broker  # type: ignore[assignment]  # whatever is there is asked
+        broker._client._connection = _Connection(broker)  # type: ignore[arg-type]  # whatever is there is asked
         with pytest.raises(edge.BrokerDown) as caught:
             await broker._client.ask(fail)
         nursery.cancel_scope.cancel()

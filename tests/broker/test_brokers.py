@@ -12,12 +12,12 @@ import coredis
 import pytest
 import trio
 
-from edge.broker.broker import Claim, Renewal
+from edge.broker.broker import Claim
 from edge.broker.memory import MemoryBroker
 from edge.broker.redis import RedisBroker
 from edge.errors import BrokerDown
 from edge.testing import BROKER_CONFORMANCE
-from edge.testing.brokers import BrokerCheck
+from edge.testing.brokers import Asker, BrokerCheck, open_askers
 
 from .redis_server import RedisServer, redis_server
 
@@ -40,9 +40,8 @@ async def test_memory_broker(check: BrokerCheck) -> None:
 @pytest.mark.real_time
 @pytest.mark.parametrize("check", BROKER_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
-    """On a Redis that has been up for as long as a lease lasts."""
-    await redis.wait_up(2)
-    broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=2)
+    """On a Redis in which nobody has been under this prefix."""
+    broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=1)
     async with broker.open():
         await check(broker)
 
@@ -56,23 +55,27 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
         await redis.wait_up(2)
         broker = RedisBroker(redis.url, lease_seconds=2)
         async with broker.open():
-            await broker.renew("one", {}, b"")
+            one, another = await open_askers(broker, "one", "another")
             claims: list[Claim] = []
 
-            async def claim(room: str, server: str) -> None:
-                claims.append(await broker.claim(room, server))
+            async def claim(room: str, server: Asker) -> None:
+                await server.renew()
+                claims.append(await server.claim(room))
 
-            await redis.replace(partial(claim, "game/one", "one"))
+            mark = (await one.renew()).mark
+            await redis.replace(partial(claim, "game/one", one))
             with contextlib.suppress(BrokerDown):  # the connection was to its predecessor
-                await broker.renew("another", {}, b"")
-            await claim("game/one", "another")
+                await another.renew()
+            await another.renew()
+            await claim("game/one", another)
             assert [claim.server for claim in claims] == ["one", ""]
-            renewed = await broker.renew("one", {"game/one": Renewal(claims[0].fence)}, b"")
-            assert renewed.kept == {"game/one"}
-            await claim("game/one", "another")
+            assert (await one.renew()).mark != mark
+            assert await one.keep(claims[0].fence, "game/one")
+            await claim("game/one", another)
             assert claims[-1].server == "one"
             await trio.sleep(claims[1].seconds)
-            await claim("game/two", "another")
+            await another.renew()
+            await claim("game/two", another)
             assert claims[-1].server == "another"
 
 
@@ -82,7 +85,7 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
     prefix = f"{next(prefixes)}:"
     broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=10)
     async with broker.open(), coredis.Redis.from_url(redis.url) as client:
-        await broker.renew("one", {}, b"")
+        await Asker(broker, "one").renew()
         async with broker.mailbox("one") as mailbox:
             for number in range(40):
                 await broker.post({"one": bytes([number]) * 256 * 1024})

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 import edge
+from edge.broker.broker import Stamp
 from edge.broker.redis import RedisBroker
 from edge.client.client import Client, State
 from edge.client.join import back_off, open_client
@@ -87,7 +88,7 @@ class Town:
         """Who has the room."""
         broker = RedisBroker(self.redis.url)
         async with broker.open():
-            servers = (await broker.renew("an observer", {}, b"\x80")).servers
+            servers = (await broker.renew("an observer", Stamp(1, 1), b"\x80")).servers
             await broker.leave("an observer")
             owners = [lease.server for lease in await broker.leases() if lease.seconds > 0]
             pids = [MESSAGEPACK.decode(servers[owner])["pid"] for owner in owners if owner in servers]

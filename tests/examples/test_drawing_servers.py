@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 from playwright.sync_api import Browser, expect
 
+from edge.broker.broker import Stamp
 from edge.broker.redis import RedisBroker
 from edge.protocol.codec import MESSAGEPACK
 from tests.broker.redis_server import RedisServer, redis_server
@@ -71,7 +72,7 @@ def owner_pid(redis: RedisServer) -> int:
         broker = RedisBroker(redis.url)
         async with broker.open():
             (lease,) = [lease for lease in await broker.leases() if lease.seconds > 0]
-            said = (await broker.renew("an observer", {}, b"\x80")).servers[lease.server]
+            said = (await broker.renew("an observer", Stamp(1, 1), b"\x80")).servers[lease.server]
             await broker.leave("an observer")
             return int(MESSAGEPACK.decode(said)["pid"])
 

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 import edge
+from edge.client.client import State
 from edge.protocol import messages
 from edge.rooms.keeping import Keeper, read
 from edge.testing import EdgeRoom
@@ -63,9 +64,9 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     ana.send(Add(0))
     await trio.sleep(30)  # heartbeats, too
     keeper.forgotten()
-    entry, whole = keeper.entry()
-    assert whole
-    ((record, said),) = read([entry]).seats.values()
+    entry = keeper.entry()
+    assert entry.whole
+    ((record, said),) = read([entry.data]).seats.values()
     assert ([message.plain[0] for message in said], record.held["received"]) == (["added"], 1)
     ana.send(Add(1))
     await trio.sleep(30)
@@ -78,6 +79,13 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     keeper.kept()
     assert (await ana.receive(Added)).number == 1
     room.room.close()
+    assert keeper.entry().over
+    await trio.sleep(1)
+    assert ana.ending is None
+    keeper.kept()
+    await ana.wait_state(State.CLOSED)
+    assert ana.ending is not None
+    assert (ana.ending.code, ana.ending.unconfirmed) == (edge.Code.ROOM_CLOSED, False)
 
 
 async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 import edge
-from edge.broker.broker import Broker, Claim
+from edge.broker.broker import Broker, Claim, Stamp
 from edge.broker.memory import MemoryBroker
 from edge.client.client import Client
 from edge.client.join import open_client
@@ -30,27 +30,30 @@ class ForgetfulBroker(MemoryBroker):
     """One that can begin again with what it knew a while ago, as a Redis does that is killed before it has written all
     to its disk."""
 
-    _disk: tuple[Any, Any] = ({}, {})
+    _disk: tuple[Any, Any, Any] = ({}, {}, {})
     _began_at = -math.inf
 
     def write_to_disk(self) -> None:
         """What is known now will be known again."""
-        self._disk = copy.deepcopy((self._leases, self._logs))
+        self._disk = copy.deepcopy((self._leases, self._logs, self._servers))
 
     def begin_again(self) -> None:
         """All else is forgotten."""
-        self._leases, self._logs = copy.deepcopy(self._disk)
-        for server in [*self._servers]:
-            self._forget(server)
+        self._leases, self._logs, self._servers = copy.deepcopy(self._disk)
+        for mailbox in self._mailboxes.values():
+            mailbox.letters.clear()
         self._began_at = trio.current_time()
 
-    async def claim(self, room: str, server: str) -> Claim:
-        held, now = self._leases.get(room), trio.current_time()
-        young = self._began_at + self.lease_seconds - now
-        if young > 0 and (held is None or held.until <= now or held.server == server):
+    def _mark(self, known: Any) -> str:
+        return f"{self._began_at} {super()._mark(known)}"
+
+    async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
+        held = self._leases.get(room)
+        young = self._began_at + self.lease_seconds - trio.current_time()
+        if young > 0 and (held is None or self._seconds(held) <= 0 or held.server == server):
             await trio.lowlevel.checkpoint()
             return Claim("", young)
-        return await super().claim(room, server)
+        return await super().claim(room, server, stamp)
 
 
 @attrs.define(eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import edge
-from edge.broker.broker import Broker, Claim, Renewal, Renewed
+from edge.broker.broker import Broker, Claim, News, Renewed, Stamp
 from edge.client.client import State
 from edge.server.balance import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
 from edge.server.node import Node
@@ -167,15 +167,15 @@ async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.Monk
         old, new = sorted(town.places, key=lambda place: not place.rooms)
         renew, claim, under_way = town.shared.renew, town.shared.claim, trio.Event()
 
-        async def renew_late(server: str, leases: Mapping[str, Renewal], about: bytes) -> Renewed:
-            if leases:
+        async def renew_late(server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
+            if server == old.node.id:
                 under_way.set()
                 await trio.sleep(0.5)
-            return await renew(server, leases, about)
+            return await renew(server, stamp, about, news)
 
-        async def claim_later(room: str, server: str) -> Claim:
+        async def claim_later(room: str, server: str, stamp: Stamp) -> Claim:
             await trio.sleep(1)
-            return await claim(room, server)
+            return await claim(room, server, stamp)
 
         monkeypatch.setattr(town.shared, "renew", renew_late)
         monkeypatch.setattr(town.shared, "claim", claim_later)

@@ -109,7 +109,7 @@ async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch:
         await room.wait_closed()
         await trio.sleep(2 * LEASE_SECONDS)
         assert new.rooms == []
-        assert await town.shared.leases() == []
+        assert await town.shared.left() == []
         assert ana.client.ending is not None
         assert ana.client.ending.code is edge.Code.ROOM_CLOSED
         assert Ending.runs == 1
