@@ -282,12 +282,12 @@ class Player(Generic[FromPlayer, ToPlayer]):
         self._started.set()
 
     def restart(self) -> None:
-        """The client knows nothing any more, though the player is the same: greet it, and repeat what it is asked."""
+        """The client knows nothing, or nothing any more: greet it, and repeat what it is asked."""
         self._latest.clear()
         self._latest_bytes, self._latest_dropped = 0, False
-        if self._started.is_set() and not self.left:
-            self._dialogue.ask_again()
+        if not self.left:
             self.room.greet_player(self)
+            self._dialogue.ask_again()
 
     def record(self, held: dict[str, Any]) -> SeatRecord:
         """What another server needs to know of them, besides what their seat keeps."""

@@ -199,7 +199,7 @@ def _take_seat(
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
     try:
         _begin(seat, hello, why, connection, outbox, room)
-        if held is not None and unknowing:
+        if unknowing:
             seat.player.restart()
     except Exception:  # nobody may find a seat that is not served
         if held is None:

@@ -191,24 +191,24 @@ class Oracle:
         epoch = _Epoch(seat.client, seat)
         if seat.client:
             self._epochs[seat.client] = epoch
-        newest = -1
+        newest = last = before_afresh = -1
 
         def watched_give_to(client: str, why: str) -> None:
-            nonlocal epoch, newest
+            nonlocal epoch, newest, before_afresh
             give_to(client, why)
-            newest = -1  # what the client was asked before is asked again
+            newest, before_afresh = -1, last  # what the client was asked before is asked again, after its greeting
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
-            nonlocal newest
+            nonlocal newest, last
             before = seat.counts.sent
             send(message)
             if seat.counts.sent > before:
                 epoch.sent.append(_text(message))
                 place = order.setdefault(message, len(order))
-                if place <= newest:
+                if before_afresh < place <= newest:
                     self._fault(f"{player!r} was sent {_text(message)} out of the room's order")
-                newest = place
+                newest, last = max(newest, place), max(last, place)
 
         def watched_deliver(message: Message) -> None:
             if is_counted(message):
