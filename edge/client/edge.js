@@ -14,7 +14,7 @@
 
 /** @typedef {"reliable" | "latest" | "volatile"} Delivery */
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
-/** @typedef {{code: number, reason: string}} Ending */
+/** @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending `unconfirmed`: another server may go on with the room */
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
 /** @typedef {{resumed: boolean, why: string, received: number, number: number, guest?: boolean, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
@@ -28,7 +28,7 @@
  *   | {kind: "reply", name: string, body: any, id: number} | {kind: "part", name: string, body: any, id: number}
  *   | {kind: "cancel", id: number}
  *   | {kind: "error", problem: string, message: string, about: string, id: number | null}
- *   | {kind: "welcome", welcome: Welcome} | {kind: "bye", code: number, reason: string, where: string}} Message
+ *   | {kind: "welcome", welcome: Welcome} | {kind: "bye", code: number, reason: string, where: string, unconfirmed: boolean}} Message
  */
 
 export const VERSION = 1;
@@ -289,7 +289,8 @@ export class Connection {
   #control(name, body, now, asked, told) {
     if (name === "$bye") {
       this.state = "closed";
-      return { kind: "bye", code: Number(body?.code), reason: String(body?.reason ?? ""), where: String(body?.where ?? "") };
+      return { kind: "bye", code: Number(body?.code), reason: String(body?.reason ?? ""), where: String(body?.where ?? ""),
+        unconfirmed: body?.unconfirmed === true };
     }
     if (name === "$welcome" && this.state === "greeted") {
       this.state = "open";
@@ -1034,7 +1035,7 @@ export class Room {
       this.#welcomed(message.welcome);
     } else if (message.kind === "bye") {
       this.#sendTo(message.where);
-      if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason, true);
+      if (this.#connection !== null) this.#lost(this.#connection, message.code, message.reason, true, message.unconfirmed);
     } else if (message.kind === "event") {
       if (!this.#handlers.has(message.name)) this.#noteUnheard(message.name);
       this.#tell(message.name, message.body);
@@ -1211,8 +1212,9 @@ export class Room {
    * The connection is over: come back as its code says.
    * @param {Connection} connection @param {number} code @param {string} reason
    * @param {boolean} [told] whether somebody said why: then it is not the transport's fault
+   * @param {boolean} [unconfirmed] whether that may not be the end
    */
-  #lost(connection, code, reason, told = false) {
+  #lost(connection, code, reason, told = false, unconfirmed = false) {
     if (connection !== this.#connection) return;
     const opened = connection.state !== "silent";
     this.#drop(code, reason);
@@ -1223,7 +1225,7 @@ export class Room {
     }
     const retry = this.#unasked && code === Code.KEY_INVALID ? "resume" : retryAfter(code);
     if (retry === "never" || (code === Code.KEY_EXPIRED && typeof this.#key !== "function")) {
-      this.#close({ code, reason });
+      this.#close(unconfirmed ? { code, reason, unconfirmed } : { code, reason });
       return;
     }
     const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;

@@ -224,6 +224,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return trio.current_time() - self._opened_at
 
     @property
+    def fence(self) -> int:
+        """Higher than that of any server which had a room of this name before: hand it to whatever this room writes to,
+        and have that refuse a lower one than it has seen. 0 where no servers share the rooms."""
+        return self.lease.fence
+
+    @property
     def random(self) -> Random:
         """The room's own source of chance. In a test it is seeded as the schedule is, so that a run repeats itself.
 

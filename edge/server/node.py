@@ -155,8 +155,11 @@ class Node:
         other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
-    async def find(self, kind: str, name: str, *, opener: str = "") -> Room[Any, Any] | _Elsewhere:
+    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> Room[Any, Any] | _Elsewhere:
         """The room of this name: opened here, if nobody has it, or the way to where it is.
+
+        Args:
+          adopt: open none but one that has been left.
 
         Raises:
           Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`).
@@ -176,7 +179,7 @@ class Node:
                 raise Refused(CUT_OFF, Code.CUT_OFF)
         claiming = self._claiming[room] = _Claiming()
         try:
-            return await self._claim(kind, name, opener)
+            return await self._claim(kind, name, opener, adopt=adopt)
         except BrokerDown as exc:
             log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
             claiming.failed = True
@@ -349,7 +352,7 @@ class Node:
         """Go on with a room, if nobody has it: whether it is here now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
-            return isinstance(await self.find(kind, name), Room)
+            return isinstance(await self.find(kind, name, adopt=True), Room)
         return False
 
     async def _renew(self) -> None:
@@ -382,7 +385,7 @@ class Node:
 
     # --- rooms
 
-    async def _claim(self, kind: str, name: str, opener: str) -> Room[Any, Any] | _Elsewhere:
+    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> Room[Any, Any] | _Elsewhere:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
@@ -404,6 +407,10 @@ class Node:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
+            if adopt and not claim.abandoned:  # it has ended meanwhile
+                lease.conclude()
+                lease.end()
+                raise Refused("the room is over", Code.ROOM_CLOSED)
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open(kind, name, opener=opener)
 

@@ -57,7 +57,7 @@ class Adding(edge.Room[Add, Added]):
         assert number == self.by.get(who, 0), f"{who} adds {number} after {self.by.get(who, 0)}"
         self.total += 1
         self.by[who] = number + 1
-        self.broadcast(Added(who, number, self.total, self.lease.fence))
+        self.broadcast(Added(who, number, self.total, self.fence))
 
     def snapshot(self) -> Sums:
         return Sums(self.total, self.by.copy())
@@ -73,7 +73,7 @@ class Recording(Adding):
 
     def add(self, who: str, number: int) -> None:
         assert number == self.by.get(who, 0), f"{who} adds {number} after {self.by.get(who, 0)}"
-        added = Added(who, number, self.total + 1, self.lease.fence)
+        added = Added(who, number, self.total + 1, self.fence)
         self.persist(added)
         self.broadcast(added)
 

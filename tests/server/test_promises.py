@@ -1,0 +1,464 @@
+"""What servers promise that share rooms, beyond the one busy room: quiet rooms, endings, greetings, late requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import product
+from random import Random
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import edge
+from edge.broker.broker import Broker, Claim, Entry, Stamp, Written
+from edge.client.client import Client, State
+from edge.errors import BrokerDown
+from edge.testing import seeds
+from tests.endurance.adding import Add
+
+from .servers import LEASE_SECONDS, Place, Town, open_town
+
+
+@edge.event("cash")
+class Cash:
+    """Leave with all you have."""
+
+
+@edge.event("finish")
+class Finish:
+    """End the game."""
+
+
+@edge.event("greeted")
+class Greeted:
+    balance: int
+
+
+@edge.event("heard")
+class Heard:
+    balance: int
+
+
+Said: TypeAlias = Add | Cash | Finish
+Told: TypeAlias = Greeted | Heard
+
+
+@attrs.frozen
+class Balances:
+    of: dict[str, int]
+
+
+class Bank(edge.Room[Said, Told]):
+    """Everybody has a balance, and leaves with it."""
+
+    seats = edge.Seats(minimum=0, grace=60)
+
+    def __init__(self) -> None:
+        self.balances: dict[str, int] = {}
+
+    def greet(self, player: edge.Player[Any, Any]) -> None:
+        player.send(Greeted(self.balances.setdefault(player.name, 0)))
+
+    async def run(self) -> None:
+        async for player, _ in self.listen(Finish):
+            self.broadcast(Heard(-self.balances[player.name]))
+            return
+
+    async def player(self, player: edge.Player[Any, Any]) -> None:
+        async for event in player.listen(Add, Cash):
+            if isinstance(event, Cash):
+                player.send(Heard(self.balances.pop(player.name)))
+                return
+            self.balances[player.name] += event.number
+            self.broadcast(Heard(self.balances[player.name]))
+
+    def snapshot(self) -> Balances:
+        return Balances(self.balances.copy())
+
+    def restore(self, state: Balances) -> None:
+        self.balances = dict(state.of)
+
+
+class GoingOn(Bank):
+    when_cut_off = "go on"
+
+
+def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge.App:
+    keys = edge.Keys("a secret of all the servers")
+    return edge.App(kinds or {"bank": Bank, "going": GoingOn}, broker=broker, keys=keys)
+
+
+@asynccontextmanager
+async def sit(town: Town, room: str, name: str = "ana", *at: Place) -> AsyncIterator[Client[Any, Any]]:
+    """Somebody in a bank."""
+    async with town.join(f"/rooms/{room}", *at, speaks=Said, hears=Told, name=name) as client:
+        await client.wait_state(State.OPEN)
+        yield client
+
+
+def owner_of(town: Town, room: str) -> Place:
+    return next(place for place in town.places if room in place.rooms and not place.dead)
+
+
+def bank(place: Place, room: str) -> Bank:
+    found = place.app.directory.find(*room.split("/"))
+    assert isinstance(found, Bank)
+    return found
+
+
+async def told(client: Client[Any, Any]) -> list[int]:
+    """What somebody has heard by now, as balances; what they were greeted with first."""
+    await trio.testing.wait_all_tasks_blocked()
+    heard, client._inbox = [*client._inbox], type(client._inbox)()
+    return [event.balance for event in heard]
+
+
+def key_of(name: str) -> str:
+    """A key of this person's, for all servers."""
+    return edge.Keys("a secret of all the servers").issue(id=name, name=name)
+
+
+# --- quiet rooms
+
+
+@pytest.mark.parametrize("how", ["empty", "older", "one log"])
+@seeds(3)
+async def test_a_quiet_room_is_written_anew(how: str) -> None:
+    """Redis forgets it, nobody says anything, its server dies: it goes on, with all that was said."""
+    async with open_town(make_app, 2) as town:
+        rooms = [f"bank/{number}" for number in range(20)]
+        async with trio.open_nursery() as nursery:
+            clients: list[Client[Any, Any]] = []
+
+            async def come(room: str) -> None:
+                async with sit(town, room) as client:
+                    clients.append(client)
+                    await trio.sleep_forever()
+
+            for room in rooms:
+                nursery.start_soon(come, room)
+            await trio.sleep(LEASE_SECONDS)
+            if how == "older":
+                town.shared.write_to_disk()
+            for client in clients:
+                client.send(Add(7))
+            await trio.sleep(1)
+            if how == "one log":
+                town.shared.write_to_disk()
+                town.shared._disk[1].pop(rooms[0])
+            town.shared.begin_again()
+            await trio.sleep(2 * LEASE_SECONDS)
+            victims = [place for place in town.places if place.rooms]
+            town.kill(victims[0])
+            await town.open()
+            await trio.sleep(4 * LEASE_SECONDS)
+            for room in rooms:
+                assert bank(owner_of(town, room), room).balances == {"ana": 7}
+            for client in clients:
+                assert client.welcome is not None
+                assert client.welcome.why in ("", "new"), client.welcome
+            nursery.cancel_scope.cancel("the test is over")
+
+
+async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
+    """But within the time of a lease, whether they are many, and some at a time."""
+    async with open_town(make_app, 1) as town:
+        (place,) = town.places
+        await trio.sleep(LEASE_SECONDS)
+        for number in range(200):
+            await place.node.find("bank", str(number))
+            bank(place, f"bank/{number}").keeper.touch()  # type: ignore[union-attr]
+        await trio.sleep(1)
+        append, batches = town.shared.append, []
+
+        async def note(entries: Sequence[Entry]) -> Sequence[Written]:
+            batches.append([entry.room for entry in entries if entry.whole])
+            return await append(entries)
+
+        town.shared.append = note  # type: ignore[method-assign]
+        town.shared.begin_again()
+        await trio.sleep(LEASE_SECONDS)
+        assert sorted(room for batch in batches for room in batch) == sorted(place.rooms)
+        assert max(map(len, batches)) <= 20
+
+
+# --- endings
+
+
+async def delay_log(place: Place, seconds: float) -> None:
+    """Let the log take so long to be written from now on."""
+    append = place.broker.append
+
+    async def append_late(entries: Sequence[Entry]) -> Sequence[Written]:
+        await trio.sleep(seconds)
+        return await append(entries)
+
+    place.broker.append = append_late  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("how", "moment"), [*product(["cash", "finish", "kick", "close"], range(10))])
+async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None:
+    """A server dies at any moment around an end: who has heard of it finds it so elsewhere; who has not, goes on."""
+    async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana, sit(town, "bank/a", "ben") as ben:
+        ana.send(Add(5))
+        await trio.sleep(1)
+        await told(ana)
+        place = owner_of(town, "bank/a")
+        await delay_log(place, 0.03)
+        if how == "kick":
+            next(player for player in bank(place, "bank/a").players if player.name == "ana").kick("out")
+        elif how == "close":
+            bank(place, "bank/a").close("over")
+        else:
+            ana.send(Cash() if how == "cash" else Finish())
+        await trio.sleep(0.01 * moment)
+        town.kill(place)
+        await trio.sleep(0.1)
+        heard, ended = await told(ana), ana.state is State.CLOSED
+        if heard:  # a reliable word about the end is no less than its goodbye
+            assert heard == [5] if how == "cash" else [-5]
+        await trio.sleep(4 * LEASE_SECONDS)
+        going_on = [place for place in town.places if "bank/a" in place.rooms and not place.dead]
+        if how in ("finish", "close"):
+            if ended or heard:
+                assert not [place for place in going_on if bank(place, "bank/a").balances.get("ana")]
+            else:
+                assert ana.welcome is not None
+        elif ended:
+            assert ana.ending is not None
+            (place,) = going_on
+            assert "ana" not in [player.name for player in bank(place, "bank/a").players]
+            if how == "cash":
+                assert bank(place, "bank/a").balances == {"ben": 0}
+        elif how == "cash":  # she has asked again, and hears of it now
+            assert (await told(ana), ana.state) == ([5], State.CLOSED)
+        elif not heard:
+            (place,) = going_on
+            assert "ana" in bank(place, "bank/a").balances
+        assert ben.state is not State.CLOSED or how in ("finish", "close")
+
+
+@pytest.mark.parametrize("how", ["cash", "finish"])
+async def test_who_is_cut_off_tells_no_end(how: str) -> None:
+    """Where the broker can't be reached the end waits; and if the lease runs out, the room goes on elsewhere."""
+    async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
+        ana.send(Add(5))
+        await trio.sleep(1)
+        assert await told(ana) == [0, 5]
+        place = owner_of(town, "bank/a")
+        place.broker.cut = True
+        ana.send(Cash() if how == "cash" else Finish())
+        await trio.sleep(LEASE_SECONDS * 0.8)
+        assert (await told(ana), ana.state) == ([], State.OPEN)
+        place.dead = True
+        await trio.sleep(4 * LEASE_SECONDS)
+        assert ana.welcome is not None
+        assert ana.state is State.CLOSED or ana.welcome.resumed  # it is asked once more, and ends there
+        assert await told(ana) == [5 if how == "cash" else -5]
+        assert ana.state is State.CLOSED
+        assert not ana.ending.unconfirmed  # type: ignore[union-attr]
+
+
+async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
+    """And is told when it is back, if the lease has not run out."""
+    async with open_town(make_app, 1) as town, sit(town, "bank/a") as ana:
+        (place,) = town.places
+        await trio.sleep(1)
+        place.broker.cut = True
+        ana.send(Finish())
+        await trio.sleep(1)
+        assert ana.state is State.OPEN
+        place.broker.cut = False
+        await ana.wait_state(State.CLOSED)
+        assert ana.ending is not None
+        assert (ana.ending.code, ana.ending.unconfirmed) == (edge.Code.ROOM_CLOSED, False)
+        await trio.sleep(1)
+        assert list(await town.shared.leases()) == []
+
+
+@pytest.mark.parametrize("how", ["cash", "finish"])
+async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -> None:
+    """By its own choice: it waits for as long as a lease lasts, and no longer."""
+    async with open_town(make_app, 1) as town, sit(town, "going/a") as ana:
+        (place,) = town.places
+        ana.send(Add(5))
+        await trio.sleep(1)
+        place.broker.cut = True
+        ana.send(Cash() if how == "cash" else Finish())
+        await trio.sleep(LEASE_SECONDS * 0.8)
+        assert ana.state is State.OPEN
+        await trio.sleep(LEASE_SECONDS)
+        assert ana.ending is not None
+        assert ana.ending.unconfirmed
+        assert ana.ending.code is (edge.Code.LEFT if how == "cash" else edge.Code.ROOM_CLOSED)
+        assert await told(ana) == [0, 5, 5 if how == "cash" else -5]
+        place.broker.heal()
+        await trio.sleep(2 * LEASE_SECONDS)
+        assert place.rooms == ([] if how == "finish" else ["going/a"])
+        assert [lease.room for lease in await town.shared.leases()] == place.rooms
+
+
+# --- greetings
+
+
+@seeds(20)
+async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
+    """Whatever the room says meanwhile, and wherever it goes on: whoever starts from nothing is greeted once, before
+    they hear anything else."""
+    random = Random(edge_seed)
+    async with (
+        open_town(make_app, 3) as town,
+        sit(town, "bank/a", "chatter") as chatter,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def chat() -> None:
+            while True:
+                await trio.sleep(random.expovariate(30))
+                if chatter.state is State.OPEN:
+                    chatter.send(Add(1))
+
+        async def reload(name: str) -> None:
+            key = key_of(name) if random.random() < 0.5 else None
+            for _ in range(8):
+                async with town.join("/rooms/bank/a", speaks=Said, hears=Told, name=name, key=key) as client:
+                    with trio.fail_after(30):
+                        await client.wait_state(State.OPEN)
+                        first = await client.receive()
+                    assert isinstance(first, Greeted), first
+                    with trio.move_on_after(random.uniform(0, 0.3)):
+                        while True:
+                            event = await client.receive()
+                            fresh = client.welcome is not None and not client.welcome.resumed
+                            assert fresh or isinstance(event, Heard), event
+
+        nursery.start_soon(chat)
+        async with trio.open_nursery() as reloading:
+            for number in range(6):
+                reloading.start_soon(reload, f"player {number}")
+            await trio.sleep(1)
+            for how in random.sample(["kill", "drain"], 2):
+                place = owner_of(town, "bank/a")
+                await town.open()
+                if how == "kill":
+                    town.kill(place)
+                    await trio.sleep(LEASE_SECONDS * 2)
+                else:
+                    await town.drain(place)
+        nursery.cancel_scope.cancel("the test is over")
+
+
+async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted() -> None:
+    """Their seat is restored, and their client knows nothing of it."""
+    async with open_town(make_app, 2) as town:
+        key = key_of("ana")
+        async with town.join("/rooms/bank/a", speaks=Said, hears=Told, key=key) as client:
+            await client.wait_state(State.OPEN)
+            client.send(Add(5))
+            await trio.sleep(1)
+            place = owner_of(town, "bank/a")
+            town.kill(place)
+            other = next(place for place in town.places if not place.dead)
+            await trio.sleep_until(trio.current_time() + LEASE_SECONDS + 0.01)
+        async with town.join(
+            "/rooms/bank/a", other, speaks=Add | Cash | Finish, hears=Greeted | Heard, key=key
+        ) as client:
+            await client.wait_state(State.OPEN)
+            assert await client.receive() == Greeted(5)
+
+
+# --- late requests
+
+
+async def test_a_claim_that_comes_late_takes_no_room() -> None:
+    """It timed out, its retry opened the room, and then it arrives."""
+    async with open_town(make_app, 1) as town:
+        (place,) = town.places
+        await trio.sleep(LEASE_SECONDS)
+        claim, late = place.broker.claim, []
+
+        async def claim_in_vain(room: str, server: str, stamp: Stamp) -> Claim:
+            late.append((room, server, stamp))
+            raise BrokerDown("no answer came")
+
+        place.broker.claim = claim_in_vain  # type: ignore[method-assign]
+        with pytest.raises(edge.Refused):
+            await place.node.find("bank", "a")
+        place.broker.claim = claim  # type: ignore[method-assign]
+        room = await place.node.find("bank", "a")
+        assert isinstance(room, Bank)
+        (lost,) = late
+        await town.shared.claim(*lost)
+        lease = await town.shared.lease("bank/a")
+        assert lease is not None
+        assert lease.fence == room.fence
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert place.rooms == ["bank/a"]
+        room.close()
+        await trio.sleep(1)
+        await town.shared.claim(*lost)
+        assert await town.shared.lease("bank/a") is None
+
+
+async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
+    """Nobody would have the room, and its server would be believed to."""
+    async with open_town(make_app, 2) as town:
+        one, two = town.places
+        await trio.sleep(LEASE_SECONDS)
+        claim = one.broker.claim
+
+        async def claim_unheard(room: str, server: str, stamp: Stamp) -> Claim:
+            await claim(room, server, stamp)
+            raise BrokerDown("no answer came")
+
+        one.broker.claim = claim_unheard  # type: ignore[method-assign]
+        with pytest.raises(edge.Refused):
+            await one.node.find("bank", "a")
+        await trio.sleep(0.1)
+        assert isinstance(await two.node.find("bank", "a"), Bank)
+
+
+async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
+    """Redis forgets that a room has closed: its server says so again, and nobody goes on with it."""
+    async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
+        await trio.sleep(1)
+        place = owner_of(town, "bank/a")
+        town.shared.write_to_disk()
+        bank(place, "bank/a").close("over")
+        await ana.wait_state(State.CLOSED)
+        await trio.sleep(0.1)
+        town.shared.begin_again()
+        assert len(await town.shared.leases()) == 1
+        await trio.sleep(3 * LEASE_SECONDS)
+        assert list(await town.shared.leases()) == []
+        assert not any(place.rooms for place in town.places)
+
+
+async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
+    """It is told of those about which there is news."""
+    async with open_town(make_app, 1) as town:
+        (place,) = town.places
+        await trio.sleep(LEASE_SECONDS)
+        for number in range(300):
+            await place.node.find("bank", str(number))
+        await trio.sleep(LEASE_SECONDS)
+        renew, news = town.shared.renew, []
+
+        async def note(server: str, stamp: Stamp, about: bytes, told: Any = ()) -> Any:
+            news.append(len(told))
+            return await renew(server, stamp, about, told)
+
+        town.shared.renew = note  # type: ignore[method-assign, assignment]
+        await trio.sleep(2 * LEASE_SECONDS)
+        assert len(news) >= 7
+        assert set(news) == {0}
+        for number in range(200):
+            bank(place, f"bank/{number}").close()
+        await trio.sleep(2 * LEASE_SECONDS)
+        assert 200 <= sum(news) <= 400, "given back, and before that perhaps no longer shown"
+        assert max(news) > 50
+        assert len(place.rooms) == 100
