@@ -3,6 +3,7 @@ add, and hold what they hear against the promise: each event once, in order, wha
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import attrs
@@ -10,6 +11,11 @@ import trio
 
 import edge
 from edge.client.client import Client, State
+
+from .banking import Bank, LonelyBank
+
+# Where rooms write outside of edge, if anywhere.
+EFFECTS = "EDGE_TEST_EFFECTS"
 
 
 @edge.event("add")
@@ -40,6 +46,7 @@ class Adding(edge.Room[Add, Added]):
     """Counts what is added, and tells everybody."""
 
     seats = edge.Seats(minimum=0, maximum=10, grace=60)
+    effects = os.open(os.environ[EFFECTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT) if EFFECTS in os.environ else None
 
     def __init__(self) -> None:
         self.total = 0
@@ -57,6 +64,8 @@ class Adding(edge.Room[Add, Added]):
         assert number == self.by.get(who, 0), f"{who} adds {number} after {self.by.get(who, 0)}"
         self.total += 1
         self.by[who] = number + 1
+        if self.effects is not None:
+            os.write(self.effects, f"{self.name} {self.fence} {self.total}\n".encode())
         self.broadcast(Added(who, number, self.total, self.fence))
 
     def snapshot(self) -> Sums:
@@ -93,7 +102,7 @@ class Slow(Adding):
 
 
 ROOMS = {"adding": Adding, "recording": Recording, "slow": Slow}
-app = edge.App(ROOMS)
+app = edge.App({**ROOMS, "bank": Bank, "lonely": LonelyBank})
 
 
 @attrs.define(eq=False)
@@ -109,6 +118,23 @@ class Ledger:
         assert before is None or before.fence <= event.fence, f"{event} after {before}"
 
 
+def check_effects(lines: list[str]) -> int:
+    """What rooms have written outside of edge, held against their fences by whoever is written to: how many writes of
+    former owners were refused by that."""
+    seen: dict[str, tuple[int, int]] = {}
+    refused = 0
+    for line in lines:
+        room, *numbers = line.split()
+        fence, total = map(int, numbers)
+        last, before = seen.get(room, (0, 0))
+        if fence < last:
+            refused += 1
+            continue
+        assert total == before + 1 or (fence > last and total <= before), f"{line} after {before} under {last}"
+        seen[room] = fence, total
+    return refused
+
+
 @attrs.define(eq=False)
 class Adder:
     """Somebody who adds, and checks what they hear: every event once, in order, from the first that they heard."""
@@ -116,6 +142,7 @@ class Adder:
     client: Client[Any, Any]
     name: str
     ledger: Ledger
+    kind: edge.TransportKind = edge.TransportKind.WEBSOCKET
     said: int = 0
     heard: int = 0
     next_total: int = 0

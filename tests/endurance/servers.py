@@ -1,21 +1,25 @@
 """Several servers and a Redis that are killed, paused, cut off, replaced and started again at random, and players who
-add: ``python -m tests.endurance.servers <blows> [seed]``.
+add, bank, or are quiet: ``python -m tests.endurance.servers <blows> [seed] [always|everysec]``.
 
-What they are told is held against the promise of rooms that are kept: see `adding`.
+What they are told is held against the promise of rooms that are kept: see `adding` and `banking`. Each server reaches
+Redis through a way of its own, which can be held up or cut.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import attrs
 import trio
@@ -29,27 +33,90 @@ from edge.client.url import UrlDialler
 from edge.protocol.codec import MESSAGEPACK
 from tests.broker.redis_server import RedisServer
 
-from .adding import Add, Added, Adder, Ledger
+from .adding import EFFECTS, Add, Added, Adder, Ledger, check_effects
+from .banking import Customer, Said, Told
 from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
-PLAYERS = 4
+# The players in the busy room, by how they are connected; the rooms in which nobody speaks for long; and the customers.
+PLAYERS = 2 * [*edge.TransportKind]
+QUIET, CUSTOMERS = 20, 6
+# After so many blows who is quiet speaks.
+SPEAK_EVERY = 10
 # So few that what is said while somebody is away for long can still be kept for them: a thousand events.
 ADDS_A_SECOND = 6.0
 # Waits between attempts grow to four seconds, and not to thirty: one blow follows the other.
 LONGEST_BACKOFF = 3
 # How long at most until everybody hears again, after a blow: a lease, its renewal, and a few backoffs.
 PATIENCE_SECONDS = 30.0
-# What Redis has answered its disk has.
+# What Redis has answered its disk has; or will have within a second or two.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
+BY_AND_BY = ("--appendonly", "yes", "--appendfsync", "everysec")
+SECRET = "a secret of all these servers"
+
+
+class Way:
+    """One server's way to Redis, over a socket of its own."""
+
+    def __init__(self, redis: str, socket: str) -> None:
+        self._redis, self.url = redis, f"unix://{socket}"
+        self._socket = socket
+        self._open = trio.Event()
+        self._open.set()
+        self._scopes = dict[trio.CancelScope, None]()
+        self.cut = False
+
+    async def run(self, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+        """Carry what comes, for ever."""
+        listening = trio.socket.socket(trio.socket.AF_UNIX)
+        await listening.bind(self._socket)
+        listening.listen(64)
+        await trio.serve_listeners(self._carry, [trio.SocketListener(listening)], task_status=task_status)
+
+    def hang_up(self) -> None:
+        """Break all connections."""
+        for scope in self._scopes:
+            scope.cancel("the way is cut")
+
+    def hold(self) -> None:
+        """Let nothing through until `go_on`; what was sent meanwhile arrives then."""
+        self._open = trio.Event()
+
+    def go_on(self) -> None:
+        """Let through what was held up."""
+        self._open.set()
+
+    async def _carry(self, stream: trio.SocketStream) -> None:
+        with trio.CancelScope() as scope:
+            self._scopes[scope] = None
+            try:
+                if not self.cut:
+                    await self._connect(stream)
+            except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            finally:
+                del self._scopes[scope]
+        await trio.aclose_forcefully(stream)
+
+    async def _connect(self, stream: trio.SocketStream) -> None:
+        async with await trio.open_unix_socket(self._redis) as redis, trio.open_nursery() as nursery:
+
+            async def carry(one: trio.SocketStream, other: trio.SocketStream) -> None:
+                async for data in one:
+                    await self._open.wait()
+                    await other.send_all(data)
+                nursery.cancel_scope.cancel("one side has hung up")
+
+            nursery.start_soon(carry, stream, redis)
+            await carry(redis, stream)
 
 
 class Process:
     """One server."""
 
-    def __init__(self, process: trio.Process, port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(self, process: trio.Process, port: int, way: Way) -> None:
+        self.process, self.port, self.way = process, port, way
         self.paused = False
 
     @property
@@ -66,11 +133,16 @@ class Town:
     chance: random.Random
     servers: list[Process] = attrs.field(factory=list)
     adders: list[Adder] = attrs.field(factory=list)
+    quiet: list[Adder] = attrs.field(factory=list)
+    customers: list[Customer] = attrs.field(factory=list)
     ledger: Ledger = attrs.field(factory=Ledger)
+    effects: Path = attrs.field(factory=lambda: Path(tempfile.mkstemp()[1]))
+    """What rooms write outside of edge."""
     starting: trio.Lock = attrs.field(factory=trio.Lock)
     """Held while a server starts, for which its Redis has to be there."""
-    outages: dict[str, list[float]] = attrs.field(factory=dict)
-    """How long it took until everybody had heard something that was said after a blow, by its kind."""
+    outages: dict[str, dict[edge.TransportKind, list[float]]] = attrs.field(factory=dict)
+    """How long it took until somebody had heard something that they said after a blow: by its kind and their
+    transport."""
 
     @property
     def living(self) -> list[Process]:
@@ -78,11 +150,14 @@ class Town:
 
     async def add_server(self) -> None:
         """One more."""
-        environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
-        options = ("--broker", self.redis.url)
+        environment = {**os.environ, "EDGE_SECRET": SECRET, EFFECTS: str(self.effects)}
+        path = self.redis.url.removeprefix("unix://")
+        way = Way(path, f"{path}-{len(self.servers)}-{trio.current_time()}")
+        await self.nursery.start(way.run)
+        options = ("--broker", way.url)
         async with self.starting:
             started = await start_server(self.nursery, "tests.endurance.adding:app", *options, environment=environment)
-        self.servers.append(Process(*started))
+        self.servers.append(Process(*started, way))
 
     async def owner(self) -> Process | None:
         """Who has the room."""
@@ -90,49 +165,108 @@ class Town:
         async with broker.open():
             servers = (await broker.renew("an observer", Stamp(1, 1), b"\x80")).servers
             await broker.leave("an observer")
-            owners = [lease.server for lease in await broker.leases() if lease.seconds > 0]
+            leases = [lease for lease in await broker.leases() if lease.room == "adding/a"]
+            owners = [lease.server for lease in leases if lease.seconds > 0]
             pids = [MESSAGEPACK.decode(servers[owner])["pid"] for owner in owners if owner in servers]
             return next((server for server in self.living if server.process.pid in pids), None)
 
-    async def play(self, name: str) -> None:
-        """Add, now and then, until cancelled."""
-        turn = count(self.chance.randrange(SERVERS))
+    @asynccontextmanager
+    async def client(
+        self, path: str, name: str, *, speaks: Any, hears: Any, kind: edge.TransportKind, key: str | None = None
+    ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
+        """Somebody's client, each of whose connections goes to the next server; and what breaks them all for good."""
+        turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
+        gone = False
 
         async def connect() -> trio.abc.Stream:
             servers = self.living
-            if not servers:
+            if not servers or gone:
                 raise OSError("no server is there")
-            return await trio.open_tcp_stream("127.0.0.1", servers[next(turn) % len(servers)].port)
+            stream = await trio.open_tcp_stream("127.0.0.1", servers[next(turn) % len(servers)].port)
+            streams.append(stream)
+            del streams[:-10]
+            return stream
+
+        async def vanish() -> None:
+            nonlocal gone
+            gone = True
+            for stream in streams:
+                await trio.aclose_forcefully(stream)
 
         limits = edge.Limits()
-        client: Client[Add, Added] = Client(
-            UrlDialler("ws://localhost/rooms/adding/a", codec=edge.JSON, limits=limits, connect=connect),
-            speaks=Add,
-            hears=Added,
+        client: Client[Any, Any] = Client(
+            UrlDialler(f"ws://localhost/rooms/{path}", codec=edge.JSON, limits=limits, kinds=(kind,), connect=connect),
+            speaks=speaks,
+            hears=hears,
             name=name,
             codec=edge.JSON,
             limits=limits,
             wait_before=lambda attempt: back_off(min(attempt, LONGEST_BACKOFF)),
             inbox=10_000,
-            client=f"a-client-called-{name}",
-            key=None,
+            client=secrets.token_urlsafe(16),
+            key=key,
         )
-        async with open_client(client), trio.open_nursery() as nursery:
+        async with open_client(client):
             await client.wait_state(State.OPEN)
-            adder = Adder(client, name, self.ledger)
+            yield client, vanish
+
+    async def play(self, name: str, kind: edge.TransportKind) -> None:
+        """Add, now and then, until cancelled."""
+        async with (
+            self.client("adding/a", name, speaks=Add, hears=Added, kind=kind) as (client, _),
+            trio.open_nursery() as nursery,
+        ):
+            adder = Adder(client, name, self.ledger, kind)
             self.adders.append(adder)
             nursery.start_soon(adder.listen)
             while True:
                 await trio.sleep(self.chance.expovariate(ADDS_A_SECOND))
                 adder.add()
 
-    async def wait_heard(self) -> float:
-        """Wait until all that has been said by now is heard by who said it: how long that took."""
-        began, said = trio.current_time(), [adder.said + 1 for adder in self.adders]
-        with trio.fail_after(PATIENCE_SECONDS):
-            while any(adder.heard < count for adder, count in zip(self.adders, said, strict=True)):
+    async def be_quiet(self, number: int) -> None:
+        """Have a room of one's own, and say nothing in it, but when all do."""
+        path, name, kind = f"adding/quiet{number}", f"quiet{number}", edge.TransportKind.WEBSOCKET
+        async with self.client(path, name, speaks=Add, hears=Added, kind=kind) as (client, _):
+            adder = Adder(client, name, Ledger(), kind)
+            self.quiet.append(adder)
+            adder.add()
+            await adder.listen()
+
+    async def be_customer(self, number: int) -> None:
+        """Come to a bank, and leave, again and again."""
+        name, kind = f"customer{number}", PLAYERS[number % len(PLAYERS)]
+        key = edge.Keys(SECRET).issue(id=name, name=name)
+        customer = Customer(
+            lambda: self.client(f"bank/{number}", name, speaks=Said, hears=Told, kind=kind, key=key), self.chance
+        )
+        self.customers.append(customer)
+        await customer.come()
+
+    async def wait_heard(self) -> dict[edge.TransportKind, list[float]]:
+        """Wait until everybody in the busy room has heard what they say from now on: how long that took."""
+        began, waited = trio.current_time(), dict[edge.TransportKind, list[float]]()
+
+        async def wait(adder: Adder) -> None:
+            said = adder.said + 1
+            while adder.heard < said:
                 await trio.sleep(0.01)  # it comes from other processes
-        return trio.current_time() - began
+            waited.setdefault(adder.kind, []).append(trio.current_time() - began)
+
+        with trio.fail_after(PATIENCE_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for adder in self.adders:
+                    nursery.start_soon(wait, adder)
+        return waited
+
+    async def speak(self) -> None:
+        """Who is quiet speaks, and hears it."""
+        for adder in self.quiet:
+            adder.add()
+        with trio.fail_after(PATIENCE_SECONDS):
+            while any(adder.heard < adder.said for adder in self.quiet):
+                await trio.sleep(0.01)  # it comes from other processes
+        for adder in self.quiet:
+            adder.check()
 
     # --- blows
 
@@ -193,6 +327,35 @@ class Town:
         async with self.starting:
             await self.redis.replace(partial(trio.sleep, self.chance.uniform(0, 0.5)))
 
+    async def forget_quietly(self) -> None:
+        """Redis forgets everything; and when servers have had the time to notice, one dies."""
+        await self.forget()
+        await trio.sleep(self.chance.uniform(5, 8))
+        await self.kill()
+
+    async def cut_off(self) -> None:
+        """One server can't reach Redis for a while; mostly for longer than a lease lasts."""
+        way = self.chance.choice(self.living).way
+        way.cut = True
+        way.hang_up()
+
+        async def heal() -> None:
+            await trio.sleep(self.chance.uniform(1, 8))
+            way.cut = False
+
+        self.nursery.start_soon(heal)
+
+    async def hold_up(self) -> None:
+        """What one server asks of Redis, and is answered, arrives seconds late, and then all at once."""
+        way = self.chance.choice(self.living).way
+        way.hold()
+
+        async def go_on() -> None:
+            await trio.sleep(self.chance.uniform(0.5, 6))
+            way.go_on()
+
+        self.nursery.start_soon(go_on)
+
     async def slow(self) -> None:
         """Redis does not answer for a while."""
         self.redis.signal(signal.SIGSTOP)
@@ -208,42 +371,65 @@ async def mistreat(redis: RedisServer, blows: list[str], seed: int) -> Town:
         for _ in range(SERVERS):
             await town.add_server()
         async with trio.open_nursery() as playing:
-            for number in range(PLAYERS):
-                playing.start_soon(town.play, f"player{number}")
-            while len(town.adders) < PLAYERS:
+            for number, kind in enumerate(PLAYERS):
+                playing.start_soon(town.play, f"player{number}", kind)
+            for number in range(QUIET):
+                playing.start_soon(town.be_quiet, number)
+            for number in range(CUSTOMERS):
+                playing.start_soon(town.be_customer, number)
+            while len(town.adders) < len(PLAYERS) or len(town.quiet) < QUIET:
                 await trio.sleep(0.01)  # it comes from other processes
             await town.wait_heard()
-            for blow in blows:
+            for number, blow in enumerate(blows, 1):
                 deal: Callable[[], Awaitable[None]] = getattr(town, blow)
                 await deal()
-                town.outages.setdefault(blow, []).append(await town.wait_heard())
+                for kind, seconds in (await town.wait_heard()).items():
+                    town.outages.setdefault(blow, {}).setdefault(kind, []).extend(seconds)
                 await trio.sleep(town.chance.uniform(0, 2))
+                if number % SPEAK_EVERY == 0 or number == len(blows):
+                    await town.speak()
             playing.cancel_scope.cancel("enough")
         for server in town.servers:
             if server.alive:
+                server.way.go_on()
                 server.process.send_signal(signal.SIGCONT)
                 server.process.terminate()
+        while any(server.alive for server in town.servers):
+            await trio.sleep(0.01)  # they are other processes
+        nursery.cancel_scope.cancel("enough")
     assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), "they end well"
     return town
 
 
-BLOWS = ("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow")
+BLOWS = (
+    *("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow"),
+    *("forget_quietly", "cut_off", "hold_up"),
+)
 
 
 def tell(town: Town) -> str:
     """How it went."""
-    lines = [f"{len(town.ledger.events)} events, each once, in order, under one owner at a time"]
-    for blow, seconds in town.outages.items():
-        lines.append(
-            f"{blow}: {len(seconds)} times, heard again after {median(seconds):.1f} s, {max(seconds):.1f} at most"
-        )
+    refused = check_effects(town.effects.read_text().splitlines())
+    visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
+    lines = [
+        f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
+        f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
+        f"{refused} writes of former owners to somewhere else, refused by their fences",
+        "",
+        "heard again after s, half of them and all | " + " | ".join(edge.TransportKind),
+        "---|" * (1 + len(edge.TransportKind)),
+    ]
+    for blow, outages in town.outages.items():
+        cells = [f"{median(outages[kind]):.1f}, {max(outages[kind]):.1f}" for kind in edge.TransportKind]
+        lines.append(f"{blow}, {len(outages[edge.TransportKind.POLL]) // 2} times | " + " | ".join(cells))
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     total, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer("redis-server", Path(folder), *ON_DISK)
+        server = RedisServer("redis-server", Path(folder), *(BY_AND_BY if "everysec" in sys.argv else ON_DISK))
         server.start()
         try:
             dealt = random.Random(seed).choices(BLOWS, k=total)

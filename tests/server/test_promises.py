@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import product
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
@@ -18,78 +17,14 @@ from edge.broker.broker import Broker, Claim, Entry, Stamp, Written
 from edge.client.client import Client, State
 from edge.errors import BrokerDown
 from edge.testing import seeds
-from tests.endurance.adding import Add
+from tests.endurance.banking import Bank, Cash, Finish, Greeted, Heard, LonelyBank, PayIn, Said, Told
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
 
 
-@edge.event("cash")
-class Cash:
-    """Leave with all you have."""
-
-
-@edge.event("finish")
-class Finish:
-    """End the game."""
-
-
-@edge.event("greeted")
-class Greeted:
-    balance: int
-
-
-@edge.event("heard")
-class Heard:
-    balance: int
-
-
-Said: TypeAlias = Add | Cash | Finish
-Told: TypeAlias = Greeted | Heard
-
-
-@attrs.frozen
-class Balances:
-    of: dict[str, int]
-
-
-class Bank(edge.Room[Said, Told]):
-    """Everybody has a balance, and leaves with it."""
-
-    seats = edge.Seats(minimum=0, grace=60)
-
-    def __init__(self) -> None:
-        self.balances: dict[str, int] = {}
-
-    def greet(self, player: edge.Player[Any, Any]) -> None:
-        player.send(Greeted(self.balances.setdefault(player.name, 0)))
-
-    async def run(self) -> None:
-        async for player, _ in self.listen(Finish):
-            self.broadcast(Heard(-self.balances[player.name]))
-            return
-
-    async def player(self, player: edge.Player[Any, Any]) -> None:
-        async for event in player.listen(Add, Cash):
-            if isinstance(event, Cash):
-                player.send(Heard(self.balances.pop(player.name)))
-                return
-            self.balances[player.name] += event.number
-            self.broadcast(Heard(self.balances[player.name]))
-
-    def snapshot(self) -> Balances:
-        return Balances(self.balances.copy())
-
-    def restore(self, state: Balances) -> None:
-        self.balances = dict(state.of)
-
-
-class GoingOn(Bank):
-    when_cut_off = "go on"
-
-
 def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge.App:
     keys = edge.Keys("a secret of all the servers")
-    return edge.App(kinds or {"bank": Bank, "going": GoingOn}, broker=broker, keys=keys)
+    return edge.App(kinds or {"bank": Bank, "going": LonelyBank}, broker=broker, keys=keys)
 
 
 @asynccontextmanager
@@ -145,7 +80,7 @@ async def test_a_quiet_room_is_written_anew(how: str) -> None:
             if how == "older":
                 town.shared.write_to_disk()
             for client in clients:
-                client.send(Add(7))
+                client.send(PayIn(7))
             await trio.sleep(1)
             if how == "one log":
                 town.shared.write_to_disk()
@@ -204,7 +139,7 @@ async def delay_log(place: Place, seconds: float) -> None:
 async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None:
     """A server dies at any moment around an end: who has heard of it finds it so elsewhere; who has not, goes on."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana, sit(town, "bank/a", "ben") as ben:
-        ana.send(Add(5))
+        ana.send(PayIn(5))
         await trio.sleep(1)
         await told(ana)
         place = owner_of(town, "bank/a")
@@ -246,7 +181,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
 async def test_who_is_cut_off_tells_no_end(how: str) -> None:
     """Where the broker can't be reached the end waits; and if the lease runs out, the room goes on elsewhere."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
-        ana.send(Add(5))
+        ana.send(PayIn(5))
         await trio.sleep(1)
         assert await told(ana) == [0, 5]
         place = owner_of(town, "bank/a")
@@ -285,7 +220,7 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
     """By its own choice: it waits for as long as a lease lasts, and no longer."""
     async with open_town(make_app, 1) as town, sit(town, "going/a") as ana:
         (place,) = town.places
-        ana.send(Add(5))
+        ana.send(PayIn(5))
         await trio.sleep(1)
         place.broker.cut = True
         ana.send(Cash() if how == "cash" else Finish())
@@ -320,7 +255,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
             while True:
                 await trio.sleep(random.expovariate(30))
                 if chatter.state is State.OPEN:
-                    chatter.send(Add(1))
+                    chatter.send(PayIn(1))
 
         async def reload(name: str) -> None:
             key = key_of(name) if random.random() < 0.5 else None
@@ -358,15 +293,13 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
         key = key_of("ana")
         async with town.join("/rooms/bank/a", speaks=Said, hears=Told, key=key) as client:
             await client.wait_state(State.OPEN)
-            client.send(Add(5))
+            client.send(PayIn(5))
             await trio.sleep(1)
             place = owner_of(town, "bank/a")
             town.kill(place)
             other = next(place for place in town.places if not place.dead)
             await trio.sleep_until(trio.current_time() + LEASE_SECONDS + 0.01)
-        async with town.join(
-            "/rooms/bank/a", other, speaks=Add | Cash | Finish, hears=Greeted | Heard, key=key
-        ) as client:
+        async with town.join("/rooms/bank/a", other, speaks=Said, hears=Told, key=key) as client:
             await client.wait_state(State.OPEN)
             assert await client.receive() == Greeted(5)
 

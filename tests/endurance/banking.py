@@ -1,0 +1,144 @@
+"""Banks, whose customers leave with what they have: so that an end, or a greeting, which is not what it should be shows
+in a balance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
+
+import attrs
+import trio
+
+import edge
+from edge.client.client import Client, State
+
+# How long a customer waits for anything.
+PATIENCE_SECONDS = 60.0
+
+
+@edge.event("pay-in")
+class PayIn:
+    amount: int
+
+
+@edge.event("cash")
+class Cash:
+    """Leave with all you have."""
+
+
+@edge.event("finish")
+class Finish:
+    """Close the bank."""
+
+
+@edge.event("greeted")
+class Greeted:
+    balance: int
+
+
+@edge.event("heard")
+class Heard:
+    balance: int
+
+
+@attrs.frozen
+class Balances:
+    of: dict[str, int]
+
+
+Said: TypeAlias = PayIn | Cash | Finish
+Told: TypeAlias = Greeted | Heard
+
+
+class Bank(edge.Room[Said, Told]):
+    """Everybody has a balance, and leaves with it."""
+
+    seats = edge.Seats(minimum=0, grace=60)
+
+    def __init__(self) -> None:
+        self.balances: dict[str, int] = {}
+
+    def greet(self, player: edge.Player[Said, Told]) -> None:
+        player.send(Greeted(self.balances.setdefault(player.name, 0)))
+
+    async def run(self) -> None:
+        async for player, _ in self.listen(Finish):
+            self.broadcast(Heard(-self.balances[player.name]))
+            return
+
+    async def player(self, player: edge.Player[Said, Told]) -> None:
+        async for event in player.listen(PayIn, Cash):
+            if isinstance(event, Cash):
+                player.send(Heard(self.balances.pop(player.name)))
+                return
+            self.balances[player.name] += event.amount
+            self.broadcast(Heard(self.balances[player.name]))
+
+    def snapshot(self) -> Balances:
+        return Balances(self.balances.copy())
+
+    def restore(self, state: Balances) -> None:
+        self.balances = dict(state.of)
+
+
+class LonelyBank(Bank):
+    """One that does not close while nobody can say whose it is."""
+
+    when_cut_off = "go on"
+
+
+@attrs.define(eq=False)
+class Customer:
+    """Somebody with a bank of their own, who comes again and again, and leaves in every way.
+
+    Args:
+      connect: a new client of theirs, and what breaks its connection without a word.
+    """
+
+    connect: Callable[[], AbstractAsyncContextManager[tuple[Client[Said, Told], Callable[[], Awaitable[object]]]]]
+    chance: random.Random
+    balance: int = 0
+    """What they were told last."""
+    visits: dict[str, int] = attrs.field(factory=lambda: {"cash": 0, "finish": 0, "reload": 0})
+    """How often they have left, by the way."""
+
+    async def come(self) -> None:
+        """Be a customer, until cancelled."""
+        while True:
+            async with self.connect() as (client, vanish):
+                how = self.chance.choice([*self.visits])
+                await self._visit(client, how)
+                if how == "reload":
+                    await vanish()
+            self.visits[how] += 1
+
+    async def _visit(self, client: Client[Said, Told], how: str) -> None:
+        told = self._told(client)
+        first = await anext(told)
+        assert first == Greeted(self.balance), f"{client._name}: {first} first, after a balance of {self.balance}"
+        for _ in range(self.chance.randrange(1, 5)):
+            await trio.sleep(self.chance.uniform(0, 0.5))
+            client.send(PayIn(1))
+            heard = await anext(told)
+            assert heard == Heard(self.balance + 1), f"{client._name}: {heard} after {self.balance}"
+            self.balance += 1
+        if how == "reload":
+            return
+        client.send(Cash() if how == "cash" else Finish())
+        last = await anext(told)
+        assert last == Heard(self.balance if how == "cash" else -self.balance), f"{client._name}: {last} at the end"
+        with trio.fail_after(PATIENCE_SECONDS):
+            await client.wait_state(State.CLOSED)
+        assert client.ending is not None
+        assert client.ending.code is (edge.Code.LEFT if how == "cash" else edge.Code.ROOM_CLOSED), client.ending
+        self.balance = 0
+
+    async def _told(self, client: Client[Said, Told]) -> AsyncIterator[Told]:
+        while True:
+            with trio.fail_after(PATIENCE_SECONDS):
+                event: Any = await client.receive()
+            assert client.welcome is not None
+            assert client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
+            yield event
