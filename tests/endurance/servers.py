@@ -410,10 +410,12 @@ BLOWS = (
 def tell(town: Town) -> str:
     """How it went."""
     refused = check_effects(town.effects.read_text().splitlines())
+    unheard = sum(customer.unheard for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
     lines = [
         f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
         f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
+        f"{unheard} of these ends were not heard of: whoever it was found that it is over",
         f"{refused} writes of former owners to somewhere else, refused by their fences",
         "",
         "heard again after s, half of them and all | " + " | ".join(edge.TransportKind),

@@ -1,0 +1,167 @@
+"""How long Redis is busy with what servers ask of it for their rooms: ``python -m benchmarks.renewals``.
+
+Four servers, each with so many rooms that are kept, renew as often as servers do. What Redis says it took for a
+renewal, without news and with news of every tenth room, and for comparing all rooms, after it has forgotten; and how
+long a claim takes meanwhile, and a whole join's worth: a claim, and the entry that its welcome waits for.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import attrs
+import coredis
+import trio
+
+from edge.broker.broker import LEASE_SECONDS, Claim, Entry, News, Stamp, Wish
+from edge.broker.redis import BATCH, RedisBroker
+from edge.server.node import RENEWALS
+from tests.broker.redis_server import RedisServer
+
+SERVERS = 4
+ROUNDS = 8
+CLAIMS = 200
+
+
+@attrs.define(eq=False)
+class Bench:
+    """A Redis, and servers with rooms."""
+
+    redis: coredis.Redis[bytes]
+    broker: RedisBroker
+    numbers: count[int] = attrs.field(factory=lambda: count(1))
+    fences: dict[str, dict[str, int]] = attrs.field(factory=dict)
+    """Each server's, by room."""
+
+    async def renew(self, server: str, news: list[News]) -> None:
+        """As a server does it, a batch at a time."""
+        for first in range(0, max(1, len(news)), BATCH):
+            number = next(self.numbers)
+            await self.broker.renew(server, Stamp(number, number), b"about", news[first : first + BATCH])
+
+    async def claim(self, room: str, server: str) -> Claim:
+        """While nothing else is asked for this server."""
+        number = next(self.numbers)
+        return await self.broker.claim(room, server, Stamp(number, number))
+
+    async def open(self, rooms: int) -> None:
+        """So many for each server, each with a log."""
+        for server in [f"server-{number}" for number in range(SERVERS)]:
+            fences = self.fences[server] = {}
+            await self.renew(server, [])
+            for number in range(rooms):
+                room = f"room/{server}-{number}"
+                while not (claim := await self.claim(room, server)).server:  # Redis has just begun
+                    await trio.sleep(min(claim.seconds, 1))
+                    await self.renew(server, [])
+                fences[room] = claim.fence
+                await self.broker.append([Entry(room, claim.fence, 1, b"x" * 1000, whole=True)])
+                if not number % 500:
+                    for each in self.fences:
+                        await self.renew(each, [])
+
+    def tell(self, server: str, every: int) -> list[News]:
+        """News of some of its rooms."""
+        fences = [*self.fences[server].items()][::every]
+        return [News(Wish.TELL, room, fence, b"%d seats" % next(self.numbers)) for room, fence in fences]
+
+    def keep(self, server: str) -> list[News]:
+        """All of its rooms."""
+        return [News(Wish.KEEP, room, fence, b"about", 1) for room, fence in self.fences[server].items()]
+
+    async def busy(self, server: str, news: list[News]) -> tuple[float, float]:
+        """For how many milliseconds Redis says that a renewal kept it busy, in all, and by the longest script."""
+        spent, most = [], []
+        for _ in range(ROUNDS):
+            await self.redis.config_resetstat()
+            await self.renew(server, news)
+            microseconds, calls = await self._spent()
+            spent.append(microseconds / 1000)
+            most.append(microseconds / 1000 / calls)
+        return statistics.median(spent), statistics.median(most)
+
+    async def entry(self) -> float:
+        """How many microseconds Redis says that an entry takes, of a hundred that are written at once."""
+        spent = []
+        fences = [*self.fences["server-0"].items()][:100]
+        for number in range(2, 2 + ROUNDS):
+            await self.redis.config_resetstat()
+            await self.broker.append([Entry(room, fence, number, b"x" * 1000) for room, fence in fences])
+            spent.append((await self._spent())[0] / len(fences))
+        return statistics.median(spent)
+
+    async def memory(self) -> int:
+        """How many bytes Redis has in use."""
+        found: Any = (await self.redis.info("memory"))["used_memory"]
+        return int(found)
+
+    async def _spent(self) -> tuple[float, int]:
+        """For how many microseconds scripts have run since this was reset, and how many."""
+        stats: Any = (await self.redis.info("commandstats"))["cmdstat_evalsha"]
+        return stats["usec"], stats["calls"]
+
+    async def latencies(self) -> tuple[list[float], list[float]]:
+        """How many milliseconds a claim takes, and a claim with an entry, while all servers renew."""
+        claims, joins = [], []
+
+        async def keep_renewing(server: str) -> None:
+            while True:
+                await self.renew(server, self.tell(server, 10))
+                await trio.sleep(LEASE_SECONDS / RENEWALS)
+
+        async with trio.open_nursery() as nursery:
+            for server in self.fences:
+                nursery.start_soon(keep_renewing, server)
+            await trio.sleep(0.1)
+            for _ in range(CLAIMS):
+                number = next(self.numbers)
+                began, room = trio.current_time(), f"new/{number}"
+                claim = await self.broker.claim(room, "server-0", Stamp(number, number - 100))
+                claims.append(1000 * (trio.current_time() - began))
+                await self.broker.append([Entry(room, claim.fence, 1, b"x" * 1000, whole=True)])
+                joins.append(1000 * (trio.current_time() - began))
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel("measured")
+        return claims, joins
+
+
+async def measure(rooms: int) -> list[str]:
+    """One row."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(shutil.which("redis-server") or "redis-server", Path(folder))
+        server.start()
+        try:
+            await server.wait_up()
+            async with coredis.Redis.from_url(server.url) as redis:
+                bench = Bench(redis, RedisBroker(server.url))
+                async with bench.broker.open():
+                    before = await bench.memory()
+                    await bench.open(rooms)
+                    room = (await bench.memory() - before) / (SERVERS * rooms)
+                    quiet, _ = await bench.busy("server-0", [])
+                    busy, _ = await bench.busy("server-0", bench.tell("server-0", 10))
+                    whole, longest = await bench.busy("server-0", bench.keep("server-0"))
+                    entry = await bench.entry()
+                    claims, joins = await bench.latencies()
+        finally:
+            server.kill()
+    row = [f"{rooms:,}", f"{quiet:.2f} ms", f"{busy:.2f} ms", f"{whole:.1f} ms, {longest:.1f} ms at a time"]
+    for latencies in (claims, joins):
+        latencies.sort()
+        row.append(f"{statistics.median(latencies):.1f} ms, {latencies[int(0.99 * len(latencies))]:.1f} ms")
+    return [*row, f"{entry:.0f} µs", f"{room / 1024:.1f} KiB"]
+
+
+if __name__ == "__main__":
+    print(
+        "| rooms a server | a renewal | with news of every tenth room | all compared | a claim, p50 and p99 | a join |"
+    )
+    print("|---|---|---|---|---|---|")
+    for rooms in map(int, sys.argv[1:] or ("100", "1000", "10000")):
+        print("| " + " | ".join(trio.run(measure, rooms)) + " |", flush=True)
