@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -283,10 +284,16 @@ def test_operations(tmp_path: Path) -> None:
 
 
 async def test_several_servers() -> None:
-    """The room of docs/several-servers.md goes on where it was."""
+    """The room of docs/several-servers.md goes on where it was; and its database takes no write of a former owner."""
     scope: dict[str, Any] = {}
-    (block,) = BLOCKS["several-servers.md"]
-    exec(block.text, scope)
+    update, room = BLOCKS["several-servers.md"]
+    exec(room.text, scope)
+    with sqlite3.connect(":memory:") as database:
+        database.execute("CREATE TABLE tables (name, state, fence)")
+        database.execute("INSERT INTO tables VALUES ('a', '', 0)")
+        for fence in (3, 3, 2, 4, 1):
+            database.execute(update.text, {"state": f"of {fence}", "fence": fence, "name": "a"})
+        assert database.execute("SELECT state, fence FROM tables").fetchall() == [("of 4", 4)]
     async with (
         open_town(
             lambda broker: edge.App({"counter": scope["Counter"]}, broker=broker, keys=edge.Keys("k" * 16))
