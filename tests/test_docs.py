@@ -95,6 +95,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("beside-your-app.md", "python"),
         ("wire.md", "json"),
         ("several-servers.md", "python"),
+        ("several-servers.md", "sql"),
         ("monitor.md", "python"),
         ("operations.md", "ini"),
         ("operations.md", "yaml"),
