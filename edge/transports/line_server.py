@@ -98,7 +98,11 @@ class ServedLine(Line):
           RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
         """
         if self._goodbye is not None:
-            raise LineOver(Code.of(self._goodbye.code))
+            self._acknowledge(has)
+            if not self._going:
+                raise LineOver(Code.of(self._goodbye.code))
+            # its last words are for a GET to bring, which an answer that ends the line would overtake
+            return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
         with self._request():
             self._acknowledge(has)
             if first > self.received:

@@ -135,6 +135,27 @@ async def test_lines_that_are_not_there() -> None:
         assert (await line.poll(1)).status == 410
 
 
+async def test_a_post_does_not_overtake_the_last_words() -> None:
+    """It is answered as any other until they have been heard; only then it says that the line is over, and why."""
+    app = edge.App({"echo": Echo})
+    async with open_network(app) as network:
+        line = RawLine(network)
+        await line.post(0, record(HELLO))
+        await line.frames(0)
+        (room,) = app.directory.rooms
+        room.players[0].send(Said("the last"))
+        room.players[0].kick("out")
+        await wait_all_tasks_blocked()
+        for _ in range(2):
+            assert (await line.post(1, say("a") + say("b"), has=1)).body == b"3"
+        said, bye, _ = Records(10**6).feed((await line.poll(1)).body)
+        assert "the last" in str(said)
+        assert str(Code.KICKED.value) in str(bye)
+        assert (await line.post(3, say("c"), has=2)).body == b"4"
+        over = await line.post(4, b"", has=3)
+        assert (over.status, over.code) == (410, str(Code.KICKED.value))
+
+
 async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
     """An answer that got lost must not turn a kick into a lost connection, which would be resumed."""
     app = edge.App({"echo": Echo})
@@ -148,7 +169,8 @@ async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
             bye, closed = Records(10**6).feed((await line.poll(1)).body)
             assert JSON.decode(str(bye))[1]["code"] == Code.KICKED
             assert closed == Closed(Code.KICKED)
-        assert (await line.post(1, say("x"), has=1)).code == str(Code.KICKED.value)
+            assert (await line.post(1, say("x"), has=1)).body == b"2"
+        assert (await line.post(1, say("x"), has=2)).code == str(Code.KICKED.value)
 
 
 async def test_a_draining_server_waits_for_who_polls() -> None:
