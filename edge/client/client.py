@@ -46,6 +46,9 @@ STABLE_SECONDS = 5.0
 HELLO_SECONDS = 2.0
 # How long the user's own function may take to give a key.
 KEY_SECONDS = 20.0
+# How long the welcome may take of the first attempt after a connection that was lost. Longer than a lease lasts; but a
+# server that has stopped still takes connections, and another may answer.
+AGAIN_SECONDS = 4.0
 # Reports of what can't be used, and positions in lists, which make no difference between two of them.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
@@ -309,7 +312,8 @@ class Client(Generic[Sent, Heard]):
         attempt = 0
         while self.ending is None:
             self._welcomed_at = None
-            ended, broken = await self._connect_once()
+            again = attempt == 1 and self.welcome is not None
+            ended, broken = await self._connect_once(min(AGAIN_SECONDS, self._dialler.patience) if again else None)
             self.lost = ended
             lasted = self._lasted()
             if lasted is not None and lasted > STABLE_SECONDS:
@@ -330,8 +334,13 @@ class Client(Generic[Sent, Heard]):
         """For how long the connection has been a good one."""
         return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
-    async def _connect_once(self) -> tuple[Ended, bool]:
-        """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why."""
+    async def _connect_once(self, patience_seconds: float | None) -> tuple[Ended, bool]:
+        """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why.
+
+        Args:
+          patience_seconds: how long its welcome may take, before another server is asked; by default, as long as its
+            kind has.
+        """
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts, connection.clock = self._sending.counts, self._clock
         self._connection = connection
@@ -342,7 +351,7 @@ class Client(Generic[Sent, Heard]):
             log.warning("there is no key to join with: %r", exc)
             return Ended(Code.LOST, f"there is no key: {exc!r}", by_peer=False), False
         try:
-            with trio.move_on_after(self._dialler.patience) as patience:
+            with trio.move_on_after(patience_seconds or self._dialler.patience) as patience:
                 async with self._dialler.dial() as transport:
                     try:
                         refusal = await self._greet(transport, connection, key)
@@ -359,7 +368,7 @@ class Client(Generic[Sent, Heard]):
                     self._set_state(State.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
-            return Ended(Code.SILENT, "no welcome came", by_peer=False), True
+            return Ended(Code.SILENT, "no welcome came", by_peer=False), patience_seconds is None
         except RemoteProtocolError as exc:
             return Ended(exc.code, str(exc), by_peer=False), False
         except trio.TooSlowError:
