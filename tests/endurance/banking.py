@@ -4,9 +4,9 @@ in a balance."""
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -117,19 +117,18 @@ class Customer:
             self.visits[how] += 1
 
     async def _visit(self, client: Client[Said, Told], how: str) -> None:
-        told = self._told(client)
-        first = await anext(told)
+        first = await self._told(client)
         assert first == Greeted(self.balance), f"{client._name}: {first} first, after a balance of {self.balance}"
         for _ in range(self.chance.randrange(1, 5)):
             await trio.sleep(self.chance.uniform(0, 0.5))
             client.send(PayIn(1))
-            heard = await anext(told)
+            heard = await self._told(client)
             assert heard == Heard(self.balance + 1), f"{client._name}: {heard} after {self.balance}"
             self.balance += 1
         if how == "reload":
             return
         client.send(Cash() if how == "cash" else Finish())
-        last = await anext(told)
+        last = await self._told(client)
         if last == Greeted(0):
             self.balance = 0
             self.unheard += 1
@@ -142,11 +141,10 @@ class Customer:
         assert client.ending.code is (edge.Code.LEFT if how == "cash" else edge.Code.ROOM_CLOSED), client.ending
         self.balance = 0
 
-    async def _told(self, client: Client[Said, Told]) -> AsyncIterator[Told]:
-        while True:
-            with trio.fail_after(PATIENCE_SECONDS):
-                event: Any = await client.receive()
-            assert client.welcome is not None
-            over = event == Greeted(0)  # or so it says: that it is a fresh start may be known only if it is
-            assert over or client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
-            yield event
+    async def _told(self, client: Client[Said, Told]) -> Told:
+        with trio.fail_after(PATIENCE_SECONDS):
+            event: Told = await client.receive()
+        assert client.welcome is not None
+        over = event == Greeted(0)  # or so it says: that it is a fresh start may be known only if it is
+        assert over or client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
+        return event
