@@ -136,13 +136,18 @@ class Town:
     quiet: list[Adder] = attrs.field(factory=list)
     customers: list[Customer] = attrs.field(factory=list)
     ledger: Ledger = attrs.field(factory=Ledger)
-    effects: Path = attrs.field(factory=lambda: Path(tempfile.mkstemp()[1]))
-    """What rooms write outside of edge."""
     starting: trio.Lock = attrs.field(factory=trio.Lock)
     """Held while a server starts, for which its Redis has to be there."""
     outages: dict[str, dict[edge.TransportKind, list[float]]] = attrs.field(factory=dict)
     """How long it took until somebody had heard something that they said after a blow: by its kind and their
     transport."""
+    refused: int = 0
+    """How many writes of former owners to somewhere else were refused by their fences."""
+
+    @property
+    def effects(self) -> Path:
+        """What rooms write outside of edge."""
+        return Path(f"{self.redis.url.removeprefix('unix://')}-effects")
 
     @property
     def living(self) -> list[Process]:
@@ -398,6 +403,7 @@ async def mistreat(redis: RedisServer, blows: list[str], seed: int) -> Town:
             await trio.sleep(0.01)  # they are other processes
         nursery.cancel_scope.cancel("enough")
     assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), "they end well"
+    town.refused = check_effects(town.effects.read_text().splitlines())
     return town
 
 
@@ -409,14 +415,13 @@ BLOWS = (
 
 def tell(town: Town) -> str:
     """How it went."""
-    refused = check_effects(town.effects.read_text().splitlines())
     unheard = sum(customer.unheard for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
     lines = [
         f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
         f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
         f"{unheard} of these ends were not heard of: whoever it was found that it is over",
-        f"{refused} writes of former owners to somewhere else, refused by their fences",
+        f"{town.refused} writes of former owners to somewhere else, refused by their fences",
         "",
         "heard again after s, half of them and all | " + " | ".join(edge.TransportKind),
         "---|" * (1 + len(edge.TransportKind)),
