@@ -74,7 +74,9 @@ class Page(abc.ABC):
                 if seen:
                     return
             time.sleep(0.05)  # a browser can't be told to say when
-        raise TimeoutError(f"not within {seconds} s: {expression}")
+        with contextlib.suppress(Gone):
+            seen = self.evaluate("[location.href, {...document.body.dataset}, document.body.innerText]")
+        raise TimeoutError(f"not within {seconds} s: {expression}; the page shows {seen}")
 
     def screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)

@@ -75,6 +75,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
         monitor.wait("document.querySelector('#light').dataset.state === 'live'")
 
     desk = engine.open(f"{url}edge-monitor/")
+    desk.wait("!document.querySelector('#door button').disabled")
     desk.evaluate(f"void (document.querySelector('#token').value = '{TOKEN}')")
     desk.evaluate("void document.querySelector('#door').requestSubmit()")
     desk.wait("document.body.dataset.view === 'dashboard' && document.body.textContent.includes('hill/main')")

@@ -46,6 +46,8 @@ $("door").addEventListener("submit", async (submitted) => {
   remember("sessionStorage", "key", key);
   enter(key);
 });
+// Before somebody listens, a submitted form would load the page anew.
+/** @type {HTMLButtonElement} */ ($("door").querySelector("button")).disabled = false;
 
 /** @param {string} key */
 function enter(key) {
