@@ -27,6 +27,8 @@ AWAITED_SECONDS = 0.01
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
 # What is written at once, so that the broker is there for others in between.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
+# So many logs that were forgotten are written anew at once: until then they are lost if this server is.
+ANEW_AT_ONCE = 20
 
 
 class Scribe:
@@ -57,10 +59,10 @@ class Scribe:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
     def write_anew(self, keepers: Iterable[Keeper]) -> None:
-        """The broker has forgotten these logs: write them within half a lease, not all at once."""
+        """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
         self._forgotten_by_broker.extend(keepers)
         passes = self._broker.lease_seconds / 2 / TOGETHER_SECONDS
-        self._step = math.ceil(len(self._forgotten_by_broker) / passes)
+        self._step = max(ANEW_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
         self._bell.ring()
 
     def forget(self, lease: Lease) -> None:

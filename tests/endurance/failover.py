@@ -1,0 +1,172 @@
+"""Redis and the owner of a room die together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
+
+In one round a replica takes the place of Redis, which has missed the last of it; in the next Redis is started again,
+and its disk has not the last of it. What is lost of the room is what Redis has lost, and whoever has
+heard of it is told.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import count, cycle
+from pathlib import Path
+from statistics import median
+
+import attrs
+import trio
+
+import edge
+from edge.client.client import Client
+from tests.broker.redis_server import RedisServer
+
+from .adding import Add, Added
+from .servers import BY_AND_BY, PLAYERS, SERVERS, Town
+
+# How many each player says a second; and for how long before Redis dies.
+ADDS_A_SECOND, LOAD_SECONDS = 20.0, 2.0
+# How much Redis loses at most, by how it loses it.
+LOSES_SECONDS = {"replace": 0.5, "lose_power": 2.0}
+# A replica hears of a write so much later at most.
+BEHIND_SECONDS = 0.1
+PATIENCE_SECONDS = 60.0
+
+
+@attrs.define(eq=False)
+class Listener:
+    """A player, and what they have heard."""
+
+    client: Client[Add, Added]
+    name: str
+    heard: list[tuple[float, Added]] = attrs.field(factory=list)
+    gone_on: trio.Event = attrs.field(factory=trio.Event)
+    """Set when they hear of the next owner."""
+
+    async def listen(self) -> None:
+        """Hear what comes, until cancelled."""
+        async for event in self.client:
+            if self.heard and event.fence > self.heard[-1][1].fence:
+                self.gone_on.set()
+            self.heard.append((trio.current_time(), event))
+
+    async def add(self, numbers: Iterator[int]) -> None:
+        """Say more, until cancelled."""
+        for number in numbers:
+            self.client.send(Add(number))
+            await trio.sleep(1 / ADDS_A_SECOND)
+
+
+@attrs.frozen
+class Lost:
+    """What a room has lost, and when the first of it had been heard: so many seconds before its owner died."""
+
+    events: int
+    seconds: float
+
+
+async def fail_over(town: Town, path: str, how: str) -> Lost:
+    """Have Redis and the owner of a room die together."""
+    async with AsyncExitStack() as stack:
+        players = list[Listener]()
+        for number, kind in enumerate(PLAYERS):
+            connected = town.client(path, f"player{number}", speaks=Add, hears=Added, kind=kind)
+            client, _ = await stack.enter_async_context(connected)
+            players.append(Listener(client, f"player{number}"))
+        async with trio.open_nursery() as listening:
+            for player in players:
+                listening.start_soon(player.listen)
+            async with trio.open_nursery() as adding:
+                for player in players:
+                    adding.start_soon(player.add, count())
+                await trio.sleep(LOAD_SECONDS)
+                owner = await town.owner(path)
+                detached_at = 0.0
+
+                async def meanwhile() -> None:
+                    nonlocal detached_at
+                    detached_at = trio.current_time()
+                    await trio.sleep(town.chance.uniform(0, LOSES_SECONDS[how]))
+                    owner.process.kill()
+
+                await getattr(town.redis, how)(meanwhile)
+                died_at = trio.current_time()
+                adding.cancel_scope.cancel("Redis is dead, and the owner")
+            await town.redis.wait_up()
+            await town.add_server()
+            websocket = edge.TransportKind.WEBSOCKET
+            async with town.client(path, "probe", speaks=Add, hears=Added, kind=websocket) as (client, _):
+                listening.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
+                with trio.fail_after(PATIENCE_SECONDS):
+                    for player in players:
+                        await player.gone_on.wait()
+                listening.cancel_scope.cancel("all have gone on")
+    return check(players, detached_at, died_at)
+
+
+def check(players: list[Listener], detached_at: float, died_at: float) -> Lost:
+    """Nobody was told of one total twice without being told that it is a fresh start, and nothing older is lost."""
+    fence = min(event.fence for player in players for _, event in player.heard)
+    before = [(at, event.total) for player in players for at, event in player.heard if event.fence == fence]
+    after = [event.total for player in players for _, event in player.heard if event.fence != fence]
+    kept = min(after) - 1
+    assert all(event.fence > fence for player in players for _, event in player.heard if event.fence != fence)
+    for player in players:
+        mine = [event.total for _, event in player.heard if event.fence == fence]
+        assert player.client.welcome is not None
+        if max(mine, default=0) > kept:
+            assert player.client.welcome.why == "miscount", f"{player.name} was not told: {player.client.welcome}"
+        assert mine == [*range(mine[0], mine[0] + len(mine))], f"{player.name} has missed some of {mine}"
+    lost = sorted((at, total) for at, total in before if total > kept)
+    if not lost:
+        return Lost(0, 0.0)
+    first_at = min(at for at, _ in lost)
+    assert first_at > detached_at - BEHIND_SECONDS, f"heard {detached_at - first_at} s before Redis lost anything"
+    return Lost(len({total for _, total in lost}), died_at - first_at)
+
+
+async def repeat(redis: RedisServer, rounds: int, seed: int) -> dict[str, list[Lost]]:
+    """What was lost in each round, by how."""
+    lost = dict[str, list[Lost]]()
+    async with trio.open_nursery() as nursery:
+        town = Town(redis, nursery, random.Random(seed))
+        await redis.wait_up(4)
+        for _ in range(SERVERS):
+            await town.add_server()
+        for number, how in zip(range(rounds), cycle(LOSES_SECONDS), strict=False):
+            lost.setdefault(how, []).append(await fail_over(town, f"adding/round{number}", how))
+        for server in town.servers:
+            if server.alive:
+                server.process.terminate()
+        while any(server.alive for server in town.servers):
+            await trio.sleep(0.01)  # they are other processes
+        nursery.cancel_scope.cancel("enough")
+    return lost
+
+
+def tell(lost: dict[str, list[Lost]]) -> str:
+    """How it went."""
+    lines = [
+        "what Redis loses | rounds | events lost, half of them and most | seconds lost, likewise",
+        "---|---|---|---",
+    ]
+    for how, each in lost.items():
+        events, seconds = [one.events for one in each], [one.seconds for one in each]
+        cells = f"{median(events):.0f}, {max(events)} | {median(seconds):.1f}, {max(seconds):.1f}"
+        lines.append(f"{how} | {len(each)} | {cells}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    total, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer("redis-server", Path(folder), *BY_AND_BY)
+        server.start()
+        try:
+            print(tell(trio.run(partial(repeat, server, total, seed))))
+        finally:
+            server.kill()
