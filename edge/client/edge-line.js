@@ -8,8 +8,8 @@
  */
 
 /**
- * What a transport tells its room: `frame` for each frame, `close` once.
- * @typedef {{frame: (frame: string) => void, close: (code: number, reason: string) => void}} Listener
+ * What a transport tells its room: `frame` for each frame, `close` once, and `doubt` when the server may have gone unnoticed.
+ * @typedef {{frame: (frame: string) => void, close: (code: number, reason: string) => void, doubt: () => void}} Listener
  */
 
 const LOST = 4000;
@@ -117,7 +117,10 @@ export class LineTransport {
         failures = this.#received + this.#gone > before ? 0 : failures + 1;
         if (error instanceof Refusal) this.#end(error.code, error.message);
         else if (failures >= MAX_FAILURES) this.#end(LOST, String(error));
-        else await pause(PAUSE_SECONDS * 2 ** failures);
+        else {
+          this.#on.doubt(); // the server may have died, and who is asked next be stopped
+          await pause(PAUSE_SECONDS * 2 ** failures);
+        }
       }
     }
   }

@@ -937,6 +937,7 @@ export class Room {
       frame: (frame) => this.#heard(connection, frame),
       /** @param {number} code @param {string} reason */
       close: (code, reason) => this.#lost(connection, code, reason),
+      doubt: () => this.#check({ type: "offline" }),
     };
     let key = null;
     try {
@@ -1355,7 +1356,7 @@ export class Room {
     globalThis.addEventListener?.("pagehide", this.#goAway);
   }
 
-  /** The network has changed, or the page was asleep: see whether the connection lives, or do not wait out the backoff. @param {Event} event */
+  /** The network has changed, or the page was asleep: see whether the connection lives, or do not wait out the backoff. @param {{type: string}} event */
   #check = ({ type }) => {
     if (this.#connection !== null) {
       if (this.#connection.check(seconds())) this.#tick();

@@ -31,8 +31,6 @@ CLAIM = "edge-monitor"
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5
-# What servers say of themselves: see `App`.
-SAID = ("rooms", "seated", "received", "sent", "crashes", "draining")
 # What dashboards ask other servers.
 ROOM, ACT = "monitor:room", "monitor:act"
 
@@ -241,9 +239,17 @@ class Dashboard(Room[FromOperator, ToOperator]):
         if node is None or not node.shared:
             return []
         return [
-            Server(name, name == node.id, **{what: said[what] for what in SAID})
-            for name, said in node.servers.items()
-            if said is not None
+            Server(
+                name,
+                name == node.id,
+                rooms=status.rooms,
+                seated=status.seated,
+                received=status.received,
+                sent=status.sent,
+                crashes=status.crashes,
+                draining=status.draining,
+            )
+            for name, status in node.servers.items()
         ]
 
     def overview(self) -> Overview:

@@ -78,6 +78,8 @@ SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 SPARE = 10
 # How long after the first question for the peer's clock the next comes; then twice as long each time.
 CLOCK_SECONDS = 0.25
+# How long a peer that is asked for a sign of life may be silent.
+CHECK_SECONDS = 3.0
 # How many pings may be without their answers: what else is answered was never asked.
 MAX_PINGED = 8
 
@@ -108,6 +110,8 @@ class Connection:
         self._asked: float | None = None
         self._pinged: list[float] = []
         self._ping_wait = math.inf
+        self._checked_at = math.inf
+        """Since when the peer is asked for a sign of life; infinite if it is not."""
         self._acked_to_peer = 0
         self._message_bytes = limits.message_bytes
         self._ack_frames, self._ack_bytes = limits.most_unacked
@@ -173,6 +177,8 @@ class Connection:
                 self.counts.acknowledge(count)
                 if asked is not None and told is not None and asked in self._pinged:
                     self._pinged.remove(asked)
+                    if asked + self.epoch >= self._checked_at:
+                        self._checked_at = math.inf
                     self.clock.note(asked + self.epoch, told, now)
                 return None
             case Ping(count, asked):
@@ -221,6 +227,14 @@ class Connection:
         self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
+    def check(self, now: float) -> bool:
+        """The peer may have gone unnoticed: ping at once, and expect a sign of life within three seconds, until the
+        ping is answered. Returns: whether this call began that."""
+        if self.state is not State.OPEN or self._checked_at < math.inf:
+            return False
+        self.ping_due, self._checked_at = now, self._time(now) + self.epoch
+        return True
+
     def note_kept(self, now: float) -> None:
         """More may be acknowledged than before: do it now."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
@@ -246,8 +260,15 @@ class Connection:
         """When a ping is due, or the peer will have been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
-        silent_at = self._heard_at + self.limits.dead_after
-        return min(self.ping_due, silent_at, self._over_since + self.limits.write_seconds)
+        return min(self.ping_due, self._dead_at, self._over_since + self.limits.write_seconds)
+
+    @property
+    def _dead_at(self) -> float:
+        """When the peer is given up, if nothing is heard before."""
+        dead_at = self._heard_at + self.limits.dead_after
+        if self._checked_at == math.inf:
+            return dead_at
+        return min(dead_at, max(self._checked_at, self._heard_at) + CHECK_SECONDS)
 
     def note_over(self, now: float) -> None:
         """Note whether more is unacknowledged than should be kept.
@@ -275,8 +296,8 @@ class Connection:
         if self.state is not State.OPEN:
             return []
         self.note_over(now)
-        if now >= self._heard_at + self.limits.dead_after:
-            raise RemoteProtocolError(f"nothing heard for {self.limits.dead_after:g} s", Code.SILENT)
+        if now >= self._dead_at:
+            raise RemoteProtocolError(f"nothing heard for {now - self._heard_at:.0f} s", Code.SILENT)
         frames = []
         if now + early >= self.ack_due:
             self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.acknowledgeable, 0, math.inf

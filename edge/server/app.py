@@ -44,6 +44,7 @@ from .relay import Relays
 from .responses import error_response, json_response, redirect
 from .sessions import HasCookies, SessionCookie, give_key, session_of
 from .static import static_file
+from .status import ServerStatus
 
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
@@ -320,20 +321,20 @@ class App:
             waiting=waiting,
         )
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> ServerStatus:
         """What the other servers are told of this one."""
         seated, tally = sum(len(room.seats) for room in self.directory.rooms), self.directory.tally
-        return {
-            "address": self.address,
-            "pid": os.getpid(),
-            "draining": self.draining,
-            "full": self.directory.full,
-            "rooms": len(self.directory),
-            "seated": seated,
-            "received": tally.received,
-            "sent": tally.sent,
-            "crashes": tally.crashes,
-        }
+        return ServerStatus(
+            address=self.address,
+            pid=os.getpid(),
+            draining=self.draining,
+            full=self.directory.full,
+            rooms=len(self.directory),
+            seated=seated,
+            received=tally.received,
+            sent=tally.sent,
+            crashes=tally.crashes,
+        )
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
         """The open rooms of all servers that share the broker, of one kind or of all: what others have told last.

@@ -32,9 +32,9 @@ async def keep_balance(node: Node, directory: Directory) -> None:
             continue
         stay = {room: until for room, until in stay.items() if until > trio.current_time()}
         loads = {
-            server: weight_of(said["rooms"], said["seated"])
-            for server, said in node.servers.items()
-            if said is not None and (server == node.id or not (said["draining"] or said["full"]))
+            server: weight_of(status.rooms, status.seated)
+            for server, status in node.servers.items()
+            if server == node.id or not (status.draining or status.full)
         }
         rooms = {
             room.name: weight_of(1, len(room.seats))

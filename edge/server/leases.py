@@ -9,18 +9,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
 
 import attrs
 import trio
 
 from ..broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
 from ..errors import BrokerDown
-from ..protocol.codec import MESSAGEPACK
 from ..rooms.bell import Bell
 from ..rooms.lease import Lease
 from .logs import log
 from .mail import AGAIN_SECONDS
+from .status import RoomStatus, pack
 
 # This part of its time it ends earlier here than at the broker, for clocks that do not run alike.
 MARGIN = 0.1
@@ -35,7 +34,7 @@ class _Held:
     """A lease that this server has."""
 
     lease: Lease
-    told: Any = None
+    told: RoomStatus | None = None
     """What the broker has been told of its room."""
 
 
@@ -44,7 +43,7 @@ class Leases:
 
     Args:
       server: what the broker knows it by.
-      tell: what is said of a room to all, as plain data, and how many entries its log should have.
+      tell: what is said of a room to all, and how many entries its log should have.
       write_anew: called with rooms whose logs the broker has forgotten.
     """
 
@@ -52,7 +51,7 @@ class Leases:
         self,
         broker: Broker,
         server: str,
-        tell: Callable[[str], tuple[Any, int]],
+        tell: Callable[[str], tuple[RoomStatus | None, int]],
         write_anew: Callable[[Iterable[str]], object],
     ) -> None:
         self.renewed_at = -math.inf
@@ -105,7 +104,7 @@ class Leases:
         """
         async with self._asking:
             self._about = about
-            changed: list[tuple[str, _Held, Any]] = []
+            changed: list[tuple[str, _Held, RoomStatus | None]] = []
             for room, held in self._live():
                 told, _ = self._tell(room)
                 if told != held.told and len(changed) < BATCH:
@@ -220,10 +219,8 @@ class Leases:
         self._bell.ring()
 
 
-def _packed(told: Any) -> bytes:
-    packed = MESSAGEPACK.encode(told) if told is not None else b""
-    assert isinstance(packed, bytes)
-    return packed
+def _packed(told: RoomStatus | None) -> bytes:
+    return b"" if told is None else pack(told)
 
 
 def _until(asked_at: float, seconds: float) -> float:

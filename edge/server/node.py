@@ -17,8 +17,8 @@ import trio
 from ..broker.broker import Broker, Mailbox
 from ..broker.broker import Lease as RoomLease
 from ..codes import Code
-from ..errors import BrokerDown, Deaf, Refused
-from ..protocol.codec import MESSAGEPACK, Codec, Frame
+from ..errors import BrokerDown, Deaf, InvalidEvent, Refused
+from ..protocol.codec import Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from ..protocol.pace import Pace
@@ -36,6 +36,7 @@ from .mail import AGAIN_SECONDS, Mail, Parcel
 from .questions import Questions
 from .relay import Relays
 from .scribe import Scribe
+from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_server
 
 # How often a lease is renewed before it would run out.
 RENEWALS = 4
@@ -92,7 +93,7 @@ class Node:
 
     Args:
       relays: the connections that are carried between servers.
-      about: what it says of itself to the others, as plain data.
+      about: what it says of itself to the others.
       balance: whether it sends rooms to servers that have less to do.
     """
 
@@ -103,12 +104,12 @@ class Node:
         relays: Relays,
         *,
         limits: Limits,
-        about: Callable[[], Any],
+        about: Callable[[], ServerStatus],
         balance: bool,
     ) -> None:
         self.id = broker.name_server()
         """What the others know it by: of this process alone."""
-        self.servers: Mapping[str, Any] = {self.id: None}
+        self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
@@ -197,8 +198,8 @@ class Node:
         for lease in await self._broker.leases() if self._broker.shared else ():
             of_kind, _, name = lease.room.partition("/")
             if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
-                seated, maximum, locked = MESSAGEPACK.decode(lease.about)
-                listed[lease.room] = Listing(of_kind, name, seated, maximum, locked, lease.server)
+                told = read_room(lease.about)
+                listed[lease.room] = Listing(of_kind, name, told.seated, told.maximum, told.locked, lease.server)
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
@@ -356,19 +357,25 @@ class Node:
         return False
 
     async def _renew(self) -> None:
-        about = MESSAGEPACK.encode(self._about())
-        assert isinstance(about, bytes)
-        servers = await self._leases.renew(about)
+        servers = await self._leases.renew(pack(self._about()))
         self._severed = False
-        self.servers = {server: MESSAGEPACK.decode(said) for server, said in servers.items() if said}
+        self.servers = {server: self._status(server, said) for server, said in servers.items() if said}
         self.mail.forget(self.mail.servers - servers.keys())
 
-    def _tell(self, room: str) -> tuple[Any, int]:
+    def _status(self, server: str, said: bytes) -> ServerStatus:
+        try:
+            return read_server(said)
+        except InvalidEvent as exc:
+            if server not in self.servers:
+                log.warning("server %s says of itself what can't be read: %s", server, exc)
+            return UNKNOWN
+
+    def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
         """What others are told of a room, and how many entries its log should have."""
         found = self._directory.find(*room.split("/", 1))
         if found is None or found.closing:
             return None, 0
-        told = len(found.seats), found.seats.maximum, found.seats.locked
+        told = RoomStatus(len(found.seats), found.seats.maximum, found.seats.locked)
         return told, 0 if found.keeper is None else found.keeper.kept_number
 
     def _write_anew(self, rooms: Iterable[str]) -> None:
@@ -416,9 +423,10 @@ class Node:
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _Elsewhere:
         """The way to another server's room: it carries frames there; or clients may go there themselves."""
-        address = (self.servers.get(owner) or {}).get("address")
-        if address:
-            raise Refused("the room is at another server", Code.MOVED, f"{address.rstrip('/')}/rooms/{kind}/{name}")
+        status = self.servers.get(owner)
+        if status is not None and status.address:
+            where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
+            raise Refused("the room is at another server", Code.MOVED, where)
         return _Elsewhere(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> Room[Any, Any]:

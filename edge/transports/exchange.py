@@ -144,10 +144,16 @@ class _Exchange:
         """From now on the post writes what waits."""
         self.outbox.notify = partial(self.post.note, self)
         self.outbox.on_overfull = self._note_overfull
+        self.transport.on_doubt = self._check
         if self.outbox.ready:
             self.outbox.notify()
         self._held = self.connection.wanted_at > trio.current_time()  # by what came before on the same seat
         self._expect_sweep()
+
+    def _check(self) -> None:
+        """Ask the peer for a sign of life."""
+        if self.connection.check(trio.current_time()):
+            self._expect_sweep()
 
     async def read(self) -> None:
         """Have frames taken in until it is over."""

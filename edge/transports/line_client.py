@@ -113,7 +113,10 @@ class DialledLine(Line):
                 failures = 0 if (self.received, self._gone) != before else failures + 1
                 if failures >= MAX_FAILURES:
                     self._break()
-                elif failures > 1:  # the first may be a connection that was kept for too long
+                    return
+                if self.on_doubt is not None:  # the server may have died, and who is asked next be stopped
+                    self.on_doubt()
+                if failures > 1:  # the first may be a connection that was kept for too long
                     await trio.sleep(PAUSE_SECONDS * 2**failures)
 
     def _done(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -39,6 +39,9 @@ class Transport(abc.ABC):
 
     max_bytes: int = sys.maxsize
     """The largest frame that is read, where a transport reads one piece by piece: to be set by whoever uses it."""
+
+    on_doubt: Callable[[], object] | None = None
+    """Called when it has reason to doubt that the peer is still there: to be set by whoever uses it."""
 
     broken = False
     """Whether part of a frame may be on the wire, so that no other can follow."""

@@ -101,6 +101,18 @@ const tests = {
     }
   },
 
+  async "a line whose request has failed doubts its server, and is broken by three in a row"() {
+    const { LineTransport } = await import(new URL("edge-line.js", pathToFileURL(edgePath)).href);
+    const told = [];
+    const on = { frame: () => {}, close: (code) => told.push(code), doubt: () => told.push("doubt") };
+    answers.push("offline", "offline", "offline");
+    void new LineTransport("https://edge.test/rooms/a/b", "poll", "edge.1.json", on);
+    await pass(0.1);
+    assert.deepEqual(told, ["doubt"]);
+    await pass(3);
+    assert.deepEqual(told, ["doubt", "doubt", 4000]);
+  },
+
   async "a page that is hidden keeps its connection, and answers without a timer"() {
     const room = await opened();
     show("hidden");
@@ -123,6 +135,30 @@ const tests = {
     await pass(0);
     assert.notEqual(FakeSocket.newest, socket);
     room.leave();
+  },
+
+  async "a lost connection is made anew with little patience once, and its kind is not blamed for that"() {
+    const room = await opened({ transports: ["websocket", "poll"] });
+    await pass(6);
+    /** How long until another connection is tried: half a second of it is backoff. */
+    const next = async () => {
+      const socket = FakeSocket.newest;
+      let waited = 0;
+      for (; FakeSocket.newest === socket && waited < 30; waited += 0.1) await pass(0.1);
+      return waited;
+    };
+    FakeSocket.newest.break();
+    assert.ok(await next() < 0.7);
+    const silent = await next(); // it opens, and nobody answers: a server that is stopped
+    assert.ok(4.4 < silent && silent < 4.7, `${silent} s`);
+    FakeSocket.newest.say(["$welcome", WELCOME]);
+    assert.equal(room.state, "open", "the next one is asked over a WebSocket, too");
+    room.leave();
+    const unknown = join("rooms/a/b", { transports: ["websocket"] });
+    await pass(0.1);
+    const slow = await next();
+    assert.ok(5 < slow && slow < 5.5, `${slow} s: who has never had a welcome may be far away`);
+    unknown.leave();
   },
 
   async "a page in the browser's cache says goodbye last, and resumes"() {

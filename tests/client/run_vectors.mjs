@@ -23,6 +23,7 @@ function act(machine, step) {
     else for (const [name, value] of Object.entries(step.gives ?? {})) assert.deepEqual(given[name], value, name);
   } else if (step.due) {
     if ("ask_clock" in step) assert.equal(connection.askClock(now), step.ask_clock);
+    if ("check" in step) assert.equal(connection.check(now), step.check);
     assert.deepEqual(connection.due(now).map((frame) => JSON.parse(frame)), step.due);
   } else if (step.send) {
     const frame = JSON.stringify(step.send);

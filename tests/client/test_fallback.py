@@ -147,6 +147,38 @@ async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
             assert kind_of(client) is TransportKind.WEBSOCKET
 
 
+GIVES_UP = {TransportKind.WEBSOCKET: [4.1], TransportKind.STREAM: [5.0, 9.1], TransportKind.POLL: [5.0, 9.1]}
+"""When each gives up a connection, in seconds after the first was cut: whoever had a welcome waits four seconds for the
+next, once; a line asks for a sign of life first, for three, and has two for its last words."""
+
+
+@pytest.mark.parametrize("kind", TransportKind)
+async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind) -> None:
+    """It takes connections and says nothing. The transport is not blamed for that."""
+    async with open_network(edge.App({"echo": Echo})) as network:
+        kinds = (kind, *(other for other in TransportKind if other is not kind))
+        async with joined(network.connect, "/rooms/echo/one", *kinds, speaks=Say, hears=Said) as client:
+            await client.wait_state(edge.State.OPEN)
+            await trio.sleep(6)
+            network.cut()
+            network.offline = "silent"
+            cut_at, before = trio.current_time(), client.lost
+            for seconds in GIVES_UP[kind]:
+                await trio.sleep_until(cut_at + seconds - 0.05)
+                assert client.lost is before or seconds == GIVES_UP[kind][0]
+                await trio.sleep(0.1)
+                assert client.lost is not before
+                assert client.lost is not None
+                assert client.lost.code is edge.Code.SILENT
+                before = client.lost
+            network.offline = ""
+            with trio.fail_after(0.2):
+                await client.wait_state(edge.State.OPEN)
+            assert kind_of(client) is kind
+            assert client.welcome is not None
+            assert client.welcome.resumed
+
+
 async def test_a_client_that_fell_back_climbs_again() -> None:
     """Once WebSocket passes, a later probe finds it; the seat is resumed over it, and nothing is lost."""
     deed: list[Deed] = [Deed.STRIP]

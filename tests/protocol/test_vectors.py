@@ -67,6 +67,8 @@ class Machine:
         elif "due" in step:
             if "ask_clock" in step:
                 assert connection.ask_clock(now) is step["ask_clock"]
+            if "check" in step:
+                assert connection.check(now) is step["check"]
             assert [json.loads(due) for due in connection.due(now)] == step["due"]
         elif "send" in step:
             outgoing = Outgoing(messages.from_plain(step["send"]))

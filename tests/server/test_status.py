@@ -1,0 +1,56 @@
+"""What servers say of themselves may be of another version, or of nobody's making: it costs nobody anything."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import trio
+
+import edge
+from edge.broker.broker import Broker, News, Stamp, Wish
+from edge.protocol.codec import MESSAGEPACK
+from edge.server.balance import BALANCE_SECONDS
+from tests.endurance.adding import Add, Added, Adding
+
+from .servers import open_town
+
+STRANGE: dict[str, Any] = {
+    "older": {},
+    "newer": {"rooms": 0, "address": "ws://there.test", "zone": "north", "queue": [1]},
+    "of other types": {"rooms": "many", "draining": 0, "address": None},
+    "no map": [1, 2],
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("said", [*map(MESSAGEPACK.encode, STRANGE.values()), b"\xc1"], ids=[*STRANGE, "not readable"])
+async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """And of its rooms."""
+
+    def make_app(broker: Broker) -> edge.App:
+        return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+
+    async with trio.open_nursery() as nursery, open_town(make_app) as town:
+        place = town.places[0]
+
+        async def stay() -> None:
+            stamps = (Stamp(number, number) for number in range(1, 1_000))
+            await town.shared.renew("a stranger", next(stamps), said)
+            claim = await town.shared.claim("adding/strange", "a stranger", next(stamps))
+            for stamp in stamps:
+                told = News(Wish.TELL, "adding/strange", claim.fence, said)
+                await town.shared.renew("a stranger", stamp, said, [told])
+                await trio.sleep(0.7)
+
+        nursery.start_soon(stay)
+        with caplog.at_level(logging.WARNING, "edge.servers"):
+            await trio.sleep(BALANCE_SECONDS + 1)
+        assert "a stranger" in place.node.servers
+        (listed,) = await place.app.list_rooms()
+        assert (listed.name, listed.seated, listed.server) == ("strange", 0, "a stranger")
+        assert len(caplog.records) <= len(town.places), "each tells it once"
+        async with town.join("/rooms/adding/a", place, speaks=Add, hears=Added) as client:
+            await client.wait_state(edge.State.OPEN)
+        nursery.cancel_scope.cancel("it goes on")
