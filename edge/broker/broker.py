@@ -182,7 +182,7 @@ class Broker(abc.ABC):
         """Connect while a block runs.
 
         Raises:
-          ValueError: what is there can't be a broker.
+          BrokerDown: what is there can't be used.
         """
 
     @abc.abstractmethod

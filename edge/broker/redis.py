@@ -92,13 +92,13 @@ class RedisBroker(Broker):
             yield
 
     async def _check_alone(self) -> None:
-        """Raise `ValueError` if this is a part of a Redis Cluster: what a script decides on is not all in one part."""
+        """Raise `BrokerDown` if this is a part of a Redis Cluster: what a script decides on is not all in one part."""
         try:
             info = await self._client.ask(lambda redis: redis.info("server"))
         except BrokerDown:  # whoever asks next will say so
             return
         if info.get("redis_mode") == "cluster":
-            raise ValueError("a broker can't be a Redis Cluster: give it one Redis, with a replica if you like")
+            raise BrokerDown("a broker can't be a Redis Cluster: give it one Redis, with a replica if you like")
 
     async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
         keys = self._keys("leases", "servers", f"log:{room}", "redis", "left", "lost")
@@ -286,11 +286,17 @@ class _Client:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Have one while a block runs."""
+        """Have one while a block runs; an error of the block comes out as it is, not in a group."""
+        fault: Exception | None = None
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._hold)
-            yield
+            try:
+                yield
+            except Exception as exc:
+                fault = exc
             self._nursery.cancel_scope.cancel("closed")
+        if fault is not None:
+            raise fault
 
     async def _hold(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with coredis.Redis.from_url(self._url, decode_responses=False) as redis:

@@ -11,10 +11,11 @@ from pathlib import Path
 import coredis
 import pytest
 import trio
+import trio.testing
 
 from edge.broker.broker import Claim
 from edge.broker.memory import MemoryBroker
-from edge.broker.redis import RedisBroker
+from edge.broker.redis import RedisBroker, _Client
 from edge.errors import BrokerDown
 from edge.testing import BROKER_CONFORMANCE
 from edge.testing.brokers import Asker, BrokerCheck, open_askers
@@ -93,3 +94,51 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
             used = await client.memory_usage(f"{prefix}mail:one")
             assert used is not None
             assert used < 2 * 1024 * 1024, "of ten megabytes"
+
+
+@pytest.mark.real_time
+async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
+    """What is under way when another fails gets its answer, from the client on which it was begun; later calls are
+    made with another client."""
+    client = _Client(redis.url, patience=10)
+    key = f"{next(prefixes)}:queue"
+    clients: list[object] = []
+    answers: list[object] = []
+
+    async def wait(redis: coredis.Redis[bytes]) -> object:
+        clients.append(redis)
+        return await redis.blpop([key], timeout=10)
+
+    async def fail(redis: coredis.Redis[bytes]) -> object:
+        clients.append(redis)
+        raise coredis.exceptions.ConnectionError("the network is gone")
+
+    async def push(redis: coredis.Redis[bytes]) -> object:
+        clients.append(redis)
+        return await redis.rpush(key, ["an answer"])
+
+    async with client.open():
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                answers.append(await client.ask(wait))
+
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(BrokerDown, match="the network is gone"):
+                await client.ask(fail)
+            assert await client.ask(push) == 1
+        assert answers == [[key.encode(), b"an answer"]]
+    first, failed, later = clients
+    assert first is failed
+    assert later is not failed
+
+
+@pytest.mark.real_time
+async def test_a_redis_cluster_is_refused(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """At the start, in words: a script decides on keys that would be in several of its parts."""
+    with redis_server(program, tmp_path, "--cluster-enabled", "yes") as redis:
+        await redis.wait_up()
+        with pytest.raises(BrokerDown, match="can't be a Redis Cluster"):
+            async with RedisBroker(redis.url).open():
+                pytest.fail("it was opened")
