@@ -33,6 +33,7 @@ bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and wri
 	$(BIN)/python -m benchmarks.slow
 	$(BIN)/python -m benchmarks.abuse
 	$(BIN)/python -m benchmarks.servers
+	$(BIN)/python -m benchmarks.renewals
 
 bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
 	$(BIN)/python -m benchmarks quick
@@ -48,9 +49,10 @@ fuzz: $(READY)  ## Look for inputs that break edge or cost it much, SECONDS for 
 	$(BIN)/pip install --quiet --group fuzz
 	for target in http codec machine lane cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
-endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, and have CONNECTIONS come and go, badly: ten minutes each.
+endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, have Redis die with them as often, and have CONNECTIONS come and go, badly: three to ten minutes each.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)
 	$(BIN)/python -m tests.endurance.servers $(KILLS)
+	$(BIN)/python -m tests.endurance.failover $(KILLS)
 	$(BIN)/python -m tests.endurance.churn $(CONNECTIONS)
 
 constraints: $(READY)  ## Pin what a deployment installs, with hashes, for every platform: writes constraints.txt.

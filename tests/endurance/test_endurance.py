@@ -10,8 +10,9 @@ import pytest
 from tests.broker.redis_server import redis_server
 
 from .churn import churn
+from .failover import repeat
 from .killed import CLIENTS, kill
-from .servers import BLOWS, ON_DISK, mistreat
+from .servers import BLOWS, BY_AND_BY, ON_DISK, mistreat
 
 pytestmark = pytest.mark.real_time
 
@@ -36,3 +37,10 @@ async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_
         town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
     assert set(town.outages) == set(BLOWS)
     assert len(town.ledger.events) > 100
+
+
+async def test_redis_that_dies_with_the_owner(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """A replica takes over, then a disk lacks its end: what is lost is what Redis has lost, and clients are told."""
+    with redis_server(program, tmp_path, *BY_AND_BY) as redis:
+        lost = await repeat(redis, 2, seed=1)
+    assert set(lost) == {"replace", "lose_power"}
