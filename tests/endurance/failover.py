@@ -97,13 +97,14 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
                 adding.cancel_scope.cancel("Redis is dead, and the owner")
             await town.redis.wait_up()
             await town.add_server()
-            websocket = edge.TransportKind.WEBSOCKET
-            async with town.client(path, "probe", speaks=Add, hears=Added, kind=websocket) as (client, _):
-                listening.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
+            connected = town.client(path, "probe", speaks=Add, hears=Added, kind=edge.TransportKind.WEBSOCKET)
+            async with connected as (client, _), trio.open_nursery() as probing:
+                probing.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
                 with trio.fail_after(PATIENCE_SECONDS):
                     for player in players:
                         await player.gone_on.wait()
-                listening.cancel_scope.cancel("all have gone on")
+                probing.cancel_scope.cancel("all have gone on")
+            listening.cancel_scope.cancel("all have gone on")
     return check(players, detached_at, died_at)
 
 
