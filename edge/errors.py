@@ -122,8 +122,8 @@ class Gone(EdgeError):
 
 
 class BrokerDown(EdgeError):
-    """The broker can't be reached, or did not answer in time: what was asked for may have been done, or not. Or, when it
-    is opened, it is of a kind that can't be used."""
+    """The broker can't be reached, or did not answer in time: what was asked for may have been done, or not. Or, when
+    it is opened, it is of a kind that can't be used."""
 
 
 class Deaf(EdgeError):

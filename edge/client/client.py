@@ -46,9 +46,9 @@ STABLE_SECONDS = 5.0
 HELLO_SECONDS = 2.0
 # How long the user's own function may take to give a key.
 KEY_SECONDS = 20.0
-# How long the welcome may take of the first attempt after a connection that was lost. Longer than a lease lasts; but a
+# How long the welcome may take of the first attempts after a connection that was lost. Longer than a lease lasts; but a
 # server that has stopped still takes connections, and another may answer.
-AGAIN_SECONDS = 4.0
+AGAIN_SECONDS, AGAIN_ATTEMPTS = 4.0, 2
 # Reports of what can't be used, and positions in lists, which make no difference between two of them.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
@@ -312,7 +312,7 @@ class Client(Generic[Sent, Heard]):
         attempt = 0
         while self.ending is None:
             self._welcomed_at = None
-            again = attempt == 1 and self.welcome is not None
+            again = 1 <= attempt <= AGAIN_ATTEMPTS and self.welcome is not None
             ended, broken = await self._connect_once(min(AGAIN_SECONDS, self._dialler.patience) if again else None)
             self.lost = ended
             lasted = self._lasted()

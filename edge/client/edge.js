@@ -52,7 +52,7 @@ const MAX_NAME_BYTES = 512; // as JSON
 const CHECK_SECONDS = 3; // how long a connection that is checked may be silent
 /** How long a welcome may take: a proxy may accept a connection and then hold what it carries. */
 const WELCOME_SECONDS = { websocket: 5, stream: 5, poll: 10 };
-const AGAIN_SECONDS = 4; // the same for the first attempt after a connection that was lost
+const AGAIN_SECONDS = 4; // the same for the first two attempts after a connection that was lost
 const MAX_REPORTED = 256; // names of events without a handler
 const MAX_STRIKES = 2; // so many connections in a row that did not last, and the next kind is tried
 // When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it was
@@ -951,7 +951,7 @@ export class Room {
       }
     }
     if (connection !== this.#connection) return;
-    const again = this.#attempt === 1 && this.welcome !== null; // then it is the server's fault, and another may answer
+    const again = this.#attempt > 0 && this.#attempt < 3 && this.welcome !== null; // then it is the server's fault, and another may answer
     const impatient = () => {
       this.#at = this.#url;
       this.#lost(connection, Code.SILENT, "no welcome", again);
