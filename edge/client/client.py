@@ -20,6 +20,7 @@ from ..protocol import messages
 from ..protocol.clock import Clock
 from ..protocol.codec import VERSION, Codec, size_of
 from ..protocol.connection import Connection, Side
+from ..protocol.connection import State as Phase
 from ..protocol.events import Vocabulary
 from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
@@ -370,6 +371,8 @@ class Client(Generic[Sent, Heard]):
                     return ended, ended.code in BROKEN
             return Ended(Code.SILENT, "no welcome came", by_peer=False), patience_seconds is None
         except RemoteProtocolError as exc:
+            if connection.state is Phase.OPEN:  # a welcome to a seat that knows less than it had said: it is lost
+                self._welcomed_at = trio.current_time()
             return Ended(exc.code, str(exc), by_peer=False), False
         except trio.TooSlowError:
             return Ended(Code.STALLED, "the hello could not be written", by_peer=False), True

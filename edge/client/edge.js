@@ -1223,6 +1223,7 @@ export class Room {
   #lost(connection, code, reason, told = false, unconfirmed = false) {
     if (connection !== this.#connection) return;
     const opened = connection.state !== "silent";
+    const welcomed = connection.state === "open"; // perhaps to a seat that knows less than it had said: it is lost
     this.#drop(code, reason);
     if (this.#refusesKey(code) || this.#isElsewhere(code)) {
       this.#setState(this.welcome === null ? "connecting" : "away");
@@ -1238,7 +1239,7 @@ export class Room {
     const blamed = !told && (code < 4000 || code === Code.LOST || code === Code.SILENT);
     const atOnce = blamed && this.#ladder.ended(lasted, opened);
     if (blamed) this.#at = this.#url;
-    if (retry === "fresh" && lasted !== null) this.#loseSeat(); // who gets no welcome hears nothing of the seat
+    if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // who gets no welcome hears nothing of the seat
     this.#setState(this.welcome === null ? "connecting" : "away");
     // full jitter, so that a crowd does not come back at once
     if (this.#openedAt > 0 && seconds() - this.#openedAt > STABLE_SECONDS) this.#attempt = 0;

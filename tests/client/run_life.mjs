@@ -101,6 +101,21 @@ const tests = {
     }
   },
 
+  async "a seat that has forgotten what it acknowledged is lost, and another is taken"() {
+    const room = await opened();
+    room.send("say", {});
+    room.send("say", {});
+    FakeSocket.newest.say(["$ack", 2]);
+    FakeSocket.newest.break();
+    await pass(1);
+    FakeSocket.newest.say(["$welcome", { ...WELCOME, resumed: true, received: 1 }]);
+    await pass(2);
+    assert.equal(hello().received, null, "afresh");
+    FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "miscount" }]);
+    assert.equal(room.state, "open");
+    room.leave();
+  },
+
   async "a line whose request has failed doubts its server, and is broken by three in a row"() {
     const { LineTransport } = await import(new URL("edge-line.js", pathToFileURL(edgePath)).href);
     const told = [];

@@ -46,6 +46,10 @@ class Listener:
     gone_on: trio.Event = attrs.field(factory=trio.Event)
     """Set when they hear of the next owner."""
 
+    def __str__(self) -> str:
+        client = self.client
+        return f"{self.name} is {client.state}: {client.welcome}, {client.lost}, {client.ending}, {self.heard[-1:]}"
+
     async def listen(self) -> None:
         """Hear what comes, until cancelled."""
         async for event in self.client:
@@ -83,7 +87,8 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
                 for player in players:
                     adding.start_soon(player.add, count())
                 await trio.sleep(LOAD_SECONDS)
-                owner = await town.owner(path)
+                owner = (await town.owners())[path]
+                assert owner is not None
                 detached_at = 0.0
 
                 async def meanwhile() -> None:
@@ -100,9 +105,10 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
             connected = town.client(path, "probe", speaks=Add, hears=Added, kind=edge.TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
                 probing.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
-                with trio.fail_after(PATIENCE_SECONDS):
+                with trio.move_on_after(PATIENCE_SECONDS) as patience:
                     for player in players:
                         await player.gone_on.wait()
+                assert not patience.cancelled_caught, [str(each) for each in players if not each.gone_on.is_set()]
                 probing.cancel_scope.cancel("all have gone on")
             listening.cancel_scope.cancel("all have gone on")
     return check(players, detached_at, died_at)

@@ -57,7 +57,51 @@ def key_of(name: str) -> str:
     return edge.Keys("a secret of all the servers").issue(id=name, name=name)
 
 
+class Hush(edge.Room[PayIn, Heard]):
+    """Sums up what is paid in, and says nothing, but what the sum is when it reaches 100."""
+
+    seats = edge.Seats(minimum=0, grace=60)
+    total = 0
+
+    async def player(self, player: edge.Player[PayIn, Heard]) -> None:
+        async for event in player.listen(PayIn):
+            self.total += event.amount
+            if self.total >= 100:
+                player.send(Heard(self.total))
+
+    def snapshot(self) -> int:
+        return self.total
+
+    def restore(self, state: int) -> None:
+        self.total = state
+
+
 # --- quiet rooms
+
+
+@seeds(3)
+async def test_what_redis_and_the_server_forget_together_is_told() -> None:
+    """Of what a client had said, and was acknowledged, though it had heard nothing: it starts afresh, and is heard."""
+    async with (
+        open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
+        town.join("/rooms/hush/a", speaks=PayIn, hears=Heard, name="ana") as client,
+    ):
+        await client.wait_state(State.OPEN)
+        for wait in (town.shared.write_to_disk, lambda: None):
+            for _ in range(3):
+                client.send(PayIn(1))
+            await trio.sleep(2)
+            wait()
+        town.kill(owner_of(town, "hush/a"))
+        town.shared.begin_again()
+        await client.wait_state(State.AWAY)
+        with trio.fail_after(30):
+            await client.wait_state(State.OPEN)
+        assert client.welcome is not None
+        assert not client.welcome.resumed
+        client.send(PayIn(100))
+        with trio.fail_after(5):
+            assert await client.receive() == Heard(103)
 
 
 @pytest.mark.parametrize("how", ["empty", "older", "one log"])
