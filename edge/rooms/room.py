@@ -477,7 +477,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
           Refused: they may not sit; `code` says why.
         """
         if self.lease.over:
-            raise Refused("the room is another server's by now", Code.MOVED)
+            raise Refused("the room is not this server's any more", Code.MOVED)
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
         self._check_admission(seat)
@@ -585,7 +585,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         if self.keeper is not None and not self.closing:
             self.lease.lose()
         if self.lease.over:
-            return Code.MOVED, "the room is another server's by now"
+            return Code.MOVED, "the room is not this server's any more"
         return Code.DRAINING, "the server is shutting down"
 
     async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
@@ -603,10 +603,17 @@ def check_kind(cls: type[Room[Any, Any]]) -> None:
     """Check that a class can make rooms.
 
     Raises:
-      TypeError: it is a generic base, which has yet to say which events there are.
+      TypeError: it is a generic base, which has yet to say which events there are; or it could not be kept as it says.
+      ValueError: no such `when_cut_off`.
     """
     if cls._is_generic:
         raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
+    if (cls.snapshot is Room.snapshot) != (cls.restore is Room.restore):
+        raise TypeError(f"{cls.__name__} has one of snapshot and restore: a room that is to go on elsewhere needs both")
+    if cls.facts.classes and cls.apply is Room.apply:
+        raise TypeError(f"{cls.__name__} has facts, and no apply, which lets them change its state")
+    if cls.when_cut_off not in ("pause", "go on"):
+        raise ValueError(f'{cls.__name__}.when_cut_off is "pause" or "go on", not {cls.when_cut_off!r}')
 
 
 def _checked(events: object) -> Vocabulary:

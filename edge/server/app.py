@@ -161,6 +161,8 @@ class App:
         self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits = limits or Limits()
         self.caps = caps or Caps()
+        if not isinstance(broker, Broker | None):
+            raise TypeError(f"broker is a Broker, such as RedisBroker(url), not {broker!r:.100}")
         self.broker = broker or MemoryBroker()
         self.address = check_address(address)
         self._balance = balance

@@ -59,4 +59,4 @@ class Trouble:
         """It does not."""
         if self.on:
             self.on = False
-            log.warning("%s: no more", self._what)
+            log.warning("%s: that is over", self._what)

@@ -233,7 +233,7 @@ class HeldSeat(Sending, Seat):
             self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
 
     def move_on(self) -> None:
-        self._parted, self._goodbye = True, (Code.MOVED, "the room is another server's by now")
+        self._parted, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
         self.disconnect(*self._goodbye)
 
     def disconnect(self, code: Code, reason: str) -> None:

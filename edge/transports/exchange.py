@@ -246,7 +246,7 @@ class _Exchange:
         outbox, connection = self.outbox, self.connection
         if outbox.lease.until <= now:  # this process was stopped for longer than that: what waits is not ours to say
             outbox.drop()
-            self.end(Code.MOVED, "the room is another server's by now")
+            self.end(Code.MOVED, "the room is not this server's any more")
         if outbox.goodbye is not None:
             self.reading.cancel("a goodbye is to be said")
             return
