@@ -24,6 +24,7 @@ Every script declares its keys.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -55,6 +56,10 @@ from .broker import (
 
 T = TypeVar("T")
 
+log = logging.getLogger("edge.servers")
+
+# How many strange fields are told of.
+MAX_PASSED_OVER = 100
 # How many rooms one script goes through.
 BATCH = 500
 # How long an answer may take; but no longer than half a lease.
@@ -83,6 +88,7 @@ class RedisBroker(Broker):
         _check_url(url)
         self.lease_seconds = lease_seconds
         self._url, self._prefix = url, prefix
+        self._passed_over = set[tuple[str, str | bytes]]()
         self._client = _Client(url, min(ANSWER_SECONDS, lease_seconds / 2))
 
     @asynccontextmanager
@@ -128,11 +134,14 @@ class RedisBroker(Broker):
         abouts = await self._client.ask(lambda redis: redis.hgetall(self._key("abouts")))
         leases = []
         for room, value in (await self._client.ask(lambda redis: redis.hgetall(self._key("leases")))).items():
-            fence, kept, *_ = _bytes(value).decode().split(" ")
-            server = _owner(value)
+            try:
+                fence, kept, _, server = _bytes(value).decode().split(" ", 3)
+                name, number = _bytes(room).decode(), int(fence)
+            except ValueError:
+                self._pass_over("leases", room)
+                continue
             left = servers[server].left if server in servers else 0.0
-            about = _bytes(abouts.get(room, b""))
-            leases.append(Lease(_bytes(room).decode(), server, int(fence), left, about, kept == "1"))
+            leases.append(Lease(name, server, number, left, _bytes(abouts.get(room, b"")), kept == "1"))
         return sorted(leases, key=lambda lease: lease.room)
 
     async def left(self) -> Sequence[str]:
@@ -149,8 +158,11 @@ class RedisBroker(Broker):
         now, found = await self._client.run(scripts.SERVERS, self._keys("servers"), [])
         servers = {}
         for server, value in zip(found[::2], found[1::2], strict=True):
-            until, _, _, *swept = value.split()
-            servers[server.decode()] = _Server((int(until) - int(now)) / 1000, bool(swept))
+            try:
+                until, _, _, *swept = value.split()
+                servers[server.decode()] = _Server((int(until) - int(now)) / 1000, bool(swept))
+            except ValueError:
+                self._pass_over("servers", server)
         return dict(sorted(servers.items()))
 
     async def _sweep(self, server: str) -> None:
@@ -166,6 +178,12 @@ class RedisBroker(Broker):
         await self._client.run(
             scripts.SWEPT, self._keys("servers", "words"), [server, _milliseconds(FORGOTTEN_SECONDS)]
         )
+
+    def _pass_over(self, key: str, field: str | bytes) -> None:
+        """Say once that somebody has written there what edge did not."""
+        if (key, field) not in self._passed_over and len(self._passed_over) < MAX_PASSED_OVER:
+            self._passed_over.add((key, field))
+            log.warning("Redis: %r in %s can't be read, and is passed over", _bytes(field), self._key(key))
 
     async def _forget(self, name: str, seconds: float) -> None:
         """Forget the rooms that nobody has had for so long."""
@@ -355,7 +373,7 @@ def _is_answer(exc: BaseException) -> bool:
 
 def _owner(value: str | bytes) -> str:
     """Which server has a room, by its lease as it is kept."""
-    return _bytes(value).decode().split(" ", 3)[3]
+    return _bytes(value).decode(errors="replace").split(" ", 3)[-1]
 
 
 def _names(found: Sequence[bytes]) -> frozenset[str]:

@@ -1,19 +1,20 @@
 """What Redis decides by itself, in Lua: each script runs whole, and by Redis's clock. Their keys are in `redis.py`."""
 
-# What every script begins with. Values in hashes are words: `lease` of a room, `server` of a server.
+# What every script begins with. Values in hashes are words: `lease` of a room, `server` of a server; one that was
+# written by somebody else is none.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function text(number) return string.format('%.0f', number) end
 local function lease(value)
-  if not value then return 0, '0', '0', '' end
-  local fence, kept, claim, server = string.match(value, '^(%d+) (%d) (%d+) (.*)$')
+  local fence, kept, claim, server = string.match(value or '', '^(%d+) (%d) (%d+) (.*)$')
+  if not fence then return 0, '0', '0', '' end
   return tonumber(fence), kept, claim, server
 end
 local function lease_of(fence, kept, claim, server) return table.concat({text(fence), kept, claim, server}, ' ') end
 local function server_of(value)
-  if not value then return 0, 0, 0 end
-  local till, since, oldest = string.match(value, '^(%d+) (%d+) (%d+)')
+  local till, since, oldest = string.match(value or '', '^(%d+) (%d+) (%d+)')
+  if not till then return 0, 0, 0 end
   return tonumber(till), tonumber(since), tonumber(oldest)
 end
 local function top(log)

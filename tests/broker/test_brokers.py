@@ -142,3 +142,35 @@ async def test_a_redis_cluster_is_refused(program: Callable[[str, str], str], tm
         with pytest.raises(BrokerDown, match="can't be a Redis Cluster"):
             async with RedisBroker(redis.url).open():
                 pytest.fail("it was opened")
+
+
+STRANGE = {
+    "no": b"no numbers here",
+    "": b"",
+    "few": b"1e999 -nan",
+    "\u00e9": "\u00e9".encode("latin-1"),
+    "negative": b"-5 -5 -5",
+}
+
+
+@pytest.mark.real_time
+async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Among servers and leases: nobody ends by it, rooms are listed and left as before, and it is told once."""
+    prefix = f"{next(prefixes)}:"
+    broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=1)
+    async with broker.open(), coredis.Redis.from_url(redis.url) as client:
+        for key in ("servers", "leases"):
+            await client.hset(f"{prefix}{key}", {**STRANGE})
+        one = Asker(broker, "one")
+        await one.renew()
+        await trio.sleep(broker.lease_seconds)  # for nobody knows what Redis has forgotten
+        await one.renew()
+        assert (await one.claim("game/one")).server == "one"
+        for _ in range(2):
+            assert [lease.room for lease in await broker.leases() if lease.server == "one"] == ["game/one"]
+            await broker.left()
+        await trio.sleep(broker.lease_seconds)
+        await broker.left()
+        assert not [lease for lease in await broker.leases() if lease.seconds > 0]
+    told = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert len(told) == len(set(told)) >= len(STRANGE)
