@@ -122,7 +122,7 @@ def find_broker(url: str) -> Broker:
     try:
         from .broker.redis import RedisBroker  # here: it needs the extra `redis`, which one server alone does not
     except ImportError as exc:
-        raise ImportError(f"{exc}: install edge[redis]") from exc
+        raise ImportError(f"{exc}: install edge-rooms[redis]") from exc
     return RedisBroker(url)
 
 
@@ -188,7 +188,7 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     try:
         from .testing.soak import soak  # here: it needs the extra `testing`, which a server does not
     except ImportError as exc:
-        parser.exit(2, f"edge: {exc}: install edge[testing]\n")
+        parser.exit(2, f"edge: {exc}: install edge-rooms[testing]\n")
     try:
         make = _find(options.room, "Room")
         play = _find(options.play, "function") if options.play else None
