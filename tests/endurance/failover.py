@@ -1,8 +1,8 @@
 """Redis and the owner of a room die together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
 
 In one round a replica takes the place of Redis, which has missed the last of it; in the next Redis is started again,
-and its disk has not the last of it. What is lost of the room is what Redis has lost, and whoever has
-heard of it is told.
+and its disk has not the last of it. The room loses what Redis has lost, and no more; clients that had heard of it are
+told.
 """
 
 from __future__ import annotations
