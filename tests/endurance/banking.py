@@ -105,32 +105,49 @@ class Customer:
     """How often they have left, by the way."""
     unheard: int = 0
     """How often they found that it was over, for they were cut off when it was told."""
+    displaced: int = 0
+    """How often a page of theirs that is long gone took the seat: a stopped server had held up its hello."""
+    _may_be: set[int] = attrs.field(factory=lambda: {0})
+    """What the balance may be: two values while an answer is outstanding."""
 
     async def come(self) -> None:
         """Be a customer, until cancelled."""
         while True:
-            async with self.connect() as (client, vanish):
-                how = self.chance.choice([*self.visits])
-                await self._visit(client, how)
-                if how == "reload":
-                    await vanish()
-            self.visits[how] += 1
+            try:
+                async with self.connect() as (client, vanish):
+                    how = self.chance.choice([*self.visits])
+                    await self._visit(client, how)
+                    if how == "reload":
+                        await vanish()
+                self.visits[how] += 1
+            except* edge.Disconnected as group:
+                self._note_displaced(group)
+
+    def _note_displaced(self, group: BaseExceptionGroup[edge.Disconnected]) -> None:
+        _, others = group.split(lambda exc: isinstance(exc, edge.Disconnected) and exc.code is edge.Code.REPLACED)
+        if others is not None:
+            raise others
+        self.displaced += 1
 
     async def _visit(self, client: Client[Said, Told], how: str) -> None:
         first = await self._told(client)
-        assert first == Greeted(self.balance), f"{client._name}: {first} first, after a balance of {self.balance}"
+        assert isinstance(first, Greeted), f"{client._name}: {first} first"
+        assert first.balance in self._may_be, f"{client._name}: {first}, where {self._may_be} may be"
+        self._settle(first.balance)
         for _ in range(self.chance.randrange(1, 5)):
             await trio.sleep(self.chance.uniform(0, 0.5))
+            self._may_be.add(self.balance + 1)
             client.send(PayIn(1))
             heard = await self._told(client)
             assert heard == Heard(self.balance + 1), f"{client._name}: {heard} after {self.balance}"
-            self.balance += 1
+            self._settle(heard.balance)
         if how == "reload":
             return
+        self._may_be.add(0)
         client.send(Cash() if how == "cash" else Finish())
         last = await self._told(client)
         if last == Greeted(0):
-            self.balance = 0
+            self._settle(0)
             self.unheard += 1
             client.leave()
             return
@@ -139,7 +156,10 @@ class Customer:
             await client.wait_state(State.CLOSED)
         assert client.ending is not None
         assert client.ending.code is (edge.Code.LEFT if how == "cash" else edge.Code.ROOM_CLOSED), client.ending
-        self.balance = 0
+        self._settle(0)
+
+    def _settle(self, balance: int) -> None:
+        self.balance, self._may_be = balance, {balance}
 
     async def _told(self, client: Client[Said, Told]) -> Told:
         with trio.fail_after(PATIENCE_SECONDS):

@@ -448,11 +448,13 @@ FORGETTING = ("forget", "replace", "lose_power")
 def tell(town: Town) -> str:
     """How it went."""
     unheard = sum(customer.unheard for customer in town.customers)
+    displaced = sum(customer.displaced for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
     lines = [
         f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
         f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
         f"{unheard} of these ends were not heard of: whoever it was found that it is over",
+        f"{displaced} pages lost their seats to an older page, whose hello a stopped server had held up",
         f"{town.refused} writes of former owners to somewhere else, refused by their fences",
         "",
         "heard again after s, half of them and all | " + " | ".join(edge.TransportKind),
