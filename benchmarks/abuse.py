@@ -28,6 +28,7 @@ import edge.monitor
 from edge.broker.memory import MemoryBroker
 from edge.protocol.codec import Codec
 from edge.protocol.records import record
+from edge.rooms.room import kind_of
 from edge.server.serve import Server, open_server
 from tests.abuse.cost import FRAME_BYTES, VOCABULARY, Draw, Walk, honest_frame
 from tests.abuse.test_cost import PLAIN, RAW, cut
@@ -64,11 +65,12 @@ class Hall(edge.Room[Know | Draw | Walk, Known]):
                 player.reply(event, Known())
 
 
-Hall.from_player = attrs.evolve(
+EVENTS = attrs.evolve(
     VOCABULARY,
-    by_name={**VOCABULARY.by_name, **Hall.from_player.by_name},
-    classes=VOCABULARY.classes | Hall.from_player.classes,
+    by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
+    classes=VOCABULARY.classes | kind_of(Hall).receives.classes,
 )
+Hall._Room__kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]  # no author could
 
 LIMITS = edge.Limits(
     events_per_second=math.inf, bytes_per_second=math.inf, inbox=10**6, inbox_bytes=10**9, outbox_frames=10**6

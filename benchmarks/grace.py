@@ -16,6 +16,7 @@ import trio.testing
 
 import edge
 from edge.protocol.codec import JSON
+from edge.rooms.room import runtime_of
 from edge.sessions.outbox import Outbox
 from edge.sessions.seat import HeldSeat
 
@@ -40,12 +41,12 @@ async def measure(count: int, events: int) -> None:
     limits = edge.Limits()
     room = Crowd()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: room.live(idle=math.inf))
+        nursery.start_soon(lambda: runtime_of(room).live(idle=math.inf))
         await trio.testing.wait_all_tasks_blocked()
         tracemalloc.start()
         empty = allocated()
         for number in range(count):
-            seat = HeldSeat(room, edge.Session(f"u{number}"), f"player {number}", limits)
+            seat = HeldSeat(runtime_of(room), edge.Session(f"u{number}"), f"player {number}", limits)
             outbox = Outbox(JSON, limits)
             seat.attach(outbox)
             seat.lose(outbox, edge.Code.LOST, "")
@@ -57,7 +58,7 @@ async def measure(count: int, events: int) -> None:
             room.broadcast(event)
         kept = allocated()
         assert all(not player.connected for player in room.players)
-        assert len(room.players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]  # of a held seat
+        assert len(runtime_of(room).players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]  # of a held seat
         tracemalloc.stop()
         room.close()
         each = (kept - seated) / count / events

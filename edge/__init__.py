@@ -31,7 +31,8 @@ from .rooms.player import Player
 from .rooms.presence import Changes, Happening, Presence, PresenceChange
 from .rooms.restarts import Restarts
 from .rooms.room import Room
-from .rooms.rounds import Outcome, Round, Turn
+from .rooms.rounds import Round, Turn
+from .rooms.rounds_runtime import Outcome
 from .rooms.seat import Applicant, Seat
 from .rooms.seats import Seats
 from .rooms.session import Session

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import attrs
 import trio
 
+from .aio.guard import guarded
 from .client.client import Client, State
 from .client.dialler import Dialler
 from .client.join import open_client
@@ -17,9 +17,9 @@ from .codes import Code
 from .errors import Refused
 from .protocol.codec import JSON
 from .protocol.limits import Limits
-from .rooms.guard import guarded
 from .rooms.player import FromPlayer, ToPlayer
-from .rooms.room import Room
+from .rooms.room import Room, kind_of, runtime_of
+from .rooms.room_runtime import RoomRuntime
 from .rooms.session import Session
 from .server.attend import attend
 from .sessions.keys import Keys
@@ -58,9 +58,9 @@ async def open_bot(
     number = room.random.getrandbits(128)  # not a secret: nobody else reaches a seat without connections from outside
     session = Session(f"bot:{number:032x}", name, bot=True)
     client: Client[FromPlayer, ToPlayer] = Client(
-        _RoomDialler(room, session, limits),
-        speaks=room.from_player,
-        hears=room.to_player,
+        _RoomDialler(runtime_of(room), session, limits),
+        speaks=kind_of(room).receives,
+        hears=kind_of(room).sends,
         name=name,
         codec=JSON,
         limits=limits,
@@ -78,7 +78,7 @@ async def open_bot(
 class _RoomDialler(Dialler):
     """Reaches one room, without a server."""
 
-    room: Room[Any, Any]
+    room: RoomRuntime
     session: Session
     limits: Limits
 
@@ -94,8 +94,8 @@ class _RoomDialler(Dialler):
             theirs,
             JSON,
             self._find_room,
-            where=self.room.name,
-            tally=self.room.directory_tally,
+            where=self.room.path,
+            counters=self.room.counters,
             limits=self.limits,
             keys=Keys(self.session.id),  # none is honoured: the session is given
             session=self.session,
@@ -120,7 +120,7 @@ class _RoomDialler(Dialler):
         if fault is not None:
             raise fault
 
-    async def _find_room(self) -> Room[Any, Any]:
+    async def _find_room(self) -> RoomRuntime:
         if self.room.closing:
             raise Refused("the room has closed", Code.ROOM_CLOSED)
         return self.room

@@ -51,7 +51,7 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
         assert [await ana.receive() for _ in range(2)] == [Said("ana", "hello"), Said("robby", "beep")]
         assert bot.now() == pytest.approx(room.room.now())
     assert [player.name for player in room.room.players] == ["ana"]
-    assert room.room.directory_tally.ended == {edge.Code.LEFT: 1}
+    assert room.runtime.counters.ended == {edge.Code.LEFT: 1}
 
 
 @seeds(50)
@@ -66,8 +66,8 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
                     await bot.receive()
                     await trio.sleep(0.03)
         assert room.room.players == ()
-    assert set(room.room.directory_tally.ended) <= {edge.Code.LEFT}
-    assert room.room.directory_tally.crashes == 0
+    assert set(room.runtime.counters.ended) <= {edge.Code.LEFT}
+    assert room.runtime.counters.crashes == 0
 
 
 async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
@@ -77,7 +77,7 @@ async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
         with pytest.raises(edge.Disconnected, match="taken"):
             async with edge.open_bot(room.room, name="robby"):
                 pytest.fail("there was no seat")
-    assert room.room.directory_tally.refused == {edge.Code.REFUSED: 1}
+    assert room.runtime.counters.refused == {edge.Code.REFUSED: 1}
 
 
 async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> None:

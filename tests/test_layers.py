@@ -16,10 +16,12 @@ ROOT = Path(edge.__file__).parent
 LAYERS = [
     "codes",
     "errors",
+    "aio",
     "protocol",
     "broker",
     "rooms",
     "sessions",
+    "journal",
     "transports",
     "client",
     "server",

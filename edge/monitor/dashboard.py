@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
 
+from ..codes import Code
 from ..errors import BrokerDown, Refused
 from ..protocol.events import event, event_type
 from ..protocol.structure import structure
 from ..protocol.unstructure import unstructure
+from ..rooms.counters import LATE_BOUNDS
 from ..rooms.directory import Directory
-from ..rooms.player import Player, Standing
-from ..rooms.room import Room
+from ..rooms.ledger import PlayerState
+from ..rooms.player import Player
+from ..rooms.room import Room, kind_of
+from ..rooms.room_runtime import RoomRuntime
 from ..rooms.seat import Applicant
 from ..rooms.seats import Seats
 from ..rooms.session import Session
 from ..rooms.statistics import RoomStatistics
-from ..rooms.tally import LATE_BOUNDS
 from ..server.app import App
 from ..server.node import Node
 from .process import ProcessStatistics, ProcessWatch
@@ -254,31 +257,32 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     def overview(self) -> Overview:
         """Everything at a glance."""
-        directory, tally = self._directory(), self.directory_tally
+        directory = self._directory()
+        counters = directory.counters
         self._process = self._process or ProcessWatch()
-        rooms = [*map(_line, directory.rooms), *self._elsewhere]
+        rooms = [*map(_line, directory.runtimes), *self._elsewhere]
         return Overview(
             process=self._process.sample(),
-            requests=tally.requests,
-            received=tally.received,
-            sent=tally.sent,
-            crashes=tally.crashes,
-            refused={code.name.lower(): count for code, count in tally.refused.items()},
-            left={code.name.lower(): count for code, count in tally.ended.items()},
-            messages_refused=dict(tally.turned_away),
-            late=tally.late[:],
+            requests=counters.requests,
+            received=counters.received,
+            sent=counters.sent,
+            crashes=counters.crashes,
+            refused={code.name.lower(): count for code, count in counters.refused.items()},
+            left={code.name.lower(): count for code, count in counters.ended.items()},
+            messages_refused=dict(counters.turned_away),
+            late=counters.late[:],
             late_bounds=list(LATE_BOUNDS),
-            skipped=tally.skipped,
+            skipped=counters.skipped,
             servers=self._servers(),
             rooms=rooms[:MAX_ROOMS],
             more=max(0, len(rooms) - MAX_ROOMS),
         )
 
 
-def find(directory: Directory, name: str) -> Room[Any, Any] | None:
-    """The open room of this name."""
+def find(directory: Directory, name: str) -> RoomRuntime | None:
+    """The run time of the open room of this name."""
     kind, _, rest = name.partition("/")
-    return directory.find(kind, rest)
+    return directory.find_runtime(kind, rest)
 
 
 def look_at(directory: Directory, name: str) -> RoomStatistics | None:
@@ -305,7 +309,7 @@ def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
             player = next((player for player in room.players if player.number == number), None)
             if player is None:
                 return Done(False, "nobody sits there any more")
-            player.kick("an operator put you out")
+            player.leave(Code.KICKED, "an operator put you out")
             return Done(True, f"{player.name or 'the player'} is out")
 
 
@@ -317,13 +321,13 @@ def answer_others(app: App) -> None:
         return unstructure(shown) if shown is not None else None
 
     async def do(what: str, body: object) -> object:
-        done = act(app.directory, structure(body, Dashboard.from_player.by_name[what].cls))
+        done = act(app.directory, structure(body, kind_of(Dashboard).receives.by_name[what].cls))
         return unstructure(done) if done is not None else None
 
     app.answer(ROOM, room)
     app.answer(ACT, do)
 
 
-def _line(room: Room[Any, Any]) -> Line:
-    away = sum(player.standing is Standing.AWAY for player in room.players)
-    return Line(room.name, len(room.seats), away, room.seats.maximum, room.seats.locked, room.has_round)
+def _line(room: RoomRuntime) -> Line:
+    away = sum(player.state is PlayerState.AWAY for player in room.players)
+    return Line(room.path, len(room.ledger), away, room.ledger.maximum, room.ledger.locked, room.round is not None)

@@ -13,10 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..rooms.counters import LATE_BOUNDS, Counters
 from ..rooms.directory import Directory
-from ..rooms.player import Standing
+from ..rooms.ledger import PlayerState
 from ..rooms.statistics import SeatStatistics
-from ..rooms.tally import LATE_BOUNDS, Tally
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 QUANTILES = (0.5, 0.9, 1.0)
@@ -44,15 +44,14 @@ class _Rooms(Collector):
 
     def collect(self) -> Iterable[Metric]:
         directory = self._directory()
-        yield from _counted(directory.tally)
+        yield from _counted(directory.counters)
         rooms: Counter[str] = Counter()
-        seats: Counter[tuple[str, Standing]] = Counter()
+        seats: Counter[tuple[str, PlayerState]] = Counter()
         seen: list[SeatStatistics] = []
-        for room in directory.rooms:
-            kind = room.name.partition("/")[0]
-            rooms[kind] += 1
+        for room in directory.runtimes:
+            rooms[room.kind_name] += 1
             for player in room.players:
-                seats[kind, player.standing] += 1
+                seats[room.kind_name, player.state] += 1
                 seen.append(player.seat.statistics())
         open_rooms = GaugeMetricFamily("edge_rooms", "Open rooms.", labels=["kind"])
         for kind in directory.kinds:
@@ -74,24 +73,30 @@ class _Rooms(Collector):
         )
 
 
-def _counted(tally: Tally) -> Iterable[Metric]:
-    plain: dict[str, tuple[str, Callable[[Tally], int]]] = {
-        "edge_http_requests": ("HTTP requests.", lambda tally: tally.requests),
-        "edge_rooms_opened": ("Rooms that were opened.", lambda tally: tally.opened),
-        "edge_seats_given": ("Applicants who got a seat.", lambda tally: tally.admitted),
-        "edge_events_received": ("Events from players that reached their room.", lambda tally: tally.received),
-        "edge_held_back": ("Connections that sent faster than they may, by now over.", lambda tally: tally.held_back),
-        "edge_messages_sent": ("Messages to players; a broadcast counts once for each.", lambda tally: tally.sent),
-        "edge_messages_unusable": ("Messages that clients say they could not use.", lambda tally: tally.unusable),
-        "edge_clients_outdated": ("Welcomes of clients that know other events.", lambda tally: tally.outdated),
-        "edge_crashes": ("Times that code of a room raised.", lambda tally: tally.crashes),
-        "edge_ticks_skipped": ("Ticks that were given up.", lambda tally: tally.skipped),
+def _counted(counters: Counters) -> Iterable[Metric]:
+    plain: dict[str, tuple[str, Callable[[Counters], int]]] = {
+        "edge_http_requests": ("HTTP requests.", lambda c: c.requests),
+        "edge_rooms_opened": ("Rooms that were opened.", lambda c: c.opened),
+        "edge_seats_given": ("Applicants who got a seat.", lambda c: c.admitted),
+        "edge_events_received": ("Events from players that reached their room.", lambda c: c.received),
+        "edge_held_back": (
+            "Connections that sent faster than they may, by now over.",
+            lambda c: c.held_back,
+        ),
+        "edge_messages_sent": (
+            "Messages to players; a broadcast counts once for each.",
+            lambda c: c.sent,
+        ),
+        "edge_messages_unusable": ("Messages that clients say they could not use.", lambda c: c.unusable),
+        "edge_clients_outdated": ("Welcomes of clients that know other events.", lambda c: c.outdated),
+        "edge_crashes": ("Times that code of a room raised.", lambda c: c.crashes),
+        "edge_ticks_skipped": ("Ticks that were given up.", lambda c: c.skipped),
     }
     for name, (text, count) in plain.items():
-        yield CounterMetricFamily(name, text, value=count(tally))
+        yield CounterMetricFamily(name, text, value=count(counters))
     by_code = (
-        ("edge_refused", "Connections that got no seat.", tally.refused),
-        ("edge_left", "Players who left.", tally.ended),
+        ("edge_refused", "Connections that got no seat.", counters.refused),
+        ("edge_left", "Players who left.", counters.ended),
     )
     for name, text, codes in by_code:
         family = CounterMetricFamily(name, text, labels=["code"])
@@ -99,15 +104,15 @@ def _counted(tally: Tally) -> Iterable[Metric]:
             family.add_metric([code.name.lower()], number)
         yield family
     away = CounterMetricFamily("edge_messages_refused", "Messages that did not reach their room.", labels=["problem"])
-    for problem, number in tally.turned_away.items():
+    for problem, number in counters.turned_away.items():
         away.add_metric([problem], number)
     yield away
     total, buckets = 0, []
-    for bound, number in zip((*map(str, LATE_BOUNDS), "+Inf"), tally.late, strict=True):
+    for bound, number in zip((*map(str, LATE_BOUNDS), "+Inf"), counters.late, strict=True):
         total += number
         buckets.append((bound, float(total)))
     yield HistogramMetricFamily(
-        "edge_tick_late_seconds", "How late ticks began.", buckets=buckets, sum_value=tally.late_seconds
+        "edge_tick_late_seconds", "How late ticks began.", buckets=buckets, sum_value=counters.late_seconds
     )
 
 

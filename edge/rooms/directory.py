@@ -12,13 +12,14 @@ from typing import Any
 import attrs
 import trio
 
+from ..aio.guard import guarded, log
 from ..codes import Code
 from ..errors import Refused
-from .guard import guarded, log
+from .counters import Counters
 from .lease import Lease
 from .restarts import Crashes
-from .room import Room
-from .tally import Tally
+from .room import Room, runtime_of
+from .room_runtime import RoomRuntime
 
 # What a room can be called: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -60,14 +61,14 @@ class Directory:
     ) -> None:
         self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
         self.add_kinds(kinds)
-        self.tally = Tally()
+        self.counters = Counters()
         """What has happened in the rooms."""
         self._seeds = seeds
         self._max_rooms, self._max_rooms_each = max_rooms, max_rooms_each
         self._opened = Counter[str]()
         """How many of the open rooms are whose."""
         self._idle = idle
-        self._rooms: dict[tuple[str, str], Room[Any, Any]] = {}
+        self._rooms: dict[tuple[str, str], RoomRuntime] = {}
         self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
@@ -98,10 +99,20 @@ class Directory:
     @property
     def rooms(self) -> tuple[Room[Any, Any], ...]:
         """The open rooms, in the order in which they were opened."""
+        return tuple(runtime.room for runtime in self._rooms.values())
+
+    @property
+    def runtimes(self) -> tuple[RoomRuntime, ...]:
+        """The run times of the open rooms."""
         return tuple(self._rooms.values())
 
     def find(self, kind: str, name: str) -> Room[Any, Any] | None:
-        """The open room of this name, if there is one."""
+        """The open room of this name, or None."""
+        runtime = self.find_runtime(kind, name)
+        return None if runtime is None else runtime.room
+
+    def find_runtime(self, kind: str, name: str) -> RoomRuntime | None:
+        """The run time of the open room of this name, or None."""
         return self._rooms.get((kind, name))
 
     @property
@@ -131,47 +142,66 @@ class Directory:
         name: str,
         *,
         opener: str = "",
-        lease: Lease | None = None,
-        prepare: Callable[[Room[Any, Any]], object] = lambda room: None,
     ) -> Room[Any, Any]:
         """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
 
         Args:
           opener: who asks for it, such as an address; empty for the server itself.
-          lease: what it may be open under; by default, one that lasts for ever.
-          prepare: called with the room before it is open; if it raises, the room could not be made.
 
         Raises:
           Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
             (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
             often: see `Room.restarts`.
         """
-        found = self.find(kind, name)
+        room: Room[Any, Any] = self.open_runtime(kind, name, opener=opener).room
+        return room
+
+    def open_runtime(
+        self,
+        kind: str,
+        name: str,
+        *,
+        opener: str = "",
+        lease: Lease | None = None,
+        prepare: Callable[[RoomRuntime], object] = lambda room: None,
+    ) -> RoomRuntime:
+        """The run time of the room of this name, opened if need be.
+
+        Args:
+          opener: see `open`.
+          lease: the room is open under it; by default, one that lasts for ever.
+          prepare: called with the room before it is open; if it raises, the room could not be made.
+
+        Raises:
+          Refused: see `open`.
+        """
+        found = self.find_runtime(kind, name)
         if found is not None:
             return found
         self.check(kind, name, opener=opener)
         assert self._nursery is not None
         try:
-            room = self._kinds[kind]()
-            room.enter_directory(f"{kind}/{name}", seed=self._seeds(), tally=self.tally, lease=lease or Lease())
+            room = runtime_of(self._kinds[kind]())
+            room.counters, room.lease = self.counters, lease or Lease()
+            room.open(kind, name, seed=self._seeds())
             prepare(room)
         except Refused:
             raise
         except Exception:
-            self.tally.crashes += 1
+            self.counters.crashes += 1
             log.exception("room %s/%s could not be made", kind, name, extra={"room": f"{kind}/{name}"})
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
-        self.tally.opened += 1
-        log.debug("room %s is open", room.name, extra=room.about)
+        self.counters.opened += 1
+        log.debug("room %s is open", room.path, extra=room.about)
         self._rooms[kind, name] = room
         self._opened[opener] += 1
-        self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.name}")
+        self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.path}")
         return room
 
     def list(self, kind: str | None = None) -> tuple[Listing, ...]:
         """The open rooms, of one kind or of all, in the order in which they were opened."""
         return tuple(
-            Listing(of_kind, name, len(room.seats), room.seats.maximum, room.seats.locked)
+            Listing(of_kind, name, len(room.ledger), room.ledger.maximum, room.ledger.locked)
             for (of_kind, name), room in self._rooms.items()
             if kind in (None, of_kind) and not room.closing
         )
@@ -186,7 +216,7 @@ class Directory:
         elsewhere, which is for whoever keeps them to see to."""
         self._closing.set()
         for room in tuple(self._rooms.values()):
-            if room.keeper is None:
+            if room.journal is None:
                 room.close("the server is shutting down", code=Code.DRAINING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -199,12 +229,12 @@ class Directory:
             task_status.started()
             await self._closing.wait()
 
-    async def _live(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
+    async def _live(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
         try:
             with room.lease.enter():
-                await guarded(f"room {room.name}", lambda: room.live(idle=self._idle), about=room.about)
+                await guarded(f"room {room.path}", lambda: room.live(idle=self._idle), about=room.about)
         finally:
-            log.debug("room %s is closed", room.name, extra=room.about)
+            log.debug("room %s is closed", room.path, extra=room.about)
             del self._rooms[kind, name]
             self._opened[opener] -= 1
             if not self._opened[opener]:
@@ -213,17 +243,17 @@ class Directory:
         if room.crashed_on is not None:
             self._follow(kind, name, room, opener)
 
-    def _follow(self, kind: str, name: str, room: Room[Any, Any], opener: str) -> None:
+    def _follow(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
         """Open a fresh room where one has crashed, if anybody was there, and it is not once too often."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
-        crashes = self._crashes.setdefault((kind, name), Crashes(room.restarts))
+        crashes = self._crashes.setdefault((kind, name), Crashes(room.kind.restarts))
         if crashes.note(now):
             if room.crashed_on:
                 self.reopen(kind, name, opener)
         else:
             log.error(
-                "room %s has crashed too often: shut for %g s", room.name, room.restarts.seconds, extra=room.about
+                "room %s has crashed too often: shut for %g s", room.path, room.kind.restarts.seconds, extra=room.about
             )
 
     def _reopen(self, kind: str, name: str, opener: str) -> None:

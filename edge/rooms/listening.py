@@ -18,7 +18,7 @@ import attrs
 import outcome
 import trio
 
-from .bell import Bell
+from ..aio.wakeup import WakeUp
 
 # Events that have arrived are taken together, up to so many or so many bytes, before other tasks run. The bytes are a
 # quarter of an outbox, so that a room which repeats events to everybody lets the writers run in between.
@@ -101,7 +101,7 @@ class Subscription:
     """What the loop is given of an arrival."""
     closed: bool = False
     queue: deque[Arrival] = attrs.field(factory=deque)
-    bell: Bell = attrs.field(factory=Bell)
+    wake_up: WakeUp = attrs.field(factory=WakeUp)
     taken: int = 0
     """How many were taken since others had their turn..."""
     taken_bytes: int = 0
@@ -109,14 +109,14 @@ class Subscription:
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
-        self.bell.ring()
+        self.wake_up.wake()
 
     def close(self) -> None:
         """Turn away what is queued, and end the loop."""
         self.closed = True
         while self.queue:
             self.queue.popleft().turn_away()
-        self.bell.ring()
+        self.wake_up.wake()
 
     async def receive(self) -> Any:
         self.taken += 1
@@ -129,7 +129,7 @@ class Subscription:
             self.taken = self.taken_bytes = 0
             if self.closed:
                 raise trio.EndOfChannel
-            await self.bell.wait()
+            await self.wake_up.wait()
         arrival = self.queue.popleft()
         self.taken_bytes += arrival.size
         arrival.take()

@@ -9,7 +9,9 @@ from typing import Any
 import attrs
 import trio
 
-from .player import Player, Standing
+from ..aio.no_public_constructor import NoPublicConstructor
+from .ledger import Member, PlayerState, Watch
+from .player import Player
 
 
 @attrs.frozen
@@ -40,49 +42,48 @@ class PresenceChange:
 
 
 @attrs.define(eq=False)
-class Watch:
+class ChangesWatch(Watch):
     """What one reader of changes has been told, and what it has still to be told: a line for each player at most."""
 
-    told: dict[Player[Any, Any], bool] = attrs.field(factory=dict)
+    told: dict[Member, bool] = attrs.field(factory=dict)
     """Whom they know of, and whether as connected."""
-    news: OrderedDict[Player[Any, Any], None] = attrs.field(factory=OrderedDict)
+    news: OrderedDict[Member, None] = attrs.field(factory=OrderedDict)
     woken: trio.Event = attrs.field(factory=trio.Event)
 
-    def note(self, player: Player[Any, Any]) -> None:
-        """Something has become of this player."""
-        self.news.pop(player, None)
-        if player.standing is Standing.LEFT and player not in self.told:
+    def note(self, member: Member) -> None:
+        self.news.pop(member, None)
+        if member.state is PlayerState.LEFT and member not in self.told:
             return  # came and went
-        self.news[player] = None
+        self.news[member] = None
         woken, self.woken = self.woken, trio.Event()
         woken.set()
 
     def take(self) -> PresenceChange | None:
         """The next change, if there is one."""
         while self.news:
-            player, _ = self.news.popitem(last=False)
-            before, now = self.told.get(player), None if player.standing is Standing.LEFT else player.connected
+            member, _ = self.news.popitem(last=False)
+            before, now = self.told.get(member), None if member.state is PlayerState.LEFT else member.connected
             if now is None:
-                self.told.pop(player, None)
+                self.told.pop(member, None)
             else:
-                self.told[player] = now
+                self.told[member] = now
             if before == now:
                 continue
             if before is None and now is False:
-                self.note(player)  # joined, and away already: both are told
-                self.told[player] = True
+                self.note(member)  # joined, and away already: both are told
+                self.told[member] = True
             happening = {None: Happening.LEFT, False: Happening.AWAY, True: Happening.BACK}[now]
-            return PresenceChange(player, Happening.JOINED if before is None else happening)
+            return PresenceChange(member.player, Happening.JOINED if before is None else happening)
         return None
 
 
-class Changes:
+class Changes(metaclass=NoPublicConstructor):
     """``async for change in room.seats.changes()``: who is here, then who joins, is away, is back, leaves.
 
     What happens while the loop's body runs is told afterwards, what has undone itself meanwhile is not.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: ChangesWatch) -> None:
         self._watch = watch
 
     def __aiter__(self) -> Changes:

@@ -1,58 +1,49 @@
-"""A room: a nursery that owns its players. What an author subclasses."""
+"""A room: what an author subclasses."""
 
 from __future__ import annotations
 
-import inspect
-import logging
 import math
-import operator
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
-import attrs
 import trio
 
 from ..codes import Code
-from ..errors import Gone, Refused, SendOverflow
-from ..protocol.events import Vocabulary
-from ..protocol.field_types import check_key, check_type
-from ..protocol.outgoing import outgoing_event
-from .guard import guarded, log
-from .keeping import Keeper
-from .lease import Lease
-from .listening import Listener, Listeners
-from .player import LARGE_BYTES, FromPlayer, Player, ToPlayer
+from .kind import SETTINGS, RoomKind, documented_members
+from .listening import Listener
+from .player import FromPlayer, Player, ToPlayer, member_of
 from .restarts import Restarts
-from .rounds import Outcome, Round
-from .seat import Applicant, Seat
-from .seats import Seats
-from .statistics import RoomStatistics
-from .tally import Tally
+from .room_runtime import RoomRuntime
+from .rounds import Round
+from .rounds_runtime import RoundRuntime
+from .seat import Applicant
+from .seats import Seats, empty, ledger_of
 from .ticks import Ticks
-from .type_arguments import type_arguments, unresolved
 
 E = TypeVar("E")
 
-# How long all the `farewell` blocks of a leaving player, or of a closing room, may take together.
-FAREWELL_SECONDS = 2.0
 
-NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
+class _SeatsMember:
+    """`Room.seats`: of a class the policy, of a room its own seats."""
 
-NO_EVENTS = (
-    "inherit from it with two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
-)
+    def __init__(self, policy: Seats) -> None:
+        self.policy = policy
 
-# What a player is told whose `player` or `greet` raised: not what it was.
-CRASHED = "an error in the room's code"
+    def __get__(self, room: Room[Any, Any] | None, cls: type[Any]) -> Seats:
+        return self.policy if room is None else room._Room__seats  # type: ignore[attr-defined]  # mangled
+
+    def __set__(self, room: Room[Any, Any], value: object) -> None:
+        raise AttributeError(_hides(room, "seats"))
 
 
 class Room(Generic[FromPlayer, ToPlayer]):
     """A place where players meet: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
 
-    Override `run` (the room's life), `player` (one player's), `admit` (who may sit), and set `seats`.
+    Override `run` (the room's life), `player` (one player's), `admit` (who may sit), and set `seats`. Attributes of
+    your own may have any name that is not documented here.
 
     Blast radius: a bad message harms that message; a crash in `player` ends that seat with `Code.CRASHED`; a crash in
     `run` closes this room with `Code.ROOM_CRASHED`, and `restarts` says what follows. Each is logged, and the server
@@ -63,7 +54,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """
 
     seats: Seats = Seats()
-    """The policy of this kind of room; on an instance, its own ledger."""
+    """The policy of this kind of room; on an instance, its own seats."""
 
     restarts: ClassVar[Restarts] = Restarts()
     """What follows when `run` crashes: by default a fresh room, three times a minute."""
@@ -74,75 +65,39 @@ class Room(Generic[FromPlayer, ToPlayer]):
     kept is lost. If it goes on instead, another server may open one of the same name at the same time; this one ends
     when it learns of that."""
 
-    facts: ClassVar[Any] = Vocabulary.of(None)
-    """The union of event classes that `persist` takes; once the class is made, as a `Vocabulary`."""
+    facts: ClassVar[Any] = None
+    """The union of event classes that `persist` takes."""
 
-    state_class: ClassVar[type[Any] | None] = None
-    """The attrs class that `snapshot` gives, read from its annotation; None for plain data."""
+    __kind: ClassVar[RoomKind]
+    __runtime: RoomRuntime
+    __seats: Seats
 
-    from_player: ClassVar[Vocabulary] = Vocabulary.of(None)
-    """What players may send, read from the class's own type arguments."""
-    to_player: ClassVar[Vocabulary] = Vocabulary.of(None)
-    """What players may be sent."""
-    _is_generic: ClassVar[bool] = False
-    """Whether a class that inherits from it has yet to say which events there are."""
+    if not TYPE_CHECKING:  # seen by a type checker, it would let every attribute be set
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in _DOCUMENTED:
+                raise AttributeError(_hides(self, name))
+            object.__setattr__(self, name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("admit", "greet", "publish", "snapshot", "restore", "apply"):
-            if inspect.iscoroutinefunction(getattr(cls, name)):
-                raise TypeError(f"{cls.__name__}.{name} is async: it has to decide at once, so make it a plain def")
-        cls.facts = _checked(cls.facts)
-        if "snapshot" in cls.__dict__:
-            returned = typing.get_type_hints(cls.snapshot).get("return")
-            cls.state_class = returned if isinstance(returned, type) and attrs.has(returned) else None
-            if cls.state_class is not None:
-                check_type(cls.state_class)
-        from_player, to_player = type_arguments(cls, Room)
-        cls._is_generic = unresolved(from_player) or unresolved(to_player)
-        if not cls._is_generic:
-            cls.from_player, cls.to_player = _checked(from_player), _checked(to_player)
-        elif not getattr(cls, "__parameters__", ()):
-            raise TypeError(f"{cls.__name__} does not say which events it has: {NO_EVENTS}")
+        if "seats" in cls.__dict__:
+            policy = cls.__dict__["seats"]
+            if not isinstance(policy, Seats):
+                raise TypeError(f"{cls.__name__}.seats is {policy!r:.60}: make it an edge.Seats(...)")
+            cls.seats = cast("Seats", _SeatsMember(policy))
+        cls.__kind = RoomKind.of(cls, Room)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        check_kind(cls)
-        room = super().__new__(cls)
-        room._furnish()  # here, so that an author's __init__ need not remember to call ours
+        cls.__kind.check_complete()
+        room = super().__new__(cls)  # all here, so that an author's __init__ need not remember to call ours
+        seats = empty(cls.seats)
+        object.__setattr__(room, "_Room__seats", seats)
+        object.__setattr__(room, "_Room__runtime", RoomRuntime(room, cls.__kind, ledger_of(seats), Player._create))
         return room
 
-    def _furnish(self) -> None:
-        self.name = ""
-        """``<kind>/<name>``, once a `Directory` has opened it."""
-        self.seats = self.seats.fresh()
-        self.directory_tally = Tally()
-        """Where what happens is counted: one for all the rooms of a directory."""
-        self.lease = Lease()
-        """What it is open under."""
-        self.lost = False
-        """Whether another server had a room of this name, and died with it: this one is fresh."""
-        self.keeper: Keeper | None = None
-        """Keeps its log, if it has one."""
-        self.crashed_on: int | None = None
-        """Once `run` has raised: how many sat here then."""
-        self._opened_at: float | None = None
-        self._random: Random | None = None
-        self.listeners = Listeners(operator.attrgetter("player", "event"))
-        self._strained: set[Player[FromPlayer, ToPlayer]] = set()
-        """Connected players with more than half of a window unacknowledged. Players who send much wait for them."""
-        self._round: Round[FromPlayer, ToPlayer] | None = None
-        self._nursery: trio.Nursery | None = None
-        self._admitted_early: list[Player[FromPlayer, ToPlayer]] = []
-        self._run_scope = trio.CancelScope()
-        self._sweep_scope = trio.CancelScope()
-        self._ending: tuple[Code, str] | None = None
-        self._farewell_until = math.inf
-        self._closed = trio.Event()
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}: {len(self.seats)} seated>"
-
-    # --- what an author overrides
+        return repr(self.__runtime)
 
     async def run(self) -> None:
         """The room's life. Returning closes the room."""
@@ -194,7 +149,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def apply(self, fact: Any) -> None:
         """Let a fact change the room's state: in `persist`, and once more at another server, after `restore`."""
 
-    # --- what an author calls
+    @property
+    def kind(self) -> str:
+        """The kind of this room, as in ``/rooms/<kind>/<name>``; empty until the room is open."""
+        return self.__runtime.kind_name
+
+    @property
+    def name(self) -> str:
+        """The name of this room, as in ``/rooms/<kind>/<name>``; empty until the room is open."""
+        return self.__runtime.name
 
     def persist(self, fact: Any) -> None:
         """Apply a fact, and keep it: then `snapshot` is asked for now and then only, and need not be quick.
@@ -202,16 +165,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           TypeError: not one of the room's `facts`.
         """
-        if type(fact) not in self.facts.classes:
+        if type(fact) not in self.__runtime.kind.facts.classes:
             raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
         self.apply(fact)
-        if self.keeper is not None:
-            self.keeper.note_fact(fact)
-
-    @classmethod
-    def can_be_kept(cls) -> bool:
-        """Whether it can go on at another server."""
-        return cls.snapshot is not Room.snapshot
+        if self.__runtime.journal is not None:
+            self.__runtime.journal.note_fact(fact)
 
     def now(self) -> float:
         """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`.
@@ -219,15 +177,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
         """
-        if self._opened_at is None:
-            raise RuntimeError(NOT_OPEN)
-        return trio.current_time() - self._opened_at
+        return self.__runtime.now()
 
     @property
     def fence(self) -> int:
         """Higher than that of any server which had a room of this name before: hand it to whatever this room writes to,
         and have that refuse a lower one than it has seen. 0 where no servers share the rooms."""
-        return self.lease.fence
+        return self.__runtime.lease.fence
 
     @property
     def random(self) -> Random:
@@ -236,14 +192,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
         """
-        if self._random is None:
-            raise RuntimeError(NOT_OPEN)
-        return self._random
+        return self.__runtime.random
 
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
         """Everyone who holds a seat, connected or away, in the order in which they joined."""
-        return cast("tuple[Player[FromPlayer, ToPlayer], ...]", self.seats.players)
+        return self.seats.players
 
     @property
     def names(self) -> frozenset[str]:
@@ -269,31 +223,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
             than `Limits.sent_bytes`. Then nobody is sent it.
           SendOverflow: too much was sent in one step to some of them, who are not sent this. The others are.
         """
-        message = outgoing_event(self.check_outgoing(event))
-        if self.lease.over:
-            return
-        players: Iterable[Player[FromPlayer, ToPlayer]] = self.players if to is None else to
+        members = self.__runtime.ledger.members if to is None else tuple(map(member_of, to))
         if besides != ():
             left_out = {besides} if isinstance(besides, Player) else set(besides)
-            players = [player for player in players if player not in left_out]
-        if message.size > LARGE_BYTES:
-            players = [*players]
-            for player in players:
-                player.seat.check(message)
-        sent, overflow = 0, None
-        for player in players:
-            if player.ending is None:
-                if player.seat.crowded:
-                    try:
-                        player.seat.check(message)
-                    except SendOverflow as exc:
-                        overflow = exc
-                        continue
-                sent += 1
-                player.seat.send(message)
-        self.directory_tally.sent += sent
-        if overflow is not None:
-            raise overflow
+            members = tuple(member for member in members if member.player not in left_out)
+        self.__runtime.broadcast(event, members)
 
     @typing.overload
     def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
@@ -301,7 +235,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
     def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
         """``async for player, event in room.listen(Buzz)``: everyone's events of these kinds, as they arrived."""
-        return self.listeners.listen(self.check_incoming(*kinds))
+        return self.__runtime.listeners.listen(self.__runtime.kind.check_receives(*kinds))
 
     @asynccontextmanager
     async def open_round(
@@ -324,32 +258,27 @@ class Room(Generic[FromPlayer, ToPlayer]):
           RuntimeError: a round is open already.
           ExceptionGroup: of what the block, or a task of the round, raised.
         """
-        if self._round is not None:
+        if self.__runtime.round is not None:
             raise RuntimeError("a round is open already")
         needed = self.seats.minimum if minimum is None else minimum
-        who = tuple(self.players if players is None else players)
+        members = tuple(member_of(player) for player in (self.players if players is None else players))
         try:
             async with trio.open_nursery() as nursery:
-                round = self._round = Round(who, needed, seconds, nursery)
-                round.check_enough()
-                yield round
-                if round.outcome is None:
-                    round.outcome = Outcome.DONE
-                nursery.cancel_scope.cancel("the round is over")
+                runtime = self.__runtime.round = RoundRuntime(members, needed, seconds, nursery)
+                runtime.check_enough()
+                yield cast("Round[FromPlayer, ToPlayer]", Round._create(runtime))
+                runtime.finish()
         except BaseException as exc:
-            round.note_end(exc)
+            runtime.note_end(exc)
             raise
         else:
-            round.note_end(None)
+            runtime.note_end(None)
         finally:
-            self._round = None
+            self.__runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
         """Cancel the open round, and all that it opened. False if none is open."""
-        if self._round is None:
-            return False
-        self._round.cancel(Outcome.RESET, reason)
-        return True
+        return self.__runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
         """``async for step in room.ticks(hz=30)``: a fixed step on absolute deadlines. See `Ticks`.
@@ -357,7 +286,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Args:
           catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
         """
-        return Ticks(hz=hz, catch_up=catch_up, note=self.directory_tally.note_tick)
+        return Ticks(hz=hz, catch_up=catch_up, note=self.__runtime.counters.note_tick)
 
     def farewell(self) -> trio.CancelScope:
         """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
@@ -365,262 +294,58 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Two seconds at most, and one deadline for all when the room closes, so that farewells can't hold up a shutdown.
         In `player`, use `Player.farewell`.
         """
-        return trio.CancelScope(shield=True, deadline=self.farewell_until(trio.current_time()))
+        return self.__runtime.farewell(trio.current_time())
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock`."""
-        self.seats.locked = True
+        self.__runtime.ledger.locked = True
 
     def unlock(self) -> None:
         """Let applicants in again."""
-        self.seats.locked = False
+        self.__runtime.ledger.locked = False
 
     @property
     def has_round(self) -> bool:
-        """Whether a round is open."""
-        return self._round is not None
+        """True while a round is open."""
+        return self.__runtime.round is not None
 
     @property
     def closing(self) -> bool:
-        """Whether the room is closing or closed: nobody is admitted any more."""
-        return self._ending is not None
-
-    @property
-    def about(self) -> dict[str, object]:
-        """What a record of the log says it is about."""
-        return {"room": self.name}
+        """True once the room is closing or closed: nobody is admitted any more."""
+        return self.__runtime.closing
 
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
         """Close the room: cancel its round and its `run`, and end every seat. Once, for the first reason given."""
-        if self.closing:
-            return
-        self._ending = (code, reason)
-        if not self.lease.over:
-            (self.lease if self.keeper is None else self.keeper).conclude()
-        self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
-        self.reset("the room is closing")
-        self._run_scope.cancel("the room is closing")
-        self._sweep_scope.cancel("the room is closing")
-        for player in self.players:
-            player.leave(code, reason)
-        self.listeners.close(lambda: Gone(self.name))
+        self.__runtime.close(reason, code=code)
 
     async def wait_closed(self) -> None:
-        """Wait until the last task of the room has ended."""
-        await self._closed.wait()
+        """Wait until the last task of the room has ended.
 
-    # --- what the framework calls
-
-    def enter_directory(self, name: str, *, seed: int, tally: Tally, lease: Lease) -> None:
-        """Take a name, a clock that begins now, a source of chance, a place to count, and the right to be open. Once,
-        by the directory."""
-        self.name, self.directory_tally, self.lease = name, tally, lease
-        self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
-
-    def go_on(self, age: float) -> None:
-        """Let its clock show this now."""
-        self._opened_at = trio.current_time() - age
-
-    def seat_again(self, seat: Seat, number: int) -> Player[FromPlayer, ToPlayer]:
-        """Seat somebody who sat here at another server; their connection is away."""
-        player = Player(self, seat, number)
-        self.seats.add(player)
-        self._admitted_early.append(player)
-        return player
-
-    def statistics(self) -> RoomStatistics:
-        """What it looks like now."""
-        return RoomStatistics(
-            name=self.name,
-            age=self.now(),
-            maximum=self.seats.maximum,
-            locked=self.seats.locked,
-            round=self._round.statistics() if self._round is not None else None,
-            turns=[turn.statistics() for player in self.players for turn in player.turns],
-            players=[player.statistics() for player in self.players],
-        )
-
-    async def live(self, *, idle: float) -> None:
-        """Be the room: run its author's code until it closes.
-
-        Args:
-          idle: close when nobody has sat here for this many seconds.
-
-        *Cancellation* closes the room with `Code.DRAINING`; farewells still have their time.
+        *Cancellation*: nothing is lost.
         """
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for player in self._admitted_early:
-                    nursery.start_soon(self._play, player)
-                self._admitted_early.clear()
-                nursery.start_soon(self._close_when_idle, idle)
-                try:
-                    with self._run_scope:
-                        returned = await self._guarded("run()", self.run, self.about)
-                        if not returned:
-                            self.crashed_on = len(self.seats)
-                        self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
-                finally:
-                    if not self.closing:
-                        code, reason = self._why_cancelled()
-                        self.close(reason, code=code)
-        finally:
-            if self.keeper is not None:
-                await self.keeper.close()
-            self._closed.set()
-
-    def take_seat(self, seat: Seat) -> Player[FromPlayer, ToPlayer]:
-        """Admit somebody, in one synchronous step: when this returns they are in the ledger, and their task will start.
-
-        Raises:
-          Refused: they may not sit; `code` says why.
-        """
-        if self.lease.over:
-            raise Refused("the room is not this server's any more", Code.MOVED)
-        if self.closing:
-            raise Refused("the room is closing", Code.CLOSING)
-        self._check_admission(seat)
-        player = Player(self, seat, self.seats.take_number())
-        if self._nursery is None:
-            self._admitted_early.append(player)
-        else:
-            self._nursery.start_soon(self._play, player)
-        self.seats.add(player)  # after all that may fail
-        self.directory_tally.admitted += 1
-        if self.keeper is not None:
-            self.keeper.touch(player)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("room %s: seat %d (%r) is taken", self.name, player.number, player.name, extra=player.about)
-        return player
-
-    def greet_player(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """Call the author's `greet`; a crash there is one of `player`."""
-        try:
-            self.greet(player)
-        except Exception:
-            self.directory_tally.crashes += 1
-            what = "room %s: greet() of seat %d (%r) raised"
-            log.exception(what, self.name, player.number, player.name, extra=player.about)
-            player.leave(Code.CRASHED, CRASHED)
-
-    def seats_changed(self) -> None:
-        """Somebody left: end a round that has too few players now."""
-        if self._round is not None:
-            self._round.check_enough()
-
-    def note_strain(self, player: Player[FromPlayer, ToPlayer], *, strained: bool) -> None:
-        """Note whether a connected player has much to acknowledge."""
-        if strained:
-            self._strained.add(player)
-        elif player in self._strained:
-            self._strained.remove(player)
-            for each in self.players:
-                each.read_on()
-
-    def strained_besides(self, player: Player[FromPlayer, ToPlayer]) -> bool:
-        """True if another player has much to acknowledge."""
-        return len(self._strained) > (player in self._strained)
-
-    def farewell_until(self, since: float) -> float:
-        """Until when the farewells of somebody who began to leave then may wait."""
-        return since if self.lease.over else min(since + FAREWELL_SECONDS, self._farewell_until)
-
-    def check_outgoing(self, event: Any) -> Any:
-        """Raise `TypeError` unless this is one of the room's events to players."""
-        if type(event) not in self.to_player.classes:
-            if isinstance(event, type):
-                raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
-            raise TypeError(
-                f"{type(event).__name__} is not one of the events that {type(self).__name__} sends to players"
-            )
-        return event
-
-    def check_incoming(self, *kinds: type[Any]) -> frozenset[type[Any]]:
-        """The kinds as a set; raise `TypeError` unless they are all events that players may send."""
-        for kind in kinds or (None,):
-            if kind not in self.from_player:
-                name = getattr(kind, "__name__", kind)
-                raise TypeError(f"{name} is not one of the events that {type(self).__name__} hears from players")
-        return frozenset(kinds)
-
-    def _check_admission(self, seat: Seat) -> None:
-        self.seats.check_free()
-        try:
-            self.admit(Applicant(seat.name, seat.session))
-        except Refused:
-            raise
-        except Exception:
-            self.directory_tally.crashes += 1
-            log.exception("room %s: admit() raised", self.name, extra=self.about)
-            raise Refused("the room could not decide") from None
-
-    async def _play(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """The player's task: from their first step to their goodbye."""
-        try:
-            with player.scope:
-                if not player.left:
-                    player.start()
-                    what = f"player() of seat {player.number} ({player.name!r})"
-                    returned = await self._guarded(what, lambda: self.player(player), player.about)
-                    if not returned:
-                        player.leave(Code.CRASHED, CRASHED)
-                    player.leave(Code.LEFT)
-        finally:
-            if not player.left:
-                player.leave(*self._why_cancelled())
-            assert player.ending is not None
-            self.directory_tally.ended[player.ending.code] += 1
-            if log.isEnabledFor(logging.DEBUG):
-                code = player.ending.code.name.lower()
-                log.debug(
-                    "room %s: seat %d (%r) left: %s", self.name, player.number, player.name, code, extra=player.about
-                )
-            self.seats.ended(player)
-            player.end()
-
-    def _why_cancelled(self) -> tuple[Code, str]:
-        """What those who sit here are told when all is cancelled from outside; then a room that is kept is not over,
-        but for somebody else to go on with."""
-        if self.keeper is not None and not self.closing:
-            self.lease.lose()
-        if self.lease.over:
-            return Code.MOVED, "the room is not this server's any more"
-        return Code.DRAINING, "the server is shutting down"
-
-    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
-        returned = await guarded(f"room {self.name}: {what}", run, about=about)
-        self.directory_tally.crashes += not returned
-        return returned
-
-    async def _close_when_idle(self, idle: float) -> None:
-        with self._sweep_scope:
-            await self.seats.sweep(idle=idle)
-            self.close("nobody is here")
+        await self.__runtime.closed.wait()
 
 
-def check_kind(cls: type[Room[Any, Any]]) -> None:
-    """Check that a class can make rooms.
+Room.seats = cast("Seats", _SeatsMember(Room.seats))
+Room._Room__kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does for the others
 
-    Raises:
-      TypeError: it is a generic base, which has yet to say which events there are; or it could not be kept as it says.
-      ValueError: no such `when_cut_off`.
-    """
-    if cls._is_generic:
-        raise TypeError(f"{cls.__name__} is a generic base, and no room: {NO_EVENTS}")
-    if (cls.snapshot is Room.snapshot) != (cls.restore is Room.restore):
-        raise TypeError(f"{cls.__name__} has one of snapshot and restore: a room that is to go on elsewhere needs both")
-    if cls.facts.classes and cls.apply is Room.apply:
-        raise TypeError(f"{cls.__name__} has facts, and no apply, which lets them change its state")
-    if cls.when_cut_off not in ("pause", "go on"):
-        raise ValueError(f'{cls.__name__}.when_cut_off is "pause" or "go on", not {cls.when_cut_off!r}')
+_DOCUMENTED = documented_members(Room)
 
 
-def _checked(events: object) -> Vocabulary:
-    """A vocabulary whose events can travel."""
-    vocabulary = Vocabulary.of(events)
-    for kind in vocabulary.by_name.values():
-        check_type(kind.cls)
-        if kind.key:
-            check_key(kind.cls, kind.key)
-    return vocabulary
+def runtime_of(room: Room[Any, Any]) -> RoomRuntime:
+    """The run time of a room."""
+    runtime: RoomRuntime = room._Room__runtime  # type: ignore[attr-defined]  # out of the way of authors' names
+    return runtime
+
+
+def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:
+    """What the class of a room declares."""
+    kind: RoomKind = room._Room__kind  # type: ignore[union-attr]  # out of the way of authors' names
+    return kind
+
+
+def _hides(room: Room[Any, Any], name: str) -> str:
+    what = f"{type(room).__name__}.{name}"
+    if name in SETTINGS:
+        return f"{what} is set in the class, and not in a room: write it in the body of class {type(room).__name__}"
+    return f"{what} is a member of edge.Room: call your attribute something else"

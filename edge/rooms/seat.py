@@ -11,7 +11,7 @@ import trio
 
 from ..codes import Code
 from ..protocol.outgoing import Outgoing
-from .keeping import Table
+from .records import MessageTable
 from .session import Session
 from .statistics import SeatStatistics
 
@@ -75,19 +75,29 @@ class Seat(abc.ABC):
         """What is on the way to and from it."""
         return SeatStatistics()
 
-    def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
-        """What another server needs to go on with this seat: all of it, or what is new since it was kept; None where
-        none can. See `HeldSeat`."""
+    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any] | None:
+        """Record what another server needs to restore this seat.
+
+        Args:
+          table: takes the messages that the record refers to.
+          whole: record everything, not only what changed since the last record.
+
+        Returns: plain data; None if this seat can't be restored. See `HeldSeat`.
+        """
         return None
 
-    def kept(self) -> None:  # noqa: B027  # nothing waits for it here
-        """What `keep` told is in the room's log."""
+    def recorded(self) -> None:  # noqa: B027  # nothing waits for it here
+        """The newest `record` is in the room's journal."""
 
     def conclude(self, *, unconfirmed: bool = False) -> None:  # noqa: B027  # nor for this
-        """That its player has ended is in the room's log; or may never be: then it is said as unconfirmed."""
+        """Tell the client the end of its player: it is in the room's journal.
+
+        Args:
+          unconfirmed: it may never be in the journal, and the client is told so.
+        """
 
     def move_on(self) -> None:  # noqa: B027  # nor for this
-        """That its player has ended is not in the room's log: elsewhere it has not."""
+        """The end of the player is not in the room's journal: on another server the player has not ended."""
 
     def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
         """Somebody wants to know how far away its client is: find out more often for a while."""

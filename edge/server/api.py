@@ -8,12 +8,13 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from ..codes import Code
 from ..errors import BrokerDown, InvalidEvent, Refused
 from ..protocol.codec import JSON
 from ..protocol.structure import structure
 from ..rooms.directory import Directory
-from ..rooms.player import Player
-from ..rooms.room import Room
+from ..rooms.player_runtime import PlayerRuntime
+from ..rooms.room_runtime import RoomRuntime
 from ..transports.http import Request, Response
 from .node import Node
 from .responses import error_response, json_response
@@ -91,7 +92,7 @@ class Api:
                     return json_response({"until": self._app.revoke(asked.session, until=asked.until)})
                 case method, ["rooms", kind, name, *rest]:
                     owner = None
-                    if self._app.directory.find(kind, name) is None:
+                    if self._app.directory.find_runtime(kind, name) is None:
                         owner = await self._app.node.owner(f"{kind}/{name}")
                     if owner is None:
                         return self._act(method, kind, name, rest, request.body)
@@ -111,10 +112,10 @@ class Api:
         return response.status, response.body
 
     def _act(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> Response:
-        room = self._app.directory.find(kind, name)
+        room = self._app.directory.find_runtime(kind, name)
         if room is None:
             return error_response(404, "no_room", "no room of this kind and name is open")
-        actions: dict[tuple[str, ...], Callable[[Room[Any, Any], bytes], Response]] = {
+        actions: dict[tuple[str, ...], Callable[[RoomRuntime, bytes], Response]] = {
             ("GET",): self._show,
             ("POST", "publish"): self._publish,
             ("POST", "kick"): self._kick,
@@ -129,27 +130,27 @@ class Api:
         except Refused as exc:
             return error_response(409, "refused", str(exc))
 
-    def _show(self, room: Room[Any, Any], body: bytes) -> Response:
-        return json_response({"name": room.name, "seats": [_seat(player) for player in room.players]})
+    def _show(self, room: RoomRuntime, body: bytes) -> Response:
+        return json_response({"name": room.path, "seats": [_seat(player) for player in room.players]})
 
-    def _publish(self, room: Room[Any, Any], body: bytes) -> Response:
+    def _publish(self, room: RoomRuntime, body: bytes) -> Response:
         asked = _read(body, Publish)
-        kind = room.to_player.by_name.get(asked.event)
+        kind = room.kind.sends.by_name.get(asked.event)
         if kind is None:
             raise InvalidEvent("unknown_event", f"this room sends no event {asked.event[:64]!r}")
-        room.publish(structure(asked.body, kind.cls))
-        return json_response({"seated": len(room.seats)})
+        room.room.publish(structure(asked.body, kind.cls))
+        return json_response({"seated": len(room.ledger)})
 
-    def _kick(self, room: Room[Any, Any], body: bytes) -> Response:
+    def _kick(self, room: RoomRuntime, body: bytes) -> Response:
         asked = _read(body, Kick)
-        player = room.seats.find(asked.session)
+        player = room.find(asked.session)
         if player is None:
             return error_response(404, "no_seat", "this session has no seat in the room")
-        player.kick(asked.reason)
+        player.leave(Code.KICKED, asked.reason)
         return json_response({})
 
 
-def _seat(player: Player[Any, Any]) -> dict[str, Any]:
+def _seat(player: PlayerRuntime) -> dict[str, Any]:
     return {
         "number": player.number,
         "name": player.name,

@@ -25,7 +25,8 @@ from ..protocol.codec import Codec
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
-from ..rooms.room import Room, check_kind
+from ..rooms.room import Room, kind_of
+from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import MAX_BODY_BYTES, Request, Response
@@ -84,7 +85,7 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
         if not callable(make):
             raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
         if isinstance(make, type) and issubclass(make, Room):
-            check_kind(make)
+            kind_of(make).check_complete()
 
 
 @attrs.frozen
@@ -289,8 +290,8 @@ class App:
 
     def _revoke(self, session: str, until: float | None) -> float:
         until = self.keys.revoke(session, until=until)
-        for room in self.directory.rooms:
-            player = room.seats.find(session)
+        for room in self.directory.runtimes:
+            player = room.find(session)
             if player is not None:
                 player.leave(Code.REVOKED, "the session was revoked")
         return until
@@ -316,7 +317,7 @@ class App:
             where=f"{kind}/{name}",
             post=post,
             bulk=bulk,
-            tally=self.directory.tally,
+            counters=self.directory.counters,
             limits=self.limits,
             keys=self.keys,
             guests=self.guests,
@@ -325,7 +326,7 @@ class App:
 
     def _about(self) -> ServerStatus:
         """What the other servers are told of this one."""
-        seated, tally = sum(len(room.seats) for room in self.directory.rooms), self.directory.tally
+        seated, counters = sum(len(room.ledger) for room in self.directory.runtimes), self.directory.counters
         return ServerStatus(
             address=self.address,
             pid=os.getpid(),
@@ -333,9 +334,9 @@ class App:
             full=self.directory.full,
             rooms=len(self.directory),
             seated=seated,
-            received=tally.received,
-            sent=tally.sent,
-            crashes=tally.crashes,
+            received=counters.received,
+            sent=counters.sent,
+            crashes=counters.crashes,
         )
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
@@ -362,8 +363,8 @@ class App:
         """
         self.check_keys()
 
-        async def find_here(kind: str, name: str) -> Room[Any, Any]:
-            room = self.directory.find(kind, name)
+        async def find_here(kind: str, name: str) -> RoomRuntime:
+            room = self.directory.find_runtime(kind, name)
             if room is None:
                 raise Refused("the room is on another server by now", Code.MOVED)
             return room
@@ -375,7 +376,7 @@ class App:
                 partial(find_here, kind, name),
                 where=f"{kind}/{name}",
                 post=post,
-                tally=self.directory.tally,
+                counters=self.directory.counters,
                 limits=self.limits,
                 keys=self.keys,
                 guests=self.guests,
@@ -454,7 +455,7 @@ class App:
         if response.status == HTTPStatus.UNAUTHORIZED:
             why = response.headers[CODE]
             text = "a key is refused to a page of %s: code %s"
-            self.directory.tally.refusals.note(("key", request.address, why), text, request.address, why, about={})
+            self.directory.counters.refusals.note(("key", request.address, why), text, request.address, why, about={})
         return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
 
     async def _module(self, request: Request) -> Response:

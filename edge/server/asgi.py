@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..rooms.guard import guarded
+from ..aio.guard import guarded
 from ..transports.http import HttpConnection, Request, Response
 from .hosts import DEFAULT_PORTS, HOST
 

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
@@ -22,9 +22,10 @@ from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.messages import Bye, Hello, Message, Welcome
 from ..protocol.pace import Pace
-from ..rooms.room import Room
+from ..rooms.counters import Counters
+from ..rooms.kind import RoomKind
+from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
-from ..rooms.tally import Tally
 from ..sessions.keys import Keys
 from ..sessions.outbox import Outbox
 from ..sessions.seat import AFRESH, HeldSeat
@@ -51,10 +52,10 @@ class Elsewhere(Protocol):
 async def attend(
     transport: Transport,
     codec: Codec,
-    find_room: Callable[[], Awaitable[Room[Any, Any] | Elsewhere]],
+    find_room: Callable[[], Awaitable[RoomRuntime | Elsewhere]],
     *,
     where: str,
-    tally: Tally,
+    counters: Counters,
     limits: Limits,
     keys: Keys,
     guests: bool = True,
@@ -68,7 +69,7 @@ async def attend(
     Args:
       find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
       where: the kind and name of the room, for the log.
-      tally: where refusals are counted, and logged.
+      counters: where refusals are counted, and logged.
       guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
       post: writes for it; by default, one of its own.
@@ -90,7 +91,7 @@ async def attend(
         elif session is None and not guests:
             raise Refused("a key is needed", Code.KEY_INVALID)
         room = await find_room()
-        if not isinstance(room, Room):
+        if not isinstance(room, RoomRuntime):
             await room.carry(transport, codec, frame, bulk)
             return
         session = session or _keyless(hello)
@@ -99,8 +100,8 @@ async def attend(
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
-            if room.keeper is not None and not (seat.known or room.lease.goes_on):
-                await room.keeper.wait_kept()  # or what its client says right after the welcome could be lost
+            if room.journal is not None and not (seat.known or room.lease.goes_on):
+                await room.journal.wait_written()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
         except Exception:
@@ -108,11 +109,11 @@ async def attend(
             raise
         finally:
             seat.lose(outbox, _believed(ended), ended.reason)
-            tally.held_back += connection.held_back
+            counters.held_back += connection.held_back
     except (RemoteProtocolError, Refused) as exc:
-        tally.refused[exc.code] += 1
+        counters.refused[exc.code] += 1
         if exc.code is not Code.MOVED:
-            _log_refusal(tally, where, exc, name, session)
+            _log_refusal(counters, where, exc, name, session)
         ended = Ended(exc.code, str(exc), by_peer=False)
         bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
         await _say_bye(transport, connection, bye)
@@ -126,12 +127,12 @@ async def attend(
 
 
 def _log_refusal(
-    tally: Tally, where: str, why: RemoteProtocolError | Refused, name: str, session: Session | None
+    counters: Counters, where: str, why: RemoteProtocolError | Refused, name: str, session: Session | None
 ) -> None:
     about = {"room": where} if session is None else {"room": where, "session": session.id}
     text = "a seat in %r is refused to %s: %s: %s"
     who = repr((session.name if session is not None else "") or name[:64]) if session or name else "a client"
-    tally.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
+    counters.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
 
 
 def _keyless(hello: Hello) -> Session:
@@ -165,29 +166,27 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Waitin
     return hello, frame
 
 
-async def _wait_kept(hello: Hello, session: Session, room: Room[Any, Any]) -> None:
+async def _wait_kept(hello: Hello, session: Session, room: RoomRuntime) -> None:
     """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
-    while room.keeper is not None and not room.lease.over:
-        held = room.seats.find(session.id)
+    while room.journal is not None and not room.lease.over:
+        held = room.find(session.id)
         if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
             return
         if seat.counts.kept == seat.counts.received:
             return
         # lest there be ever more; with a code to resume, for if it ends before the wait does, the seat must stay
         seat.disconnect(Code.MOVED, "another connection takes the seat")
-        await room.keeper.wait_kept()
+        await room.journal.wait_written()
 
 
-def _take_seat(
-    hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: Room[Any, Any]
-) -> HeldSeat:
+def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
     """Give this client its seat, and put its welcome first into the outbox: one synchronous step, so that nobody can
     get between a decision and the seat, and no frame of an older connection is counted after the welcome said how many.
 
     Raises:
       Refused: it gets none.
     """
-    held = room.seats.find(session.id)
+    held = room.find(session.id)
     if held is None:
         seat = HeldSeat(room, session, hello.name, connection.limits)
         why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
@@ -200,7 +199,7 @@ def _take_seat(
     try:
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
-            seat.player.restart()
+            room.restart(seat.player)
     except Exception:  # nobody may find a seat that is not served
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
@@ -210,9 +209,7 @@ def _take_seat(
     return seat
 
 
-def _begin(
-    seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: Room[Any, Any]
-) -> None:
+def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: RoomRuntime) -> None:
     """Serve a seat over this connection from now on."""
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
@@ -232,28 +229,28 @@ def _begin(
         now=room.now(),
         message_bytes=connection.limits.message_bytes,
         sent_bytes=connection.limits.sent_bytes,
-        vocabulary=_fingerprint_of(type(room)),
+        vocabulary=_fingerprint_of(room.kind),
     )
     outbox.put_first(connection.send(welcome, now=now))
     seat.attach(outbox)
-    if hello.vocabulary not in ("", _fingerprint_of(type(room))):
+    if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
         _note_outdated(room, seat)
 
 
-def _find_fingerprint(kind: Any) -> str:
-    return fingerprint(kind.from_player, kind.to_player)
+def _find_fingerprint(kind: RoomKind) -> str:
+    return fingerprint(kind.receives, kind.sends)
 
 
-_fingerprint_of: Callable[[Any], str] = functools.cache(_find_fingerprint)
+_fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
 
 
-def _note_outdated(room: Room[Any, Any], seat: HeldSeat) -> None:
+def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
     """A client knows other events than its room: count it, and tell the first of each kind of room."""
-    tally = room.directory_tally
-    tally.outdated += 1
-    if tally.is_first("outdated", type(room)):
+    counters = room.counters
+    counters.outdated += 1
+    if counters.is_first("outdated", room.kind):
         text = "the client of %r and %s have different events: one of them is outdated"
-        log.info(text, seat.name, type(room).__name__, extra=seat.player.about)
+        log.info(text, seat.name, room.kind.class_name, extra=seat.player.about)
 
 
 def _claim(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:

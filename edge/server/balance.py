@@ -37,9 +37,9 @@ async def keep_balance(node: Node, directory: Directory) -> None:
             if server == node.id or not (status.draining or status.full)
         }
         rooms = {
-            room.name: weight_of(1, len(room.seats))
-            for room in directory.rooms
-            if room.keeper is not None and room.name not in stay
+            room.path: weight_of(1, len(room.ledger))
+            for room in directory.runtimes
+            if room.journal is not None and room.path not in stay
         }
         for room, to in choose_moves(node.id, rooms, loads) if node.id in loads else ():
             if not await node.move(room, to):

@@ -20,10 +20,10 @@ from typing import Any
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import BrokerDown, Refused
 from ..protocol.limits import Limits
-from ..rooms.guard import guarded
 from ..transports.http import HttpConnection, Request, Responder, Response
 from ..transports.line import LINE
 from ..transports.line_server import LineOver

@@ -13,9 +13,9 @@ from itertools import count
 import attrs
 import trio
 
+from ..aio.wakeup import WakeUp
 from ..broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
 from ..errors import BrokerDown
-from ..rooms.bell import Bell
 from ..rooms.lease import Lease
 from .logs import log
 from .mail import AGAIN_SECONDS
@@ -72,7 +72,7 @@ class Leases:
         """The numbers of the requests that are not answered yet, and which room each is about."""
         self._asking = trio.Lock()
         """Held while the broker is asked to renew leases, or given them back: one after the other."""
-        self._bell = Bell()
+        self._wake_up = WakeUp()
 
     async def claim(self, room: str) -> tuple[Claim, Lease | None]:
         """Ask for the lease of a room: None if somebody else has it.
@@ -152,7 +152,7 @@ class Leases:
         """Give back those whose rooms are closed, for ever."""
         while True:
             if not self._ended:
-                await self._bell.wait()
+                await self._wake_up.wait()
             try:
                 await self.give_back()
             except BrokerDown:
@@ -216,7 +216,7 @@ class Leases:
 
     def _end(self, news: News) -> None:
         self._ended.append(news)
-        self._bell.ring()
+        self._wake_up.wake()
 
 
 def _packed(told: RoomStatus | None) -> bytes:

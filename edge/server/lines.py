@@ -10,6 +10,7 @@ from functools import partial
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS, Codec
@@ -17,7 +18,6 @@ from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
 from ..protocol.messages import Hello
 from ..protocol.records import Records
-from ..rooms.guard import guarded
 from ..transports.http import Request, Responder, Response
 from ..transports.line import FIRST, HAS, LINE, MODE, POST_BYTES, PROTOCOL, Mode
 from ..transports.line_server import CLIENTS_KINDS, GAP_SECONDS, LineOver, ServedLine
@@ -142,7 +142,7 @@ class Lines:
         except LineOver as over:
             response = line_over_response(over)
         except Refused as refused:
-            self._app.directory.tally.refused[refused.code] += 1
+            self._app.directory.counters.refused[refused.code] += 1
             response = crowded_response(refused)
         except RemoteProtocolError as exc:
             self.end(request, room, exc.code)

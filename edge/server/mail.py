@@ -13,10 +13,10 @@ from typing import Any
 import attrs
 import trio
 
+from ..aio.wakeup import WakeUp
 from ..broker.broker import Broker, Mailbox
 from ..errors import BrokerDown
 from ..protocol.codec import MESSAGEPACK, Frame, size_of
-from ..rooms.bell import Bell
 from .logs import Trouble, log
 
 # How many bytes may wait for a server while the broker is away.
@@ -92,7 +92,7 @@ class Mail:
         self._epoch = 0
         self._ready: dict[str, None] = {}
         self._unsent, self._unheard = Trouble("no mail goes to other servers"), Trouble("no mail comes")
-        self._bell = Bell()
+        self._wake_up = WakeUp()
 
     def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
         """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits.
@@ -120,7 +120,7 @@ class Mail:
         letter is missing."""
         for server in self._out:
             self._ready[server] = None
-            self._bell.ring()
+            self._wake_up.wake()
 
     def lose(self, server: str) -> None:
         """Something on the way to that server is lost, or from it: both begin anew."""
@@ -149,7 +149,7 @@ class Mail:
             if self._ready:
                 await trio.lowlevel.checkpoint()
             else:
-                await self._bell.wait()
+                await self._wake_up.wait()
             epochs = {server: self._to(server).epoch for server in self._ready}
             letters = {server: self._to(server).letter(self._me) for server in self._ready}
             self._ready = {}
@@ -229,7 +229,7 @@ class Mail:
     def _begin_anew(self, sender: str) -> None:
         self.lose(sender)
         self._ready[sender] = None
-        self._bell.ring()
+        self._wake_up.wake()
 
     def _lose(self, server: str) -> None:
         self._epoch += 1
@@ -253,7 +253,7 @@ class Mail:
             log.warning("too much waits for server %s: what was shared with it begins anew", server)
             self.lose(server)
         self._ready[server] = None
-        self._bell.ring()
+        self._wake_up.wake()
 
 
 def _packed(plain: Any) -> bytes:

@@ -9,24 +9,25 @@ import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..broker.broker import Broker, Mailbox
 from ..broker.broker import Lease as RoomLease
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, InvalidEvent, Refused
+from ..journal.room_journal import RoomJournal, read_entries, restore, session_of
 from ..protocol.codec import Codec, Frame
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
-from ..rooms.guard import guarded
-from ..rooms.keeping import Keeper, SeatRecord, read, restore, session_of
 from ..rooms.lease import Lease
-from ..rooms.room import Room
+from ..rooms.records import SeatRecord
+from ..rooms.room_runtime import RoomRuntime
 from ..sessions.seat import HeldSeat
 from ..transports.transport import Transport
 from .balance import keep_balance
@@ -156,7 +157,7 @@ class Node:
         other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
-    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> Room[Any, Any] | _Elsewhere:
+    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _Elsewhere:
         """The room of this name: opened here, if nobody has it, or the way to where it is.
 
         Args:
@@ -167,7 +168,7 @@ class Node:
         """
         room = f"{kind}/{name}"
         while True:
-            found = self._directory.find(kind, name)
+            found = self._directory.find_runtime(kind, name)
             if found is not None:
                 return found
             if self._broker.shared and self._directory.closing:
@@ -216,7 +217,7 @@ class Node:
     async def hand_over(self) -> None:
         """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
         them; one after the other, lest all come back at once."""
-        rooms = [room for room in self._directory.rooms if room.keeper is not None]
+        rooms = [room for room in self._directory.runtimes if room.journal is not None]
         leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
         leave += [partial(self._relays.send_on, link) for link in self._relays.carried]
         began = trio.current_time()
@@ -230,8 +231,8 @@ class Node:
 
         Returns: whether that server has it now. If not, anybody may.
         """
-        room = self._directory.find(*name.split("/", 1))
-        if room is None or room.keeper is None:
+        room = self._directory.find_runtime(*name.split("/", 1))
+        if room is None or room.journal is None:
             return False
         left = False
         with trio.move_on_after(MOVE_SECONDS):
@@ -248,10 +249,10 @@ class Node:
             self._claiming.pop(name).done.set()
         return taken
 
-    async def _leave(self, room: Room[Any, Any]) -> bool:
+    async def _leave(self, room: RoomRuntime) -> bool:
         """Have all of a room kept, and then nothing more: whether others can go on with it. Not if it has closed."""
-        assert room.keeper is not None
-        await room.keeper.wait_kept()
+        assert room.journal is not None
+        await room.journal.wait_written()
         if room.closing or room.lease.over:
             return False
         room.lease.lose()
@@ -353,7 +354,7 @@ class Node:
         """Go on with a room, if nobody has it: whether it is here now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
-            return isinstance(await self.find(kind, name, adopt=True), Room)
+            return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
         return False
 
     async def _renew(self) -> None:
@@ -372,15 +373,16 @@ class Node:
 
     def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
         """What others are told of a room, and how many entries its log should have."""
-        found = self._directory.find(*room.split("/", 1))
+        found = self._directory.find_runtime(*room.split("/", 1))
         if found is None or found.closing:
             return None, 0
-        told = RoomStatus(len(found.seats), found.seats.maximum, found.seats.locked)
-        return told, 0 if found.keeper is None else found.keeper.kept_number
+        told = RoomStatus(len(found.ledger), found.ledger.maximum, found.ledger.locked)
+        return told, 0 if found.journal is None else found.journal.written_number
 
     def _write_anew(self, rooms: Iterable[str]) -> None:
-        found = [self._directory.find(*room.split("/", 1)) for room in rooms]
-        self._scribe.write_anew(room.keeper for room in found if room is not None and room.keeper is not None)
+        found = [self._directory.find_runtime(*room.split("/", 1)) for room in rooms]
+        journals = (room.journal for room in found if room is not None)
+        self._scribe.write_anew(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
         """Send oneself a letter; and see whether those before have come."""
@@ -392,7 +394,7 @@ class Node:
 
     # --- rooms
 
-    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> Room[Any, Any] | _Elsewhere:
+    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> RoomRuntime | _Elsewhere:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
@@ -419,7 +421,7 @@ class Node:
                 lease.end()
                 raise Refused("the room is over", Code.ROOM_CLOSED)
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
-        return self._directory.open(kind, name, opener=opener)
+        return self._directory.open_runtime(kind, name, opener=opener)
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _Elsewhere:
         """The way to another server's room: it carries frames there; or clients may go there themselves."""
@@ -429,25 +431,25 @@ class Node:
             raise Refused("the room is at another server", Code.MOVED, where)
         return _Elsewhere(self._relays, owner, kind, name)
 
-    async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> Room[Any, Any]:
+    async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
         """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh. Where that fails,
         the log stays, for a server that can read it.
         """
 
-        def prepare(room: Room[Any, Any]) -> None:
-            if room.when_cut_off == "go on":
+        def prepare(room: RoomRuntime) -> None:
+            if room.kind.goes_on:
                 lease.go_on()
-            if room.can_be_kept():
-                room.keeper = Keeper(room, self._scribe.note)
-            if room.keeper is not None and entries:
-                restore(room, read(entries), partial(seat_again, room, self._limits))
-                room.keeper.touch()
+            if room.kind.persistent:
+                room.journal = RoomJournal(room, self._scribe.note)
+            if room.journal is not None and entries:
+                restore(room, read_entries(entries), partial(restore_seat, room, self._limits))
+                room.journal.mark_changed()
             else:
                 room.lost = abandoned
 
         try:
             entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
-            return self._directory.open(kind, name, opener=opener, lease=lease, prepare=prepare)
+            return self._directory.open_runtime(kind, name, opener=opener, lease=lease, prepare=prepare)
         except BaseException:
             self._scribe.forget(lease)
             if abandoned:
@@ -475,7 +477,7 @@ class Node:
             log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
 
 
-def seat_again(room: Room[Any, Any], limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
+def restore_seat(room: RoomRuntime, limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
     """Seat somebody who sat in this room at another server."""
     seat = HeldSeat(room, session_of(record), record.name, limits)
     seat.enter(room, number=record.number)

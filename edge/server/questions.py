@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..errors import BrokerDown
-from ..rooms.guard import guarded
 from .mail import Mail, Parcel
 
 # How long another server may take to answer.

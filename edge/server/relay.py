@@ -15,12 +15,12 @@ from functools import partial
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS, Codec, Frame, size_of
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
-from ..rooms.guard import guarded
 from ..transports.bulk import Bulk
 from ..transports.exchange import CLOSING_SECONDS, close_transport
 from ..transports.transport import Transport

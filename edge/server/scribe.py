@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import trio
 
+from ..aio.guard import log
+from ..aio.wakeup import WakeUp
 from ..broker.broker import Broker, Entry, Written
 from ..codes import Code
 from ..errors import BrokerDown
-from ..rooms.bell import Bell
-from ..rooms.guard import log
-from ..rooms.keeping import Keeper
+from ..journal.room_journal import RoomJournal
 from ..rooms.lease import Lease
 from .logs import Trouble
 from .mail import AGAIN_SECONDS
@@ -36,74 +36,74 @@ class Scribe:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._news: dict[Keeper, None] = {}
-        self._bell = Bell()
+        self._news: dict[RoomJournal, None] = {}
+        self._wake_up = WakeUp()
         self._began = -math.inf
         """When the newest entries were begun."""
         self._gathering = trio.CancelScope()
-        self._forgotten_by_broker = deque[Keeper]()
+        self._forgotten_by_broker = deque[RoomJournal]()
         """Whose logs are to be written anew..."""
         self._step = 0
         """...and how many of them at once."""
         self._unwritten = Trouble("nothing is kept of rooms")
         self._forgotten = Trouble("logs of rooms are forgotten")
 
-    def note(self, keeper: Keeper) -> None:
+    def note(self, journal: RoomJournal) -> None:
         """A room has news."""
-        if keeper.news == 1:
-            self._news[keeper] = None
-            self._bell.ring()
-        elif keeper.news >= TOGETHER_NEWS:
+        if journal.changes == 1:
+            self._news[journal] = None
+            self._wake_up.wake()
+        elif journal.changes >= TOGETHER_NEWS:
             self._gathering.cancel("enough has gathered")
-        if keeper.awaited:
+        if journal.awaited:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
-    def write_anew(self, keepers: Iterable[Keeper]) -> None:
+    def write_anew(self, journals: Iterable[RoomJournal]) -> None:
         """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
-        self._forgotten_by_broker.extend(keepers)
+        self._forgotten_by_broker.extend(journals)
         passes = self._broker.lease_seconds / 2 / TOGETHER_SECONDS
         self._step = max(ANEW_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
-        self._bell.ring()
+        self._wake_up.wake()
 
     def forget(self, lease: Lease) -> None:
         """The room under this lease could not be opened."""
-        self._news = {keeper: None for keeper in self._news if keeper.room.lease is not lease}
+        self._news = {journal: None for journal in self._news if journal.room.lease is not lease}
 
     async def run(self) -> None:
         """Write, for ever."""
         while True:
             if not (self._news or self._forgotten_by_broker):
-                await self._bell.wait()
+                await self._wake_up.wait()
             await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
             self._began = trio.current_time()
             for _ in range(min(self._step, len(self._forgotten_by_broker))):
-                self._forgotten_by_broker.popleft().forgotten()
-            keepers, self._news = [keeper for keeper in self._news if not keeper.over], {}
-            for entries in self._gather(keepers):
+                self._forgotten_by_broker.popleft().note_lost()
+            journals, self._news = [journal for journal in self._news if not journal.over], {}
+            for entries in self._gather(journals):
                 await self._write(entries)
-            seconds = AWAITED_SECONDS if any(keeper.awaited for keeper in self._news) else TOGETHER_SECONDS
+            seconds = AWAITED_SECONDS if any(journal.awaited for journal in self._news) else TOGETHER_SECONDS
             with trio.CancelScope(deadline=self._began + seconds) as self._gathering:
                 await trio.sleep_forever()
 
-    def _gather(self, keepers: Sequence[Keeper]) -> Iterator[list[tuple[Keeper, Entry]]]:
+    def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
         """What is to be written of these, as much at once as may be."""
-        written: list[tuple[Keeper, Entry]] = []
+        written: list[tuple[RoomJournal, Entry]] = []
         size = 0
-        for keeper in keepers:
-            if keeper.over:
+        for journal in journals:
+            if journal.over:
                 continue
-            room = keeper.room
+            room = journal.room
             try:
-                draft = keeper.entry()
+                draft = journal.next_entry()
                 if len(draft.data) > MAX_ENTRY_BYTES:
                     raise ValueError(f"{len(draft.data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
             except Exception:
-                log.exception("room %s: what it is can't be kept", room.name, extra=room.about)
-                room.directory_tally.crashes += 1
+                log.exception("room %s: what it is can't be kept", room.path, extra=room.about)
+                room.counters.crashes += 1
                 room.close("an error in the room's code", code=Code.ROOM_CRASHED)
             else:
-                fence, number = room.lease.fence, keeper.number
-                written.append((keeper, Entry(room.name, fence, number, draft.data, draft.whole, draft.over)))
+                fence, number = room.lease.fence, journal.number
+                written.append((journal, Entry(room.path, fence, number, draft.data, draft.whole, draft.over)))
                 size += len(draft.data)
             if len(written) >= AT_ONCE or size >= AT_ONCE_BYTES:
                 yield written
@@ -111,7 +111,7 @@ class Scribe:
         if written:
             yield written
 
-    async def _write(self, written: list[tuple[Keeper, Entry]]) -> None:
+    async def _write(self, written: list[tuple[RoomJournal, Entry]]) -> None:
         began = trio.current_time()
         while written := [each for each in written if not (each[0].over or each[0].room.lease.over)]:
             try:
@@ -119,22 +119,22 @@ class Scribe:
             except BrokerDown as exc:
                 self._unwritten.note(exc)
                 if trio.current_time() >= began + self._broker.lease_seconds:
-                    for keeper in [*(keeper for keeper, _ in written), *self._news]:
-                        keeper.give_up()
+                    for journal in [*(journal for journal, _ in written), *self._news]:
+                        journal.give_up()
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unwritten.over()
             forgotten = False
-            for (keeper, _), outcome in zip(written, outcomes, strict=True):
+            for (journal, _), outcome in zip(written, outcomes, strict=True):
                 match outcome:
                     case Written.THERE:
-                        keeper.kept()
+                        journal.note_written()
                     case Written.FORGOTTEN:
-                        keeper.forgotten()
+                        journal.note_lost()
                         forgotten = True
-                    case Written.REFUSED if not keeper.over:
-                        log.warning("room %s is another server's by now", keeper.room.name, extra=keeper.room.about)
-                        keeper.room.lease.lose()
+                    case Written.REFUSED if not journal.over:
+                        log.warning("room %s is another server's by now", journal.room.path, extra=journal.room.about)
+                        journal.room.lease.lose()
             if forgotten:
                 self._forgotten.note("they are written anew")
                 await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed

@@ -13,10 +13,10 @@ from http import HTTPStatus
 import attrs
 import trio
 
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
-from ..rooms.guard import guarded
 from ..transports.http import BadRequest, HttpConnection, Request, Response, tokens_of
 from ..transports.lanes import Lanes, open_lanes
 from ..transports.line import LINE
@@ -300,7 +300,7 @@ class Server:
         with posting as scope, self._door.body(visitor) as keep:
             request = await self._read_body(connection, request, visitor, keep, max_bytes)
             if line is not None and home != self._node.id:
-                self.app.directory.tally.requests += 1
+                self.app.directory.counters.requests += 1
                 await self._forwards.forward(connection, request, line, home, visitor=visitor)
             else:
                 await self._respond(connection, request, room)
@@ -410,13 +410,13 @@ class Server:
                 response = line_over_response(why)
             case Refused():
                 response = crowded_response(why)
-                self.app.directory.tally.refused[why.code] += 1
+                self.app.directory.counters.refused[why.code] += 1
             case _:
                 response = refusal_response(400, why.code, str(why))
         return attrs.evolve(response, headers={**response.headers, **self.app.origins.sharing(request)})
 
     async def _respond(self, connection: HttpConnection, request: Request, room: tuple[str, str] | None) -> None:
-        self.app.directory.tally.requests += 1
+        self.app.directory.counters.requests += 1
 
         async def answer() -> None:
             try:

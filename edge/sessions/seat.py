@@ -13,9 +13,9 @@ from ..protocol.connection import Connection
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..protocol.structure import structure
-from ..rooms.keeping import SeatRecord, Table
-from ..rooms.player import Player
-from ..rooms.room import Room
+from ..rooms.player_runtime import PlayerRuntime
+from ..rooms.records import MessageTable, SeatRecord
+from ..rooms.room_runtime import RoomRuntime
 from ..rooms.seat import Seat
 from ..rooms.session import Session
 from ..rooms.statistics import SeatStatistics
@@ -42,13 +42,13 @@ class HeldSeat(Sending, Seat):
       limits: sizes and times.
     """
 
-    player: Player[Any, Any]
+    player: PlayerRuntime
     """Once it was admitted: see `enter`."""
 
-    def __init__(self, room: Room[Any, Any], session: Session, name: str, limits: Limits) -> None:
+    def __init__(self, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
-        self._keeper = room.keeper
-        if self._keeper is not None:
+        self._journal = room.journal
+        if self._journal is not None:
             self.counts.kept = 0
         self._goodbye = Code.LEFT, ""
         """What is said last, once its player has ended..."""
@@ -81,16 +81,16 @@ class HeldSeat(Sending, Seat):
         self.connection: Connection | None = None
         """The machine of its newest connection."""
 
-    def enter(self, room: Room[Any, Any], *, number: int | None = None) -> None:
+    def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
         """Have the room admit it. Only a seat that is whole may enter: from now on others find it.
 
         Args:
           number: of the seat, if it was given at another server.
 
         Raises:
-          Refused: see `Room.take_seat`.
+          Refused: see `RoomRuntime.take_seat`.
         """
-        self.player = room.take_seat(self) if number is None else room.seat_again(self, number)
+        self.player = room.take_seat(self) if number is None else room.restore_seat(self, number)
 
     def statistics(self) -> SeatStatistics:
         outbox, unacked = self.outbox, self.counts.sent - self.counts.acked
@@ -127,21 +127,21 @@ class HeldSeat(Sending, Seat):
         self.crowded = True
 
     def send(self, message: Outgoing) -> None:
-        if self._keeper is None or self._keeper.concluded or not (message.counted or self.counts.withheld):
+        if self._journal is None or self._journal.concluded or not (message.counted or self.counts.withheld):
             if self.counts.withheld:
                 self._release(self.counts.withheld)
             super().send(message)
         elif not self.over and message.counted:  # it leaves once it is in the room's log
             self.counts.withheld += 1
             self.counts.record(message)
-            self._keeper.touch(self.player)
+            self._journal.mark_changed(self.player)
         elif not self.over:  # and this after it
             if message.key is not None:
                 self._note_latest(message.key, message)
             self._behind.append((self.counts.sent, message))
             del self._behind[: -self._max_latest]
 
-    def keep(self, table: Table, *, whole: bool) -> dict[str, Any] | None:
+    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any] | None:
         if self.session.bot:
             return None
         counts, anew = self.counts, whole or self._life != self._told_life
@@ -165,7 +165,7 @@ class HeldSeat(Sending, Seat):
             "latest": [table.index(message) for message in self._latest.values()],
         }
 
-    def kept(self) -> None:
+    def recorded(self) -> None:
         if self._life != self._told_life:
             return
         self._kept_since = self._told_since
@@ -188,10 +188,10 @@ class HeldSeat(Sending, Seat):
         self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
         for plain in held["latest"]:
             name, body = plain
-            message = outgoing_event(structure(body, self.player.room.to_player.by_name[name[1:]].cls))
+            message = outgoing_event(structure(body, self.player.room.kind.sends.by_name[name[1:]].cls))
             self._note_latest(message.key, message)
-        self.player.go_on(record)
-        self.player.room.seats.away(self.player, Code.LOST, "its server is gone")
+        self.player.restore(record)
+        self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
 
     def start_afresh(self) -> None:
         self._life += 1
@@ -221,10 +221,10 @@ class HeldSeat(Sending, Seat):
         self._goodbye = code, reason
         if code is Code.MOVED:
             self.move_on()
-        elif self._keeper is None or self.session.bot:
+        elif self._journal is None or self.session.bot:
             self.conclude()
         else:  # what it says last, and that it is the last, leave once they are in the room's log
-            self._keeper.note_end(self)
+            self._journal.note_end(self)
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
         self._parted = True
@@ -254,10 +254,10 @@ class HeldSeat(Sending, Seat):
         outbox.on_crowded = self._note_crowded
         self.counts.connected = True
         outbox.lease = self.player.room.lease
-        self.player.room.seats.back(self.player)
-        if self._keeper is not None:
+        self.player.room.ledger.find_again(self.player)
+        if self._journal is not None:
             outbox.parting = Code.MOVED  # the room goes on elsewhere, and this seat with it
-            self._keeper.touch(self.player)
+            self._journal.mark_changed(self.player)
         if self._parted:
             outbox.end(*self._goodbye)
 
@@ -269,16 +269,16 @@ class HeldSeat(Sending, Seat):
         self._note_cut_off(code, reason)
         self.player.room.note_strain(self.player, strained=False)
         if code.retry is Retry.RESUME or code in AFRESH:
-            self.player.room.seats.away(self.player, code, reason)
+            self.player.room.ledger.lose(self.player, code, reason)
         else:
             self.player.leave(code, reason)
 
     def _note_cut_off(self, code: Code, reason: str) -> None:
         """Tell the first time that a connection of this kind of room is ended because of what its client does."""
         room = self.player.room
-        if code in CUT_OFF and room.directory_tally.is_first("cut off", type(room), code):
+        if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
             text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
-            log.warning(text, self.name, type(room).__name__, code.name, reason, extra=self._about())
+            log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._about())
 
     def _note_pressure(self) -> None:
         if self.counts.behind:

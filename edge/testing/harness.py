@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
+from ..aio.guard import log as rooms_log
 from ..client.client import Client, State
 from ..client.dialler import Dialler
 from ..client.join import open_client
@@ -20,8 +21,8 @@ from ..protocol import messages
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
-from ..rooms.guard import log as rooms_log
-from ..rooms.room import Room
+from ..rooms.room import Room, kind_of, runtime_of
+from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..server.attend import attend
 from ..sessions.keys import Keys
@@ -104,8 +105,8 @@ class MemoryClient(Client[Any, Any]):
         self._held_back = trio.Event()
         super().__init__(
             _MemoryDialler(self._open, limits),
-            speaks=under_test.room.from_player if speaks is None else speaks,
-            hears=under_test.room.to_player if hears is None else hears,
+            speaks=kind_of(under_test.room).receives if speaks is None else speaks,
+            hears=kind_of(under_test.room).sends if hears is None else hears,
             name=name,
             codec=codec,
             limits=limits,
@@ -214,20 +215,24 @@ class RoomUnderTest(Generic[R]):
                 transport,
                 codec,
                 self.find,
-                where=self.room.name,
-                tally=self.room.directory_tally,
+                where=self.runtime.path,
+                counters=self.runtime.counters,
                 limits=limits or Limits(),
                 keys=self.keys,
                 session=session,
                 post=self._post,
             )
 
-        self._nursery.start_soon(serve, name=f"connection to {self.room.name}")
+        self._nursery.start_soon(serve, name=f"connection to {self.runtime.path}")
 
-    async def find(self) -> Room[Any, Any]:
-        """The room, opened if need be, as `attend` wants to be given it."""
-        kind, _, name = self.room.name.partition("/")
-        return self._directory.open(kind, name)
+    @property
+    def runtime(self) -> RoomRuntime:
+        """The run time of the room, for tests of edge itself."""
+        return runtime_of(self.room)
+
+    async def find(self) -> RoomRuntime:
+        """The run time of the room, opened if need be, as `attend` wants to be given it."""
+        return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(client):

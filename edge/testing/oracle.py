@@ -22,8 +22,10 @@ from ..protocol.codec import JSON
 from ..protocol.connection import State as Conversation
 from ..protocol.messages import Event, Message, is_counted, to_plain
 from ..protocol.outgoing import Outgoing
-from ..rooms.player import Player, Standing
-from ..rooms.room import Room
+from ..rooms.ledger import PlayerState
+from ..rooms.player import Player, member_of
+from ..rooms.player_runtime import PlayerRuntime
+from ..rooms.room_runtime import RoomRuntime
 from ..sessions.outbox import Outbox
 from ..sessions.seat import HeldSeat
 from .network import Link
@@ -89,36 +91,38 @@ class Oracle:
     def __init__(self, invariants: Sequence[Invariant] = ()) -> None:
         self._invariants = invariants
         self._faults: list[str] = []
-        self._rooms: weakref.WeakSet[Room[Any, Any]] = weakref.WeakSet()
-        self._lives: weakref.WeakKeyDictionary[Player[Any, Any], _Life] = weakref.WeakKeyDictionary()
+        self._rooms: weakref.WeakSet[RoomRuntime] = weakref.WeakSet()
+        self._lives: weakref.WeakKeyDictionary[PlayerRuntime, _Life] = weakref.WeakKeyDictionary()
         self._epochs: dict[str, _Epoch] = {}
         """The newest of each client."""
         self._clients: dict[str, _Watched] = {}
 
     # --- what is watched
 
-    def watch_room(self, room: Room[Any, Any]) -> None:
+    def watch_room(self, room: RoomRuntime) -> None:
         """Watch a room, and whoever sits down there."""
         self._rooms.add(room)
         order: dict[Outgoing, int] = {}
-        take_seat, play, lives = room.take_seat, room.player, self._lives
+        take_seat, play, lives = room.take_seat, room.room.player, self._lives
 
-        def watched_take_seat(seat: Any) -> Player[Any, Any]:
+        def watched_take_seat(seat: Any) -> PlayerRuntime:
             player = take_seat(seat)
             lives[player] = _Life()
-            if len(room.seats) > room.seats.maximum:
-                self._fault(f"{len(room.seats)} sit on {room.seats.maximum} seats of {room.name}")
+            if len(room.ledger) > room.ledger.maximum:
+                self._fault(f"{len(room.ledger)} sit on {room.ledger.maximum} seats of {room.path}")
             self._watch_seat(seat, player, order)
             return player
 
         async def watched_player(player: Player[Any, Any]) -> None:
-            lives[player].begun += 1
+            life = lives[member_of(player)]
+            life.begun += 1
             try:
                 await play(player)
             finally:
-                lives[player].over += 1
+                life.over += 1
 
-        room.take_seat, room.player = watched_take_seat, watched_player  # type: ignore[method-assign]
+        room.take_seat = watched_take_seat  # type: ignore[method-assign]
+        object.__setattr__(room.room, "player", watched_player)  # an author could not
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
         """A client is about to leave."""
@@ -169,7 +173,7 @@ class Oracle:
         sending.start_afresh = watched_start_afresh  # type: ignore[method-assign]
         client.deliver, client.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
 
-    def _watch_seat(self, seat: Any, player: Player[Any, Any], order: dict[Outgoing, int]) -> None:
+    def _watch_seat(self, seat: Any, player: PlayerRuntime, order: dict[Outgoing, int]) -> None:
         life = self._lives[player]
         leave, end = player.leave, seat.end
 
@@ -186,7 +190,7 @@ class Oracle:
         if isinstance(seat, HeldSeat):
             self._watch_held_seat(seat, player, order)
 
-    def _watch_held_seat(self, seat: HeldSeat, player: Player[Any, Any], order: dict[Outgoing, int]) -> None:
+    def _watch_held_seat(self, seat: HeldSeat, player: PlayerRuntime, order: dict[Outgoing, int]) -> None:
         give_to, send, deliver, refuse = seat.give_to, seat.send, player.deliver, player.refuse
         epoch = _Epoch(seat.client, seat)
         if seat.client:
@@ -274,7 +278,7 @@ class Oracle:
                 return f"the client {client._name!r} was not told {epoch.sent[len(epoch.client_heard)]}"
             if len(epoch.heard) < len(epoch.client_sent):
                 return f"the seat of {client._name!r} was not told {epoch.client_sent[len(epoch.heard)]}"
-            if forgotten := client._dialogue.unanswered - epoch.seat.player._dialogue.unsettled:
+            if forgotten := client._dialogue.unanswered - epoch.seat.player.dialogue.unsettled:
                 return f"{client._name!r} waits for answers to {sorted(forgotten)}, which nobody will give"
         return ""
 
@@ -286,11 +290,11 @@ class Oracle:
         Raises:
           InvariantBroken: with all that is.
         """
-        for room in sorted(self._rooms, key=lambda room: room.name):
+        for room in sorted(self._rooms, key=lambda room: room.path):
             self._check_seats(room)
             if not room.closing:
                 for invariant in self._invariants:
-                    invariant(room)
+                    invariant(room.room)
         for player, life in list(self._lives.items()):
             self._check_life(player, life)
         for watched in self._clients.values():
@@ -299,14 +303,14 @@ class Oracle:
         if self._faults:
             raise InvariantBroken("\n".join(self._faults))
 
-    def _check_seats(self, room: Room[Any, Any]) -> None:
+    def _check_seats(self, room: RoomRuntime) -> None:
         players = room.players
         for what in ("number", "session"):
             held = [getattr(player, what) for player in players]
             if len(set(held)) < len(held):
-                self._fault(f"two players of {room.name} have one {what}: {players}")
+                self._fault(f"two players of {room.path} have one {what}: {players}")
         for player in players:
-            if isinstance(player.seat, HeldSeat) and (player.standing is Standing.AWAY) != (player.seat.outbox is None):
+            if isinstance(player.seat, HeldSeat) and (player.state is PlayerState.AWAY) != (player.seat.outbox is None):
                 self._fault(f"{player!r} has {'no' if player.seat.outbox is None else 'a'} connection")
 
     def _check_calm(self, watched: _Watched) -> None:
@@ -319,12 +323,12 @@ class Oracle:
                 if _client_of(player) == client._client:
                     self._fault(f"the client {client._name!r} has left, and {player!r} still sits")
 
-    def _check_life(self, player: Player[Any, Any], life: _Life) -> None:
+    def _check_life(self, player: PlayerRuntime, life: _Life) -> None:
         if max(life.begun, life.over, life.left, life.ended) > 1:
             self._fault(f"{player!r} began {life.begun}, ended {life.over}, left {life.left} times")
         if player.left and (player.turns or len(player.listeners)):
             self._fault(f"{player!r} has left, and still has turns {player.turns}, listeners {len(player.listeners)}")
-        if player.left and player in player.room.players:
+        if player.left and player in player.room.ledger.members:
             self._fault(f"{player!r} has left, and still sits")
 
     # --- what holds in the end
@@ -354,7 +358,7 @@ class Oracle:
             self._faults.append(text)
 
 
-def _client_of(player: Player[Any, Any]) -> str:
+def _client_of(player: PlayerRuntime) -> str:
     return player.seat.client if isinstance(player.seat, HeldSeat) else ""
 
 

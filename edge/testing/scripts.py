@@ -18,7 +18,7 @@ from ..protocol.events import EventType, Vocabulary
 from ..protocol.field_types import MAX_INTEGER
 from ..protocol.limits import Limits
 from ..protocol.unstructure import unstructure
-from ..rooms.room import Room
+from ..rooms.room import Room, kind_of
 from .simulation import Play, example_of, simulate
 from .steps import (
     SIDES,
@@ -166,7 +166,7 @@ def scripts(
         st.builds(Drop, client, noticed_by=noticed),
         st.builds(Tunnel, client, st.sampled_from((1.0, 30.0, 60.0)), st.integers(100, 400)),
     ]
-    speaks = example_of(make).from_player
+    speaks = kind_of(example_of(make)).receives
     if speaks.by_name:
         common += [_sent(speaks, client, events or {}) for _ in range(4)]
     step = st.one_of(

@@ -26,7 +26,7 @@ from ..protocol.codec import JSON, MESSAGEPACK
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory
-from ..rooms.room import Room
+from ..rooms.room import Room, kind_of, runtime_of
 from ..server.app import App
 from ..server.serve import open_server
 from ..sessions.keys import Keys
@@ -159,14 +159,14 @@ async def _simulate(
     log = logging.getLogger("edge")
     log.addHandler(crashes)
     try:
-        tally = await _run(make, steps, seed, oracle, play, limits)
+        counters = await _run(make, steps, seed, oracle, play, limits)
     finally:
         log.removeHandler(crashes)
     if crashes.crashes:
         raise Crashed("\n".join(crashes.crashes))
     oracle.check_over()
     check_left(before)
-    return tally
+    return counters
 
 
 async def _run(
@@ -179,7 +179,7 @@ async def _run(
 ) -> Simulated:
     def watched_room() -> Room[Any, Any]:
         room = make()
-        oracle.watch_room(room)
+        oracle.watch_room(runtime_of(room))
         return room
 
     random = Random(seed)  # noqa: S311  # a simulation, not a secret
@@ -190,7 +190,7 @@ async def _run(
         async with open_server(app) as server:
             network = Network(server.serve_connection, server.connections, seed=seed)
             async with trio.open_nursery() as troubles:
-                vocabularies = (example.from_player, example.to_player)
+                vocabularies = (kind_of(example).receives, kind_of(example).sends)
                 simulation = Simulation(app, network, clients, troubles, oracle, random, play, limits, vocabularies)
                 for step in steps:
                     await step.take(simulation)
@@ -212,7 +212,7 @@ async def _run(
         until = clients.cancel_scope.deadline = trio.current_time() + LEAVE_SECONDS
     if trio.current_time() >= until:
         raise InvariantBroken(f"a client, or a request of one, had not ended {LEAVE_SECONDS:g} s after its server")
-    return Simulated(trio.current_time(), directory.tally.received + directory.tally.sent)
+    return Simulated(trio.current_time(), directory.counters.received + directory.counters.sent)
 
 
 async def _settle(oracle: Oracle) -> None:

@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 import trio
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
+from ..aio.wakeup import WakeUp
 from ..codes import Code
 from ..protocol.codec import Frame
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
-from ..rooms.bell import Bell
 from .lanes import Lanes, framed
 from .linger import LINGER_SECONDS
 from .transport import Taker
@@ -93,9 +93,9 @@ class Lane(trio.abc.HalfCloseableStream):
         """Whether what comes is read."""
         self._own_reader: trio.CancelScope | None = None
         """Of the task that reads it, where the reader of all lanes does not."""
-        self._fed = Bell()
-        self._asked = Bell()
-        self._resumed = Bell()
+        self._fed = WakeUp()
+        self._asked = WakeUp()
+        self._resumed = WakeUp()
         self._kept = bytearray()
         """What is to be written, and the socket has not taken yet."""
         self._writing = trio.Lock()
@@ -152,7 +152,7 @@ class Lane(trio.abc.HalfCloseableStream):
             self.aside = True
             self._hand_over(self._buffer[self._at :])
             self._buffer, self._at = b"", 0
-            self._fed.ring()
+            self._fed.wake()
         self._read_on()
 
     def read(self, now: float) -> None:
@@ -225,7 +225,7 @@ class Lane(trio.abc.HalfCloseableStream):
         else:
             if self._next is None:  # so that a ping or a close is not held up by who does not read
                 self._next = self._next_frame()
-            self._fed.ring()
+            self._fed.wake()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
 
@@ -278,7 +278,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 self._on_flood()
                 return
             self._handed += data
-            self._asked.ring()
+            self._asked.wake()
             self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
@@ -286,8 +286,8 @@ class Lane(trio.abc.HalfCloseableStream):
         self._pause()
         self._ended, self._fault = True, fault
         self.step_aside()
-        self._asked.ring()
-        self._fed.ring()
+        self._asked.wake()
+        self._fed.wake()
 
     def _read_on(self) -> None:
         if not (self._ended or self._reading) and (self.refusal is None or self._forgetting):
@@ -295,7 +295,7 @@ class Lane(trio.abc.HalfCloseableStream):
             if self._fd >= 0:
                 self._lanes.add(self._fd, self)
             else:
-                self._resumed.ring()
+                self._resumed.wake()
 
     def _pause_if_full(self) -> None:
         """Read no more than somebody takes: the peer's own buffers fill then, and it has to wait."""

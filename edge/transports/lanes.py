@@ -10,8 +10,8 @@ from typing import Protocol
 
 import trio
 
+from ..aio.guard import guarded
 from ..protocol.codec import Frame
-from ..rooms.guard import guarded
 
 log = logging.getLogger("edge.transports")
 

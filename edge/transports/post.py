@@ -20,8 +20,8 @@ from typing import Protocol
 
 import trio
 
-from ..rooms.bell import Bell
-from ..rooms.guard import guarded
+from ..aio.guard import guarded
+from ..aio.wakeup import WakeUp
 
 log = logging.getLogger("edge.transports")
 
@@ -62,7 +62,7 @@ class Post:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._ready: list[Sender] = []
-        self._bell = Bell()
+        self._wake_up = WakeUp()
         self._alarms: list[tuple[float, int, Alarm]] = []
         self._cancelled = 0
         """How many of them are."""
@@ -84,7 +84,7 @@ class Post:
     def note(self, sender: Sender) -> None:
         """It has something to write."""
         if not self._ready:
-            self._bell.ring()
+            self._wake_up.wake()
         self._ready.append(sender)
 
     def expect(self, sender: Sender, at: float) -> Alarm:
@@ -115,7 +115,7 @@ class Post:
             if self._ready:
                 await trio.lowlevel.checkpoint()
             else:
-                await self._bell.wait()
+                await self._wake_up.wait()
             ready, self._ready = self._ready, []
             now = trio.current_time()
             for sender in ready:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import trio
 
 import edge
-from edge.monitor import ProcessWatch
+from edge.monitor import ProcessWatch, counters_of
 
 
 @edge.event("collect")
@@ -76,9 +76,9 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
                 await trio.sleep(self.pause_seconds)
 
     async def stream_requests(self) -> None:
-        before, since = self.directory_tally.requests, self.now()
+        before, since = counters_of(self).requests, self.now()
         async for _ in self.ticks(hz=1 / self.requests_seconds):
-            total, now = self.directory_tally.requests, self.now()
+            total, now = counters_of(self).requests, self.now()
             self.broadcast(Requests((total - before) / (now - since), total))
             before, since = total, now
 

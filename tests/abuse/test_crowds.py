@@ -45,7 +45,7 @@ async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixtu
         await seats[0].stream.aclose()
         await wait_all_tasks_blocked()
         assert not is_crowded(await here.say(LAST_GET))
-        assert here.server.app.directory.tally.refused[Code.CROWDED] == 3
+        assert here.server.app.directory.counters.refused[Code.CROWDED] == 3
     assert [record.getMessage() for record in caplog.records if record.name == "edge.server"] == [
         f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in Caps.proxies"
     ]

@@ -11,6 +11,7 @@ import trio
 
 import edge
 from edge.client.client import Client
+from edge.rooms.room import runtime_of
 from edge.server.serve import open_server
 from edge.testing.network import Conditions, Network
 from tests.network import joined
@@ -90,16 +91,17 @@ async def test_all_may_speak_at_once(kind: edge.TransportKind) -> None:
 async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> None:
     """While another member has much to acknowledge, half of the burst of bytes is the most that is read at once."""
     async with hall(friends=1) as (room, (eve, ben)):
-        busy = room.players[1]
-        room.note_strain(busy, strained=True)
+        runtime = runtime_of(room)
+        busy = runtime.players[1]
+        runtime.note_strain(busy, strained=True)
         for _ in range(4):
             eve.send(Say("x" * 60 * KIB))
         await trio.sleep(0.1)
         assert len(ben._inbox) == 3, "180 KiB are more than half of 256"
-        room.note_strain(busy, strained=False)
+        runtime.note_strain(busy, strained=False)
         await trio.sleep(0.1)
         assert len(ben._inbox) == 4
-        room.note_strain(busy, strained=True)
+        runtime.note_strain(busy, strained=True)
         eve.send(Say("x"))
         await trio.sleep(3)
         assert len(ben._inbox) == 5, "what she may send in the long run is read all the same"

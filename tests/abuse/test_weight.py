@@ -9,8 +9,9 @@ import trio
 
 import edge
 from edge.rooms.dialogue import MAX_REQUESTS
-from edge.sessions.seat import HeldSeat
+from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
+from tests.rooms.inside import held_seat
 
 KIB = 1024
 LARGE = "x" * 60 * KIB
@@ -53,10 +54,10 @@ async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
         ana.send(Say(LARGE))
     await trio.sleep(5)
     (player,) = room.room.players
-    assert player._waiting_bytes <= FAST.inbox_bytes + FAST.message_bytes
+    assert member_of(player)._waiting_bytes <= FAST.inbox_bytes + FAST.message_bytes
     await trio.sleep(100)
     assert room.room.taken == 8
-    assert player._waiting_bytes == 0
+    assert member_of(player)._waiting_bytes == 0
     assert list(ana.errors) == []
 
 
@@ -69,12 +70,12 @@ async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
         await trio.sleep(0.01)
     (player,) = room.room.players
     assert [number for number in range(100) if player.latest(Note, f"note {number}")] == [96, 97, 98, 99]
-    assert player._latest_bytes <= FAST.inbox_bytes
+    assert member_of(player)._latest_bytes <= FAST.inbox_bytes
     assert [(error.problem, error.about) for error in ana.errors] == [("busy", "note")]
     for _ in range(100):
         ana.send(Note("the same", LARGE))
     await trio.sleep(1)
-    assert player._latest_bytes == sum(kept.size for kept in player._latest.values())
+    assert member_of(player)._latest_bytes == sum(kept.size for kept in member_of(player)._latest.values())
 
 
 async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
@@ -100,11 +101,11 @@ async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
             await trio.sleep(0.01)
         (player,) = room.room.players
         assert refused == ["busy"] * 3, "five are more than 256 KiB, and 64 might be unanswered"
-        assert player._dialogue._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
-        assert len(player._dialogue) == 5 < MAX_REQUESTS
+        assert member_of(player).dialogue._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
+        assert len(member_of(player).dialogue) == 5 < MAX_REQUESTS
         nursery.cancel_scope.cancel("enough")
     await trio.sleep(1)
-    assert player._dialogue._request_bytes == 0
+    assert member_of(player).dialogue._request_bytes == 0
 
 
 async def test_what_a_room_says_with_ever_new_keys_is_weighed(
@@ -118,8 +119,8 @@ async def test_what_a_room_says_with_ever_new_keys_is_weighed(
         for number in range(100):
             player.send(Noted(f"note {number}", LARGE))
             await trio.sleep(0.01)
-    assert isinstance(player.seat, HeldSeat)
-    assert player.seat._latest_bytes <= edge.Limits().window_bytes
-    assert len(player.seat._latest) == 8
+    seat = held_seat(player)
+    assert seat._latest_bytes <= edge.Limits().window_bytes
+    assert len(seat._latest) == 8
     assert caplog.text.count("not sent again on a resume") == 1
     assert len(ana._inbox) == 100, "all of it was heard"

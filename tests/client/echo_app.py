@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 import edge
+from edge.rooms.player import member_of
 from edge.sessions.seat import HeldSeat
 
 
@@ -127,7 +128,7 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
     def cut(self, code: edge.Code) -> None:
         """End every connection, not the seats."""
         for player in self.players:
-            seat = player.seat
+            seat = member_of(player).seat
             assert isinstance(seat, HeldSeat)
             seat.disconnect(code, "cut by request")
 

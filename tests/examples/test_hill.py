@@ -316,8 +316,8 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
     ana.leave()
     await trio.sleep(1)
     assert room.room.players == ()
-    assert room.room.directory_tally.ended == {edge.Code.LEFT: 8}
-    assert room.room.directory_tally.crashes == 0
+    assert room.runtime.counters.ended == {edge.Code.LEFT: 8}
+    assert room.runtime.counters.crashes == 0
 
 
 async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:

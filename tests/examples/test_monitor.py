@@ -24,7 +24,7 @@ async def test_several_streams_each_at_its_own_pace(edge_room: EdgeRoom) -> None
             heard[type(event)] += 1
             if isinstance(event, Requests):
                 rates.append(event.a_second)
-                room.room.directory_tally.requests += 5 if len(rates) < 20 else 0
+                room.runtime.counters.requests += 5 if len(rates) < 20 else 0
     assert heard == {Requests: 40, Memory: 20, Cpu: 10}
     assert rates[2:19] == [20.0] * 17
     assert rates[-10:] == [0.0] * 10
@@ -39,7 +39,7 @@ async def test_a_slow_watcher_gets_the_newest(edge_room: EdgeRoom) -> None:
         await ana.receive()
     ana.drop()
     await trio.sleep(5)
-    room.room.directory_tally.requests += 7
+    room.runtime.counters.requests += 7
     await trio.sleep(1)
     await ana.resume()
     await trio.sleep(0.01)
@@ -67,4 +67,4 @@ async def test_garbage_is_collected_for_everybody_to_see(edge_room: EdgeRoom) ->
     assert told[0].by == "ana"
     assert 500 <= told[0].objects < 5000
     assert isinstance(told[0], Collected)
-    assert edge.Code.CRASHED not in room.room.directory_tally.ended
+    assert edge.Code.CRASHED not in room.runtime.counters.ended

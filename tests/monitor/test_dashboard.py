@@ -25,6 +25,7 @@ from edge.monitor.dashboard import (
     ToOperator,
     Watch,
 )
+from edge.rooms.room import kind_of
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 from tests.server.servers import open_town
@@ -184,7 +185,11 @@ async def test_all_servers_and_their_rooms() -> None:
         async with (
             town.join("/rooms/playing/a", two, speaks=FromPlayer, hears=ToPlayer, name="ana") as ana,
             town.join(
-                "/rooms/edge-monitor/main", one, speaks=Dashboard.from_player, hears=Dashboard.to_player, key=key
+                "/rooms/edge-monitor/main",
+                one,
+                speaks=kind_of(Dashboard).receives,
+                hears=kind_of(Dashboard).sends,
+                key=key,
             ) as operator,
         ):
             await ana.wait_state(edge.State.OPEN)

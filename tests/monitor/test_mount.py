@@ -16,6 +16,7 @@ import edge
 import edge.monitor
 from edge.monitor.dashboard import FromOperator, Overview, ToOperator
 from edge.monitor.mount import VARIABLE
+from edge.rooms.player import member_of
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import Chosen, FromPlayer, Guess, Quiet, ToPlayer, Verdict
 from tests.server.http import ask
@@ -64,7 +65,7 @@ async def test_strangers_get_nothing() -> None:
             async with operator(network, offered) as stranger:
                 with pytest.raises(edge.Disconnected, match="only operators"):
                     await stranger.receive()
-        assert app.directory.tally.refused == {edge.Code.REFUSED: 2}
+        assert app.directory.counters.refused == {edge.Code.REFUSED: 2}
 
 
 async def test_the_token_and_a_key_of_your_own_open_it() -> None:
@@ -167,7 +168,7 @@ async def test_the_figures_against_a_known_load() -> None:
             room.broadcast(Verdict(True))
         room.players[0].kick()
         for player in room.players:
-            player.seat.measure()
+            member_of(player).seat.measure()
         await trio.sleep(1)
         clients[2].leave()
         await trio.sleep(0.1)
@@ -212,7 +213,7 @@ def test_the_names_are_those_of_the_document() -> None:
     """docs/monitor.md lists every metric there is, and no other."""
     told = set(re.findall(r"^\| `(edge_\w+)`", DOCUMENT.read_text(), re.MULTILINE))
     app = monitored()
-    app.directory.tally.refused[edge.Code.FULL] += 1
+    app.directory.counters.refused[edge.Code.FULL] += 1
     page = edge.monitor.metrics.Metrics(lambda: app.directory).page().decode()
     there = {name for name in re.findall(r"^# TYPE (\w+) ", page, re.MULTILINE) if name.startswith("edge_")}
     assert told == there

@@ -9,7 +9,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, MemoryClient, seeds
+from tests.rooms.inside import open_turn
 from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
 
@@ -61,7 +63,7 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
     assert room.room.ends == ["given up at 0.4", "other at 1"]
     assert ana.state is edge.State.OPEN
     (player,) = room.room.players
-    assert len(player._dialogue) == 0
+    assert len(member_of(player).dialogue) == 0
 
 
 async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
@@ -176,7 +178,7 @@ async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
     assert room.room.ended
     assert room.room.given < 5000
     (player,) = room.room.players
-    assert (len(player._dialogue), len(ana._dialogue)) == (0, 0)
+    assert (len(member_of(player).dialogue), len(ana._dialogue)) == (0, 0)
     with ana.stream(Guess("2"), Verdict) as again:
         assert len([verdict async for verdict in again]) == 2
 
@@ -190,7 +192,7 @@ async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRo
 
         @nursery.start_soon
         async def ask_player() -> None:
-            with edge.Turn(player, 3):
+            with open_turn(player, 3):
                 await player.ask(Choose([]), Chosen)
 
         question = await ana.receive(Choose)
@@ -251,7 +253,7 @@ async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -
     assert room.room.answered == 1
     (player,) = room.room.players
     gc.collect()
-    assert len(player._dialogue._given_up) == 0
+    assert len(member_of(player).dialogue._given_up) == 0
 
 
 async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
@@ -337,4 +339,4 @@ async def test_an_error_in_the_clean_up_of_a_block_answers_too(edge_room: EdgeRo
         await ana.request(Guess("x"), Verdict)
     await trio.sleep(1)
     (player,) = room.room.players
-    assert len(player._dialogue) == 0
+    assert len(member_of(player).dialogue) == 0

@@ -11,7 +11,9 @@ from edge.protocol.events import Vocabulary
 from edge.protocol.messages import Part, Reply
 from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
 from edge.rooms.dialogue import MAX_REQUESTS, Dialogue
+from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, seeds
+from tests.rooms.inside import open_turn
 from tests.rooms.quiet import Choose, Chosen, FromPlayer, Guess, Player, Quiet, Verdict
 
 
@@ -112,7 +114,7 @@ async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
             with pytest.raises(edge.RequestFailed, match="no thanks") as caught:
                 await player.ask(Choose([]), Chosen)
             assert caught.value.problem == "not_now"
-            with edge.Turn(player, 10) as turn:
+            with open_turn(player, 10) as turn:
                 await player.ask(Choose([]), Chosen)
             assert turn.outcome is edge.Outcome.REFUSED
 
@@ -127,7 +129,7 @@ async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
     for _ in range(3 * MAX_REQUESTS):
-        with edge.Turn(player, 1) as turn:
+        with open_turn(player, 1) as turn:
             await player.ask(Choose([]), Chosen)
         assert turn.outcome is edge.Outcome.TIMEOUT
     await wait_all_tasks_blocked()
@@ -150,7 +152,7 @@ async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> Non
     ana.reply(await ana.receive(Choose), Chosen("a"))
     await wait_all_tasks_blocked()
     (player,) = room.room.players
-    assert not player._dialogue.asking
+    assert not member_of(player).dialogue.asking
     assert {error.problem for error in ana.errors} == {"busy"}
 
 
@@ -195,7 +197,7 @@ async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) ->
 
         await wait_all_tasks_blocked()
         ana.leave()
-    assert (len(player._dialogue), len(player.listeners)) == (0, 0)
+    assert (len(member_of(player).dialogue), len(member_of(player).listeners)) == (0, 0)
     with pytest.raises(edge.Gone):
         await player.ask(Choose([]), Chosen)
 

@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.rooms.room import runtime_of
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Quiet, StubSeat
 
@@ -50,7 +51,7 @@ async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> No
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         room = directory.open("quiet", "a")
-        player = room.take_seat(StubSeat("ana"))
+        player = runtime_of(room).take_seat(StubSeat("ana"))
         await trio.sleep(3600)
         assert not room.closing
         player.leave(edge.Code.LEFT)
@@ -79,7 +80,7 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
             directory.open("broken", "a")
         assert refused.value.code is edge.Code.ROOM_CRASHED
         assert "no database" in caplog.text
-        assert directory.open("forgetful", "a").take_seat(StubSeat("ana")).number == 0
+        assert directory.open_runtime("forgetful", "a").take_seat(StubSeat("ana")).number == 0
         directory.close()
 
 
@@ -108,7 +109,7 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
             assert len(Fragile.made) == count
             assert directory.rooms == (Fragile.made[-1],)
             seat = StubSeat("ana")
-            Fragile.made[-1].take_seat(seat)
+            runtime_of(Fragile.made[-1]).take_seat(seat)
             Fragile.made[-1].told.set()
             await trio.sleep(10)
             assert seat.ended == [edge.Code.ROOM_CRASHED]
@@ -123,7 +124,7 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
             directory.open("fragile", "a")
         await trio.sleep(1)
         directory.open("fragile", "a")
-        assert directory.tally.crashes == 3
+        assert directory.counters.crashes == 3
         directory.close()
 
 
@@ -155,9 +156,9 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
         directory.open("closing", "a")
         directory.open("fragile", "a")
         await wait_all_tasks_blocked()
-        closing, fragile = sorted(Fragile.made, key=lambda room: room.name)
-        closing.take_seat(StubSeat("ana"))
-        fragile.take_seat(StubSeat("ben"))
+        closing, fragile = sorted(Fragile.made, key=lambda room: room.kind)
+        runtime_of(closing).take_seat(StubSeat("ana"))
+        runtime_of(fragile).take_seat(StubSeat("ben"))
         await wait_all_tasks_blocked()
         closing.told.set()
         await wait_all_tasks_blocked()
@@ -173,11 +174,11 @@ async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         seats = [StubSeat("ana"), StubSeat("ben")]
-        room = directory.open("quiet", "a")
+        room = directory.open_runtime("quiet", "a")
         with trio.testing.assert_no_checkpoints():
             first = room.take_seat(seats[0])
             room.take_seat(seats[1])
-            first.kick()
+            first.player.kick()
         await wait_all_tasks_blocked()
         assert [seat.ended for seat in seats] == [[edge.Code.KICKED], []]
         directory.close()

@@ -8,8 +8,9 @@ import trio.testing
 
 import edge
 from edge.client.client import State
+from edge.journal.room_journal import RoomJournal, read_entries
 from edge.protocol import messages
-from edge.rooms.keeping import Keeper, read
+from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
 from tests.endurance.adding import Add, Added, Adding
 from tests.rooms.quiet import StubSeat
@@ -23,66 +24,66 @@ class Asking(Adding):
             self.add(player.name, (await player.receive(Add)).number)
 
 
-def keep(keeper: Keeper) -> None:
-    """Its news are in the log at once."""
-    keeper.entry()
-    keeper.kept()
+def write(journal: RoomJournal) -> None:
+    """Changes are written at once."""
+    journal.next_entry()
+    journal.note_written()
 
 
 async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
     """Also in the step in which it is handed over: an entry that is written then must not lose it."""
     room = await edge_room(Asking)
-    room.room.keeper = Keeper(room.room, keep)
+    room.runtime.journal = RoomJournal(room.runtime, write)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
-    deliver, seen = player.deliver, []
+    deliver, seen = member_of(player).deliver, []
 
     def spy(message: messages.Message) -> None:
         deliver(message)
-        seen.append(player.record({}).pending)
+        seen.append(member_of(player).record({}).pending)
 
-    player.deliver = spy  # type: ignore[method-assign]
+    member_of(player).deliver = spy  # type: ignore[method-assign]
     ana.send(Add(0))
     await trio.sleep(1)
     assert seen == [[["add", {"number": 0}]]]
-    assert (room.room.total, player.record({}).pending) == (1, [])
+    assert (room.room.total, member_of(player).record({}).pending) == (1, [])
     room.room.close()  # it is for a server to leave it to others
 
 
 async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     """And what is heard is acknowledged then; in between, both are in the entry that is being written."""
     room = await edge_room(Adding)
-    keeper = room.room.keeper = Keeper(room.room, lambda keeper: None)
+    journal = room.runtime.journal = RoomJournal(room.runtime, lambda journal: None)
 
     async def keep_soon() -> None:
         await trio.testing.wait_all_tasks_blocked()
-        keep(keeper)
+        write(journal)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_soon)  # or she would not be welcome
         (ana,) = await room.join("ana")
     ana.send(Add(0))
     await trio.sleep(30)  # heartbeats, too
-    keeper.forgotten()
-    entry = keeper.entry()
+    journal.note_lost()
+    entry = journal.next_entry()
     assert entry.whole
-    ((record, said),) = read([entry.data]).seats.values()
+    ((record, said),) = read_entries([entry.data]).seats.values()
     assert ([message.plain[0] for message in said], record.held["received"]) == (["added"], 1)
     ana.send(Add(1))
     await trio.sleep(30)
     assert (len(ana._inbox), ana._sending.counts.acked) == (0, 0)
-    keeper.kept()
+    journal.note_written()
     assert (await ana.receive(Added)).number == 0
     await trio.sleep(1)
     assert (len(ana._inbox), ana._sending.counts.acked) == (0, 1)
-    keeper.entry()
-    keeper.kept()
+    journal.next_entry()
+    journal.note_written()
     assert (await ana.receive(Added)).number == 1
     room.room.close()
-    assert keeper.entry().over
+    assert journal.next_entry().over
     await trio.sleep(1)
     assert ana.ending is None
-    keeper.kept()
+    journal.note_written()
     await ana.wait_state(State.CLOSED)
     assert ana.ending is not None
     assert (ana.ending.code, ana.ending.unconfirmed) == (edge.Code.ROOM_CLOSED, False)
@@ -91,7 +92,7 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
 async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:
     """It is another server's by now, and their seat is there."""
     room = await edge_room(Adding)
-    room.room.lease.lose()
+    room.runtime.lease.lose()
     with pytest.raises(edge.Refused) as refused:
-        room.room.take_seat(StubSeat("ana"))
+        room.runtime.take_seat(StubSeat("ana"))
     assert refused.value.code is edge.Code.MOVED

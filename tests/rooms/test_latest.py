@@ -57,7 +57,7 @@ async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom
     ana.send(Shot())
     assert [(await ana.receive(Told)).text for _ in range(2)] == ["nowhere", "at 199"]
     assert not ana.errors
-    assert room.room.players[0].statistics().inbox == 0
+    assert room.runtime.players[0].statistics().inbox == 0
 
 
 async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:

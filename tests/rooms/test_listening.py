@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.protocol.messages import Event
+from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
@@ -95,11 +96,11 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
         with trio.move_on_after(1) as scope:
             await wait()
         assert scope.cancelled_caught
-    assert len(player.listeners) == 0
+    assert len(member_of(player).listeners) == 0
     assert (len(ana._dialogue._questions), len(ana._waiters)) == (0, 0)
-    assert len(player._dialogue._questions) == 0
+    assert len(member_of(player).dialogue._questions) == 0
     await wait_all_tasks_blocked()
-    assert len(player._dialogue) == 0
+    assert len(member_of(player).dialogue) == 0
     _, guess = await loop.receive()  # the request had been sent, and was withdrawn
     player.reply(guess, Verdict(False))  # in vain
 
@@ -128,7 +129,7 @@ async def test_what_arrived_together_is_taken_together_and_others_have_their_tur
     await wait_all_tasks_blocked()
     trio.lowlevel.add_instrument(turns)
     for _ in range(40):
-        room.room.players[0].deliver(Event("Guess", {"word": "x"}))
+        room.runtime.players[0].deliver(Event("Guess", {"word": "x"}))
     await wait_all_tasks_blocked()
     trio.lowlevel.remove_instrument(turns)
     assert sorted(Counter(steps).values()) == [8, 16, 16]
@@ -148,6 +149,6 @@ async def test_a_loop_with_much_to_take_can_be_cancelled(edge_room: EdgeRoom) ->
     await room.join("ana")
     await wait_all_tasks_blocked()
     for _ in range(10):
-        room.room.players[0].deliver(Event("Guess", {"word": "x"}))
+        room.runtime.players[0].deliver(Event("Guess", {"word": "x"}))
     await wait_all_tasks_blocked()
     assert heard == ["ana"]

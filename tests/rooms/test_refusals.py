@@ -49,8 +49,8 @@ async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -
     ana.send(Think("nobody knows this"))
     await trio.sleep(1)
     assert [record.getMessage() for record in infos(caplog)] == [
-        f"'Say' of 'ana' is refused in the room '{room.room.name}': not_now: nobody is listening for this now",
-        f"'Think' of 'ana' is refused in the room '{room.room.name}': unknown_event: "
+        f"'Say' of 'ana' is refused in the room '{room.runtime.path}': not_now: nobody is listening for this now",
+        f"'Think' of 'ana' is refused in the room '{room.runtime.path}': unknown_event: "
         "no event 'Think' is known here (4 more like this or others before it)",
     ]
     assert infos(caplog)[0].seat == 0  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> N
     with pytest.raises(edge.Disconnected, match="all 1 seats are taken"):
         await room.join("ben")
     refused, full = infos(caplog)
-    assert refused.getMessage() == f"a seat in '{room.room.name}' is refused to 'mallory': refused: you know why"
+    assert refused.getMessage() == f"a seat in '{room.runtime.path}' is refused to 'mallory': refused: you know why"
     assert refused.session == "u1"  # type: ignore[attr-defined]
     assert full.getMessage().endswith(": full: all 1 seats are taken")
 

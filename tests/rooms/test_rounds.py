@@ -10,6 +10,7 @@ import trio
 import edge
 from edge.protocol.outgoing import outgoing_error
 from edge.testing import EdgeRoom
+from tests.rooms.inside import open_turn
 from tests.rooms.quiet import Choose, Chosen, Guess, Quiet
 
 
@@ -51,7 +52,7 @@ async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None
             await ana.receive(Choose)
             ana._send(outgoing_error("not_now", "no thanks", "", 1))
 
-        with edge.Turn(player, 10) as turn:
+        with open_turn(player, 10) as turn:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(player.ask, Choose([]), Chosen)
     assert turn.outcome is edge.Outcome.REFUSED

@@ -19,6 +19,7 @@ from edge.protocol.codec import JSON
 from edge.rooms.seat import Seat
 from edge.testing import MemoryClient, RoomUnderTest, seeds
 from edge.transports.memory import open_memory_transports
+from tests.rooms.inside import held_seat, open_turn
 
 Open = Callable[..., Any]
 
@@ -147,7 +148,7 @@ async def test_rule_1_refusals_are_typed(edge_room: Open) -> None:
     (ana,) = await room.join("ana")
     room.room.close()
     with pytest.raises(edge.Refused) as refused:
-        room.room.take_seat(FakeSeat("late"))
+        room.runtime.take_seat(FakeSeat("late"))
     assert refused.value.code is Code.CLOSING
     with pytest.raises(edge.Disconnected):
         await ana.receive(StateOf)
@@ -275,7 +276,7 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
     stuck = room.room.players[2]
     assert not stuck.connected
     assert not stuck.left
-    assert len(stuck.seat.counts.unacked()) == 30
+    assert len(held_seat(stuck).counts.unacked()) == 30
     assert ben.state == "open"
 
 
@@ -289,9 +290,9 @@ async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: 
     player = room.room.players[0]
     for number in range(40):
         room.room.broadcast(Said("room", str(number)))
-    assert len(player.seat.counts.unacked()) == 40
+    assert len(held_seat(player).counts.unacked()) == 40
     room.room.broadcast(Said("room", "one too many"))
-    assert player.seat.counts.unacked() == []
+    assert held_seat(player).counts.unacked() == []
     await ana.resume()
     assert ana.welcome is not None
     assert (ana.welcome.resumed, ana.welcome.why) == (False, "behind")
@@ -636,7 +637,7 @@ async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_
     await trio.sleep(0.5)
     assert outcomes_of(room) == [Outcome.DONE, Outcome.RESET, Outcome.RESET]
     assert room.room.outcomes[-1].reason == "asked"
-    assert all(len(player.listeners) == 0 and not player.turns for player in room.room.players)
+    assert all(len(player.listeners) == 0 and not player.turns for player in room.runtime.players)
     assert trio.lowlevel.current_statistics().tasks_living == before - 1
     assert not room.room.reset("again")
     await trio.sleep(35)
@@ -697,7 +698,7 @@ async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> Non
     player = room.room.players[0]
     ana.leave()
     await wait_all_tasks_blocked()
-    turns = [edge.Turn(player, 60), edge.Turn(player, 60)]
+    turns = [open_turn(player, 60), open_turn(player, 60)]
     with turns[0]:
         await trio.sleep(1)
     with turns[1]:
@@ -765,7 +766,7 @@ async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open,
     (ana,) = await room.join("ana")
     ana.drop()
     await wait_all_tasks_blocked()
-    await trio.sleep_until(room.room.players[0].away_until)
+    await trio.sleep_until(room.runtime.players[0].away_until)
     await ana.resume()
     assert ana.welcome is not None
     assert ana.welcome.resumed
@@ -819,8 +820,8 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         assert room.room.players == (second,)
         assert room.room.seats.free == 2
         assert first.left
-        seated = room.room.take_seat(FakeSeat("cyn"))
-        assert room.room.players == (second, seated)
+        seated = room.runtime.take_seat(FakeSeat("cyn"))
+        assert room.room.players == (second, seated.player)
         assert seated.number == 2  # 0 is free when the `finally` of its last player has run
         room.room.close()
         assert room.room.players == ()

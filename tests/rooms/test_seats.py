@@ -138,4 +138,4 @@ async def test_who_listens_no_more_is_forgotten(edge_room: EdgeRoom) -> None:
         await wait_all_tasks_blocked()
         await room.join("ana")
     gc.collect()
-    assert room.room.seats._watches == []
+    assert room.runtime.ledger.watches == []

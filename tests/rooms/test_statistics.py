@@ -10,8 +10,10 @@ import trio
 import edge
 from edge.protocol.messages import Event
 from edge.protocol.outgoing import Outgoing
+from edge.rooms.player import member_of
 from edge.rooms.statistics import RoundStatistics, TurnStatistics
 from edge.testing import EdgeRoom
+from tests.rooms.inside import open_turn
 from tests.rooms.quiet import Chosen, Guess, Player, Quiet, Verdict
 
 
@@ -24,7 +26,7 @@ async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
         with round.turn(round.players[1], seconds=8):
             ana.drop()
             await trio.sleep(1)
-            seen = room.room.statistics()
+            seen = room.runtime.statistics()
             assert (seen.name, seen.age, seen.maximum, seen.locked) == ("room/0", 3, 3, False)
             assert seen.round == RoundStatistics([0, 1], 29)
             assert seen.turns == [TurnStatistics(1, 7)]
@@ -33,10 +35,10 @@ async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
             assert (second.name, second.standing, second.remaining) == ("ben", "here", None)
             assert first.seat.round_trip is None
             await trio.sleep(5)
-            assert room.room.statistics().round == RoundStatistics([1], 24)
-        with edge.Turn(round.players[1], float("inf")):
-            assert room.room.statistics().turns == [TurnStatistics(1, None)]
-    assert room.room.statistics().round is None
+            assert room.runtime.statistics().round == RoundStatistics([1], 24)
+        with open_turn(round.players[1], float("inf")):
+            assert room.runtime.statistics().turns == [TurnStatistics(1, None)]
+    assert room.runtime.statistics().round is None
 
 
 async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
@@ -44,17 +46,17 @@ async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
-    assert player.statistics().seat.round_trip is None
+    assert member_of(player).statistics().seat.round_trip is None
     player.send(Verdict(True))
-    seat = player.statistics().seat
+    seat = member_of(player).statistics().seat
     assert (seat.waiting_frames, seat.waiting_bytes > 10, seat.unacked) == (1, True, 1)
-    player.seat.measure()
+    member_of(player).seat.measure()
     await trio.sleep(1)
-    seat = player.statistics().seat
+    seat = member_of(player).statistics().seat
     assert (seat.round_trip, seat.waiting_frames, seat.waiting_bytes, seat.unacked) == (0, 0, 0, 0)
     ana.drop()
     await trio.sleep(0.1)
-    assert player.statistics().seat.round_trip is None
+    assert member_of(player).statistics().seat.round_trip is None
 
 
 async def test_the_tally(edge_room: EdgeRoom) -> None:
@@ -72,16 +74,16 @@ async def test_the_tally(edge_room: EdgeRoom) -> None:
     cyn.leave()
     room.room.players[1].kick()
     await trio.sleep(0.1)
-    tally = room.room.directory_tally
-    assert (tally.opened, tally.admitted, tally.received, tally.sent, tally.crashes) == (1, 3, 1, 4, 0)
-    assert tally.refused == {edge.Code.FULL: 1}
-    assert tally.ended == {edge.Code.LEFT: 1, edge.Code.KICKED: 1}
-    assert tally.turned_away == {"not_now": 1}
+    counters = room.runtime.counters
+    assert (counters.opened, counters.admitted, counters.received, counters.sent, counters.crashes) == (1, 3, 1, 4, 0)
+    assert counters.refused == {edge.Code.FULL: 1}
+    assert counters.ended == {edge.Code.LEFT: 1, edge.Code.KICKED: 1}
+    assert counters.turned_away == {"not_now": 1}
     ana._sending.send(Outgoing(Event("nonsense", {})))
     ana._sending.send(Outgoing(Event("Guess", {"word": 5})))
     await trio.sleep(0.1)
-    assert tally.turned_away == {"not_now": 1, "unknown_event": 1, "invalid": 1}
-    assert tally.received == 1
+    assert counters.turned_away == {"not_now": 1, "unknown_event": 1, "invalid": 1}
+    assert counters.received == 1
 
 
 async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> None:
@@ -94,7 +96,7 @@ async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> N
     (ana,) = await room.join("ana")
     ana.drop()
     await trio.sleep(1)
-    (player,) = room.room.statistics().players
+    (player,) = room.runtime.statistics().players
     assert (player.standing, player.remaining) == ("away", None)
 
 
@@ -109,8 +111,8 @@ async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
     room.expect_crash("on purpose")
     (ana,) = await room.join("ana")
     await ana.wait_state(edge.State.CLOSED)
-    assert room.room.directory_tally.crashes == 1
-    assert room.room.directory_tally.ended == {edge.Code.CRASHED: 1}
+    assert room.runtime.counters.crashes == 1
+    assert room.runtime.counters.ended == {edge.Code.CRASHED: 1}
 
 
 async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
@@ -126,7 +128,7 @@ async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
         if steps == 6:
             break
         assert step.number == steps
-    tally = room.room.directory_tally
-    assert sum(tally.late) == 6
-    assert tally.skipped == 2
-    assert tally.late_seconds == pytest.approx(0.15 + 0.05)
+    counters = room.runtime.counters
+    assert sum(counters.late) == 6
+    assert counters.skipped == 2
+    assert counters.late_seconds == pytest.approx(0.15 + 0.05)

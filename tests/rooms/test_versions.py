@@ -19,6 +19,7 @@ from edge.protocol.connection import Connection, Side
 from edge.protocol.events import Vocabulary
 from edge.protocol.fingerprint import fingerprint
 from edge.protocol.limits import Limits
+from edge.rooms.room import kind_of
 from edge.testing import EdgeRoom
 
 
@@ -115,8 +116,8 @@ async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom
     assert [record.name for record in warned] == ["edge.client", "edge.client", "edge.client", "edge.rooms"]
     assert ana.outdated
     assert "could not use Undid of NewRoom: unknown_event" in warned[-1].getMessage()
-    assert room.room.directory_tally.unusable == 1
-    assert room.room.directory_tally.outdated == 1
+    assert room.runtime.counters.unusable == 1
+    assert room.runtime.counters.outdated == 1
 
 
 async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoom) -> None:
@@ -188,7 +189,7 @@ async def test_a_client_that_knows_the_rooms_events_is_not_outdated(edge_room: E
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
     assert not ana.outdated
-    assert room.room.directory_tally.outdated == 0
+    assert room.runtime.counters.outdated == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -217,7 +218,7 @@ def test_a_fingerprint_is_what_travels() -> None:
     assert len({base, *others}) == 1 + len(others)
     assert of(x=int, default=1) == of(x=int, default=2)
     assert of(x=int | str) == of(x=str | int)
-    assert fingerprint(NewRoom.from_player, NewRoom.to_player) == "6be7b0f23d86963f"
+    assert fingerprint(kind_of(NewRoom).receives, kind_of(NewRoom).sends) == "6be7b0f23d86963f"
 
 
 def test_what_a_newer_server_says_besides_is_ignored_by_a_client() -> None:

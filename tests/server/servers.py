@@ -82,7 +82,7 @@ class Place:
     @property
     def rooms(self) -> list[str]:
         """The rooms that are open here."""
-        return [room.name for room in self.app.directory.rooms]
+        return [room.path for room in self.app.directory.runtimes]
 
 
 @attrs.define(eq=False)

@@ -16,6 +16,7 @@ import trio.testing
 import edge
 from edge.broker.broker import Broker, Entry, Lease, Renewed, Written
 from edge.client.client import State
+from edge.rooms.room import runtime_of
 from edge.server.node import RENEWALS
 from edge.server.scribe import AWAITED_SECONDS
 from edge.testing import seeds
@@ -97,11 +98,11 @@ async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch:
         (room,) = old.app.directory.rooms
         if how == "move":
             slow_log(old, 0.1)
-            town.nursery.start_soon(old.node.move, room.name, new.node.id)
+            town.nursery.start_soon(old.node.move, runtime_of(room).path, new.node.id)
             await trio.sleep(0.05)
         elif how == "cut off":
             old.broker.renew = renew_in_vain  # type: ignore[method-assign, assignment]
-            await trio.sleep_until(room.lease.until - 0.5)
+            await trio.sleep_until(runtime_of(room).lease.until - 0.5)
         room.close("the game is over")
         await trio.sleep(0.2)
         if how == "drain":

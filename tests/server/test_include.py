@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import edge
+from edge.rooms.room import runtime_of
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
@@ -46,8 +47,8 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
             answer = (await ask(network, "GET", path, {"authorization": f"Bearer {key}"})).json
             assert answer == {"rooms": 1, "session": outer.keys.check(key).id}
         assert (await ask(network, "GET", "/one/livez")).status == 404
-        assert opened.directory_tally is outer.directory.tally
-        assert outer.directory.tally.requests == 9
+        assert runtime_of(opened).counters is outer.directory.counters
+        assert outer.directory.counters.requests == 9
 
 
 @pytest.mark.real_time  # files are read in a thread

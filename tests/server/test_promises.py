@@ -16,6 +16,7 @@ import edge
 from edge.broker.broker import Broker, Claim, Entry, Stamp, Written
 from edge.client.client import Client, State
 from edge.errors import BrokerDown
+from edge.rooms.room import runtime_of
 from edge.testing import seeds
 from tests.endurance.banking import Bank, Cash, Finish, Greeted, Heard, LonelyBank, PayIn, Said, Told
 
@@ -150,7 +151,7 @@ async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
         await trio.sleep(LEASE_SECONDS)
         for number in range(200):
             await place.node.find("bank", str(number))
-            bank(place, f"bank/{number}").keeper.touch()  # type: ignore[union-attr]
+            runtime_of(bank(place, f"bank/{number}")).journal.mark_changed()  # type: ignore[union-attr]
         await trio.sleep(1)
         append, batches = town.shared.append, []
 

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.protocol.codec import JSON
-from edge.rooms.player import Player
+from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
 from edge.server import attend
 from edge.sessions.seat import HeldSeat
@@ -76,14 +76,14 @@ async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) 
     client = MemoryClient(room, "ana", JSON, edge.Limits(), 0, None, None, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(client._dialler), "patience", 1.0)
-        patch.setattr(Player, "wait_started", slowly)
+        patch.setattr(PlayerRuntime, "wait_started", slowly)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
             await trio.sleep(1.5)
             assert client.lost is not None
             assert client.lost.code is edge.Code.SILENT
             await trio.sleep(1)
-            assert [player.standing.value for player in room.room.players] == ["away"]
+            assert [player.state.value for player in room.runtime.players] == ["away"]
             client.leave()
 
 
@@ -99,7 +99,7 @@ def _fail_in(owner: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 WHERE = {
     "before it is admitted": _fail_in(attend, "_claim"),
-    "while it is admitted": _fail_in(Player, "__init__"),
+    "while it is admitted": _fail_in(PlayerRuntime, "__init__"),
     "at its welcome": _fail_in(attend, "Welcome"),
     "when it is attached": _fail_in(HeldSeat, "attach"),
     "when it is served": _fail_in(attend, "exchange"),
@@ -127,8 +127,8 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
                 theirs,
                 JSON,
                 room.find,
-                where=room.room.name,
-                tally=room.room.directory_tally,
+                where=room.runtime.path,
+                counters=room.runtime.counters,
                 limits=edge.Limits(),
                 keys=room.keys,
                 session=session,
@@ -151,7 +151,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
     assert edge.Code.INTERNAL_ERROR.retry.value == "resume"
     await wait_all_tasks_blocked()
     waits = again or where == "when it is served"  # a seat that is whole waits for its client
-    assert [player.standing.value for player in room.room.players] == (["away"] if waits else [])
+    assert [player.state.value for player in room.runtime.players] == (["away"] if waits else [])
     (ana,) = await room.join("ana", session=session)
     assert await ana.request(Guess("x"), Verdict) == Verdict(True)
     assert isinstance(room.room, Room)
@@ -164,12 +164,12 @@ async def test_an_error_where_a_message_arrives_is_told(edge_room: EdgeRoom, cap
     room = await edge_room(Graceful)
     (ana,) = await room.join("ana")
     with pytest.MonkeyPatch.context() as patch:
-        _fail_in(Player, "deliver")(patch)
+        _fail_in(PlayerRuntime, "deliver")(patch)
         ana.send(Guess("x"))
         await wait_all_tasks_blocked()
     assert ana.lost is not None
     assert ana.lost.code is edge.Code.INTERNAL_ERROR
     assert "ZeroDivisionError: deliver" in caplog.text
-    assert [player.standing.value for player in room.room.players] == ["away"]
+    assert [player.state.value for player in room.runtime.players] == ["away"]
     await ana.resume()
     assert await ana.request(Guess("y"), Verdict) == Verdict(True)

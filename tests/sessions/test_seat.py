@@ -7,8 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.sessions.seat import HeldSeat
 from edge.testing import EdgeRoom
+from tests.rooms.inside import held_seat
 from tests.rooms.quiet import Choose, Guess, Player, Quiet, Verdict
 
 
@@ -113,8 +113,7 @@ async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None
     await wait_all_tasks_blocked()
     for _ in range(100):
         player.send(Verdict(True))
-    assert isinstance(player.seat, HeldSeat)
-    assert player.seat.counts.unacked() == []
+    assert held_seat(player).counts.unacked() == []
 
 
 async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
@@ -127,7 +126,6 @@ async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
     room.room.broadcast(Verdict(True))
     kept = []
     for player in room.room.players:
-        assert isinstance(player.seat, HeldSeat)
-        kept += player.seat.counts.unacked()
+        kept += held_seat(player).counts.unacked()
     assert len(kept) == 3
     assert len(set(map(id, kept))) == 1

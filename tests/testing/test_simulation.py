@@ -20,10 +20,11 @@ from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
 from edge.protocol.structure import structure
 from edge.rooms.dialogue import Dialogue
+from edge.rooms.ledger import Ledger
 from edge.rooms.listening import Listeners
-from edge.rooms.player import Player
-from edge.rooms.room import Room
-from edge.rooms.seats import Seats
+from edge.rooms.player import member_of
+from edge.rooms.player_runtime import PlayerRuntime
+from edge.rooms.room_runtime import RoomRuntime
 from edge.server import attend
 from edge.sessions.outbox import Outbox
 from edge.sessions.seat import HeldSeat
@@ -61,7 +62,7 @@ test_the_table_holds = simulated(Table, examples=150, play=play)(turns_belong_to
 @simulated(ExquisiteCorpse, examples=60, play=draw)
 def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
     """At most one player has the pen, and only in a round."""
-    assert sum(len(player.turns) for player in room.players) <= room.has_round
+    assert sum(len(member_of(player).turns) for player in room.players) <= room.has_round
     assert len(room.pages) <= room.seats.maximum
 
 
@@ -202,23 +203,23 @@ class Endless:
 
 
 def furnish_wrongly(patch: pytest.MonkeyPatch, scope: str) -> None:
-    furnish = Room._furnish
+    make = RoomRuntime.__init__
 
-    def wrong(room: Room[Any, Any]) -> None:
-        furnish(room)
-        setattr(room, scope, Endless())
+    def wrong(runtime: RoomRuntime, *args: Any) -> None:
+        make(runtime, *args)
+        setattr(runtime, scope, Endless())
 
-    patch.setattr(Room, "_furnish", wrong)
+    patch.setattr(RoomRuntime, "__init__", wrong)
 
 
 def a_timer_is_not_cancelled(patch: pytest.MonkeyPatch) -> None:
     """The timer of empty rooms and of graces outlives its room."""
-    furnish_wrongly(patch, "_sweep_scope")
+    furnish_wrongly(patch, "timer_scope")
 
 
 def a_room_outlives_its_closing(patch: pytest.MonkeyPatch) -> None:
     """Closing does not cancel `run`, so a drain never ends."""
-    furnish_wrongly(patch, "_run_scope")
+    furnish_wrongly(patch, "run_scope")
 
 
 def an_ack_counts_one_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -254,23 +255,23 @@ def a_replay_is_reversed(patch: pytest.MonkeyPatch) -> None:
 
 def a_seat_is_freed_twice(patch: pytest.MonkeyPatch) -> None:
     """Its number goes to two players."""
-    ended = Seats.ended
+    release = Ledger.release_number
 
-    def twice(seats: Seats, player: Any) -> None:
-        ended(seats, player)
-        ended(seats, player)
+    def twice(ledger: Ledger, number: int) -> None:
+        release(ledger, number)
+        release(ledger, number)
 
-    patch.setattr(Seats, "ended", twice)
+    patch.setattr(Ledger, "release_number", twice)
 
 
 def a_seat_too_many(patch: pytest.MonkeyPatch) -> None:
     """The check of what is free is off by one."""
 
-    def check(seats: Seats) -> None:
-        if len(seats) > seats.maximum:
+    def check(ledger: Ledger) -> None:
+        if len(ledger) > ledger.maximum:
             raise edge.Refused("all seats are taken", Code.FULL)
 
-    patch.setattr(Seats, "check_free", check)
+    patch.setattr(Ledger, "check_free", check)
 
 
 def a_wake_up_is_lost(patch: pytest.MonkeyPatch) -> None:
@@ -284,13 +285,13 @@ def a_wake_up_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 def leaving_twice(patch: pytest.MonkeyPatch) -> None:
     """The second reason counts as well."""
-    leave = Player.leave
+    leave = PlayerRuntime.leave
 
-    def again(player: Player[Any, Any], code: Code, reason: str = "") -> bool:
+    def again(player: PlayerRuntime, code: Code, reason: str = "") -> bool:
         leave(player, code, reason)
         return True
 
-    patch.setattr(Player, "leave", again)
+    patch.setattr(PlayerRuntime, "leave", again)
 
 
 def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
@@ -305,7 +306,7 @@ def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
     """A player who is away is never swept, nor back."""
-    patch.setattr(Seats, "back", lambda seats, player: None)
+    patch.setattr(Ledger, "find_again", lambda ledger, member: None)
 
 
 def listeners_outlive_their_player(patch: pytest.MonkeyPatch) -> None:

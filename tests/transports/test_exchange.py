@@ -227,7 +227,7 @@ async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed
         await trio.lowlevel.checkpoint()
     ana.leave()
     await trio.sleep(2)
-    assert room.room.directory_tally.ended == {Code.LEFT: 1}
+    assert room.runtime.counters.ended == {Code.LEFT: 1}
 
 
 async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
@@ -236,9 +236,9 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
         limits = edge.Limits()
-        tally = room.room.directory_tally
+        counters = room.runtime.counters
         nursery.start_soon(
-            partial(attend, theirs, JSON, room.find, where="a/b", tally=tally, limits=limits, keys=room.keys)
+            partial(attend, theirs, JSON, room.find, where="a/b", counters=counters, limits=limits, keys=room.keys)
         )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()

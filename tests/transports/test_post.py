@@ -157,7 +157,7 @@ async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: Edg
         await trio.sleep(1000)
         assert not room.room.players[0].connected
         await ana.resume()
-    assert room.room.seats._graces == []
+    assert room.runtime.ledger._graces == []
 
 
 async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoom) -> None:

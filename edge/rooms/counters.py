@@ -16,7 +16,7 @@ LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
 @attrs.define(eq=False)
-class Tally:
+class Counters:
     """Everything since the directory began, over all its rooms, those that have closed included."""
 
     requests: int = 0

@@ -6,36 +6,36 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from edge.rooms.bell import Bell
+from edge.aio.wakeup import WakeUp
 
 
 async def test_it_wakes_who_waits_and_forgets() -> None:
     """A ring that nobody heard is not kept for the next."""
-    bell, woken = Bell(), []
+    wake_up, woken = WakeUp(), []
 
     async def wait() -> None:
-        await bell.wait()
+        await wake_up.wait()
         woken.append(True)
 
-    bell.ring()
+    wake_up.wake()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
         await wait_all_tasks_blocked()
         assert not woken
-        bell.ring()
-        bell.ring()
+        wake_up.wake()
+        wake_up.wake()
     assert woken == [True]
 
 
 async def test_one_task_at_a_time() -> None:
     """A second one is told, and the first waits on; one that was cancelled has left."""
-    bell = Bell()
+    wake_up = WakeUp()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bell.wait)
+        nursery.start_soon(wake_up.wait)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
-            await bell.wait()
+            await wake_up.wait()
         nursery.cancel_scope.cancel()
     with trio.move_on_after(1) as scope:
-        await bell.wait()
+        await wake_up.wait()
     assert scope.cancelled_caught

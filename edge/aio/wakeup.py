@@ -1,4 +1,4 @@
-"""A bell: what wakes one task."""
+"""A wake-up: what one task waits for, again and again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 import trio
 
 
-class Bell:
-    """Wakes the one task that waits for it. Lighter than an event: it is rung again and again, and forgets."""
+class WakeUp:
+    """Wakes the one task that waits for it.
+
+    It is lighter than a `trio.Event` and can be used again. It has no memory: a `wake` that finds no task waiting is
+    forgotten, so look at what you wait for before you wait.
+    """
 
     __slots__ = ("_task",)
 
@@ -17,7 +21,7 @@ class Bell:
         self._task: trio.lowlevel.Task | None = None
 
     def wait(self) -> Coroutine[Any, Any, Any]:
-        """Wait until it is rung; to be awaited at once. A plain function: one coroutine less in every wait.
+        """Wait until `wake` is called. Await the result at once; a plain function saves a coroutine in every wait.
 
         Raises:
           trio.BusyResourceError: another task waits already.
@@ -29,8 +33,8 @@ class Bell:
         self._task = trio.lowlevel.current_task()
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105  # the caller awaits it
 
-    def ring(self) -> None:
-        """Wake whoever waits, if anybody does."""
+    def wake(self) -> None:
+        """Wake the waiting task, if there is one."""
         if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)

@@ -1,0 +1,1 @@
+"""Small Trio primitives that know nothing of edge."""

@@ -1,0 +1,22 @@
+"""Classes whose instances only the framework makes."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class NoPublicConstructor(abc.ABCMeta):
+    """A metaclass: calling the class raises `TypeError`, and `_create` makes an instance.
+
+    A constructor is an interface, and one that authors need not call should be free to change.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{cls.__name__} has no public constructor: edge makes its instances and hands them to you")
+
+    def _create(cls: type[T], *args: Any, **kwargs: Any) -> T:
+        instance: T = super().__call__(*args, **kwargs)  # type: ignore[misc]  # type.__call__, by way of ABCMeta
+        return instance

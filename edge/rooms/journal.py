@@ -1,0 +1,56 @@
+"""What a persistent room tells its journal. The journal itself is above the rooms."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from .ledger import Member
+from .seat import Seat
+
+
+class Journal(abc.ABC):
+    """Records a persistent room. Reliable events and ends of seats leave the room only after they are written."""
+
+    awaited: bool
+    """True while somebody waits for the next entry."""
+
+    concluded: bool
+    """True once the journal says that the room is over, or the room does not wait for that any longer."""
+
+    written_number: int
+    """The number of entries that are written."""
+
+    @abc.abstractmethod
+    def mark_changed(self, member: Member | None = None) -> None:
+        """Something changed that belongs into the next entry: in this player, or in the room."""
+
+    @abc.abstractmethod
+    def note_left(self, member: Member) -> None:
+        """A player has left."""
+
+    @abc.abstractmethod
+    def note_fact(self, fact: Any) -> None:
+        """The room was given a fact, by `Room.persist`."""
+
+    @abc.abstractmethod
+    def note_end(self, seat: Seat) -> None:
+        """The player of this seat has ended. What the seat says last waits until the journal has it."""
+
+    @abc.abstractmethod
+    def conclude(self) -> None:
+        """The room closes for good: write that it is over."""
+
+    @abc.abstractmethod
+    async def wait_written(self) -> None:
+        """Wait until everything that has happened up to now is written, or never will be.
+
+        *Cancellation*: nothing is lost.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """The room has closed: wait until the journal says so, or another server may have the room.
+
+        *Cancellation* is ignored; the wait is bounded.
+        """

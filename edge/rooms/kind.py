@@ -1,0 +1,160 @@
+"""What a room's class declares, read and checked once, when the class is defined."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import attrs
+
+from ..protocol.events import Vocabulary
+from ..protocol.field_types import check_key, check_type
+from .restarts import Restarts
+from .type_arguments import type_arguments, unresolved
+
+NO_EVENTS = (
+    "inherit from it with two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
+)
+
+# What an author may override: coroutine functions, plain functions, and settings.
+ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
+SETTINGS = ("seats", "restarts", "when_cut_off", "facts")
+
+
+@attrs.frozen(eq=False)
+class RoomKind:
+    """The declarations of one room class."""
+
+    class_name: str
+    receives: Vocabulary
+    """What players may send."""
+    sends: Vocabulary
+    """What players may be sent."""
+    facts: Vocabulary
+    """What `Room.persist` takes."""
+    state_class: type[Any] | None
+    """The attrs class that `Room.snapshot` returns, read from its annotation; None for plain data."""
+    persistent: bool
+    """True if the room has a snapshot, so that another server can restore it."""
+    restarts: Restarts
+    goes_on: bool
+    """True if the room does not end while its server can't reach the broker: see `Room.when_cut_off`."""
+    is_generic: bool
+    """True if a class that inherits from this one has yet to say which events there are: it can make no rooms."""
+
+    @classmethod
+    def of(cls, room: type[Any], base: type[Any]) -> RoomKind:
+        """Read and check a class that inherits from `base`, which is `Room`.
+
+        Raises:
+          TypeError, ValueError: the class has a mistake. The message names the member, and what to write instead.
+        """
+        _check_members(room, base)
+        receives, sends = type_arguments(room, base)
+        is_generic = unresolved(receives) or unresolved(sends)
+        if is_generic and not getattr(room, "__parameters__", ()):
+            raise TypeError(f"{room.__name__} does not say which events it has: {NO_EVENTS}")
+        persistent = room.snapshot is not base.snapshot
+        return cls(
+            class_name=room.__name__,
+            receives=_vocabulary(None if is_generic else receives),
+            sends=_vocabulary(None if is_generic else sends),
+            facts=_vocabulary(room.facts),
+            state_class=_state_class(room) if persistent else None,
+            persistent=persistent,
+            restarts=room.restarts,
+            goes_on=room.when_cut_off == "go on",
+            is_generic=is_generic,
+        )
+
+    def check_complete(self) -> None:
+        """Check that the class can make rooms.
+
+        Raises:
+          TypeError: it is a generic base.
+        """
+        if self.is_generic:
+            raise TypeError(f"{self.class_name} is a generic base, and no room: {NO_EVENTS}")
+
+    def check_sends(self, event: Any) -> Any:
+        """Return this event.
+
+        Raises:
+          TypeError: it is not one of the events that players may be sent.
+        """
+        if type(event) not in self.sends.classes:
+            if isinstance(event, type):
+                raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
+            raise TypeError(f"{type(event).__name__} is not one of the events that {self.class_name} sends to players")
+        return event
+
+    def check_receives(self, *kinds: type[Any]) -> frozenset[type[Any]]:
+        """Return these event classes as a set.
+
+        Raises:
+          TypeError: there are none, or one is not an event that players may send.
+        """
+        for kind in kinds or (None,):
+            if kind not in self.receives:
+                name = getattr(kind, "__name__", kind)
+                raise TypeError(f"{name} is not one of the events that {self.class_name} hears from players")
+        return frozenset(kinds)
+
+
+def documented_members(base: type[Any]) -> frozenset[str]:
+    """The public names of `Room`: those that an author's attributes may not hide."""
+    return frozenset(name for name in vars(base) if not name.startswith("_"))
+
+
+def _check_members(room: type[Any], base: type[Any]) -> None:
+    """Check what the class, and whatever it inherits beside `base`, says about the members of `base`."""
+    reserved = documented_members(base) - {*ASYNC, *SYNC, *SETTINGS}
+    for each in room.__mro__[: room.__mro__.index(base)]:
+        if each.__module__ == base.__module__:
+            continue
+        for name in reserved.intersection([*vars(each), *inspect.get_annotations(each)]):
+            raise TypeError(f"{each.__name__}.{name} hides a member of edge.Room: call your attribute something else")
+    for name in ASYNC:
+        _check_function(room, name, wants_async=True)
+    for name in SYNC:
+        _check_function(room, name, wants_async=False)
+    if not isinstance(room.restarts, Restarts):
+        raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it an edge.Restarts(...)")
+    if room.when_cut_off not in ("pause", "go on"):
+        raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "go on", not {room.when_cut_off!r}')
+    if (room.snapshot is base.snapshot) != (room.restore is base.restore):
+        raise TypeError(f"{room.__name__} has one of snapshot and restore: a persistent room needs both")
+    if room.facts is not None and room.apply is base.apply:
+        raise TypeError(f"{room.__name__} has facts, and no apply, which lets them change its state")
+
+
+def _check_function(room: type[Any], name: str, *, wants_async: bool) -> None:
+    member = getattr(room, name)
+    if not callable(member):
+        raise TypeError(f"{room.__name__}.{name} is {member!r:.60}: edge.Room.{name} is a method, so define one")
+    function = inspect.unwrap(member)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{room.__name__}.{name} has a yield: it is called, and not iterated, so take the yield out")
+    if wants_async and inspect.isfunction(function) and not inspect.iscoroutinefunction(function):
+        raise TypeError(f"{room.__name__}.{name} is a plain def: it has to wait for things, so make it an async def")
+    if not wants_async and inspect.iscoroutinefunction(function):
+        raise TypeError(f"{room.__name__}.{name} is async: it has to decide at once, so make it a plain def")
+
+
+def _state_class(room: type[Any]) -> type[Any] | None:
+    returned = typing.get_type_hints(room.snapshot).get("return")
+    if not (isinstance(returned, type) and attrs.has(returned)):
+        return None
+    check_type(returned)
+    return returned
+
+
+def _vocabulary(events: object) -> Vocabulary:
+    """A vocabulary whose events can travel."""
+    vocabulary = Vocabulary.of(events)
+    for kind in vocabulary.by_name.values():
+        check_type(kind.cls)
+        if kind.key:
+            check_key(kind.cls, kind.key)
+    return vocabulary

@@ -1,0 +1,341 @@
+"""The ledger of a room: the one place that knows who joins, is here, is away, or has left.
+
+Theory. A seat enters the ledger only when it is whole, in one synchronous step with the author's `admit`, so that
+nothing can happen between the check and the seat. From then on its state changes by four events and by nothing else:
+
+* ``START``: the player's task has begun.
+* ``LOSE``: the connection is lost; the seat waits for another one as long as `Ledger.grace` allows.
+* ``FIND``: a connection has come.
+* ``LEAVE``: the player leaves, for whatever reason. This happens once, and nothing follows it.
+
+`TRANSITIONS` has the next state for each state and event. An event that changes nothing has the same state as its
+result, so that its caller need not know in which order a task, a connection and a deadline come. The number of a seat
+is free again when its player's task has ended, clean-up included: see `Ledger.release_number`.
+
+The ledger imports neither rooms nor players: they are its users.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from ..codes import Code
+from ..errors import Refused
+from .records import SeatRecord
+from .seat import Seat
+from .session import Session
+from .statistics import TurnStatistics
+
+# A seat whose grace has run out ends this much later, so that a reconnect at the very instant of the deadline wins.
+TIE = 0.001
+
+
+class PlayerState(enum.StrEnum):
+    """The state of a player in the ledger."""
+
+    JOINING = "joining"
+    """The seat is given; the task of `Room.player` has not begun."""
+    HERE = "here"
+    """Connected."""
+    AWAY = "away"
+    """The connection is lost, and the seat waits for another one."""
+    LEFT = "left"
+    """Gone, for the reason in `Player.ending`."""
+
+
+class Happens(enum.Enum):
+    """What can happen to a player."""
+
+    START = enum.auto()
+    LOSE = enum.auto()
+    FIND = enum.auto()
+    LEAVE = enum.auto()
+
+
+TRANSITIONS = {
+    PlayerState.JOINING: {
+        Happens.START: PlayerState.HERE,
+        Happens.LOSE: PlayerState.AWAY,
+        Happens.FIND: PlayerState.JOINING,
+        Happens.LEAVE: PlayerState.LEFT,
+    },
+    PlayerState.HERE: {
+        Happens.START: PlayerState.HERE,
+        Happens.LOSE: PlayerState.AWAY,
+        Happens.FIND: PlayerState.HERE,
+        Happens.LEAVE: PlayerState.LEFT,
+    },
+    PlayerState.AWAY: {
+        Happens.START: PlayerState.AWAY,
+        Happens.LOSE: PlayerState.AWAY,
+        Happens.FIND: PlayerState.HERE,
+        Happens.LEAVE: PlayerState.LEFT,
+    },
+    PlayerState.LEFT: dict.fromkeys(Happens, PlayerState.LEFT),
+}
+
+
+@attrs.frozen
+class Ending:
+    """Why a player left."""
+
+    code: Code
+    reason: str
+
+
+class OpenTurn(abc.ABC):
+    """A turn whose player may leave, or lose the connection, while it is open."""
+
+    @abc.abstractmethod
+    def player_left(self) -> None:
+        """The player has left."""
+
+    @abc.abstractmethod
+    def player_away(self) -> None:
+        """The player's connection is lost."""
+
+    @abc.abstractmethod
+    def player_back(self) -> None:
+        """A connection of the player has come."""
+
+    @abc.abstractmethod
+    def statistics(self) -> TurnStatistics:
+        """A snapshot of the turn."""
+
+
+class Member(abc.ABC):
+    """What the ledger knows of one player.
+
+    Args:
+      player: the author's view of this player, once there is one.
+      number: of the seat.
+    """
+
+    player: Any
+
+    def __init__(self, seat: Seat, number: int) -> None:
+        self.seat = seat
+        self.session: Session = seat.session
+        self.name = seat.name
+        self.number = number
+        self.state = PlayerState.JOINING
+        self.ending: Ending | None = None
+        self.joined = 0
+        """Grows from one player of the room to the next."""
+        self.away_until = 0.0
+        """While away: when the grace runs out, on Trio's clock."""
+        self.turns: list[OpenTurn] = []
+        """The open turns of this player."""
+
+    @property
+    def connected(self) -> bool:
+        """True while a connection holds the seat."""
+        return self.state in (PlayerState.JOINING, PlayerState.HERE)
+
+    @property
+    def left(self) -> bool:
+        """True once the player has left."""
+        return self.ending is not None
+
+    @abc.abstractmethod
+    def leave(self, code: Code, reason: str = "") -> bool:
+        """Leave, once, for the first reason given. True if this call was the first."""
+
+    @abc.abstractmethod
+    def read_on(self) -> None:
+        """Look again whether there is space for more events of this player."""
+
+    @abc.abstractmethod
+    def record(self, held: dict[str, Any]) -> SeatRecord:
+        """What another server needs to restore this player.
+
+        Args:
+          held: what the seat recorded of itself.
+        """
+
+
+class Watch(abc.ABC):
+    """Is told of each change in the ledger."""
+
+    @abc.abstractmethod
+    def note(self, member: Member) -> None:
+        """The state of this member has changed."""
+
+
+class Ledger:
+    """Who holds a seat, and how many may.
+
+    Args:
+      minimum: see `Seats`.
+      maximum: see `Seats`.
+      grace: see `Seats`.
+    """
+
+    def __init__(self, *, minimum: int, maximum: int, grace: float) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+        self.grace = grace
+        self.locked = False
+        """True while applicants are refused as ``locked``."""
+        self.watches: list[Watch] = []
+        self.changed = trio.Event()
+        """Set, and replaced, at each change."""
+        self.on_remove: Callable[[Member], object] = lambda member: None
+        """Called with each player who has left."""
+        self._members: dict[str, Member] = {}
+        """By session, in the order in which they joined."""
+        self._numbers = itertools.count()
+        self._free_numbers: list[int] = []
+        self._order = itertools.count()
+        self._people = 0
+        """How many of the members are no bots."""
+        self._graces: list[tuple[float, int, Member]] = []
+        """A heap of deadlines of members who are away. Those who came back or left meanwhile are still in it."""
+        self._empty_since = 0.0
+        self._idle = math.inf
+        self._timer = trio.CancelScope()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Everyone who holds a seat, in the order in which they joined."""
+        return tuple(self._members.values())
+
+    def find(self, session: str) -> Member | None:
+        """The member of the session with this id, or None."""
+        return self._members.get(session)
+
+    def check_free(self) -> None:
+        """Check that a seat is free.
+
+        Raises:
+          Refused: the room is locked (`Code.LOCKED`), or has no free seat (`Code.FULL`).
+        """
+        if self.locked:
+            raise Refused("the room is locked", Code.LOCKED)
+        if len(self) >= self.maximum:
+            raise Refused(f"all {self.maximum} seats are taken", Code.FULL)
+
+    def take_number(self) -> int:
+        """Take the lowest free number."""
+        return heapq.heappop(self._free_numbers) if self._free_numbers else next(self._numbers)
+
+    def release_number(self, number: int) -> None:
+        """Free the number of a player whose task has ended."""
+        heapq.heappush(self._free_numbers, number)
+
+    def reserve(self, numbers: Iterable[int]) -> None:
+        """Mark these numbers as taken. Call this before any number is taken."""
+        taken = set(numbers)
+        first = max(taken, default=-1) + 1
+        self._numbers = itertools.count(first)
+        self._free_numbers = [number for number in range(first) if number not in taken]
+
+    def add(self, member: Member) -> None:
+        """Enter a player whom the room has admitted."""
+        self._members[member.session.id] = member
+        member.joined = next(self._order)
+        self._people += not member.session.bot
+        self._note_change(member)
+
+    def start(self, member: Member) -> None:
+        """The task of this player has begun."""
+        self._change(member, Happens.START)
+
+    def lose(self, member: Member, code: Code, reason: str) -> None:
+        """The connection of this player is lost: wait for another one, or let the player leave if there is no grace."""
+        if member.left:
+            return
+        if self.grace <= 0:
+            member.leave(code, reason)
+            return
+        self._change(member, Happens.LOSE)
+        member.away_until = trio.current_time() + self.grace
+        if member.away_until < math.inf:  # an endless grace would never be taken off the heap
+            heapq.heappush(self._graces, (member.away_until, next(self._order), member))
+            self._timer.deadline = self._next_deadline()
+        for turn in member.turns:
+            turn.player_away()
+        self._note_change(member)
+
+    def find_again(self, member: Member) -> None:
+        """A connection of this player has come."""
+        if self._change(member, Happens.FIND):
+            for turn in member.turns:
+                turn.player_back()
+            self._note_change(member)
+
+    def leave(self, member: Member, ending: Ending) -> bool:
+        """This player leaves: free the seat, and end the player's turns. False if the player had left already."""
+        if member.ending is not None:
+            return False
+        member.ending = ending
+        self._change(member, Happens.LEAVE)
+        for turn in member.turns[:]:
+            turn.player_left()
+        return True
+
+    def remove(self, member: Member) -> None:
+        """Take a player who has left off the ledger."""
+        if self._members.get(member.session.id) is member:
+            del self._members[member.session.id]
+            if not member.session.bot:
+                self._people -= 1
+                self._empty_since = trio.current_time()
+                self._timer.deadline = self._next_deadline()
+            self._note_change(member)
+            self.on_remove(member)
+
+    async def run_timer(self, *, idle: float) -> None:
+        """End the seats whose grace runs out. Return when no player but bots has sat here for `idle` seconds.
+
+        There is one timer for all seats, and players whose grace ends together leave in the order in which they joined.
+
+        *Cancellation*: no more seats end.
+        """
+        self._empty_since = trio.current_time()
+        self._idle = idle
+        while True:
+            now = trio.current_time()
+            for member in self._take_expired(now):
+                member.leave(Code.EXPIRED, f"away for {self.grace:g} s")
+            if not self._people and now >= self._empty_since + idle:
+                return
+            with trio.CancelScope(deadline=self._next_deadline()) as self._timer:
+                await trio.sleep_forever()
+
+    def _change(self, member: Member, happens: Happens) -> bool:
+        """Change the state of a member by the table. False if it is the same."""
+        before, member.state = member.state, TRANSITIONS[member.state][happens]
+        return member.state is not before
+
+    def _take_expired(self, now: float) -> list[Member]:
+        expired = []
+        while self._graces and self._graces[0][0] + TIE <= now:
+            until, _, member = heapq.heappop(self._graces)
+            if member.state is PlayerState.AWAY and member.away_until == until:
+                expired.append(member)
+        return sorted(expired, key=lambda member: member.joined)
+
+    def _next_deadline(self) -> float:
+        while self._graces and self._graces[0][2].state is not PlayerState.AWAY:
+            heapq.heappop(self._graces)
+        grace = self._graces[0][0] + TIE if self._graces else math.inf
+        return min(grace, math.inf if self._people else self._empty_since + self._idle)
+
+    def _note_change(self, member: Member) -> None:
+        for watch in self.watches:
+            watch.note(member)
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()

@@ -1,0 +1,184 @@
+"""The part of a room's run time that the author's view, the players and the life of the room share."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import trio
+
+from ..codes import Code
+from ..errors import Gone, SendOverflow
+from ..protocol.outgoing import outgoing_event
+from .counters import Counters
+from .journal import Journal
+from .kind import RoomKind
+from .lease import Lease
+from .ledger import Ledger, Member
+from .listening import Listeners
+from .rounds_runtime import Outcome, RoundRuntime
+
+# How long the `farewell` blocks of a leaving player, or of a closing room, may take in all.
+FAREWELL_SECONDS = 2.0
+# Events beyond this size are checked against what a seat may be sent.
+LARGE_BYTES = 64 * 1024
+
+NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
+
+
+class RoomCore:
+    """The state of one room, and what changes it from more than one place.
+
+    Args:
+      room: the author's room.
+      kind: what its class declares.
+      ledger: who sits in it.
+    """
+
+    def __init__(self, room: Any, kind: RoomKind, ledger: Ledger) -> None:
+        self.room = room
+        self.kind = kind
+        self.ledger = ledger
+        ledger.on_remove = self._note_left
+        self.kind_name = self.name = ""
+        """The kind and the name, once a `Directory` has opened the room."""
+        self.counters = Counters()
+        """One object for all rooms of a directory."""
+        self.lease = Lease()
+        self.journal: Journal | None = None
+        """Of a persistent room."""
+        self.lost = False
+        """True if another server had a room of this name, and its state is lost: this room is fresh."""
+        self.listeners = Listeners(operator.attrgetter("member.player", "event"))
+        self.round: RoundRuntime | None = None
+        """The open round."""
+        self.ending: tuple[Code, str] | None = None
+        """Why the room closes, once it does."""
+        self.run_scope = trio.CancelScope()
+        self.timer_scope = trio.CancelScope()
+        self.strained: set[Member] = set()
+        """Connected players with more than half of a window unacknowledged. Players who send much wait for them."""
+        self._opened_at: float | None = None
+        self._random: Random | None = None
+        self._farewell_until = math.inf
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.class_name} {self.path!r}: {len(self.ledger)} seated>"
+
+    @property
+    def path(self) -> str:
+        """``<kind>/<name>``, once a `Directory` has opened the room."""
+        return f"{self.kind_name}/{self.name}" if self.name else ""
+
+    @property
+    def about(self) -> dict[str, object]:
+        """The context of a log record about this room."""
+        return {"room": self.path}
+
+    @property
+    def closing(self) -> bool:
+        """True once the room is closing or closed: nobody is admitted any more."""
+        return self.ending is not None
+
+    # --- its clock and its chance
+
+    def open(self, kind: str, name: str, *, seed: int) -> None:
+        """Begin the room's clock, and seed its chance."""
+        self.kind_name, self.name = kind, name
+        self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
+
+    def set_age(self, age: float) -> None:
+        """Set the room's clock, in seconds since the room opened."""
+        self._opened_at = trio.current_time() - age
+
+    def now(self) -> float:
+        """See `Room.now`."""
+        if self._opened_at is None:
+            raise RuntimeError(NOT_OPEN)
+        return trio.current_time() - self._opened_at
+
+    @property
+    def random(self) -> Random:
+        """See `Room.random`."""
+        if self._random is None:
+            raise RuntimeError(NOT_OPEN)
+        return self._random
+
+    # --- sending
+
+    def broadcast(self, event: Any, members: Iterable[Member]) -> None:
+        """Send an event to these players; see `Room.broadcast`."""
+        message = outgoing_event(self.kind.check_sends(event))
+        if self.lease.over:
+            return
+        if message.size > LARGE_BYTES:
+            members = [*members]
+            for member in members:
+                member.seat.check(message)
+        sent, overflow = 0, None
+        for member in members:
+            if member.ending is None:
+                if member.seat.crowded:
+                    try:
+                        member.seat.check(message)
+                    except SendOverflow as exc:
+                        overflow = exc
+                        continue
+                sent += 1
+                member.seat.send(message)
+        self.counters.sent += sent
+        if overflow is not None:
+            raise overflow
+
+    # --- slow players
+
+    def note_strain(self, member: Member, *, strained: bool) -> None:
+        """Note whether a connected player has much to acknowledge."""
+        if strained:
+            self.strained.add(member)
+        elif member in self.strained:
+            self.strained.remove(member)
+            for each in self.ledger.members:
+                each.read_on()
+
+    def strained_besides(self, member: Member) -> bool:
+        """True if another player has much to acknowledge."""
+        return len(self.strained) > (member in self.strained)
+
+    # --- its end
+
+    def reset(self, reason: str) -> bool:
+        """See `Room.reset`."""
+        if self.round is None:
+            return False
+        self.round.cancel(Outcome.RESET, reason)
+        return True
+
+    def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
+        """See `Room.close`."""
+        if self.closing:
+            return
+        self.ending = (code, reason)
+        if not self.lease.over:
+            (self.lease if self.journal is None else self.journal).conclude()
+        self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
+        self.reset("the room is closing")
+        self.run_scope.cancel("the room is closing")
+        self.timer_scope.cancel("the room is closing")
+        for member in self.ledger.members:
+            member.leave(code, reason)
+        self.listeners.close(lambda: Gone(self.path))
+
+    def farewell(self, since: float) -> trio.CancelScope:
+        """A shield for the clean-up of a task that began to end at this instant, on Trio's clock."""
+        until = since if self.lease.over else min(since + FAREWELL_SECONDS, self._farewell_until)
+        return trio.CancelScope(shield=True, deadline=until)
+
+    def _note_left(self, member: Member) -> None:
+        if self.journal is not None:
+            self.journal.note_left(member)
+        if self.round is not None:
+            self.round.check_enough()

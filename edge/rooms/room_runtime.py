@@ -1,0 +1,201 @@
+"""The run time of a room: who is admitted, and the tasks of the author's code. The framework holds it, and it holds
+the room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ..aio.guard import guarded, log
+from ..codes import Code
+from ..errors import Refused
+from .kind import RoomKind
+from .ledger import Ledger
+from .player_runtime import PlayerRuntime
+from .room_core import RoomCore
+from .seat import Applicant, Seat
+from .statistics import RoomStatistics
+
+# What a player is told whose `player` or `greet` raised: not what it was.
+CRASHED = "an error in the room's code"
+
+
+class RoomRuntime(RoomCore):
+    """The run time of one room.
+
+    Args:
+      room, kind, ledger: see `RoomCore`.
+      make_player: makes the author's view of a player.
+    """
+
+    def __init__(self, room: Any, kind: RoomKind, ledger: Ledger, make_player: Callable[[PlayerRuntime], Any]) -> None:
+        super().__init__(room, kind, ledger)
+        self.crashed_on: int | None = None
+        """Once `Room.run` has raised: how many sat here then."""
+        self.closed = trio.Event()
+        """Set once the last task of the room has ended."""
+        self._make_player = make_player
+        self._nursery: trio.Nursery | None = None
+        self._admitted_early: list[PlayerRuntime] = []
+        """Players whose tasks begin with the room's."""
+
+    @property
+    def players(self) -> tuple[PlayerRuntime, ...]:
+        """Everyone who holds a seat, in the order in which they joined."""
+        return self.ledger.members  # type: ignore[return-value]  # nothing else is ever added
+
+    def find(self, session: str) -> PlayerRuntime | None:
+        """The player of the session with this id, or None."""
+        return self.ledger.find(session)  # type: ignore[return-value]  # nothing else is ever added
+
+    # --- seats
+
+    def take_seat(self, seat: Seat) -> PlayerRuntime:
+        """Admit a seat, in one synchronous step: when this returns it is in the ledger, and its task will start.
+
+        Raises:
+          Refused: the seat is not admitted; `code` says why.
+        """
+        if self.lease.over:
+            raise Refused("the room is not this server's any more", Code.MOVED)
+        if self.closing:
+            raise Refused("the room is closing", Code.CLOSING)
+        self._check_admission(seat)
+        player = self._add(seat, self.ledger.take_number())
+        self.counters.admitted += 1
+        if self.journal is not None:
+            self.journal.mark_changed(player)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("room %s: seat %d (%r) is taken", self.path, player.number, player.name, extra=player.about)
+        return player
+
+    def restore_seat(self, seat: Seat, number: int) -> PlayerRuntime:
+        """Enter a seat that was admitted on another server. See `PlayerRuntime.restore` for what follows."""
+        return self._add(seat, number)
+
+    def _add(self, seat: Seat, number: int) -> PlayerRuntime:
+        player = PlayerRuntime(self, seat, number)
+        player.player = self._make_player(player)
+        if self._nursery is None:
+            self._admitted_early.append(player)
+        else:
+            self._nursery.start_soon(self._play, player)
+        self.ledger.add(player)  # after all that may fail
+        return player
+
+    def _check_admission(self, seat: Seat) -> None:
+        self.ledger.check_free()
+        try:
+            self.room.admit(Applicant(seat.name, seat.session))
+        except Refused:
+            raise
+        except Exception:
+            self.counters.crashes += 1
+            log.exception("room %s: admit() raised", self.path, extra=self.about)
+            raise Refused("the room could not decide") from None
+
+    def restart(self, player: PlayerRuntime) -> None:
+        """The client of a player knows nothing of what it was sent: greet it, and repeat what it is asked.
+
+        A crash in the author's `greet` counts as one in `player`.
+        """
+        player.forget_latest()
+        if player.left:
+            return
+        try:
+            self.room.greet(player.player)
+        except Exception:
+            self.counters.crashes += 1
+            what = "room %s: greet() of seat %d (%r) raised"
+            log.exception(what, self.path, player.number, player.name, extra=player.about)
+            player.leave(Code.CRASHED, CRASHED)
+        player.dialogue.ask_again()
+
+    # --- its life
+
+    async def live(self, *, idle: float) -> None:
+        """Run the author's code until the room closes.
+
+        Args:
+          idle: close when nobody but bots has sat here for this many seconds.
+
+        *Cancellation* closes the room with `Code.DRAINING`; farewells still have their time.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for player in self._admitted_early:
+                    nursery.start_soon(self._play, player)
+                self._admitted_early.clear()
+                nursery.start_soon(self._close_when_idle, idle)
+                try:
+                    with self.run_scope:
+                        returned = await self._guarded("run()", self.room.run, self.about)
+                        if not returned:
+                            self.crashed_on = len(self.ledger)
+                        self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
+                finally:
+                    if not self.closing:
+                        code, reason = self._why_cancelled()
+                        self.close(reason, code=code)
+        finally:
+            if self.journal is not None:
+                await self.journal.close()
+            self.closed.set()
+
+    def statistics(self) -> RoomStatistics:
+        """A snapshot of the room."""
+        return RoomStatistics(
+            name=self.path,
+            age=self.now(),
+            maximum=self.ledger.maximum,
+            locked=self.ledger.locked,
+            round=self.round.statistics() if self.round is not None else None,
+            turns=[turn.statistics() for player in self.players for turn in player.turns],
+            players=[player.statistics() for player in self.players],
+        )
+
+    async def _play(self, player: PlayerRuntime) -> None:
+        """The player's task, from the first step to the end of the seat."""
+        try:
+            with player.scope:
+                if not player.left:
+                    player.start()
+                    what = f"player() of seat {player.number} ({player.name!r})"
+                    returned = await self._guarded(what, lambda: self.room.player(player.player), player.about)
+                    if not returned:
+                        player.leave(Code.CRASHED, CRASHED)
+                    player.leave(Code.LEFT)
+        finally:
+            if not player.left:
+                player.leave(*self._why_cancelled())
+            assert player.ending is not None
+            self.counters.ended[player.ending.code] += 1
+            if log.isEnabledFor(logging.DEBUG):
+                code = player.ending.code.name.lower()
+                log.debug(
+                    "room %s: seat %d (%r) left: %s", self.path, player.number, player.name, code, extra=player.about
+                )
+            player.end()
+
+    def _why_cancelled(self) -> tuple[Code, str]:
+        """What players are told when the room is cancelled from outside. A persistent room is then not over: another
+        server may restore it."""
+        if self.journal is not None and not self.closing:
+            self.lease.lose()
+        if self.lease.over:
+            return Code.MOVED, "the room is not this server's any more"
+        return Code.DRAINING, "the server is shutting down"
+
+    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
+        returned = await guarded(f"room {self.path}: {what}", run, about=about)
+        self.counters.crashes += not returned
+        return returned
+
+    async def _close_when_idle(self, idle: float) -> None:
+        with self.timer_scope:
+            await self.ledger.run_timer(idle=idle)
+            self.close("nobody is here")
