@@ -203,7 +203,7 @@ def over_line(
     """Posts on a line that this server has, or the other; behind a hello, or without one."""
 
     async def send(servers: list[Server]) -> None:
-        node = servers[0].app.node
+        node = servers[0].site.node
         assert node is not None
         names = (f"a-line-to-be-measured-{next(numbers)}" for _ in range(1000))
         name = next(name for name in names if (node.home(name) != node.id) == elsewhere)

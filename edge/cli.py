@@ -19,10 +19,11 @@ import trio
 
 from .broker.broker import Broker
 from .errors import BrokerDown
-from .server.app import App, check_address
+from .server.app import App, site_of
 from .server.logs import JsonFormatter
 from .server.serve import serve
 from .server.signals import open_stop_receiver
+from .server.site import check_address
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as exc:
         parser.exit(2, f"edge: {exc}\n")
     try:
+        site = site_of(app)
         if options.broker is not None:
-            app.broker = find_broker(options.broker)
-        app.address = check_address(options.address or app.address)
+            site.broker = find_broker(options.broker)
+        site.address = check_address(options.address or site.address)
         if options.workers == 1:
-            app.check_keys()
+            site.check_keys()
     except (ImportError, ValueError) as exc:
         parser.exit(2, f"edge: {exc}\n")
     try:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import trio
 
-from .server.app import SECRET
 from .server.listeners import reserve
 from .server.signals import open_stop_receiver
+from .server.site import SECRET
 
 # How long a worker has to run before the next failure counts as the first again; and how long to wait after each of a
 # row before another takes its place.

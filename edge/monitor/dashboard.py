@@ -24,7 +24,7 @@ from ..rooms.seat import Applicant
 from ..rooms.seats import Seats
 from ..rooms.session import Session
 from ..rooms.statistics import RoomStatistics
-from ..server.app import App
+from ..server.app import App, site_of
 from ..server.node import Node
 from .process import ProcessStatistics, ProcessWatch
 
@@ -324,8 +324,8 @@ def answer_others(app: App) -> None:
         done = act(app.directory, structure(body, kind_of(Dashboard).receives.by_name[what].cls))
         return unstructure(done) if done is not None else None
 
-    app.answer(ROOM, room)
-    app.answer(ACT, do)
+    site_of(app).answer(ROOM, room)
+    site_of(app).answer(ACT, do)
 
 
 def _line(room: RoomRuntime) -> Line:

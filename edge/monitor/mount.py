@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..rooms.session import Session
-from ..server.app import App
+from ..server.app import App, site_of
 from ..server.responses import error_response, json_response
 from ..server.sessions import bearer
 from ..server.static import STRICT_HEADERS
@@ -61,7 +61,7 @@ def mount(app: App, *, token: str | None = None) -> str:
         return not session.guest and (claim is True or claim == mark)
 
     async def enter(request: Request) -> Response:
-        if not app.origins.allow(request) or not is_token(bearer(request)):
+        if not site_of(app).origins.allow(request) or not is_token(bearer(request)):
             return error_response(401, "token", "this is not the token")
         session = f"operator:{secrets.token_urlsafe(12)}"
         key = app.keys.issue(session, name="operator", claims={CLAIM: mark}, lifetime=KEY_SECONDS)
@@ -74,7 +74,7 @@ def mount(app: App, *, token: str | None = None) -> str:
             return error_response(401, "token", "the token of the monitor is needed")
         return Response(200, metrics.page(), CONTENT_TYPE, {"cache-control": "no-store"})
 
-    make = partial(Dashboard, lambda: app.directory, lambda: app.node, is_operator=is_operator)
+    make = partial(Dashboard, lambda: app.directory, lambda: site_of(app).node, is_operator=is_operator)
     dashboard = App({KIND: make}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
     dashboard.route("/enter", methods=("POST",))(enter)
     app.route("/metrics")(show_metrics)

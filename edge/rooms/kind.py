@@ -55,6 +55,8 @@ class RoomKind:
         is_generic = unresolved(receives) or unresolved(sends)
         if is_generic and not getattr(room, "__parameters__", ()):
             raise TypeError(f"{room.__name__} does not say which events it has: {NO_EVENTS}")
+        if not is_generic:
+            _check_pairs(room, base)
         persistent = room.snapshot is not base.snapshot
         return cls(
             class_name=room.__name__,
@@ -123,6 +125,10 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
         raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it an edge.Restarts(...)")
     if room.when_cut_off not in ("pause", "go on"):
         raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "go on", not {room.when_cut_off!r}')
+
+
+def _check_pairs(room: type[Any], base: type[Any]) -> None:
+    """Check that a class which can make rooms has both of what belongs together. A generic base may have one."""
     if (room.snapshot is base.snapshot) != (room.restore is base.restore):
         raise TypeError(f"{room.__name__} has one of snapshot and restore: a persistent room needs both")
     if room.facts is not None and room.apply is base.apply:

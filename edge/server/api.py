@@ -70,33 +70,33 @@ class Api:
       ValueError: a token that could be guessed.
     """
 
-    def __init__(self, token: str, app: Served) -> None:
+    def __init__(self, token: str, site: Served) -> None:
         if len(token.encode()) < MIN_TOKEN_BYTES:
             raise ValueError(f"the token of the API needs at least {MIN_TOKEN_BYTES} bytes")
         self._token = token.encode()
-        self._app = app
+        self._site = site
 
     async def respond(self, request: Request) -> Response:
         """The answer to a request below `PREFIX`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
             return error_response(401, "token", "the token of the API is needed")
-        assert self._app.node is not None
+        assert self._site.node is not None
         try:
             match request.method, request.path.removeprefix(PREFIX).split("/"):
                 case "GET", ["rooms"]:
-                    rooms = await self._app.node.list_rooms(request.query.get("kind"))
+                    rooms = await self._site.node.list_rooms(request.query.get("kind"))
                     return json_response({"rooms": [attrs.asdict(each) for each in rooms]})
                 case "POST", ["revoke"]:
                     asked = _read(request.body, Revoke)
-                    return json_response({"until": self._app.revoke(asked.session, until=asked.until)})
+                    return json_response({"until": self._site.revoke(asked.session, until=asked.until)})
                 case method, ["rooms", kind, name, *rest]:
                     owner = None
-                    if self._app.directory.find_runtime(kind, name) is None:
-                        owner = await self._app.node.owner(f"{kind}/{name}")
+                    if self._site.directory.find_runtime(kind, name) is None:
+                        owner = await self._site.node.owner(f"{kind}/{name}")
                     if owner is None:
                         return self._act(method, kind, name, rest, request.body)
-                    status, body = await self._app.node.questions.ask(
+                    status, body = await self._site.node.questions.ask(
                         owner, "api", method, kind, name, rest, request.body
                     )
                     return Response(status, body, "application/json")
@@ -112,7 +112,7 @@ class Api:
         return response.status, response.body
 
     def _act(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> Response:
-        room = self._app.directory.find_runtime(kind, name)
+        room = self._site.directory.find_runtime(kind, name)
         if room is None:
             return error_response(404, "no_room", "no room of this kind and name is open")
         actions: dict[tuple[str, ...], Callable[[RoomRuntime, bytes], Response]] = {

@@ -2,98 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
-
-import attrs
-import trio
 
 from ..broker.broker import Broker
-from ..broker.memory import MemoryBroker
-from ..codes import Code
-from ..errors import Refused
-from ..protocol.codec import Codec
 from ..protocol.limits import Limits
-from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
-from ..rooms.room import Room, kind_of
-from ..rooms.room_runtime import RoomRuntime
+from ..rooms.room import Room
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http import MAX_BODY_BYTES, Request, Response
-from ..transports.line import CODE
-from ..transports.post import Post
-from ..transports.transport import Transport
-from .api import PREFIX, Api
-from .asgi import AsgiApp, MountedApp
-from .attend import attend
-from .door import Caps, Waiting
-from .hosts import Hosts
-from .node import Node
-from .origins import Origins
-from .questions import Answerer
-from .relay import Relays
-from .responses import error_response, json_response, redirect
-from .sessions import HasCookies, SessionCookie, give_key, session_of
-from .static import static_file
-from .status import ServerStatus
+from .asgi import AsgiApp
+from .door import Caps
+from .sessions import HasCookies, SessionCookie
+from .site import Site
 
-Route = Callable[[Request], Awaitable[Response]]
-R = TypeVar("R", bound=Route)
-
-# The environment's variable with which keys are signed where an app does not say.
-SECRET = "EDGE_SECRET"  # noqa: S105  # its name
-
-# The modules of the browser's client, and where they lie.
-MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
-CLIENT = Path(__file__).parent.parent / "client"
-# What every app answers by itself.
-LIVE, READY, SESSION = "/livez", "/readyz", "/session"
-OWN_PATHS = (*MODULES, LIVE, READY, SESSION)
-ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
-
-
-def check_address(address: str) -> str:
-    """The address, if clients could go there; or none.
-
-    Raises:
-      ValueError: they could not.
-    """
-    if address and not address.startswith(("ws://", "wss://", "http://", "https://")):
-        raise ValueError(f"{address!r} is not a ws://, wss://, http:// or https:// address")
-    return address
-
-
-def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
-    """Check what makes rooms, so that a mistake is found now, and not by those who join.
-
-    Raises:
-      TypeError: it is no mapping of kinds to what can make a room.
-    """
-    if not isinstance(rooms, Mapping):
-        raise TypeError(f'rooms is a mapping such as {{"drawing": Drawing}}, not {rooms!r:.100}')
-    for kind, make in rooms.items():
-        if not callable(make):
-            raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
-        if isinstance(make, type) and issubclass(make, Room):
-            kind_of(make).check_complete()
-
-
-@attrs.frozen
-class _Folder:
-    """A folder whose files are served, and their further headers."""
-
-    path: Path
-    headers: Mapping[str, str]
+R = TypeVar("R", bound=Callable[[Request], Awaitable[Response]])
 
 
 class App:
@@ -158,48 +83,43 @@ class App:
         max_rooms_each: int = 200,
         idle: float = 60,
     ) -> None:
-        _check_rooms(rooms)
-        self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
-        self.limits = limits or Limits()
-        self.caps = caps or Caps()
-        if not isinstance(broker, Broker | None):
-            raise TypeError(f"broker is a Broker, such as RedisBroker(url), not {broker!r:.100}")
-        self.broker = broker or MemoryBroker()
-        self.address = check_address(address)
-        self._balance = balance
-        self.node: Node | None = None
-        """This server among those that share the broker, while it is served."""
-        secret = os.environ.get(SECRET) or None
-        if keys is not None and name:
-            raise ValueError("name is the audience of the app's own keys: give yours their audience instead")
-        self._has_own_keys = keys is None and secret is None
-        self.keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
-        self.guests = guests
-        self.cookie = cookie or SessionCookie()
-        self.mount = MountedApp(mount) if mount is not None else None
-        self.draining = False
-        Hosts(hosts)  # here, so that a typo is found when it is made
-        self.hosts = None if hosts is None else tuple(hosts)
-        if mount is not None and "/" in (static or {}):
-            raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
-        headers = {name.lower(): value for name, value in (static_headers or {}).items()}
-        self._static = {
-            prefix.rstrip("/") + "/": _Folder(Path(path), headers) for prefix, path in (static or {}).items()
-        }
-        self.origins = Origins(origins)
-        self._api = Api(api_token, self) if api_token is not None else None
-        self._answerers: dict[str, Answerer] = {}
-        self._routes: dict[str, dict[str, Route]] = {}
-        self._prefixes = {""}
-        """Below what there are rooms."""
-        self._max_body: dict[str, int] = {}
-        self._check_body_bytes("mount_body_bytes", mount_body_bytes)
-        self._mount_body_bytes = mount_body_bytes
-        self.route(LIVE)(self._livez)
-        self.route(READY)(self._readyz)
-        for module in MODULES:
-            self.route(module)(self._module)
-        self.route(SESSION, methods=("POST", "OPTIONS"))(self._session)
+        self.__site = Site(
+            rooms,
+            name=name,
+            static=static,
+            static_headers=static_headers,
+            hosts=hosts,
+            origins=origins,
+            keys=keys,
+            guests=guests,
+            cookie=cookie,
+            mount=mount,
+            mount_body_bytes=mount_body_bytes,
+            api_token=api_token,
+            limits=limits,
+            caps=caps,
+            broker=broker,
+            address=address,
+            balance=balance,
+            max_rooms=max_rooms,
+            max_rooms_each=max_rooms_each,
+            idle=idle,
+        )
+
+    @property
+    def directory(self) -> Directory:
+        """The rooms that are open on this server."""
+        return self.__site.directory
+
+    @property
+    def keys(self) -> Keys:
+        """Who issues and checks the keys of sessions."""
+        return self.__site.keys
+
+    @property
+    def cookie(self) -> SessionCookie:
+        """The cookie in which a browser keeps its key."""
+        return self.__site.cookie
 
     def include(self, prefix: str, app: App) -> None:
         """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
@@ -215,26 +135,7 @@ class App:
           ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API; only one
             of the two lets guests in. Nothing was included then.
         """
-        if app.mount is not None or app._api is not None:
-            raise ValueError(f"an app with a mounted app or an API of its own can't be included, at {prefix!r}")
-        if app.guests != self.guests:
-            raise ValueError(f"only one of the two lets guests in, this app or the one for {prefix!r}")
-        prefix = prefix.rstrip("/")
-        routes = {prefix + path: methods for path, methods in app._routes.items() if path not in OWN_PATHS}
-        static = {prefix + below: folder for below, folder in app._static.items()}
-        if taken := [*(routes.keys() & self._routes.keys()), *(static.keys() & self._static.keys())]:
-            raise ValueError(f"there is something at {taken[0]} already")
-        self.directory.add_kinds(app.directory.kinds)
-        self._routes.update(routes)
-        self._routes.update({prefix + path: self._routes[path] for path in (*MODULES, SESSION)})
-        self._prefixes |= {prefix + below for below in app._prefixes}
-        self._max_body.update({prefix + path: most for path, most in app._max_body.items() if prefix + path in routes})
-        self._static.update(static)
-        app.directory, app.keys, app.limits, app.cookie = self.directory, self.keys, self.limits, self.cookie
-
-    def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer what other servers that share the broker ask by this name, with plain data: see `Questions`."""
-        self._answerers[what] = answerer
+        self.__site.include(prefix, app.__site)
 
     def route(
         self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
@@ -248,23 +149,7 @@ class App:
         Raises:
           ValueError: the path is taken, or `max_body_bytes` is more than `Caps.body_bytes_each`.
         """
-
-        self._check_body_bytes("max_body_bytes", max_body_bytes)
-
-        def add(run: R) -> R:
-            for method in methods:
-                if method in self._routes.setdefault(path, {}):
-                    raise ValueError(f"{method} {path} has a route already")
-                self._routes[path][method] = run
-            self._max_body[path] = max_body_bytes
-            return run
-
-        return add
-
-    def _check_body_bytes(self, name: str, size: int) -> None:
-        if not 0 <= size <= self.caps.body_bytes_each:
-            most = self.caps.body_bytes_each
-            raise ValueError(f"{name}={size} is more than one address may send at a time: Caps.body_bytes_each={most}")
+        return self.__site.route(path, methods=methods, max_body_bytes=max_body_bytes)
 
     def session(self, request: HasCookies) -> Session | None:
         """Whose request it is, by its cookies or ``Authorization: Bearer``; None without a key that is honoured.
@@ -272,7 +157,7 @@ class App:
         Args:
           request: of a route, or anything with ``headers`` and ``cookies``, such as Starlette's of a mounted app.
         """
-        return session_of(request, self.keys, self.cookie, guests=self.guests)
+        return self.__site.session(request)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
         """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
@@ -283,61 +168,7 @@ class App:
 
         Returns: that instant, in seconds since the epoch.
         """
-        until = self._revoke(session, until)
-        if self.node is not None:
-            self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
-        return until
-
-    def _revoke(self, session: str, until: float | None) -> float:
-        until = self.keys.revoke(session, until=until)
-        for room in self.directory.runtimes:
-            player = room.find(session)
-            if player is not None:
-                player.leave(Code.REVOKED, "the session was revoked")
-        return until
-
-    def attend(
-        self,
-        transport: Transport,
-        codec: Codec,
-        kind: str,
-        name: str,
-        *,
-        opener: str,
-        post: Post,
-        bulk: Pace | None,
-        waiting: Callable[[], AbstractContextManager[Waiting]],
-    ) -> Coroutine[Any, Any, None]:
-        """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
-        assert self.node is not None
-        return attend(
-            transport,
-            codec,
-            partial(self.node.find, kind, name, opener=opener),
-            where=f"{kind}/{name}",
-            post=post,
-            bulk=bulk,
-            counters=self.directory.counters,
-            limits=self.limits,
-            keys=self.keys,
-            guests=self.guests,
-            waiting=waiting,
-        )
-
-    def _about(self) -> ServerStatus:
-        """What the other servers are told of this one."""
-        seated, counters = sum(len(room.ledger) for room in self.directory.runtimes), self.directory.counters
-        return ServerStatus(
-            address=self.address,
-            pid=os.getpid(),
-            draining=self.draining,
-            full=self.directory.full,
-            rooms=len(self.directory),
-            seated=seated,
-            received=counters.received,
-            sent=counters.sent,
-            crashes=counters.crashes,
-        )
+        return self.__site.revoke(session, until=until)
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
         """The open rooms of all servers that share the broker, of one kind or of all: what others have told last.
@@ -345,119 +176,10 @@ class App:
         Raises:
           BrokerDown: it can't be reached.
         """
-        return self.directory.list(kind) if self.node is None else await self.node.list_rooms(kind)
+        return await self.__site.list_rooms(kind)
 
-    def check_keys(self) -> None:
-        """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""
-        if self.broker.shared and self._has_own_keys:
-            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or give the app its keys")
 
-    def join_servers(self, nursery: trio.Nursery, post: Post) -> Node:
-        """Become one of the servers that share the broker: the node is for whoever serves the app to run.
-
-        Args:
-          nursery: where connections that come by other servers are served.
-
-        Raises:
-          ValueError: see `check_keys`.
-        """
-        self.check_keys()
-
-        async def find_here(kind: str, name: str) -> RoomRuntime:
-            room = self.directory.find_runtime(kind, name)
-            if room is None:
-                raise Refused("the room is on another server by now", Code.MOVED)
-            return room
-
-        async def attend_carried(transport: Transport, codec: Codec, kind: str, name: str) -> None:
-            await attend(
-                transport,
-                codec,
-                partial(find_here, kind, name),
-                where=f"{kind}/{name}",
-                post=post,
-                counters=self.directory.counters,
-                limits=self.limits,
-                keys=self.keys,
-                guests=self.guests,
-            )
-
-        async def revoke(session: str, until: float) -> None:
-            self._revoke(session, until)
-
-        relays = Relays(attend_carried, nursery, self.limits)
-        self.node = Node(
-            self.broker, self.directory, relays, limits=self.limits, about=self._about, balance=self._balance
-        )
-        self.node.questions.answer("revoke", revoke)
-        for what, answerer in self._answerers.items():
-            self.node.questions.answer(what, answerer)
-        if self._api is not None:
-            self.node.questions.answer("api", self._api.answer)
-        return self.node
-
-    def room_at(self, raw_path: str) -> tuple[str, str] | None:
-        """The kind and name of the room at a path, as it was sent; None if it is no room's."""
-        found = ROOM_PATH.fullmatch(raw_path)
-        return (found[2], found[3]) if found is not None and unquote(found[1]) in self._prefixes else None
-
-    def max_body(self, request: Request) -> int:
-        """The largest body of a request that is not for a room."""
-        if request.path in self._max_body:
-            return self._max_body[request.path]
-        return MAX_BODY_BYTES if self.mount_for(request) is None else self._mount_body_bytes
-
-    def mount_for(self, request: Request) -> MountedApp | None:
-        """The mounted app, if this request is for it."""
-        own = (*self._static, *((PREFIX,) if self._api is not None else ()))
-        is_own = request.path in self._routes or request.path == "*" or request.path.startswith(own)
-        return None if is_own else self.mount
-
-    async def respond(self, request: Request) -> Response:
-        """The answer to a request that is not for a room, nor for the mounted app."""
-        if self._api is not None and request.path.startswith(PREFIX):
-            return await self._api.respond(request)
-        if request.path == "*":  # RFC 9110 section 9.3.7: what the server as a whole can do
-            return Response(204, headers={"allow": "GET, HEAD, POST, OPTIONS"})
-        methods = self._routes.get(request.path)
-        if methods is not None:
-            route = methods.get("GET" if request.method == "HEAD" else request.method)
-            if route is None:
-                allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ())])
-                refusal = error_response(405, "method", f"this path answers {allowed}")
-                return attrs.evolve(refusal, headers={**refusal.headers, "allow": allowed})
-            return await route(request)
-        if request.path + "/" in self._static:  # relative, for there may be a prefix that only the proxy knows
-            return redirect("./" + quote(request.path.rpartition("/")[2]) + "/")
-        for prefix in sorted(self._static, key=len, reverse=True):
-            if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):
-                folder = self._static[prefix]
-                response = await static_file(folder.path, request.path.removeprefix(prefix), request)
-                return attrs.evolve(response, headers={**folder.headers, **response.headers})
-        return error_response(404, "not_found", "there is nothing here")
-
-    async def _livez(self, request: Request) -> Response:
-        return json_response({"status": "ok"})
-
-    async def _readyz(self, request: Request) -> Response:
-        status = "draining" if self.draining else "full" if self.directory.full else "ok"
-        if status == "ok" and self.node is not None and self.node.cut_off:
-            status = "cut off"
-        return json_response({"status": status, "rooms": len(self.directory)}, status=200 if status == "ok" else 503)
-
-    async def _session(self, request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return self.origins.preflight(request)
-        if not self.origins.allow(request):
-            return self.origins.refuse(request)
-        by_cookie = "origin" not in request.headers or self.origins.names(request)
-        response = give_key(request, self.keys, self.cookie, guests=self.guests, by_cookie=by_cookie)
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            why = response.headers[CODE]
-            text = "a key is refused to a page of %s: code %s"
-            self.directory.counters.refusals.note(("key", request.address, why), text, request.address, why, about={})
-        return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
-
-    async def _module(self, request: Request) -> Response:
-        response = await static_file(CLIENT, request.path.rpartition("/")[2], request)
-        return attrs.evolve(response, headers={**response.headers, "access-control-allow-origin": "*"})
+def site_of(app: App) -> Site:
+    """What a server needs of an app."""
+    site: Site = app._App__site  # type: ignore[attr-defined]  # out of the way of authors' names
+    return site

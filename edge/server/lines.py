@@ -23,9 +23,9 @@ from ..transports.line import FIRST, HAS, LINE, MODE, POST_BYTES, PROTOCOL, Mode
 from ..transports.line_server import CLIENTS_KINDS, GAP_SECONDS, LineOver, ServedLine
 from ..transports.post import Post
 from .addresses import Addresses
-from .app import App
 from .door import Door
 from .responses import crowded_response, line_over_response, refusal_response
+from .site import Site
 
 # What a client may call a line: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -53,8 +53,8 @@ class Lines:
       addresses: say for whom somebody comes.
     """
 
-    def __init__(self, app: App, nursery: trio.Nursery, post: Post, door: Door, addresses: Addresses) -> None:
-        self._app = app
+    def __init__(self, site: Site, nursery: trio.Nursery, post: Post, door: Door, addresses: Addresses) -> None:
+        self._site = site
         self._door = door
         self._addresses = addresses
         self._nursery = nursery
@@ -81,7 +81,7 @@ class Lines:
     def max_body(self, request: Request) -> int:
         """The largest body of a request for a room: what a connection may carry; and of one on a line that is not known
         to be open, or on none, what may be said before the welcome."""
-        limits, served = self._app.limits, self._served.get(request.headers.get(LINE, ""))
+        limits, served = self._site.limits, self._served.get(request.headers.get(LINE, ""))
         welcome = served is not None and served.line.max_bytes == limits.socket_bytes
         return max_body(limits) if welcome else limits.opening_bytes + HEADS_BYTES
 
@@ -130,7 +130,7 @@ class Lines:
         Raises:
           trio.BrokenResourceError: the client is gone.
         """
-        headers = self._app.origins.sharing(request)
+        headers = self._site.origins.sharing(request)
         try:
             line = self._find(request, room)
             has = _number(request.headers, HAS)
@@ -142,7 +142,7 @@ class Lines:
         except LineOver as over:
             response = line_over_response(over)
         except Refused as refused:
-            self._app.directory.counters.refused[refused.code] += 1
+            self._site.directory.counters.refused[refused.code] += 1
             response = crowded_response(refused)
         except RemoteProtocolError as exc:
             self.end(request, room, exc.code)
@@ -162,13 +162,13 @@ class Lines:
         if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
             raise LineOver
         codec = _codec(request)
-        if self._app.draining:
+        if self._site.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
         visitor = self._addresses.visitor(request.address)
         place.enter_context(self._door.connection(visitor))
-        line, waiting = ServedLine(self._app.limits), partial(self._door.waiting, visitor)
-        line.max_bytes = self._app.limits.opening_bytes  # here, for its first post is read before it is attended
+        line, waiting = ServedLine(self._site.limits), partial(self._door.waiting, visitor)
+        line.max_bytes = self._site.limits.opening_bytes  # here, for its first post is read before it is attended
 
         async def serve() -> None:
             try:
@@ -176,11 +176,11 @@ class Lines:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(line.watch)
                         bulk = self._door.bulk_pace(visitor)
-                        await self._app.attend(
+                        await self._site.attend(
                             line, codec, *room, opener=visitor, post=self._post, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("attended")
-                    if not self._app.draining:  # its last words may be asked for again
+                    if not self._site.draining:  # its last words may be asked for again
                         with waiting() as wait, wait.scope:
                             await trio.sleep(GAP_SECONDS)
             finally:

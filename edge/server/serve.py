@@ -27,7 +27,7 @@ from ..transports.unusual import fragments_pace
 from ..transports.websocket import ServedWebSocket, switching_headers
 from .accepting import accept_from
 from .addresses import Addresses
-from .app import LIVE, READY, App
+from .app import App, site_of
 from .door import Door
 from .forward import IS_OPEN, Forwards
 from .forwarded import Forwarded
@@ -36,6 +36,7 @@ from .lines import Lines
 from .listeners import open_listeners
 from .node import Node
 from .responses import crowded_response, error_response, line_over_response, refusal_response
+from .site import LIVE, READY, Site
 from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 
 log = logging.getLogger("edge.server")
@@ -139,38 +140,41 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
       RuntimeError: the mounted app could not start.
       BrokerDown: what it shares with other servers can't be reached.
     """
+    site = site_of(app)
     async with trio.open_nursery() as background:
-        if app.mount is not None:
-            await background.start(app.mount.run)
+        if site.mount is not None:
+            await background.start(site.mount.run)
         async with open_post() as post, open_lanes() as lanes, trio.open_nursery() as connections:
-            await connections.start(app.directory.run)
-            node = app.join_servers(connections, post)
+            await connections.start(site.directory.run)
+            node = site.join_servers(connections, post)
             await background.start(node.run)
-            yield Server(app, connections, post, lanes, node, Hosts(app.hosts, bound=bound))
-        if app.mount is not None:
-            await app.mount.wait_idle(connections.cancel_scope.deadline)
+            yield Server(site, connections, post, lanes, node, Hosts(site.hosts, bound=bound))
+        if site.mount is not None:
+            await site.mount.wait_idle(connections.cancel_scope.deadline)
         background.cancel_scope.cancel("drained")
 
 
 class Server:
     """An app that is being served. Made by `open_server`."""
 
-    def __init__(self, app: App, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node, hosts: Hosts) -> None:
+    def __init__(
+        self, site: Site, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node, hosts: Hosts
+    ) -> None:
         self.connections = connections
         """Where the rooms and the lines live, and connections may."""
-        self.app = app
+        self.site = site
         self._post = post
         self._lanes = lanes
         self._node = node
         self._hosts = hosts
-        self._addresses = Addresses(app.caps.proxies)
+        self._addresses = Addresses(site.caps.proxies)
         self._misdirected = False
         """Whether the log says that a request was for another host."""
         self._unforwarded = False
         """Whether the log says that requests of a proxy's address do not tell for whom they are."""
-        self._door = Door(app.caps)
-        self._lines = Lines(app, connections, post, self._door, self._addresses)
-        self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, app.limits)
+        self._door = Door(site.caps)
+        self._lines = Lines(site, connections, post, self._door, self._addresses)
+        self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, site.limits)
         node.share(self._forwards)
         node.questions.answer(IS_OPEN, self._lines.is_open)
         self._turn = trio.StrictFIFOLock()
@@ -184,11 +188,11 @@ class Server:
 
     def drain(self) -> None:
         """Close the rooms, and the connections on which nothing is going on."""
-        self.app.draining = True
-        self.app.directory.close()
+        self.site.draining = True
+        self.site.directory.close()
         self.connections.start_soon(guarded, "handing over", self._node.hand_over)
-        if self.app.mount is not None:
-            self.app.mount.drain()
+        if self.site.mount is not None:
+            self.site.mount.drain()
         self._door.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
@@ -228,14 +232,14 @@ class Server:
     ) -> Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
         connection, request = HttpConnection(stream), None
-        idle, may_ask = self.app.limits.hello_seconds, False
+        idle, may_ask = self.site.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
                 if not self._hosts.allow(request.headers.get("host", "")) and request.path not in PROBES:
                     self._note_misdirected(request)
                     await _answer_last(connection, _misdirected_response(request))
                     return None
-                room = self.app.room_at(request.raw_path)
+                room = self.site.room_at(request.raw_path)
                 may_ask = room is not None and LINE in request.headers
                 upgrades = room is not None and "websocket" in tokens_of(request.headers.get("upgrade", ""))
                 on_line = room is not None and not upgrades and self._lines.expects(request, room)
@@ -256,7 +260,7 @@ class Server:
                 else:
                     with self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext():
                         await self._serve_request(connection, request, room, visitor)
-                if not connection.reusable or self.app.draining:
+                if not connection.reusable or self.site.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
                 if connection.pipelined:  # one of all that were sent ahead begins at a time: others come in between
@@ -281,11 +285,11 @@ class Server:
           Refused, LineOver, RemoteProtocolError: it is not served; its body may be unread.
           trio.BrokenResourceError: the peer is gone.
         """
-        if room is not None and request.method != "OPTIONS" and not self.app.origins.allow(request):
-            await _answer_last(connection, self.app.origins.refuse(request))
+        if room is not None and request.method != "OPTIONS" and not self.site.origins.allow(request):
+            await _answer_last(connection, self.site.origins.refuse(request))
             return
         line = _line_of(request, room)
-        max_bytes, home = self.app.max_body(request), self._node.id
+        max_bytes, home = self.site.max_body(request), self._node.id
         if room is not None:
             max_bytes = self._lines.max_body(request)
             if "transfer-encoding" in request.headers:
@@ -300,7 +304,7 @@ class Server:
         with posting as scope, self._door.body(visitor) as keep:
             request = await self._read_body(connection, request, visitor, keep, max_bytes)
             if line is not None and home != self._node.id:
-                self.app.directory.counters.requests += 1
+                self.site.directory.counters.requests += 1
                 await self._forwards.forward(connection, request, line, home, visitor=visitor)
             else:
                 await self._respond(connection, request, room)
@@ -312,14 +316,14 @@ class Server:
     ) -> Request | None:
         request = None
         with self._door.waiting(self._addresses.visitor(address), may_ask=may_ask) as waiting, waiting.scope:
-            request = await connection.next_request(idle=idle, seconds=self.app.limits.hello_seconds)
+            request = await connection.next_request(idle=idle, seconds=self.site.limits.hello_seconds)
         if request is None:
             return None
         scheme = "https" if isinstance(connection.stream, trio.SSLStream) else "http"
         if not self._addresses.is_proxy(address):
             return attrs.evolve(request, address=address, scheme=scheme)
         forwarded, headers = Forwarded.read(request.headers), request.headers
-        if forwarded.host and self.app.hosts is not None:  # else anybody could name us, through a careless proxy
+        if forwarded.host and self.site.hosts is not None:  # else anybody could name us, through a careless proxy
             headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
@@ -358,7 +362,7 @@ class Server:
 
     async def _attend(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Serve a WebSocket to its end."""
-        limits = self.app.limits
+        limits = self.site.limits
         transport = ServedWebSocket(
             stream,
             upgrade.ahead,
@@ -367,7 +371,7 @@ class Server:
             fragments=fragments_pace(limits),
         )
         visitor = self._addresses.visitor(upgrade.address)
-        await self.app.attend(
+        await self.site.attend(
             transport,
             SUBPROTOCOLS[upgrade.subprotocol],
             upgrade.kind,
@@ -390,7 +394,7 @@ class Server:
                 connection = HttpConnection(stream)
                 request = await connection.next_request(idle=seconds, seconds=seconds)
                 if request is not None and request.path == LIVE:
-                    await _answer_last(connection, await self.app.respond(request))
+                    await _answer_last(connection, await self.site.respond(request))
                 elif request is not None:
                     await _answer_last(connection, self._refusal(refused, request))
             finally:
@@ -399,10 +403,10 @@ class Server:
     def _bad_response(self, bad: BadRequest, request: Request | None) -> Response:
         if request is None or LINE not in request.headers or bad.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return error_response(bad.status, bad.code, str(bad))
-        if (room := self.app.room_at(request.raw_path)) is not None:
+        if (room := self.site.room_at(request.raw_path)) is not None:
             self._lines.end(request, room, Code.TOO_LARGE)
         response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # its client should not try again
-        return attrs.evolve(response, headers={**response.headers, **self.app.origins.sharing(request)})
+        return attrs.evolve(response, headers={**response.headers, **self.site.origins.sharing(request)})
 
     def _refusal(self, why: Refused | LineOver | RemoteProtocolError, request: Request) -> Response:
         match why:
@@ -410,35 +414,35 @@ class Server:
                 response = line_over_response(why)
             case Refused():
                 response = crowded_response(why)
-                self.app.directory.counters.refused[why.code] += 1
+                self.site.directory.counters.refused[why.code] += 1
             case _:
                 response = refusal_response(400, why.code, str(why))
-        return attrs.evolve(response, headers={**response.headers, **self.app.origins.sharing(request)})
+        return attrs.evolve(response, headers={**response.headers, **self.site.origins.sharing(request)})
 
     async def _respond(self, connection: HttpConnection, request: Request, room: tuple[str, str] | None) -> None:
-        self.app.directory.counters.requests += 1
+        self.site.directory.counters.requests += 1
 
         async def answer() -> None:
             try:
                 if room is not None:
                     await self._respond_for_room(connection, request, room)
-                elif (mounted := self.app.mount_for(request)) is not None:
+                elif (mounted := self.site.mount_for(request)) is not None:
                     await mounted.respond(connection, request)
                 else:
-                    response = await self.app.respond(request)
+                    response = await self.site.respond(request)
                     head_only = request.method == "HEAD"
-                    await connection.respond(response, head_only=head_only, close=self.app.draining)
+                    await connection.respond(response, head_only=head_only, close=self.site.draining)
             except trio.BrokenResourceError:
                 pass  # the peer went away
 
         if not await guarded(f"{request.method} {request.path!r}", answer) and connection.unanswered:
             crashed = error_response(500, "crashed", "the server could not answer")
-            await connection.respond(crashed, head_only=request.method == "HEAD", close=self.app.draining)
+            await connection.respond(crashed, head_only=request.method == "HEAD", close=self.site.draining)
 
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
         """A request for a room that asks for no WebSocket: it is on a line, or a mistake."""
         if request.method == "OPTIONS":
-            await connection.respond(self.app.origins.preflight(request))
+            await connection.respond(self.site.origins.preflight(request))
         elif request.method in ("GET", "POST") and LINE in request.headers:
             await self._lines.respond(connection, request, room)
         else:
@@ -450,8 +454,8 @@ class Server:
     def _check_upgrade(self, request: Request) -> str | Response:
         """The sub-protocol of a WebSocket that may be opened, or why it may not."""
         subprotocol = agreed_subprotocol(request)
-        if not self.app.origins.allow(request):
-            return self.app.origins.refuse(request)
+        if not self.site.origins.allow(request):
+            return self.site.origins.refuse(request)
         if not is_websocket(request):
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake")
         if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:  # RFC 6455 section 4.4

@@ -45,7 +45,7 @@ async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixtu
         await seats[0].stream.aclose()
         await wait_all_tasks_blocked()
         assert not is_crowded(await here.say(LAST_GET))
-        assert here.server.app.directory.counters.refused[Code.CROWDED] == 3
+        assert here.server.site.directory.counters.refused[Code.CROWDED] == 3
     assert [record.getMessage() for record in caplog.records if record.name == "edge.server"] == [
         f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in Caps.proxies"
     ]
@@ -188,7 +188,7 @@ async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> N
     async with town(caps=edge.Caps(connections_each=1, proxies=("10.0.0.0/8",))) as here:
         ended = trio.Event()
 
-        @here.server.app.route("/slow")
+        @here.server.site.route("/slow")
         async def slow(request: edge.Request) -> edge.Response:
             await ended.wait()
             return edge.Response()

@@ -26,7 +26,7 @@ async def test_a_burst_waits_and_loses_nothing() -> None:
         assert heard.texts == 1000
         assert trio.current_time() - began == pytest.approx((1000 - 100) / 50, abs=0.5)
         await here.check_friend()
-    assert here.server.app.directory.counters.held_back == 1
+    assert here.server.site.directory.counters.held_back == 1
 
 
 async def test_what_was_kept_while_away_comes_at_once() -> None:
@@ -54,7 +54,7 @@ async def test_who_leaves_behind_a_burst_leaves() -> None:
             for _ in range(600):
                 eve.send(Say("more"))
         await trio.sleep(5)
-        room = here.server.app.directory.find("plaza", "two")
+        room = here.server.site.directory.find("plaza", "two")
         assert room is not None
         assert room.players == ()
 
@@ -82,7 +82,7 @@ async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
         await gone.send(*[frame(["say", {"text": "more"}])] * 5000)
         await gone.stream.aclose()
         await trio.sleep(120)
-        assert here.server.app.directory.find("plaza", "two") is None
+        assert here.server.site.directory.find("plaza", "two") is None
 
 
 async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
@@ -244,4 +244,4 @@ async def test_coming_back_again_and_again_gains_nothing() -> None:
 
 def heard(here: Town) -> int:
     """What all rooms have heard."""
-    return sum(room.heard for room in here.server.app.directory.rooms if isinstance(room, Plaza))
+    return sum(room.heard for room in here.server.site.directory.rooms if isinstance(room, Plaza))

@@ -125,7 +125,7 @@ async def test_a_name_forges_no_log_line(caplog: pytest.LogCaptureFixture) -> No
     forged = "eve\r\n2012-01-01 ERROR edge: all is lost\x1b[2J"
     caplog.set_level(logging.DEBUG)
     async with town() as here:
-        here.server.app.directory.add_kinds({"crashing": Crashing})
+        here.server.site.directory.add_kinds({"crashing": Crashing})
         raw = await here.websocket(path="/rooms/crashing/one", hello=False)
         await raw.send(frame(["$hello", {"name": forged, "client": CLIENT}]))
         assert (await raw.until("$bye"))[1]["code"] == Code.CRASHED

@@ -23,6 +23,7 @@ from edge.broker.redis import RedisBroker, _check_url, _Connection
 from edge.client.url import UrlDialler
 from edge.protocol.messages import Hello
 from edge.server.api import Api
+from edge.server.app import site_of
 from tests.abuse.town import frame
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
@@ -123,11 +124,11 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
     broker = RedisBroker(f"redis://user:{QUOTED}@localhost:1/0")
     url, kinds = f"ws://user:{QUOTED}@edge.test/rooms/quiet/one", (edge.TransportKind.POLL,)
     dialler = UrlDialler(url, codec=edge.JSON, limits=edge.Limits(), kinds=kinds, connect=None)
-    holders = [app, app.keys, app._api, broker, broker._client, dialler, Hello(key=KEY), app.keys.check(KEY)]
+    holders = [app, app.keys, site_of(app)._api, broker, broker._client, dialler, Hello(key=KEY), app.keys.check(KEY)]
     seen += [repr(each) for each in holders]
     seen += [record.getMessage() + (record.exc_text or "") for record in caplog.records]
     seen.append(caplog.text)
-    assert isinstance(app._api, Api)
+    assert isinstance(site_of(app)._api, Api)
     for text in seen:
         for secret in SECRETS:
             assert secret not in text, f"{secret} is in {text}"

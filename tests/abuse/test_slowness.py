@@ -83,7 +83,7 @@ async def test_who_does_not_read_is_let_go() -> None:
     app_route = b"x" * 1_000_000
     async with town() as here:
 
-        @here.server.app.route("/large")
+        @here.server.site.route("/large")
         async def large(request: edge.Request) -> edge.Response:
             return edge.Response(body=app_route)
 

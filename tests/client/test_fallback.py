@@ -131,7 +131,7 @@ async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
         async def find_key() -> str:
             if "no key" in down:
                 raise RuntimeError("no key")
-            return network.server.app.keys.issue("u1")
+            return network.server.site.keys.issue("u1")
 
         async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said, key=find_key) as client:
             for trouble in ("down", "no key"):

@@ -7,6 +7,7 @@ import os
 import attrs
 
 import edge
+from edge.server.app import site_of
 from edge.transports.http import FilePart
 from examples.stage import app
 
@@ -15,7 +16,7 @@ BLOCK = b"""for (const storage of ["localStorage", "sessionStorage"]) {
   Object.defineProperty(window, storage, { get() { throw new DOMException("denied", "SecurityError"); } });
 }"""
 
-respond = app.respond
+respond = site_of(app).respond
 
 
 async def altered(request: edge.Request) -> edge.Response:
@@ -30,11 +31,11 @@ async def altered(request: edge.Request) -> edge.Response:
     return attrs.evolve(response, headers=headers, body=body)
 
 
-app.respond = altered  # type: ignore[method-assign]
+site_of(app).respond = altered  # type: ignore[method-assign]
 if "FRAMED" in os.environ:
-    app.cookie = edge.SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
+    site_of(app).cookie = edge.SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
 if "SLEEPY" in os.environ:
-    app.limits = edge.Limits(heartbeat=1, dead_after=3)
+    site_of(app).limits = edge.Limits(heartbeat=1, dead_after=3)
 
 
 @app.route("/block.js")

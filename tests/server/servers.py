@@ -18,6 +18,7 @@ from edge.broker.memory import MemoryBroker
 from edge.client.client import Client
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
+from edge.server.app import site_of
 from edge.server.node import Node
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
@@ -76,8 +77,9 @@ class Place:
     @property
     def node(self) -> Node:
         """What it is to the others."""
-        assert self.app.node is not None
-        return self.app.node
+        node = site_of(self.app).node
+        assert node is not None
+        return node
 
     @property
     def rooms(self) -> list[str]:
@@ -145,7 +147,8 @@ class Town:
 
         async def connect() -> trio.abc.Stream:
             there = [place for place in at or self.places if not place.dead]
-            sent_to = [place for place in there if place.app.address and place.app.address in str(dialler.url)]
+            own = {place: site_of(place.app).address for place in there}
+            sent_to = [place for place in there if own[place] and own[place] in str(dialler.url)]
             if dialler.url != address:
                 there = sent_to
             if not there:

@@ -11,7 +11,7 @@ import pytest
 
 import edge
 from edge.transports.http import Request, Response
-from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer
+from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 F = TypeVar("F")
 
@@ -33,38 +33,6 @@ def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         edge.App(rooms)
     assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "base": Base[FromPlayer]}).directory.kinds) == 3
-
-
-class Forgetful(Quiet):
-    def snapshot(self) -> int:
-        return 1
-
-
-class Unrestored(Quiet):
-    def restore(self, state: int) -> None: ...
-
-
-class Factual(Quiet):
-    facts = Guess
-
-
-class Undecided(Quiet):
-    when_cut_off = "go_on"  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize(
-    ("room", "error", "message"),
-    [
-        (Forgetful, TypeError, "Forgetful has one of snapshot and restore"),
-        (Unrestored, TypeError, "Unrestored has one of snapshot and restore"),
-        (Factual, TypeError, "Factual has facts, and no apply"),
-        (Undecided, ValueError, "Undecided.when_cut_off is .* not 'go_on'"),
-    ],
-)
-def test_rooms_that_could_not_go_on_elsewhere(room: type[Quiet], error: type[Exception], message: str) -> None:
-    """Each would be kept as if it had said nothing, and nobody would know before a server dies."""
-    with pytest.raises(error, match=message):
-        edge.App({"quiet": room})
 
 
 def test_a_broker_is_no_address() -> None:

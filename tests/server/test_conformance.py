@@ -299,7 +299,7 @@ async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
         nursery.start_soon(server.serve_connection, theirs)
         await ours.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
-        served = server.app.directory.counters.requests
+        served = server.site.directory.counters.requests
         assert served < 900, "their first ones, and few that were sent ahead"
         await ours.aclose()
     assert len(answered) == 400

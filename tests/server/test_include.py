@@ -8,6 +8,7 @@ import pytest
 
 import edge
 from edge.rooms.room import runtime_of
+from edge.server.app import site_of
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
@@ -82,7 +83,7 @@ def test_what_can_not_be_included(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="guests"):
         outer.include("/two", edge.App({}, guests=False))
     routed = edge.App({})
-    routed.route("/rooms-open")(outer.respond)
+    routed.route("/rooms-open")(site_of(outer).respond)
     with pytest.raises(ValueError, match="something at /one/rooms-open already"):
         outer.include("/one", routed)
     with pytest.raises(ValueError, match="API"):

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 import edge
+from edge.server.app import site_of
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Player, Quiet, ToPlayer
 from tests.server.http import ask
@@ -28,7 +29,7 @@ async def test_live_and_ready() -> None:
         room.close()
         await room.wait_closed()
         assert await health() == [(200, "ok"), (200, "ok")]
-        app.draining = True
+        site_of(app).draining = True
         assert await health() == [(200, "ok"), (503, "draining")]
 
 

@@ -14,6 +14,7 @@ import edge
 from edge.broker.broker import Broker
 from edge.client.client import Client, State
 from edge.codes import Code
+from edge.server.app import site_of
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
 
@@ -318,7 +319,7 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
     one is dead."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
-        one.app.address = "ws://one.test"
+        site_of(one.app).address = "ws://one.test"
         await trio.sleep(LEASE_SECONDS)  # until that is known
         async with chat(town, one, name="ana") as ana:
             await ana.wait_state(State.OPEN)

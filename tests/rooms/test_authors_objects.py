@@ -1,0 +1,129 @@
+"""What authors see: the members of their objects, and what a mistake in a class says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edge
+from tests.rooms.quiet import Quiet, Verdict
+
+# A new public member is a decision: it takes a name that authors can't use for their own attributes any more.
+MEMBERS: dict[type[Any], str] = {
+    edge.Room: "admit apply broadcast close closing facts farewell fence greet has_round kind listen lock name names"
+    " now open_round persist player players publish random reset restarts restore run seats snapshot ticks unlock"
+    " wait_closed when_cut_off",
+    edge.Player: "answering ask connected ending farewell kick latest left listen name number receive reply restored"
+    " send session",
+    edge.Seats: "changes enough find free grace locked maximum minimum players presence wait_change wait_minimum",
+    edge.Round: "deadline outcome players reason remaining start_soon turn",
+    edge.Turn: "deadline outcome patience player remaining seconds",
+    edge.App: "cookie directory include keys list_rooms revoke route session",
+}
+
+
+@pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
+def test_the_public_members_are_those_that_were_decided_on(cls: type[Any]) -> None:
+    """Nothing that only the framework needs is among them."""
+    assert sorted(name for name in dir(cls) if not name.startswith("_")) == MEMBERS[cls].split()
+
+
+@pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
+def test_every_public_member_is_documented(cls: type[Any]) -> None:
+    """A method or a property says what it is."""
+    for name in MEMBERS[cls].split():
+        member = vars(cls)[name]
+        if callable(member) or isinstance(member, property):
+            assert member.__doc__, name
+
+
+class Pub(Quiet):
+    """Uses all the names that an author may want, and that were the framework's once."""
+
+    def __init__(self) -> None:
+        self.keeper, self.lease, self.lost, self.listeners = "ana", 3, "a glove", 4
+        self.about, self.live, self.tally, self.runtime = "a pub", False, 0, "all day"
+        self._nursery, self._round, self._state, self._runtime, self._seats = 1, 2, 3, 4, 5
+
+
+async def test_any_other_name_is_the_authors(edge_room: Any) -> None:
+    """Attributes of rooms and players may be called whatever is not documented."""
+    room = await edge_room(Pub)
+    (ana,) = await room.join("ana")
+    (player,) = room.room.players
+    player.scope, player._runtime, player.score, player.state = "wide", 1, 2, "merry"
+    room.room.broadcast(Verdict(True))
+    assert await ana.receive() == Verdict(True)
+    assert (room.room.keeper, room.room._round, player.state) == ("ana", 2, "merry")
+
+
+def define(**members: Any) -> Callable[[], object]:
+    return lambda: type("Pub", (Quiet,), {"__module__": __name__, **members})
+
+
+async def waits(self: Any, *_: Any) -> None: ...
+async def loops(self: Any) -> AsyncIterator[int]:
+    yield 1
+
+
+def returns(self: Any, *_: Any) -> None: ...
+
+
+class Named:
+    name = "The Red Lion"
+
+
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "a sync run": (define(run=returns), "Pub.run is a plain def: it has to wait for things, so make it an async def"),
+    "a sync player": (define(player=returns), "Pub.player is a plain def: .*make it an async def"),
+    "an async admit": (define(admit=waits), "Pub.admit is async: it has to decide at once, so make it a plain def"),
+    "an async greet": (define(greet=waits), "Pub.greet is async: .*make it a plain def"),
+    "a run that yields": (define(run=loops), "Pub.run has a yield: it is called, and not iterated, so take the yield"),
+    "a run that is no method": (define(run=3), "Pub.run is 3: edge.Room.run is a method, so define one"),
+    "a name of a member": (define(name="The Red Lion"), "Pub.name hides a member of edge.Room: call your attribute"),
+    "a method of a member": (define(close=returns), "Pub.close hides a member of edge.Room: call your attribute"),
+    "an annotated member": (define(__annotations__={"players": int}), "Pub.players hides a member of edge.Room"),
+    "a member in a mix-in": (lambda: type("Pub", (Named, Quiet), {}), "Named.name hides a member of edge.Room"),
+    "seats of another type": (define(seats=4), r"Pub.seats is 4: make it an edge.Seats\(...\)"),
+    "restarts of another type": (define(restarts=4), r"Pub.restarts is 4: make it an edge.Restarts\(...\)"),
+    "an unknown policy": (define(when_cut_off="stop"), 'Pub.when_cut_off is "pause" or "go on", not \'stop\''),
+    "half a snapshot": (define(snapshot=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
+    "half a restore": (define(restore=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
+    "facts without apply": (define(facts=Verdict), "Pub has facts"),
+    "a room that is none": (lambda: edge.App({"pub": 3}), r"rooms\['pub'\] is 3: give the class, or a function"),  # type: ignore[dict-item]
+    "rooms in a list": (lambda: edge.App([Quiet]), 'rooms is a mapping such as {"drawing": Drawing}'),  # type: ignore[arg-type]
+    "a folder that is not there": (
+        lambda: edge.App({}, static={"/": Path("/nowhere")}),
+        r"static\['/'\] is '/nowhere', and there is no such folder",
+    ),
+    "a turn of one's own": (lambda: edge.Turn(), "Turn has no public constructor"),  # type: ignore[call-arg]
+    "a player of one's own": (lambda: edge.Player(), "Player has no public constructor"),  # type: ignore[call-arg]
+    "a round of one's own": (lambda: edge.Round(), "Round has no public constructor"),  # type: ignore[call-arg]
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found_where_it_is_made(mistake: str) -> None:
+    """When the class is defined, or the object is made: the message names the member, and what to do."""
+    make, says = MISTAKES[mistake]
+    with pytest.raises((TypeError, ValueError), match=says):
+        make()
+
+
+@pytest.mark.parametrize("name", [*MEMBERS[edge.Room].split()])
+def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
+    """Nor is it replaced in silence, as a name once was."""
+    with pytest.raises(AttributeError, match=rf"Quiet.{name} is .*(call your attribute|write it in the body)"):
+        setattr(Quiet(), name, "ana")
+
+
+@pytest.mark.parametrize("name", ["name", "number", "session", "left", "connected", "ending", "restored"])
+async def test_what_a_player_is_cant_be_set(edge_room: Any, name: str) -> None:
+    """It is the framework's to say."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    with pytest.raises(AttributeError):
+        setattr(room.room.players[0], name, "ben")
