@@ -1,10 +1,10 @@
 """The fast lane: the stream under a server's trio-websocket, which takes the frames that nearly all traffic is made of.
 
-A whole, unfragmented, masked text or binary frame of a size that is read goes straight to whoever is fed. A ping or a
-pong is handed to trio-websocket as it is. On anything else (a close, a fragment, a frame that breaks a rule or is too
-large, bytes that are not UTF-8) the lane steps aside for good: that frame and all bytes after it are trio-websocket's,
-so the order of frames is kept, and every judgement on what is unusual is its and wsproto's alone. Until the first of
-these comes there need not be a trio-websocket at all.
+A whole, unfragmented, masked text or binary frame of a size that is read goes straight to whoever is fed. An ordinary
+close, of either side, is answered here, if nothing unusual came before. A ping or a pong is handed to trio-websocket as
+it is. On anything else (a fragment, a frame that breaks a rule or is too large, bytes that are not UTF-8) it steps
+aside for good: that frame and all bytes after it are trio-websocket's, so the order of frames is kept, and every
+judgement on what is unusual is its and wsproto's alone. Until the first of these comes there is no trio-websocket.
 
 All writing goes through the lane, too, so that one queue holds what the socket does not take at once: a write that is
 cancelled leaves the rest of its bytes there, and never half a frame on the wire with another behind it.
@@ -30,7 +30,20 @@ from ..protocol.pace import Pace
 from .lanes import Lanes, framed
 from .linger import LINGER_SECONDS
 from .transport import Taker
-from .unusual import BINARY, EXTENDED, MASKED, PING, PONG, TEXT, Unusual, fragments_pace
+from .unusual import (
+    BINARY,
+    CLOSE,
+    EXTENDED,
+    MASKED,
+    PING,
+    PONG,
+    TEXT,
+    Unusual,
+    close_frame,
+    close_payload,
+    fragments_pace,
+    read_close,
+)
 
 USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 # How much of one connection is read at a time, so that it can't hold up the others.
@@ -75,11 +88,17 @@ class Lane(trio.abc.HalfCloseableStream):
         self._on_flood = on_flood
         self.refusal: Code | None = None
         """Why no more is read: `Code.FLOODING`; or `Code.TOO_LARGE`, for what follows was announced to be."""
+        self.peer_close: tuple[int, str] | None = None
+        """The code and the reason with which the peer has closed it, if that was read here."""
+        self._closing = False
+        """True once this side has said that it closes: then nothing but the peer's close frame is waited for."""
         self._unusual = Unusual(fragments or fragments_pace(Limits()))
         self._buffer: bytes | bytearray = ahead
         """What came, and is not given or handed over yet."""
         self._at = 0
         """Up to where the buffer is done with."""
+        self._has_handed = False
+        """True once trio-websocket was given anything, which it may have to answer."""
         self._handed = bytearray()
         """What is trio-websocket's to read."""
         self._next: Frame | None = None
@@ -105,12 +124,12 @@ class Lane(trio.abc.HalfCloseableStream):
     @property
     def closed_by_peer(self) -> bool:
         """Whether the peer has said that it closes."""
-        return self._unusual.closed
+        return self._unusual.closed or self.peer_close is not None
 
     @property
     def over(self) -> bool:
         """Whether nothing more comes, and there is nothing for trio-websocket to read."""
-        return self._ended and not self._handed
+        return (self._ended and not self._handed) or self.peer_close is not None
 
     def start(self) -> None:
         """Read from now on, until `aclose`."""
@@ -196,6 +215,8 @@ class Lane(trio.abc.HalfCloseableStream):
             self._end(None)
         elif self._forgetting:
             pass
+        elif self._closing:
+            self._look_for_close(data, now)
         elif self.aside:
             self._hand_over(data)
         else:
@@ -236,6 +257,11 @@ class Lane(trio.abc.HalfCloseableStream):
             at = self._at
             kind, length, start = data[at], data[at + 1] - MASKED, at + 2
             if kind not in USUAL or length < 0:
+                if kind == CLOSE and 0 <= length <= 125 and not self._has_handed:
+                    if len(data) < start + 4 + length:
+                        return None
+                    if self._take_close(apply_mask(data[start + 4 : start + 4 + length], data[start : start + 4])):
+                        return None
                 break
             if length > 125:  # a longer one follows, in as few bytes as it needs
                 width, least = EXTENDED[length]
@@ -268,6 +294,24 @@ class Lane(trio.abc.HalfCloseableStream):
         self.step_aside()
         return None
 
+    def _take_close(self, payload: bytes) -> bool:
+        """The peer closes. False if the frame breaks a rule."""
+        self.peer_close = read_close(payload)
+        if self.peer_close is None:
+            return False
+        self._buffer, self._at, self.aside = b"", 0, True
+        self._pause()
+        with contextlib.suppress(trio.BrokenResourceError):
+            if not self.write_nowait(close_frame(payload)):  # with the same code and reason: RFC 6455 section 5.5.1
+                self._lanes.start_soon(self.flush_last)
+        return True
+
+    def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
+        """Read and drop what the peer had sent before it heard that this side closes, up to its own close frame."""
+        refusal, _ = self._unusual.check(data, self.max_bytes, now)
+        if refusal is not None or self._unusual.at_end:
+            self._end(None)
+
     def _hand_over(self, data: bytes | bytearray) -> None:
         if data and self.refusal is None:
             self.refusal, size = self._unusual.check(data, self.max_bytes, trio.current_time())
@@ -278,6 +322,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 self._on_flood()
                 return
             self._handed += data
+            self._has_handed = True
             self._asked.wake()
             self._on_unusual()
 
@@ -411,6 +456,33 @@ class Lane(trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
         else:
             await trio.lowlevel.checkpoint()
+
+    async def flush_last(self) -> None:
+        """Write what is kept, the last of it being a close frame, if the peer is still there.
+
+        *Cancellation* keeps the rest of a plain socket's bytes. Any other stream is broken by it.
+        """
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.flush()
+
+    async def close_handshake(self, code: int, reason: str) -> None:
+        """Tell the peer that this side closes, and wait until the peer does, or is gone.
+
+        *Cancellation* stops the wait.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone.
+        """
+        self._closing = self.aside = True
+        self._next = None
+        data, self._buffer = self._buffer[self._at :], b""
+        self._at = 0
+        self._fed.wake()
+        self._look_for_close(data, trio.current_time())
+        await self.send_all(close_frame(close_payload(code, reason)))
+        while not self._ended:
+            self._read_on()
+            await self._asked.wait()
 
     async def linger(self) -> None:
         """Say that nothing more comes, then read and forget what the peer still sends: see `linger.linger`."""

@@ -20,6 +20,34 @@ def fragments_pace(limits: Limits) -> Pace:
     return Pace(limits.fragments_per_second, limits.fragments_burst)
 
 
+# RFC 6455 section 7.4 and IANA's list: with these a peer may close. Any other is for trio-websocket to judge.
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+NO_CODE = 1005
+
+
+def read_close(payload: bytes) -> tuple[int, str] | None:
+    """The code and the reason of a close frame; None if the payload breaks a rule (RFC 6455 section 5.5.1)."""
+    if not payload:
+        return NO_CODE, ""
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) < 2 or code not in CLOSE_CODES:
+        return None
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def close_frame(payload: bytes) -> bytes:
+    """A close frame of a server."""
+    return bytes((CLOSE, len(payload))) + payload
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """What a close frame says; a reason of more than 123 bytes is cut (RFC 6455 section 5.5)."""
+    return code.to_bytes(2, "big") + reason.encode()[:120].decode(errors="ignore").encode()
+
+
 class Unusual:
     """What trio-websocket is given of one connection, from the start of a frame on, in any pieces.
 
@@ -35,6 +63,11 @@ class Unusual:
         """How many bytes of fragments came that make no message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
         """Of the last frame: its kind, its head if that was cut off, and how much is to come."""
+
+    @property
+    def at_end(self) -> bool:
+        """True if the peer has closed it, and its close frame has come whole."""
+        return self.closed and not (self._payload_left or self._cut_head)
 
     def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
         """What the connection ends with, if it does with these bytes.

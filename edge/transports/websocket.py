@@ -28,7 +28,7 @@ from .line import CODE
 from .linger import linger
 from .redirects import Redirected, check_redirect
 from .transport import Taker, Transport
-from .unusual import CLOSE
+from .unusual import CLOSE, close_frame, close_payload
 
 # RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
 FAILURES = (1002, 1007)
@@ -190,9 +190,9 @@ class WebSocketTransport(Transport):
 
 
 class ServedWebSocket(Transport):
-    """The server's end of a WebSocket connection, once it is granted: a fast lane, until `close`.
+    """The server's end of a WebSocket connection, once it is granted: a fast lane.
 
-    trio-websocket begins, in tasks of its own, when something unusual has come, or when the connection is to be closed.
+    trio-websocket begins, in tasks of its own, when something unusual has come. An ordinary close needs none.
 
     Args:
       ahead: what the client has sent after its request so far.
@@ -260,6 +260,11 @@ class ServedWebSocket(Transport):
             taker.take_in(await self._receive_unusual(), trio.current_time())
 
     async def _receive_unusual(self) -> Frame:
+        if self.closed:
+            raise trio.ClosedResourceError
+        if self._stream.peer_close is not None:
+            self.close_code, self.close_reason = self._stream.peer_close
+            raise trio.EndOfChannel
         if self._judge is None and self._stream.over:
             raise trio.BrokenResourceError
         with trio.CancelScope() as self._receiving:
@@ -288,27 +293,38 @@ class ServedWebSocket(Transport):
             await trio.lowlevel.checkpoint()
             return
         self.closed = True
-        self._stream.step_aside()
+        stream = self._stream
         try:
-            failed = self._judge.untold if self._judge is not None else None
-            if failed is not None:
-                await self._tell(failed)
-            elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
-                await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
-            elif not (self.broken or self._is_over()):
-                judge = self._call_judge()
-                await _close(await judge.begun(), judge.guard, code, reason)
-            if self.close_code == MESSAGE_TOO_BIG and not self._stream.closed_by_peer:
-                await self._stream.linger()
+            if stream.peer_close is not None:
+                await stream.flush_last()
+            elif self._judge is not None or stream.aside or self.broken:
+                await self._close_unusual(code, reason)
+            else:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.close_handshake(code, reason)
         finally:
             if self._judge is not None:
                 self._judge.scope.cancel("the WebSocket is over")
-            await trio.aclose_forcefully(self._stream)
+            await trio.aclose_forcefully(stream)
+
+    async def _close_unusual(self, code: int, reason: str) -> None:
+        """Close it where trio-websocket has begun, or has to."""
+        self._stream.step_aside()
+        failed = self._judge.untold if self._judge is not None else None
+        if failed is not None:
+            await self._tell(failed)
+        elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
+            await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
+        elif not (self.broken or self._is_over()):
+            judge = self._call_judge()
+            await _close(await judge.begun(), judge.guard, code, reason)
+        if self.close_code == MESSAGE_TOO_BIG and not self._stream.closed_by_peer:
+            await self._stream.linger()
 
     async def _tell(self, code: int) -> None:
         """Say with which code it is closed, and wait for no answer."""
         with contextlib.suppress(trio.BrokenResourceError):
-            await self._stream.send_all(bytes((CLOSE, 2)) + code.to_bytes(2, "big"))
+            await self._stream.send_all(close_frame(close_payload(code, "")))
 
 
 async def _next_message(

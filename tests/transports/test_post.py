@@ -108,13 +108,13 @@ async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
     """The task that ends seats sleeps while a crowd comes: its deadline is moved, not its task."""
     room = await edge_room(Chorus)
     await wait_all_tasks_blocked()
-    steps = _Steps("Room._close_when_idle", "Room._play")
+    steps = _Steps("RoomRuntime._close_when_idle", "RoomRuntime._play")
     trio.lowlevel.add_instrument(steps)
     for number in range(100):
         await join(room, str(number))
     trio.lowlevel.remove_instrument(steps)
-    assert steps.steps["Room._play"] > 0
-    assert steps.steps["Room._close_when_idle"] == 0
+    assert steps.steps["RoomRuntime._play"] > 0
+    assert steps.steps["RoomRuntime._close_when_idle"] == 0
 
 
 async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: EdgeRoom) -> None:
