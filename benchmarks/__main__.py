@@ -28,6 +28,8 @@ def measure(size: Profile, write: Write) -> None:
         write(f"broadcast {seats}", report.comparison(rows, "deliveries"), chart)
     write("broadcast alone", report.comparison(scenarios.broadcast(peers, size, 100, depth=1), "deliveries"))
     write("states", report.delivery(scenarios.states(peers, size)))
+    for section, rows in zip(("visits to a room", "visits for an echo"), scenarios.visits(peers, size), strict=True):
+        write(section, report.comparison(rows, "visits"))
     write("crowd", report.crowds(scenarios.crowd(peers, size)))
 
     grown = scenarios.grow_seats(size)

@@ -23,14 +23,16 @@
 
 enum { READ_BYTES = 262144, EVENTS = 512, BUCKETS = 64 * 40, ACK_FRAMES = 32 };
 
-typedef enum { MATCHING, UPGRADING, GREETING, JOINED, GONE } State;
+typedef enum { MATCHING, UPGRADING, GREETING, JOINED, LEAVING, LEFT, GONE } State;
 typedef enum { PLAIN, EDGE, SOCKETIO, COLYSEUS } Dialect;
-typedef enum { ECHO, BROADCAST, STATES, IDLE } Mode;
+typedef enum { ECHO, BROADCAST, STATES, IDLE, VISITS } Mode;
 
 typedef struct {
     int fd, id, room;
     State state;
     unsigned counted, acked;   /* edge: reliable frames that came, and of how many the server knows */
+    int visits, heard;         /* how often it came again; how many of its own messages came back in this visit... */
+    uint64_t said_at, began;   /* ...when the newest was said, in microseconds, and the visit began, in nanoseconds */
     size_t held, going, gone;  /* bytes of an unfinished frame; bytes to be written, and written */
     unsigned char *in, *out;
     char session[64], process[64], name[64]; /* Colyseus: what matchmaking gave */
@@ -50,7 +52,7 @@ static struct {
 static Client *clients;
 static int count, opened, joined, closed, selector;
 static int codes[5000];
-static int measuring;
+static int measuring, visiting;
 static uint64_t received, received_bytes, sent, pushed_back;
 static Histogram latency, lateness;
 static unsigned char scratch[READ_BYTES + 65536];
@@ -162,6 +164,7 @@ static void say(Client *c, uint64_t at_ns) {
     static char pad[4096];
     char text[8192];
     unsigned long long at = at_ns / 1000;
+    c->said_at = at;
     int width = options.bytes - 36;
     if (!pad[0]) memset(pad, 'x', sizeof pad - 1);
     if (options.dialect == COLYSEUS) { /* ROOM_DATA, then MessagePack: "say", {"at": uint64, "text": str8} */
@@ -253,8 +256,8 @@ static void greet(Client *c) {
     char text[256];
     c->state = GREETING;
     if (options.dialect == EDGE) {
-        snprintf(text, sizeof text, "[\"$hello\",{\"version\":1,\"name\":\"p%d\",\"client\":\"load-client-%08d\"}]", c->id,
-                 c->id);
+        snprintf(text, sizeof text, "[\"$hello\",{\"version\":1,\"name\":\"p%d\",\"client\":\"load-client-%08d-%d\"}]", c->id,
+                 c->id, c->visits);
         write_text(c, text);
     } else if (options.dialect == SOCKETIO) {
         snprintf(text, sizeof text, "40{\"room\":\"%d\"}", c->room);
@@ -265,7 +268,31 @@ static void greet(Client *c) {
 static void note_joined(Client *c) {
     c->state = JOINED;
     joined++;
-    start_more();
+    if (visiting) say(c, now_ns());
+    else start_more();
+}
+
+/* --- visits: join, say so many messages, one after the other, leave, and come again */
+
+static void leave(Client *c) {
+    c->state = LEAVING;
+    joined--;
+    if (options.dialect == EDGE) write_text(c, "[\"$bye\",{\"code\":4200,\"reason\":\"\"}]");
+    write_frame(c, 8, "\x03\xe8", 2);
+}
+
+static void note_visit(Client *c, uint64_t at, uint64_t now) {
+    if (at != c->said_at || c->state != JOINED) return;
+    if (++c->heard < options.depth) say(c, now);
+    else leave(c);
+}
+
+static void come_again(Client *c) {
+    uint64_t now = now_ns();
+    if (measuring) received++, note(&latency, (now - c->began) / 1000);
+    close(c->fd);
+    c->counted = c->acked = 0, c->heard = 0, c->visits++, c->going = c->gone = 0, c->began = now;
+    start(c);
 }
 
 /* --- reading */
@@ -298,6 +325,11 @@ static uint64_t read_packed(const unsigned char *p, const unsigned char *end, co
 
 static void note_event(Client *c, const unsigned char *p, size_t size, uint64_t now) {
     const unsigned char *end = p + size;
+    if (options.mode == VISITS) {
+        uint64_t at = read_number(p, end, "\"at\":", 5);
+        note_visit(c, at > 1000000000000000ull ? at - 1000000000000000ull : at, now);
+        return;
+    }
     if (measuring) {
         uint64_t at, late;
         if (options.dialect == COLYSEUS) {
@@ -354,7 +386,7 @@ static void note_payload(Client *c, unsigned char *p, size_t size, uint64_t now)
 /* Frames from a server: not masked. Returns how many bytes were whole frames. */
 static size_t read_frames(Client *c, unsigned char *data, size_t size, uint64_t now) {
     size_t at = 0;
-    while (size - at >= 2 && c->state != GONE) {
+    while (size - at >= 2 && c->state != GONE && c->state != LEFT) {
         unsigned char *head = data + at;
         int opcode = head[0] & 15;
         uint64_t length = head[1] & 127;
@@ -370,6 +402,7 @@ static size_t read_frames(Client *c, unsigned char *data, size_t size, uint64_t 
         }
         if (size - at < start + length) break;
         at += start + (size_t)length;
+        if (opcode == 8 && c->state == LEAVING) { c->state = LEFT; break; }
         if (opcode == 8) { give_up(c, length >= 2 ? head[start] << 8 | head[start + 1] : 1005); break; }
         if (opcode == 9) write_frame(c, 10, head + start, (size_t)length);
         else if (opcode != 10) note_payload(c, head + start, (size_t)length, now);
@@ -399,6 +432,7 @@ static void readable(Client *c) {
     ssize_t n = recv(c->fd, scratch + c->held, READ_BYTES, 0);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0 && c->state == MATCHING) { finish_matching(c); return; }
+    if (n <= 0 && c->state == LEAVING) { come_again(c); return; }
     if (n <= 0) { give_up(c, 0); start_more(); return; }
     size_t size = c->held + (size_t)n, at = 0;
     if (c->state == MATCHING) { keep(c, scratch, size); return; }
@@ -417,6 +451,7 @@ static void readable(Client *c) {
         if (options.dialect == PLAIN) note_joined(c);
     }
     at += read_frames(c, scratch + at, size - at, now_ns());
+    if (c->state == LEFT) { come_again(c); return; }
     if (c->state != GONE && size > at) keep(c, scratch + at, size - at);
     else c->held = 0;
     if (c->state == GONE) start_more();
@@ -461,7 +496,7 @@ static double run(double seconds) {
             if ((double)(due - now) / 1e9 < wait) wait = (double)(due - now) / 1e9;
         }
         idle += turn(wait);
-        if (joined == 0) break;
+        if (joined == 0 && !visiting) break;
     }
     return idle;
 }
@@ -474,7 +509,7 @@ static int choose(const char *value, const char *const *names) {
 
 static void read_options(int argc, char **argv) {
     static const char *const dialects[] = {"plain", "edge", "socketio", "colyseus", NULL};
-    static const char *const modes[] = {"echo", "broadcast", "states", "idle", NULL};
+    static const char *const modes[] = {"echo", "broadcast", "states", "idle", "visits", NULL};
     static const char *const names[] = {"--host", "--path", "--port", "--rooms", "--seats", "--depth", "--slow", "--joining",
                                         "--bytes", "--seconds", "--warmup", "--rate", "--dialect", "--mode", "--other", NULL};
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -525,6 +560,11 @@ int main(int argc, char **argv) {
         Client *c = &clients[count - 1 - i];
         struct epoll_event e = {.events = 0, .data.ptr = c};
         epoll_ctl(selector, EPOLL_CTL_MOD, c->fd, &e);
+    }
+    visiting = options.mode == VISITS;
+    for (int i = 0; visiting && i < count; i++) {
+        clients[i].began = now_ns();
+        if (clients[i].state == JOINED) say(&clients[i], now_ns());
     }
     for (int i = 0; i < count && options.rate == 0; i++) {
         int says = options.mode == ECHO || (options.mode == BROADCAST && i % options.seats == 0);

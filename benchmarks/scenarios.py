@@ -14,6 +14,8 @@ from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
 # How many messages are under way in a room that broadcasts: as soon as one has come back, another is said.
 SPEAKING = 4
+# Who is visited: for the others a close is no handshake, or a room is found in another way.
+VISITED = (EDGE.name, "trio-websocket", "websockets", "Starlette", SOCKETIO.name, "Socket.IO")
 
 
 @attrs.frozen
@@ -98,6 +100,14 @@ def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
     """A hundred rooms of ten that tell their state thirty times a second, and hear from everybody ten times."""
     pair = [peer for peer in peers if peer.name in (EDGE.name, COLYSEUS.name)]
     return compare(pair, "states", profile, mode="states", rooms=100, seats=10, rate=10)
+
+
+def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row]]:
+    """Coming and going: join a room of twenty, hear five messages of one's own, leave, and come again; and connect, join,
+    hear one echo, close, thirty-two at a time."""
+    those = [peer for peer in peers if peer.name in VISITED]
+    room = compare(those, "room", profile, mode="visits", seats=20, depth=5)
+    return room, compare(those, "echo", profile, mode="visits", seats=32, depth=1)
 
 
 @attrs.frozen
