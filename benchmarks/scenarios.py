@@ -103,7 +103,7 @@ def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
 
 
 def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row]]:
-    """Coming and going: join a room of twenty, hear five messages of one's own, leave, and come again; and connect, join,
+    """Coming and going: join a room of twenty, say five messages, leave, and come again; and connect, join,
     hear one echo, close, thirty-two at a time."""
     those = [peer for peer in peers if peer.name in VISITED]
     room = compare(those, "room", profile, mode="visits", seats=20, depth=5)

@@ -55,10 +55,8 @@ class RoomKind:
         is_generic = unresolved(receives) or unresolved(sends)
         if is_generic and not getattr(room, "__parameters__", ()):
             raise TypeError(f"{room.__name__} does not say which events it has: {NO_EVENTS}")
-        if not is_generic:
-            _check_pairs(room, base)
         persistent = room.snapshot is not base.snapshot
-        return cls(
+        kind = cls(
             class_name=room.__name__,
             receives=_vocabulary(None if is_generic else receives),
             sends=_vocabulary(None if is_generic else sends),
@@ -69,6 +67,9 @@ class RoomKind:
             goes_on=room.when_cut_off == "go on",
             is_generic=is_generic,
         )
+        if not is_generic:
+            _check_pairs(room, base)
+        return kind
 
     def check_complete(self) -> None:
         """Check that the class can make rooms.

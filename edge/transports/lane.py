@@ -301,6 +301,7 @@ class Lane(trio.abc.HalfCloseableStream):
             return False
         self._buffer, self._at, self.aside = b"", 0, True
         self._pause()
+        self._fed.wake()
         with contextlib.suppress(trio.BrokenResourceError):
             if not self.write_nowait(close_frame(payload)):  # with the same code and reason: RFC 6455 section 5.5.1
                 self._lanes.start_soon(self.flush_last)

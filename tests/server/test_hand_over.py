@@ -17,6 +17,7 @@ import edge
 from edge.broker.broker import Broker, Entry, Lease, Renewed, Written
 from edge.client.client import State
 from edge.rooms.room import runtime_of
+from edge.rooms.room_runtime import RoomRuntime
 from edge.server.node import RENEWALS
 from edge.server.scribe import AWAITED_SECONDS
 from edge.testing import seeds
@@ -323,15 +324,15 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
         one, other = town.places
         town.conditions = Conditions(latency=0.01, capacity=20_000)
         room = await one.node.find("talking", "a")
-        assert isinstance(room, edge.Room)
+        assert isinstance(room, RoomRuntime)
         async with town.join("/rooms/talking/a", other, speaks=Add, hears=Big) as client:
             await client.wait_state(State.OPEN)
             await trio.sleep(1)
             other.wires.links[-1].reading = False
             for number in range(4):
-                room.broadcast(Big(number, "x" * size))
+                room.room.broadcast(Big(number, "x" * size))
                 await trio.sleep(0.02)
-            room.players[0].kick("out with you")
+            room.players[0].player.kick("out with you")
             await trio.sleep(0.5)
             other.wires.links[-1].reading = True
             await client.wait_state(State.CLOSED)
@@ -355,7 +356,7 @@ async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
         (place,) = town.places
         await place.node.find("stubborn", "a")
         plain = await place.node.find("plain", "a")
-        assert isinstance(plain, edge.Room)
+        assert isinstance(plain, RoomRuntime)
         await trio.sleep(LEASE_SECONDS / RENEWALS * 2 + 0.01)  # right after they were renewed
         place.broker.cut = True
         await trio.sleep(0.3)

@@ -17,6 +17,7 @@ from edge.broker.broker import Broker, Claim, Entry, Stamp, Written
 from edge.client.client import Client, State
 from edge.errors import BrokerDown
 from edge.rooms.room import runtime_of
+from edge.rooms.room_runtime import RoomRuntime
 from edge.testing import seeds
 from tests.endurance.banking import Bank, Cash, Finish, Greeted, Heard, LonelyBank, PayIn, Said, Told
 
@@ -368,12 +369,12 @@ async def test_a_claim_that_comes_late_takes_no_room() -> None:
             await place.node.find("bank", "a")
         place.broker.claim = claim  # type: ignore[method-assign]
         room = await place.node.find("bank", "a")
-        assert isinstance(room, Bank)
+        assert isinstance(room, RoomRuntime)
         (lost,) = late
         await town.shared.claim(*lost)
         lease = await town.shared.lease("bank/a")
         assert lease is not None
-        assert lease.fence == room.fence
+        assert lease.fence == room.lease.fence
         await trio.sleep(3 * LEASE_SECONDS)
         assert place.rooms == ["bank/a"]
         room.close()
@@ -397,7 +398,7 @@ async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
         with pytest.raises(edge.Refused):
             await one.node.find("bank", "a")
         await trio.sleep(0.1)
-        assert isinstance(await two.node.find("bank", "a"), Bank)
+        assert isinstance(await two.node.find("bank", "a"), RoomRuntime)
 
 
 async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
