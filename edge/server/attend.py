@@ -80,6 +80,7 @@ async def attend(
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
+    closed = False
     try:
         transport.max_bytes = limits.opening_bytes
         with waiting() as wait:
@@ -93,6 +94,7 @@ async def attend(
         room = await find_room()
         if not isinstance(room, RoomRuntime):
             await room.carry(transport, codec, frame, bulk)
+            closed = True
             return
         session = session or _keyless(hello)
         await _wait_kept(hello, session, room)
@@ -104,6 +106,7 @@ async def attend(
                 await room.journal.wait_written()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
+            closed = True
         except Exception:
             ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
             raise
@@ -123,7 +126,8 @@ async def attend(
         ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
         raise
     finally:
-        await close_transport(transport, ended.code, ended.reason)
+        if not closed:
+            await close_transport(transport, ended.code, ended.reason)
 
 
 def _log_refusal(
@@ -150,12 +154,13 @@ def _believed(ended: Ended) -> Code:
 
 async def _read_hello(transport: Transport, connection: Connection, wait: Waiting) -> tuple[Hello, Frame]:
     hello: Message | None = None
-    with wait.scope, trio.move_on_after(connection.limits.hello_seconds):
+    wait.scope.deadline = trio.current_time() + connection.limits.hello_seconds
+    with wait.scope:
         frame = await transport.receive()
         hello = connection.receive(frame, now=trio.current_time())
         if isinstance(hello, Bye):
             raise trio.EndOfChannel
-    if wait.scope.cancelled_caught:
+    if wait.scope.cancelled_caught and wait.turned_away:
         raise wait.why
     if not isinstance(hello, Hello):
         raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)

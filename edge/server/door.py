@@ -102,12 +102,14 @@ class Waiting:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """What to wait for them in."""
     why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
+    turned_away: bool = False
+    """True once `turn_away` was called."""
     may_ask: bool = False
     """Whether a server that drains waits a little longer, so that they can ask for its last words."""
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Wait no more; by default, because the server is shutting down."""
-        self.why = why or self.why
+        self.why, self.turned_away = why or self.why, True
         self.scope.cancel(str(self.why))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import attrs
 
@@ -88,6 +89,7 @@ class Hosts:
         return name in self._names or any(f"*{parent}" in self._names for parent in parents)
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can connect to a server that listens on this host, or reach anything by this name."""
     try:

@@ -47,6 +47,8 @@ KEEP_ALIVE_SECONDS = 60.0
 # How long TLS's goodbye may take.
 GOODBYE_SECONDS = 1.0
 
+# The names of this machine.
+LOCAL = Hosts(None, bound="localhost")
 # More connections than a developer opens at once.
 MANY_UNFORWARDED = 50
 
@@ -204,9 +206,11 @@ class Server:
         try:
             await guarded("a connection", lambda: self._serve_connection(stream, address))
         finally:
-            # TLS says goodbye, which a peer that does not read could hold up
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
-                await stream.aclose()
+            if isinstance(stream, trio.SocketStream):
+                stream.socket.close()
+            else:  # TLS has something to say, and a peer that does not read could hold it up
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
+                    await stream.aclose()
 
     async def serve_full(self, stream: trio.abc.Stream) -> None:
         """Answer the one request of a connection for which there was no file, and close it."""
@@ -333,7 +337,7 @@ class Server:
     def _note_unforwarded(self, request: Request, address: str) -> None:
         """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few
         requests for a name of this machine may be a developer's own."""
-        local = Hosts(None, bound="localhost").allow(request.headers.get("host", ""))
+        local = LOCAL.allow(request.headers.get("host", ""))
         if local and self._door.connections("") < MANY_UNFORWARDED:
             return
         self._unforwarded = True

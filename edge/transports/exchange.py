@@ -291,20 +291,27 @@ class _Exchange:
             self.end_by_peer(None, "the transport broke")
         elif self.ended is None and goodbye is not None:
             self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
+        said = False
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
             if self._waiting is not None:
                 self._waiting.scope.deadline = min(self._waiting.scope.deadline, closing.deadline)
                 await self._waiting.over.wait()
             await self._say_last_words()
-        if closing.cancelled_caught:
+            said = True
+            await self.transport.close(*self._fall_silent())
+        if not said:
             self.end(Code.STALLED, "the last words did not get out in time")
+            await close_transport(self.transport, *self._fall_silent(), deadline=closing.deadline)
+
+    def _fall_silent(self) -> tuple[int, str]:
+        """Write nothing from now on. Returns: the code and the reason to close the transport with."""
         self._silent = True
         for alarm in self._alarms:
             self.post.cancel(alarm)
         if (goodbye := self.outbox.goodbye) is None:  # the same by every way that there is back to the peer
             assert self.ended is not None
-            goodbye = Bye(1000) if self.ended.code is Code.LOST else Bye(self.ended.code)
-        await close_transport(self.transport, goodbye.code, goodbye.reason, deadline=closing.deadline)
+            return (1000 if self.ended.code is Code.LOST else self.ended.code), ""
+        return goodbye.code, goodbye.reason
 
     def end(self, code: Code, reason: str) -> None:
         """This side ends it, with a goodbye."""

@@ -154,6 +154,10 @@ class _Writer:
                 raise trio.BrokenResourceError("the peer does not read")
 
 
+def _h11_server() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+
+
 class HttpConnection(_Writer):
     """The requests of one connection, in turn.
 
@@ -167,7 +171,7 @@ class HttpConnection(_Writer):
         """The bytes of the current request's head, and of what followed it so far."""
         self._head_end = 0
         self._ahead = b""
-        self._h11 = h11.Connection(h11.SERVER)
+        self._h11 = _h11_server()
 
     @property
     def reusable(self) -> bool:
@@ -194,16 +198,17 @@ class HttpConnection(_Writer):
         Raises:
           BadRequest: it can't be served.
         """
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-        if not self._ahead:
-            with trio.move_on_after(idle):
-                self._ahead = bytes(await self.stream.receive_some())
+        if self._h11.our_state is not h11.IDLE or self._h11.their_state is not h11.IDLE:
+            self._h11 = _h11_server()
+        with trio.move_on_after(idle) as patience:
             if not self._ahead:
-                return None
-        with trio.move_on_after(seconds):
-            if not await self._read_head():
-                return None
-            return self._parse_head()
+                self._ahead = bytes(await self.stream.receive_some())
+                if not self._ahead:
+                    return None
+            patience.deadline = trio.current_time() + seconds
+            return self._parse_head() if await self._read_head() else None
+        if not self._ahead:
+            return None
         raise BadRequest(408, "late", "the request took too long")
 
     async def read_body(

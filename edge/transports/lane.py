@@ -498,6 +498,15 @@ class Lane(trio.abc.HalfCloseableStream):
                 self._read_on()
                 await self._fed.wait()
 
+    def close_now(self) -> bool:
+        """Close a plain socket. False if it is none: then `aclose`."""
+        if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
+            return False
+        self._end(None)
+        self._fd = -1
+        self._stream.socket.close()
+        return True
+
     async def aclose(self) -> None:
         self._end(None)
         self._fd = -1

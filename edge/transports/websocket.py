@@ -305,7 +305,8 @@ class ServedWebSocket(Transport):
         finally:
             if self._judge is not None:
                 self._judge.scope.cancel("the WebSocket is over")
-            await trio.aclose_forcefully(stream)
+            if not stream.close_now():
+                await trio.aclose_forcefully(stream)
 
     async def _close_unusual(self, code: int, reason: str) -> None:
         """Close it where trio-websocket has begun, or has to."""
