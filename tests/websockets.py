@@ -9,7 +9,7 @@ import trio
 
 from edge.transports.http import HttpConnection
 from edge.transports.lanes import Lanes
-from edge.transports.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_headers
+from edge.transports.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_response
 
 SUBPROTOCOL = "edge.1.json"
 MAX_BYTES = 256 * 1024
@@ -25,8 +25,9 @@ async def websocket_pair(lanes: Lanes) -> AsyncIterator[tuple[WebSocketTransport
         connection = HttpConnection(stream)
         request = await connection.next_request(idle=5, seconds=5)
         assert request is not None
-        ahead = await connection.switch(switching_headers(request.headers["sec-websocket-key"], SUBPROTOCOL))
-        await ready.send(ServedWebSocket(stream, ahead, max_bytes=MAX_BYTES, lanes=lanes))
+        granting = switching_response(request.headers["sec-websocket-key"], SUBPROTOCOL)
+        ahead = connection.switch()
+        await ready.send(ServedWebSocket(stream, ahead, granting=granting, max_bytes=MAX_BYTES, lanes=lanes))
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:

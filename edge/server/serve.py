@@ -24,7 +24,7 @@ from ..transports.line_server import LineOver
 from ..transports.linger import linger
 from ..transports.post import Post, open_post
 from ..transports.unusual import fragments_pace
-from ..transports.websocket import ServedWebSocket, switching_headers
+from ..transports.websocket import ServedWebSocket, switching_response
 from .accepting import accept_from
 from .addresses import Addresses
 from .app import App, site_of
@@ -257,8 +257,8 @@ class Server:
                         if proxied:
                             places.enter_context(self._door.place(visitor))
                         key = request.headers["sec-websocket-key"]
-                        ahead = await connection.switch(switching_headers(key, accepted))
-                        return Upgrade(ahead, accepted, *room, request.address)
+                        granting = switching_response(key, accepted)
+                        return Upgrade(granting, connection.switch(), accepted, *room, request.address)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
@@ -370,6 +370,7 @@ class Server:
         transport = ServedWebSocket(
             stream,
             upgrade.ahead,
+            granting=upgrade.granting,
             max_bytes=limits.socket_bytes,
             lanes=self._lanes,
             fragments=fragments_pace(limits),

@@ -14,6 +14,8 @@ from ..transports.http import Request, tokens_of
 class Upgrade:
     """A WebSocket that is granted."""
 
+    granting: bytes
+    """The response that grants it, which is to be written first."""
     ahead: bytes
     """What the client has sent on it so far."""
     subprotocol: str

@@ -65,13 +65,17 @@ class Outbox:
         if self.goodbye is not None or (message.volatile and not self._takes(message)):
             return
         key, waiting = message.key, self._waiting
-        frame = message.text if self._json else message.frame(self.codec)
+        if self._json:
+            frame, size = message.text, message.size
+        else:
+            frame = message.frame(self.codec)
+            size = size_of(frame)
         if key is None:
             key = self._put = self._put + 1
         elif key in waiting:
             self._bytes -= size_of(waiting.pop(key))
         waiting[key] = frame
-        self._bytes += size_of(frame)
+        self._bytes += size
         if self.writing and (self._bytes > self._max_bytes or len(waiting) > self._max_frames) and len(waiting) > 1:
             self.on_overfull()
         elif self._bytes > self._step_bytes or len(waiting) > self._step_frames:

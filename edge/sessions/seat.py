@@ -127,7 +127,15 @@ class HeldSeat(Sending, Seat):
         self.crowded = True
 
     def send(self, message: Outgoing) -> None:
-        if self._journal is None or self._journal.concluded or not (message.counted or self.counts.withheld):
+        if self._journal is None:  # nearly always, and for each player of a broadcast
+            if not self.over:
+                if message.counted:
+                    self.counts.record(message)
+                elif message.key is not None:
+                    self._note_latest(message.key, message)
+                if self.outbox is not None:
+                    self.outbox.put(message)
+        elif self._journal.concluded or not (message.counted or self.counts.withheld):
             if self.counts.withheld:
                 self._release(self.counts.withheld)
             super().send(message)

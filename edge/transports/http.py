@@ -253,17 +253,12 @@ class HttpConnection(_Writer):
                     patience.deadline = began + BODY_SECONDS + len(body) / BODY_BYTES_PER_SECOND
         raise BadRequest(408, "late", "the body took too long")
 
-    async def switch(self, headers: Mapping[str, str]) -> bytes:
-        """Answer the current request, which has no body, by switching to the protocol that it asks for.
+    def switch(self) -> bytes:
+        """Leave the stream to the protocol that the current request, which has no body, asks for. That protocol answers
+        the request.
 
         Returns: what the client has sent after its request so far.
-
-        Raises:
-          trio.BrokenResourceError: the peer is gone, or does not read.
         """
-        await self._send(
-            h11.InformationalResponse(status_code=101, reason="Switching Protocols", headers=[*headers.items()])
-        )
         return self._head[self._head_end :]
 
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:

@@ -302,9 +302,7 @@ class Lane(trio.abc.HalfCloseableStream):
         self._buffer, self._at, self.aside = b"", 0, True
         self._pause()
         self._fed.wake()
-        with contextlib.suppress(trio.BrokenResourceError):
-            if not self.write_nowait(close_frame(payload)):  # with the same code and reason: RFC 6455 section 5.5.1
-                self._lanes.start_soon(self.flush_last)
+        self.write_soon(close_frame(payload))  # with the same code and reason: RFC 6455 section 5.5.1
         return True
 
     def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
@@ -416,6 +414,12 @@ class Lane(trio.abc.HalfCloseableStream):
         self._kept += data[written:]
         return False
 
+    def write_soon(self, data: bytes) -> None:
+        """Write this now, or in a task if that has to wait. If the peer is gone, whoever reads learns of it."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            if not self.write_nowait(data):
+                self._lanes.start_soon(self.flush_last)
+
     def _write(self, data: bytes | memoryview) -> int:
         try:
             return os.write(self._fd, data)
@@ -459,7 +463,7 @@ class Lane(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
 
     async def flush_last(self) -> None:
-        """Write what is kept, the last of it being a close frame, if the peer is still there.
+        """Write what is kept, if the peer is still there.
 
         *Cancellation* keeps the rest of a plain socket's bytes. Any other stream is broken by it.
         """

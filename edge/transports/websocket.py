@@ -196,13 +196,21 @@ class ServedWebSocket(Transport):
 
     Args:
       ahead: what the client has sent after its request so far.
+      granting: the response that grants it, if that is still to be written.
       max_bytes: the largest message that is read; `max_bytes` may say less for a while.
       lanes: of this server.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, ahead: bytes, *, max_bytes: int, lanes: Lanes, fragments: Pace | None = None
+        self,
+        stream: trio.abc.Stream,
+        ahead: bytes,
+        *,
+        granting: bytes = b"",
+        max_bytes: int,
+        lanes: Lanes,
+        fragments: Pace | None = None,
     ) -> None:
         self._lanes = lanes
         self._max_bytes = max_bytes
@@ -220,6 +228,8 @@ class ServedWebSocket(Transport):
             fragments=fragments,
         )
         self._stream.start()
+        if granting:
+            self._stream.write_soon(granting)
 
     @property
     def max_bytes(self) -> int:
@@ -432,19 +442,17 @@ class _Reenactment(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-def switching_headers(key: str, subprotocol: str) -> dict[str, str]:
-    """The headers of the response that grants a WebSocket (RFC 6455 section 4.2.2).
+def switching_response(key: str, subprotocol: str) -> bytes:
+    """The response that grants a WebSocket (RFC 6455 section 4.2.2).
 
     Args:
       key: the `Sec-WebSocket-Key` of the request, which the caller has checked.
       subprotocol: the one of the client's that is agreed on.
     """
-    return {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Accept": generate_accept_token(key.encode()).decode(),
-        "Sec-WebSocket-Protocol": subprotocol,
-    }
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\nSec-WebSocket-Protocol: %b\r\n\r\n"
+    ) % (generate_accept_token(key.encode()), subprotocol.encode())
 
 
 @asynccontextmanager
