@@ -25,7 +25,7 @@ import trio
 
 import edge
 import edge.monitor
-from edge.broker.memory import MemoryBroker
+from edge.cluster.broker.memory import MemoryBroker
 from edge.protocol.codec import Codec
 from edge.protocol.records import record
 from edge.rooms.room import kind_of

@@ -15,10 +15,10 @@ import trio
 import trio.testing
 
 import edge
+from edge.connections.outbox import Outbox
 from edge.protocol.codec import JSON
 from edge.rooms.room import runtime_of
-from edge.sessions.outbox import Outbox
-from edge.sessions.seat import HeldSeat
+from edge.seats.held_seat import HeldSeat
 
 
 @edge.event

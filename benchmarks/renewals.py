@@ -20,9 +20,10 @@ import attrs
 import coredis
 import trio
 
-from edge.broker.broker import LEASE_SECONDS, Claim, Entry, News, Stamp, Wish
-from edge.broker.redis import BATCH, RedisBroker
-from edge.server.node import RENEWALS
+from edge.cluster.broker.broker import LEASE_SECONDS, Claim, News, Stamp, Wish
+from edge.cluster.broker.redis import BATCH, RedisBroker
+from edge.cluster.node import RENEWALS
+from edge.journal.entries import Entry
 from tests.broker.redis_server import RedisServer
 
 SERVERS = 4

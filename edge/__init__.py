@@ -1,11 +1,11 @@
 """edge: realtime rooms on Trio. The names that an author types."""
 
 from .bots import open_bot
-from .broker.broker import Broker
-from .broker.memory import MemoryBroker
 from .client.client import Client, State
 from .client.fallback import TransportKind
 from .client.join import join
+from .cluster.broker.broker import Broker
+from .cluster.broker.memory import MemoryBroker
 from .codes import Code
 from .errors import (
     BrokerDown,
@@ -24,8 +24,8 @@ from .errors import (
 from .protocol.codec import JSON, MESSAGEPACK
 from .protocol.events import event
 from .protocol.limits import Limits
-from .rooms.answering import Answering
-from .rooms.dialogue import Replies
+from .requests.reply import Answering
+from .requests.tracker import Replies
 from .rooms.directory import Directory
 from .rooms.player import Player
 from .rooms.presence import Changes, Happening, Presence, PresenceChange
@@ -40,12 +40,12 @@ from .rooms.ticks import Step
 from .server.app import App
 from .server.door import Caps
 from .server.logs import JsonFormatter
-from .server.responses import json_response, redirect
 from .server.serve import serve
 from .server.sessions import SessionCookie
 from .server.static import STRICT_HEADERS
 from .sessions.keys import Keys
-from .transports.http import Request, Response
+from .transports.http.http import Request, Response
+from .transports.http.responses import json_response, redirect
 
 __all__ = [
     "JSON",

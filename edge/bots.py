@@ -14,6 +14,7 @@ from .client.client import Client, State
 from .client.dialler import Dialler
 from .client.join import open_client
 from .codes import Code
+from .connections.driver import close_transport
 from .errors import Refused
 from .protocol.codec import JSON
 from .protocol.limits import Limits
@@ -21,9 +22,8 @@ from .rooms.player import FromPlayer, ToPlayer
 from .rooms.room import Room, kind_of, runtime_of
 from .rooms.room_runtime import RoomRuntime
 from .rooms.session import Session
-from .server.attend import attend
+from .seats.serve import attend
 from .sessions.keys import Keys
-from .transports.exchange import close_transport
 from .transports.memory import open_memory_transports
 from .transports.transport import Transport
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .broker.broker import Broker
+from .cluster.broker.broker import Broker
 from .errors import BrokerDown
 from .server.app import App, site_of
 from .server.logs import JsonFormatter
@@ -122,7 +122,9 @@ def find_broker(url: str) -> Broker:
       ValueError: there is none of this kind.
     """
     try:
-        from .broker.redis import RedisBroker  # here: it needs the extra `redis`, which one server alone does not
+        from .cluster.broker.redis import (
+            RedisBroker,  # here: it needs the extra `redis`, which one server alone does not
+        )
     except ImportError as exc:
         raise ImportError(f"{exc}: install edge-rooms[redis]") from exc
     return RedisBroker(url)

@@ -18,12 +18,15 @@ LAYERS = [
     "errors",
     "aio",
     "protocol",
-    "broker",
+    "requests",
+    "transports",
+    "connections",
     "rooms",
     "sessions",
     "journal",
-    "transports",
+    "seats",
     "client",
+    "cluster",
     "server",
     "bots",
     "monitor",
@@ -34,11 +37,11 @@ LAYERS = [
 """From the ground up. `client` and `server` are neighbours: neither knows the other."""
 
 HOMES = {
-    "trio_websocket": ["transports/websocket.py"],
-    "wsproto": ["transports/websocket.py"],
-    "websockets": ["transports/lane.py"],
-    "coredis": ["broker/redis.py"],
-    "h11": ["transports/http.py"],
+    "trio_websocket": ["transports/websocket/websocket.py"],
+    "wsproto": ["transports/websocket/websocket.py"],
+    "websockets": ["transports/websocket/fast_path.py"],
+    "coredis": ["cluster/broker/redis.py"],
+    "h11": ["transports/http/http.py"],
     "itsdangerous": ["sessions/keys.py"],
     "msgspec": ["protocol/codec.py"],
     "orjson": ["protocol/codec.py"],
@@ -88,6 +91,26 @@ def test_imports_go_only_downward(path: Path) -> None:
             assert module != "edge", f"{relative} imports the front door"
             assert str(relative) in HOMES.get(module, [str(relative)]), f"{relative} imports {module}"
             assert module not in FORBIDDEN.get(layer, set()), f"{relative} imports {module}"
+
+
+def imported_files(path: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, `TYPE_CHECKING` and functions included."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            module = ROOT.joinpath(*base)
+            yield from (each for each in (module.with_suffix(".py"),) if each.exists())
+            yield from (each for each in (module / f"{alias.name}.py" for alias in node.names) if each.exists())
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Take away the files that import none of the rest, again and again: nothing may be left."""
+    left = {path: set(imported_files(path)) for path in FILES}
+    while free := [path for path, imports in left.items() if not imports & left.keys()]:
+        for path in free:
+            del left[path]
+    assert not left, f"in or above a cycle: {sorted(str(path.relative_to(ROOT)) for path in left)}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from edge.transports.http import HttpConnection
-from edge.transports.lanes import Lanes
-from edge.transports.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_response
+from edge.transports.http.http import HttpConnection
+from edge.transports.websocket.reader import Lanes
+from edge.transports.websocket.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_response
 
 SUBPROTOCOL = "edge.1.json"
 MAX_BYTES = 256 * 1024

@@ -15,6 +15,9 @@ from typing import Any, Generic, TypeVar, overload
 import trio
 
 from ..codes import Code, Retry
+from ..connections.driver import Ended, close_transport, exchange
+from ..connections.outbox import Outbox
+from ..connections.sending import Sending
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
 from ..protocol.clock import Clock
@@ -25,12 +28,9 @@ from ..protocol.events import Vocabulary
 from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
-from ..rooms.answering import Answering
-from ..rooms.dialogue import Dialogue, Replies
-from ..rooms.listening import Waiter
-from ..sessions.outbox import Outbox
-from ..sessions.sending import Sending
-from ..transports.exchange import Ended, close_transport, exchange
+from ..requests.listening import Waiter
+from ..requests.reply import Answering
+from ..requests.tracker import Dialogue, Replies
 from ..transports.transport import Transport
 from .dialler import Dialler
 

@@ -16,11 +16,11 @@ import trio
 from ..errors import RemoteProtocolError
 from ..protocol.codec import VERSION, Codec
 from ..protocol.limits import Limits
-from ..transports.line import Mode
-from ..transports.line_client import open_line
-from ..transports.redirects import Redirected
+from ..transports.http.client import open_line
+from ..transports.http.line import Mode
+from ..transports.http.redirects import Redirected
 from ..transports.transport import Transport
-from ..transports.websocket import open_websocket
+from ..transports.websocket.websocket import open_websocket
 from .dialler import Dialler
 from .fallback import WELCOME_SECONDS, Ladder, TransportKind
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from ..cluster.node import Node
 from ..codes import Code
 from ..errors import BrokerDown, Refused
 from ..protocol.events import event, event_type
@@ -25,7 +26,6 @@ from ..rooms.seats import Seats
 from ..rooms.session import Session
 from ..rooms.statistics import RoomStatistics
 from ..server.app import App, site_of
-from ..server.node import Node
 from .process import ProcessStatistics, ProcessWatch
 
 # The claim of a session that may look, and act: True, or what stands for the token with which it came in.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ..rooms.session import Session
 from ..server.app import App, site_of
-from ..server.responses import error_response, json_response
 from ..server.sessions import bearer
 from ..server.static import STRICT_HEADERS
-from ..transports.http import Request, Response
+from ..transports.http.http import Request, Response
+from ..transports.http.responses import error_response, json_response
 from .dashboard import CLAIM, Dashboard, answer_others
 from .metrics import CONTENT_TYPE, Metrics
 

@@ -9,9 +9,9 @@ import trio
 
 from ..aio.no_public_constructor import NoPublicConstructor
 from ..codes import Code
-from .answering import Answering
+from ..requests.listening import Listener
+from ..requests.reply import Answering
 from .ledger import Ending
-from .listening import Listener
 from .player_runtime import PlayerRuntime
 from .session import Session
 

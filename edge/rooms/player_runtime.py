@@ -17,9 +17,9 @@ from ..protocol import messages
 from ..protocol.codec import JSON
 from ..protocol.events import event_type
 from ..protocol.outgoing import Outgoing, outgoing_event
-from .dialogue import Dialogue
+from ..requests.listening import Arrival, Listeners
+from ..requests.tracker import Dialogue
 from .ledger import Ending, Member, PlayerState
-from .listening import Arrival, Listeners
 from .records import SeatRecord
 from .room_core import LARGE_BYTES, RoomCore
 from .seat import Seat

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 import trio
 
 from ..codes import Code
+from ..requests.listening import Listener
 from .kind import SETTINGS, RoomKind, documented_members
-from .listening import Listener
 from .player import FromPlayer, Player, ToPlayer, member_of
 from .restarts import Restarts
 from .room_runtime import RoomRuntime

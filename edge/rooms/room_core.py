@@ -13,12 +13,12 @@ import trio
 from ..codes import Code
 from ..errors import Gone, SendOverflow
 from ..protocol.outgoing import outgoing_event
+from ..requests.listening import Listeners
 from .counters import Counters
 from .journal import Journal
 from .kind import RoomKind
 from .lease import Lease
 from .ledger import Ledger, Member
-from .listening import Listeners
 from .rounds_runtime import Outcome, RoundRuntime
 
 # How long the `farewell` blocks of a leaving player, or of a closing room, may take in all.

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from ..cluster.node import Node
 from ..codes import Code
 from ..errors import BrokerDown, InvalidEvent, Refused
 from ..protocol.codec import JSON
@@ -15,9 +16,8 @@ from ..protocol.structure import structure
 from ..rooms.directory import Directory
 from ..rooms.player_runtime import PlayerRuntime
 from ..rooms.room_runtime import RoomRuntime
-from ..transports.http import Request, Response
-from .node import Node
-from .responses import error_response, json_response
+from ..transports.http.http import Request, Response
+from ..transports.http.responses import error_response, json_response
 
 PREFIX = "/edge-api/"
 MIN_TOKEN_BYTES = 16

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from os import PathLike
 from typing import Any, TypeVar
 
-from ..broker.broker import Broker
+from ..cluster.broker.broker import Broker
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..sessions.keys import Keys
-from ..transports.http import MAX_BODY_BYTES, Request, Response
+from ..transports.http.http import MAX_BODY_BYTES, Request, Response
 from .asgi import AsgiApp
 from .door import Caps
 from .sessions import HasCookies, SessionCookie

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
-from ..transports.http import HttpConnection, Request, Response
+from ..transports.http.http import HttpConnection, Request, Response
 from .hosts import DEFAULT_PORTS, HOST
 
 log = logging.getLogger("edge.server")

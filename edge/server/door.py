@@ -13,6 +13,7 @@ import trio
 from ..codes import Code
 from ..errors import Refused
 from ..protocol.pace import Pace
+from ..seats.pending import PendingConnection
 from .addresses import Addresses
 
 try:
@@ -91,26 +92,8 @@ class _Visitor:
     body_bytes: int = 0
     told: bool = False
     """Whether it is in the log that it wants too much."""
-    waiting: dict[Waiting, None] = attrs.field(factory=dict)
+    waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
     """Those of its connections that are waited for; for longest first."""
-
-
-@attrs.define(eq=False)
-class Waiting:
-    """Somebody who owes us something, a request or a hello, and holds no seat: whom to turn away first."""
-
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """What to wait for them in."""
-    why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
-    turned_away: bool = False
-    """True once `turn_away` was called."""
-    may_ask: bool = False
-    """Whether a server that drains waits a little longer, so that they can ask for its last words."""
-
-    def turn_away(self, why: Refused | None = None) -> None:
-        """Wait no more; by default, because the server is shutting down."""
-        self.why, self.turned_away = why or self.why, True
-        self.scope.cancel(str(self.why))
 
 
 class Door:
@@ -125,14 +108,14 @@ class Door:
         self._connections = 0
         self._body_bytes = 0
         self._visitors: dict[str, _Visitor] = {}
-        self._waiting: dict[Waiting, None] = {}
+        self._waiting: dict[PendingConnection, None] = {}
         """Of all connections, those that are waited for; for longest first."""
         self._sweep_at = SWEEP_AT
 
     @contextmanager
-    def waiting(self, visitor: str, *, may_ask: bool = False) -> Iterator[Waiting]:
+    def waiting(self, visitor: str, *, may_ask: bool = False) -> Iterator[PendingConnection]:
         """While somebody is waited for, who comes for this visitor."""
-        waiting, theirs = Waiting(may_ask=may_ask), self._know(visitor).waiting
+        waiting, theirs = PendingConnection(may_ask=may_ask), self._know(visitor).waiting
         self._waiting[waiting] = theirs[waiting] = None
         if self._draining:
             self._drain(waiting)
@@ -148,7 +131,7 @@ class Door:
         for waiting in [*self._waiting]:
             self._drain(waiting)
 
-    def _drain(self, waiting: Waiting) -> None:
+    def _drain(self, waiting: PendingConnection) -> None:
         if waiting.may_ask:
             waiting.scope.deadline = trio.current_time() + ASKING_SECONDS
         else:
@@ -270,7 +253,7 @@ class Door:
         self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
 
 
-def _make_space(waiting: dict[Waiting, None]) -> bool:
+def _make_space(waiting: dict[PendingConnection, None]) -> bool:
     """Turn away whoever of these has been waited for longest; False if there is nobody."""
     for longest in waiting:
         if not longest.scope.cancel_called:

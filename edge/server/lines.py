@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 
 import attrs
@@ -12,27 +11,19 @@ import trio
 
 from ..aio.guard import guarded
 from ..codes import Code
+from ..connections.scheduler import Post
 from ..errors import Refused, RemoteProtocolError
-from ..protocol.codec import SUBPROTOCOLS, Codec
-from ..protocol.connection import Connection, Side
-from ..protocol.limits import Limits
-from ..protocol.messages import Hello
-from ..protocol.records import Records
-from ..transports.http import Request, Responder, Response
-from ..transports.line import FIRST, HAS, LINE, MODE, POST_BYTES, PROTOCOL, Mode
-from ..transports.line_server import CLIENTS_KINDS, GAP_SECONDS, LineOver, ServedLine
-from ..transports.post import Post
+from ..transports.http.checks import HEADS_BYTES, NAME, codec_of, max_body, mode_of, number_in
+from ..transports.http.http import Request, Responder, Response
+from ..transports.http.line import FIRST, HAS, LINE
+from ..transports.http.responses import crowded_response, line_over_response, refusal_response
+from ..transports.http.served import GAP_SECONDS, LineOver, ServedLine
 from .addresses import Addresses
 from .door import Door
-from .responses import crowded_response, line_over_response, refusal_response
 from .site import Site
 
-# What a client may call a line: not to be guessed, for whoever knows it can speak on it.
-NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 # Posts on one line that may be under way: one, and an older one whose connection is dead without our noticing.
 MAX_POSTS = 2
-# Bytes that the heads of records may take in a body, besides its largest frame.
-HEADS_BYTES = 64
 
 
 @attrs.frozen
@@ -71,12 +62,12 @@ class Lines:
         """
         if not NAME.fullmatch(request.headers[LINE]):
             raise RemoteProtocolError("a line's name has 16 to 64 letters, digits, _ and -")
-        _codec(request)
-        _number(request.headers, HAS)
+        codec_of(request)
+        number_in(request.headers, HAS)
         if request.method == "POST":
-            _number(request.headers, FIRST)
+            number_in(request.headers, FIRST)
         else:
-            _mode(request)
+            mode_of(request)
 
     def max_body(self, request: Request) -> int:
         """The largest body of a request for a room: what a connection may carry; and of one on a line that is not known
@@ -133,11 +124,11 @@ class Lines:
         headers = self._site.origins.sharing(request)
         try:
             line = self._find(request, room)
-            has = _number(request.headers, HAS)
+            has = number_in(request.headers, HAS)
             if request.method == "GET":
-                await line.get(connection, _mode(request), has, headers)
+                await line.get(connection, mode_of(request), has, headers)
                 return
-            count = await line.post(_number(request.headers, FIRST), has, request.body)
+            count = await line.post(number_in(request.headers, FIRST), has, request.body)
             response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
         except LineOver as over:
             response = line_over_response(over)
@@ -159,9 +150,9 @@ class Lines:
         return served.line
 
     def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedLine:
-        if _number(request.headers, HAS) or (request.method == "POST" and _number(request.headers, FIRST)):
+        if number_in(request.headers, HAS) or (request.method == "POST" and number_in(request.headers, FIRST)):
             raise LineOver
-        codec = _codec(request)
+        codec = codec_of(request)
         if self._site.draining:
             raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
         place = contextlib.ExitStack()
@@ -189,48 +180,3 @@ class Lines:
         self._served[name] = _Served(room, line)
         self._nursery.start_soon(guarded, "a line", serve)
         return line
-
-
-def opens(request: Request) -> bool:
-    """Whether a request may open a line: its client has neither heard nor said anything on it before."""
-    return _number(request.headers, HAS) == 0 and (request.method != "POST" or _number(request.headers, FIRST) == 0)
-
-
-def check_opening(request: Request, limits: Limits) -> None:
-    """Check that a post which opens a line begins with a hello.
-
-    Raises:
-      RemoteProtocolError: it does not.
-    """
-    first = next(Records(limits.opening_bytes, kinds=CLIENTS_KINDS).feed(request.body), None)
-    if not isinstance(first, str | bytes):
-        raise RemoteProtocolError("a line begins with a hello")
-    connection = Connection(Side.SERVER, _codec(request), now=0, limits=limits)
-    if not isinstance(connection.receive(first, now=0), Hello):
-        raise RemoteProtocolError("a line begins with a hello")
-
-
-def max_body(limits: Limits) -> int:
-    """The largest body on an open line."""
-    return max(POST_BYTES, limits.socket_bytes) + HEADS_BYTES
-
-
-def _codec(request: Request) -> Codec:
-    codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
-    if codec is None:
-        raise RemoteProtocolError(f"spoken here: {', '.join(SUBPROTOCOLS)}", Code.VERSION)
-    return codec
-
-
-def _number(headers: Mapping[str, str], name: str) -> int:
-    text = headers.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise RemoteProtocolError(f"{name} should be a number")
-    return int(text)
-
-
-def _mode(request: Request) -> Mode:
-    try:
-        return Mode(request.headers.get(MODE, ""))
-    except ValueError:
-        raise RemoteProtocolError(f"{MODE} should be one of {', '.join(Mode)}") from None

@@ -1,13 +1,10 @@
-"""The log: records as lines that programs read, and troubles that are told once."""
+"""The log, as lines that programs read."""
 
 from __future__ import annotations
 
 import json
 import logging
 from datetime import UTC, datetime
-
-# Of what happens between servers.
-log = logging.getLogger("edge.servers")
 
 # What edge's own records may be about, besides what every record has.
 ABOUT = ("room", "seat", "session")
@@ -35,28 +32,3 @@ class JsonFormatter(logging.Formatter):
             **({"detail": detail} if detail else {}),
         }
         return json.dumps(line, default=repr)
-
-
-class Trouble:
-    """Tells the log of a trouble when it begins and when it is over, not each time that it shows.
-
-    Args:
-      what: what can't be done then.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.on = False
-        """Whether it is there."""
-
-    def note(self, why: object) -> None:
-        """It shows."""
-        if not self.on:
-            self.on = True
-            log.warning("%s: %s", self._what, why)
-
-    def over(self) -> None:
-        """It does not."""
-        if self.on:
-            self.on = False
-            log.warning("%s: that is over", self._what)

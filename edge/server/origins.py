@@ -8,10 +8,10 @@ from collections.abc import Collection
 import attrs
 
 from ..codes import Code
-from ..transports.http import Request, Response
-from ..transports.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
+from ..transports.http.http import Request, Response
+from ..transports.http.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
+from ..transports.http.responses import refusal_response
 from .hosts import Origin
-from .responses import refusal_response
 from .sessions import CUSTOM
 
 log = logging.getLogger("edge.server")

@@ -14,28 +14,28 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
+from ..cluster.node import Node
+from ..cluster.proxy import IS_OPEN, Forwards
 from ..codes import Code
+from ..connections.scheduler import Post, open_post
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
-from ..transports.http import BadRequest, HttpConnection, Request, Response, tokens_of
-from ..transports.lanes import Lanes, open_lanes
-from ..transports.line import LINE
-from ..transports.line_server import LineOver
+from ..transports.http.http import BadRequest, HttpConnection, Request, Response, tokens_of
+from ..transports.http.line import LINE
+from ..transports.http.responses import crowded_response, error_response, line_over_response, refusal_response
+from ..transports.http.served import LineOver
 from ..transports.linger import linger
-from ..transports.post import Post, open_post
-from ..transports.unusual import fragments_pace
-from ..transports.websocket import ServedWebSocket, switching_response
+from ..transports.websocket.limits import fragments_pace
+from ..transports.websocket.reader import Lanes, open_lanes
+from ..transports.websocket.websocket import ServedWebSocket, switching_response
 from .accepting import accept_from
 from .addresses import Addresses
 from .app import App, site_of
 from .door import Door
-from .forward import IS_OPEN, Forwards
 from .forwarded import Forwarded
 from .hosts import Hosts
 from .lines import Lines
 from .listeners import open_listeners
-from .node import Node
-from .responses import crowded_response, error_response, line_over_response, refusal_response
 from .site import LIVE, READY, Site
 from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 

@@ -13,8 +13,8 @@ from ..codes import Code
 from ..errors import Refused
 from ..rooms.session import Session
 from ..sessions.keys import Keys
-from ..transports.http import Request, Response
-from .responses import json_response, refusal_response
+from ..transports.http.http import Request, Response
+from ..transports.http.responses import json_response, refusal_response
 
 # Whether the session is the "browser"'s, kept in a cookie, or a "tab"'s, which keeps its key itself. No page of another
 # site can send this header unless it is allowed to; a form never can.

@@ -17,9 +17,14 @@ from urllib.parse import quote, unquote
 import attrs
 import trio
 
-from ..broker.broker import Broker
-from ..broker.memory import MemoryBroker
+from ..cluster.broker.broker import Broker
+from ..cluster.broker.memory import MemoryBroker
+from ..cluster.node import Node
+from ..cluster.relay import Relays
+from ..cluster.rpc import Answerer
+from ..cluster.status import ServerStatus
 from ..codes import Code
+from ..connections.scheduler import Post
 from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
@@ -28,24 +33,20 @@ from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room, kind_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
+from ..seats.pending import PendingConnection
+from ..seats.serve import attend
 from ..sessions.keys import Keys
-from ..transports.http import MAX_BODY_BYTES, Request, Response
-from ..transports.line import CODE
-from ..transports.post import Post
+from ..transports.http.http import MAX_BODY_BYTES, Request, Response
+from ..transports.http.line import CODE
+from ..transports.http.responses import error_response, json_response, redirect
 from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
-from .attend import attend
-from .door import Caps, Waiting
+from .door import Caps
 from .hosts import Hosts
-from .node import Node
 from .origins import Origins
-from .questions import Answerer
-from .relay import Relays
-from .responses import error_response, json_response, redirect
 from .sessions import HasCookies, SessionCookie, give_key, session_of
 from .static import static_file
-from .status import ServerStatus
 
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
@@ -252,7 +253,7 @@ class Site:
         opener: str,
         post: Post,
         bulk: Pace | None,
-        waiting: Callable[[], AbstractContextManager[Waiting]],
+        waiting: Callable[[], AbstractContextManager[PendingConnection]],
     ) -> Coroutine[Any, Any, None]:
         """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
         assert self.node is not None

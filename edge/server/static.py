@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import trio
 
-from ..transports.http import WRITE_BYTES, FilePart, Request, Response, version_of
-from .responses import error_response
+from ..transports.http.http import WRITE_BYTES, FilePart, Request, Response, version_of
+from ..transports.http.responses import error_response
 
 # For pages that bring all that they need: nothing of other sites is loaded, nothing inline is run, and none may frame
 # them. https://www.w3.org/TR/CSP3/

@@ -7,7 +7,7 @@ import base64
 import attrs
 
 from ..protocol.codec import SUBPROTOCOLS
-from ..transports.http import Request, tokens_of
+from ..transports.http.http import Request, tokens_of
 
 
 @attrs.frozen

@@ -18,7 +18,8 @@ from itertools import count
 import attrs
 import trio
 
-from ..broker.broker import Broker, Claim, Entry, News, Renewed, Stamp, Wish, Written
+from ..cluster.broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
+from ..journal.entries import Entry, Written
 
 BrokerCheck = Callable[[Broker], Awaitable[None]]
 

@@ -10,8 +10,9 @@ from typing import TypeVar
 import outcome
 import trio
 
-from ..broker.broker import Broker, Claim, Entry, Lease, Mailbox, News, Renewed, Stamp, Written
+from ..cluster.broker.broker import Broker, Claim, Lease, Mailbox, News, Renewed, Stamp
 from ..errors import BrokerDown
+from ..journal.entries import Entry, Written
 
 T = TypeVar("T")
 

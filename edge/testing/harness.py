@@ -16,6 +16,8 @@ from ..client.client import Client, State
 from ..client.dialler import Dialler
 from ..client.join import open_client
 from ..codes import Code
+from ..connections.driver import close_transport
+from ..connections.scheduler import Post, open_post
 from ..errors import EdgeError, Refused
 from ..protocol import messages
 from ..protocol.codec import JSON, Codec
@@ -24,11 +26,9 @@ from ..rooms.directory import Directory
 from ..rooms.room import Room, kind_of, runtime_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
-from ..server.attend import attend
+from ..seats.serve import attend
 from ..sessions.keys import Keys
-from ..transports.exchange import close_transport
 from ..transports.memory import MemoryTransport, open_memory_transports
-from ..transports.post import Post, open_post
 from ..transports.transport import Transport
 from .virtual import task_tree
 

@@ -17,6 +17,7 @@ import trio
 
 from ..client.client import Client, State
 from ..codes import Code
+from ..connections.outbox import Outbox
 from ..errors import EdgeError, InvalidEvent
 from ..protocol.codec import JSON
 from ..protocol.connection import State as Conversation
@@ -26,8 +27,7 @@ from ..rooms.ledger import PlayerState
 from ..rooms.player import Player, member_of
 from ..rooms.player_runtime import PlayerRuntime
 from ..rooms.room_runtime import RoomRuntime
-from ..sessions.outbox import Outbox
-from ..sessions.seat import HeldSeat
+from ..seats.held_seat import HeldSeat
 from .network import Link
 
 # How long it may take until a seat is free whose client has left.

@@ -19,7 +19,8 @@ from ..protocol.field_types import MAX_INTEGER
 from ..protocol.limits import Limits
 from ..protocol.unstructure import unstructure
 from ..rooms.room import Room, kind_of
-from .simulation import Play, example_of, simulate
+from .simulation import example_of, simulate
+from .town import Play
 from .steps import (
     SIDES,
     Ask,

@@ -7,7 +7,7 @@ as where nobody has joined yet, does nothing. So any part of a script is a scrip
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -18,9 +18,7 @@ from ..client.fallback import TransportKind
 from ..protocol.messages import Event
 from ..protocol.outgoing import Outgoing
 from .network import Conditions, Link, Side, Way
-
-if TYPE_CHECKING:  # the simulation takes steps
-    from .simulation import Simulation
+from .town import Simulation
 
 # A network that is no slower than this troubles nobody.
 CALM_SECONDS = 0.1

@@ -12,11 +12,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.broker.broker import Broker
+from edge.cluster.broker.broker import Broker
 from edge.errors import RemoteProtocolError
 from edge.protocol.limits import Limits
 from edge.protocol.records import record
-from edge.transports.line_server import ServedLine
+from edge.transports.http.served import ServedLine
 from tests.abuse.town import (
     ANOTHER,
     ATTACKER,

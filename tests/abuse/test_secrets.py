@@ -19,8 +19,8 @@ import trio
 import edge
 import edge.cli
 import edge.monitor
-from edge.broker.redis import RedisBroker, _check_url, _Connection
 from edge.client.url import UrlDialler
+from edge.cluster.broker.redis import RedisBroker, _check_url, _Connection
 from edge.protocol.messages import Hello
 from edge.server.api import Api
 from edge.server.app import site_of

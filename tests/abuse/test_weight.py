@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import edge
-from edge.rooms.dialogue import MAX_REQUESTS
+from edge.requests.tracker import MAX_REQUESTS
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
 from tests.rooms.inside import held_seat

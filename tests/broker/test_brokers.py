@@ -13,9 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from edge.broker.broker import Claim
-from edge.broker.memory import MemoryBroker
-from edge.broker.redis import RedisBroker, _Client
+from edge.cluster.broker.broker import Claim
+from edge.cluster.broker.memory import MemoryBroker
+from edge.cluster.broker.redis import RedisBroker, _Client
 from edge.errors import BrokerDown
 from edge.testing import BROKER_CONFORMANCE
 from edge.testing.brokers import Asker, BrokerCheck, open_askers

@@ -6,7 +6,7 @@ import trio
 
 import edge
 from edge.rooms.player import member_of
-from edge.sessions.seat import HeldSeat
+from edge.seats.held_seat import HeldSeat
 
 
 @edge.event("say")

@@ -25,11 +25,11 @@ import attrs
 import trio
 
 import edge
-from edge.broker.broker import Stamp
-from edge.broker.redis import RedisBroker
 from edge.client.client import Client, State
 from edge.client.join import back_off, open_client
 from edge.client.url import UrlDialler
+from edge.cluster.broker.broker import Stamp
+from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import MESSAGEPACK
 from tests.broker.redis_server import RedisServer
 

@@ -8,7 +8,7 @@ import attrs
 
 import edge
 from edge.server.app import site_of
-from edge.transports.http import FilePart
+from edge.transports.http.http import FilePart
 from examples.stage import app
 
 # What a browser does whose user has blocked site data, where a driver can't tell it to.

@@ -14,8 +14,8 @@ from pathlib import Path
 import trio
 from playwright.sync_api import Browser, expect
 
-from edge.broker.broker import Stamp
-from edge.broker.redis import RedisBroker
+from edge.cluster.broker.broker import Stamp
+from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import MESSAGEPACK
 from tests.broker.redis_server import RedisServer, redis_server
 from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium

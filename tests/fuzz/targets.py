@@ -22,7 +22,7 @@ from edge.protocol.messages import Event, Request, Welcome
 from edge.protocol.structure import structure
 from edge.protocol.unstructure import unstructure
 from edge.testing import run_virtual
-from edge.transports.http import BadRequest, HttpConnection
+from edge.transports.http.http import BadRequest, HttpConnection
 from tests.abuse.cost import FRAME_BYTES
 from tests.abuse.test_cost import check as check_cost
 from tests.transports.test_lane import both, check

@@ -8,7 +8,7 @@ from typing import Any
 import edge
 from edge.rooms.player import member_of
 from edge.rooms.rounds_runtime import TurnRuntime
-from edge.sessions.seat import HeldSeat
+from edge.seats.held_seat import HeldSeat
 
 
 def open_turn(player: edge.Player[Any, Any], seconds: float, patience: float = math.inf) -> edge.Turn:

@@ -10,7 +10,7 @@ import edge
 from edge.protocol.events import Vocabulary
 from edge.protocol.messages import Part, Reply
 from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
-from edge.rooms.dialogue import MAX_REQUESTS, Dialogue
+from edge.requests.tracker import MAX_REQUESTS, Dialogue
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, seeds
 from tests.rooms.inside import open_turn

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from edge.transports.http import HttpClient
+from edge.transports.http.http import HttpClient
 from tests.network import Network
 
 

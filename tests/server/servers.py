@@ -13,13 +13,13 @@ import attrs
 import trio
 
 import edge
-from edge.broker.broker import Broker, Claim, Stamp
-from edge.broker.memory import MemoryBroker
 from edge.client.client import Client
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
+from edge.cluster.broker.broker import Broker, Claim, Stamp
+from edge.cluster.broker.memory import MemoryBroker
+from edge.cluster.node import Node
 from edge.server.app import site_of
-from edge.server.node import Node
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
 from edge.testing.network import Conditions, Network

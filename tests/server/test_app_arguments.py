@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 import edge
-from edge.transports.http import Request, Response
+from edge.transports.http.http import Request, Response
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 F = TypeVar("F")

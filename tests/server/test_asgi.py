@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 import edge
-from edge.transports.http import HttpClient
+from edge.transports.http.http import HttpClient
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer, Verdict
 from tests.server.http import ask

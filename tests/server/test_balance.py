@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import edge
-from edge.broker.broker import Broker, Claim, News, Renewed, Stamp
 from edge.client.client import State
-from edge.server.balance import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
-from edge.server.node import Node
+from edge.cluster.broker.broker import Broker, Claim, News, Renewed, Stamp
+from edge.cluster.node import Node
+from edge.cluster.placement import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
 from edge.testing import seeds
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger
 
@@ -105,7 +105,7 @@ async def add(people: list[Adder], seconds: float) -> None:
 @pytest.fixture
 def a_little_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """To send a room away."""
-    monkeypatch.setattr("edge.server.balance.LEAST", 10)
+    monkeypatch.setattr("edge.cluster.placement.LEAST", 10)
 
 
 @pytest.mark.usefixtures("a_little_is_enough")
@@ -192,8 +192,8 @@ async def test_a_room_that_is_not_taken_stays(monkeypatch: pytest.MonkeyPatch) -
         moves.append(name)
         return False
 
-    monkeypatch.setattr("edge.server.node.Node.move", move)
-    monkeypatch.setattr("edge.server.balance.LEAST", 1)
+    monkeypatch.setattr("edge.cluster.node.Node.move", move)
+    monkeypatch.setattr("edge.cluster.placement.LEAST", 1)
     async with open_town(make_app, 1) as town, ten_rooms(town):
         await town.open()
         await trio.sleep(STAY_SECONDS)

@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.server.serve import Server, open_server
-from edge.transports.http import Request, Response
+from edge.transports.http.http import Request, Response
 from tests.rooms.quiet import Quiet
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAA=="

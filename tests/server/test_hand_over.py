@@ -14,12 +14,13 @@ import trio
 import trio.testing
 
 import edge
-from edge.broker.broker import Broker, Entry, Lease, Renewed, Written
 from edge.client.client import State
+from edge.cluster.broker.broker import Broker, Lease, Renewed
+from edge.cluster.node import RENEWALS
+from edge.journal.entries import Entry, Written
+from edge.journal.writer import AWAITED_SECONDS
 from edge.rooms.room import runtime_of
 from edge.rooms.room_runtime import RoomRuntime
-from edge.server.node import RENEWALS
-from edge.server.scribe import AWAITED_SECONDS
 from edge.testing import seeds
 from edge.testing.network import Conditions, Network
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger, Sums

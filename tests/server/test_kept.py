@@ -11,8 +11,8 @@ import pytest
 import trio
 
 import edge
-from edge.broker.broker import Broker
 from edge.client.client import Client, State
+from edge.cluster.broker.broker import Broker
 from edge.testing import seeds
 from edge.testing.network import BOTH, Conditions, Side
 from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Sums

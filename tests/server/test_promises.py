@@ -13,9 +13,10 @@ import trio
 import trio.testing
 
 import edge
-from edge.broker.broker import Broker, Claim, Entry, Stamp, Written
 from edge.client.client import Client, State
+from edge.cluster.broker.broker import Broker, Claim, Stamp
 from edge.errors import BrokerDown
+from edge.journal.entries import Entry, Written
 from edge.rooms.room import runtime_of
 from edge.rooms.room_runtime import RoomRuntime
 from edge.testing import seeds

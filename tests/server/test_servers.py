@@ -11,8 +11,8 @@ import pytest
 import trio
 
 import edge
-from edge.broker.broker import Broker
 from edge.client.client import Client, State
+from edge.cluster.broker.broker import Broker
 from edge.codes import Code
 from edge.server.app import site_of
 

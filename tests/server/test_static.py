@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import edge
-from edge.transports.http import HttpConnection, Response
+from edge.transports.http.http import HttpConnection, Response
 from tests.server.test_serve import Served, serving
 
 KIB = 1024

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 import edge
-from edge.broker.broker import Broker, News, Stamp, Wish
+from edge.cluster.broker.broker import Broker, News, Stamp, Wish
+from edge.cluster.placement import BALANCE_SECONDS
 from edge.protocol.codec import MESSAGEPACK
-from edge.server.balance import BALANCE_SECONDS
 from tests.endurance.adding import Add, Added, Adding
 
 from .servers import open_town

@@ -15,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 
 import edge
 from edge.cli import addresses, find_tls, main
-from edge.transports.http import HttpClient
+from edge.transports.http.http import HttpClient
 from examples.certificate import write_certificate
 from tests.browser import FLAGS, GET_CHROMIUM, serving
 from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict

@@ -18,8 +18,8 @@ import edge
 from edge.protocol.codec import JSON
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
-from edge.server import attend
-from edge.sessions.seat import HeldSeat
+from edge.seats import serve as attend
+from edge.seats.held_seat import HeldSeat
 from edge.testing import EdgeRoom
 from edge.testing.harness import MemoryClient
 from edge.transports.memory import open_memory_transports

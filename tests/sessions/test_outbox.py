@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import edge
+from edge.connections.outbox import Outbox
 from edge.protocol.codec import JSON
 from edge.protocol.limits import Limits
 from edge.protocol.outgoing import outgoing_event
-from edge.sessions.outbox import Outbox
 
 
 @edge.event

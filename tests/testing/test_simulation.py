@@ -15,20 +15,20 @@ import trio
 import edge
 from edge.client.client import Client
 from edge.codes import Code
+from edge.connections.outbox import Outbox
+from edge.connections.sending import Sending
 from edge.errors import EdgeError
 from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
 from edge.protocol.structure import structure
-from edge.rooms.dialogue import Dialogue
+from edge.requests.listening import Listeners
+from edge.requests.tracker import Dialogue
 from edge.rooms.ledger import Ledger
-from edge.rooms.listening import Listeners
 from edge.rooms.player import member_of
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room_runtime import RoomRuntime
-from edge.server import attend
-from edge.sessions.outbox import Outbox
-from edge.sessions.seat import HeldSeat
-from edge.sessions.sending import Sending
+from edge.seats import serve as attend
+from edge.seats.held_seat import HeldSeat
 from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
 from edge.testing.steps import (
@@ -430,7 +430,7 @@ def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
 def what_is_not_understood_vanishes(patch: pytest.MonkeyPatch) -> None:
     """A client that can't use an event drops it, and says nothing."""
     patch.setattr(Client, "_report", lambda *_: False)
-    patch.setattr("edge.rooms.dialogue.structure", _refuse_said)
+    patch.setattr("edge.requests.tracker.structure", _refuse_said)
 
 
 def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:

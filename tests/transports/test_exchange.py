@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 import edge
 from edge import Code
 from edge.protocol.codec import JSON, Frame
-from edge.server.attend import attend
+from edge.seats.serve import attend
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
 

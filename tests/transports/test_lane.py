@@ -21,9 +21,9 @@ from wsproto.events import CloseConnection, Ping, Pong
 from edge.protocol.codec import Frame
 from edge.protocol.limits import Limits
 from edge.testing import run_virtual
-from edge.transports.lane import READ_BYTES, Lane
-from edge.transports.lanes import open_lanes
-from edge.transports.websocket import ServedWebSocket
+from edge.transports.websocket.fast_path import READ_BYTES, Lane
+from edge.transports.websocket.reader import open_lanes
+from edge.transports.websocket.websocket import ServedWebSocket
 
 LIMITS = Limits(message_bytes=300)  # so that 1,200 bytes are what a socket reads
 HEAD = (

@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from edge.transports.lane import Lane
-from edge.transports.lanes import Lanes, framed, open_lanes
+from edge.transports.websocket.fast_path import Lane
+from edge.transports.websocket.reader import Lanes, framed, open_lanes
 from tests.websockets import websocket_pair
 
 pytestmark = pytest.mark.real_time
@@ -54,7 +54,7 @@ async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.Mo
         given.append(type(data))
         return write(fd, data)
 
-    monkeypatch.setattr("edge.transports.lane.os.write", note)
+    monkeypatch.setattr("edge.transports.websocket.fast_path.os.write", note)
     with trio.fail_after(30):
         async with open_lanes() as lanes, raw_pair(lanes) as (lane, peer), trio.open_nursery() as nursery:
             data = bytes(range(256)) * 20_000

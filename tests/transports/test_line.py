@@ -11,8 +11,8 @@ from edge import Code
 from edge.errors import RemoteProtocolError
 from edge.protocol.codec import JSON
 from edge.protocol.records import Closed, Records, record
-from edge.transports.http import HttpClient
-from edge.transports.line_server import ServedLine
+from edge.transports.http.http import HttpClient
+from edge.transports.http.served import ServedLine
 from tests.network import Network, open_network
 from tests.server.http import Answer, ask
 

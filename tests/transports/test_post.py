@@ -11,12 +11,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.connections.driver import _Exchange
+from edge.connections.scheduler import CANCELLED, Post, open_post
 from edge.protocol.codec import JSON, Frame
 from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
-from edge.transports.exchange import _Exchange
 from edge.transports.memory import MemoryTransport, open_memory_transports
-from edge.transports.post import CANCELLED, Post, open_post
 
 
 @edge.event("say")

@@ -14,15 +14,15 @@ from wsproto.utilities import LocalProtocolError
 from edge.protocol.limits import Limits
 from edge.testing import TRANSPORT_CONFORMANCE
 from edge.testing.conformance import Check
-from edge.transports.http import HttpConnection, Response
-from edge.transports.lanes import open_lanes
-from edge.transports.line import FIRST, HAS, MODE, Mode
-from edge.transports.line_client import open_line
-from edge.transports.line_server import LineOver, ServedLine
+from edge.transports.http.client import open_line
+from edge.transports.http.http import HttpConnection, Response
+from edge.transports.http.line import FIRST, HAS, MODE, Mode
+from edge.transports.http.served import LineOver, ServedLine
 from edge.transports.linger import linger
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
-from edge.transports.websocket import ServedWebSocket
+from edge.transports.websocket.reader import open_lanes
+from edge.transports.websocket.websocket import ServedWebSocket
 from tests.websockets import websocket_pair
 
 

@@ -1,1 +1,0 @@
-"""What several servers share: who has which room, rooms' logs, and the mail between servers."""

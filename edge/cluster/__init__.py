@@ -1,0 +1,1 @@
+"""Several servers: which of them has which room, and how they reach each other's. A single server needs none of it."""

@@ -1,0 +1,1 @@
+"""What servers share: leases of rooms, journals, and messages."""

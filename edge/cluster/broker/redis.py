@@ -1,0 +1,413 @@
+"""A broker in Redis, through coredis: the only file that knows it.
+
+All that decides runs inside Redis, as scripts, by Redis's clock. What is kept there, below a prefix:
+
+| key             | what                                                                                     |
+|-----------------|------------------------------------------------------------------------------------------|
+| `leases`        | hash: room → `fence kept claim server`: kept is 1, or 2 once the room is over             |
+| `abouts`        | hash: room → what its owner says of it                                                    |
+| `left`, `lost`  | sorted sets: rooms that nobody has, kept and not, by since when                           |
+| `servers`       | hash: server → `until since oldest`, in milliseconds of Redis's clock: till when it has   |
+|                 | its rooms, since when without a gap, and the oldest request that is not given up          |
+| `words`         | hash: server → what it says of itself                                                     |
+| `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
+| `mail:<server>` | stream: its mailbox, which expires with it                                                |
+| `redis`         | which run of a Redis decides, and since when                                              |
+
+A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
+Redis may forget: it writes to its disk, and to its replicas, after it has answered. Which run of it is asked is marked;
+for as long as a lease lasts after the mark was set, nobody can claim a room, and every server compares what Redis knows
+of its rooms and their logs with what it knows itself, and has what is missing written anew.
+
+Every script declares its keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
+import coredis
+import trio
+
+from ...errors import BrokerDown
+from ...journal.entries import Entry, Written
+from . import scripts
+from .broker import (
+    FORGOTTEN_SECONDS,
+    LEASE_SECONDS,
+    LEFT,
+    LOST_SECONDS,
+    Broker,
+    Claim,
+    Lease,
+    Mailbox,
+    News,
+    Renewed,
+    Stamp,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger("edge.servers")
+
+# How many strange fields are told of.
+MAX_PASSED_OVER = 100
+# How many rooms one script goes through.
+BATCH = 500
+# How long an answer may take; but no longer than half a lease.
+ANSWER_SECONDS = 2.0
+# How long Redis holds a question for mail that does not come.
+HOLD_SECONDS = 5.0
+# How many letters are read at once, and after how many letters or bytes those that were read are dropped.
+LETTERS, LETTERS_BYTES = 256, 1024 * 1024
+
+
+class RedisBroker(Broker):
+    """A broker that servers on any number of machines share: ``RedisBroker("redis://localhost:6379/0")``.
+
+    Needs Redis 7 or newer, and the extra ``redis``.
+
+    Args:
+      url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix:///path``.
+      prefix: what its keys begin with: one for each app that shares the Redis.
+      lease_seconds: how long a room stays a server's that is not heard of. The same on all servers.
+
+    Raises:
+      ValueError: no such URL.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "edge:", lease_seconds: float = LEASE_SECONDS) -> None:
+        _check_url(url)
+        self.lease_seconds = lease_seconds
+        self._url, self._prefix = url, prefix
+        self._passed_over = set[tuple[str, str | bytes]]()
+        self._client = _Client(url, min(ANSWER_SECONDS, lease_seconds / 2))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with self._client.open():
+            await self._check_alone()
+            yield
+
+    async def _check_alone(self) -> None:
+        """Raise `BrokerDown` if this is a part of a Redis Cluster: what a script decides on is not all in one part."""
+        try:
+            info = await self._client.ask(lambda redis: redis.info("server"))
+        except BrokerDown:  # whoever asks next will say so
+            return
+        if info.get("redis_mode") == "cluster":
+            raise BrokerDown("a broker can't be a Redis Cluster: give it one Redis, with a replica if you like")
+
+    async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
+        keys = self._keys("leases", "servers", f"log:{room}", "redis", "left", "lost")
+        arguments: list[str | bytes | int] = [room, server, self._lease, stamp.number, stamp.oldest]
+        owner, left, fence, abandoned = await self._client.run(scripts.CLAIM, keys, arguments)
+        return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
+
+    async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
+        keys = self._keys("leases", "abouts", "servers", "words", f"mail:{server}", "redis", "left", "lost")
+        keys += [self._key(f"log:{each.room}") for each in news]
+        arguments: list[str | bytes | int] = [server, self._lease, stamp.number, stamp.oldest, about]
+        for each in news:
+            arguments += [each.wish.value, each.room, each.fence, each.about, each.entries, each.claim]
+        mark, living, refused, forgotten = await self._client.run(scripts.RENEW, keys, arguments)
+        servers = {name.decode(): said for name, said in zip(living[::2], living[1::2], strict=True)}
+        return Renewed(mark.decode(), dict(sorted(servers.items())), _names(refused), _names(forgotten))
+
+    async def lease(self, room: str) -> Lease | None:
+        found = await self._client.run(scripts.LEASE, self._keys("leases", "abouts", "servers"), [room])
+        if not found:
+            return None
+        name, server, fence, seconds, about, kept = found
+        return Lease(name.decode(), server.decode(), int(fence), int(seconds) / 1000, about, kept == b"1")
+
+    async def leases(self) -> Sequence[Lease]:
+        servers = await self._servers()
+        abouts = await self._client.ask(lambda redis: redis.hgetall(self._key("abouts")))
+        leases = []
+        for room, value in (await self._client.ask(lambda redis: redis.hgetall(self._key("leases")))).items():
+            try:
+                fence, kept, _, server = _bytes(value).decode().split(" ", 3)
+                name, number = _bytes(room).decode(), int(fence)
+            except ValueError:
+                self._pass_over("leases", room)
+                continue
+            left = servers[server].left if server in servers else 0.0
+            leases.append(Lease(name, server, number, left, _bytes(abouts.get(room, b"")), kept == "1"))
+        return sorted(leases, key=lambda lease: lease.room)
+
+    async def left(self) -> Sequence[str]:
+        for server, known in (await self._servers()).items():
+            if known.left <= 0 and not (known.swept and known.left + FORGOTTEN_SECONDS > 0):
+                await self._sweep(server)
+        for name, seconds in (("left", FORGOTTEN_SECONDS), ("lost", LOST_SECONDS)):
+            await self._forget(name, seconds)
+        found = await self._client.ask(lambda redis: redis.zrange(self._key("left"), 0, LEFT - 1))
+        return [_bytes(room).decode() for room in found]
+
+    async def _servers(self) -> dict[str, _Server]:
+        """All that Redis knows of, those that are gone included."""
+        now, found = await self._client.run(scripts.SERVERS, self._keys("servers"), [])
+        servers = {}
+        for server, value in zip(found[::2], found[1::2], strict=True):
+            try:
+                until, _, _, *swept = value.split()
+                servers[server.decode()] = _Server((int(until) - int(now)) / 1000, bool(swept))
+            except ValueError:
+                self._pass_over("servers", server)
+        return dict(sorted(servers.items()))
+
+    async def _sweep(self, server: str) -> None:
+        """Note that nobody has the rooms of a server that is gone."""
+        keys, rooms, cursor = self._keys("leases", "servers", "left", "lost"), list[bytes](), 0
+        while True:
+            cursor, found = await self._client.ask(partial(_scan, key=self._key("leases"), cursor=cursor))
+            rooms += [room for room, value in found.items() if _owner(value) == server]
+            if not cursor:
+                break
+        for first in range(0, len(rooms), BATCH):
+            await self._client.run(scripts.ABANDON, keys, [server, *rooms[first : first + BATCH]])
+        await self._client.run(
+            scripts.SWEPT, self._keys("servers", "words"), [server, _milliseconds(FORGOTTEN_SECONDS)]
+        )
+
+    def _pass_over(self, key: str, field: str | bytes) -> None:
+        """Say once that somebody has written there what edge did not."""
+        if (key, field) not in self._passed_over and len(self._passed_over) < MAX_PASSED_OVER:
+            self._passed_over.add((key, field))
+            log.warning("Redis: %r in %s can't be read, and is passed over", _bytes(field), self._key(key))
+
+    async def _forget(self, name: str, seconds: float) -> None:
+        """Forget the rooms that nobody has had for so long."""
+        oldest = await self._client.ask(lambda redis: redis.zrange(self._key(name), 0, BATCH - 1))
+        rooms = [_bytes(room).decode() for room in oldest]
+        if rooms:
+            keys = [*self._keys("leases", "abouts", name), *(self._key(f"log:{room}") for room in rooms)]
+            await self._client.run(scripts.FORGET, keys, [_milliseconds(seconds), *rooms])
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
+        keys = [*self._keys("leases", "servers"), *(self._key(f"log:{entry.room}") for entry in entries)]
+        arguments: list[str | bytes | int] = []
+        for entry in entries:
+            kind = "over" if entry.over else "whole" if entry.whole else "news"
+            arguments += [entry.room, entry.fence, entry.number, kind, entry.data]
+        return [Written(what.decode()) for what in await self._client.run(scripts.APPEND, keys, arguments)]
+
+    async def read(self, room: str) -> Sequence[bytes]:
+        found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))
+        return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
+
+    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
+        keys = [self._key(f"mail:{server}") for server in letters]
+        there = await self._client.run(scripts.POST, keys, [*letters.values()])
+        return frozenset(server for server, good in zip(letters, there, strict=True) if good)
+
+    @asynccontextmanager
+    async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
+        client = _Client(
+            self._url, HOLD_SECONDS + ANSWER_SECONDS
+        )  # of its own: a question that is held would hold up all that follow it
+        async with client.open():
+            yield _RedisMailbox(client, self._key(f"mail:{server}"))
+
+    async def leave(self, server: str) -> None:
+        await self._client.run(scripts.LEAVE, self._keys("servers", f"mail:{server}"), [server])
+
+    @property
+    def _lease(self) -> int:
+        return _milliseconds(self.lease_seconds)
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self._key(name) for name in names]
+
+
+@attrs.frozen
+class _Server:
+    """A server, as Redis knows it."""
+
+    left: float
+    """For how many seconds its leases still last."""
+    swept: bool
+    """Whether it has no rooms, and is gone."""
+
+
+async def _scan(redis: coredis.Redis[bytes], *, key: str, cursor: int) -> tuple[int, dict[bytes, bytes]]:
+    """Some of a hash, and where to go on: 0 at the end."""
+    return await redis.hscan(key, cursor=cursor, count=BATCH)
+
+
+class _RedisMailbox(Mailbox):
+    def __init__(self, client: _Client, key: str) -> None:
+        self._client = client
+        self._key = key
+        self._last: str | bytes = b"0"
+        """The id of the newest letter that was read."""
+        self._read = self._read_bytes = 0
+
+    async def receive(self) -> Sequence[bytes]:
+        while True:
+            # here, where there are no letters that could be lost
+            if self._read >= LETTERS or self._read_bytes >= LETTERS_BYTES:
+                await self._client.run(scripts.TRIM, [self._key], [self._last])
+                self._read = self._read_bytes = 0
+            found = await self._client.ask(self._next)
+            entries = [entry for stream in (found or {}).values() for entry in stream]
+            if entries:
+                self._last = entries[-1].identifier
+                self._read += len(entries)
+            letters = [_bytes(entry.field_values[b"letter"]) for entry in entries if b"letter" in entry.field_values]
+            self._read_bytes += sum(map(len, letters))
+            if letters:
+                return letters
+
+    def _next(self, redis: coredis.Redis[bytes]) -> Awaitable[Any]:
+        return redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
+
+
+@attrs.define(eq=False)
+class _Connection:
+    """A client of coredis, with connections of its own."""
+
+    redis: coredis.Redis[bytes]
+    calls: int = 0
+    """How many are under way."""
+    failed: trio.Event = attrs.field(factory=trio.Event)
+    """Set when one of them has failed: no others are begun."""
+    idle: trio.Event = attrs.field(factory=trio.Event)
+    """Set when none is under way any more."""
+
+
+class _Client:
+    """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
+    used, and would run out of them. What is under way meanwhile goes on with the one before."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._secrets = _secrets_of(url)
+        """Matches the user and the password. An error must not have them, but Redis repeats the arguments of a command
+        that it does not know."""
+        self._patience = patience
+        self._connection: _Connection | None = None
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Have one while a block runs; an error of the block comes out as it is, not in a group."""
+        fault: Exception | None = None
+        async with trio.open_nursery() as self._nursery:
+            await self._nursery.start(self._hold)
+            try:
+                yield
+            except Exception as exc:
+                fault = exc
+            self._nursery.cancel_scope.cancel("closed")
+        if fault is not None:
+            raise fault
+
+    async def _hold(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with coredis.Redis.from_url(self._url, decode_responses=False) as redis:
+            self._connection = connection = _Connection(redis)
+            self._changed.set()
+            task_status.started()
+            await connection.failed.wait()
+            self._nursery.start_soon(self._hold)
+            if connection.calls:
+                await connection.idle.wait()
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """What a script returns."""
+        return await self.ask(lambda redis: redis.register_script(script)(keys, arguments))
+
+    async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]]) -> T:
+        """An answer of Redis.
+
+        Raises:
+          BrokerDown: none came in time, or it was an error.
+        """
+        failed = False
+        try:
+            with trio.fail_after(self._patience):
+                while self._connection is None:
+                    await self._changed.wait()
+                connection = self._connection
+                connection.calls += 1
+                try:
+                    return await ask(connection.redis)
+                except BaseException as exc:
+                    failed = not _is_answer(exc)
+                    raise
+                finally:
+                    self._note_done(connection, failed=failed)
+        except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
+            down = BrokerDown(f"Redis: {self._secrets.sub('***', repr(group.exceptions[0]))}")
+        raise down
+
+    def _note_done(self, connection: _Connection, *, failed: bool) -> None:
+        """A call is over."""
+        connection.calls -= 1
+        if failed:
+            connection.failed.set()
+            if self._connection is connection:
+                self._connection, self._changed = None, trio.Event()
+        if connection.failed.is_set() and not connection.calls:
+            connection.idle.set()
+
+
+def _is_answer(exc: BaseException) -> bool:
+    """Whether an error came from Redis itself, over a connection that is well; but for one that has become a replica,
+    whose place another has taken."""
+    return isinstance(exc, coredis.exceptions.ResponseError) and not isinstance(exc, coredis.exceptions.ReadOnlyError)
+
+
+def _owner(value: str | bytes) -> str:
+    """Which server has a room, by its lease as it is kept."""
+    return _bytes(value).decode(errors="replace").split(" ", 3)[-1]
+
+
+def _names(found: Sequence[bytes]) -> frozenset[str]:
+    return frozenset(room.decode() for room in found)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    assert isinstance(value, bytes)  # nothing is decoded
+    return value
+
+
+def _check_url(url: str) -> None:
+    """Raise `ValueError` unless coredis could go there. It says nothing of the URL, wherever in it the password is."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    else:
+        whole &= parts.scheme in ("redis", "rediss", "unix")
+        whole &= parts.scheme == "unix" or re.fullmatch(r"(/\d*)?", parts.path) is not None
+    if not whole:
+        raise ValueError(
+            "the broker's address should be redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
+unix:///path"
+        )
+
+
+def _secrets_of(url: str) -> re.Pattern[str]:
+    """The user and the password of a URL, as it has them, and as they are meant."""
+    parts = urlsplit(url)
+    said = [part for part in (parts.username, parts.password) if part]
+    said += [value for name, value in parse_qsl(parts.query) if name in ("username", "password")]
+    return re.compile("|".join(re.escape(each) for part in said for each in (part, unquote(part))) or r"(?!)")
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

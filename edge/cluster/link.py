@@ -1,0 +1,268 @@
+"""The mail between servers: many small parcels in few letters, in order, each once; or it is known that one is missing.
+
+What has gathered for a server while the letter before was on its way leaves in one letter. A broker may lose letters,
+where it fails or a server is away for too long. Each letter has a number, so that the receiver sees the gap: then both
+begin anew, and whatever they shared is over on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from ..aio.outage_log import AGAIN_SECONDS, OutageLog, log
+from ..aio.wakeup import WakeUp
+from ..errors import BrokerDown
+from ..protocol.codec import MESSAGEPACK, Frame, size_of
+from .broker.broker import Broker, Mailbox
+
+# How many bytes may wait for a server while the broker is away.
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+
+Parcel = list[Any]
+
+# Asks the peer to begin anew, for something of its mail was missing.
+ANEW = "anew"
+
+
+@attrs.define(eq=False)
+class _Out:
+    """What goes to one server."""
+
+    epoch: int
+    """Grows each time both begin anew."""
+    number: int = 0
+    """How many letters of this epoch have been written."""
+    opening: list[bytes] = attrs.field(factory=list)
+    up: dict[int, list[Frame]] = attrs.field(factory=dict)
+    down: dict[int, list[Frame]] = attrs.field(factory=dict)
+    closing: list[bytes] = attrs.field(factory=list)
+    waiting_bytes: int = 0
+    frames: set[int] = attrs.field(factory=set)
+    """The `id` of each frame that waits. A frame for many links is sent once, and counts once."""
+
+    def letter(self, sender: str) -> bytes:
+        """All that waits, which then waits no more."""
+        self.number += 1
+        written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
+        self.opening, self.up, self.down, self.closing = [], {}, {}, []
+        self.waiting_bytes = 0
+        self.frames.clear()
+        return _packed(written)
+
+
+@attrs.define(eq=False)
+class _In:
+    """What has come from one server."""
+
+    epoch: int
+    number: int = 0
+    lost: bool = False
+    """Whether something is missing: nothing more of this epoch is taken."""
+
+
+class Mail:
+    """One server's mail.
+
+    Args:
+      me: its name.
+      take: is given each parcel, with the name of its sender.
+      take_frames: is given frames of links, with the name of their sender, and whether they go up.
+      lose: is told whose mail has been lost: whatever was shared with that server is over.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        me: str,
+        *,
+        take: Callable[[str, Parcel], object],
+        take_frames: Callable[[str, bool, list[int], list[Frame]], object],
+        lose: Callable[[str], object],
+    ) -> None:
+        self._broker, self._me = broker, me
+        self._take, self._take_frames, self._tell_lost = take, take_frames, lose
+        self._out: dict[str, _Out] = {}
+        self._in: dict[str, _In] = {}
+        self._epoch = 0
+        self._ready: dict[str, None] = {}
+        self._unsent, self._unheard = OutageLog("no mail goes to other servers"), OutageLog("no mail comes")
+        self._wake_up = WakeUp()
+
+    def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
+        """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits.
+
+        Raises:
+          TypeError: it is no plain data.
+        """
+        packed, out = _packed(parcel), self._to(server)  # here, so that what can't be packed is its sender's error
+        (out.opening if opening else out.closing).append(packed)
+        self._note(server, out, len(packed))
+
+    def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
+        """Send frames of a link: up to the server of its room, or down to that of its client. Never waits."""
+        out = self._to(server)
+        (out.up if up else out.down).setdefault(link, []).extend(frames)
+        size = 0
+        for frame in frames:
+            if id(frame) not in out.frames:
+                out.frames.add(id(frame))
+                size += size_of(frame)
+        self._note(server, out, size)
+
+    def pulse(self) -> None:
+        """Write to all who have been written to, whether or not there is anything to say: so it shows if the last
+        letter is missing."""
+        for server in self._out:
+            self._ready[server] = None
+            self._wake_up.wake()
+
+    def lose(self, server: str) -> None:
+        """Something on the way to that server is lost, or from it: both begin anew."""
+        self._lose(server)
+        known = self._in.get(server)
+        if known is not None:
+            known.lost = True
+            packed = _packed([ANEW, known.epoch])
+            self._to(server).closing.append(packed)  # with the next letter: there may be no way now
+
+    def forget(self, servers: frozenset[str]) -> None:
+        """These are no servers any more."""
+        for server in sorted((self._out.keys() | self._in.keys()) & servers):
+            self._lose(server)
+            self._out.pop(server, None)
+            self._in.pop(server, None)
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """All with whom there has been any mail."""
+        return frozenset(self._out.keys() | self._in.keys())
+
+    async def send(self) -> None:
+        """Post what there is to send, for ever."""
+        while True:
+            if self._ready:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._wake_up.wait()
+            epochs = {server: self._to(server).epoch for server in self._ready}
+            letters = {server: self._to(server).letter(self._me) for server in self._ready}
+            self._ready = {}
+            while letters:
+                try:
+                    there = await self._broker.post(letters)
+                except BrokerDown as exc:
+                    self._unsent.note(exc)
+                    await trio.sleep(AGAIN_SECONDS)
+                else:
+                    self._unsent.over()
+                    break
+                letters = {
+                    server: letter for server, letter in letters.items() if self._epoch_of(server) == epochs[server]
+                }
+            for server in letters:
+                if server not in there and self._epoch_of(server) == epochs[server]:
+                    self.lose(server)
+
+    async def receive(self, mailbox: Mailbox) -> None:
+        """Take in what comes, for ever."""
+        while True:
+            try:
+                letters = await mailbox.receive()
+            except BrokerDown as exc:
+                self._unheard.note(exc)
+                await trio.sleep(AGAIN_SECONDS)
+                continue
+            self._unheard.over()
+            for letter in letters:
+                try:
+                    self._open(letter)
+                except Exception:  # not one of ours
+                    log.exception("a letter could not be read")
+
+    def _open(self, letter: bytes) -> None:
+        sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(letter)
+        known = self._in.get(sender)
+        if known is None or epoch > known.epoch:
+            if known is not None:
+                self._tell_lost(sender)
+            known = self._in[sender] = _In(epoch)
+        if epoch < known.epoch or number <= known.number:
+            return
+        if known.lost:  # it goes on, and so has not heard that it is to begin anew
+            self.put(sender, [ANEW, epoch])
+            return
+        if number != known.number + 1:
+            log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
+            self._begin_anew(sender)
+            return
+        known.number = number
+        for packed in opening:
+            self._give(sender, packed)
+        try:
+            for frames, goes_up in ((up, True), (down, False)):
+                for links, run in frames:
+                    self._take_frames(sender, goes_up, links, run)
+        except Exception:
+            log.exception("frames of server %s could not be taken: what was shared with it begins anew", sender)
+            self._begin_anew(sender)
+            return
+        for packed in closing:
+            self._give(sender, packed)
+
+    def _give(self, sender: str, packed: bytes) -> None:
+        """Take a parcel; a fault in it costs only what it was about."""
+        try:
+            parcel = MESSAGEPACK.decode(packed)
+            if parcel[0] != ANEW:
+                self._take(sender, parcel)
+            elif parcel[1] == self._epoch_of(sender):
+                self._lose(sender)
+        except Exception:
+            log.exception("a parcel of server %s could not be taken", sender)
+
+    def _begin_anew(self, sender: str) -> None:
+        self.lose(sender)
+        self._ready[sender] = None
+        self._wake_up.wake()
+
+    def _lose(self, server: str) -> None:
+        self._epoch += 1
+        if server in self._out:
+            self._out[server] = _Out(self._epoch)
+        self._tell_lost(server)
+
+    def _to(self, server: str) -> _Out:
+        out = self._out.get(server)
+        if out is None:
+            self._epoch += 1
+            out = self._out[server] = _Out(self._epoch)
+        return out
+
+    def _epoch_of(self, server: str) -> int:
+        return self._out[server].epoch if server in self._out else 0
+
+    def _note(self, server: str, out: _Out, size: int) -> None:
+        out.waiting_bytes += size
+        if out.waiting_bytes > MAX_WAITING_BYTES:
+            log.warning("too much waits for server %s: what was shared with it begins anew", server)
+            self.lose(server)
+        self._ready[server] = None
+        self._wake_up.wake()
+
+
+def _packed(plain: Any) -> bytes:
+    packed = MESSAGEPACK.encode(plain)
+    assert isinstance(packed, bytes)
+    return packed
+
+
+def _grouped(frames: dict[int, list[Frame]]) -> list[tuple[list[int], list[Frame]]]:
+    """Frames by the links that get the very same: so a broadcast travels once."""
+    groups: dict[tuple[int, ...], tuple[list[int], list[Frame]]] = {}
+    for link, run in frames.items():
+        groups.setdefault(tuple(map(id, run)), ([], run))[0].append(link)
+    return [*groups.values()]

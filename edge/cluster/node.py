@@ -1,0 +1,484 @@
+"""This server among those that share its broker: which rooms are its own, and where the others are.
+
+A room is opened only under a lease that the broker has granted; when the lease ends, Trio ends the room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+import attrs
+import trio
+
+from ..aio.guard import guarded
+from ..aio.outage_log import AGAIN_SECONDS, OutageLog, log
+from ..codes import Code
+from ..errors import BrokerDown, Deaf, InvalidEvent, Refused
+from ..journal.room_journal import RoomJournal, read_entries, restore, session_of
+from ..journal.writer import JournalWriter
+from ..protocol.codec import Codec, Frame
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing
+from ..protocol.pace import Pace
+from ..rooms.directory import Directory, Listing
+from ..rooms.lease import Lease
+from ..rooms.records import SeatRecord
+from ..rooms.room_runtime import RoomRuntime
+from ..seats.held_seat import HeldSeat
+from ..transports.transport import Transport
+from .broker.broker import Broker, Mailbox
+from .broker.broker import Lease as RoomLease
+from .link import Mail, Parcel
+from .ownership import Leases
+from .placement import keep_balance
+from .relay import Relays
+from .rpc import Questions
+from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_server
+
+# How often a lease is renewed before it would run out.
+RENEWALS = 4
+# For how many times as long as a lease no mail may come.
+DEAF_LEASES = 5
+# How long a room that could not be adopted is left to others.
+ADOPT_SECONDS = 10.0
+# Over how many seconds those who have to go elsewhere are told so.
+SPREAD_SECONDS = 3.0
+# How long its goodbye to the others may take.
+GOODBYE_SECONDS = 5.0
+# How long a room that is to go may take to be kept, and then another server to go on with it.
+MOVE_SECONDS = 2.0
+
+CANARY, ADOPT = "canary", "adopt"
+
+CUT_OFF = "the servers can't reach what they share"
+
+
+class Sharer(Protocol):
+    """Something that two servers share."""
+
+    def take(self, sender: str, parcel: Parcel) -> bool:
+        """A parcel has come: whether it was for this."""
+
+    def lose(self, server: str) -> None:
+        """Everything that was shared with this server is over."""
+
+
+@attrs.frozen
+class _Elsewhere:
+    """A room that another server has."""
+
+    relays: Relays
+    owner: str
+    kind: str
+    name: str
+
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
+
+
+@attrs.define(eq=False)
+class _Claiming:
+    """A room is being claimed, for all who come for it meanwhile."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    failed: bool = False
+    """Whether the broker could not be reached."""
+
+
+class Node:
+    """One server.
+
+    Args:
+      relays: the connections that are carried between servers.
+      about: what it says of itself to the others.
+      balance: whether it sends rooms to servers that have less to do.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        directory: Directory,
+        relays: Relays,
+        *,
+        limits: Limits,
+        about: Callable[[], ServerStatus],
+        balance: bool,
+    ) -> None:
+        self.id = broker.name_server()
+        """What the others know it by: of this process alone."""
+        self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
+        """Every server, this one included, and what it last said of itself."""
+        self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
+        self._limits, self._balance = limits, balance
+        self._leases = Leases(broker, self.id, self._tell, self._write_anew)
+        self._claiming: dict[str, _Claiming] = {}
+        self._departed = trio.Event()
+        self._severed = False
+        """Whether all that was shared with others was given up, for want of a broker."""
+        self._unrenewed = OutageLog("leases are not renewed")
+        self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
+        relays.mail = self.mail
+        self.questions = Questions(self.mail)
+        """What this server and others ask one another."""
+        self.questions.answer(ADOPT, self._adopt_one)
+        self._sharers: list[Sharer] = [relays, self.questions]
+        self._writer = JournalWriter(broker)
+        if broker.shared:
+            directory.reopen = self._reopen
+        self._unheard_canaries = 0
+        """How many letters to oneself have been sent since one came, or the broker has been there."""
+        self._nursery: trio.Nursery
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other servers."""
+        return self._broker.shared
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the broker could not be reached when it was last asked to renew leases."""
+        return self._unrenewed.on
+
+    @property
+    def carried(self) -> int:
+        """How many connections it carries for other servers."""
+        return len(self._relays.carried)
+
+    def share(self, sharer: Sharer) -> None:
+        """Give it the parcels of other servers that are for it."""
+        self._sharers.append(sharer)
+
+    def home(self, name: str) -> str:
+        """Which server has what any of them may be asked for by this name: all say the same, while they know each
+        other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
+        return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
+
+    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _Elsewhere:
+        """The room of this name: opened here, if nobody has it, or the way to where it is.
+
+        Args:
+          adopt: open none but one that has been left.
+
+        Raises:
+          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`).
+        """
+        room = f"{kind}/{name}"
+        while True:
+            found = self._directory.find_runtime(kind, name)
+            if found is not None:
+                return found
+            if self._broker.shared and self._directory.closing:
+                raise Refused("the server is shutting down", Code.MOVED)
+            claiming = self._claiming.get(room)
+            if claiming is None:
+                break
+            await claiming.done.wait()
+            if claiming.failed:
+                raise Refused(CUT_OFF, Code.CUT_OFF)
+        claiming = self._claiming[room] = _Claiming()
+        try:
+            return await self._claim(kind, name, opener, adopt=adopt)
+        except BrokerDown as exc:
+            log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
+            claiming.failed = True
+            raise Refused(CUT_OFF, Code.CUT_OFF) from None
+        finally:
+            self._claiming.pop(room).done.set()
+
+    async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
+        """The open rooms of all servers, by name: those of this one as they are, of others as they were told last.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        listed = {f"{each.kind}/{each.name}": each for each in self._directory.list(kind)}
+        for lease in await self._broker.leases() if self._broker.shared else ():
+            of_kind, _, name = lease.room.partition("/")
+            if lease.seconds > 0 and lease.about and lease.server != self.id and kind in (None, of_kind):
+                told = read_room(lease.about)
+                listed[lease.room] = Listing(of_kind, name, told.seated, told.maximum, told.locked, lease.server)
+        return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
+
+    async def owner(self, room: str) -> str | None:
+        """Which other server has a room; None if none has.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        return self._other(await self._broker.lease(room)) if self._broker.shared else None
+
+    def _other(self, lease: RoomLease | None) -> str | None:
+        return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
+
+    async def hand_over(self) -> None:
+        """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
+        them; one after the other, lest all come back at once."""
+        rooms = [room for room in self._directory.runtimes if room.journal is not None]
+        leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
+        leave += [partial(self._relays.send_on, link) for link in self._relays.carried]
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number, each in enumerate(leave):
+                await trio.sleep_until(began + SPREAD_SECONDS * number / len(leave))
+                nursery.start_soon(each)
+
+    async def move(self, name: str, to: str) -> bool:
+        """Have another server go on with a room, if it is here and can be kept: whoever comes for it meanwhile waits.
+
+        Returns: whether that server has it now. If not, anybody may.
+        """
+        room = self._directory.find_runtime(*name.split("/", 1))
+        if room is None or room.journal is None:
+            return False
+        left = False
+        with trio.move_on_after(MOVE_SECONDS):
+            left = await self._leave(room)
+        if not left:
+            return False
+        self._claiming[name] = _Claiming()
+        taken = False
+        try:
+            with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
+                await self._leases.wait_given_back(name)
+                taken = await self.questions.ask(to, ADOPT, name)
+        finally:
+            self._claiming.pop(name).done.set()
+        return taken
+
+    async def _leave(self, room: RoomRuntime) -> bool:
+        """Have all of a room kept, and then nothing more: whether others can go on with it. Not if it has closed."""
+        assert room.journal is not None
+        await room.journal.wait_written()
+        if room.closing or room.lease.over:
+            return False
+        room.lease.lose()
+        return True
+
+    # --- its life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep its leases and carry its mail, for ever.
+
+        Raises:
+          BrokerDown: it could not be reached at the start.
+          Deaf: no mail arrives, though the broker is there.
+
+        *Cancellation* gives its leases back.
+        """
+        if not self._broker.shared:
+            task_status.started()
+            await trio.sleep_forever()
+        async with trio.open_nursery() as around:
+            mailbox: Mailbox = await around.start(self._hold_broker)
+            try:
+                await self._renew()
+            except BaseException:
+                self._departed.set()  # or it would stay connected for ever
+                raise
+            try:
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self.mail.receive, mailbox)
+                    self._nursery.start_soon(self.mail.send)
+                    self._nursery.start_soon(self._keep_leases)
+                    self._nursery.start_soon(self._leases.run)
+                    self._nursery.start_soon(self._writer.run)
+                    self._nursery.start_soon(self._adopt)
+                    if self._balance:
+                        self._nursery.start_soon(keep_balance, self, self._directory)
+                    self._nursery.start_soon(self.questions.run)
+                    log.info("this is server %s", self.id)
+                    task_status.started()
+            finally:
+                with trio.move_on_after(GOODBYE_SECONDS, shield=True):
+                    await self._depart()
+                self._departed.set()
+
+    async def _hold_broker(self, *, task_status: trio.TaskStatus[Mailbox]) -> None:
+        """Be connected until all is said, whatever is cancelled around."""
+        with trio.CancelScope() as connected:
+            async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
+                connected.shield = True
+                task_status.started(mailbox)
+                await self._departed.wait()
+
+    async def _depart(self) -> None:
+        try:
+            await self._leases.give_back()
+            await self._broker.leave(self.id)
+        except BrokerDown as exc:
+            log.warning("server %s could not say goodbye to the others: %s", self.id, exc)
+
+    async def _keep_leases(self) -> None:
+        pause = self._broker.lease_seconds / RENEWALS
+        while True:
+            began = trio.current_time()
+            try:
+                await self._renew()
+            except BrokerDown as exc:
+                self._unrenewed.note(exc)
+                self._sever_if_cut_off()
+                self._unheard_canaries = 0
+                await trio.sleep(AGAIN_SECONDS)
+            else:
+                self._unrenewed.over()
+                self._check_canary()
+                await trio.sleep_until(began + pause)
+
+    def _sever_if_cut_off(self) -> None:
+        """Once no lease can be left: whatever is shared with other servers is over, and clients should know."""
+        if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
+            self._severed = True
+            for server in sorted(self.mail.servers - {self.id}):
+                self.mail.lose(server)
+
+    async def _adopt(self) -> None:
+        """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
+        again_at: dict[str, float] = {}
+        while True:
+            await trio.sleep(self._broker.lease_seconds / 2)
+            try:
+                left = await self._broker.left()
+            except BrokerDown:
+                continue
+            now = trio.current_time()
+            for room in [room for room in left if again_at.get(room, now) <= now]:
+                again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
+                await guarded(f"adopting room {room}", partial(self._adopt_one, room))
+            again_at = {room: at for room, at in again_at.items() if at > now}
+
+    async def _adopt_one(self, room: str) -> bool:
+        """Go on with a room, if nobody has it: whether it is here now."""
+        kind, _, name = room.partition("/")
+        with contextlib.suppress(Refused):
+            return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
+        return False
+
+    async def _renew(self) -> None:
+        servers = await self._leases.renew(pack(self._about()))
+        self._severed = False
+        self.servers = {server: self._status(server, said) for server, said in servers.items() if said}
+        self.mail.forget(self.mail.servers - servers.keys())
+
+    def _status(self, server: str, said: bytes) -> ServerStatus:
+        try:
+            return read_server(said)
+        except InvalidEvent as exc:
+            if server not in self.servers:
+                log.warning("server %s says of itself what can't be read: %s", server, exc)
+            return UNKNOWN
+
+    def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
+        """What others are told of a room, and how many entries its log should have."""
+        found = self._directory.find_runtime(*room.split("/", 1))
+        if found is None or found.closing:
+            return None, 0
+        told = RoomStatus(len(found.ledger), found.ledger.maximum, found.ledger.locked)
+        return told, 0 if found.journal is None else found.journal.written_number
+
+    def _write_anew(self, rooms: Iterable[str]) -> None:
+        found = [self._directory.find_runtime(*room.split("/", 1)) for room in rooms]
+        journals = (room.journal for room in found if room is not None)
+        self._writer.write_anew(journal for journal in journals if isinstance(journal, RoomJournal))
+
+    def _check_canary(self) -> None:
+        """Send oneself a letter; and see whether those before have come."""
+        if self._unheard_canaries >= DEAF_LEASES * RENEWALS:
+            raise Deaf(f"{self._unheard_canaries} letters to oneself have not come, though the broker is there")
+        self._unheard_canaries += 1
+        self.mail.pulse()
+        self.mail.put(self.id, [CANARY])
+
+    # --- rooms
+
+    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> RoomRuntime | _Elsewhere:
+        room = f"{kind}/{name}"
+        try:
+            self._directory.check(kind, name, opener=opener)
+        except Refused as refused:  # to open another here
+            if not self._broker.shared or refused.code not in (Code.FULL, Code.ROOM_CRASHED):
+                raise
+            found = await self._broker.lease(room)
+            owner = self._other(found)
+            if owner is not None:
+                return self._elsewhere(owner, kind, name)
+            if refused.code is not Code.FULL or found is None or not found.kept or found.seconds > 0:
+                raise
+            if self._directory.full:
+                raise Refused("all rooms are open here", Code.MOVED) from None
+            opener = ""  # one that is to go on is opened by nobody
+        if self._broker.shared:
+            claim, lease = await self._leases.claim(room)
+            if lease is None:
+                if not claim.server:
+                    raise Refused("the broker has just begun", Code.CUT_OFF)
+                return self._elsewhere(claim.server, kind, name)
+            if adopt and not claim.abandoned:  # it has ended meanwhile
+                lease.conclude()
+                lease.end()
+                raise Refused("the room is over", Code.ROOM_CLOSED)
+            return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
+        return self._directory.open_runtime(kind, name, opener=opener)
+
+    def _elsewhere(self, owner: str, kind: str, name: str) -> _Elsewhere:
+        """The way to another server's room: it carries frames there; or clients may go there themselves."""
+        status = self.servers.get(owner)
+        if status is not None and status.address:
+            where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
+            raise Refused("the room is at another server", Code.MOVED, where)
+        return _Elsewhere(self._relays, owner, kind, name)
+
+    async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
+        """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh. Where that fails,
+        the log stays, for a server that can read it.
+        """
+
+        def prepare(room: RoomRuntime) -> None:
+            if room.kind.goes_on:
+                lease.go_on()
+            if room.kind.persistent:
+                room.journal = RoomJournal(room, self._writer.note)
+            if room.journal is not None and entries:
+                restore(room, read_entries(entries), partial(restore_seat, room, self._limits))
+                room.journal.mark_changed()
+            else:
+                room.lost = abandoned
+
+        try:
+            entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
+            return self._directory.open_runtime(kind, name, opener=opener, lease=lease, prepare=prepare)
+        except BaseException:
+            self._writer.forget(lease)
+            if abandoned:
+                lease.lose()  # so that somebody else may go on
+            lease.end()
+            raise
+
+    def _reopen(self, kind: str, name: str, opener: str) -> None:
+        async def reopen() -> None:
+            with contextlib.suppress(Refused):
+                await self.find(kind, name, opener=opener)
+
+        self._nursery.start_soon(reopen)
+
+    # --- mail
+
+    def _lose(self, server: str) -> None:
+        for sharer in self._sharers:
+            sharer.lose(server)
+
+    def _take(self, sender: str, parcel: Parcel) -> None:
+        if parcel == [CANARY]:
+            self._unheard_canaries = 0
+        elif not any(sharer.take(sender, parcel) for sharer in self._sharers):
+            log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
+
+
+def restore_seat(room: RoomRuntime, limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
+    """Seat somebody who sat in this room at another server."""
+    seat = HeldSeat(room, session_of(record), record.name, limits)
+    seat.enter(room, number=record.number)
+    seat.go_on(record, unacked)

@@ -1,0 +1,226 @@
+"""The leases of this server's rooms: claimed, renewed together, and given back.
+
+Each is counted from before it was asked for, so that it ends here before the broker gives it to another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import count
+
+import attrs
+import trio
+
+from ..aio.outage_log import AGAIN_SECONDS, log
+from ..aio.wakeup import WakeUp
+from ..errors import BrokerDown
+from ..rooms.lease import Lease
+from .broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
+from .status import RoomStatus, pack
+
+# This part of its time it ends earlier here than at the broker, for clocks that do not run alike.
+MARGIN = 0.1
+# How many rooms the broker is told of at once, so that nobody else waits for long.
+BATCH = 500
+# So many rooms that have closed are remembered.
+MAX_CLOSED = 10_000
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A lease that this server has."""
+
+    lease: Lease
+    told: RoomStatus | None = None
+    """What the broker has been told of its room."""
+
+
+class Leases:
+    """Every lease that this server holds.
+
+    Args:
+      server: what the broker knows it by.
+      tell: what is said of a room to all, and how many entries its log should have.
+      write_anew: called with rooms whose logs the broker has forgotten.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        server: str,
+        tell: Callable[[str], tuple[RoomStatus | None, int]],
+        write_anew: Callable[[Iterable[str]], object],
+    ) -> None:
+        self.renewed_at = -math.inf
+        """When what the broker has answered last was asked."""
+        self._broker, self._server, self._tell, self._write_anew = broker, server, tell, write_anew
+        self._about = b""
+        self._mark = ""
+        """Of what the broker knows of all leases."""
+        self._held: dict[str, _Held] = {}
+        self._ended: list[News] = []
+        """Those that are to be given back."""
+        self._closed: dict[str, int] = {}
+        """The fences under which rooms were open here that have closed for good: the broker may forget that."""
+        self._given_back: dict[str, trio.Event] = {}
+        """For whom somebody waits."""
+        self._numbers = count(1)
+        self._waiting: dict[int, str] = {}
+        """The numbers of the requests that are not answered yet, and which room each is about."""
+        self._asking = trio.Lock()
+        """Held while the broker is asked to renew leases, or given them back: one after the other."""
+        self._wake_up = WakeUp()
+
+    async def claim(self, room: str) -> tuple[Claim, Lease | None]:
+        """Ask for the lease of a room: None if somebody else has it.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        if any(ended.room == room for ended in self._ended):  # nothing of one that has closed here is to go on
+            await self.give_back()
+        asked_at, stamp = trio.current_time(), self._stamp(room)
+        try:
+            claim = await self._broker.claim(room, self._server, stamp)
+        except BaseException:  # it may be granted: then nobody has the room
+            self._end(News(Wish.HAND_OVER, room, 0, claim=stamp.number))
+            raise
+        finally:
+            del self._waiting[stamp.number]
+        if claim.server != self._server:
+            return claim, None
+        lease = Lease(_until(asked_at, claim.seconds), partial(self._end_lease, room), fence=claim.fence)
+        self._held[room] = _Held(lease)
+        return claim, lease
+
+    async def renew(self, about: bytes) -> Mapping[str, bytes]:
+        """Renew all of them, and say this of the server: every server, and what it says of itself.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        async with self._asking:
+            self._about = about
+            changed: list[tuple[str, _Held, RoomStatus | None]] = []
+            for room, held in self._live():
+                told, _ = self._tell(room)
+                if told != held.told and len(changed) < BATCH:
+                    changed.append((room, held, told))
+            asked_at = trio.current_time()
+            news = [News(Wish.TELL, room, held.lease.fence, _packed(told)) for room, held, told in changed]
+            renewed = await self._settle(news)
+            for _, held, told in changed:
+                held.told = told
+            if renewed.mark == self._mark:
+                for _, held in self._live():
+                    held.lease.renew(_until(asked_at, self._broker.lease_seconds))
+            else:
+                await self._compare(renewed.mark)
+        return renewed.servers
+
+    async def _compare(self, mark: str) -> None:
+        """The broker may have forgotten anything: see to it that it knows all again."""
+        self._mark = ""
+        live = self._live()
+        for first in range(0, len(live), BATCH):
+            batch = [(room, held) for room, held in live[first : first + BATCH] if not held.lease.over]
+            asked_at = trio.current_time()
+            renewed = await self._settle([self._keep(room, held) for room, held in batch])
+            if renewed.mark != mark:
+                return  # once more, at the next renewal
+            for room, held in batch:
+                if room not in renewed.refused:
+                    held.lease.renew(_until(asked_at, self._broker.lease_seconds))
+                elif self._held.get(room) is held:
+                    log.warning("room %s is another server's by now", room, extra={"room": room})
+                    held.lease.lose()
+            self._write_anew(sorted(renewed.forgotten))
+        for lease in await self._broker.leases():  # what was let go of, and is not known to be any more
+            if lease.server == self._server and not (lease.room in self._held or lease.room in self._waiting.values()):
+                wish = Wish.RELEASE if self._closed.get(lease.room) == lease.fence else Wish.HAND_OVER
+                self._end(News(wish, lease.room, lease.fence))
+        self._mark = mark
+
+    def _keep(self, room: str, held: _Held) -> News:
+        held.told, entries = self._tell(room)
+        return News(Wish.KEEP, room, held.lease.fence, _packed(held.told), entries)
+
+    async def run(self) -> None:
+        """Give back those whose rooms are closed, for ever."""
+        while True:
+            if not self._ended:
+                await self._wake_up.wait()
+            try:
+                await self.give_back()
+            except BrokerDown:
+                await trio.sleep(AGAIN_SECONDS)
+
+    async def give_back(self) -> None:
+        """Give back all that are to be.
+
+        Raises:
+          BrokerDown: it can't be reached.
+        """
+        while True:
+            async with self._asking:
+                if not self._ended:
+                    return
+                ended = self._ended[:BATCH]
+                await self._settle(ended)
+                del self._ended[: len(ended)]
+            for each in ended:
+                if each.room in self._given_back:
+                    self._given_back[each.room].set()
+
+    async def wait_given_back(self, room: str) -> None:
+        """Wait until the lease of a room that is about to close has been given back."""
+        self._given_back[room] = trio.Event()
+        try:
+            await self._given_back[room].wait()
+        finally:
+            del self._given_back[room]
+
+    async def _settle(self, news: Sequence[News]) -> Renewed:
+        """Renew this server's time, and tell the broker this."""
+        asked_at, stamp = trio.current_time(), self._stamp()
+        try:
+            renewed = await self._broker.renew(self._server, stamp, self._about, news)
+        finally:
+            del self._waiting[stamp.number]
+        self.renewed_at = asked_at
+        return renewed
+
+    def _stamp(self, room: str = "") -> Stamp:
+        number = next(self._numbers)
+        self._waiting[number] = room
+        return Stamp(number, min(self._waiting))
+
+    def _live(self) -> list[tuple[str, _Held]]:
+        return [(room, held) for room, held in self._held.items() if not held.lease.over]
+
+    def _end_lease(self, room: str, lease: Lease) -> None:
+        held = self._held.get(room)
+        if held is not None and held.lease is lease:
+            del self._held[room]
+        if lease.over and not lease.done_with:
+            self._end(News(Wish.HAND_OVER, room, lease.fence))
+            return
+        self._end(News(Wish.RELEASE, room, lease.fence))
+        self._closed.pop(room, None)
+        self._closed[room] = lease.fence
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+
+    def _end(self, news: News) -> None:
+        self._ended.append(news)
+        self._wake_up.wake()
+
+
+def _packed(told: RoomStatus | None) -> bytes:
+    return b"" if told is None else pack(told)
+
+
+def _until(asked_at: float, seconds: float) -> float:
+    return asked_at + seconds * (1 - MARGIN)

@@ -1,0 +1,102 @@
+"""What servers ask and tell one another: by mail, and with plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from itertools import count
+from typing import Any
+
+import attrs
+import trio
+
+from ..aio.guard import guarded
+from ..errors import BrokerDown
+from .link import Mail, Parcel
+
+# How long another server may take to answer.
+ANSWER_SECONDS = 5.0
+
+ASK, ANSWER, TELL = "ask", "answer", "tell"
+
+Answerer = Callable[..., Awaitable[Any]]
+
+
+@attrs.define(eq=False)
+class _Asked:
+    """A question that is not answered yet."""
+
+    server: str
+    answers: list[Any] = attrs.field(factory=list)
+    """The one, once it has come."""
+    over: trio.Event = attrs.field(factory=trio.Event)
+
+
+class Questions:
+    """Those of this server, and of others to it."""
+
+    def __init__(self, mail: Mail) -> None:
+        self._mail = mail
+        self._numbers = count(1)
+        self._asked: dict[int, _Asked] = {}
+        self._answerers: dict[str, Answerer] = {}
+        self._nursery: trio.Nursery
+
+    async def run(self) -> None:
+        """Answer what is asked, for ever."""
+        async with trio.open_nursery() as self._nursery:
+            await trio.sleep_forever()
+
+    def answer(self, what: str, answerer: Answerer) -> None:
+        """Answer questions of this name that other servers ask, and hear what they tell by it."""
+        self._answerers[what] = answerer
+
+    async def ask(self, server: str, what: str, *arguments: Any) -> Any:
+        """Another server's answer to a question.
+
+        Raises:
+          BrokerDown: no answer came.
+        """
+        number, asked = next(self._numbers), _Asked(server)
+        self._asked[number] = asked
+        self._mail.put(server, [ASK, number, what, [*arguments]])
+        try:
+            with trio.move_on_after(ANSWER_SECONDS):
+                await asked.over.wait()
+        finally:
+            del self._asked[number]
+        if not asked.answers:
+            raise BrokerDown(f"server {server} did not answer")
+        return asked.answers[0]
+
+    def tell(self, servers: Iterable[str], what: str, *arguments: Any) -> None:
+        """Tell servers something that needs no answer. Never waits; who can't be reached now does not hear it."""
+        for server in servers:
+            self._mail.put(server, [TELL, what, [*arguments]])
+
+    def take(self, sender: str, parcel: Parcel) -> bool:
+        """A parcel has come: whether it was a question, an answer, or told."""
+        match parcel:
+            case [kind, number, what, arguments] if kind == ASK:
+                reply = partial(self._reply, sender, number, what, arguments)
+                self._nursery.start_soon(guarded, f"the answer to {what!r}", reply)
+            case [kind, number, answer] if kind == ANSWER:
+                asked = self._asked.get(number)
+                if asked is not None and asked.server == sender:
+                    asked.answers.append(answer)
+                    asked.over.set()
+            case [kind, what, arguments] if kind == TELL:
+                told = partial(self._answerers[what], *arguments)
+                self._nursery.start_soon(guarded, f"what was told: {what!r}", told)
+            case _:
+                return False
+        return True
+
+    def lose(self, server: str) -> None:
+        """No answer comes from this server any more."""
+        for asked in self._asked.values():
+            if asked.server == server:
+                asked.over.set()
+
+    async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
+        self._mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])

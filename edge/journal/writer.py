@@ -1,0 +1,142 @@
+"""What writes the logs of this server's rooms: all that have news, together, at most twenty times a second."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import trio
+
+from ..aio.guard import log
+from ..aio.outage_log import AGAIN_SECONDS, OutageLog
+from ..aio.wakeup import WakeUp
+from ..codes import Code
+from ..errors import BrokerDown
+from ..rooms.lease import Lease
+from .entries import Entry, EntryStore, Written
+from .room_journal import RoomJournal
+
+# The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
+# once, and what somebody waits for, such as a welcome, sooner.
+TOGETHER_SECONDS = 0.05
+TOGETHER_NEWS = 64
+AWAITED_SECONDS = 0.01
+# What an entry may hold: more is a fault of the room, for it would hold up all others.
+MAX_ENTRY_BYTES = 8 * 1024 * 1024
+# What is written at once, so that the broker is there for others in between.
+AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
+# So many logs that were forgotten are written anew at once: until then they are lost if this server is.
+ANEW_AT_ONCE = 20
+
+
+class JournalWriter:
+    """Writes the journals of this server's rooms."""
+
+    def __init__(self, store: EntryStore) -> None:
+        self._store = store
+        self._news: dict[RoomJournal, None] = {}
+        self._wake_up = WakeUp()
+        self._began = -math.inf
+        """When the newest entries were begun."""
+        self._gathering = trio.CancelScope()
+        self._forgotten_by_broker = deque[RoomJournal]()
+        """Whose logs are to be written anew..."""
+        self._step = 0
+        """...and how many of them at once."""
+        self._unwritten = OutageLog("nothing is kept of rooms")
+        self._forgotten = OutageLog("logs of rooms are forgotten")
+
+    def note(self, journal: RoomJournal) -> None:
+        """A room has news."""
+        if journal.changes == 1:
+            self._news[journal] = None
+            self._wake_up.wake()
+        elif journal.changes >= TOGETHER_NEWS:
+            self._gathering.cancel("enough has gathered")
+        if journal.awaited:
+            self._gathering.deadline = self._began + AWAITED_SECONDS
+
+    def write_anew(self, journals: Iterable[RoomJournal]) -> None:
+        """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
+        self._forgotten_by_broker.extend(journals)
+        passes = self._store.lease_seconds / 2 / TOGETHER_SECONDS
+        self._step = max(ANEW_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
+        self._wake_up.wake()
+
+    def forget(self, lease: Lease) -> None:
+        """The room under this lease could not be opened."""
+        self._news = {journal: None for journal in self._news if journal.room.lease is not lease}
+
+    async def run(self) -> None:
+        """Write, for ever."""
+        while True:
+            if not (self._news or self._forgotten_by_broker):
+                await self._wake_up.wait()
+            await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
+            self._began = trio.current_time()
+            for _ in range(min(self._step, len(self._forgotten_by_broker))):
+                self._forgotten_by_broker.popleft().note_lost()
+            journals, self._news = [journal for journal in self._news if not journal.over], {}
+            for entries in self._gather(journals):
+                await self._write(entries)
+            seconds = AWAITED_SECONDS if any(journal.awaited for journal in self._news) else TOGETHER_SECONDS
+            with trio.CancelScope(deadline=self._began + seconds) as self._gathering:
+                await trio.sleep_forever()
+
+    def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
+        """What is to be written of these, as much at once as may be."""
+        written: list[tuple[RoomJournal, Entry]] = []
+        size = 0
+        for journal in journals:
+            if journal.over:
+                continue
+            room = journal.room
+            try:
+                draft = journal.next_entry()
+                if len(draft.data) > MAX_ENTRY_BYTES:
+                    raise ValueError(f"{len(draft.data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
+            except Exception:
+                log.exception("room %s: what it is can't be kept", room.path, extra=room.about)
+                room.counters.crashes += 1
+                room.close("an error in the room's code", code=Code.ROOM_CRASHED)
+            else:
+                fence, number = room.lease.fence, journal.number
+                written.append((journal, Entry(room.path, fence, number, draft.data, draft.whole, draft.over)))
+                size += len(draft.data)
+            if len(written) >= AT_ONCE or size >= AT_ONCE_BYTES:
+                yield written
+                written, size = [], 0
+        if written:
+            yield written
+
+    async def _write(self, written: list[tuple[RoomJournal, Entry]]) -> None:
+        began = trio.current_time()
+        while written := [each for each in written if not (each[0].over or each[0].room.lease.over)]:
+            try:
+                outcomes = await self._store.append([entry for _, entry in written])
+            except BrokerDown as exc:
+                self._unwritten.note(exc)
+                if trio.current_time() >= began + self._store.lease_seconds:
+                    for journal in [*(journal for journal, _ in written), *self._news]:
+                        journal.give_up()
+                await trio.sleep(AGAIN_SECONDS)
+                continue
+            self._unwritten.over()
+            forgotten = False
+            for (journal, _), outcome in zip(written, outcomes, strict=True):
+                match outcome:
+                    case Written.THERE:
+                        journal.note_written()
+                    case Written.FORGOTTEN:
+                        journal.note_lost()
+                        forgotten = True
+                    case Written.REFUSED if not journal.over:
+                        log.warning("room %s is another server's by now", journal.room.path, extra=journal.room.about)
+                        journal.room.lease.lose()
+            if forgotten:
+                self._forgotten.note("they are written anew")
+                await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
+            else:
+                self._forgotten.over()
+            return

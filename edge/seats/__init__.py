@@ -1,0 +1,1 @@
+"""The seat that survives its connections, and how a connection gets one."""

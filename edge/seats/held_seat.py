@@ -1,0 +1,301 @@
+"""A seat that outlives its connections."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import trio
+
+from ..codes import Code, Retry
+from ..connections.outbox import Outbox
+from ..connections.sending import Sending, log
+from ..errors import SendOverflow
+from ..protocol.connection import Connection
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing, outgoing_event
+from ..protocol.structure import structure
+from ..rooms.player_runtime import PlayerRuntime
+from ..rooms.records import MessageTable, SeatRecord
+from ..rooms.room_runtime import RoomRuntime
+from ..rooms.seat import Seat
+from ..rooms.session import Session
+from ..rooms.statistics import SeatStatistics
+
+# After these the client starts from nothing, but the player goes on.
+AFRESH = (Code.MISCOUNT, Code.BEHIND)
+
+# The server ends a connection with these because its client does not read, acknowledge or answer, or sends too much.
+CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
+
+# How many pages that had a seat, and lost it to another, it remembers, to tell them so when they come back.
+MAX_FORMER = 16
+
+
+class HeldSeat(Sending, Seat):
+    """A session's place in one room: it counts both ways, and keeps what its client has not acknowledged.
+
+    Args:
+      room: where to sit.
+      session: whose seat it is.
+      name: what the client wants to be called, where the session does not say.
+      limits: sizes and times.
+    """
+
+    player: PlayerRuntime
+    """Once it was admitted: see `enter`."""
+
+    def __init__(self, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
+        super().__init__(limits)
+        self._journal = room.journal
+        if self._journal is not None:
+            self.counts.kept = 0
+        self._goodbye = Code.LEFT, ""
+        """What is said last, once its player has ended..."""
+        self._parted = False
+        """...and whether it has been."""
+        self._life = 0
+        """How often what was under way was lost."""
+        self._told_life, self._told_sent = -1, 0
+        """What the room's log has: in which life, how many messages were sent."""
+        self._told_withheld = self._told_received = 0
+        self._told_since = self._kept_since = -1
+        self._behind: list[tuple[int, Outgoing]] = []
+        """What does not count and was sent after something that is withheld: after how many messages in all."""
+        self.session = session
+        self.name = session.name or name
+        self.inbox = limits.inbox
+        self.inbox_bytes = limits.inbox_bytes
+        self._sent_bytes = limits.sent_bytes
+        self.client = ""
+        """The client that has the seat: one page, or one program."""
+        self.attempt = 0
+        """Its newest attempt to connect..."""
+        self.since = 0
+        """...the one at which it started afresh..."""
+        self.why = ""
+        """...and why it did."""
+        self.former: tuple[str, ...] = ()
+        """Clients that had the seat before."""
+        self.crowded = self._told_crowded = False
+        self.connection: Connection | None = None
+        """The machine of its newest connection."""
+
+    def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
+        """Have the room admit it. Only a seat that is whole may enter: from now on others find it.
+
+        Args:
+          number: of the seat, if it was given at another server.
+
+        Raises:
+          Refused: see `RoomRuntime.take_seat`.
+        """
+        self.player = room.take_seat(self) if number is None else room.restore_seat(self, number)
+
+    def statistics(self) -> SeatStatistics:
+        outbox, unacked = self.outbox, self.counts.sent - self.counts.acked
+        if outbox is None or self.connection is None:
+            return SeatStatistics(unacked=unacked)
+        return SeatStatistics(self.connection.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
+
+    @property
+    def light_at(self) -> float:
+        return -math.inf if self.connection is None else self.connection.light_at
+
+    def measure(self) -> None:
+        outbox = self.outbox
+        if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
+            outbox.wake()
+
+    def _about(self) -> dict[str, object]:
+        return self.player.about
+
+    def check(self, message: Outgoing) -> None:
+        if message.size > self._sent_bytes:
+            size = f"{message.name} is {message.size} bytes, and may be {self._sent_bytes}"
+            raise ValueError(f"{size}: send it in parts, or raise Limits.sent_bytes")
+        if self.crowded and self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
+            sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
+            text = f"{sent}, were sent to {self.name!r} without a pause: wait in such a loop, with trio.sleep(0.01)"
+            if not self._told_crowded:
+                self._told_crowded = True
+                log.warning("%s: %r is not sent", text, message, extra=self._about())
+            raise SendOverflow(text)
+        self.crowded = False
+
+    def _note_crowded(self) -> None:
+        self.crowded = True
+
+    def send(self, message: Outgoing) -> None:
+        if self._journal is None:  # nearly always, and for each player of a broadcast
+            if not self.over:
+                if message.counted:
+                    self.counts.record(message)
+                elif message.key is not None:
+                    self._note_latest(message.key, message)
+                if self.outbox is not None:
+                    self.outbox.put(message)
+        elif self._journal.concluded or not (message.counted or self.counts.withheld):
+            if self.counts.withheld:
+                self._release(self.counts.withheld)
+            super().send(message)
+        elif not self.over and message.counted:  # it leaves once it is in the room's log
+            self.counts.withheld += 1
+            self.counts.record(message)
+            self._journal.mark_changed(self.player)
+        elif not self.over:  # and this after it
+            if message.key is not None:
+                self._note_latest(message.key, message)
+            self._behind.append((self.counts.sent, message))
+            del self._behind[: -self._max_latest]
+
+    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any] | None:
+        if self.session.bot:
+            return None
+        counts, anew = self.counts, whole or self._life != self._told_life
+        said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
+        self._told_life, self._told_sent = self._life, counts.sent
+        self._told_withheld, self._told_received = counts.withheld, counts.received
+        self._told_since = self.since
+        return {
+            "client": self.client,
+            "attempt": self.attempt,
+            "since": self.since,
+            "why": self.why,
+            "former": list(self.former),
+            "life": self._life,
+            "sent": counts.sent,
+            "acked": counts.acked,
+            "received": counts.received,
+            "behind": counts.behind,
+            "anew": anew,
+            "said": [table.index(message) for message in said],
+            "latest": [table.index(message) for message in self._latest.values()],
+        }
+
+    def recorded(self) -> None:
+        if self._life != self._told_life:
+            return
+        self._kept_since = self._told_since
+        self.counts.kept = self._told_received
+        self._release(self._told_withheld)
+        if self.connection is not None and self.outbox is not None:
+            self.connection.note_kept(trio.current_time())
+            self.outbox.wake()
+
+    @property
+    def known(self) -> bool:
+        """Whether the room's log knows of it, and since when its client counts."""
+        return self._kept_since == self.since
+
+    def go_on(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
+        """Be the seat that this client has had at another server."""
+        held = record.held
+        self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
+        self.former, self._kept_since = tuple(held["former"]), held["since"]
+        self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
+        for plain in held["latest"]:
+            name, body = plain
+            message = outgoing_event(structure(body, self.player.room.kind.sends.by_name[name[1:]].cls))
+            self._note_latest(message.key, message)
+        self.player.restore(record)
+        self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
+
+    def start_afresh(self) -> None:
+        self._life += 1
+        self._behind.clear()
+        super().start_afresh()
+
+    def _current(self) -> list[Outgoing]:
+        behind = {message.key for _, message in self._behind}  # they follow what they wait for
+        return [message for message in super()._current() if message.key not in behind]
+
+    def _release(self, count: int) -> None:
+        """What is withheld, the oldest so many, may be sent."""
+        withheld = self.counts.newest(self.counts.withheld)[:count]
+        first = self.counts.sent - self.counts.withheld + 1
+        self.counts.withheld -= len(withheld)
+        for position, message in enumerate(withheld, first):
+            self._put(message)
+            while self._behind and self._behind[0][0] <= position:
+                self._put(self._behind.pop(0)[1])
+
+    def _put(self, message: Outgoing) -> None:
+        if self.outbox is not None:
+            self.outbox.put(message)
+
+    def end(self, code: Code, reason: str) -> None:
+        self.over = True
+        self._goodbye = code, reason
+        if code is Code.MOVED:
+            self.move_on()
+        elif self._journal is None or self.session.bot:
+            self.conclude()
+        else:  # what it says last, and that it is the last, leave once they are in the room's log
+            self._journal.note_end(self)
+
+    def conclude(self, *, unconfirmed: bool = False) -> None:
+        self._parted = True
+        self._release(self.counts.withheld)
+        if self.outbox is not None:
+            self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
+
+    def move_on(self) -> None:
+        self._parted, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
+        self.disconnect(*self._goodbye)
+
+    def disconnect(self, code: Code, reason: str) -> None:
+        """End the connection, if there is one; the code says what becomes of the seat."""
+        if self.outbox is not None:
+            self.outbox.end(code, reason)
+
+    def give_to(self, client: str, why: str) -> None:
+        """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
+        if self.client and client != self.client:
+            self.former = (*self.former[1 - MAX_FORMER :], self.client)
+        self.client, self.since, self.why = client, self.attempt, why
+        self.start_afresh()
+
+    def attach(self, outbox: Outbox) -> None:
+        """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
+        super().attach(outbox)
+        outbox.on_crowded = self._note_crowded
+        self.counts.connected = True
+        outbox.gate = self.player.room.lease
+        self.player.room.ledger.find_again(self.player)
+        if self._journal is not None:
+            outbox.parting = Code.MOVED  # the room goes on elsewhere, and this seat with it
+            self._journal.mark_changed(self.player)
+        if self._parted:
+            outbox.end(*self._goodbye)
+
+    def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
+        """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""
+        if not self.detach(outbox):
+            return
+        self.counts.connected = False
+        self._note_cut_off(code, reason)
+        self.player.room.note_strain(self.player, strained=False)
+        if code.retry is Retry.RESUME or code in AFRESH:
+            self.player.room.ledger.lose(self.player, code, reason)
+        else:
+            self.player.leave(code, reason)
+
+    def _note_cut_off(self, code: Code, reason: str) -> None:
+        """Tell the first time that a connection of this kind of room is ended because of what its client does."""
+        room = self.player.room
+        if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
+            text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
+            log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._about())
+
+    def _note_pressure(self) -> None:
+        if self.counts.behind:
+            self.disconnect(Code.BEHIND, "too much was not acknowledged")
+            return
+        if self.counts.connected:
+            self.player.room.note_strain(self.player, strained=True)
+        self.player.read_on()
+
+    def _note_relief(self) -> None:
+        super()._note_relief()
+        self.player.room.note_strain(self.player, strained=False)

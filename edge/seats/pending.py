@@ -1,0 +1,27 @@
+"""Connections that hold no seat yet."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from ..codes import Code
+from ..errors import Refused
+
+
+@attrs.define(eq=False)
+class PendingConnection:
+    """A connection that owes a request or a hello, and holds no seat. A full server drops it first."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """What to wait for them in."""
+    why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
+    turned_away: bool = False
+    """True once `turn_away` was called."""
+    may_ask: bool = False
+    """Whether a server that drains waits a little longer, so that they can ask for its last words."""
+
+    def turn_away(self, why: Refused | None = None) -> None:
+        """Wait no more; by default, because the server is shutting down."""
+        self.why, self.turned_away = why or self.why, True
+        self.scope.cancel(str(self.why))

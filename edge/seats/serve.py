@@ -1,0 +1,295 @@
+"""One connection from its hello to its end: who it is, which seat it holds, and what happens to the seat afterwards."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import trio
+
+from ..codes import Code, Retry
+from ..connections.driver import Ended, close_transport, exchange
+from ..connections.outbox import Outbox
+from ..connections.scheduler import Post
+from ..errors import Refused, RemoteProtocolError
+from ..protocol.codec import VERSION, Codec, Frame
+from ..protocol.connection import Connection, Side
+from ..protocol.fingerprint import fingerprint
+from ..protocol.limits import Limits
+from ..protocol.messages import Bye, Hello, Message, Welcome
+from ..protocol.pace import Pace
+from ..rooms.counters import Counters
+from ..rooms.kind import RoomKind
+from ..rooms.room_runtime import RoomRuntime
+from ..rooms.session import Session
+from ..sessions.keys import Keys
+from ..transports.transport import Transport
+from .held_seat import AFRESH, HeldSeat
+from .pending import PendingConnection
+
+log = logging.getLogger("edge.server")
+
+FAULT = "an error in the server"
+
+# The name that a client makes up for itself. It must not be guessable: it alone proves a session without a key.
+CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+class Elsewhere(Protocol):
+    """A room that is on another server."""
+
+    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        """Carry a connection to it, which began with this frame, and close the connection. See `attend`."""
+
+
+async def attend(
+    transport: Transport,
+    codec: Codec,
+    find_room: Callable[[], Awaitable[RoomRuntime | Elsewhere]],
+    *,
+    where: str,
+    counters: Counters,
+    limits: Limits,
+    keys: Keys,
+    guests: bool = True,
+    session: Session | None = None,
+    post: Post | None = None,
+    bulk: Pace | None = None,
+    waiting: Callable[[], AbstractContextManager[PendingConnection]] = lambda: nullcontext(PendingConnection()),
+) -> None:
+    """Serve one connection to one room, and close it.
+
+    Args:
+      find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
+      where: the kind and name of the room, for the log.
+      counters: where refusals are counted, and logged.
+      guests: whether they may come: without a key, or with a guest's.
+      session: whose connection it is, unless its hello has a key that says otherwise.
+      post: writes for it; by default, one of its own.
+      bulk: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
+      waiting: in what to wait for its hello.
+
+    *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
+    """
+    connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
+    ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
+    closed = False
+    try:
+        transport.max_bytes = limits.opening_bytes
+        with waiting() as wait:
+            hello, frame = await _read_hello(transport, connection, wait)
+        transport.max_bytes, name = limits.socket_bytes, hello.name
+        outbox = Outbox(codec, limits)
+        if hello.key is not None:
+            session = keys.check(hello.key, guests=guests)
+        elif session is None and not guests:
+            raise Refused("a key is needed", Code.KEY_INVALID)
+        room = await find_room()
+        if not isinstance(room, RoomRuntime):
+            await room.carry(transport, codec, frame, bulk)
+            closed = True
+            return
+        session = session or _keyless(hello)
+        await _wait_kept(hello, session, room)
+        seat = _take_seat(hello, session, connection, outbox, room)
+        ended = Ended(outbox.parting, ended.reason, by_peer=False)
+        try:
+            await seat.player.wait_started()
+            if room.journal is not None and not (seat.known or room.lease.goes_on):
+                await room.journal.wait_written()  # or what its client says right after the welcome could be lost
+            seat.player.deliver_restored()
+            ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
+            closed = True
+        except Exception:
+            ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
+            raise
+        finally:
+            seat.lose(outbox, _believed(ended), ended.reason)
+            counters.held_back += connection.held_back
+    except (RemoteProtocolError, Refused) as exc:
+        counters.refused[exc.code] += 1
+        if exc.code is not Code.MOVED:
+            _log_refusal(counters, where, exc, name, session)
+        ended = Ended(exc.code, str(exc), by_peer=False)
+        bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
+        await _say_bye(transport, connection, bye)
+    except (trio.BrokenResourceError, trio.EndOfChannel):
+        ended = Ended(Code.LOST, "gone before its hello", by_peer=True)
+    except Exception:
+        ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
+        raise
+    finally:
+        if not closed:
+            await close_transport(transport, ended.code, ended.reason)
+
+
+def _log_refusal(
+    counters: Counters, where: str, why: RemoteProtocolError | Refused, name: str, session: Session | None
+) -> None:
+    about = {"room": where} if session is None else {"room": where, "session": session.id}
+    text = "a seat in %r is refused to %s: %s: %s"
+    who = repr((session.name if session is not None else "") or name[:64]) if session or name else "a client"
+    counters.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
+
+
+def _keyless(hello: Hello) -> Session:
+    """The session of a client that has no key: its own, and told to the room in a way that does not tell its secret."""
+    digest = hashlib.sha256(hello.client.encode()).digest()
+    return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), guest=True)
+
+
+def _believed(ended: Ended) -> Code:
+    """What an end means for the seat: a client may come back, or leave, but not kick itself or crash the room."""
+    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *AFRESH):
+        return ended.code
+    return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
+
+
+async def _read_hello(transport: Transport, connection: Connection, wait: PendingConnection) -> tuple[Hello, Frame]:
+    hello: Message | None = None
+    wait.scope.deadline = trio.current_time() + connection.limits.hello_seconds
+    with wait.scope:
+        frame = await transport.receive()
+        hello = connection.receive(frame, now=trio.current_time())
+        if isinstance(hello, Bye):
+            raise trio.EndOfChannel
+    if wait.scope.cancelled_caught and wait.turned_away:
+        raise wait.why
+    if not isinstance(hello, Hello):
+        raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)
+    if hello.version != VERSION:
+        raise RemoteProtocolError(f"version {hello.version} is not spoken here, {VERSION} is", Code.VERSION)
+    if not CLIENT.fullmatch(hello.client):
+        raise RemoteProtocolError("a client calls itself by 16 to 64 letters, digits, _ and -")
+    return hello, frame
+
+
+async def _wait_kept(hello: Hello, session: Session, room: RoomRuntime) -> None:
+    """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
+    while room.journal is not None and not room.lease.over:
+        held = room.find(session.id)
+        if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
+            return
+        if seat.counts.kept == seat.counts.received:
+            return
+        # lest there be ever more; with a code to resume, for if it ends before the wait does, the seat must stay
+        seat.disconnect(Code.MOVED, "another connection takes the seat")
+        await room.journal.wait_written()
+
+
+def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
+    """Give this client its seat, and put its welcome first into the outbox: one synchronous step, so that nobody can
+    get between a decision and the seat, and no frame of an older connection is counted after the welcome said how many.
+
+    Raises:
+      Refused: it gets none.
+    """
+    held = room.find(session.id)
+    if held is None:
+        seat = HeldSeat(room, session, hello.name, connection.limits)
+        why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
+        seat.enter(room)
+    elif isinstance(held.seat, HeldSeat):
+        seat = held.seat
+        why, unknowing = _claim(seat, hello, new=False, lost=room.lost)
+    else:
+        raise Refused("this seat is held by somebody without connections", Code.REFUSED)
+    try:
+        _begin(seat, hello, why, connection, outbox, room)
+        if unknowing:
+            room.restart(seat.player)
+    except Exception:  # nobody may find a seat that is not served
+        if held is None:
+            seat.player.leave(Code.INTERNAL_ERROR, FAULT)
+        else:
+            seat.lose(outbox, Code.INTERNAL_ERROR, FAULT)
+        raise
+    return seat
+
+
+def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: RoomRuntime) -> None:
+    """Serve a seat over this connection from now on."""
+    now = trio.current_time()
+    connection.counts, connection.epoch = seat.counts, now - room.now()
+    if seat.connection is not None:
+        connection.follow(seat.connection, now)
+    seat.connection = connection
+    welcome = Welcome(
+        resumed=not why,
+        why=why,
+        received=seat.counts.received,
+        number=seat.player.number,
+        guest=seat.session.guest,
+        heartbeat=connection.limits.heartbeat,
+        dead_after=connection.limits.dead_after,
+        ack_frames=connection.limits.most_unacked[0],
+        ack_bytes=connection.limits.most_unacked[1],
+        now=room.now(),
+        message_bytes=connection.limits.message_bytes,
+        sent_bytes=connection.limits.sent_bytes,
+        vocabulary=_fingerprint_of(room.kind),
+    )
+    outbox.put_first(connection.send(welcome, now=now))
+    seat.attach(outbox)
+    if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
+        _note_outdated(room, seat)
+
+
+def _find_fingerprint(kind: RoomKind) -> str:
+    return fingerprint(kind.receives, kind.sends)
+
+
+_fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
+
+
+def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
+    """A client knows other events than its room: count it, and tell the first of each kind of room."""
+    counters = room.counters
+    counters.outdated += 1
+    if counters.is_first("outdated", room.kind):
+        text = "the client of %r and %s have different events: one of them is outdated"
+        log.info(text, seat.name, room.kind.class_name, extra=seat.player.about)
+
+
+def _claim(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
+    """Let this client have the seat: why it starts afresh, empty if it resumes where it was; and whether it knows
+    nothing of what the room has said.
+
+    Raises:
+      Refused: the seat is another's by now, or the hello is not new.
+    """
+    if hello.client in seat.former:
+        raise Refused("another page of yours took the seat", Code.REPLACED)
+    same, received = hello.client == seat.client, hello.received or 0
+    if same and hello.attempt <= seat.attempt:
+        raise Refused("this hello was said before", Code.REPLAYED)
+    seat.attempt = hello.attempt
+    began_together = same and hello.since == seat.since
+    if began_together and seat.counts.can_resume(received):
+        seat.counts.acknowledge(received)
+        return "", False
+    if same and not began_together and seat.counts.received == 0 and seat.counts.can_resume(0):
+        seat.since = hello.attempt  # the welcome was lost on the way: it is said again, and all that followed it
+        return seat.why, False
+    if new:
+        why = "new" if hello.received is None else "lost" if lost else "expired"
+    elif same:
+        why = "behind" if seat.counts.behind else "miscount"
+    else:
+        why = "moved"
+    seat.give_to(hello.client, why)
+    return why, True
+
+
+async def _say_bye(transport: Transport, connection: Connection, bye: Bye) -> None:
+    """Tell a connection that got no seat why."""
+    frame = connection.send(bye, now=trio.current_time())
+    with trio.move_on_after(connection.limits.write_seconds), contextlib.suppress(trio.BrokenResourceError):
+        await transport.send([frame])

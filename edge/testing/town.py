@@ -1,0 +1,149 @@
+"""What the steps of a simulation act on: its rooms, its network and its clients."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+from ..client.client import Client, State
+from ..client.fallback import TransportKind
+from ..client.join import back_off, open_client
+from ..client.url import UrlDialler
+from ..errors import Disconnected, RequestFailed
+from ..protocol.codec import JSON, MESSAGEPACK
+from ..protocol.events import Vocabulary
+from ..protocol.limits import Limits
+from ..server.app import App
+from .network import Link, Network
+from .oracle import Oracle
+
+Play = Callable[[Client[Any, Any]], Awaitable[object]]
+"""How a client plays: run for each that joins, beside the steps, until it is closed."""
+
+
+@attrs.frozen(eq=False)
+class Member:
+    """A client of the simulation."""
+
+    client: Client[Any, Any]
+    link: Link
+    session: str
+    transport: TransportKind
+    codec: str
+
+
+class Simulation:
+    """What steps act on."""
+
+    def __init__(
+        self,
+        app: App,
+        network: Network,
+        nursery: trio.Nursery,
+        troubles: trio.Nursery,
+        oracle: Oracle,
+        random: Random,
+        play: Play | None,
+        limits: Limits,
+        vocabularies: tuple[Vocabulary, Vocabulary],
+    ) -> None:
+        self.directory = app.directory
+        self.network = network
+        self.troubles = troubles
+        """Where what a step has begun goes on, until the network heals."""
+        self.members: list[Member] = []
+        """Everybody who has joined, in that order."""
+        self._rough = False
+        self._keys = app.keys
+        self._nursery = nursery
+        self._oracle = oracle
+        self._random = random
+        self._play = play or _listen
+        self._limits = limits
+        self._speaks, self._hears = vocabularies
+
+    def member(self, place: int) -> Member | None:
+        """The client in this place of the order of joining, if it is not closed."""
+        if not self.members:
+            return None
+        member = self.members[place % len(self.members)]
+        return None if member.client.state is State.CLOSED else member
+
+    def trouble_all(self) -> None:
+        """Something has happened to everybody after which connections may be lost, now or later."""
+        self._rough = True
+        for link in self.network.links:
+            link.troubled = True
+
+    def leave(self, client: Client[Any, Any]) -> None:
+        """Have a client leave; the oracle is told."""
+        self._oracle.note_leaving(client)
+        client.leave()
+
+    def join(self, name: str, transport: TransportKind, codec: str) -> None:
+        """Have a new client connect."""
+        self._add(name, f"session-{len(self.members)}", transport, codec)
+
+    def join_again(self, place: int) -> None:
+        """Have another client of the same session connect."""
+        same = self.members[place % len(self.members)]
+        self._add(same.client._name, same.session, same.transport, same.codec)
+
+    def ask(self, client: Client[Any, Any], event: Any) -> None:
+        """Send a request, whose answer is waited for in the background; it must come to some end."""
+        if not self._hears.by_name:
+            return  # nothing can be answered
+        answer = self._hears.by_name[self._random.choice(sorted(self._hears.by_name))].cls  # perhaps not what is given
+
+        async def run() -> None:
+            with contextlib.suppress(RequestFailed, Disconnected):
+                await client.request(event, answer)
+
+        self._nursery.start_soon(run)
+
+    def _add(self, name: str, session: str, transport: TransportKind, codec: str) -> None:
+        link, number = self.network.link(), len(self.members)
+        link.troubled = self._rough
+        chosen = JSON if codec == "json" else MESSAGEPACK
+        client: Client[Any, Any] = Client(
+            UrlDialler(
+                "ws://edge.test/rooms/room/one",
+                codec=chosen,
+                limits=self._limits,
+                kinds=tuple(TransportKind)[tuple(TransportKind).index(transport) :],
+                connect=link.connect,
+            ),
+            speaks=self._speaks,
+            hears=self._hears,
+            name=name,
+            codec=chosen,
+            limits=self._limits,
+            wait_before=back_off,
+            inbox=1024,
+            client=f"client-{number:016}",
+            key=self._keys.issue(session),
+        )
+        self._oracle.watch_client(client, link)
+        self.members.append(Member(client, link, session, transport, codec))
+        self._nursery.start_soon(self._run, client)
+
+    async def _run(self, client: Client[Any, Any]) -> None:
+        async with open_client(client), trio.open_nursery() as playing:
+            playing.start_soon(self._play_on, client)
+            await client.wait_state(State.CLOSED)
+            playing.cancel_scope.cancel("the client is closed")
+
+    async def _play_on(self, client: Client[Any, Any]) -> None:
+        with contextlib.suppress(Disconnected):
+            await self._play(client)
+
+
+async def _listen(client: Client[Any, Any]) -> None:
+    async for _ in client:
+        pass

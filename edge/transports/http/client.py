@@ -1,0 +1,246 @@
+"""The client's end of a line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import trio
+
+from ...codes import Code
+from ...errors import RemoteProtocolError
+from ...protocol.codec import Frame
+from ...protocol.limits import Limits
+from ...protocol.records import Closed, Records, record
+from .http import HttpClient, sentence_of
+from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, POST_BYTES, PROTOCOL, Line, Mode
+from .redirects import Redirected, check_redirect
+
+# How long a request may take: a GET, from its last byte, that much longer than it is held.
+REQUEST_SECONDS = 10.0
+# How many requests in a row may fail before the line is given up, and the first pause between them.
+MAX_FAILURES = 3
+PAUSE_SECONDS = 0.2
+
+Dial = Callable[[], Awaitable[trio.abc.Stream]]
+Follow = Callable[[Redirected], tuple[str, str]]
+
+
+def follow_nothing(redirect: Redirected) -> tuple[str, str]:
+    """Follow no redirect.
+
+    Raises:
+      OSError: always.
+    """
+    raise OSError(str(redirect))
+
+
+class DialledLine(Line):
+    """The client's end. Made by `open_line`."""
+
+    def __init__(
+        self,
+        dial: Dial,
+        host: str,
+        path: str,
+        name: str,
+        mode: Mode,
+        *,
+        subprotocol: str,
+        limits: Limits,
+        headers: Mapping[str, str],
+        follow: Follow,
+    ) -> None:
+        super().__init__()
+        self.reached = False
+        """Whether the server, or something on the way, has ever answered."""
+        self._dial = dial
+        self._host = host
+        self._path = path
+        self._headers = {**headers, LINE: name, PROTOCOL: subprotocol}
+        self._follow = follow
+        self._mode = mode
+        self.max_bytes = limits.read_bytes
+        self._goodbye = b""
+        self._posted = trio.Event()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if not self._closed:
+            self._closed, self._goodbye = True, record(Closed(code))
+            self._note_change()
+        if self.over:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._posted.wait()
+
+    async def get_all(self) -> None:
+        """Get the server's frames until the line is over."""
+        await self._repeat(self._get)
+
+    async def post_all(self) -> None:
+        """Post this side's frames until the line is over."""
+        try:
+            await self._repeat(self._post)
+        finally:
+            self._posted.set()
+
+    async def _repeat(self, request: Callable[[HttpClient], Awaitable[None]]) -> None:
+        """Make requests on one connection after the other; too many in a row that bring nothing break the line."""
+        failures = 0
+        while not self._done():
+            before, asked = (self.received, self._gone), (self._host, self._path)
+            try:
+                with trio.fail_after(REQUEST_SECONDS):
+                    stream = await self._dial()
+                async with stream:
+                    client = HttpClient(stream, self._host)
+                    while client.reusable and not self._done():
+                        await request(client)
+                        failures = 0
+            except RemoteProtocolError as exc:
+                self.close_by_peer(exc.code, str(exc))
+            except Redirected as exc:
+                try:
+                    if asked == (self._host, self._path):  # or the other request was redirected meanwhile
+                        self._host, self._path = self._follow(exc)
+                except OSError as refusal:
+                    self.fault = str(refusal)
+                    self._break()
+            except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                self.fault = str(exc) or "the server does not answer"
+                failures = 0 if (self.received, self._gone) != before else failures + 1
+                if failures >= MAX_FAILURES:
+                    self._break()
+                    return
+                if self.on_doubt is not None:  # the server may have died, and who is asked next be stopped
+                    self.on_doubt()
+                if failures > 1:  # the first may be a connection that was kept for too long
+                    await trio.sleep(PAUSE_SECONDS * 2**failures)
+
+    def _done(self) -> bool:
+        return self.over or self._posted.is_set()
+
+    async def _get(self, client: HttpClient) -> None:
+        """One GET.
+
+        Raises:
+          trio.TooSlowError: nothing came for longer than it is held.
+        """
+        records = Records(self.max_bytes)
+        headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
+        patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
+        with trio.fail_after(patience) as scope:
+            began = trio.current_time()
+            await self._check(client, *await client.request("GET", self._path, headers), body=BODY)
+            while data := await client.receive():
+                self._heard_at = trio.current_time()
+                scope.deadline = math.inf  # waiting for room is not the server's fault
+                records.max_bytes = self.max_bytes
+                for item in _read(records, data):
+                    await self._take(self.received, item)
+                scope.deadline = trio.current_time() + patience
+        if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
+            await trio.sleep(PAUSE_SECONDS)  # something on the way answers in the server's place
+
+    async def _post(self, client: HttpClient) -> None:
+        """One post of what is to go, once there is something."""
+        while not (self._going or self._goodbye):
+            await self._changed.wait()
+            if self.over:
+                return
+        first, parts = self._gone, self._after(self._gone)
+        while len(parts) > 1 and sum(map(len, parts)) > POST_BYTES:
+            del parts[len(parts) // 2 :]
+        goodbye = self._goodbye if len(parts) == len(self._going) else b""
+        body = b"".join(parts) + goodbye
+        headers = {**self._headers, FIRST: str(first), HAS: str(self.received), "content-type": BODY}
+        with trio.fail_after(REQUEST_SECONDS):
+            await self._check(client, *await client.request("POST", self._path, headers, body), body="text/plain")
+            answer = await client.receive_all()
+        self._heard_at = trio.current_time()
+        if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
+            raise trio.BrokenResourceError("a post was not answered with a count")
+        self._acknowledge(int(answer))
+        if goodbye and not self._going:
+            self._posted.set()
+        elif self._gone == first and parts:
+            await trio.sleep(PAUSE_SECONDS)  # the room is busy
+
+    async def _check(self, client: HttpClient, status: int, headers: dict[str, str], *, body: str) -> None:
+        """Raise, unless this is an answer of the server's: as what it says, or as what another try may mend.
+
+        Args:
+          body: of what type an answer's is; a page that tells people to log in is of another.
+        """
+        self._heard_at = trio.current_time()
+        self.reached = True
+        code = headers.get(CODE, "")
+        if re.fullmatch("[0-9]{4}", code):
+            said = await client.receive_all()
+            raise RemoteProtocolError(sentence_of(said) or f"HTTP {status}", Code.of(int(code)))
+        check_redirect(status, headers)
+        if status != 200 or not headers.get("content-type", "").startswith(body):
+            raise trio.BrokenResourceError(f"HTTP {status}")
+
+
+@asynccontextmanager
+async def open_line(
+    dial: Dial,
+    host: str,
+    path: str,
+    name: str,
+    mode: Mode,
+    *,
+    subprotocol: str,
+    limits: Limits,
+    headers: Mapping[str, str] | None = None,
+    follow: Follow = follow_nothing,
+) -> AsyncIterator[DialledLine]:
+    """A line while its block runs; an error of the block comes out as it is, not in a group.
+
+    Args:
+      dial: opens a connection to the server.
+      host: what the Host header says.
+      path: the room's.
+      name: the line's: random, so that nobody else can guess it.
+      headers: further ones of each request.
+      follow: says which host and path a redirect leads to, or raises an `OSError` that says why it is not followed.
+
+    Raises:
+      OSError: the server can't be reached.
+    """
+    line = DialledLine(
+        dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
+    )
+    fault: Exception | None = None
+    carrying = trio.CancelScope(shield=True)  # until the block has said its last words, though it may be cancelled
+
+    async def carry() -> None:
+        with carrying:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(line.get_all)
+                nursery.start_soon(line.post_all)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(carry)
+        try:
+            yield line
+        except Exception as exc:
+            fault = exc
+        finally:
+            carrying.cancel("the line is over")
+    if isinstance(fault, trio.BrokenResourceError) and not line.reached:
+        raise OSError(f"the server can't be reached: {line.fault}") from fault
+    if fault is not None:
+        raise fault
+
+
+def _read(records: Records, data: bytes) -> list[Frame | Closed]:
+    try:
+        return list(records.feed(data))
+    except RemoteProtocolError as exc:
+        if exc.code is Code.TOO_LARGE:
+            raise
+        raise trio.BrokenResourceError(f"not what the server says: {exc}") from exc

@@ -1,0 +1,107 @@
+"""The frames that the fast lane leaves to trio-websocket: how many of them it is given."""
+
+from __future__ import annotations
+
+from ...codes import Code
+from ...protocol.limits import Limits
+from ...protocol.pace import Pace
+
+# RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode, of which one bit tells control frames.
+CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
+FINAL, CONTROL_BIT = 0x80, 0x08
+# What the second byte says besides a length.
+MASKED = 0x80
+# By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
+EXTENDED = {126: (2, 126), 127: (8, 65536)}
+
+
+def fragments_pace(limits: Limits) -> Pace:
+    """The pace of one connection's fragments and control frames."""
+    return Pace(limits.fragments_per_second, limits.fragments_burst)
+
+
+# RFC 6455 section 7.4 and IANA's list: with these a peer may close. Any other is for trio-websocket to judge.
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+NO_CODE = 1005
+
+
+def read_close(payload: bytes) -> tuple[int, str] | None:
+    """The code and the reason of a close frame; None if the payload breaks a rule (RFC 6455 section 5.5.1)."""
+    if not payload:
+        return NO_CODE, ""
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) < 2 or code not in CLOSE_CODES:
+        return None
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def close_frame(payload: bytes) -> bytes:
+    """A close frame of a server."""
+    return bytes((CLOSE, len(payload))) + payload
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """What a close frame says; a reason of more than 123 bytes is cut (RFC 6455 section 5.5)."""
+    return code.to_bytes(2, "big") + reason.encode()[:120].decode(errors="ignore").encode()
+
+
+class Unusual:
+    """What trio-websocket is given of one connection, from the start of a frame on, in any pieces.
+
+    Args:
+      pace: of fragments and control frames.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.closed = False
+        """Whether the peer has closed it."""
+        self._pace = pace
+        self._unmade = 0
+        """How many bytes of fragments came that make no message yet."""
+        self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
+        """Of the last frame: its kind, its head if that was cut off, and how much is to come."""
+
+    @property
+    def at_end(self) -> bool:
+        """True if the peer has closed it, and its close frame has come whole."""
+        return self.closed and not (self._payload_left or self._cut_head)
+
+    def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
+        """What the connection ends with, if it does with these bytes.
+
+        Returns: `Code.FLOODING` if more fragments and control frames begin than may; `Code.TOO_LARGE` if a message is
+          announced that is longer than so many bytes; None if neither. And how many of these bytes come before that.
+        """
+        known = len(self._cut_head)
+        data, at = self._cut_head + data, min(self._payload_left, len(data))
+        self._cut_head = b""
+        self._note_payload(at, ends=at == self._payload_left)
+        self._payload_left -= at
+        while at < len(data):
+            self._kind, size = data[at], data[at + 1] & 127 if at + 1 < len(data) else 0
+            width = EXTENDED[size][0] if size > 125 else 0
+            if at + 2 + width > len(data):
+                self._cut_head = bytes(data[at:])
+                break
+            if self._kind not in (TEXT, BINARY):
+                if not self._pace.allows(now):
+                    return Code.FLOODING, max(0, at - known)
+                self._pace.take(now)
+            self.closed |= self._kind == CLOSE
+            length = int.from_bytes(data[at + 2 : at + 2 + width], "big") if width else size
+            proper = self._kind & ~FINAL in (0, TEXT & ~FINAL, BINARY & ~FINAL) and data[at + 1] & MASKED
+            if proper and self._unmade + length > max_bytes and length < 2**63:  # RFC 6455 section 5.2
+                return Code.TOO_LARGE, max(0, at - known)
+            at += 2 + width + (4 if data[at + 1] & MASKED else 0)
+            self._note_payload(min(length, max(0, len(data) - at)), ends=at + length <= len(data))
+            at += length
+            self._payload_left = max(0, at - len(data))
+        return None, len(data) - known
+
+    def _note_payload(self, size: int, *, ends: bool) -> None:
+        """So many bytes of a frame's payload came, its last among them or not."""
+        if not self._kind & CONTROL_BIT:
+            self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size

@@ -1,0 +1,512 @@
+"""WebSocket, through trio-websocket: the only file that knows it.
+
+trio-websocket's reader waits on a queue of one message, so whoever holds a transport must keep receiving; its tasks
+may raise when a ping or a close crosses a closing connection (`LocalProtocolError`), so they run guarded here and
+what they raise only means that the connection is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import trio
+import trio_websocket
+from wsproto.utilities import ProtocolError as WsprotoError
+from wsproto.utilities import generate_accept_token
+
+from ...codes import Code
+from ...errors import RemoteProtocolError
+from ...protocol.codec import Frame, size_of
+from ...protocol.pace import Pace
+from ..http.http import sentence_of
+from ..http.line import CODE
+from ..http.redirects import Redirected, check_redirect
+from ..linger import linger
+from ..transport import Taker, Transport
+from .fast_path import Lane
+from .limits import CLOSE, close_frame, close_payload
+from .reader import Lanes
+
+# RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
+FAILURES = (1002, 1007)
+
+# For a trio-websocket that begins late: any request that wsproto accepts. Its answer goes nowhere.
+REENACTED = (
+    b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+# RFC 6455 section 7.4.1.
+MESSAGE_TOO_BIG = 1009
+# No server sends a larger message: `Limits.read_bytes` at most. A transport's own `max_bytes` is smaller.
+MAX_READ_BYTES = 64 * 1024 * 1024
+
+
+class _Bytes(trio.abc.HalfCloseableStream):
+    """A byte stream that notes when anything came in."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.heard_at = trio.current_time()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        received = bytes(await self._stream.receive_some(max_bytes))
+        self.heard_at = trio.current_time()
+        return received
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS has no half-close
+            await self._stream.send_eof()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Guard:
+    """What trio-websocket starts its reader in: an error there ends the connection, not the nursery.
+
+    Args:
+      shield: whether it goes on when its nursery is cancelled, until `end`: a closing handshake needs a reader.
+    """
+
+    def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
+        self._shield = shield
+        self._scopes: list[trio.CancelScope] = []
+        self.fault = "the connection closed"
+        self.code: Code | None = None
+        """Why the server refused, where it was the server that did, and not something on the way."""
+        self.redirect: Redirected | None = None
+        self._nursery = nursery
+        self._ended = False
+        self._handshake = trio.CancelScope()
+
+    def handshake(self) -> trio.CancelScope:
+        """A scope for an opening or closing handshake, which would wait for ever for a reader that has died."""
+        self._handshake = trio.CancelScope()
+        if self._ended:
+            self._handshake.cancel(self.fault)
+        return self._handshake
+
+    def start_soon(self, run: Callable[..., Awaitable[object]], *args: object, name: object = None) -> None:
+        self._nursery.start_soon(self._run, run, *args, name=name)
+
+    def end(self) -> None:
+        """Cancel what it runs, though it may be shielded."""
+        for scope in self._scopes:
+            scope.cancel("the WebSocket is over")
+
+    async def _run(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
+        scope = trio.CancelScope(shield=self._shield)
+        self._scopes.append(scope)
+        try:
+            with scope:
+                await run(*args)
+        except* Exception as group:  # whatever its parsers make of a peer's bytes ends this connection and no more
+            cause: BaseException = group.exceptions[0]
+            while isinstance(cause, trio.BrokenResourceError) and cause.__cause__ is not None:
+                cause = cause.__cause__
+            self.fault = repr(cause)
+            if isinstance(group.exceptions[0], trio_websocket.ConnectionRejected):
+                self._note_refusal(group.exceptions[0])
+        self._ended = True
+        self._handshake.cancel(self.fault)
+
+    def _note_refusal(self, refusal: trio_websocket.ConnectionRejected) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in refusal.headers or ()}
+        code = headers.get(CODE, "")
+        self.code = Code.of(int(code)) if code.isdigit() and code.isascii() else None
+        self.fault = f"HTTP {refusal.status_code}"
+        if self.code is not None or headers.get("content-type", "").startswith(("text/plain", "application/json")):
+            self.fault = sentence_of(refusal.body or b"") or self.fault
+        try:
+            check_redirect(refusal.status_code, headers)
+        except Redirected as exc:
+            self.redirect = exc
+
+
+class WebSocketTransport(Transport):
+    """A client's end of a WebSocket connection. Made by `open_websocket`."""
+
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes, guard: _Guard) -> None:
+        self._websocket = websocket
+        self._guard = guard
+        self._stream = stream
+        self._kept: list[Frame] = []
+        self.closed = False
+        """Whether this side has closed it."""
+
+    @property
+    def heard_at(self) -> float:
+        return self._stream.heard_at
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        if self.closed:
+            raise trio.ClosedResourceError
+        if self.broken or self._websocket.closed is not None:
+            raise trio.BrokenResourceError
+        self._kept += frames
+        return not self._kept
+
+    async def _write_kept(self) -> None:
+        try:
+            while self._kept:
+                await self._websocket.send_message(self._kept[0])
+                del self._kept[0]
+        except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
+            raise trio.BrokenResourceError from exc
+
+    async def receive(self) -> Frame:
+        if self.closed:
+            raise trio.ClosedResourceError
+        frame = await _next_message(self, self._websocket)
+        if size_of(frame) > self.max_bytes:
+            raise RemoteProtocolError(f"a frame of {size_of(frame)} bytes is too large", Code.TOO_LARGE)
+        return frame
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self.closed = True
+        try:
+            if not self.broken:
+                await _close(self._websocket, self._guard, code, reason)
+            if self.close_code == MESSAGE_TOO_BIG:
+                await linger(self._stream)
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+
+class ServedWebSocket(Transport):
+    """The server's end of a WebSocket connection, once it is granted: a fast lane.
+
+    trio-websocket begins, in tasks of its own, when something unusual has come. An ordinary close needs none.
+
+    Args:
+      ahead: what the client has sent after its request so far.
+      granting: the response that grants it, if that is still to be written.
+      max_bytes: the largest message that is read; `max_bytes` may say less for a while.
+      lanes: of this server.
+      fragments: the pace of fragments and control frames; by default, that of `Limits`.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        ahead: bytes,
+        *,
+        granting: bytes = b"",
+        max_bytes: int,
+        lanes: Lanes,
+        fragments: Pace | None = None,
+    ) -> None:
+        self._lanes = lanes
+        self._max_bytes = max_bytes
+        self._judge: _Judge | None = None
+        self.closed = False
+        """Whether this side has closed it."""
+        self._receiving = trio.CancelScope()
+        self._stream = Lane(
+            stream,
+            ahead,
+            max_bytes=max_bytes,
+            lanes=lanes,
+            on_unusual=self._call_judge,
+            on_flood=self._stop_receiving,
+            fragments=fragments,
+        )
+        self._stream.start()
+        if granting:
+            self._stream.write_soon(granting)
+
+    @property
+    def max_bytes(self) -> int:
+        return self._stream.max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        self._stream.max_bytes = value
+
+    @property
+    def heard_at(self) -> float:
+        return self._stream.heard_at
+
+    def send_nowait(self, frames: Sequence[Frame]) -> bool:
+        if self.closed:
+            raise trio.ClosedResourceError
+        if self.broken or (self._stream.aside and self._is_over()):
+            raise trio.BrokenResourceError
+        return self._stream.send_nowait(frames)
+
+    def _is_over(self) -> bool:
+        return self._judge.closed if self._judge is not None else self._stream.over
+
+    async def _write_kept(self) -> None:
+        await self._stream.flush()
+
+    async def receive(self) -> Frame:
+        if self.closed:
+            raise trio.ClosedResourceError
+        frame = await self._stream.receive()
+        return await self._receive_unusual() if frame is None else frame
+
+    async def feed(self, taker: Taker) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError
+        await self._stream.feed(taker)
+        if taker.has_space:  # the lane has stepped aside
+            taker.take_in(await self._receive_unusual(), trio.current_time())
+
+    async def _receive_unusual(self) -> Frame:
+        if self.closed:
+            raise trio.ClosedResourceError
+        if self._stream.peer_close is not None:
+            self.close_code, self.close_reason = self._stream.peer_close
+            raise trio.EndOfChannel
+        if self._judge is None and self._stream.over:
+            raise trio.BrokenResourceError
+        with trio.CancelScope() as self._receiving:
+            if self._stream.refusal is Code.FLOODING:
+                self._stop_receiving()
+            try:
+                return await _next_message(self, await self._call_judge().begun())
+            except trio.BrokenResourceError:
+                if self._stream.refusal is not Code.TOO_LARGE:
+                    raise
+                self.close_code, self.close_reason = MESSAGE_TOO_BIG, f"a message of more than {self.max_bytes} bytes"
+                raise trio.EndOfChannel from None
+        raise RemoteProtocolError("more came than makes a message", Code.FLOODING)
+
+    def _stop_receiving(self) -> None:
+        self._receiving.cancel("more came than makes a message")
+
+    def _call_judge(self) -> _Judge:
+        if self._judge is None:
+            self._judge = _Judge(self._stream, self._max_bytes)
+            self._lanes.start_soon(self._judge.run)
+        return self._judge
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self.closed = True
+        stream = self._stream
+        try:
+            if stream.peer_close is not None:
+                await stream.flush_last()
+            elif self._judge is not None or stream.aside or self.broken:
+                await self._close_unusual(code, reason)
+            else:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.close_handshake(code, reason)
+        finally:
+            if self._judge is not None:
+                self._judge.scope.cancel("the WebSocket is over")
+            if not stream.close_now():
+                await trio.aclose_forcefully(stream)
+
+    async def _close_unusual(self, code: int, reason: str) -> None:
+        """Close it where trio-websocket has begun, or has to."""
+        self._stream.step_aside()
+        failed = self._judge.untold if self._judge is not None else None
+        if failed is not None:
+            await self._tell(failed)
+        elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
+            await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
+        elif not (self.broken or self._is_over()):
+            judge = self._call_judge()
+            await _close(await judge.begun(), judge.guard, code, reason)
+        if self.close_code == MESSAGE_TOO_BIG and not self._stream.closed_by_peer:
+            await self._stream.linger()
+
+    async def _tell(self, code: int) -> None:
+        """Say with which code it is closed, and wait for no answer."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_all(close_frame(close_payload(code, "")))
+
+
+async def _next_message(
+    transport: WebSocketTransport | ServedWebSocket, websocket: trio_websocket.WebSocketConnection
+) -> Frame:
+    try:
+        return await websocket.get_message()
+    except trio_websocket.ConnectionClosed as exc:
+        if transport.closed:
+            raise trio.ClosedResourceError from exc
+        if exc.reason is None or exc.reason.code == 1006:  # RFC 6455 section 7.1.5: closed without a close frame
+            raise trio.BrokenResourceError from exc
+        transport.close_code, transport.close_reason = exc.reason.code, exc.reason.reason or ""
+        raise trio.EndOfChannel from exc
+
+
+async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, code: int, reason: str) -> None:
+    # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
+    with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if it was closing already
+        await websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
+
+
+class _Judge:
+    """trio-websocket on a lane that has something unusual for it."""
+
+    def __init__(self, lane: Lane, max_bytes: int) -> None:
+        self.scope = trio.CancelScope(shield=True)
+        self._lane = lane
+        self._shown = _Reenactment(lane)
+        self._max_bytes = max_bytes
+        self._websocket: trio_websocket.WebSocketConnection | None = None
+        self._begun = trio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has heard or said that the connection is closed."""
+        return self._websocket is not None and self._websocket.closed is not None
+
+    async def run(self) -> None:
+        """Have trio-websocket read and answer until `scope` is cancelled."""
+        try:
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    self.guard = _Guard(nursery)
+                    request = await trio_websocket.wrap_server_stream(
+                        cast("Any", self.guard), cast("Any", self._shown), max_message_size=self._max_bytes
+                    )
+                    self._websocket = await request.accept()
+                    self._begun.set()
+        finally:
+            self._begun.set()
+
+    @property
+    def untold(self) -> int | None:
+        """The code with which it has failed the connection, and which it has not told the peer; or none."""
+        reason = self._websocket.closed if self._websocket is not None else None
+        return None if reason is None or reason.code not in FAILURES or self._shown.closing else reason.code
+
+    async def begun(self) -> trio_websocket.WebSocketConnection:
+        """Wait until it has begun.
+
+        Raises:
+          trio.BrokenResourceError: it was cancelled before.
+        """
+        await self._begun.wait()
+        if self._websocket is None:
+            raise trio.BrokenResourceError
+        return self._websocket
+
+
+class _Reenactment(trio.abc.Stream):
+    """A lane, for a trio-websocket that begins late: it sees a handshake, which the client has long had.
+
+    Closing it leaves the lane open: that is for whoever holds the transport.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self.closing = False
+        """Whether the peer has been told that the connection closes."""
+        self._lane = lane
+        self._asked = False
+        self._answered = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._asked:
+            await self._answered.wait()  # frames that wsproto is given before are not read as such
+            return await self._lane.receive_some(max_bytes)
+        self._asked = True
+        await trio.lowlevel.checkpoint()
+        return REENACTED
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._answered.is_set():
+            self.closing |= data[0] == CLOSE
+            await self._lane.send_all(data)
+        else:
+            self._answered.set()
+            await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._lane.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def switching_response(key: str, subprotocol: str) -> bytes:
+    """The response that grants a WebSocket (RFC 6455 section 4.2.2).
+
+    Args:
+      key: the `Sec-WebSocket-Key` of the request, which the caller has checked.
+      subprotocol: the one of the client's that is agreed on.
+    """
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\nSec-WebSocket-Protocol: %b\r\n\r\n"
+    ) % (generate_accept_token(key.encode()), subprotocol.encode())
+
+
+@asynccontextmanager
+async def open_websocket(
+    stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[WebSocketTransport]:
+    """Ask a server for a WebSocket; a transport while the block runs. An error of the block comes out as it is.
+
+    Args:
+      stream: connected to it.
+      host: what the Host header says.
+      headers: further ones.
+
+    Raises:
+      Redirected: it says where else to ask.
+      RemoteProtocolError: it refused; `code` says why.
+      trio.BrokenResourceError: there is no WebSocket, for some other reason.
+    """
+    counted = _Bytes(stream)
+    websocket = None
+    fault: BaseException | None = None
+    async with counted, trio.open_nursery() as nursery:
+        guard = _Guard(nursery, shield=True)
+        try:
+            try:
+                with guard.handshake():
+                    websocket = await trio_websocket.wrap_client_stream(
+                        cast("Any", guard),
+                        cast("Any", counted),
+                        host,
+                        path,
+                        subprotocols=[subprotocol],
+                        extra_headers=[
+                            (name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()
+                        ],
+                        max_message_size=MAX_READ_BYTES,
+                    )
+            except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
+                guard.fault = repr(exc)
+            if websocket is not None and websocket.subprotocol == subprotocol:
+                try:
+                    yield WebSocketTransport(websocket, counted, guard)
+                except Exception as exc:
+                    fault = exc
+        finally:
+            guard.end()
+        nursery.cancel_scope.cancel("the WebSocket is over")
+    if fault is not None:
+        raise fault
+    if websocket is not None and websocket.subprotocol != subprotocol:
+        raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
+    if websocket is None and guard.redirect is not None:
+        raise guard.redirect
+    if websocket is None and guard.code is not None:
+        raise RemoteProtocolError(guard.fault, guard.code)
+    if websocket is None:
+        raise trio.BrokenResourceError(f"no WebSocket was opened: {guard.fault}")
