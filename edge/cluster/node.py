@@ -28,7 +28,7 @@ from ..rooms.directory import Directory, Listing
 from ..rooms.lease import Lease
 from ..rooms.records import SeatRecord
 from ..rooms.room_runtime import RoomRuntime
-from ..seats.held_seat import HeldSeat
+from ..seats.persistent_seat import PersistentSeat
 from ..transports.transport import Transport
 from .broker.broker import Broker, Mailbox
 from .broker.broker import Lease as RoomLease
@@ -479,6 +479,7 @@ class Node:
 
 def restore_seat(room: RoomRuntime, limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
     """Seat somebody who sat in this room at another server."""
-    seat = HeldSeat(room, session_of(record), record.name, limits)
+    assert room.journal is not None
+    seat = PersistentSeat(room.journal, room, session_of(record), record.name, limits)
     seat.enter(room, number=record.number)
-    seat.go_on(record, unacked)
+    seat.restore(record, unacked)

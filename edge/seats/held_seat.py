@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import trio
 
@@ -13,10 +12,8 @@ from ..connections.sending import Sending, log
 from ..errors import SendOverflow
 from ..protocol.connection import Connection
 from ..protocol.limits import Limits
-from ..protocol.outgoing import Outgoing, outgoing_event
-from ..protocol.structure import structure
+from ..protocol.outgoing import Outgoing
 from ..rooms.player_runtime import PlayerRuntime
-from ..rooms.records import MessageTable, SeatRecord
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.seat import Seat
 from ..rooms.session import Session
@@ -47,21 +44,10 @@ class HeldSeat(Sending, Seat):
 
     def __init__(self, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
-        self._journal = room.journal
-        if self._journal is not None:
-            self.counts.kept = 0
         self._goodbye = Code.LEFT, ""
         """What is said last, once its player has ended..."""
         self._parted = False
         """...and whether it has been."""
-        self._life = 0
-        """How often what was under way was lost."""
-        self._told_life, self._told_sent = -1, 0
-        """What the room's log has: in which life, how many messages were sent."""
-        self._told_withheld = self._told_received = 0
-        self._told_since = self._kept_since = -1
-        self._behind: list[tuple[int, Outgoing]] = []
-        """What does not count and was sent after something that is withheld: after how many messages in all."""
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
@@ -85,7 +71,7 @@ class HeldSeat(Sending, Seat):
         """Have the room admit it. Only a seat that is whole may enter: from now on others find it.
 
         Args:
-          number: of the seat, if it was given at another server.
+          number: of the seat, if it was given on another server.
 
         Raises:
           Refused: see `RoomRuntime.take_seat`.
@@ -126,123 +112,15 @@ class HeldSeat(Sending, Seat):
     def _note_crowded(self) -> None:
         self.crowded = True
 
-    def send(self, message: Outgoing) -> None:
-        if self._journal is None:  # nearly always, and for each player of a broadcast
-            if not self.over:
-                if message.counted:
-                    self.counts.record(message)
-                elif message.key is not None:
-                    self._note_latest(message.key, message)
-                if self.outbox is not None:
-                    self.outbox.put(message)
-        elif self._journal.concluded or not (message.counted or self.counts.withheld):
-            if self.counts.withheld:
-                self._release(self.counts.withheld)
-            super().send(message)
-        elif not self.over and message.counted:  # it leaves once it is in the room's log
-            self.counts.withheld += 1
-            self.counts.record(message)
-            self._journal.mark_changed(self.player)
-        elif not self.over:  # and this after it
-            if message.key is not None:
-                self._note_latest(message.key, message)
-            self._behind.append((self.counts.sent, message))
-            del self._behind[: -self._max_latest]
-
-    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any] | None:
-        if self.session.bot:
-            return None
-        counts, anew = self.counts, whole or self._life != self._told_life
-        said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
-        self._told_life, self._told_sent = self._life, counts.sent
-        self._told_withheld, self._told_received = counts.withheld, counts.received
-        self._told_since = self.since
-        return {
-            "client": self.client,
-            "attempt": self.attempt,
-            "since": self.since,
-            "why": self.why,
-            "former": list(self.former),
-            "life": self._life,
-            "sent": counts.sent,
-            "acked": counts.acked,
-            "received": counts.received,
-            "behind": counts.behind,
-            "anew": anew,
-            "said": [table.index(message) for message in said],
-            "latest": [table.index(message) for message in self._latest.values()],
-        }
-
-    def recorded(self) -> None:
-        if self._life != self._told_life:
-            return
-        self._kept_since = self._told_since
-        self.counts.kept = self._told_received
-        self._release(self._told_withheld)
-        if self.connection is not None and self.outbox is not None:
-            self.connection.note_kept(trio.current_time())
-            self.outbox.wake()
-
-    @property
-    def known(self) -> bool:
-        """Whether the room's log knows of it, and since when its client counts."""
-        return self._kept_since == self.since
-
-    def go_on(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
-        """Be the seat that this client has had at another server."""
-        held = record.held
-        self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
-        self.former, self._kept_since = tuple(held["former"]), held["since"]
-        self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
-        for plain in held["latest"]:
-            name, body = plain
-            message = outgoing_event(structure(body, self.player.room.kind.sends.by_name[name[1:]].cls))
-            self._note_latest(message.key, message)
-        self.player.restore(record)
-        self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
-
-    def start_afresh(self) -> None:
-        self._life += 1
-        self._behind.clear()
-        super().start_afresh()
-
-    def _current(self) -> list[Outgoing]:
-        behind = {message.key for _, message in self._behind}  # they follow what they wait for
-        return [message for message in super()._current() if message.key not in behind]
-
-    def _release(self, count: int) -> None:
-        """What is withheld, the oldest so many, may be sent."""
-        withheld = self.counts.newest(self.counts.withheld)[:count]
-        first = self.counts.sent - self.counts.withheld + 1
-        self.counts.withheld -= len(withheld)
-        for position, message in enumerate(withheld, first):
-            self._put(message)
-            while self._behind and self._behind[0][0] <= position:
-                self._put(self._behind.pop(0)[1])
-
-    def _put(self, message: Outgoing) -> None:
-        if self.outbox is not None:
-            self.outbox.put(message)
-
     def end(self, code: Code, reason: str) -> None:
         self.over = True
         self._goodbye = code, reason
-        if code is Code.MOVED:
-            self.move_on()
-        elif self._journal is None or self.session.bot:
-            self.conclude()
-        else:  # what it says last, and that it is the last, leave once they are in the room's log
-            self._journal.note_end(self)
+        self.conclude()
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
         self._parted = True
-        self._release(self.counts.withheld)
         if self.outbox is not None:
             self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
-
-    def move_on(self) -> None:
-        self._parted, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
-        self.disconnect(*self._goodbye)
 
     def disconnect(self, code: Code, reason: str) -> None:
         """End the connection, if there is one; the code says what becomes of the seat."""
@@ -263,9 +141,6 @@ class HeldSeat(Sending, Seat):
         self.counts.connected = True
         outbox.gate = self.player.room.lease
         self.player.room.ledger.find_again(self.player)
-        if self._journal is not None:
-            outbox.parting = Code.MOVED  # the room goes on elsewhere, and this seat with it
-            self._journal.mark_changed(self.player)
         if self._parted:
             outbox.end(*self._goodbye)
 

@@ -33,6 +33,7 @@ from ..sessions.keys import Keys
 from ..transports.transport import Transport
 from .held_seat import AFRESH, HeldSeat
 from .pending import PendingConnection
+from .persistent_seat import PersistentSeat
 
 log = logging.getLogger("edge.server")
 
@@ -102,7 +103,7 @@ async def attend(
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
-            if room.journal is not None and not (seat.known or room.lease.goes_on):
+            if isinstance(seat, PersistentSeat) and room.journal is not None and not (seat.known or room.lease.goes_on):
                 await room.journal.wait_written()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
             ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
@@ -175,9 +176,9 @@ async def _wait_kept(hello: Hello, session: Session, room: RoomRuntime) -> None:
     """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
-        if held is None or not isinstance(seat := held.seat, HeldSeat) or seat.client != hello.client:
+        if held is None or not isinstance(seat := held.seat, PersistentSeat) or seat.client != hello.client:
             return
-        if seat.counts.kept == seat.counts.received:
+        if seat.all_written:
             return
         # lest there be ever more; with a code to resume, for if it ends before the wait does, the seat must stay
         seat.disconnect(Code.MOVED, "another connection takes the seat")
@@ -193,7 +194,10 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
     """
     held = room.find(session.id)
     if held is None:
-        seat = HeldSeat(room, session, hello.name, connection.limits)
+        if room.journal is None or session.bot:  # a bot is code of the room's, which begins anew on another server
+            seat = HeldSeat(room, session, hello.name, connection.limits)
+        else:
+            seat = PersistentSeat(room.journal, room, session, hello.name, connection.limits)
         why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
         seat.enter(room)
     elif isinstance(held.seat, HeldSeat):

@@ -20,7 +20,6 @@ from ..protocol.limits import Limits
 from ..protocol.unstructure import unstructure
 from ..rooms.room import Room, kind_of
 from .simulation import example_of, simulate
-from .town import Play
 from .steps import (
     SIDES,
     Ask,
@@ -41,6 +40,7 @@ from .steps import (
     Wait,
     Weather,
 )
+from .town import Play
 
 F = TypeVar("F", bound=Callable[[Any], object])
 

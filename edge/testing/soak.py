@@ -11,8 +11,8 @@ import attrs
 from ..rooms.room import Room
 from .scripts import SECONDS, try_scripts
 from .simulation import simulate
-from .town import Play
 from .steps import Step
+from .town import Play
 
 # How many scripts are drawn from one of hypothesis's seeds, how many steps one has at most, and how long they wait.
 BATCH = 200

@@ -96,3 +96,21 @@ async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) 
     with pytest.raises(edge.Refused) as refused:
         room.runtime.take_seat(StubSeat("ana"))
     assert refused.value.code is edge.Code.MOVED
+
+
+async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> None:
+    """No journal has its seat: it is code of the room's, which begins anew on another server."""
+    room, entries = await edge_room(Adding), list[bytes]()
+
+    def write_down(journal: RoomJournal) -> None:
+        entries.append(journal.next_entry().data)
+        journal.note_written()
+
+    room.runtime.journal = RoomJournal(room.runtime, write_down)
+    (ana,) = await room.join("ana")
+    async with edge.open_bot(room.room, name="robby") as bot:
+        ana.send(Add(0))
+        with trio.fail_after(1):
+            assert (await bot.receive(Added)).by == "ana"
+    assert [record.name for record, _ in read_entries(entries).seats.values()] == ["ana"]
+    room.room.close()

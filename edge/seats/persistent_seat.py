@@ -1,0 +1,158 @@
+"""A seat in a persistent room: what it sends leaves once the room's journal has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from ..codes import Code
+from ..connections.outbox import Outbox
+from ..protocol.limits import Limits
+from ..protocol.outgoing import Outgoing, outgoing_event
+from ..protocol.structure import structure
+from ..rooms.journal import Journal
+from ..rooms.records import MessageTable, SeatRecord
+from ..rooms.room_runtime import RoomRuntime
+from ..rooms.session import Session
+from .held_seat import HeldSeat
+
+
+class PersistentSeat(HeldSeat):
+    """A seat that another server can restore.
+
+    Args:
+      journal: of the room.
+      room, session, name, limits: see `HeldSeat`.
+    """
+
+    def __init__(self, journal: Journal, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
+        super().__init__(room, session, name, limits)
+        self._journal = journal
+        self.counts.kept = 0
+        self._life = 0
+        """How often what was under way was lost."""
+        self._told_life, self._told_sent = -1, 0
+        """What the newest entry has: in which life, how many messages were sent."""
+        self._told_withheld = self._told_received = 0
+        self._told_since = self._kept_since = -1
+        self._behind: list[tuple[int, Outgoing]] = []
+        """Uncounted messages that were sent after one that is withheld: after how many messages in all."""
+
+    @property
+    def known(self) -> bool:
+        """True if the journal has this seat, and since when its client counts."""
+        return self._kept_since == self.since
+
+    @property
+    def all_written(self) -> bool:
+        """True if everything that its client has sent is in the journal."""
+        return self.counts.kept == self.counts.received
+
+    def send(self, message: Outgoing) -> None:
+        if self._journal.concluded or not (message.counted or self.counts.withheld):
+            if self.counts.withheld:
+                self._release(self.counts.withheld)
+            super().send(message)
+        elif not self.over and message.counted:  # it leaves once it is in the journal
+            self.counts.withheld += 1
+            self.counts.record(message)
+            self._journal.mark_changed(self.player)
+        elif not self.over:  # and this after it
+            if message.key is not None:
+                self._note_latest(message.key, message)
+            self._behind.append((self.counts.sent, message))
+            del self._behind[: -self._max_latest]
+
+    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any]:
+        counts, anew = self.counts, whole or self._life != self._told_life
+        said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
+        self._told_life, self._told_sent = self._life, counts.sent
+        self._told_withheld, self._told_received = counts.withheld, counts.received
+        self._told_since = self.since
+        return {
+            "client": self.client,
+            "attempt": self.attempt,
+            "since": self.since,
+            "why": self.why,
+            "former": list(self.former),
+            "life": self._life,
+            "sent": counts.sent,
+            "acked": counts.acked,
+            "received": counts.received,
+            "behind": counts.behind,
+            "anew": anew,
+            "said": [table.index(message) for message in said],
+            "latest": [table.index(message) for message in self._latest.values()],
+        }
+
+    def recorded(self) -> None:
+        if self._life != self._told_life:
+            return
+        self._kept_since = self._told_since
+        self.counts.kept = self._told_received
+        self._release(self._told_withheld)
+        if self.connection is not None and self.outbox is not None:
+            self.connection.note_kept(trio.current_time())
+            self.outbox.wake()
+
+    def restore(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
+        """Restore what `record` returned on another server.
+
+        Args:
+          unacked: messages that the client has not acknowledged, the oldest first.
+        """
+        held = record.held
+        self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
+        self.former, self._kept_since = tuple(held["former"]), held["since"]
+        self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
+        for plain in held["latest"]:
+            name, body = plain
+            message = outgoing_event(structure(body, self.player.room.kind.sends.by_name[name[1:]].cls))
+            self._note_latest(message.key, message)
+        self.player.restore(record)
+        self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
+
+    def start_afresh(self) -> None:
+        self._life += 1
+        self._behind.clear()
+        super().start_afresh()
+
+    def _current(self) -> list[Outgoing]:
+        behind = {message.key for _, message in self._behind}  # they follow what they wait for
+        return [message for message in super()._current() if message.key not in behind]
+
+    def _release(self, count: int) -> None:
+        """What is withheld, the oldest so many, may be sent."""
+        withheld = self.counts.newest(self.counts.withheld)[:count]
+        first = self.counts.sent - self.counts.withheld + 1
+        self.counts.withheld -= len(withheld)
+        for position, message in enumerate(withheld, first):
+            self._put(message)
+            while self._behind and self._behind[0][0] <= position:
+                self._put(self._behind.pop(0)[1])
+
+    def _put(self, message: Outgoing) -> None:
+        if self.outbox is not None:
+            self.outbox.put(message)
+
+    def end(self, code: Code, reason: str) -> None:
+        self.over = True
+        self._goodbye = code, reason
+        if code is Code.MOVED:
+            self.move_on()
+        else:  # what it sends last, and its end, leave once they are in the journal
+            self._journal.note_end(self)
+
+    def conclude(self, *, unconfirmed: bool = False) -> None:
+        self._release(self.counts.withheld)
+        super().conclude(unconfirmed=unconfirmed)
+
+    def move_on(self) -> None:
+        self._parted, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
+        self.disconnect(*self._goodbye)
+
+    def attach(self, outbox: Outbox) -> None:
+        outbox.parting = Code.MOVED  # another server restores the room, and this seat with it
+        self._journal.mark_changed(self.player)
+        super().attach(outbox)
