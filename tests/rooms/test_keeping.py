@@ -111,6 +111,6 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
     async with edge.open_bot(room.room, name="robby") as bot:
         ana.send(Add(0))
         with trio.fail_after(1):
-            assert (await bot.receive(Added)).by == "ana"
+            assert (await bot.receive(Added)).who == "ana"
     assert [record.name for record, _ in read_entries(entries).seats.values()] == ["ana"]
     room.room.close()
