@@ -68,7 +68,7 @@ class Hall(edge.Room[Know | Draw | Walk, Known]):
 EVENTS = attrs.evolve(
     VOCABULARY,
     by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
-    classes=VOCABULARY.classes | kind_of(Hall).receives.classes,
+    by_class={**VOCABULARY.by_class, **kind_of(Hall).receives.by_class},
 )
 Hall._Room__kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]  # no author could
 

@@ -15,12 +15,17 @@ log = logging.getLogger("edge.rooms")
 
 
 async def guarded(
-    what: str, run: Callable[[], Awaitable[object]], *, about: Mapping[str, object] | None = None
+    what: str,
+    run: Callable[[], Awaitable[object]],
+    *,
+    about: Mapping[str, object] | None = None,
+    on_crash: Callable[[], object] = lambda: None,
 ) -> bool:
     """Run code that may raise; log what it raises. True if it returned, False if it crashed.
 
     Args:
       about: attributes of the record: ``room``, ``seat``, ``session``.
+      on_crash: called if it raised.
 
     *Cancellation* passes through.
     """
@@ -29,5 +34,6 @@ async def guarded(
         await run()
     except* Exception as crash:
         returned = False
+        on_crash()
         log.error("%s raised\n%s", what, "".join(traceback.format_exception(crash)), extra=about)
     return returned

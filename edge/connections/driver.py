@@ -184,23 +184,24 @@ class _Exchange:
 
     def take_in(self, frame: Frame, now: float) -> None:
         """A frame came."""
-        at = self.bulk.reserve(size_of(frame), now)
+        size = size_of(frame)
+        at = self.bulk.reserve(size, now)
         if at > now and not self._silent:
             self._later = frame, at
         else:
-            self._take(frame, now)
+            self._take(frame, now, size)
 
     async def _take_later(self, frame: Frame, at: float) -> None:
         await trio.sleep_until(at)
         self._later = None
-        self._take(frame, trio.current_time())
+        self._take(frame, trio.current_time(), size_of(frame))
 
-    def _take(self, frame: Frame, now: float) -> None:
+    def _take(self, frame: Frame, now: float, size: int) -> None:
         if self.ended is not None or self.outbox.goodbye is not None:
             return  # whatever comes after our goodbye belongs to nobody: the seat may have a newer connection
         connection = self.connection
         try:
-            message = connection.receive(frame, now=now)
+            message = connection.receive(frame, now=now, size=size)
         except InvalidEvent as exc:
             self.receiver.refuse(exc)
         except RemoteProtocolError as exc:

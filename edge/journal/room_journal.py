@@ -166,7 +166,7 @@ class RoomJournal(Journal):
             seats=records,
             left=[] if whole else left,
             messages=table.plain,
-            state=unstructure(room.room.snapshot(), kind.state_class) if whole or not kind.facts.classes else None,
+            state=unstructure(room.room.snapshot(), kind.state_class) if whole or not kind.facts.by_class else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
         )
         data = MESSAGEPACK.encode(unstructure(entry))

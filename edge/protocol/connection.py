@@ -132,8 +132,11 @@ class Connection:
         self.held_back = False
         """Whether the peer has been told that it is too fast."""
 
-    def receive(self, frame: Frame, *, now: float) -> Message | None:
+    def receive(self, frame: Frame, *, now: float, size: int | None = None) -> Message | None:
         """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
+
+        Args:
+          size: of the frame in bytes, if it is known.
 
         Raises:
           InvalidEvent: the message is unusable; it was counted if its sender counts it, and the conversation goes on.
@@ -143,7 +146,8 @@ class Connection:
             self._heard_at = now
         if self.state is State.CLOSED:
             return None
-        size = size_of(frame)
+        if size is None:
+            size = size_of(frame)
         try:
             if self.state is not State.OPEN or size > self._message_bytes:
                 self._check_size(size)

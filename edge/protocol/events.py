@@ -111,7 +111,7 @@ class Vocabulary:
     """The events that may travel one way, by name: made from a union of event classes."""
 
     by_name: dict[str, EventType]
-    classes: frozenset[type[Any]]
+    by_class: dict[type[Any], EventType]
 
     @classmethod
     def of(cls, union: object) -> Vocabulary:
@@ -128,10 +128,10 @@ class Vocabulary:
             if kind.name in by_name:
                 raise TypeError(f"{member.__name__} and {by_name[kind.name].cls.__name__} are both named {kind.name!r}")
             by_name[kind.name] = kind
-        return cls(by_name, frozenset(kind.cls for kind in by_name.values()))
+        return cls(by_name, {kind.cls: kind for kind in by_name.values()})
 
     def __contains__(self, cls: object) -> bool:
-        return cls in self.classes
+        return cls in self.by_class
 
 
 def _members(union: object) -> Iterator[type[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import MessageProblem
 from .codec import JSON, Codec, Frame, size_of
-from .events import event_type
+from .events import EventType, event_type
 from .messages import Cancel, Error, Event, Message, Part, Reply, Request, is_counted, to_plain
 from .unstructure import unstructure
 
@@ -68,14 +68,18 @@ class Outgoing:
         return self._packed
 
 
-def outgoing_event(event: Any) -> Outgoing:
+def outgoing_event(event: Any, kind: EventType | None = None) -> Outgoing:
     """An event, with the delivery that its class declares.
+
+    Args:
+      kind: of the event, if it is known.
 
     Raises:
       TypeError: not an instance of an event class.
       ValueError: something in it can't travel.
     """
-    kind = event_type(type(event))
+    if kind is None:
+        kind = event_type(type(event))
     message = Event(kind.name, unstructure(event), kind.delivery == "reliable")
     if message.counted:
         return Outgoing(message)

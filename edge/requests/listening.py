@@ -76,11 +76,8 @@ class Arrival(abc.ABC):
     __slots__ = ()
 
     event: Any
-
-    @property
-    @abc.abstractmethod
-    def size(self) -> int:
-        """The length of its frame."""
+    size: int
+    """The length of its frame."""
 
     @abc.abstractmethod
     def take(self) -> None:
@@ -209,11 +206,21 @@ class Listeners:
             weakref.finalize(listener, end).atexit = False
         return listener
 
-    def give(self, arrival: Arrival) -> bool:
+    def give(self, arrival: Arrival, others: Listeners) -> bool:
+        """Hand an event to whoever listens for it most narrowly: here, then among others, then to the newest loop here
+        that takes any. False if nobody does."""
+        if (self._waiters or self._narrow) and self._give_narrowly(arrival):  # nearly always there are none
+            return True
+        if (others._waiters or others._narrow) and others._give_narrowly(arrival):
+            return True
+        if not self._wide:
+            return False
+        self._wide[-1].put(arrival)
+        return True
+
+    def _give_narrowly(self, arrival: Arrival) -> bool:
         """Hand an event to the task that waits for just this, or else queue it for the newest loop that wants its kind;
         False if nobody does."""
-        if not (self._waiters or self._narrow):  # nearly always
-            return False
         kind = type(arrival.event)
         for entry in self._waiters:
             if kind in entry[0]:
@@ -225,13 +232,6 @@ class Listeners:
                 subscription.put(arrival)
                 return True
         return False
-
-    def give_any(self, arrival: Arrival) -> bool:
-        """Queue an event for the newest loop that takes any; False if there is none."""
-        if not self._wide:
-            return False
-        self._wide[-1].put(arrival)
-        return True
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """End every loop, now and later, and fail every wait, each with an error of its own."""

@@ -254,8 +254,12 @@ class Dialogue:
     def heard(self, message: messages.Event | messages.Request) -> Any | None:
         """The event of a message; None if it was refused, and the other side told."""
         number = message.id if isinstance(message, messages.Request) else None
+        kind = self._heard.by_name.get(message.name)
         try:
-            event = self._structure(message.name, message.body)
+            if kind is None or self._on_ignored is not None or message.name in self._loose:
+                event = self._structure(message.name, message.body)
+            else:  # nearly always, at a server
+                event = structure(message.body, kind.cls)
         except InvalidEvent as exc:
             if self._on_unusable(exc, message.name) or number is not None:
                 self.refuse(exc.problem, str(exc), message.name, number)

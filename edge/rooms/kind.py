@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..protocol.events import Vocabulary
+from ..protocol.events import EventType, Vocabulary
 from ..protocol.field_types import check_key, check_type
 from .restarts import Restarts
 from .type_arguments import type_arguments, unresolved
@@ -86,11 +86,21 @@ class RoomKind:
         Raises:
           TypeError: it is not one of the events that players may be sent.
         """
-        if type(event) not in self.sends.classes:
+        self.type_of_sent(event)
+        return event
+
+    def type_of_sent(self, event: Any) -> EventType:
+        """The event type of an event for players.
+
+        Raises:
+          TypeError: it is not one of the events that players may be sent.
+        """
+        kind = self.sends.by_class.get(type(event))
+        if kind is None:
             if isinstance(event, type):
                 raise TypeError(f"{event.__name__} is a class: send an instance of it, {event.__name__}(...)")
             raise TypeError(f"{type(event).__name__} is not one of the events that {self.class_name} sends to players")
-        return event
+        return kind
 
     def check_receives(self, *kinds: type[Any]) -> frozenset[type[Any]]:
         """Return these event classes as a set.

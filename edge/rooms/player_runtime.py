@@ -86,10 +86,13 @@ class PlayerRuntime(Member):
 
     def send(self, event: Any) -> None:
         """See `Player.send`."""
-        message = outgoing_event(self.room.kind.check_sends(event))
-        if message.size > LARGE_BYTES or self.seat.crowded:
-            self.seat.check(message)
-        self._tell(message)
+        room, seat = self.room, self.seat
+        message = outgoing_event(event, room.kind.type_of_sent(event))
+        if message.size > LARGE_BYTES or seat.crowded:
+            seat.check(message)
+        if not room.lease.over:
+            room.counters.sent += 1
+            seat.send(message)
 
     async def receive(self, *kinds: type[Any]) -> Any:
         """See `Player.receive`."""
@@ -282,12 +285,12 @@ class PlayerRuntime(Member):
 
     def _route(self, event: Any, message: messages.Event | messages.Request) -> None:
         """Give an event to whoever listens for it most narrowly; without anybody, turn it away, unless it is kept."""
-        kind = event_type(type(event))
+        kind = self.room.kind.receives.by_name[message.name]
         kept = kind.delivery == "latest" and isinstance(message, messages.Event)
         if kept:
             self._keep(kind.key_of(event), _Kept(event, message.size))
             self.room.counters.received += 1
-        arrival = _Arrived(self, event, message, kept)
+        arrival = _Arrived(self, event, message, kept, message.size)
         if message.too_fast:
             if self._too_fast:  # the first of a row is answered: answers to all would be a flood, too
                 self._note_refusal("too_fast", TOO_FAST, message.name)
@@ -301,7 +304,7 @@ class PlayerRuntime(Member):
             return
         self._waiting[arrival] = None
         self._waiting_bytes += message.size
-        if not (self.listeners.give(arrival) or self.room.listeners.give(arrival) or self.listeners.give_any(arrival)):
+        if not self.listeners.give(arrival, self.room.listeners):
             arrival.turn_away()
 
     def _tell(self, message: Outgoing) -> None:
@@ -384,9 +387,7 @@ class _Arrived(Arrival):
     kept: bool
     """Whether it is a latest value, which is kept even if nobody listens."""
 
-    @property
-    def size(self) -> int:
-        return self.message.size
+    size: int
 
     def take(self) -> None:
         self.member.note_taken(self)

@@ -165,7 +165,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           TypeError: not one of the room's `facts`.
         """
-        if type(fact) not in self.__runtime.kind.facts.classes:
+        if type(fact) not in self.__runtime.kind.facts.by_class:
             raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
         self.apply(fact)
         if self.__runtime.journal is not None:

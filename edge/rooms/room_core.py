@@ -111,7 +111,7 @@ class RoomCore:
 
     def broadcast(self, event: Any, members: Iterable[Member]) -> None:
         """Send an event to these players; see `Room.broadcast`."""
-        message = outgoing_event(self.kind.check_sends(event))
+        message = outgoing_event(event, self.kind.type_of_sent(event))
         if self.lease.over:
             return
         if message.size > LARGE_BYTES:

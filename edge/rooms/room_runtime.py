@@ -4,7 +4,8 @@ the room."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -133,7 +134,8 @@ class RoomRuntime(RoomCore):
                 nursery.start_soon(self._close_when_idle, idle)
                 try:
                     with self.run_scope:
-                        returned = await self._guarded("run()", self.room.run, self.about)
+                        what = f"room {self.path}: run()"
+                        returned = await guarded(what, self.room.run, about=self.about, on_crash=self._note_crash)
                         if not returned:
                             self.crashed_on = len(self.ledger)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
@@ -164,8 +166,9 @@ class RoomRuntime(RoomCore):
             with player.scope:
                 if not player.left:
                     player.start()
-                    what = f"player() of seat {player.number} ({player.name!r})"
-                    returned = await self._guarded(what, lambda: self.room.player(player.player), player.about)
+                    what = f"room {self.path}: player() of seat {player.number} ({player.name!r})"
+                    play = partial(self.room.player, player.player)
+                    returned = await guarded(what, play, about=player.about, on_crash=self._note_crash)
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
@@ -190,10 +193,8 @@ class RoomRuntime(RoomCore):
             return Code.MOVED, "the room is not this server's any more"
         return Code.DRAINING, "the server is shutting down"
 
-    async def _guarded(self, what: str, run: Callable[[], Awaitable[object]], about: dict[str, object]) -> bool:
-        returned = await guarded(f"room {self.path}: {what}", run, about=about)
-        self.counters.crashes += not returned
-        return returned
+    def _note_crash(self) -> None:
+        self.counters.crashes += 1
 
     async def _close_when_idle(self, idle: float) -> None:
         with self.timer_scope:
