@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-class NoPublicConstructor(abc.ABCMeta):
+class NoPublicConstructor(type):
     """A metaclass: calling the class raises `TypeError`, and `_create` makes an instance.
 
     A constructor is an interface, and one that authors need not call should be free to change.
@@ -18,5 +17,5 @@ class NoPublicConstructor(abc.ABCMeta):
         raise TypeError(f"{cls.__name__} has no public constructor: edge makes its instances and hands them to you")
 
     def _create(cls: type[T], *args: Any, **kwargs: Any) -> T:
-        instance: T = super().__call__(*args, **kwargs)  # type: ignore[misc]  # type.__call__, by way of ABCMeta
+        instance: T = super().__call__(*args, **kwargs)  # type: ignore[misc]  # type.__call__
         return instance

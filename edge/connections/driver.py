@@ -324,7 +324,8 @@ class _Exchange:
         if self.ended is None:
             self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._silent = True
-            self.reading.cancel("the peer has ended it")
+            if not self.transport.stop_feed():
+                self.reading.cancel("the peer has ended it")
 
     async def _say_last_words(self) -> None:
         goodbye = self.outbox.goodbye

@@ -117,6 +117,10 @@ class Transport(abc.ABC):
         """
         taker.take_in(await self.receive(), trio.current_time())
 
+    def stop_feed(self) -> bool:
+        """Let `feed` return without another frame. False if it has to be cancelled."""
+        return False
+
     @abc.abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, telling the peer this code if the transport can. Closing twice does nothing.

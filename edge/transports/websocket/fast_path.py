@@ -150,8 +150,10 @@ class Lane(trio.abc.HalfCloseableStream):
         self._go_on()
         return frame
 
-    async def feed(self, taker: Taker) -> None:
+    async def feed(self, taker: Taker) -> bool:
         """Give somebody the frames that come, for as long as they have space and the lane does not step aside.
+
+        Returns: False if `stop_feed` was called.
 
         *Cancellation*: no frame is lost.
         """
@@ -159,11 +161,19 @@ class Lane(trio.abc.HalfCloseableStream):
         self._taker = taker
         try:
             self._go_on()
-            while taker.has_space and not self.aside:
+            while self._taker is taker and taker.has_space and not self.aside:
                 await self._fed.wait()
                 self._go_on()  # there may be space again by now for what there was none for
+            return self._taker is taker
         finally:
             self._taker = None
+
+    def stop_feed(self) -> bool:
+        """Let `feed` return, if it is under way."""
+        fed, self._taker = self._taker is not None, None
+        if fed:
+            self._fed.wake()
+        return fed
 
     def step_aside(self) -> None:
         """Leave everything that comes from now on to trio-websocket: it is closing."""

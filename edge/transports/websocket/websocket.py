@@ -265,9 +265,11 @@ class ServedWebSocket(Transport):
     async def feed(self, taker: Taker) -> None:
         if self.closed:
             raise trio.ClosedResourceError
-        await self._stream.feed(taker)
-        if taker.has_space:  # the lane has stepped aside
+        if await self._stream.feed(taker) and taker.has_space:  # the lane has stepped aside
             taker.take_in(await self._receive_unusual(), trio.current_time())
+
+    def stop_feed(self) -> bool:
+        return self._stream.stop_feed()
 
     async def _receive_unusual(self) -> Frame:
         if self.closed:
