@@ -39,7 +39,7 @@ LAYERS = [
 HOMES = {
     "trio_websocket": ["transports/websocket/websocket.py"],
     "wsproto": ["transports/websocket/websocket.py"],
-    "websockets": ["transports/websocket/fast_path.py"],
+    "websockets": ["transports/websocket/framing.py"],
     "coredis": ["cluster/broker/redis.py"],
     "h11": ["transports/http/http.py"],
     "itsdangerous": ["sessions/keys.py"],

@@ -25,7 +25,7 @@ from ..transports.http.line import LINE
 from ..transports.http.responses import crowded_response, error_response, line_over_response, refusal_response
 from ..transports.http.served import LineOver
 from ..transports.linger import linger
-from ..transports.websocket.limits import fragments_pace
+from ..transports.websocket.framing import fragments_pace
 from ..transports.websocket.reader import Lanes, open_lanes
 from ..transports.websocket.websocket import ServedWebSocket, switching_response
 from .accepting import accept_from

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from edge.transports.websocket.fast_path import Lane
-from edge.transports.websocket.reader import Lanes, framed, open_lanes
+from edge.transports.websocket.framing import frames_of_server
+from edge.transports.websocket.reader import Lanes, open_lanes
 from tests.websockets import websocket_pair
 
 pytestmark = pytest.mark.real_time
@@ -39,7 +40,7 @@ async def test_a_cancelled_write_leaves_no_half_frame() -> None:
             assert scope.cancelled_caught
             nursery.start_soon(lane.send_all, b"\x8a\x00")
             nursery.start_soon(lane.flush)
-            expected = framed(words) + b"\x8a\x00"
+            expected = frames_of_server(words) + b"\x8a\x00"
             came = b""
             while len(came) < len(expected):
                 came += bytes(await peer.receive_some())
@@ -78,7 +79,7 @@ async def test_what_is_sent_to_many_is_framed_once() -> None:
         other.send_nowait(["said", "again"])
         assert lanes.framed is first
         other.send_nowait(["said", "anew"])
-        assert lanes.framed == framed(["said", "anew"])
+        assert lanes.framed == frames_of_server(["said", "anew"])
 
 
 async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,6 @@ import os
 from collections.abc import Callable, Sequence
 
 import trio
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
 
 from ...aio.wakeup import WakeUp
 from ...codes import Code
@@ -29,23 +28,23 @@ from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 from ..linger import LINGER_SECONDS
 from ..transport import Taker
-from .limits import (
-    BINARY,
+from .framing import (
     CLOSE,
-    EXTENDED,
-    MASKED,
     PING,
     PONG,
     TEXT,
+    UNUSUAL,
     Unusual,
     close_frame,
     close_payload,
     fragments_pace,
+    frames_of_server,
+    next_frame,
     read_close,
+    short_text,
 )
-from .reader import Lanes, framed
+from .reader import Lanes
 
-USUAL, CONTROL = (TEXT, BINARY, PING, PONG), (PING, PONG)
 # How much of one connection is read at a time, so that it can't hold up the others.
 READ_BYTES = 64 * 1024
 
@@ -193,19 +192,17 @@ class Lane(trio.abc.HalfCloseableStream):
         except OSError as exc:
             self._end(exc)
         else:
-            size = len(data)
+            taker = self._taker
             if (  # nearly always: one short frame of text, whole, and somebody who takes it
-                6 <= size <= 131
-                and data[0] == TEXT
-                and data[1] == size + 122
+                taker is not None
                 and not self._buffer
-                and (taker := self._taker) is not None
+                and (payload := short_text(data)) is not None
                 and taker.has_space
                 and not self.aside
             ):
                 self.heard_at = now
                 try:
-                    text = apply_mask(data[6:], data[2:6]).decode()
+                    text = payload.decode()
                 except UnicodeDecodeError:
                     self._note(data, now)
                 else:
@@ -262,34 +259,20 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def _next_frame(self) -> Frame | None:
         """The next frame, if it is whole. Pings and pongs before it are handed over, and anything unusual ends this."""
-        data = self._buffer
-        while len(data) - self._at >= 2:
-            at = self._at
-            kind, length, start = data[at], data[at + 1] - MASKED, at + 2
-            if kind not in USUAL or length < 0:
-                if kind == CLOSE and 0 <= length <= 125 and not self._has_handed:
-                    if len(data) < start + 4 + length:
-                        return None
-                    if self._take_close(apply_mask(data[start + 4 : start + 4 + length], data[start : start + 4])):
-                        return None
+        while (found := next_frame(self._buffer, self._at, self.max_bytes)) is not None:
+            kind, end, payload = found
+            if kind == UNUSUAL:
                 break
-            if length > 125:  # a longer one follows, in as few bytes as it needs
-                width, least = EXTENDED[length]
-                if len(data) < start + width:
-                    return None
-                length, start = int.from_bytes(data[start : start + width], "big"), start + width
-                if length < least or length > self.max_bytes or kind in CONTROL:
-                    break  # the first of these is for trio-websocket to judge, and so is a control frame
-            end = start + 4 + length
-            if len(data) < end:
-                return None
-            if kind in CONTROL:
-                self._hand_over(data[at:end])
+            if kind in (PING, PONG):
+                self._hand_over(self._buffer[self._at : end])
                 self._at = end
                 if self.refusal is not None:
                     break
                 continue
-            payload = apply_mask(data[start + 4 : end], data[start : start + 4])
+            if kind == CLOSE:
+                if not self._has_handed and self._take_close(payload):
+                    return None
+                break
             if kind == TEXT:
                 try:
                     text = payload.decode()
@@ -404,7 +387,7 @@ class Lane(trio.abc.HalfCloseableStream):
         lanes = self._lanes
         same = tuple(frames)
         if same != lanes.frames:  # in a broadcast only the first time
-            lanes.frames, lanes.framed = same, framed(frames)
+            lanes.frames, lanes.framed = same, frames_of_server(frames)
         return self.write_nowait(lanes.framed)
 
     def write_nowait(self, data: bytes) -> bool:

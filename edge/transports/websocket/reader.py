@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -84,17 +84,3 @@ async def open_lanes() -> AsyncIterator[Lanes]:
             yield lanes
         finally:
             lanes.close()
-
-
-def framed(frames: Sequence[Frame]) -> bytes:
-    """Frames as a server sends them, whole and unmasked (RFC 6455 section 5.2)."""
-    if len(frames) != 1:
-        return b"".join([framed([frame]) for frame in frames])
-    frame = frames[0]
-    kind, payload = (0x81, frame.encode()) if isinstance(frame, str) else (0x82, frame)
-    size = len(payload)
-    if size < 126:
-        return bytes((kind, size)) + payload
-    if size < 65536:
-        return bytes((kind, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((kind, 127)) + size.to_bytes(8, "big") + payload

@@ -27,7 +27,7 @@ from ..http.redirects import Redirected, check_redirect
 from ..linger import linger
 from ..transport import Taker, Transport
 from .fast_path import Lane
-from .limits import CLOSE, close_frame, close_payload
+from .framing import CLOSE, close_frame, close_payload
 from .reader import Lanes
 
 # RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.

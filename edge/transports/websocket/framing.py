@@ -1,18 +1,77 @@
-"""The frames that the fast lane leaves to trio-websocket: how many of them it is given."""
+"""The format of WebSocket frames (RFC 6455 section 5.2), and how many unusual ones a peer may send.
+
+No other file of edge knows the format.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
+
 from ...codes import Code
+from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 
 # RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode, of which one bit tells control frames.
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
 FINAL, CONTROL_BIT = 0x80, 0x08
+CONTROL, KNOWN = (CLOSE, PING, PONG), (TEXT, BINARY, CLOSE, PING, PONG)
 # What the second byte says besides a length.
 MASKED = 0x80
 # By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
+
+# What `next_frame` says of a frame that only trio-websocket can judge.
+UNUSUAL = -1
+
+
+def short_text(data: bytes) -> bytes | None:
+    """The payload of a client's frame of text of up to 125 bytes, if these bytes are just that."""
+    size = len(data)
+    if 6 <= size <= 131 and data[0] == TEXT and data[1] == size + 122:
+        return apply_mask(data[6:], data[2:6])
+    return None
+
+
+def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, int, bytes] | None:
+    """The client's frame that begins here.
+
+    Returns: its first byte, where the next frame begins, and its payload; None if it has not come whole. The first byte
+      is `UNUSUAL` if the frame is no text, binary message, ping, pong or close; if it breaks a rule; or if it is larger
+      than `max_bytes`.
+    """
+    if len(data) - at < 2:
+        return None
+    kind, length, start = data[at], data[at + 1] - MASKED, at + 2
+    if kind not in KNOWN or length < 0:
+        return UNUSUAL, at, b""
+    if length > 125:  # a longer one follows, in as few bytes as it needs
+        width, least = EXTENDED[length]
+        if len(data) < start + width:
+            return None
+        length, start = int.from_bytes(data[start : start + width], "big"), start + width
+        if length < least or length > max_bytes or kind in CONTROL:
+            return UNUSUAL, at, b""
+    end = start + 4 + length
+    if len(data) < end:
+        return None
+    return kind, end, apply_mask(data[start + 4 : end], data[start : start + 4])
+
+
+def frames_of_server(frames: Sequence[Frame]) -> bytes:
+    """Messages as a server sends them: each in one frame, unmasked."""
+    if len(frames) != 1:
+        return b"".join([frames_of_server([frame]) for frame in frames])
+    frame = frames[0]
+    kind, payload = (TEXT, frame.encode()) if isinstance(frame, str) else (BINARY, frame)
+    size = len(payload)
+    if size < 126:
+        return bytes((kind, size)) + payload
+    if size < 65536:
+        return bytes((kind, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((kind, 127)) + size.to_bytes(8, "big") + payload
 
 
 def fragments_pace(limits: Limits) -> Pace:
