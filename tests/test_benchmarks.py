@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,3 +105,20 @@ def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "chart.svg").read_text().startswith("<svg")
     with pytest.raises(ValueError, match="no place"):
         report.write("elsewhere", "")
+
+
+def test_visits_come_and_go(built: None) -> None:
+    """Each joins, hears what it says, leaves and comes again; nobody is refused, and nobody is cut off."""
+    run = measure(EDGE, "room", mode="visits", seats=5, depth=5)
+    assert run.load["received"] > 5
+    assert run.load["codes"] == {}
+    assert run.load["sent"] >= 5 * run.load["received"]
+
+
+def test_an_event_crosses_few_calls() -> None:
+    """From the bytes that come to those that go: a call more is a decision, for each costs every message."""
+    command = [sys.executable, "-m", "benchmarks.walk"]
+    walked = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True, timeout=60)
+    found = re.search(r"(\d+) calls in (\d+) files and 3 tasks", walked.stdout)
+    assert found is not None, walked.stdout
+    assert int(found[1]) <= 68, walked.stdout
