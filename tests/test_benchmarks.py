@@ -112,7 +112,7 @@ def test_visits_come_and_go(built: None) -> None:
     run = measure(EDGE, "room", mode="visits", seats=5, depth=5)
     assert run.load["received"] > 5
     assert run.load["codes"] == {}
-    assert run.load["sent"] >= 5 * run.load["received"]
+    assert abs(run.load["sent"] - 5 * run.load["received"]) <= 5 * 5, "but for the visits under way at either end"
 
 
 def test_an_event_crosses_few_calls() -> None:
