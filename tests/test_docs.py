@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 import yaml
 from playwright.sync_api import expect
@@ -102,6 +103,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("operations.md", "python"),
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
+        ("architecture.md", "text"),
     }
 
 
@@ -366,3 +368,15 @@ def test_reference_can_be_built(tmp_path: Path) -> None:
     undocumented = [name for name in edge.__all__ if not getattr(getattr(edge, name), "__doc__", None)]
     assert undocumented == []
     assert all(f'id="{name}"' in page for name in edge.__all__)
+
+
+@pytest.mark.real_time
+def test_an_event_goes_the_way_that_is_drawn() -> None:
+    """Each file of the drawing is on the way of an event, in that order."""
+    (drawn,) = BLOCKS["architecture.md"]
+    files = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", drawn.text)
+    command = [sys.executable, "-m", "benchmarks.walk"]
+    walked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    way = iter(line.split()[0] for line in walked.stdout.splitlines())
+    assert len(files) == 14
+    assert [file for file in files if file not in way] == []
