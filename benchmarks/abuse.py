@@ -25,10 +25,12 @@ import trio
 
 import edge
 import edge.monitor
+from edge.cluster.broker.broker import Broker
 from edge.cluster.broker.memory import MemoryBroker
-from edge.protocol.codec import Codec
+from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.records import record
 from edge.rooms.room import kind_of
+from edge.server.door import Caps
 from edge.server.serve import Server, open_server
 from tests.abuse.cost import FRAME_BYTES, VOCABULARY, Draw, Walk, honest_frame
 from tests.abuse.test_cost import PLAIN, RAW, cut
@@ -39,7 +41,7 @@ BEGIN, END = "<!-- costs: python -m benchmarks.abuse -->", "<!-- end of costs --
 API_TOKEN, MONITOR_TOKEN, SECRET = "a token of the API", "a token of the monitor", "a secret of all the servers"
 HONEST = "an honest event"
 # Default paces, per second: messages of one connection, requests of one address, and 64 KiB of one connection.
-PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, edge.Caps().requests_each
+PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, Caps().requests_each
 PACED_BYTES = edge.Limits().bytes_per_second / FRAME_BYTES
 numbers = count(1)
 
@@ -75,7 +77,7 @@ Hall._Room__kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[
 LIMITS = edge.Limits(
     events_per_second=math.inf, bytes_per_second=math.inf, inbox=10**6, inbox_bytes=10**9, outbox_frames=10**6
 )
-CAPS = edge.Caps(requests_each=math.inf, connections_each=10**6, connections=10**6)
+CAPS = Caps(requests_each=math.inf, connections_each=10**6, connections=10**6)
 
 
 @attrs.frozen
@@ -103,7 +105,7 @@ class Try:
     send: Callable[[list[Server]], Awaitable[object]]
 
 
-def make_app(broker: edge.Broker) -> edge.App:
+def make_app(broker: Broker) -> edge.App:
     app = edge.App(
         {"hall": Hall},
         limits=LIMITS,
@@ -148,10 +150,10 @@ def over_http(data: bytes) -> Callable[[list[Server]], Awaitable[object]]:
 
 
 def over_websocket(
-    frames: Sequence[bytes], *, hello: bool, key: str | None = None, codec: Codec = edge.JSON
+    frames: Sequence[bytes], *, hello: bool, key: str | None = None, codec: Codec = JSON
 ) -> Callable[[list[Server]], Awaitable[object]]:
     """Frames without a hello; or behind one, and a question whose answer shows that all of them have been heard."""
-    first = 0x81 if codec is edge.JSON else 0x82
+    first = 0x81 if codec is JSON else 0x82
 
     async def send(servers: list[Server]) -> None:
         sent = [*frames]
@@ -240,12 +242,12 @@ def tries() -> list[Try]:
 
 def _frames(codec: Codec) -> Iterator[tuple[str, bytes]]:
     """An honest frame, and those that are made to be dear."""
-    spoken = "JSON" if codec is edge.JSON else "MessagePack"
+    spoken = "JSON" if codec is JSON else "MessagePack"
     yield f"{HONEST}, in {spoken}", _bytes(honest_frame(codec))
     for what, plain in PLAIN.items():
         yield f"{what}, in {spoken}", _bytes(cut(copy.deepcopy(plain), codec))
     for raw in RAW:
-        if isinstance(raw, str) == (codec is edge.JSON):
+        if isinstance(raw, str) == (codec is JSON):
             yield f"made for the decoder, in {spoken}", _bytes(raw)
 
 
@@ -260,9 +262,9 @@ def _on_websockets() -> Iterator[Try]:
     ):
         yield Try("WebSocket", "guest", what, PACED_MESSAGES / messages, over_websocket([data], hello=True))
     key = edge.Keys(SECRET).issue("member", name="m", claims={"essay": "x" * 2000})
-    for codec in (edge.JSON, edge.MESSAGEPACK):
+    for codec in (JSON, MESSAGEPACK):
         for what, data in _frames(codec):
-            sent = [frame(data, first=0x81 if codec is edge.JSON else 0x82)]
+            sent = [frame(data, first=0x81 if codec is JSON else 0x82)]
             yield Try("WebSocket", "guest", what, PACED_BYTES, over_websocket(sent, hello=True, codec=codec))
             yield Try("WebSocket", "member", what, PACED_BYTES, over_websocket(sent, hello=True, codec=codec, key=key))
 
@@ -280,7 +282,7 @@ def _on_lines() -> Iterator[Try]:
             yield Try(door, "stranger", what, PACED_REQUESTS / len(bodies), line(bodies, hello=False))
         yield Try(door, "guest", "empty frames", PACED_MESSAGES / 21_000, line([empty], hello=True))
         yield Try(door, "guest", "records of nothing", PACED_REQUESTS, line([nothing], hello=True))
-        for what, data in _frames(edge.JSON):
+        for what, data in _frames(JSON):
             yield Try(door, "guest", what, PACED_BYTES, line([record(data.decode())], hello=True))
 
 

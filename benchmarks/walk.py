@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 import edge
+from edge.server.serve import serve
 from edge.transports.websocket.framing import MASKED, TEXT
 
 from .peers.with_edge import app
@@ -49,7 +50,7 @@ async def walk() -> list[tuple[str, str, str]]:
             calls.append((str(path.relative_to(ROOT)), called.f_code.co_qualname, task))
 
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(edge.serve, app, host="127.0.0.1", port=0))
+        (listener,) = await nursery.start(partial(serve, app, host="127.0.0.1", port=0))
         stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
         for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # the second time everything is warm
             await stream.send_all(data)

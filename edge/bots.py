@@ -37,7 +37,7 @@ NOTICE_SECONDS = 0.1
 async def open_bot(
     room: Room[FromPlayer, ToPlayer], *, name: str, limits: Limits | None = None
 ) -> AsyncIterator[Client[FromPlayer, ToPlayer]]:
-    """``async with edge.open_bot(room, name="Robby") as bot:``: a player of this room whose client is this very block.
+    """``async with open_bot(room, name="Robby") as bot:``: a player of this room whose client is this very block.
 
     It joins, sends and receives as any other: through admission, the protocol and its limits. Best opened in a task of
     the room's own `run`, whose end it then does not outlive. `Session.bot` tells it from people; it does not keep the

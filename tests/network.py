@@ -10,8 +10,10 @@ import trio
 
 import edge
 from edge.client.client import Client
+from edge.client.fallback import TransportKind
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
+from edge.protocol.codec import JSON
 from edge.server.serve import Server, open_server
 from edge.testing.network import BOTH, Link, Way
 from edge.testing.network import Network as Wires
@@ -46,7 +48,7 @@ async def open_network(
 async def joined(
     connect: Callable[[], Awaitable[trio.abc.Stream]],
     path: str,
-    *kinds: edge.TransportKind,
+    *kinds: TransportKind,
     speaks: Any,
     hears: Any,
     client: str = "a-client-of-the-network",
@@ -61,9 +63,9 @@ async def joined(
 
     dialler = UrlDialler(
         path if "://" in path else f"ws://edge.test{path}",
-        codec=edge.JSON,
+        codec=JSON,
         limits=edge.Limits(),
-        kinds=kinds or tuple(edge.TransportKind),
+        kinds=kinds or tuple(TransportKind),
         headers=headers,
         connect=connect,
     )
@@ -72,7 +74,7 @@ async def joined(
         speaks=speaks,
         hears=hears,
         name="ana",
-        codec=edge.JSON,
+        codec=JSON,
         limits=edge.Limits(),
         wait_before=wait_before,
         inbox=1000,

@@ -6,6 +6,9 @@ import pytest
 import trio
 
 import edge
+from edge.bots import open_bot
+from edge.client.client import State
+from edge.rooms.directory import Directory
 from edge.testing import EdgeRoom, seeds
 
 
@@ -42,7 +45,7 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
     """It is admitted, seen, heard and hears; when its block ends it has left, and its seat is free."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
-    async with edge.open_bot(room.room, name="robby") as bot:
+    async with open_bot(room.room, name="robby") as bot:
         assert [player.name for player in room.room.players] == ["ana", "robby"]
         assert [player.session.bot for player in room.room.players] == [False, True]
         ana.send(Say("hello"))
@@ -60,7 +63,7 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
     room = await edge_room(Chat)
     for seconds in (0, 0.1, 1):
         with trio.move_on_after(seconds):
-            async with edge.open_bot(room.room, name="robby") as bot:
+            async with open_bot(room.room, name="robby") as bot:
                 while True:
                     bot.send(Say("beep"))
                     await bot.receive()
@@ -73,9 +76,9 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
 async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
     """Refusals are the same for everybody."""
     room = await edge_room(Chat)
-    async with edge.open_bot(room.room, name="robby"):
+    async with open_bot(room.room, name="robby"):
         with pytest.raises(edge.Disconnected, match="taken"):
-            async with edge.open_bot(room.room, name="robby"):
+            async with open_bot(room.room, name="robby"):
                 pytest.fail("there was no seat")
     assert room.runtime.counters.refused == {edge.Code.REFUSED: 1}
 
@@ -83,12 +86,12 @@ async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
 async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> None:
     """It is told why, as others are."""
     room = await edge_room(Chat)
-    async with edge.open_bot(room.room, name="robby") as bot:
+    async with open_bot(room.room, name="robby") as bot:
         room.room.players[0].kick("too loud")
         assert [event async for event in bot] == []
         assert bot.ending is not None
         assert (bot.ending.code, bot.ending.reason) == (edge.Code.KICKED, "too loud")
-    async with edge.open_bot(room.room, name="robby") as bot:
+    async with open_bot(room.room, name="robby") as bot:
         room.room.close("good night")
         assert [event async for event in bot] == []
         assert bot.ending is not None
@@ -99,7 +102,7 @@ async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeR
     """What it is sent is bounded, wherever it waits."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=50, inbox=8)
-    async with edge.open_bot(room.room, name="robby", limits=limits) as bot:
+    async with open_bot(room.room, name="robby", limits=limits) as bot:
         for number in range(300):
             room.room.broadcast(Said("room", str(number)))
             await trio.sleep(0.001)
@@ -118,7 +121,7 @@ class Deaf(Chat):
 
     async def run(self) -> None:
         listener = self.listen(Say)
-        async with self.open_round(minimum=0, seconds=5), edge.open_bot(self, name="chatty") as bot:
+        async with self.open_round(minimum=0, seconds=5), open_bot(self, name="chatty") as bot:
             for number in range(500):
                 bot.send(Say(str(number)))
             await trio.sleep_forever()
@@ -137,7 +140,7 @@ async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -
 
 async def test_bots_do_not_keep_a_room_open() -> None:
     """A room in which only they sit closes as an empty one does; with a person in it, it stays."""
-    directory = edge.Directory({"crewed": Crewed}, idle=60)
+    directory = Directory({"crewed": Crewed}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         room = directory.open("crewed", "one")
@@ -151,13 +154,13 @@ async def test_bots_do_not_keep_a_room_open() -> None:
 async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
     """It does not try for ever to come back to a room that is no more."""
     room = await edge_room(Chat)
-    async with edge.open_bot(room.room, name="robby") as bot:
+    async with open_bot(room.room, name="robby") as bot:
         room.room.close(code=edge.Code.ROOM_CRASHED)
-        await bot.wait_state(edge.State.CLOSED)
+        await bot.wait_state(State.CLOSED)
         assert bot.ending is not None
         assert bot.ending.code is edge.Code.ROOM_CLOSED
     with pytest.raises(edge.Disconnected, match="has closed"):
-        async with edge.open_bot(room.room, name="robby"):
+        async with open_bot(room.room, name="robby"):
             pytest.fail("there was no room")
 
 
@@ -165,7 +168,7 @@ class Crewed(Chat):
     """Opens its bot itself."""
 
     async def run(self) -> None:
-        async with edge.open_bot(self, name="house") as bot:
+        async with open_bot(self, name="house") as bot:
             async for event in bot:
                 if event.by != "house":
                     bot.send(Say(event.text.upper()))

@@ -18,6 +18,7 @@ import trio
 
 import edge
 from edge.cli import main
+from edge.client.client import State
 from edge.server.signals import STOP, open_stop_receiver
 
 APP = """
@@ -91,10 +92,10 @@ async def test_a_second_signal_under_load(project: Path) -> None:
                 joining = [edge.join(url, speaks=None, hears=None) for _ in range(50)]
                 seated = [await players.enter_async_context(each) for each in joining]
                 for client in seated:
-                    await client.wait_state(edge.State.OPEN)
+                    await client.wait_state(State.OPEN)
                 process.send_signal(signal.SIGTERM)
                 for client in seated:
-                    await client.wait_state(edge.State.AWAY)
+                    await client.wait_state(State.AWAY)
                 assert process.poll() is None
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0

@@ -23,6 +23,7 @@ import edge
 from edge.protocol.codec import JSON
 from edge.protocol.events import event_type
 from edge.protocol.messages import from_plain
+from edge.server.door import Caps
 from edge.testing import open_rooms
 from tests.server.servers import open_town
 
@@ -280,9 +281,9 @@ def test_operations(tmp_path: Path) -> None:
             for probe in ("livenessProbe", "readinessProbe"):
                 with urllib.request.urlopen(url.rstrip("/") + container[probe]["httpGet"]["path"]) as answer:
                     assert answer.status == 200
-    assert int(recipe["Service"]["LimitNOFILE"]) > 2 * edge.Caps().connections
-    scope: dict[str, type[edge.Room[Move, Told]]] = {}
-    exec(room.text, {"edge": edge, "trio": trio, "Move": Move, "Told": Told}, scope)
+    assert int(recipe["Service"]["LimitNOFILE"]) > 2 * Caps().connections
+    scope: dict[str, Any] = {"edge": edge, "trio": trio, "Move": Move, "Told": Told}
+    exec(room.text, scope)
     assert scope["Careful"].restarts.most == 0
 
 

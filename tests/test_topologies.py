@@ -20,6 +20,8 @@ import trio
 from playwright.sync_api import expect
 
 import edge
+from edge.client.client import State
+from edge.client.fallback import TransportKind
 from tests.browser import GET_CHROMIUM, Tab, chromium, serving
 from tests.client import echo_app
 from tests.endurance.process import free_port
@@ -96,11 +98,11 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
     with serving("tests.client.echo_app:app") as url:
         upstream = int(url.rstrip("/").rpartition(":")[2])
         with process(*proxy(program, tmp_path, port, upstream), port=port, folder=tmp_path):
-            for kind in edge.TransportKind:
+            for kind in TransportKind:
                 trio.run(talk, f"http://127.0.0.1:{port}/rooms/echo/{kind}", kind)
             with chromium(program("chromium", GET_CHROMIUM)) as browser:
                 tab = Tab(browser, f"http://127.0.0.1:{port}/")
-                for kind in edge.TransportKind:
+                for kind in TransportKind:
                     heard = tab.page.evaluate(
                         """async ([kind]) => {
                             const { join } = await import("/edge.js");
@@ -115,7 +117,7 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
                 assert tab.faults == []
 
 
-async def talk(url: str, kind: edge.TransportKind) -> None:
+async def talk(url: str, kind: TransportKind) -> None:
     """Requests and their answers, each at once: a proxy that held them back would be noticed."""
     with trio.fail_after(20):
         async with edge.join(url, speaks=echo_app.FromPlayer, hears=echo_app.ToPlayer, transports=(kind,)) as client:
@@ -164,7 +166,7 @@ async def visit(room: str, web: str) -> None:
 
     with trio.fail_after(30):
         async with edge.join(room, speaks=Say, hears=Said) as stranger:
-            await stranger.wait_state(edge.State.CLOSED)
+            await stranger.wait_state(State.CLOSED)
             assert stranger.ending is not None
             assert stranger.ending.code is edge.Code.KEY_INVALID
         key = (await ask("login", name="ada"))["key"]
@@ -174,7 +176,7 @@ async def visit(room: str, web: str) -> None:
             assert await ask("announce", text="closing soon") == {"seated": 1}
             assert await ada.receive() == Said("the shop", "closing soon")
             await ask("ban", name="ada")
-            await ada.wait_state(edge.State.CLOSED)
+            await ada.wait_state(State.CLOSED)
             assert ada.ending is not None
             assert ada.ending.code is edge.Code.REVOKED
 

@@ -133,7 +133,7 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
     for name in SYNC:
         _check_function(room, name, wants_async=False)
     if not isinstance(room.restarts, Restarts):
-        raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it an edge.Restarts(...)")
+        raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it a Restarts(...)")
     if room.when_cut_off not in ("pause", "go on"):
         raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "go on", not {room.when_cut_off!r}')
 

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 import edge
+from edge.bots import open_bot
 
 from .events import Steer
 from .physics import Disc
@@ -58,7 +59,7 @@ class Crew:
 
     async def play(self, name: str) -> None:
         """Sit in the room until it ends the seat."""
-        async with edge.open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
+        async with open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
             chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # play
             nursery.start_soon(_drive, self.room, bot, chance)
             async for _ in bot:

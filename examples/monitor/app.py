@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import edge
+from edge.server.static import STRICT_HEADERS
 
 from .room import Monitor
 
-app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"}, static_headers=edge.STRICT_HEADERS)
+app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
 
 # How much each request leaves behind for the collector: enough to be seen in the chart of the memory.
 GARBAGE = b"garbage " * 8_192

@@ -12,6 +12,7 @@ import segno
 
 import edge
 import edge.monitor
+from edge.server.static import STRICT_HEADERS
 from examples import drawing, hill, monitor
 
 from .room import ADMIN, Stage, Switchboard
@@ -22,7 +23,7 @@ switchboard = Switchboard()
 app = edge.App(
     {"stage": lambda: Stage(switchboard)},
     static={"/": Path(__file__).parent / "web"},
-    static_headers=edge.STRICT_HEADERS,
+    static_headers=STRICT_HEADERS,
 )
 app.include("/drawing", drawing.app)
 app.include("/hill", hill.app)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import attrs
 
 import edge
+from edge.errors import InvalidEvent, RemoteProtocolError
 from edge.protocol.codec import Codec, Frame
 from edge.protocol.connection import Connection, Side
 from edge.protocol.events import Vocabulary
@@ -108,7 +109,7 @@ def take_in(codec: Codec) -> Callable[[Frame], None]:
     connection.send(welcome, now=0)
 
     def take(frame: Frame) -> None:
-        with contextlib.suppress(edge.InvalidEvent):
+        with contextlib.suppress(InvalidEvent):
             message = connection.receive(frame, now=0)
             if isinstance(message, Event | Request) and message.name in VOCABULARY.by_name:
                 structure(message.body, VOCABULARY.by_name[message.name].cls)
@@ -137,6 +138,6 @@ def _cpu_seconds_below(depth: int, take: Callable[[Frame], None], frame: Frame) 
     if depth:
         return _cpu_seconds_below(depth - 1, take, frame)
     began = time.process_time()
-    with contextlib.suppress(edge.RemoteProtocolError):  # it ends the connection, which is cheap
+    with contextlib.suppress(RemoteProtocolError):  # it ends the connection, which is cheap
         take(frame)
     return time.process_time() - began

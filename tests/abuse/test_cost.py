@@ -11,8 +11,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-import edge
-from edge.protocol.codec import Codec, Frame
+from edge.protocol.codec import JSON, MESSAGEPACK, Codec, Frame
 
 from .cost import FRAME_BYTES, cpu_seconds, honest_frame, take_in
 
@@ -84,8 +83,8 @@ RAW: list[Frame] = [
 
 def frames() -> list[Any]:
     """Every known frame, in each codec that it fits."""
-    params = [pytest.param(edge.MESSAGEPACK if isinstance(raw, bytes) else edge.JSON, raw) for raw in RAW]
-    for codec in (edge.JSON, edge.MESSAGEPACK):
+    params = [pytest.param(MESSAGEPACK if isinstance(raw, bytes) else JSON, raw) for raw in RAW]
+    for codec in (JSON, MESSAGEPACK):
         params += [pytest.param(codec, plain, id=f"{codec.name}: {what}") for what, plain in PLAIN.items()]
     return params
 
@@ -152,7 +151,7 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
     """Whatever a frame repeats, it costs no more than ten honest ones."""
     repeated = b"".join(unit)
     head = b"\x92" + bytes([0xA0 + len(name)]) + name.encode() + length
-    check(edge.MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
+    check(MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
 
 
 @hypothesis.settings(deadline=None, max_examples=150)
@@ -165,4 +164,4 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
 def test_json_that_repeats(name: str, opened: str, unit: str, ended: str) -> None:
     """Likewise in JSON."""
     head = f'["{name}",{opened}'
-    check(edge.JSON, head + unit * ((FRAME_BYTES - len(head)) // len(unit)) + ended)
+    check(JSON, head + unit * ((FRAME_BYTES - len(head)) // len(unit)) + ended)

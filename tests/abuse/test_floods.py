@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-import edge
 from edge import Code
+from edge.client.client import State
 from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Say, Speaks, Town, frame, link_from, town
 from tests.network import joined
 
@@ -42,7 +42,7 @@ async def test_what_was_kept_while_away_comes_at_once() -> None:
                 eve.send(Say(str(n)))
                 await trio.sleep(1 / 30)
             link.offline = ""
-            await eve.wait_state(edge.State.OPEN)
+            await eve.wait_state(State.OPEN)
             with trio.fail_after(0.1):
                 assert (await eve.request(Know(), Heard)).texts == 120
 

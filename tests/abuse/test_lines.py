@@ -12,10 +12,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.client.client import State
 from edge.cluster.broker.broker import Broker
 from edge.errors import RemoteProtocolError
 from edge.protocol.limits import Limits
 from edge.protocol.records import record
+from edge.server.door import Caps
 from edge.transports.http.served import ServedLine
 from tests.abuse.town import (
     ANOTHER,
@@ -74,7 +76,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
 async def test_bodies_on_lines_count_for_their_address() -> None:
     """An address with many lines keeps no more than any other address may, and others are served."""
     body = record("x" * 200 * KIB)
-    caps = edge.Caps(body_bytes=2**21, body_bytes_each=2**20)
+    caps = Caps(body_bytes=2**21, body_bytes_each=2**20)
     async with town(caps=caps) as here, AsyncExitStack() as stack:
         refused = 0
         for number in range(20):
@@ -172,7 +174,7 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
                 joining = town.join("/rooms/plaza/one", place, speaks=Speaks, hears=Heard)
                 friends.append(await stack.enter_async_context(joining))
             for friend in friends:
-                await friend.wait_state(edge.State.OPEN)
+                await friend.wait_state(State.OPEN)
             yield attack
             for friend in friends:
                 with trio.fail_after(1):

@@ -10,7 +10,7 @@ import trio
 
 import edge
 from edge.server.hosts import Hosts, Origin
-from edge.server.serve import Server, open_server
+from edge.server.serve import Server, open_server, serve
 from tests.abuse.town import ATTACKER, Plaza, link_from
 
 PROXY = "127.0.0.1"
@@ -191,7 +191,7 @@ async def test_the_log_says_that_any_name_will_do(host: str, any_host: bool, cap
     drain = trio.Event()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(edge.serve, edge.App({}), host=host, port=0, drain=drain))
+            await nursery.start(partial(serve, edge.App({}), host=host, port=0, drain=drain))
             drain.set()
     assert ("every Host" in caplog.text) == any_host
     assert Hosts(None, bound=host).any == any_host

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 import edge
-from edge.client.client import Client
+from edge.client.client import Client, State
+from edge.client.fallback import TransportKind
 from edge.rooms.room import runtime_of
 from edge.server.serve import open_server
 from edge.testing.network import Conditions, Network
@@ -39,7 +40,7 @@ class Hall(edge.Room[Say, Said]):
 
 @asynccontextmanager
 async def hall(
-    *kinds: edge.TransportKind, friends: int = 3, **conditions: Any
+    *kinds: TransportKind, friends: int = 3, **conditions: Any
 ) -> AsyncIterator[tuple[Hall, list[Client[Any, Any]]]]:
     """A room with Eve and her friends, each over this kind of transport. None of them may lose the connection."""
     app = edge.App({"hall": Hall})
@@ -51,7 +52,7 @@ async def hall(
             joining = joined(network.link().connect, path, *kinds, speaks=Say, hears=Said, client=name)
             clients.append(await stack.enter_async_context(joining))
         for client in clients:
-            await client.wait_state(edge.State.OPEN)
+            await client.wait_state(State.OPEN)
         room = app.directory.find("hall", "one")
         assert isinstance(room, Hall)
         yield room, clients
@@ -60,8 +61,8 @@ async def hall(
         server.drain()
 
 
-@pytest.mark.parametrize("kind", [*edge.TransportKind])
-async def test_others_hear_all_that_one_member_says(kind: edge.TransportKind) -> None:
+@pytest.mark.parametrize("kind", [*TransportKind])
+async def test_others_hear_all_that_one_member_says(kind: TransportKind) -> None:
     """Thirty messages of 20 KiB at once: each other member hears all of them, over the connection that it has."""
     async with hall(kind, latency=0.05) as (_, (eve, *friends)):
         texts = [f"{number:04}" + "x" * 20 * KIB for number in range(30)]
@@ -76,8 +77,8 @@ async def test_others_hear_all_that_one_member_says(kind: edge.TransportKind) ->
         assert trio.current_time() - began == pytest.approx((600 - 256) / 64, abs=1.5)
 
 
-@pytest.mark.parametrize("kind", [*edge.TransportKind])
-async def test_all_may_speak_at_once(kind: edge.TransportKind) -> None:
+@pytest.mark.parametrize("kind", [*TransportKind])
+async def test_all_may_speak_at_once(kind: TransportKind) -> None:
     """Ten members say four of the largest messages each in one step: everybody hears all of it, and nobody is lost."""
     async with hall(kind, friends=9, latency=0.02) as (_, clients):
         for number, client in enumerate(clients):

@@ -19,8 +19,12 @@ import trio
 import edge
 import edge.cli
 import edge.monitor
+from edge.client.client import State
+from edge.client.fallback import TransportKind
 from edge.client.url import UrlDialler
 from edge.cluster.broker.redis import RedisBroker, _check_url, _Connection
+from edge.errors import BrokerDown, EdgeError
+from edge.protocol.codec import JSON
 from edge.protocol.messages import Hello
 from edge.server.api import Api
 from edge.server.app import site_of
@@ -66,7 +70,7 @@ def errors() -> Iterator[str]:
         lambda: edge.App({}, keys=edge.Keys(SECRET), name="chat"),
     ]
     for do in wrong:
-        with pytest.raises((ValueError, edge.EdgeError)) as caught:
+        with pytest.raises((ValueError, EdgeError)) as caught:
             do()
         yield told(caught.value)
 
@@ -99,10 +103,10 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
                 answer = await ask(network, method, path, {**headers}, b'{"session": 7}' if method == "POST" else b"")
                 if path not in ("/session", "/edge-monitor/enter"):  # which give a key to whoever it is
                     seen.append(answer.body.decode())
-        for kind in edge.TransportKind:
+        for kind in TransportKind:
             joining = joined(network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=KEY)
             async with joining as client:
-                await client.wait_state(edge.State.OPEN)
+                await client.wait_state(State.OPEN)
                 seen += [repr(client), repr(client.welcome), repr(vars(client)["_dialler"])]
         for hello in (
             {"client": "c" * 16, "key": KEY, "attempt": "x"},
@@ -122,8 +126,8 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
                         while received := await stream.receive_some():
                             seen.append(received.decode(errors="replace"))
     broker = RedisBroker(f"redis://user:{QUOTED}@localhost:1/0")
-    url, kinds = f"ws://user:{QUOTED}@edge.test/rooms/quiet/one", (edge.TransportKind.POLL,)
-    dialler = UrlDialler(url, codec=edge.JSON, limits=edge.Limits(), kinds=kinds, connect=None)
+    url, kinds = f"ws://user:{QUOTED}@edge.test/rooms/quiet/one", (TransportKind.POLL,)
+    dialler = UrlDialler(url, codec=JSON, limits=edge.Limits(), kinds=kinds, connect=None)
     holders = [app, app.keys, site_of(app)._api, broker, broker._client, dialler, Hello(key=KEY), app.keys.check(KEY)]
     seen += [repr(each) for each in holders]
     seen += [record.getMessage() + (record.exc_text or "") for record in caplog.records]
@@ -161,7 +165,7 @@ async def test_what_redis_repeats_is_not_told() -> None:
 
     async with trio.open_nursery() as nursery:
         broker._client._connection = _Connection(broker)  # type: ignore[arg-type]  # whatever is there is asked
-        with pytest.raises(edge.BrokerDown) as caught:
+        with pytest.raises(BrokerDown) as caught:
             await broker._client.ask(fail)
         nursery.cancel_scope.cancel()
     assert "unknown command" in str(caught.value)

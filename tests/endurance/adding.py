@@ -11,6 +11,7 @@ import trio
 
 import edge
 from edge.client.client import Client, State
+from edge.client.fallback import TransportKind
 
 from .banking import Bank, LonelyBank
 
@@ -142,7 +143,7 @@ class Adder:
     client: Client[Any, Any]
     name: str
     ledger: Ledger
-    kind: edge.TransportKind = edge.TransportKind.WEBSOCKET
+    kind: TransportKind = TransportKind.WEBSOCKET
     said: int = 0
     heard: int = 0
     next_total: int = 0

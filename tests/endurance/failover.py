@@ -20,8 +20,8 @@ from statistics import median
 import attrs
 import trio
 
-import edge
 from edge.client.client import Client, State
+from edge.client.fallback import TransportKind
 from tests.broker.redis_server import RedisServer
 
 from .adding import Add, Added
@@ -113,7 +113,7 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
                 adding.cancel_scope.cancel("Redis is dead, and the owner")
             await town.redis.wait_up()
             await town.add_server()
-            connected = town.client(path, "probe", speaks=Add, hears=Added, kind=edge.TransportKind.WEBSOCKET)
+            connected = town.client(path, "probe", speaks=Add, hears=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
                 probing.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
                 with trio.move_on_after(PATIENCE_SECONDS) as patience:

@@ -23,6 +23,7 @@ import attrs
 import trio
 
 import edge
+from edge.client.fallback import TransportKind
 
 from .app import Put, Show, Shown
 from .process import start_server
@@ -84,7 +85,7 @@ class Server:
         return f"ws://127.0.0.1:{self.port}/rooms/ledger/one"
 
 
-async def keep_book(url: str, kind: edge.TransportKind, book: Book, told: trio.MemorySendChannel[None]) -> None:
+async def keep_book(url: str, kind: TransportKind, book: Book, told: trio.MemorySendChannel[None]) -> None:
     """Be a client, until cancelled."""
     async with edge.join(url, speaks=Put | Show, hears=Shown, transports=(kind,)) as client:
         while True:
@@ -111,7 +112,7 @@ async def _mistreated(books: list[Book]) -> AsyncIterator[tuple[Server, trio.Nur
         await server.start(nursery)
         async with trio.open_nursery() as clients:
             for number, book in enumerate(books):
-                kind = [*edge.TransportKind][number % len(edge.TransportKind)]
+                kind = [*TransportKind][number % len(TransportKind)]
                 clients.start_soon(keep_book, server.url, kind, book, told)
             yield server, nursery, hear
             clients.cancel_scope.cancel("enough")

@@ -26,11 +26,12 @@ import trio
 
 import edge
 from edge.client.client import Client, State
+from edge.client.fallback import TransportKind
 from edge.client.join import back_off, open_client
 from edge.client.url import UrlDialler
 from edge.cluster.broker.broker import Stamp
 from edge.cluster.broker.redis import RedisBroker
-from edge.protocol.codec import MESSAGEPACK
+from edge.protocol.codec import JSON, MESSAGEPACK
 from tests.broker.redis_server import RedisServer
 
 from .adding import EFFECTS, Add, Added, Adder, Ledger, check_effects
@@ -40,7 +41,7 @@ from .process import start_server
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
 # The players in the busy room, by how they are connected; the rooms in which nobody speaks for long; and the customers.
-PLAYERS = 2 * [*edge.TransportKind]
+PLAYERS = 2 * [*TransportKind]
 QUIET, CUSTOMERS = 20, 6
 # After so many blows who is quiet speaks.
 SPEAK_EVERY = 10
@@ -144,7 +145,7 @@ class Town:
     ledger: Ledger = attrs.field(factory=Ledger)
     starting: trio.Lock = attrs.field(factory=trio.Lock)
     """Held while a server starts, for which its Redis has to be there."""
-    outages: dict[str, dict[edge.TransportKind, list[float]]] = attrs.field(factory=dict)
+    outages: dict[str, dict[TransportKind, list[float]]] = attrs.field(factory=dict)
     """How long it took until somebody had heard something that they said after a blow: by its kind and their
     transport."""
     refused: int = 0
@@ -195,7 +196,7 @@ class Town:
 
     @asynccontextmanager
     async def client(
-        self, path: str, name: str, *, speaks: Any, hears: Any, kind: edge.TransportKind, key: str | None = None
+        self, path: str, name: str, *, speaks: Any, hears: Any, kind: TransportKind, key: str | None = None
     ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
         """Somebody's client, each of whose connections goes to the next server; and what breaks them all for good."""
         turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
@@ -218,11 +219,11 @@ class Town:
 
         limits = edge.Limits()
         client: Client[Any, Any] = Client(
-            UrlDialler(f"ws://localhost/rooms/{path}", codec=edge.JSON, limits=limits, kinds=(kind,), connect=connect),
+            UrlDialler(f"ws://localhost/rooms/{path}", codec=JSON, limits=limits, kinds=(kind,), connect=connect),
             speaks=speaks,
             hears=hears,
             name=name,
-            codec=edge.JSON,
+            codec=JSON,
             limits=limits,
             wait_before=lambda attempt: back_off(min(attempt, LONGEST_BACKOFF)),
             inbox=10_000,
@@ -233,7 +234,7 @@ class Town:
             await client.wait_state(State.OPEN)
             yield client, vanish
 
-    async def play(self, name: str, kind: edge.TransportKind) -> None:
+    async def play(self, name: str, kind: TransportKind) -> None:
         """Add, now and then, until cancelled."""
         async with (
             self.client("adding/a", name, speaks=Add, hears=Added, kind=kind) as (client, _),
@@ -248,7 +249,7 @@ class Town:
 
     async def be_quiet(self, number: int) -> None:
         """Have a room of one's own, and say nothing in it, but when all do."""
-        path, name, kind = f"adding/quiet{number}", f"quiet{number}", edge.TransportKind.WEBSOCKET
+        path, name, kind = f"adding/quiet{number}", f"quiet{number}", TransportKind.WEBSOCKET
         async with self.client(path, name, speaks=Add, hears=Added, kind=kind) as (client, _):
             adder = Adder(client, name, Ledger(), kind)
             self.quiet.append(adder)
@@ -265,9 +266,9 @@ class Town:
         self.customers.append(customer)
         await customer.come()
 
-    async def wait_heard(self) -> dict[edge.TransportKind, list[float]]:
+    async def wait_heard(self) -> dict[TransportKind, list[float]]:
         """Wait until everybody in the busy room has heard what they say from now on: how long that took."""
-        began, waited = trio.current_time(), dict[edge.TransportKind, list[float]]()
+        began, waited = trio.current_time(), dict[TransportKind, list[float]]()
 
         async def wait(adder: Adder) -> None:
             said = adder.said + 1
@@ -457,12 +458,12 @@ def tell(town: Town) -> str:
         f"{displaced} pages lost their seats to an older page, whose hello a stopped server had held up",
         f"{town.refused} writes of former owners to somewhere else, refused by their fences",
         "",
-        "heard again after s, half of them and all | " + " | ".join(edge.TransportKind),
-        "---|" * (1 + len(edge.TransportKind)),
+        "heard again after s, half of them and all | " + " | ".join(TransportKind),
+        "---|" * (1 + len(TransportKind)),
     ]
     for blow, outages in town.outages.items():
-        cells = [f"{median(outages[kind]):.1f}, {max(outages[kind]):.1f}" for kind in edge.TransportKind]
-        lines.append(f"{blow}, {len(outages[edge.TransportKind.POLL]) // 2} times | " + " | ".join(cells))
+        cells = [f"{median(outages[kind]):.1f}, {max(outages[kind]):.1f}" for kind in TransportKind]
+        lines.append(f"{blow}, {len(outages[TransportKind.POLL]) // 2} times | " + " | ".join(cells))
     return "\n".join(lines)
 
 

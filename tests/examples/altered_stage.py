@@ -8,6 +8,7 @@ import attrs
 
 import edge
 from edge.server.app import site_of
+from edge.server.sessions import SessionCookie
 from edge.transports.http.http import FilePart
 from examples.stage import app
 
@@ -33,7 +34,7 @@ async def altered(request: edge.Request) -> edge.Response:
 
 site_of(app).respond = altered  # type: ignore[method-assign]
 if "FRAMED" in os.environ:
-    site_of(app).cookie = edge.SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
+    site_of(app).cookie = SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
 if "SLEEPY" in os.environ:
     site_of(app).limits = edge.Limits(heartbeat=1, dead_after=3)
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge
+from edge.errors import InvalidEvent
 from edge.testing import seeds
 from examples.drawing.picture import HEIGHT, STRIP, WIDTH, Stroke, strip_below
 from examples.drawing.room import Drew, ExquisiteCorpse, Revealed, Scene, Start, TurnDone, Undid, YourTurn
@@ -186,7 +187,7 @@ def test_strokes_that_are_refused(stroke: dict[str, Any]) -> None:
     """Off the palette, off the paper, too much."""
     from edge.protocol.structure import structure
 
-    with pytest.raises(edge.InvalidEvent, match=r"^stroke: "):
+    with pytest.raises(InvalidEvent, match=r"^stroke: "):
         structure({"stroke": stroke}, Drew)
 
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 import edge
+from edge.client.client import State
 from edge.testing import EdgeRoom, seeds
 from examples.stage.room import ADMIN, Prefer, Program, Stage, Switch, Switchboard
 
@@ -51,7 +52,7 @@ async def test_strangers_switch_nothing(edge_room: EdgeRoom, claims: dict[str, o
     (mallory,) = await room.join(session=edge.Session("m", "mallory", claims))
     mallory.send(Switch("hill", False))
     mallory.send(Prefer("monitor"))
-    await mallory.wait_state(edge.State.CLOSED)
+    await mallory.wait_state(State.CLOSED)
     assert mallory.ending is not None
     assert mallory.ending.code is edge.Code.KICKED
     assert program(room.room.program()) == (["drawing", "hill", "monitor"], None, 0)

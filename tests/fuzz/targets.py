@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 import edge
+from edge.errors import InvalidEvent, RemoteProtocolError
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.connection import Connection, Side, State
 from edge.protocol.events import Vocabulary
@@ -128,12 +129,12 @@ def codec(data: bytes) -> None:
         assert isinstance(envelope[0], str)
         try:
             plain = spoken.decode(frame)
-        except edge.InvalidEvent as exc:
+        except InvalidEvent as exc:
             assert exc.problem in ("malformed", "too_deep")
             continue
         try:
             event = structure(plain, Everything)
-        except edge.InvalidEvent as exc:
+        except InvalidEvent as exc:
             assert exc.problem in ("invalid", "too_deep")
             assert str(exc)
             continue
@@ -165,15 +166,15 @@ def machine(data: bytes) -> None:
                 for frame in connection.due(now):
                     assert JSON.decode(frame)[0] in ("$ack", "$ping")
             message = connection.receive(line.decode(errors="replace"), now=now)
-        except edge.InvalidEvent as exc:
+        except InvalidEvent as exc:
             assert connection.state is State.OPEN
             assert exc.problem in ("malformed", "too_large", "too_deep", "invalid", "unknown_event")
-        except edge.RemoteProtocolError as exc:
+        except RemoteProtocolError as exc:
             assert isinstance(exc.code, edge.Code)
             return
         else:
             if isinstance(message, Event | Request) and message.name in vocabulary.by_name:
-                with contextlib.suppress(edge.InvalidEvent):
+                with contextlib.suppress(InvalidEvent):
                     structure(message.body, Everything)
         assert connection.counts.received in (received, received + 1)
         assert not math.isnan(connection.wanted_at)

@@ -7,6 +7,8 @@ import struct
 import pytest
 
 import edge
+from edge.errors import InvalidEvent
+from edge.protocol.codec import MESSAGEPACK
 from edge.protocol.structure import structure
 
 
@@ -43,6 +45,6 @@ PACKED: dict[str, tuple[bytes, str]] = {
 def test_a_bomb_in_messagepack(bomb: str) -> None:
     """It is refused for what is wrong with it. Keys that are not text are refused before there is a dict."""
     data, problem = PACKED[bomb]
-    with pytest.raises(edge.InvalidEvent) as caught:
-        structure(edge.MESSAGEPACK.decode(data)[1], Say)
+    with pytest.raises(InvalidEvent) as caught:
+        structure(MESSAGEPACK.decode(data)[1], Say)
     assert caught.value.problem == problem

@@ -7,6 +7,7 @@ import math
 import pytest
 
 import edge
+from edge.protocol.codec import JSON
 from edge.protocol.connection import Connection, Side
 from edge.protocol.pace import Pace
 
@@ -63,6 +64,6 @@ def test_coming_back_again_and_again_gains_nothing() -> None:
 def test_without_a_pace_anything_goes() -> None:
     """Where the rate is infinite, nobody is ever early, and a second connection in the same instant is no trouble."""
     limits = edge.Limits(events_per_second=math.inf)
-    first, second = (Connection(Side.SERVER, edge.JSON, now=5.0, limits=limits) for _ in range(2))
+    first, second = (Connection(Side.SERVER, JSON, now=5.0, limits=limits) for _ in range(2))
     second.follow(first, now=5.0)
     assert at_once(second._pace, 5.0) == 10_000

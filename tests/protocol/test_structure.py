@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge
+from edge.errors import InvalidEvent
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.protocol.field_types import MAX_INTEGER
 from edge.protocol.structure import structure
@@ -97,7 +98,7 @@ def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, s
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    with pytest.raises(edge.InvalidEvent) as caught:
+    with pytest.raises(InvalidEvent) as caught:
         structure(payload, Drew)
     assert str(caught.value) == sentence
     assert caught.value.problem == "invalid"
@@ -108,7 +109,7 @@ def test_too_deep() -> None:
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(edge.InvalidEvent) as caught:
+    with pytest.raises(InvalidEvent) as caught:
         structure({"drawing": deep}, Drew)
     assert caught.value.problem == "too_deep"
 
@@ -126,7 +127,7 @@ def test_whatever_comes_is_an_event_or_invalid(payload: Any) -> None:
     """No payload gets any other error out of it, and what is accepted travels back to the same value."""
     try:
         event = structure(payload, Drew)
-    except edge.InvalidEvent:
+    except InvalidEvent:
         return
     assert structure(JSON.decode(JSON.encode(unstructure(event))), Drew) == event
 

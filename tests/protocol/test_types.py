@@ -17,6 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import edge
+from edge.errors import InvalidEvent
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.protocol.field_types import MAX_DEPTH, MAX_INTEGER, check_type
 from edge.protocol.structure import structure
@@ -214,7 +215,7 @@ def test_an_enum_is_read_by_its_members_whatever_else_it_is(cls: Any) -> None:
     for member in cls:
         assert structure({"value": member.value}, made).value is member
     for wrong in ("no such colour", 99, None, 2.0):
-        with pytest.raises(edge.InvalidEvent, match=r"^value: expected one of"):
+        with pytest.raises(InvalidEvent, match=r"^value: expected one of"):
             structure({"value": wrong}, made)
 
 
@@ -428,8 +429,8 @@ def test_subclasses_of_plain_values_travel_as_what_they_are() -> None:
 def test_ignoring_extra_fields_is_a_readers_choice() -> None:
     """At each level; everything else is as strict as ever."""
     body = {"text": "hi", "new": 1, "shapes": [{"points": [], "newer": {}}]}
-    with pytest.raises(edge.InvalidEvent, match=r"shapes\[0\]: unknown field 'newer'"):
+    with pytest.raises(InvalidEvent, match=r"shapes\[0\]: unknown field 'newer'"):
         structure(body, Said)
     assert structure(body, Said, ignore_extra=True) == Said("hi", shapes=[Shape()])
-    with pytest.raises(edge.InvalidEvent, match="text: expected text"):
+    with pytest.raises(InvalidEvent, match="text: expected text"):
         structure({**body, "text": 1}, Said, ignore_extra=True)

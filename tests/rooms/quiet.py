@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import edge
+from edge.rooms.seat import Seat
 
 
 @edge.event
@@ -39,7 +40,7 @@ class Quiet(edge.Room[FromPlayer, ToPlayer]):
     seats = edge.Seats(minimum=1, maximum=3, grace=5)
 
 
-class StubSeat(edge.Seat):
+class StubSeat(Seat):
     """A seat without anybody."""
 
     def __init__(self, name: str) -> None:

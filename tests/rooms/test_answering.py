@@ -9,6 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.client.client import State
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, MemoryClient, seeds
 from tests.rooms.inside import open_turn
@@ -61,7 +62,7 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
     await wait_all_tasks_blocked()
     assert outcomes == ["other: True"]
     assert room.room.ends == ["given up at 0.4", "other at 1"]
-    assert ana.state is edge.State.OPEN
+    assert ana.state is State.OPEN
     (player,) = room.room.players
     assert len(member_of(player).dialogue) == 0
 
@@ -111,7 +112,7 @@ async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -
     outcomes: list[str] = []
     await ask(ana, "crash", outcomes)
     assert outcomes == ["crash: crashed"]
-    await ana.wait_state(edge.State.CLOSED)
+    await ana.wait_state(State.CLOSED)
 
 
 class Library(Quiet):

@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "an annotated member": (define(__annotations__={"players": int}), "Pub.players hides a member of edge.Room"),
     "a member in a mix-in": (lambda: type("Pub", (Named, Quiet), {}), "Named.name hides a member of edge.Room"),
     "seats of another type": (define(seats=4), r"Pub.seats is 4: make it an edge.Seats\(...\)"),
-    "restarts of another type": (define(restarts=4), r"Pub.restarts is 4: make it an edge.Restarts\(...\)"),
+    "restarts of another type": (define(restarts=4), r"Pub.restarts is 4: make it a Restarts\(...\)"),
     "an unknown policy": (define(when_cut_off="stop"), 'Pub.when_cut_off is "pause" or "go on", not \'stop\''),
     "half a snapshot": (define(snapshot=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
     "half a restore": (define(restore=returns), "Pub has one of snapshot and restore: a persistent room needs both"),

@@ -9,6 +9,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.rooms.directory import Directory
+from edge.rooms.restarts import Restarts
 from edge.rooms.room import runtime_of
 from edge.testing import EdgeRoom
 from tests.rooms.quiet import Quiet, StubSeat
@@ -16,7 +18,7 @@ from tests.rooms.quiet import Quiet, StubSeat
 
 async def test_the_directory_opens_finds_lists_and_forgets() -> None:
     """One room a name; closed when nobody has sat for `idle` seconds; then a new one under the same name."""
-    directory = edge.Directory({"quiet": Quiet}, max_rooms=2, idle=60)
+    directory = Directory({"quiet": Quiet}, max_rooms=2, idle=60)
     with pytest.raises(edge.Refused, match="shutting down"):
         directory.open("quiet", "early")
     async with trio.open_nursery() as nursery:
@@ -47,7 +49,7 @@ async def test_the_directory_opens_finds_lists_and_forgets() -> None:
 
 async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> None:
     """Idle counts from the last one's leaving, grace included."""
-    directory = edge.Directory({"quiet": Quiet}, idle=60)
+    directory = Directory({"quiet": Quiet}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         room = directory.open("quiet", "a")
@@ -73,7 +75,7 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
         def __init__(self) -> None:
             self.mine = 1  # without super().__init__(), which is not needed
 
-    directory = edge.Directory({"broken": Broken, "forgetful": Forgetful})
+    directory = Directory({"broken": Broken, "forgetful": Forgetful})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         with pytest.raises(edge.Refused) as refused:
@@ -88,7 +90,7 @@ class Fragile(Quiet):
     """Crashes when it is told to."""
 
     made: ClassVar[list[Fragile]] = []
-    restarts = edge.Restarts(most=2, seconds=60)
+    restarts = Restarts(most=2, seconds=60)
 
     async def run(self) -> None:
         self.made.append(self)
@@ -100,7 +102,7 @@ class Fragile(Quiet):
 async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptureFixture) -> None:
     """At once, so that its `run` goes on without anybody coming; one crash too many, and the name is shut a while."""
     Fragile.made.clear()
-    directory = edge.Directory({"fragile": Fragile})
+    directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         directory.open("fragile", "a")
@@ -131,7 +133,7 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
 async def test_no_fresh_room_follows_where_nobody_was() -> None:
     """One that crashes slowly would be born again for ever; who comes opens it anew all the same."""
     Fragile.made.clear()
-    directory = edge.Directory({"fragile": Fragile})
+    directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         directory.open("fragile", "a")
@@ -147,10 +149,10 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
     """Nor where the policy says so."""
 
     class Closing(Fragile):
-        restarts = edge.Restarts(most=0)
+        restarts = Restarts(most=0)
 
     Fragile.made.clear()
-    directory = edge.Directory({"closing": Closing, "fragile": Fragile})
+    directory = Directory({"closing": Closing, "fragile": Fragile})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         directory.open("closing", "a")
@@ -170,7 +172,7 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
 
 async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
     """A seat taken and lost before the room's first step has its goodbye all the same."""
-    directory = edge.Directory({"quiet": Quiet})
+    directory = Directory({"quiet": Quiet})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         seats = [StubSeat("ana"), StubSeat("ben")]

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 import edge
+from edge.bots import open_bot
 from edge.client.client import State
 from edge.journal.room_journal import RoomJournal, read_entries
 from edge.protocol import messages
@@ -108,7 +109,7 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
 
     room.runtime.journal = RoomJournal(room.runtime, write_down)
     (ana,) = await room.join("ana")
-    async with edge.open_bot(room.room, name="robby") as bot:
+    async with open_bot(room.room, name="robby") as bot:
         ana.send(Add(0))
         with trio.fail_after(1):
             assert (await bot.receive(Added)).who == "ana"

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-import edge
+from edge.client.client import State
 from edge.protocol.messages import Event
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
@@ -90,7 +90,7 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
         room.room.wait_closed,
         lambda: ana.receive(Verdict),
         lambda: ana.request(Guess("x"), Verdict),
-        lambda: ana.wait_state(edge.State.CLOSED),
+        lambda: ana.wait_state(State.CLOSED),
     ]
     for wait in waits:
         with trio.move_on_after(1) as scope:

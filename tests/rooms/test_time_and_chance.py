@@ -8,6 +8,7 @@ import pytest
 import trio
 
 import edge
+from edge.rooms.directory import Directory
 from edge.testing import EdgeRoom, open_rooms, run_virtual, seeds
 from tests.rooms.quiet import Quiet
 
@@ -78,7 +79,7 @@ def test_there_is_no_chance_before_the_room_is_open() -> None:
 
 async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
     """Each gets a seed of its own."""
-    directory = edge.Directory({"dice": Dice})
+    directory = Directory({"dice": Dice})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
         rooms = [directory.open("dice", name) for name in ("a", "b")]

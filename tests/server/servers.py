@@ -14,11 +14,13 @@ import trio
 
 import edge
 from edge.client.client import Client
+from edge.client.fallback import TransportKind
 from edge.client.join import open_client
 from edge.client.url import UrlDialler
 from edge.cluster.broker.broker import Broker, Claim, Stamp
 from edge.cluster.broker.memory import MemoryBroker
 from edge.cluster.node import Node
+from edge.protocol.codec import JSON
 from edge.server.app import site_of
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
@@ -139,7 +141,7 @@ class Town:
         hears: Any,
         key: str | None = None,
         name: str = "",
-        kind: edge.TransportKind = edge.TransportKind.WEBSOCKET,
+        kind: TransportKind = TransportKind.WEBSOCKET,
     ) -> AsyncIterator[Client[Any, Any]]:
         """A client, each of whose connections comes to another of these servers, if it is not dead."""
         self.clients += 1
@@ -161,13 +163,13 @@ class Town:
             await trio.sleep(0.1)
 
         address = f"ws://edge.test{path}"
-        dialler = UrlDialler(address, codec=edge.JSON, limits=edge.Limits(), kinds=(kind,), connect=connect)
+        dialler = UrlDialler(address, codec=JSON, limits=edge.Limits(), kinds=(kind,), connect=connect)
         client: Client[Any, Any] = Client(
             dialler,
             speaks=speaks,
             hears=hears,
             name=name or f"client {self.clients}",
-            codec=edge.JSON,
+            codec=JSON,
             limits=edge.Limits(),
             wait_before=wait_before,
             inbox=1000,

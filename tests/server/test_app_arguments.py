@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 import edge
+from edge.server.door import Caps
 from edge.transports.http.http import Request, Response
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
@@ -45,7 +46,7 @@ def test_bodies_that_no_address_may_send() -> None:
     """A limit that another one makes impossible to reach; together they are fine."""
     with pytest.raises(ValueError, match=r"mount_body_bytes=17000000 is more .* Caps.body_bytes_each=16777216"):
         edge.App({}, mount_body_bytes=17_000_000)
-    app = edge.App({}, mount_body_bytes=17_000_000, caps=edge.Caps(body_bytes_each=20_000_000))
+    app = edge.App({}, mount_body_bytes=17_000_000, caps=Caps(body_bytes_each=20_000_000))
 
     async def route(request: Request) -> Response:
         return Response()

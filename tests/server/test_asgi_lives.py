@@ -19,6 +19,7 @@ from starlette.routing import Route
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.server.door import Caps
 from edge.server.serve import Server, open_server
 
 
@@ -250,7 +251,7 @@ async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]
     """For whom, by which scheme and at which host: of nobody else, and in one of the two ways of saying it."""
     life = Life()
     options: dict[str, Any] = {
-        "caps": edge.Caps(proxies=("10.0.0.0/8",)),
+        "caps": Caps(proxies=("10.0.0.0/8",)),
         "hosts": ["here.example", "play.example", "evil.example"],
     }
     async with serving(Starlette(routes=life.routes), **options) as server, trio.open_nursery() as nursery:

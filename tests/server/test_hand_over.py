@@ -17,6 +17,7 @@ import edge
 from edge.client.client import State
 from edge.cluster.broker.broker import Broker, Lease, Renewed
 from edge.cluster.node import RENEWALS
+from edge.errors import BrokerDown
 from edge.journal.entries import Entry, Written
 from edge.journal.writer import AWAITED_SECONDS
 from edge.rooms.room import runtime_of
@@ -85,7 +86,7 @@ class Ending(Adding):
 
 
 async def renew_in_vain(*_: object) -> Renewed:
-    raise edge.BrokerDown("no answer came")
+    raise BrokerDown("no answer came")
 
 
 @pytest.mark.parametrize("how", ["drain", "move", "cut off"])

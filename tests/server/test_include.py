@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import edge
+from edge.client.client import State
+from edge.client.fallback import TransportKind
 from edge.rooms.room import runtime_of
 from edge.server.app import site_of
 from tests.network import joined, open_network
@@ -63,12 +65,12 @@ async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
             assert (await ask(network, "GET", f"{prefix}/edge.js")).status == 200
             given = await ask(network, "POST", f"{prefix}/session", {"edge-session": "tab"})
             kind = prefix.rpartition("/")[2].replace("in", "inner") or "outer"
-            for transport in edge.TransportKind:
+            for transport in TransportKind:
                 path = f"{prefix}/rooms/{kind}/{transport}"
                 async with joined(
                     network.connect, path, transport, speaks=FromPlayer, hears=ToPlayer, key=given.json["key"]
                 ) as client:
-                    await client.wait_state(edge.State.OPEN)
+                    await client.wait_state(State.OPEN)
         assert (await ask(network, "GET", "/elsewhere/rooms/outer/one")).status == 404
 
 

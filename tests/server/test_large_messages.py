@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 
 import edge
+from edge.client.client import State
+from edge.client.fallback import TransportKind
+from edge.cluster.broker.broker import Broker
 from edge.sessions.keys import Keys
 from tests.server.servers import open_town
 from tests.transports.test_sizes import Give, Given, Large
 
 
-@pytest.mark.parametrize("kind", edge.TransportKind)
-async def test_the_largest_message_crosses_servers(kind: edge.TransportKind) -> None:
+@pytest.mark.parametrize("kind", TransportKind)
+async def test_the_largest_message_crosses_servers(kind: TransportKind) -> None:
     """By each transport, to a client that is connected to another server than the room's."""
 
-    def make_app(broker: edge.Broker) -> edge.App:
+    def make_app(broker: Broker) -> edge.App:
         return edge.App({"large": Large}, broker=broker, keys=Keys("the secret of these tests"))
 
     size = (1024 * 1024 - len('["Given",{"text":""}]')) // len("é".encode())
@@ -24,8 +27,8 @@ async def test_the_largest_message_crosses_servers(kind: edge.TransportKind) -> 
             town.join("/rooms/large/a", one, speaks=Give, hears=Given) as near,
             town.join("/rooms/large/a", two, speaks=Give, hears=Given, kind=kind) as far,
         ):
-            await near.wait_state(edge.State.OPEN)
-            await far.wait_state(edge.State.OPEN)
+            await near.wait_state(State.OPEN)
+            await far.wait_state(State.OPEN)
             for client in (near, far):
                 for each in (size, 1):
                     client.send(Give(each))

@@ -8,7 +8,9 @@ import logging
 import pytest
 
 import edge
+from edge.client.client import State
 from edge.server.app import site_of
+from edge.server.logs import JsonFormatter
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Player, Quiet, ToPlayer
 from tests.server.http import ask
@@ -46,9 +48,9 @@ async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture)
         open_network(app) as network,
         joined(network.connect, "/rooms/crashing/one", speaks=FromPlayer, hears=ToPlayer) as client,
     ):
-        await client.wait_state(edge.State.CLOSED)
+        await client.wait_state(State.CLOSED)
     records = [record for record in caplog.records if record.name == "edge.rooms"]
-    lines = [json.loads(edge.JsonFormatter().format(record)) for record in records]
+    lines = [json.loads(JsonFormatter().format(record)) for record in records]
     told = [(line["level"], line["message"]) for line in lines]
     assert told == [
         ("debug", "room crashing/one is open"),
@@ -68,11 +70,11 @@ def test_any_record_is_one_line() -> None:
     """Whatever a record holds."""
     record = logging.LogRecord("a", logging.INFO, "", 0, "line %s\nand\u2028more", ("one",), None)
     record.room = object()
-    formatted = edge.JsonFormatter().format(record)
+    formatted = JsonFormatter().format(record)
     assert len(formatted.splitlines()) == 1
     assert json.loads(formatted)["detail"] == "and\u2028more"
     try:
         raise ValueError("on purpose")
     except ValueError as exc:
         record = logging.LogRecord("a", logging.ERROR, "", 0, "it failed", (), (type(exc), exc, exc.__traceback__))
-    assert "ValueError: on purpose" in json.loads(edge.JsonFormatter().format(record))["detail"]
+    assert "ValueError: on purpose" in json.loads(JsonFormatter().format(record))["detail"]

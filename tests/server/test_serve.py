@@ -17,6 +17,10 @@ import trio
 
 import edge
 from edge import Code
+from edge.client.client import State
+from edge.protocol.codec import JSON, MESSAGEPACK
+from edge.server.serve import serve as serve_app
+from edge.transports.http.responses import redirect
 
 pytestmark = pytest.mark.real_time
 
@@ -97,7 +101,7 @@ async def serving(app: edge.App | None = None) -> AsyncIterator[Served]:
     drain = trio.Event()
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(edge.serve, app, port=0, drain=drain, drain_seconds=5))
+            listeners = await nursery.start(partial(serve_app, app, port=0, drain=drain, drain_seconds=5))
             yield Served(listeners[0].socket.getsockname()[1], app, drain)
             drain.set()
 
@@ -126,7 +130,7 @@ def upgrade(
 async def test_a_client_talks_to_a_room() -> None:
     """Events, requests and their answers, over a real WebSocket, in JSON and in MessagePack."""
     async with serving() as served:
-        for codec in (edge.JSON, edge.MESSAGEPACK):
+        for codec in (JSON, MESSAGEPACK):
             async with served.join(name="ana", codec=codec) as client:
                 client.send(Say("hi"))
                 assert await client.receive() == Said("hi")
@@ -271,7 +275,7 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
 
     @app.route("/elsewhere")
     async def elsewhere(request: edge.Request) -> edge.Response:
-        return edge.redirect("/é?ü=1")
+        return redirect("/é?ü=1")
 
     @app.route("/impossible")
     async def impossible(request: edge.Request) -> edge.Response:
@@ -320,10 +324,10 @@ async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
     async with serving() as served:
         for _ in range(5):
             async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
-                await ana.wait_state(edge.State.OPEN)
+                await ana.wait_state(State.OPEN)
                 ana._message_bytes = 1_000_000  # a client that does not go by what it is told
                 ana.send(Say("x" * 300_000))
-                await ana.wait_state(edge.State.CLOSED)
+                await ana.wait_state(State.CLOSED)
                 assert ana.ending.code is edge.Code.TOO_LARGE
 
 

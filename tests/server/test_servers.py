@@ -12,8 +12,10 @@ import trio
 
 import edge
 from edge.client.client import Client, State
+from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.codes import Code
+from edge.errors import Deaf
 from edge.server.app import site_of
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
@@ -63,7 +65,7 @@ def chat(
     *at: Place,
     name: str = "",
     key: str | None = None,
-    kind: edge.TransportKind = edge.TransportKind.WEBSOCKET,
+    kind: TransportKind = TransportKind.WEBSOCKET,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """A client in the one room."""
     return town.join("/rooms/chat/a", *at, speaks=Say, hears=Said | Tip, name=name, key=key, kind=kind)
@@ -186,7 +188,7 @@ async def test_a_lost_lease_ends_the_room() -> None:
 
 async def test_who_is_deaf_fails_loudly() -> None:
     """A server that hears no mail, though the broker renews its leases, ends with an error."""
-    with pytest.RaisesGroup(edge.Deaf, flatten_subgroups=True, allow_unwrapped=True):
+    with pytest.RaisesGroup(Deaf, flatten_subgroups=True, allow_unwrapped=True):
         async with open_town(make_app, 2) as town:
             town.places[0].broker.deaf = True
             await trio.sleep(60)
@@ -259,8 +261,8 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
                 await hear(ana, "still here")
 
 
-@pytest.mark.parametrize("kind", [edge.TransportKind.STREAM, edge.TransportKind.POLL])
-async def test_a_line_s_requests_may_reach_any_server(kind: edge.TransportKind) -> None:
+@pytest.mark.parametrize("kind", [TransportKind.STREAM, TransportKind.POLL])
+async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> None:
     """Its posts come to another server than its polls, and it is one line all the same: no sticky sessions."""
     async with open_town(make_app, 3) as town:
         await trio.sleep(LEASE_SECONDS)  # until all know each other
@@ -282,7 +284,7 @@ async def test_a_line_s_requests_may_reach_any_server(kind: edge.TransportKind) 
 
 async def test_a_line_is_lost_with_its_server() -> None:
     """And its seat is resumed on another line."""
-    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=edge.TransportKind.POLL) as ana:
+    async with open_town(make_app, 3) as town, chat(town, name="ana", kind=TransportKind.POLL) as ana:
         await ana.wait_state(State.OPEN)
         await hear(ana, "ana is here")
         owner = next(place for place in town.places if place.rooms)
@@ -304,7 +306,7 @@ async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
         forwards = town.places[0].server._forwards
         async with AsyncExitStack() as stack:
             while not forwards._forwarded:  # until a line's end is at another server
-                client = await stack.enter_async_context(chat(town, town.places[0], kind=edge.TransportKind.POLL))
+                client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
                 await client.wait_state(State.OPEN)
                 await trio.sleep(1)
             for number, (home, _) in [*forwards._forwarded.items()]:

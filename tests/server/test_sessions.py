@@ -11,6 +11,9 @@ import trio
 
 import edge
 from edge import Code
+from edge.client.client import State
+from edge.client.fallback import TransportKind
+from edge.server.sessions import SessionCookie
 from edge.testing import RoomUnderTest
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Guess, Quiet, ToPlayer, Verdict
@@ -97,12 +100,12 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
     async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
         refused = await ask(network, "POST", "/session", {"edge-session": "tab", "authorization": f"Bearer {key}"})
         assert (refused.status, refused.code, refused.json["code"]) == (401, str(code.value), code.name.lower())
-        for kind in edge.TransportKind:
+        for kind in TransportKind:
             async with joined(
                 network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=key
             ) as client:
                 with trio.fail_after(5):
-                    await client.wait_state(edge.State.CLOSED)
+                    await client.wait_state(State.CLOSED)
                 assert client.ending is not None
                 assert client.ending.code is code
 
@@ -138,13 +141,13 @@ async def test_where_no_guests_may_come() -> None:
         assert (refused.status, refused.code) == (401, str(Code.KEY_INVALID.value))
         path = "/rooms/quiet/one"
         async with joined(network.connect, path, speaks=FromPlayer, hears=ToPlayer) as client:
-            await client.wait_state(edge.State.CLOSED)
+            await client.wait_state(State.CLOSED)
             assert client.ending is not None
             assert client.ending.code is Code.KEY_INVALID
         async with joined(
             network.connect, path, speaks=FromPlayer, hears=ToPlayer, key=keys.issue("u1", name="Ana")
         ) as client:
-            await client.wait_state(edge.State.OPEN)
+            await client.wait_state(State.OPEN)
 
 
 async def test_one_key_in_pages_rooms_and_transports() -> None:
@@ -165,10 +168,10 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
         await ask(network, "GET", "/me")
         assert seen == [edge.Session("u1", "Ana"), edge.Session("u1", "Ana"), None]
         async with trio.open_nursery() as nursery:
-            for index, kind in enumerate(edge.TransportKind):
+            for index, kind in enumerate(TransportKind):
 
                 @nursery.start_soon
-                async def sit(kind: edge.TransportKind = kind, index: int = index) -> None:
+                async def sit(kind: TransportKind = kind, index: int = index) -> None:
                     name, client_name = f"{path}r{index}", f"client-number-{index:03}"
                     async with joined(
                         network.connect,
@@ -179,7 +182,7 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
                         key=key,
                         client=client_name,
                     ) as client:
-                        await client.wait_state(edge.State.CLOSED)
+                        await client.wait_state(State.CLOSED)
                         assert client.ending is not None
                         assert client.ending.code is Code.REVOKED
 
@@ -207,22 +210,22 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
             client="another-client-of-it",
         )
         async with renewing as one, fixed as two:
-            await one.wait_state(edge.State.OPEN)
-            await two.wait_state(edge.State.OPEN)
+            await one.wait_state(State.OPEN)
+            await two.wait_state(State.OPEN)
             clock.now += 200
             for wire in network.wires:
                 wire.cut()
-            await one.wait_state(edge.State.AWAY)
-            await one.wait_state(edge.State.OPEN)
+            await one.wait_state(State.AWAY)
+            await one.wait_state(State.OPEN)
             assert one.welcome is not None
             assert one.welcome.resumed
-            await two.wait_state(edge.State.CLOSED)
+            await two.wait_state(State.CLOSED)
             assert two.ending is not None
             assert two.ending.code is Code.KEY_EXPIRED
 
 
-@pytest.mark.parametrize("kind", edge.TransportKind)
-async def test_a_key_is_in_no_log_line_and_no_url(kind: edge.TransportKind, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", TransportKind)
+async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever goes wrong, at the finest level of every logger; nor in what prints a message, a request or a crash."""
     caplog.set_level(logging.DEBUG)
     keys = edge.Keys(SECRET)
@@ -246,7 +249,7 @@ async def test_a_key_is_in_no_log_line_and_no_url(kind: edge.TransportKind, capl
                 network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=presented
             ) as client:
                 client.send(Guess("x"))
-                await client.wait_state(edge.State.CLOSED)
+                await client.wait_state(State.CLOSED)
         said = b"".join(bytes(wire.said) for wire in network.wires)
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "ValueError" in logged
@@ -315,12 +318,12 @@ async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
 
 async def test_the_name_of_the_cookie_can_be_chosen() -> None:
     """And is checked when it is."""
-    app = edge.App({"quiet": Quiet}, cookie=edge.SessionCookie("chat"))
+    app = edge.App({"quiet": Quiet}, cookie=SessionCookie("chat"))
     async with open_network(app) as network:
         assert kept(await ask(network, "POST", "/session", PAGE))[0] == "chat"
     for wrong in ("", "a b", "a;b", "a=b"):
         with pytest.raises(ValueError, match="no name of a cookie"):
-            edge.SessionCookie(wrong)
+            SessionCookie(wrong)
 
 
 async def test_cookies_over_tls() -> None:
@@ -333,7 +336,7 @@ async def test_cookies_over_tls() -> None:
         assert (again.json["key"], "set-cookie" in again.headers) == (key, False)
         by_app = f"{name}={key}; edge_session={keys.issue('u1')}"  # of a web app, at which they have logged in
         assert keys.check((await ask(network, "POST", "/session", {**TLS, "cookie": by_app})).json["key"]).id == "u1"
-    app = edge.App({"quiet": Quiet}, cookie=edge.SessionCookie(partitioned=True))
+    app = edge.App({"quiet": Quiet}, cookie=SessionCookie(partitioned=True))
     async with open_network(app) as network:
         for page, expected in ((TLS, "Secure; SameSite=None; Partitioned"), (PAGE, "SameSite=Lax")):
             _, _, about = kept(await ask(network, "POST", "/session", page))
@@ -383,7 +386,7 @@ async def test_cookies_count_for_pages_that_are_named() -> None:
 async def test_cookies_by_hand() -> None:
     """A web app keeps and clears a key as this app does, wherever it is found."""
     keys = edge.Keys(SECRET)
-    app = edge.App({"quiet": Quiet}, keys=keys, cookie=edge.SessionCookie(partitioned=True))
+    app = edge.App({"quiet": Quiet}, keys=keys, cookie=SessionCookie(partitioned=True))
     for secure, name in ((True, "__Host-edge_session"), (False, "edge_session")):
         header, value = app.cookie.keep(keys.issue("u1"), secure=secure)
         assert header == "set-cookie"

@@ -15,6 +15,9 @@ from playwright.sync_api import expect, sync_playwright
 
 import edge
 from edge.cli import addresses, find_tls, main
+from edge.client.client import State
+from edge.client.fallback import TransportKind
+from edge.server.serve import serve as serve_app
 from edge.transports.http.http import HttpClient
 from examples.certificate import write_certificate
 from tests.browser import FLAGS, GET_CHROMIUM, serving
@@ -46,11 +49,11 @@ async def test_rooms_and_pages_over_tls() -> None:
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             app = edge.App({"judge": Judge}, mount=mounted)
-            serve = partial(edge.serve, app, port=0, tls=server, drain=drain, drain_seconds=5)
+            serve = partial(serve_app, app, port=0, tls=server, drain=drain, drain_seconds=5)
             (listener,) = await nursery.start(serve)
             port = listener.socket.getsockname()[1]
             room = f"wss://localhost:{port}/rooms/judge/one"
-            for kind in edge.TransportKind:
+            for kind in TransportKind:
                 joining = edge.join(room, speaks=FromPlayer, hears=ToPlayer, tls=trusting, transports=(kind,))
                 async with joining as client:
                     assert await client.request(Guess("edge"), Verdict) == Verdict(True)
@@ -61,11 +64,11 @@ async def test_rooms_and_pages_over_tls() -> None:
                 assert await http.receive_all()
                 await http.request("GET", "/scheme", {}, b"")
                 assert await http.receive_all() == b"https"
-            for kind in edge.TransportKind:
+            for kind in TransportKind:
                 async with edge.join(room, speaks=FromPlayer, hears=ToPlayer, transports=(kind,)) as stranger:
                     while stranger.lost is None:
                         await trio.lowlevel.checkpoint()
-                    assert stranger.state is edge.State.CONNECTING
+                    assert stranger.state is State.CONNECTING
                     assert "no secure connection to localhost" in stranger.lost.reason
                     assert "CERTIFICATE_VERIFY_FAILED" in stranger.lost.reason
             async with await trio.open_tcp_stream("localhost", port) as plain:

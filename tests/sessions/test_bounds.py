@@ -15,6 +15,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.client.client import State
+from edge.errors import SendOverflow
+from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.testing import EdgeRoom
 from edge.testing.harness import MemoryClient
 
@@ -71,13 +74,13 @@ async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: Edge
     (ben,) = await room.join("ben")
     (player, other) = room.room.players
     sent = 0
-    with contextlib.suppress(edge.SendOverflow):
+    with contextlib.suppress(SendOverflow):
         for sent in range(1000):
             player.send(Said(f"{sent}"))
     assert sent == 257
-    with pytest.raises(edge.SendOverflow):
+    with pytest.raises(SendOverflow):
         room.room.broadcast(Said("all"))
-    with pytest.raises(edge.SendOverflow):
+    with pytest.raises(SendOverflow):
         await player.ask(Said("?"), Say)
     other.send(Said("ben alone"))
     await wait_all_tasks_blocked()
@@ -131,7 +134,7 @@ async def test_a_client_is_told_at_its_call_what_the_room_does_not_read(edge_roo
     """By the limit of the welcome, in the encoding that it speaks; nothing has been sent, and it goes on."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=edge.Limits(message_bytes=1000))
-    (packed,) = await room.join("ben", codec=edge.MESSAGEPACK)
+    (packed,) = await room.join("ben", codec=MESSAGEPACK)
     assert ana.welcome is not None
     assert (ana.welcome.message_bytes, ana.welcome.sent_bytes) == (1000, MAX)
     for client, size in ((ana, 1000), (packed, 64 * 1024)):
@@ -199,13 +202,13 @@ async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
 async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
     """There is no seat to lose: what came after it belongs to the first."""
     room = await edge_room(Talk)
-    client = MemoryClient(room, "ana", edge.JSON, SMALL, 100, None, None, None)
+    client = MemoryClient(room, "ana", JSON, SMALL, 100, None, None, None)
     _say_much(client, 17)
     client.send(Say("after"))
     assert (client.waiting, len(client.errors)) == (1, 1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
-        await client.wait_state(edge.State.OPEN)
+        await client.wait_state(State.OPEN)
         assert await client.request(Say("hi"), Said) == Said("hi")
         client.leave()
 
@@ -218,7 +221,7 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
     assert [error.problem for error in ana.errors] == ["behind"]
     await wait_all_tasks_blocked()
     await ana.resume()
-    assert ana.state is edge.State.OPEN
+    assert ana.state is State.OPEN
     assert await ana.request(Say("hi"), Said) == Said("hi")
 
 

@@ -15,6 +15,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.bots import open_bot
 from edge.protocol.codec import JSON
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
@@ -41,7 +42,7 @@ async def test_a_bot_that_is_cancelled_while_it_joins_has_left(edge_room: EdgeRo
     async with trio.open_nursery() as nursery:
 
         async def bot() -> None:
-            async with edge.open_bot(room.room, name="Robby"):
+            async with open_bot(room.room, name="Robby"):
                 await trio.sleep_forever()
 
         nursery.start_soon(bot)

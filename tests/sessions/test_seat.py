@@ -7,6 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.client.client import State
+from edge.protocol.codec import MESSAGEPACK
 from edge.testing import EdgeRoom
 from tests.rooms.inside import held_seat
 from tests.rooms.quiet import Choose, Guess, Player, Quiet, Verdict
@@ -50,7 +52,7 @@ async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom
     for _ in range(50):
         ana.send(Guess("x"))
         await trio.sleep(1)
-    assert ana.state is edge.State.OPEN
+    assert ana.state is State.OPEN
 
 
 async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None:
@@ -97,7 +99,7 @@ async def test_a_long_replay_arrives(edge_room: EdgeRoom) -> None:
 async def test_what_cant_be_encoded_is_sent_to_nobody(edge_room: EdgeRoom) -> None:
     """It raises where it was made, in one piece: nobody has it, and nobody is harmed."""
     room = await edge_room(Quiet)
-    clients = [*(await room.join("ana")), *(await room.join("ben", codec=edge.MESSAGEPACK))]
+    clients = [*(await room.join("ana")), *(await room.join("ben", codec=MESSAGEPACK))]
     with pytest.raises(ValueError, match=r"Choose\..*\[0\]: .* is half a character"):
         room.room.broadcast(Choose(["\ud800"]))
     room.room.broadcast(Verdict(True))

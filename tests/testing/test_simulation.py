@@ -17,7 +17,7 @@ from edge.client.client import Client
 from edge.codes import Code
 from edge.connections.outbox import Outbox
 from edge.connections.sending import Sending
-from edge.errors import EdgeError
+from edge.errors import EdgeError, InvalidEvent
 from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
 from edge.protocol.structure import structure
@@ -435,7 +435,7 @@ def what_is_not_understood_vanishes(patch: pytest.MonkeyPatch) -> None:
 
 def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
     if cls is Said:
-        raise edge.InvalidEvent("invalid", "not as it should be")
+        raise InvalidEvent("invalid", "not as it should be")
     return structure(body, cls, **how)
 
 

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 import edge
+from edge.client.fallback import TransportKind
 from edge.testing import run_virtual
 from edge.testing.network import Way
 from tests.network import joined, open_network
@@ -62,7 +63,7 @@ class Echo(edge.Room[Say | Ask, Said | Now]):
 
 
 async def play(
-    kind: edge.TransportKind, cut: tuple[Way, int] | None, half_open: bool = False
+    kind: TransportKind, cut: tuple[Way, int] | None, half_open: bool = False
 ) -> tuple[Record, dict[Way, int]]:
     """One client says, asks, and leaves when it has heard all."""
     record = Record()
@@ -100,7 +101,7 @@ def check(record: Record) -> None:
     assert record.players == 1
 
 
-def check_cuts(kind: edge.TransportKind, way: Way, *, half_open: bool, step: int = 1) -> None:
+def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1) -> None:
     """Cut after every so many bytes, each under a schedule of its own."""
     record, passed = run_virtual(play, kind, None)
     check(record)
@@ -112,9 +113,9 @@ def check_cuts(kind: edge.TransportKind, way: Way, *, half_open: bool, step: int
             raise AssertionError(f"{kind}, cut after {offset} of {passed[way]} bytes {way}") from exc
 
 
-@pytest.mark.parametrize("kind", edge.TransportKind)
+@pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_cut_after_every_byte(kind: edge.TransportKind, way: Way) -> None:
+def test_a_cut_after_every_byte(kind: TransportKind, way: Way) -> None:
     """Wherever it falls, mid-frame, in a hello, a welcome or an ack: exactly once, in order, and one player."""
     check_cuts(kind, way, half_open=False)
 
@@ -123,4 +124,4 @@ def test_a_cut_after_every_byte(kind: edge.TransportKind, way: Way) -> None:
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_that_the_server_does_not_notice(kind: str, step: int, way: Way) -> None:
     """The client is back before the server knows that it was gone: the same holds."""
-    check_cuts(edge.TransportKind(kind), way, half_open=True, step=step)
+    check_cuts(TransportKind(kind), way, half_open=True, step=step)

@@ -14,6 +14,7 @@ import edge
 from edge.connections.driver import _Exchange
 from edge.connections.scheduler import CANCELLED, Post, open_post
 from edge.protocol.codec import JSON, Frame
+from edge.rooms.presence import Happening
 from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
 from edge.transports.memory import MemoryTransport, open_memory_transports
@@ -125,7 +126,7 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
 
     async def watch() -> None:
         async for change in room.room.seats.changes():
-            if change.happening is edge.Happening.LEFT:
+            if change.happening is Happening.LEFT:
                 left.append(change.player.name)
 
     async with trio.open_nursery() as nursery:

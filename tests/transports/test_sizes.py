@@ -13,7 +13,9 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge.client.fallback import TransportKind
+from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.protocol.records import record
+from edge.server.serve import serve
 from tests.network import open_network
 from tests.server.http import ask
 
@@ -39,7 +41,7 @@ class Large(edge.Room[Give, Given]):
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("kind", TransportKind)
-@pytest.mark.parametrize("codec", [edge.JSON, edge.MESSAGEPACK], ids=["json", "msgpack"])
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "msgpack"])
 @pytest.mark.parametrize("sent_bytes", [64 * 1024, 1024 * 1024, 5 * 1024 * 1024])
 async def test_the_largest_message_arrives(
     kind: TransportKind, codec: edge.protocol.codec.Codec, sent_bytes: int
@@ -48,7 +50,7 @@ async def test_the_largest_message_arrives(
     app = edge.App({"large": Large}, limits=edge.Limits(sent_bytes=sent_bytes))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            (listener, *_) = await nursery.start(partial(edge.serve, app, port=0))
+            (listener, *_) = await nursery.start(partial(serve, app, port=0))
             url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/large/one"
             async with edge.join(url, speaks=Give, hears=Given, codec=codec, transports=(kind,)) as client:
                 envelope = len('["Given",{"text":""}]')
@@ -71,7 +73,7 @@ async def test_what_is_too_large_to_be_read_is_told_by_every_request(mode: str, 
     line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json"}
     path, told = "/rooms/large/one", []
     async with open_network(app) as network:
-        hello = record(edge.JSON.encode(["$hello", {"client": "a-client-of-its-own"}]))
+        hello = record(JSON.encode(["$hello", {"client": "a-client-of-its-own"}]))
         await ask(network, "POST", path, {**line, "edge-first": "0", "edge-has": "0"}, hello)
         welcome = await ask(network, "GET", path, {**line, "edge-mode": "poll", "edge-has": "0"})
         assert b"$welcome" in welcome.body
