@@ -72,7 +72,7 @@ EVENTS = attrs.evolve(
     by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
     by_class={**VOCABULARY.by_class, **kind_of(Hall).receives.by_class},
 )
-Hall._Room__kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]  # no author could
+Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]  # no author could
 
 LIMITS = edge.Limits(
     events_per_second=math.inf, bytes_per_second=math.inf, inbox=10**6, inbox_bytes=10**9, outbox_frames=10**6

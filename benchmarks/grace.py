@@ -46,7 +46,7 @@ async def measure(count: int, events: int) -> None:
         tracemalloc.start()
         empty = allocated()
         for number in range(count):
-            seat = HeldSeat(runtime_of(room), edge.Session(f"u{number}"), f"player {number}", limits)
+            seat = HeldSeat(edge.Session(f"u{number}"), f"player {number}", limits)
             outbox = Outbox(JSON, limits)
             seat.attach(outbox)
             seat.lose(outbox, edge.Code.LOST, "")

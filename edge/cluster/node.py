@@ -480,6 +480,6 @@ class Node:
 def restore_seat(room: RoomRuntime, limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
     """Seat somebody who sat in this room at another server."""
     assert room.journal is not None
-    seat = PersistentSeat(room.journal, room, session_of(record), record.name, limits)
+    seat = PersistentSeat(room.journal, session_of(record), record.name, limits)
     seat.enter(room, number=record.number)
     seat.restore(record, unacked)

@@ -158,6 +158,7 @@ class _Carried:
         at = self.bulk.reserve(size_of(frame), now)
         if at > now:
             self._later = frame, at
+            self.transport.stop_feed()
         else:
             self._take(frame)
 

@@ -159,24 +159,32 @@ class _Exchange:
         """Have frames taken in until it is over."""
         while self.ended is None:
             try:
-                if not self.has_space:
+                if self.has_space:
+                    await self.transport.feed(self)
+                else:
                     self._full = True
-                    if self._later is not None:
-                        await self._take_later(*self._later)
-                        continue
-                    if self._held:
-                        await trio.sleep_until(self.connection.wanted_at)
-                        self._held = False
-                    await self.receiver.wait_space()
+                    await self._wait_space()
                     self._full = False
                     self.connection.heard(trio.current_time())
-                await self.transport.feed(self)
             except trio.EndOfChannel:
                 self.end_by_peer(self.transport.close_code, self.transport.close_reason)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 self.end_by_peer(None, str(exc) or "the transport broke")
             except RemoteProtocolError as exc:
                 self.end(exc.code, str(exc))
+
+    async def _wait_space(self) -> None:
+        """Wait for one of the reasons why there is no space to go."""
+        if self._later is not None:
+            frame, at = self._later
+            await trio.sleep_until(at)
+            self._later = None
+            self._take(frame, trio.current_time(), size_of(frame))
+        elif self._held:
+            await trio.sleep_until(self.connection.wanted_at)
+            self._held = False
+        else:
+            await self.receiver.wait_space()
 
     @property
     def has_space(self) -> bool:
@@ -188,13 +196,9 @@ class _Exchange:
         at = self.bulk.reserve(size, now)
         if at > now and not self._silent:
             self._later = frame, at
+            self.transport.stop_feed()
         else:
             self._take(frame, now, size)
-
-    async def _take_later(self, frame: Frame, at: float) -> None:
-        await trio.sleep_until(at)
-        self._later = None
-        self._take(frame, trio.current_time(), size_of(frame))
 
     def _take(self, frame: Frame, now: float, size: int) -> None:
         if self.ended is not None or self.outbox.goodbye is not None:

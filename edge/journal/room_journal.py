@@ -21,6 +21,7 @@ from ..protocol.outgoing import Outgoing
 from ..protocol.structure import structure
 from ..protocol.unstructure import unstructure
 from ..rooms.journal import Journal
+from ..rooms.kind import decided
 from ..rooms.ledger import Member
 from ..rooms.records import MessageTable, SeatRecord
 from ..rooms.room_runtime import RoomRuntime
@@ -166,13 +167,19 @@ class RoomJournal(Journal):
             seats=records,
             left=[] if whole else left,
             messages=table.plain,
-            state=unstructure(room.room.snapshot(), kind.state_class) if whole or not kind.facts.by_class else None,
+            state=unstructure(decided("snapshot()", room.room.snapshot()), kind.state_class)
+            if whole or not kind.facts.by_class
+            else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
         )
         data = MESSAGEPACK.encode(unstructure(entry))
         assert isinstance(data, bytes)
         self._written = seats
         return Draft(data, whole=whole)
+
+    def _state(self) -> Any:
+        """What the author's `snapshot` returns, as plain data."""
+        return unstructure(decided("snapshot()", self.room.room.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
         """The newest entry is written."""
@@ -288,9 +295,10 @@ def restore(
     for record, unacked in recovery.seats.values():
         restore_seat(record, unacked)
     cls = room.kind.state_class
-    room.room.restore(recovery.state if cls is None else structure(recovery.state, cls))
+    state = recovery.state if cls is None else structure(recovery.state, cls)
+    decided("restore()", room.room.restore(state))
     for name, body in recovery.facts:
-        room.room.apply(structure(body, room.kind.facts.by_name[name].cls))
+        decided("apply()", room.room.apply(structure(body, room.kind.facts.by_name[name].cls)))
 
 
 def session_of(record: SeatRecord) -> Session:

@@ -80,7 +80,8 @@ class JournalWriter:
             journals, self._news = [journal for journal in self._news if not journal.over], {}
             for entries in self._gather(journals):
                 await self._write(entries)
-            seconds = AWAITED_SECONDS if any(journal.awaited for journal in self._news) else TOGETHER_SECONDS
+            soon = any(journal.awaited or journal.changes >= TOGETHER_NEWS for journal in self._news)
+            seconds = AWAITED_SECONDS if soon else TOGETHER_SECONDS
             with trio.CancelScope(deadline=self._began + seconds) as self._gathering:
                 await trio.sleep_forever()
 

@@ -12,9 +12,6 @@ from .seat import Seat
 class Journal(abc.ABC):
     """Records a persistent room. Reliable events and ends of seats leave the room only after they are written."""
 
-    awaited: bool
-    """True while somebody waits for the next entry."""
-
     concluded: bool
     """True once the journal says that the room is over, or the room does not wait for that any longer."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import typing
+from types import FunctionType
 from typing import Any
 
 import attrs
 
+from ..aio.members import public_members
 from ..protocol.events import EventType, Vocabulary
 from ..protocol.field_types import check_key, check_type
 from .restarts import Restarts
@@ -19,6 +21,16 @@ NO_EVENTS = (
 
 # What an author may override: coroutine functions, plain functions, and settings.
 ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
+PARAMETERS = {
+    "run": (),
+    "player": ("player",),
+    "admit": ("applicant",),
+    "greet": ("player",),
+    "publish": ("event",),
+    "snapshot": (),
+    "restore": ("state",),
+    "apply": ("fact",),
+}
 SETTINGS = ("seats", "restarts", "when_cut_off", "facts")
 
 
@@ -108,21 +120,19 @@ class RoomKind:
         Raises:
           TypeError: there are none, or one is not an event that players may send.
         """
-        for kind in kinds or (None,):
+        if not kinds:
+            heard = ", ".join(kind.cls.__name__ for kind in self.receives.by_name.values())
+            raise TypeError(f"say for which events: {self.class_name} hears {heard or 'none'}")
+        for kind in kinds:
             if kind not in self.receives:
                 name = getattr(kind, "__name__", kind)
                 raise TypeError(f"{name} is not one of the events that {self.class_name} hears from players")
         return frozenset(kinds)
 
 
-def documented_members(base: type[Any]) -> frozenset[str]:
-    """The public names of `Room`: those that an author's attributes may not hide."""
-    return frozenset(name for name in vars(base) if not name.startswith("_"))
-
-
 def _check_members(room: type[Any], base: type[Any]) -> None:
     """Check what the class, and whatever it inherits beside `base`, says about the members of `base`."""
-    reserved = documented_members(base) - {*ASYNC, *SYNC, *SETTINGS}
+    reserved = public_members(base) - {*ASYNC, *SYNC, *SETTINGS}
     for each in room.__mro__[: room.__mro__.index(base)]:
         if each.__module__ == base.__module__:
             continue
@@ -148,15 +158,41 @@ def _check_pairs(room: type[Any], base: type[Any]) -> None:
 
 def _check_function(room: type[Any], name: str, *, wants_async: bool) -> None:
     member = getattr(room, name)
-    if not callable(member):
+    if not callable(member) or isinstance(member, type):
         raise TypeError(f"{room.__name__}.{name} is {member!r:.60}: edge.Room.{name} is a method, so define one")
-    function = inspect.unwrap(member)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    partial = getattr(member, "__partialmethod__", None) or getattr(member, "_partialmethod", None)
+    outer = member if partial is None else partial.func
+    functions = (outer, inspect.unwrap(outer))
+    if any(inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each) for each in functions):
         raise TypeError(f"{room.__name__}.{name} has a yield: it is called, and not iterated, so take the yield out")
-    if wants_async and inspect.isfunction(function) and not inspect.iscoroutinefunction(function):
+    is_async = any(map(inspect.iscoroutinefunction, functions))
+    if wants_async and inspect.isfunction(functions[1]) and not is_async:
         raise TypeError(f"{room.__name__}.{name} is a plain def: it has to wait for things, so make it an async def")
-    if not wants_async and inspect.iscoroutinefunction(function):
+    if not wants_async and is_async:
         raise TypeError(f"{room.__name__}.{name} is async: it has to decide at once, so make it a plain def")
+    if isinstance(inspect.getattr_static(room, name), FunctionType):
+        _check_parameters(room, name, member)
+
+
+def _check_parameters(room: type[Any], name: str, function: Any) -> None:
+    given = ("self", *PARAMETERS[name])
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError as exc:
+        wanted = f"{name}({', '.join(given)})"
+        raise TypeError(f"{room.__name__}.{name} is called as {wanted}, and can't be: {exc}") from None
+
+
+def decided(what: str, result: object) -> Any:
+    """Return what one of an author's synchronous methods has returned.
+
+    Raises:
+      TypeError: it is a coroutine: nothing was decided.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"{what} has returned a coroutine: it has to decide at once, so make it a plain def")
+    return result
 
 
 def _state_class(room: type[Any]) -> type[Any] | None:

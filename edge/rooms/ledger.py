@@ -116,11 +116,12 @@ class Member(abc.ABC):
     """What the ledger knows of one player.
 
     Args:
-      player: the author's view of this player, once there is one.
+      seat: takes what is sent to the player.
       number: of the seat.
     """
 
     player: Any
+    """The author's view of this player, once there is one."""
 
     def __init__(self, seat: Seat, number: int) -> None:
         self.seat = seat

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import trio
 
+from ..aio.members import guard_members
 from ..aio.no_public_constructor import NoPublicConstructor
 from ..codes import Code
 from ..requests.listening import Listener
@@ -22,6 +23,7 @@ E2 = TypeVar("E2")
 E3 = TypeVar("E3")
 
 
+@guard_members
 class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """One player of a room. The room makes its players.
 
@@ -31,48 +33,48 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """
 
     def __init__(self, runtime: PlayerRuntime) -> None:
-        self.__runtime = runtime
+        self.__edge_runtime = runtime
 
     def __repr__(self) -> str:
-        return repr(self.__runtime)
+        return repr(self.__edge_runtime)
 
     def __aiter__(self) -> Listener[FromPlayer]:
-        return self.__runtime.listeners.listen(None)
+        return self.__edge_runtime.listeners.listen(None)
 
     @property
     def number(self) -> int:
         """The seat's number: the lowest that was free, from 0."""
-        return self.__runtime.number
+        return self.__edge_runtime.number
 
     @property
     def name(self) -> str:
         """What they are called, as `Room.admit` let it pass."""
-        return self.__runtime.name
+        return self.__edge_runtime.name
 
     @property
     def session(self) -> Session:
         """Who they are in every room and tab, and what the issuer of their key says of them."""
-        return self.__runtime.session
+        return self.__edge_runtime.session
 
     @property
     def connected(self) -> bool:
         """True while a connection holds the seat."""
-        return self.__runtime.connected
+        return self.__edge_runtime.connected
 
     @property
     def left(self) -> bool:
         """True once they have left: then nothing more is sent to them."""
-        return self.__runtime.left
+        return self.__edge_runtime.left
 
     @property
     def ending(self) -> Ending | None:
         """Why they left; None while they have not."""
-        return self.__runtime.ending
+        return self.__edge_runtime.ending
 
     @property
     def restored(self) -> bool:
         """True if the seat was taken on another server, which the room has left: then `Room.player` runs once more."""
-        return self.__runtime.restored
+        return self.__edge_runtime.restored
 
     def send(self, event: ToPlayer) -> None:
         """Send this player an event. Never waits; nothing happens if they have gone for good.
@@ -83,7 +85,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
             than `Limits.sent_bytes`.
           SendOverflow: too much is sent to them in one step.
         """
-        self.__runtime.send(event)
+        self.__edge_runtime.send(event)
 
     @overload
     async def receive(self, kind: type[E], /) -> E: ...
@@ -99,7 +101,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
         *Cancellation*: nothing is lost: an event that comes later is refused with ``not_now``.
         """
-        return await self.__runtime.receive(*kinds)
+        return await self.__edge_runtime.receive(*kinds)
 
     def latest(self, kind: type[E], key: Hashable = None) -> E | None:
         """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
@@ -116,7 +118,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Raises:
           TypeError: not an event that players send, or not a ``latest`` one.
         """
-        return cast("E | None", self.__runtime.latest(kind, key))
+        return cast("E | None", self.__edge_runtime.latest(kind, key))
 
     @overload
     def listen(self, kind: type[E], /) -> Listener[E]: ...
@@ -129,7 +131,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
         Where `receive` is called in a loop, an event that comes while the loop's body runs is refused; here it waits.
         """
-        return self.__runtime.listeners.listen(self.__runtime.room.kind.check_receives(*kinds))
+        return self.__edge_runtime.listeners.listen(self.__edge_runtime.room.kind.check_receives(*kinds))
 
     async def ask(self, question: ToPlayer, answer: type[E]) -> E:
         """Send an event and wait for the player's typed answer to it. Best inside a turn, which bounds the wait.
@@ -144,7 +146,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         *Cancellation* is told to the client, and so is the deadline of the scopes around. A client that starts afresh,
         on a reload say, is asked again.
         """
-        return cast("E", await self.__runtime.ask(question, answer))
+        return cast("E", await self.__edge_runtime.ask(question, answer))
 
     def reply(self, request: FromPlayer, answer: ToPlayer) -> bool:
         """Answer an event that the client sent as a request.
@@ -154,7 +156,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
         Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
         """
-        return self.__runtime.dialogue.reply(request, self.__runtime.room.kind.check_sends(answer))
+        return self.__edge_runtime.dialogue.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
 
     def answering(self, request: FromPlayer) -> Answering[ToPlayer]:
         """``with player.answering(request) as answering:``: a block that ends when nobody waits for the answer.
@@ -166,21 +168,21 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Args:
           request: the very object that was received.
         """
-        return self.__runtime.dialogue.answering(request, self.__runtime.room.kind.check_sends)
+        return self.__edge_runtime.dialogue.answering(request, self.__edge_runtime.room.kind.check_sends)
 
     def kick(self, reason: str = "") -> None:
         """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
-        self.__runtime.leave(Code.KICKED, reason)
+        self.__edge_runtime.leave(Code.KICKED, reason)
 
     def farewell(self) -> trio.CancelScope:
         """``with player.farewell():`` in a `finally` of `player()`: a shield under which it may still wait.
 
         Two seconds at most for all the farewells of one player, and one deadline for everybody when the room closes.
         """
-        return self.__runtime.farewell()
+        return self.__edge_runtime.farewell()
 
 
 def member_of(player: Player[Any, Any]) -> PlayerRuntime:
     """The run time of a player."""
-    runtime: PlayerRuntime = player._Player__runtime  # type: ignore[attr-defined]  # out of the way of authors' names
+    runtime: PlayerRuntime = player._Player__edge_runtime  # type: ignore[attr-defined]  # out of the way of authors' names
     return runtime

@@ -89,7 +89,7 @@ class PlayerRuntime(Member):
         room, seat = self.room, self.seat
         message = outgoing_event(event, room.kind.type_of_sent(event))
         if message.size > LARGE_BYTES or seat.crowded:
-            seat.check(message)
+            self._check_size(message)
         if not room.lease.over:
             room.counters.sent += 1
             seat.send(message)
@@ -314,8 +314,10 @@ class PlayerRuntime(Member):
         self.seat.send(message)
 
     def _check_size(self, message: Outgoing) -> None:
-        if message.size > LARGE_BYTES or self.seat.crowded:
-            self.seat.check(message)
+        if message.size > LARGE_BYTES:
+            self.seat.check_size(message)
+        if self.seat.crowded:
+            self.seat.check_crowded(message)
 
     def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
         if problem == "cancelled":  # by its sender: that is no fault

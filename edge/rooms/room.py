@@ -7,13 +7,14 @@ import typing
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import trio
 
+from ..aio.members import guard_members
 from ..codes import Code
 from ..requests.listening import Listener
-from .kind import SETTINGS, RoomKind, documented_members
+from .kind import SETTINGS, RoomKind, decided
 from .player import FromPlayer, Player, ToPlayer, member_of
 from .restarts import Restarts
 from .room_runtime import RoomRuntime
@@ -33,10 +34,10 @@ class _SeatsMember:
         self.policy = policy
 
     def __get__(self, room: Room[Any, Any] | None, cls: type[Any]) -> Seats:
-        return self.policy if room is None else room._Room__seats  # type: ignore[attr-defined]  # mangled
+        return self.policy if room is None else room._Room__edge_seats  # type: ignore[attr-defined]  # mangled
 
     def __set__(self, room: Room[Any, Any], value: object) -> None:
-        raise AttributeError(_hides(room, "seats"))
+        raise AttributeError("seats is set in the class")  # if an author's class has a __setattr__ of its own
 
 
 class Room(Generic[FromPlayer, ToPlayer]):
@@ -68,16 +69,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
     facts: ClassVar[Any] = None
     """The union of event classes that `persist` takes."""
 
-    __kind: ClassVar[RoomKind]
-    __runtime: RoomRuntime
-    __seats: Seats
-
-    if not TYPE_CHECKING:  # seen by a type checker, it would let every attribute be set
-
-        def __setattr__(self, name: str, value: object) -> None:
-            if name in _DOCUMENTED:
-                raise AttributeError(_hides(self, name))
-            object.__setattr__(self, name, value)
+    __edge_kind: ClassVar[RoomKind]
+    __edge_runtime: RoomRuntime
+    __edge_seats: Seats
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -86,18 +80,19 @@ class Room(Generic[FromPlayer, ToPlayer]):
             if not isinstance(policy, Seats):
                 raise TypeError(f"{cls.__name__}.seats is {policy!r:.60}: make it an edge.Seats(...)")
             cls.seats = cast("Seats", _SeatsMember(policy))
-        cls.__kind = RoomKind.of(cls, Room)
+        cls.__edge_kind = RoomKind.of(cls, Room)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        cls.__kind.check_complete()
+        cls.__edge_kind.check_complete()
         room = super().__new__(cls)  # all here, so that an author's __init__ need not remember to call ours
         seats = empty(cls.seats)
-        object.__setattr__(room, "_Room__seats", seats)
-        object.__setattr__(room, "_Room__runtime", RoomRuntime(room, cls.__kind, ledger_of(seats), Player._create))
+        object.__setattr__(room, "_Room__edge_seats", seats)
+        runtime = RoomRuntime(room, cls.__edge_kind, ledger_of(seats), Player._create)
+        object.__setattr__(room, "_Room__edge_runtime", runtime)
         return room
 
     def __repr__(self) -> str:
-        return repr(self.__runtime)
+        return repr(self.__edge_runtime)
 
     async def run(self) -> None:
         """The room's life. Returning closes the room."""
@@ -152,12 +147,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
     @property
     def kind(self) -> str:
         """The kind of this room, as in ``/rooms/<kind>/<name>``; empty until the room is open."""
-        return self.__runtime.kind_name
+        return self.__edge_runtime.kind_name
 
     @property
     def name(self) -> str:
         """The name of this room, as in ``/rooms/<kind>/<name>``; empty until the room is open."""
-        return self.__runtime.name
+        return self.__edge_runtime.name
 
     def persist(self, fact: Any) -> None:
         """Apply a fact, and keep it: then `snapshot` is asked for now and then only, and need not be quick.
@@ -165,11 +160,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           TypeError: not one of the room's `facts`.
         """
-        if type(fact) not in self.__runtime.kind.facts.by_class:
+        if type(fact) not in self.__edge_runtime.kind.facts.by_class:
             raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
-        self.apply(fact)
-        if self.__runtime.journal is not None:
-            self.__runtime.journal.note_fact(fact)
+        decided("apply()", self.apply(fact))  # type: ignore[func-returns-value]  # unless an author's is async
+        if self.__edge_runtime.journal is not None:
+            self.__edge_runtime.journal.note_fact(fact)
 
     def now(self) -> float:
         """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`.
@@ -177,13 +172,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
         """
-        return self.__runtime.now()
+        return self.__edge_runtime.now()
 
     @property
     def fence(self) -> int:
         """Higher than that of any server which had a room of this name before: hand it to whatever this room writes to,
         and have that refuse a lower one than it has seen. 0 where no servers share the rooms."""
-        return self.__runtime.lease.fence
+        return self.__edge_runtime.lease.fence
 
     @property
     def random(self) -> Random:
@@ -192,7 +187,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
         """
-        return self.__runtime.random
+        return self.__edge_runtime.random
 
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
@@ -223,11 +218,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
             than `Limits.sent_bytes`. Then nobody is sent it.
           SendOverflow: too much was sent in one step to some of them, who are not sent this. The others are.
         """
-        members = self.__runtime.ledger.members if to is None else tuple(map(member_of, to))
+        members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
         if besides != ():
             left_out = {besides} if isinstance(besides, Player) else set(besides)
             members = tuple(member for member in members if member.player not in left_out)
-        self.__runtime.broadcast(event, members)
+        self.__edge_runtime.broadcast(event, members)
 
     @typing.overload
     def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
@@ -235,7 +230,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
     def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
         """``async for player, event in room.listen(Buzz)``: everyone's events of these kinds, as they arrived."""
-        return self.__runtime.listeners.listen(self.__runtime.kind.check_receives(*kinds))
+        return self.__edge_runtime.listeners.listen(self.__edge_runtime.kind.check_receives(*kinds))
 
     @asynccontextmanager
     async def open_round(
@@ -258,13 +253,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
           RuntimeError: a round is open already.
           ExceptionGroup: of what the block, or a task of the round, raised.
         """
-        if self.__runtime.round is not None:
+        if self.__edge_runtime.round is not None:
             raise RuntimeError("a round is open already")
         needed = self.seats.minimum if minimum is None else minimum
         members = tuple(member_of(player) for player in (self.players if players is None else players))
         try:
             async with trio.open_nursery() as nursery:
-                runtime = self.__runtime.round = RoundRuntime(members, needed, seconds, nursery)
+                runtime = self.__edge_runtime.round = RoundRuntime(members, needed, seconds, nursery)
                 runtime.check_enough()
                 yield cast("Round[FromPlayer, ToPlayer]", Round._create(runtime))
                 runtime.finish()
@@ -274,11 +269,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
         else:
             runtime.note_end(None)
         finally:
-            self.__runtime.round = None
+            self.__edge_runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
         """Cancel the open round, and all that it opened. False if none is open."""
-        return self.__runtime.reset(reason)
+        return self.__edge_runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
         """``async for step in room.ticks(hz=30)``: a fixed step on absolute deadlines. See `Ticks`.
@@ -286,7 +281,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Args:
           catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
         """
-        return Ticks(hz=hz, catch_up=catch_up, note=self.__runtime.counters.note_tick)
+        return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
     def farewell(self) -> trio.CancelScope:
         """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
@@ -294,58 +289,51 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Two seconds at most, and one deadline for all when the room closes, so that farewells can't hold up a shutdown.
         In `player`, use `Player.farewell`.
         """
-        return self.__runtime.farewell(trio.current_time())
+        return self.__edge_runtime.farewell(trio.current_time())
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock`."""
-        self.__runtime.ledger.locked = True
+        self.__edge_runtime.ledger.locked = True
 
     def unlock(self) -> None:
         """Let applicants in again."""
-        self.__runtime.ledger.locked = False
+        self.__edge_runtime.ledger.locked = False
 
     @property
     def has_round(self) -> bool:
         """True while a round is open."""
-        return self.__runtime.round is not None
+        return self.__edge_runtime.round is not None
 
     @property
     def closing(self) -> bool:
         """True once the room is closing or closed: nobody is admitted any more."""
-        return self.__runtime.closing
+        return self.__edge_runtime.closing
 
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
         """Close the room: cancel its round and its `run`, and end every seat. Once, for the first reason given."""
-        self.__runtime.close(reason, code=code)
+        self.__edge_runtime.close(reason, code=code)
 
     async def wait_closed(self) -> None:
         """Wait until the last task of the room has ended.
 
         *Cancellation*: nothing is lost.
         """
-        await self.__runtime.closed.wait()
+        await self.__edge_runtime.closed.wait()
 
 
 Room.seats = cast("Seats", _SeatsMember(Room.seats))
-Room._Room__kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does for the others
+Room._Room__edge_kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does for the others
 
-_DOCUMENTED = documented_members(Room)
+guard_members(Room, settings=SETTINGS)
 
 
 def runtime_of(room: Room[Any, Any]) -> RoomRuntime:
     """The run time of a room."""
-    runtime: RoomRuntime = room._Room__runtime  # type: ignore[attr-defined]  # out of the way of authors' names
+    runtime: RoomRuntime = room._Room__edge_runtime  # type: ignore[attr-defined]  # out of the way of authors' names
     return runtime
 
 
 def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:
     """What the class of a room declares."""
-    kind: RoomKind = room._Room__kind  # type: ignore[union-attr]  # out of the way of authors' names
+    kind: RoomKind = room._Room__edge_kind  # type: ignore[union-attr]  # out of the way of authors' names
     return kind
-
-
-def _hides(room: Room[Any, Any], name: str) -> str:
-    what = f"{type(room).__name__}.{name}"
-    if name in SETTINGS:
-        return f"{what} is set in the class, and not in a room: write it in the body of class {type(room).__name__}"
-    return f"{what} is a member of edge.Room: call your attribute something else"

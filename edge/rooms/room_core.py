@@ -117,13 +117,13 @@ class RoomCore:
         if message.size > LARGE_BYTES:
             members = [*members]
             for member in members:
-                member.seat.check(message)
+                member.seat.check_size(message)
         sent, overflow = 0, None
         for member in members:
             if member.ending is None:
                 if member.seat.crowded:
                     try:
-                        member.seat.check(message)
+                        member.seat.check_crowded(message)
                     except SendOverflow as exc:
                         overflow = exc
                         continue

@@ -13,7 +13,7 @@ import trio
 from ..aio.guard import guarded, log
 from ..codes import Code
 from ..errors import Refused
-from .kind import RoomKind
+from .kind import RoomKind, decided
 from .ledger import Ledger
 from .player_runtime import PlayerRuntime
 from .room_core import RoomCore
@@ -90,7 +90,7 @@ class RoomRuntime(RoomCore):
     def _check_admission(self, seat: Seat) -> None:
         self.ledger.check_free()
         try:
-            self.room.admit(Applicant(seat.name, seat.session))
+            decided("admit()", self.room.admit(Applicant(seat.name, seat.session)))
         except Refused:
             raise
         except Exception:
@@ -107,7 +107,7 @@ class RoomRuntime(RoomCore):
         if player.left:
             return
         try:
-            self.room.greet(player.player)
+            decided("greet()", self.room.greet(player.player))
         except Exception:
             self.counters.crashes += 1
             what = "room %s: greet() of seat %d (%r) raised"

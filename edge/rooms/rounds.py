@@ -9,11 +9,13 @@ from typing import Any, Generic
 
 import trio
 
+from ..aio.members import guard_members
 from ..aio.no_public_constructor import NoPublicConstructor
 from .player import FromPlayer, Player, ToPlayer, member_of
 from .rounds_runtime import Outcome, RoundRuntime, TurnRuntime
 
 
+@guard_members
 class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """A scope in which a game is played: what it opened ends with it. Open one with `Room.open_round`."""
 
@@ -60,6 +62,7 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         self._runtime.nursery.start_soon(run, *args)
 
 
+@guard_members
 class Turn(metaclass=NoPublicConstructor):
     """A deadline that one player owns. The block ends when the time is up, or when they leave; `outcome` says which.
 

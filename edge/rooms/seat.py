@@ -30,8 +30,9 @@ class Applicant:
 class Seat(abc.ABC):
     """What a room needs of the one who sits in it. What is synchronous never waits for anybody.
 
-    The other direction goes through the `Player` that `Room.take_seat` gives: `Player.deliver` for what arrived,
-    `Seats.away` and `Seats.back` when the connection is lost and found, `Player.leave` when they go.
+    The other direction goes through the `PlayerRuntime` that `RoomRuntime.take_seat` gives: `PlayerRuntime.deliver` for
+    what arrived, `Ledger.lose` and `Ledger.find_again` when the connection is lost and found, `PlayerRuntime.leave`
+    when they go.
     """
 
     session: Session
@@ -41,20 +42,26 @@ class Seat(abc.ABC):
     """What they want to be called."""
 
     inbox: int = 64
-    """How many of their events may wait for the room before `Player.wait_space` waits."""
+    """How many of their events may wait for the room before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
     """The same in bytes of their frames. As many each may be kept of their latest values and unanswered requests."""
 
     crowded: bool = False
-    """Whether more may have been sent to them in this step than a connection may hold: then `check` what is sent."""
+    """True if more may have been sent in this step than a connection may hold: then call `check_crowded`."""
 
-    def check(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections takes all
-        """Check a message that the author of the room sends.
+    def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections takes all
+        """Check the size of a large message that the author of the room sends.
 
         Raises:
           ValueError: it is larger than any message may be.
-          SendOverflow: too much was sent in this step.
+        """
+
+    def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # nor does it send over one
+        """Look again whether too much was sent in this step, before this message.
+
+        Raises:
+          SendOverflow: there was.
         """
 
     @property

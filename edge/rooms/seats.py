@@ -7,11 +7,13 @@ from typing import Any
 
 import trio
 
+from ..aio.members import guard_members
 from .ledger import Ledger
 from .player import Player
 from .presence import Changes, ChangesWatch, Presence
 
 
+@guard_members
 class Seats:
     """How many may sit, and who does. As a class attribute of a `Room` it is the policy of each room's own.
 
@@ -22,35 +24,45 @@ class Seats:
     """
 
     def __init__(self, *, minimum: int = 1, maximum: int = 100, grace: float = 30) -> None:
+        for name, value in (("minimum", minimum), ("maximum", maximum)):
+            if type(value) is not int:
+                raise TypeError(f"Seats({name}={value!r}): a number of seats is an int")
+        if type(grace) not in (int, float):
+            raise TypeError(f"Seats(grace={grace!r}): it is a number of seconds; 0 for none, math.inf for ever")
+        if not grace >= 0:  # nor a NaN
+            raise ValueError(f"Seats(grace={grace!r}): it is a number of seconds, and not less than 0")
         if not 0 <= minimum <= maximum:
             raise ValueError("a room needs 0 <= minimum <= maximum")
-        self.__ledger = Ledger(minimum=minimum, maximum=maximum, grace=grace)
+        self.__edge_ledger = Ledger(minimum=minimum, maximum=maximum, grace=grace)
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError(f"{cls.__name__} inherits from edge.Seats: keep what you need beside them, in the room")
 
     def __repr__(self) -> str:
         return f"<Seats: {len(self)} of {self.maximum} taken>"
 
     def __len__(self) -> int:
-        return len(self.__ledger)
+        return len(self.__edge_ledger)
 
     @property
     def minimum(self) -> int:
         """How many `wait_minimum` waits for."""
-        return self.__ledger.minimum
+        return self.__edge_ledger.minimum
 
     @property
     def maximum(self) -> int:
         """How many seats there are."""
-        return self.__ledger.maximum
+        return self.__edge_ledger.maximum
 
     @property
     def grace(self) -> float:
         """How many seconds a seat waits for its connection to come back."""
-        return self.__ledger.grace
+        return self.__edge_ledger.grace
 
     @property
     def locked(self) -> bool:
         """True while applicants are refused as ``locked``: see `Room.lock`."""
-        return self.__ledger.locked
+        return self.__edge_ledger.locked
 
     @property
     def free(self) -> int:
@@ -65,15 +77,15 @@ class Seats:
     @property
     def players(self) -> tuple[Player[Any, Any], ...]:
         """Everyone who holds a seat, connected or not, in the order in which they joined."""
-        return tuple(member.player for member in self.__ledger.members)
+        return tuple(member.player for member in self.__edge_ledger.members)
 
     def presence(self) -> tuple[Presence, ...]:
         """Who is here now, in the order in which they joined."""
-        return tuple(Presence(each.number, each.name, each.connected) for each in self.__ledger.members)
+        return tuple(Presence(each.number, each.name, each.connected) for each in self.__edge_ledger.members)
 
     def find(self, session: str) -> Player[Any, Any] | None:
         """The player of the session with this id, or None."""
-        member = self.__ledger.find(session)
+        member = self.__edge_ledger.find(session)
         return None if member is None else member.player
 
     async def wait_minimum(self) -> None:
@@ -90,22 +102,22 @@ class Seats:
 
         *Cancellation*: nothing is lost: `presence` tells what is true now.
         """
-        await self.__ledger.changed.wait()
+        await self.__edge_ledger.changed.wait()
 
     def changes(self) -> Changes:
         """``async for change in seats.changes()``: who is here, as if they joined now, then what changes."""
         watch = ChangesWatch()
-        for member in self.__ledger.members:
+        for member in self.__edge_ledger.members:
             watch.note(member)
         changes = Changes._create(watch)
-        self.__ledger.watches.append(watch)
-        weakref.finalize(changes, self.__ledger.watches.remove, watch).atexit = False
+        self.__edge_ledger.watches.append(watch)
+        weakref.finalize(changes, self.__edge_ledger.watches.remove, watch).atexit = False
         return changes
 
 
 def ledger_of(seats: Seats) -> Ledger:
     """The ledger of a room's seats."""
-    ledger: Ledger = seats._Seats__ledger  # type: ignore[attr-defined]  # out of the way of authors' names
+    ledger: Ledger = seats._Seats__edge_ledger  # type: ignore[attr-defined]  # out of the way of authors' names
     return ledger
 
 

@@ -33,7 +33,6 @@ class HeldSeat(Sending, Seat):
     """A session's place in one room: it counts both ways, and keeps what its client has not acknowledged.
 
     Args:
-      room: where to sit.
       session: whose seat it is.
       name: what the client wants to be called, where the session does not say.
       limits: sizes and times.
@@ -42,7 +41,7 @@ class HeldSeat(Sending, Seat):
     player: PlayerRuntime
     """Once it was admitted: see `enter`."""
 
-    def __init__(self, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
+    def __init__(self, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
         self._goodbye = Code.LEFT, ""
         """What is said last, once its player has ended..."""
@@ -96,11 +95,13 @@ class HeldSeat(Sending, Seat):
     def _about(self) -> dict[str, object]:
         return self.player.about
 
-    def check(self, message: Outgoing) -> None:
+    def check_size(self, message: Outgoing) -> None:
         if message.size > self._sent_bytes:
             size = f"{message.name} is {message.size} bytes, and may be {self._sent_bytes}"
             raise ValueError(f"{size}: send it in parts, or raise Limits.sent_bytes")
-        if self.crowded and self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
+
+    def check_crowded(self, message: Outgoing) -> None:
+        if self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
             sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
             text = f"{sent}, were sent to {self.name!r} without a pause: wait in such a loop, with trio.sleep(0.01)"
             if not self._told_crowded:

@@ -8,12 +8,14 @@ import trio
 
 from ..codes import Code
 from ..connections.outbox import Outbox
+from ..connections.sending import log
+from ..errors import InvalidEvent
 from ..protocol.limits import Limits
+from ..protocol.messages import Event, from_plain
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..protocol.structure import structure
 from ..rooms.journal import Journal
 from ..rooms.records import MessageTable, SeatRecord
-from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from .held_seat import HeldSeat
 
@@ -23,11 +25,11 @@ class PersistentSeat(HeldSeat):
 
     Args:
       journal: of the room.
-      room, session, name, limits: see `HeldSeat`.
+      session, name, limits: see `HeldSeat`.
     """
 
-    def __init__(self, journal: Journal, room: RoomRuntime, session: Session, name: str, limits: Limits) -> None:
-        super().__init__(room, session, name, limits)
+    def __init__(self, journal: Journal, session: Session, name: str, limits: Limits) -> None:
+        super().__init__(session, name, limits)
         self._journal = journal
         self.counts.kept = 0
         self._life = 0
@@ -107,9 +109,15 @@ class PersistentSeat(HeldSeat):
         self.former, self._kept_since = tuple(held["former"]), held["since"]
         self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
         for plain in held["latest"]:
-            name, body = plain
-            message = outgoing_event(structure(body, self.player.room.kind.sends.by_name[name[1:]].cls))
-            self._note_latest(message.key, message)
+            event = from_plain(plain)
+            assert isinstance(event, Event)
+            try:
+                kind = self.player.room.kind.sends.by_name[event.name]
+                message = outgoing_event(structure(event.body, kind.cls), kind)
+            except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote it
+                log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._about())
+            else:
+                self._note_latest(message.key, message)
         self.player.restore(record)
         self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
 

@@ -195,9 +195,9 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
     held = room.find(session.id)
     if held is None:
         if room.journal is None or session.bot:  # a bot is code of the room's, which begins anew on another server
-            seat = HeldSeat(room, session, hello.name, connection.limits)
+            seat = HeldSeat(session, hello.name, connection.limits)
         else:
-            seat = PersistentSeat(room.journal, room, session, hello.name, connection.limits)
+            seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
         why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
         seat.enter(room)
     elif isinstance(held.seat, HeldSeat):

@@ -14,6 +14,7 @@ from ..errors import BrokerDown, InvalidEvent, Refused
 from ..protocol.codec import JSON
 from ..protocol.structure import structure
 from ..rooms.directory import Directory
+from ..rooms.kind import decided
 from ..rooms.player_runtime import PlayerRuntime
 from ..rooms.room_runtime import RoomRuntime
 from ..transports.http.http import Request, Response
@@ -138,7 +139,7 @@ class Api:
         kind = room.kind.sends.by_name.get(asked.event)
         if kind is None:
             raise InvalidEvent("unknown_event", f"this room sends no event {asked.event[:64]!r}")
-        room.room.publish(structure(asked.body, kind.cls))
+        decided("publish()", room.room.publish(structure(asked.body, kind.cls)))
         return json_response({"seated": len(room.ledger)})
 
     def _kick(self, room: RoomRuntime, body: bytes) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from os import PathLike
 from typing import Any, TypeVar
 
+from ..aio.members import guard_members
 from ..cluster.broker.broker import Broker
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory, Listing
@@ -21,6 +22,7 @@ from .site import Site
 R = TypeVar("R", bound=Callable[[Request], Awaitable[Response]])
 
 
+@guard_members
 class App:
     """What `serve` serves.
 
@@ -83,7 +85,7 @@ class App:
         max_rooms_each: int = 200,
         idle: float = 60,
     ) -> None:
-        self.__site = Site(
+        self.__edge_site = Site(
             rooms,
             name=name,
             static=static,
@@ -109,17 +111,17 @@ class App:
     @property
     def directory(self) -> Directory:
         """The rooms that are open on this server."""
-        return self.__site.directory
+        return self.__edge_site.directory
 
     @property
     def keys(self) -> Keys:
         """Who issues and checks the keys of sessions."""
-        return self.__site.keys
+        return self.__edge_site.keys
 
     @property
     def cookie(self) -> SessionCookie:
         """The cookie in which a browser keeps its key."""
-        return self.__site.cookie
+        return self.__edge_site.cookie
 
     def include(self, prefix: str, app: App) -> None:
         """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
@@ -135,7 +137,7 @@ class App:
           ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API; only one
             of the two lets guests in. Nothing was included then.
         """
-        self.__site.include(prefix, app.__site)
+        self.__edge_site.include(prefix, app.__edge_site)
 
     def route(
         self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
@@ -149,7 +151,7 @@ class App:
         Raises:
           ValueError: the path is taken, or `max_body_bytes` is more than `Caps.body_bytes_each`.
         """
-        return self.__site.route(path, methods=methods, max_body_bytes=max_body_bytes)
+        return self.__edge_site.route(path, methods=methods, max_body_bytes=max_body_bytes)
 
     def session(self, request: HasCookies) -> Session | None:
         """Whose request it is, by its cookies or ``Authorization: Bearer``; None without a key that is honoured.
@@ -157,7 +159,7 @@ class App:
         Args:
           request: of a route, or anything with ``headers`` and ``cookies``, such as Starlette's of a mounted app.
         """
-        return self.__site.session(request)
+        return self.__edge_site.session(request)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
         """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
@@ -168,7 +170,7 @@ class App:
 
         Returns: that instant, in seconds since the epoch.
         """
-        return self.__site.revoke(session, until=until)
+        return self.__edge_site.revoke(session, until=until)
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
         """The open rooms of all servers that share the broker, of one kind or of all: what others have told last.
@@ -176,10 +178,10 @@ class App:
         Raises:
           BrokerDown: it can't be reached.
         """
-        return await self.__site.list_rooms(kind)
+        return await self.__edge_site.list_rooms(kind)
 
 
 def site_of(app: App) -> Site:
     """What a server needs of an app."""
-    site: Site = app._App__site  # type: ignore[attr-defined]  # out of the way of authors' names
+    site: Site = app._App__edge_site  # type: ignore[attr-defined]  # out of the way of authors' names
     return site

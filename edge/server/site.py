@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import secrets
+import typing
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -83,10 +85,19 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
     if not isinstance(rooms, Mapping):
         raise TypeError(f'rooms is a mapping such as {{"drawing": Drawing}}, not {rooms!r:.100}')
     for kind, make in rooms.items():
-        if not callable(make):
+        if type(kind) is not str:
+            raise TypeError(f"a kind of room is a text, as it stands in /rooms/<kind>/<name>, not {kind!r:.100}")
+        made: object = typing.get_origin(make) or make
+        if isinstance(made, type) and issubclass(made, Room):
+            kind_of(made).check_complete()
+        elif not callable(made) or isinstance(made, type) or inspect.iscoroutinefunction(made):
             raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
-        if isinstance(make, type) and issubclass(make, Room):
-            kind_of(make).check_complete()
+        try:
+            inspect.signature(made).bind()
+        except TypeError as exc:
+            raise TypeError(f"rooms[{kind!r}] is called without arguments, and can't be: {exc}") from None
+        except ValueError:  # of something that does not say
+            pass
 
 
 def _check_folder(prefix: str, path: str | PathLike[str]) -> Path:
@@ -159,6 +170,9 @@ class Site:
         self.hosts = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
+        for name, value in (("static", static), ("static_headers", static_headers)):
+            if not isinstance(value, Mapping | None):
+                raise TypeError(f"{name} is a mapping, not {value!r:.100}")
         headers = {name.lower(): value for name, value in (static_headers or {}).items()}
         self._static = {
             prefix.rstrip("/") + "/": _Folder(_check_folder(prefix, path), headers)

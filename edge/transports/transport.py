@@ -20,7 +20,10 @@ class Taker(Protocol):
         """Whether one more frame may be given. Asked before each."""
 
     def take_in(self, frame: Frame, now: float) -> None:
-        """Take a frame that came now, on Trio's clock. Never waits."""
+        """Take a frame that came now, on Trio's clock. Never waits.
+
+        If it is only kept for later, call `Transport.stop_feed`: another frame may never come.
+        """
 
 
 class Transport(abc.ABC):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,12 @@ async def loops(self: Any) -> AsyncIterator[int]:
 def returns(self: Any, *_: Any) -> None: ...
 
 
+async def alone(self: Any) -> None: ...
+async def more(self: Any, much: int) -> None: ...
+@functools.wraps(returns)
+async def async_wrapper(self: Any, *_: Any) -> None: ...
+
+
 class Named:
     name = "The Red Lion"
 
@@ -83,6 +91,21 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "an async greet": (define(greet=waits), "Pub.greet is async: .*make it a plain def"),
     "a run that yields": (define(run=loops), "Pub.run has a yield: it is called, and not iterated, so take the yield"),
     "a run that is no method": (define(run=3), "Pub.run is 3: edge.Room.run is a method, so define one"),
+    "an async admit, wrapped": (define(admit=async_wrapper), "Pub.admit is async"),
+    "a run that is a class": (define(run=int), "Pub.run is <class 'int'>: edge.Room.run is a method"),
+    "a player without its player": (
+        define(player=alone),
+        r"Pub.player is called as player\(self, player\), and",
+    ),
+    "a run with more": (define(run=more), r"Pub.run is called as run\(self\), and can't be: missing .*'much'"),
+    "seats that are a text": (lambda: edge.Seats(maximum="4"), r"Seats\(maximum='4'\): a number of seats is an int"),  # type: ignore[arg-type]
+    "grace that is none": (lambda: edge.Seats(grace=None), r"Seats\(grace=None\): it is a number of seconds"),  # type: ignore[arg-type]
+    "grace that is less": (lambda: edge.Seats(grace=-1), r"Seats\(grace=-1\): .* not less than 0"),
+    "grace that is no number": (lambda: edge.Seats(grace=math.nan), r"Seats\(grace=nan\)"),
+    "seats of one's own": (
+        lambda: type("Mine", (edge.Seats,), {}),
+        "Mine inherits from edge.Seats",
+    ),
     "a name of a member": (define(name="The Red Lion"), "Pub.name hides a member of edge.Room: call your attribute"),
     "a method of a member": (define(close=returns), "Pub.close hides a member of edge.Room: call your attribute"),
     "an annotated member": (define(__annotations__={"players": int}), "Pub.players hides a member of edge.Room"),
@@ -118,6 +141,60 @@ def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
     """Nor is it replaced in silence, as a name once was."""
     with pytest.raises(AttributeError, match=rf"Quiet.{name} is .*(call your attribute|write it in the body)"):
         setattr(Quiet(), name, "ana")
+
+
+def test_an_async_run_in_a_sync_wrapper_is_one() -> None:
+    """Decorators and partial methods are looked through."""
+
+    @functools.wraps(waits)
+    def wrapped(self: Any) -> Any:
+        return waits(self)
+
+    @functools.wraps(returns)
+    async def awaitable(self: Any) -> None:
+        returns(self)
+
+    for run in (wrapped, awaitable, functools.partialmethod(waits, 3)):
+        define(run=run)()
+
+
+async def test_a_coroutine_of_admit_admits_nobody(edge_room: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """One that could not be seen when the class was defined."""
+
+    class Careless(Quiet):
+        admit = lambda self, applicant: waits(self)  # type: ignore[assignment] # noqa: E731
+
+    room = await edge_room(Careless)
+    room.expect_crash("admit() raised")
+    with pytest.raises(edge.Disconnected):
+        await room.join("ana")
+    assert "admit() has returned a coroutine" in caplog.text
+
+
+async def test_no_attribute_of_a_player_hides_a_member(edge_room: Any) -> None:
+    """Methods, too."""
+    room = await edge_room(Quiet)
+    await room.join("ana")
+    with pytest.raises(AttributeError, match=r"Player.send is a member of edge.Player: call your attribute something"):
+        room.room.players[0].send = 3
+    with pytest.raises(AttributeError, match=r"Seats.find is a member of edge.Seats"):
+        room.room.seats.find = 3
+
+
+class Room(Quiet):
+    """Called as edge's own."""
+
+    def __init__(self) -> None:
+        self.__runtime, self.__seats, self.__kind = 1, 2, 3
+
+
+async def test_a_room_may_be_called_room(edge_room: Any) -> None:
+    """Its private names are kept apart from those of edge.Room."""
+    room = await edge_room(Room)
+    (ana,) = await room.join("ana")
+    room.room.broadcast(Verdict(True))
+    assert await ana.receive() == Verdict(True)
+    assert room.room._Room__seats == 2
 
 
 @pytest.mark.parametrize("name", ["name", "number", "session", "left", "connected", "ending", "restored"])

@@ -9,9 +9,11 @@ import trio.testing
 import edge
 from edge.bots import open_bot
 from edge.client.client import State
-from edge.journal.room_journal import RoomJournal, read_entries
+from edge.journal.room_journal import RoomJournal, read_entries, session_of
 from edge.protocol import messages
 from edge.rooms.player import member_of
+from edge.rooms.records import SeatRecord
+from edge.seats.persistent_seat import PersistentSeat
 from edge.testing import EdgeRoom
 from tests.endurance.adding import Add, Added, Adding
 from tests.rooms.quiet import StubSeat
@@ -114,4 +116,21 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
         with trio.fail_after(1):
             assert (await bot.receive(Added)).who == "ana"
     assert [record.name for record, _ in read_entries(entries).seats.values()] == ["ana"]
+    room.room.close()
+
+
+async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
+    edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A release without its class restores the room all the same, and says so."""
+    room = await edge_room(Adding)
+    journal = room.runtime.journal = RoomJournal(room.runtime, write)
+    held = {"client": "a-client-of-ana", "attempt": 1, "since": 1, "why": "new", "former": [], "sent": 0, "received": 0}
+    held |= {"behind": False, "latest": [["~gone", {"number": 1}], ["~added", {"other": 1}]]}
+    record = SeatRecord("ana", "", {}, True, "ana", 0, 0, [], [], held)
+    seat = PersistentSeat(journal, session_of(record), "ana", edge.Limits())
+    seat.enter(room.runtime, number=0)
+    seat.restore(record, [])
+    assert [player.name for player in room.room.players] == ["ana"]
+    assert caplog.text.count("is forgotten") == 2
     room.room.close()

@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code, Outcome
+from edge.errors import SendOverflow
 from edge.protocol.codec import JSON
 from edge.rooms.seat import Seat
 from edge.testing import MemoryClient, RoomUnderTest, seeds
@@ -914,3 +915,22 @@ async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIt
     await ours.receive()
     yield lambda: ours.close_code
     await ours.close()
+
+
+async def test_rule_4_one_crowded_seat_costs_the_others_no_event(edge_room: Open) -> None:
+    """Of whatever size: the one is not sent it, the others are, and the author is told."""
+
+    class Crowded(FakeSeat):
+        crowded = True
+
+        def check_crowded(self, message: Any) -> None:
+            raise SendOverflow("too much in one step")
+
+    room = await edge_room(Chat)
+    crowded, calm = Crowded("ana"), FakeSeat("ben")
+    for seat in (crowded, calm):
+        room.runtime.take_seat(seat)
+    for size in (10, 100_000):
+        with pytest.raises(SendOverflow):
+            room.room.broadcast(Said("room", "x" * size))
+    assert (len(crowded.sent), len(calm.sent)) == (0, 2)

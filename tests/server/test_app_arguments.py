@@ -5,6 +5,7 @@ The kind: a mistake of the author's that only a player's connection brought to l
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -21,19 +22,35 @@ class Base(edge.Room[F, ToPlayer]):
     pass
 
 
+class Needy(Quiet):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
 @pytest.mark.parametrize(
     ("rooms", "message"),
     [
         ([Quiet], "rooms is a mapping"),
         ({"quiet": Quiet()}, r"rooms\['quiet'\] is <Quiet .*: give the class"),
         ({"base": Base}, "Base is a generic base, and no room"),
+        ({"base": Base[FromPlayer]}, "Base is a generic base, and no room"),
+        ({3: Quiet}, "a kind of room is a text"),
+        ({"number": int}, r"rooms\['number'\] is <class 'int'>: give the class"),
+        ({"needy": Needy}, r"rooms\['needy'\] is called without arguments, and can't be: missing .* 'size'"),
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
     """A list of classes, a room that is made already, and a base that does not say its events."""
     with pytest.raises(TypeError, match=message):
         edge.App(rooms)
-    assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "base": Base[FromPlayer]}).directory.kinds) == 3
+    assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "sized": partial(Needy, 3)}).directory.kinds) == 3
+
+
+@pytest.mark.parametrize("given", [{"static": "web"}, {"static_headers": "x"}])
+def test_what_is_no_mapping(given: dict[str, Any]) -> None:
+    """Folders and headers are given by name."""
+    with pytest.raises(TypeError, match="is a mapping, not"):
+        edge.App({}, **given)
 
 
 def test_a_broker_is_no_address() -> None:

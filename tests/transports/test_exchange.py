@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 import edge
 from edge import Code
 from edge.protocol.codec import JSON, Frame
+from edge.protocol.pace import Pace
 from edge.seats.serve import attend
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
@@ -282,3 +283,23 @@ async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: 
     assert not player.connected
     assert player.left is kicked
     await ours.close()
+
+
+async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(edge_room: Open) -> None:
+    """A frame that waits for the pace of its address is our silence; what follows it is the peer's."""
+    room = await edge_room(Echo)
+    ours, theirs = open_memory_transports()
+    keys, bulk = room.keys, Pace(5000, 1000)
+    serve = partial(
+        attend, theirs, JSON, room.find, where="a/b", counters=room.runtime.counters, limits=edge.Limits(), keys=keys
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, bulk=bulk))
+        await ours.send([JSON.encode(["$hello", HELLO])])
+        await ours.receive()
+        for _ in range(2):
+            await ours.send([JSON.encode(["say", {"text": "x" * 9000}])])
+        await trio.sleep(10)
+        assert room.room.seats.players[0].connected
+        await trio.sleep(edge.Limits().dead_after + 1)
+        assert not room.room.seats.players[0].connected

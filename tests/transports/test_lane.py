@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,10 +19,16 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import CloseConnection, Ping, Pong
 
-from edge.protocol.codec import Frame
+import edge
+from edge.connections.driver import exchange
+from edge.connections.outbox import Outbox
+from edge.protocol import connection as protocol
+from edge.protocol.codec import JSON, Frame
 from edge.protocol.limits import Limits
+from edge.protocol.pace import Pace
 from edge.testing import run_virtual
 from edge.transports.websocket.fast_path import READ_BYTES, Lane
+from edge.transports.websocket.framing import CLOSE, TEXT
 from edge.transports.websocket.reader import open_lanes
 from edge.transports.websocket.websocket import ServedWebSocket
 
@@ -403,3 +410,92 @@ async def test_closing_wakes_who_receives(cancelled: bool) -> None:
             else:
                 nursery.start_soon(client.send_all, close(1000))
             await transport.close()
+
+
+class Later:
+    """Keeps the first frame for later."""
+
+    def __init__(self, transport: ServedWebSocket) -> None:
+        self.transport = transport
+        self.kept: list[Frame] = []
+
+    @property
+    def has_space(self) -> bool:
+        return not self.kept
+
+    def take_in(self, frame: Frame, now: float) -> None:
+        self.kept.append(frame)
+        self.transport.stop_feed()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("size", [5, 500])
+async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
+    """On the shortest way, too: otherwise it would be looked at when the next one comes, which may be never."""
+    ours, theirs = trio.socket.socketpair()
+    with trio.fail_after(30), theirs:
+        async with open_lanes() as lanes:
+            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, lanes=lanes)
+            taker = Later(transport)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(transport.feed, taker)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                await theirs.send(frame(TEXT, b"x" * size))
+            assert taker.kept == ["x" * size]
+            theirs.close()
+            await transport.close()
+
+
+@pytest.mark.real_time
+async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes() -> None:
+    """Though nothing more comes from the peer."""
+    ours, theirs = trio.socket.socketpair()
+    text = str(JSON.encode(["x", {"a": "b" * 98}])).encode()
+    heard, again = list[str](), trio.Event()
+
+    class Hearing:
+        has_space = True
+
+        async def wait_space(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+        def deliver(self, message: Any) -> None:
+            heard.append(message.name)
+            again.set()  # whichever is waited for by now
+
+        def refuse(self, fault: Any) -> None:
+            raise AssertionError(fault)
+
+    with trio.fail_after(10), theirs:
+        async with open_lanes() as lanes, trio.open_nursery() as nursery:
+            limits = edge.Limits(events_per_second=math.inf)
+            connection = protocol.Connection(protocol.Side.SERVER, JSON, now=trio.current_time(), limits=limits)
+            connection.state = protocol.State.OPEN
+            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, lanes=lanes)
+            outbox, shared = Outbox(JSON, edge.Limits()), Pace(500, 1)
+            nursery.start_soon(exchange, transport, connection, outbox, Hearing(), None, shared)
+            sent = 0
+            while sent == len(heard):  # until one has to wait, for what is light is spent
+                await theirs.send(frame(TEXT, text))
+                sent += 1
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            again = trio.Event()
+            await again.wait()
+            assert sent == len(heard)
+            nursery.cancel_scope.cancel("all is heard")
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("ahead", [frame(CLOSE, b"\x03\xe8"), frame(CLOSE, b"")])
+async def test_a_close_that_came_with_the_request_is_answered_after_the_grant(ahead: bytes) -> None:
+    """The response is the first that the peer reads."""
+    ours, theirs = trio.socket.socketpair()
+    with trio.fail_after(30), theirs:
+        async with open_lanes() as lanes:
+            transport = ServedWebSocket(
+                trio.SocketStream(ours), ahead, granting=b"granted", max_bytes=1000, lanes=lanes
+            )
+            with pytest.raises(trio.EndOfChannel):
+                await transport.receive()
+            await transport.close()
+        assert (await theirs.recv(100)).startswith(b"granted\x88")

@@ -40,7 +40,7 @@ def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, i
 
     Returns: its first byte, where the next frame begins, and its payload; None if it has not come whole. The first byte
       is `UNUSUAL` if the frame is no text, binary message, ping, pong or close; if it breaks a rule; or if it is larger
-      than `max_bytes`.
+      than `max_bytes` and than 125 bytes.
     """
     if len(data) - at < 2:
         return None
@@ -97,14 +97,24 @@ def read_close(payload: bytes) -> tuple[int, str] | None:
         return None
 
 
+def cut_reason(reason: str) -> str:
+    """As much of a reason as fits into a close frame."""
+    return reason.encode()[:120].decode(errors="ignore")
+
+
 def close_frame(payload: bytes) -> bytes:
     """A close frame of a server."""
     return bytes((CLOSE, len(payload))) + payload
 
 
+def is_close(data: bytes | bytearray | memoryview) -> bool:
+    """True if these bytes begin with a close frame."""
+    return data[0] == CLOSE
+
+
 def close_payload(code: int, reason: str) -> bytes:
-    """What a close frame says; a reason of more than 123 bytes is cut (RFC 6455 section 5.5)."""
-    return code.to_bytes(2, "big") + reason.encode()[:120].decode(errors="ignore").encode()
+    """What a close frame says; a reason of more than 120 bytes is cut (RFC 6455 section 5.5: 123 are allowed)."""
+    return code.to_bytes(2, "big") + cut_reason(reason).encode()
 
 
 class Unusual:

@@ -27,7 +27,7 @@ from ..http.redirects import Redirected, check_redirect
 from ..linger import linger
 from ..transport import Taker, Transport
 from .fast_path import Lane
-from .framing import CLOSE, close_frame, close_payload
+from .framing import close_frame, close_payload, cut_reason, is_close
 from .reader import Lanes
 
 # RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
@@ -227,9 +227,9 @@ class ServedWebSocket(Transport):
             on_flood=self._stop_receiving,
             fragments=fragments,
         )
-        self._stream.start()
         if granting:
-            self._stream.write_soon(granting)
+            self._stream.write_soon(granting)  # before anything that came with the request is read, and answered
+        self._stream.start()
 
     @property
     def max_bytes(self) -> int:
@@ -355,9 +355,8 @@ async def _next_message(
 
 
 async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, code: int, reason: str) -> None:
-    # RFC 6455 section 5.5: the reason of a close frame has at most 123 bytes
     with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if it was closing already
-        await websocket.aclose(code, reason.encode()[:120].decode(errors="ignore"))
+        await websocket.aclose(code, cut_reason(reason))
 
 
 class _Judge:
@@ -431,7 +430,7 @@ class _Reenactment(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._answered.is_set():
-            self.closing |= data[0] == CLOSE
+            self.closing |= is_close(data)
             await self._lane.send_all(data)
         else:
             self._answered.set()

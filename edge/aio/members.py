@@ -1,0 +1,35 @@
+"""Classes whose documented members can't be hidden by an attribute of an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+C = TypeVar("C", bound=type[Any])
+
+
+def public_members(cls: type[Any]) -> frozenset[str]:
+    """The public names that a class defines itself."""
+    return frozenset(name for name in vars(cls) if not name.startswith("_"))
+
+
+def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
+    """Let assigning an attribute that hides a public member of this class raise `AttributeError`, which says so.
+
+    A decorator, and no base class: a type checker that saw `__setattr__` would let every attribute be set.
+
+    Args:
+      settings: members that belong into the body of a class that inherits from this one.
+    """
+    guarded, kind = public_members(cls), f"edge.{cls.__name__}"
+
+    def set_attribute(self: Any, name: str, value: object) -> None:
+        if name in guarded:
+            what = f"{type(self).__name__}.{name}"
+            if name in settings:
+                raise AttributeError(f"{what} is set in the class: write it in the body of class {type(self).__name__}")
+            raise AttributeError(f"{what} is a member of {kind}: call your attribute something else")
+        object.__setattr__(self, name, value)
+
+    cls.__setattr__ = set_attribute  # type: ignore[assignment]  # a method, of every instance
+    return cls
