@@ -275,6 +275,7 @@ class _Exchange:
             pieces = 1 + sum(map(size_of, frames)) // WRITE_BYTES
             self._waiting = _Wait(now, pieces * connection.limits.write_seconds)
             self.post.start_soon(self._wait_written)
+            self._expect_sweep()
 
     def sweep(self, now: float, early: float) -> None:
         """An alarm has gone off."""
@@ -286,6 +287,10 @@ class _Exchange:
             self.outbox.drop()
             self.end(Code.OVERFLOW, "too much was waiting for this connection")
             self.reading.cancel("the peer does not read")
+        elif waiting is not None and now + early >= self.connection.dead_at:
+            self.outbox.drop()
+            self.end(Code.SILENT, "nothing heard, while a write waited")
+            self.reading.cancel("the peer is silent")
         self.flush(now, early)
         self._expect_sweep()
 
@@ -380,9 +385,9 @@ class _Exchange:
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + LAST_WORDS_SECONDS)
 
     def _expect_sweep(self) -> None:
-        """Have the post come back when something is due; while a write waits, its end does."""
-        due = self.connection.next_due
-        if due < self._soonest and self._waiting is None and not self._silent:
+        """Have the post come back when something is due; while a write waits, when the peer is silent for too long."""
+        due = self.connection.next_due if self._waiting is None else self.connection.dead_at
+        if due < self._soonest and not self._silent and (self._waiting is None or self.ended is None):
             self._soonest = due
             self._alarms.append(self.post.expect(self, due))
 

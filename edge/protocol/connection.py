@@ -264,10 +264,10 @@ class Connection:
         """When a ping is due, or the peer will have been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
-        return min(self.ping_due, self._dead_at, self._over_since + self.limits.write_seconds)
+        return min(self.ping_due, self.dead_at, self._over_since + self.limits.write_seconds)
 
     @property
-    def _dead_at(self) -> float:
+    def dead_at(self) -> float:
         """When the peer is given up, if nothing is heard before."""
         dead_at = self._heard_at + self.limits.dead_after
         if self._checked_at == math.inf:
@@ -300,7 +300,7 @@ class Connection:
         if self.state is not State.OPEN:
             return []
         self.note_over(now)
-        if now >= self._dead_at:
+        if now >= self.dead_at:
             raise RemoteProtocolError(f"nothing heard for {now - self._heard_at:.0f} s", Code.SILENT)
         frames = []
         if now + early >= self.ack_due:

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import edge
 from edge import Code
+from edge.connections.driver import CLOSING_SECONDS
 from edge.protocol.codec import JSON, Frame
 from edge.protocol.pace import Pace
 from edge.seats.serve import attend
@@ -303,3 +304,17 @@ async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(
         assert room.room.seats.players[0].connected
         await trio.sleep(edge.Limits().dead_after + 1)
         assert not room.room.seats.players[0].connected
+
+
+async def test_a_peer_that_neither_reads_nor_speaks_is_noticed_though_much_waits(edge_room: Open) -> None:
+    """The time of a large write is for those of whom anything is heard."""
+    room = await edge_room(Echo)
+    await connect(room, buffer=1)
+    (player,) = room.room.players
+    for number in range(700):
+        player.send(Said(f"{number}: " + "x" * 10_000))
+    await trio.sleep(edge.Limits().dead_after - 1)
+    assert player.connected
+    await trio.sleep(1 + CLOSING_SECONDS + 1)
+    assert not player.connected
+    assert not player.left
