@@ -62,7 +62,7 @@ class Receiver(Protocol):
         """Whether one more message may be delivered. Asked before each is read, so that `deliver` need not wait."""
 
     async def wait_space(self) -> None:
-        """Wait until it may."""
+        """Wait until `has_space` is true."""
 
     def deliver(self, message: Message, /) -> None:
         """Take a message. Never waits."""

@@ -218,10 +218,10 @@ class PlayerRuntime(Member):
         """True if one more event may be delivered: it fits, and others are not slowed by what comes.
 
         Also true while an answer that is waited for, or acks that are needed, may be behind events that don't fit:
-        those are then refused as busy.
+        those are then refused as busy. Also true once the player has left: what comes then is dropped.
         """
         slowed = self.room.strained and self._slowed  # asked for each frame: nearly always nobody is
-        return not (self._full or slowed) or self.dialogue.asking or self.seat.pressed
+        return not (self._full or slowed) or self.dialogue.asking or self.seat.pressed or self.left
 
     @property
     def _slowed(self) -> bool:
@@ -233,12 +233,12 @@ class PlayerRuntime(Member):
         return len(self._waiting) >= self.seat.inbox or self._waiting_bytes >= self.seat.inbox_bytes
 
     async def wait_space(self) -> None:
-        """Wait until half of the inbox is free, or something else makes `has_space` true, or the player has left.
+        """Wait until half of the inbox is free, or something else makes `has_space` true.
 
         *Cancellation*: nothing is lost.
         """
         await trio.lowlevel.checkpoint()
-        while not self.has_space and not self.left:
+        while not self.has_space:
             if self._space is None:
                 self._space = trio.Event()
             with trio.move_on_at(self.seat.light_at if self._slowed and not self._full else math.inf):

@@ -14,6 +14,7 @@ from edge.client.client import Client, State
 from edge.client.fallback import TransportKind
 from edge.rooms.room import runtime_of
 from edge.server.serve import open_server
+from edge.testing import EdgeRoom
 from edge.testing.network import Conditions, Network
 from tests.network import joined
 
@@ -106,3 +107,32 @@ async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> N
         eve.send(Say("x"))
         await trio.sleep(3)
         assert len(ben._inbox) == 5, "what she may send in the long run is read all the same"
+
+
+class Slow(edge.Room[Say, Say]):
+    """Takes a second to say goodbye."""
+
+    async def player(self, player: edge.Player[Say, Say]) -> None:
+        try:
+            async for event in player:
+                self.broadcast(event)
+        finally:
+            with player.farewell():
+                await trio.sleep(1)
+
+
+async def test_who_is_put_out_while_others_are_slow_is_read_on(edge_room: EdgeRoom) -> None:
+    """What comes then is dropped: a reader that waited for space which never comes would spin."""
+    room = await edge_room(Slow)
+    eve, ben = await room.join("eve", "ben")
+    one, other = room.runtime.players
+    room.runtime.note_strain(other, strained=True)
+    for _ in range(4):
+        eve.send(Say("x" * 60 * KIB))
+    await trio.sleep(0.1)
+    assert not one.has_space
+    one.player.kick("out with you")
+    assert one.has_space
+    await trio.sleep(2)
+    assert eve.ending is not None
+    assert ben.ending is None
