@@ -14,7 +14,7 @@ from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
 # How many messages are under way in a room that broadcasts: as soon as one has come back, another is said.
 SPEAKING = 4
-# Who is visited: for the others a close is no handshake, or a room is found in another way.
+# The peers that clients can visit: the others do not answer a close, or have another way to find a room.
 VISITED = (EDGE.name, "trio-websocket", "websockets", "Starlette", SOCKETIO.name, "Socket.IO")
 
 

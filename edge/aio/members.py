@@ -14,9 +14,9 @@ def public_members(cls: type[Any]) -> frozenset[str]:
 
 
 def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
-    """Let assigning an attribute that hides a public member of this class raise `AttributeError`, which says so.
+    """Make instances refuse attributes that hide a public member of this class, with an `AttributeError`.
 
-    A decorator, and no base class: a type checker that saw `__setattr__` would let every attribute be set.
+    This is a decorator because type checkers accept every attribute of a class that defines `__setattr__`.
 
     Args:
       settings: members that belong into the body of a class that inherits from this one.

@@ -10,7 +10,7 @@ T = TypeVar("T")
 class NoPublicConstructor(type):
     """A metaclass: calling the class raises `TypeError`, and `_create` makes an instance.
 
-    A constructor is an interface, and one that authors need not call should be free to change.
+    Authors need not call such a constructor, so its arguments stay free to change.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -385,7 +385,7 @@ class _Exchange:
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + LAST_WORDS_SECONDS)
 
     def _expect_sweep(self) -> None:
-        """Have the post come back when something is due; while a write waits, when the peer is silent for too long."""
+        """Set an alarm for when something is due. While a write waits, only the silence of the peer is."""
         due = self.connection.next_due if self._waiting is None else self.connection.dead_at
         if due < self._soonest and not self._silent and (self._waiting is None or self.ended is None):
             self._soonest = due
