@@ -235,7 +235,7 @@ class Server:
         self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
     ) -> Upgrade | None:
         """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
-        connection, request = HttpConnection(stream), None
+        connection, request = HttpConnection(stream, address), None
         idle, may_ask = self.site.limits.hello_seconds, False
         try:
             while request := await self._next_request(connection, address, idle, may_ask=may_ask):
@@ -321,18 +321,17 @@ class Server:
         request = None
         with self._door.waiting(self._addresses.visitor(address), may_ask=may_ask) as waiting, waiting.scope:
             request = await connection.next_request(idle=idle, seconds=self.site.limits.hello_seconds)
-        if request is None:
-            return None
-        scheme = "https" if isinstance(connection.stream, trio.SSLStream) else "http"
-        if not self._addresses.is_proxy(address):
-            return attrs.evolve(request, address=address, scheme=scheme)
+        if request is None or not self._addresses.is_proxy(address):
+            return request
         forwarded, headers = Forwarded.read(request.headers), request.headers
         if forwarded.host and self.site.hosts is not None:  # else anybody could name us, through a careless proxy
             headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
+        if not any((forwarded.addresses, forwarded.scheme, forwarded.host)):
+            return request
         visitor = self._addresses.find(address, forwarded.addresses)
-        return attrs.evolve(request, address=visitor, scheme=forwarded.scheme or scheme, headers=headers)
+        return attrs.evolve(request, address=visitor, scheme=forwarded.scheme or request.scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
         """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few

@@ -37,6 +37,7 @@ HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.AS
 VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
 # RFC 9110 section 5.5: what no value of a header may hold.
 CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTENT_LENGTH = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
 # Empty lines before a request that are ignored (RFC 9112 section 2.2).
 MAX_EMPTY_LINES = 4
 # A peer that does not read this much within this time is let go.
@@ -163,10 +164,15 @@ class HttpConnection(_Writer):
 
     After `next_request` has returned one, `respond` to it; or `start` a response, `send` its body piece by piece, and
     `finish` it; or `switch` to another protocol.
+
+    Args:
+      address: the address of the peer, if it is known.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, address: str = "") -> None:
         super().__init__(stream)
+        self._address = address
+        self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
         self._head = b""
         """The bytes of the current request's head, and of what followed it so far."""
         self._head_end = 0
@@ -369,11 +375,11 @@ class HttpConnection(_Writer):
             if not HOST.fullmatch(absolute[1]) or not absolute[1]:
                 raise BadRequest(400, "malformed", "that is no host")
         if target == "*" and event.method == b"OPTIONS":
-            return Request("OPTIONS", "*", "", headers)
+            return Request("OPTIONS", "*", "", headers, self._address, self._scheme)
         if not target.startswith("/"):
             raise BadRequest(400, "malformed", "the target is not a path")
         path, _, query = target.partition("?")
-        return Request(event.method.decode("ascii"), path, query, headers)
+        return Request(event.method.decode("ascii"), path, query, headers, self._address, self._scheme)
 
 
 def date_now() -> str:
@@ -416,16 +422,17 @@ def _response_head(response: Response, length: int | None, *, close: bool = Fals
 def _check_head(head: bytes) -> None:
     if (version := VERSION.match(head)) and version[1] != b"1":
         raise BadRequest(505, "version", "HTTP/1.1 is spoken here")
-    if re.search(rb"(?<!\r)\n|\r(?!\n)", head):
+    ends = head.count(b"\r\n")
+    if head.count(b"\n") != ends or head.count(b"\r") != ends:
         raise BadRequest(400, "malformed", "lines end with CR LF")  # RFC 9112 section 2.2
     if CONTROL_CHARACTERS.search(head):
         raise BadRequest(400, "malformed", "a control character")
-    if re.search(rb"\n[ \t]", head):
+    if b"\n " in head or b"\n\t" in head:
         raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
-    lengths = re.findall(rb"\ncontent-length:([^\r]*)", head, re.IGNORECASE)
+    lengths = CONTENT_LENGTH.findall(head)
     if len(lengths) > 1 or any(b"," in length for length in lengths):
         raise BadRequest(400, "malformed", "two lengths")  # the same one twice, too: RFC 9110 section 8.6 lets us
-    if head.count(b"\n") > MAX_HEADERS + 1:
+    if ends > MAX_HEADERS + 1:
         raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
 
 

@@ -142,7 +142,9 @@ class Lane(trio.abc.HalfCloseableStream):
 
         *Cancellation*: no frame is lost.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._next is not None or self.aside:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         while self._next is None and not self.aside:
             await self._fed.wait()
         frame, self._next = self._next, None
@@ -156,13 +158,16 @@ class Lane(trio.abc.HalfCloseableStream):
 
         *Cancellation*: no frame is lost.
         """
-        await trio.lowlevel.checkpoint()
-        self._taker = taker
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._taker, waited = taker, False
         try:
             self._go_on()
             while self._taker is taker and taker.has_space and not self.aside:
+                waited = True
                 await self._fed.wait()
                 self._go_on()  # there may be space again by now for what there was none for
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
             return self._taker is taker
         finally:
             self._taker = None
@@ -184,7 +189,10 @@ class Lane(trio.abc.HalfCloseableStream):
         self._read_on()
 
     def read(self, now: float) -> None:
-        """The socket has something to say: read a piece of it. Called by the reader."""
+        """The socket has something to say: read a piece of it, unless there is no space. Called by the reader."""
+        if self._full:
+            self._pause()  # now that more has come, and not before: what is waiting is mostly taken in the same step
+            return
         try:
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
@@ -209,7 +217,6 @@ class Lane(trio.abc.HalfCloseableStream):
                     taker.take_in(text, now)
                 return
             self._note(data, now)
-        self._pause_if_full()
 
     def fail(self, fault: Exception) -> None:
         """Nothing more can be made of what comes."""
@@ -334,10 +341,10 @@ class Lane(trio.abc.HalfCloseableStream):
             else:
                 self._resumed.wake()
 
-    def _pause_if_full(self) -> None:
-        """Read no more than somebody takes: the peer's own buffers fill then, and it has to wait."""
-        if (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES:
-            self._pause()
+    @property
+    def _full(self) -> bool:
+        """True while as much waits here as may. Then nothing is read: the peer's own buffers fill, and it has to wait."""
+        return (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES
 
     def _pause(self) -> None:
         if self._reading:
@@ -360,7 +367,8 @@ class Lane(trio.abc.HalfCloseableStream):
                     return
                 try:
                     self._note(data, trio.current_time())
-                    self._pause_if_full()
+                    if self._full:
+                        self._pause()
                 except Exception as exc:  # a fault of ours
                     self.fail(exc)
                     raise
