@@ -343,7 +343,7 @@ class Lane(trio.abc.HalfCloseableStream):
 
     @property
     def _full(self) -> bool:
-        """True while as much waits here as may. Then nothing is read: the peer's own buffers fill, and it has to wait."""
+        """True while as much waits here as may. Nothing is read then, so the peer's own buffers fill, and it waits."""
         return (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES
 
     def _pause(self) -> None:

@@ -265,7 +265,7 @@ class ServedWebSocket(Transport):
     async def feed(self, taker: Taker) -> None:
         if self.closed:
             raise trio.ClosedResourceError
-        if await self._stream.feed(taker) and taker.has_space:  # the lane has stepped aside
+        if await self._stream.feed(taker) and self._stream.aside and taker.has_space:
             taker.take_in(await self._receive_unusual(), trio.current_time())
 
     def stop_feed(self) -> bool:
