@@ -7,17 +7,20 @@ begin anew, and whatever they shared is over on both sides.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import trio
 
-from ..aio.outage_log import AGAIN_SECONDS, OutageLog, log
+from ..aio.outage_log import AGAIN_SECONDS, OutageLog
 from ..aio.wakeup import WakeUp
 from ..errors import BrokerDown
 from ..protocol.codec import MESSAGEPACK, Frame, size_of
 from .broker.broker import Broker, Mailbox
+
+log = logging.getLogger("edge.servers")
 
 # How many bytes may wait for a server while the broker is away.
 MAX_WAITING_BYTES = 32 * 1024 * 1024

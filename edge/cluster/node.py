@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -15,18 +16,17 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
-from ..aio.outage_log import AGAIN_SECONDS, OutageLog, log
+from ..aio.outage_log import AGAIN_SECONDS, OutageLog
 from ..codes import Code
 from ..errors import BrokerDown, Deaf, InvalidEvent, Refused
 from ..journal.room_journal import RoomJournal, read_entries, restore, session_of
 from ..journal.writer import JournalWriter
 from ..protocol.codec import Codec, Frame
 from ..protocol.limits import Limits
-from ..protocol.outgoing import Outgoing
 from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
 from ..rooms.lease import Lease
-from ..rooms.records import SeatRecord
+from ..rooms.records import RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..seats.persistent_seat import PersistentSeat
 from ..transports.transport import Transport
@@ -38,6 +38,8 @@ from .placement import keep_balance
 from .relay import Relays
 from .rpc import Questions
 from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_server
+
+log = logging.getLogger("edge.servers")
 
 # How often a lease is renewed before it would run out.
 RENEWALS = 4
@@ -442,7 +444,7 @@ class Node:
             if room.kind.persistent:
                 room.journal = RoomJournal(room, self._writer.note)
             if room.journal is not None and entries:
-                restore(room, read_entries(entries), partial(restore_seat, room, self._limits))
+                restore(room, read_entries(entries), partial(restore_player, room, self._limits))
                 room.journal.mark_changed()
             else:
                 room.lost = abandoned
@@ -477,9 +479,10 @@ class Node:
             log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
 
 
-def restore_seat(room: RoomRuntime, limits: Limits, record: SeatRecord, unacked: list[Outgoing]) -> None:
-    """Seat somebody who sat in this room at another server."""
+def restore_player(room: RoomRuntime, limits: Limits, player: RecoveredPlayer) -> None:
+    """Restore a player who sat in this room on another server."""
     assert room.journal is not None
+    record = player.record
     seat = PersistentSeat(room.journal, session_of(record), record.name, limits)
     seat.enter(room, number=record.number)
-    seat.restore(record, unacked)
+    seat.restore(player)

@@ -5,6 +5,7 @@ Each is counted from before it was asked for, so that it ends here before the br
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -13,12 +14,14 @@ from itertools import count
 import attrs
 import trio
 
-from ..aio.outage_log import AGAIN_SECONDS, log
+from ..aio.outage_log import AGAIN_SECONDS
 from ..aio.wakeup import WakeUp
 from ..errors import BrokerDown
 from ..rooms.lease import Lease
 from .broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
 from .status import RoomStatus, pack
+
+log = logging.getLogger("edge.servers")
 
 # This part of its time it ends earlier here than at the broker, for clocks that do not run alike.
 MARGIN = 0.1

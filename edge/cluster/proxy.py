@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,7 +22,6 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
-from ..aio.outage_log import log
 from ..codes import Code
 from ..errors import BrokerDown, Refused
 from ..protocol.limits import Limits
@@ -32,6 +32,8 @@ from ..transports.http.responses import error_response, line_over_response
 from ..transports.http.served import LineOver
 from .link import Mail, Parcel
 from .rpc import Questions
+
+log = logging.getLogger("edge.servers")
 
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"

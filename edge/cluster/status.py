@@ -3,13 +3,16 @@ nothing in it can be relied on."""
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 
-from ..aio.outage_log import log
 from ..errors import InvalidEvent
 from ..protocol.codec import MESSAGEPACK
 from ..protocol.structure import structure
 from ..protocol.unstructure import unstructure
+
+log = logging.getLogger("edge.servers")
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ import trio
 
 from ..codes import Code
 from ..protocol.counts import Counts
+from ..protocol.latest import LatestValues
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from .outbox import Outbox
@@ -26,11 +27,10 @@ class Sending:
         """The outbox of the connection there is now."""
         self.over = False
         """Whether nothing more is sent."""
-        self._max_latest, self._max_latest_bytes = limits.outbox_frames, limits.window_bytes
-        self._latest: dict[Hashable, Outgoing] = {}
-        """Oldest first."""
-        self._latest_bytes = 0
-        self._latest_dropped = False
+        self.latest: LatestValues[Outgoing] = LatestValues(
+            limits.outbox_frames, limits.window_bytes, self._note_dropped
+        )
+        """Latest values, for a connection that comes later."""
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
@@ -40,25 +40,14 @@ class Sending:
         if message.counted:
             self.counts.record(message)
         elif message.key is not None:
-            self._note_latest(message.key, message)
+            self.latest.put(message.key, message, message.size)
         if self.outbox is not None:
             self.outbox.put(message)
 
-    def _note_latest(self, key: Hashable, message: Outgoing) -> None:
-        if (before := self._latest.pop(key, None)) is not None:
-            self._latest_bytes -= before.size
-        self._latest[key] = message
-        self._latest_bytes += message.size
-        while len(self._latest) > 1 and (
-            len(self._latest) > self._max_latest or self._latest_bytes > self._max_latest_bytes
-        ):
-            oldest = self._latest.pop(next(iter(self._latest)))
-            self._latest_bytes -= oldest.size
-            if not self._latest_dropped:  # told once: each further value may drop another
-                self._latest_dropped = True
-                most = f"{self._max_latest} keys or {self._max_latest_bytes} bytes"
-                text = "more than %s of latest values: the oldest, %r, is not sent again on a resume"
-                log.warning(text, most, oldest, extra=self._about())
+    def _note_dropped(self, key: Hashable, oldest: Outgoing) -> None:
+        most = f"{self.latest.max_values} keys or {self.latest.max_bytes} bytes"
+        text = "more than %s of latest values: the oldest, %r, is not sent again on a resume"
+        log.warning(text, most, oldest, extra=self._about())
 
     def _about(self) -> dict[str, object]:
         """What a record of the log says that it is about."""
@@ -81,8 +70,7 @@ class Sending:
 
     def forget_latest(self) -> None:
         """The seat is lost: what was current in it is, too."""
-        self._latest.clear()
-        self._latest_bytes = 0
+        self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
         """A connection has come: the newest wins, and an older one is told. What the peer missed is queued first."""
@@ -94,7 +82,7 @@ class Sending:
 
     def _current(self) -> list[Outgoing]:
         """The latest values that may be told."""
-        return [*self._latest.values()]
+        return self.latest.values()
 
     def detach(self, outbox: Outbox) -> bool:
         """The connection is gone. False if another had taken its place."""

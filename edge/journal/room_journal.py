@@ -20,12 +20,11 @@ from ..protocol.messages import from_plain
 from ..protocol.outgoing import Outgoing
 from ..protocol.structure import structure
 from ..protocol.unstructure import unstructure
-from ..rooms.journal import Journal
+from ..rooms.journal import Journal, RestorableSeat
 from ..rooms.kind import decided
 from ..rooms.ledger import Member
-from ..rooms.records import MessageTable, SeatRecord
+from ..rooms.records import MessageTable, PlayerRecord, RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
-from ..rooms.seat import Seat
 from ..rooms.session import Session
 
 # An entry that repeats everything comes after so many that have only changes.
@@ -42,12 +41,12 @@ class JournalEntry:
     """True if it repeats everything."""
     age: float
     """What the room's clock showed, in seconds."""
-    seats: list[SeatRecord]
-    """The seats that are new or have changed; in a whole entry, all."""
+    players: list[PlayerRecord]
+    """The players who are new or have changed; in a whole entry, all."""
     left: list[str]
-    """The sessions whose seats are no more."""
+    """The sessions of players who have left."""
     messages: list[Any]
-    """The messages that seats refer to by their index."""
+    """The messages that the records of seats refer to by their index."""
     state: Any = None
     """What `Room.snapshot` returned: in every entry if the room has no `Room.facts`, else in whole ones."""
     facts: list[list[Any]] = attrs.field(factory=list)
@@ -79,12 +78,12 @@ class RoomJournal(Journal):
         """How many changes there were since the newest entry."""
         self._notify = notify
         self._facts: list[Any] = []
-        self._changed: dict[Member, None] = {}
-        """Who is to be told of in the next entry."""
+        self._changed: set[Member] = set()
+        """The players who are to be in the next entry."""
         self._left: list[str] = []
         """The sessions of those who have left since the newest entry."""
-        self._written: list[Seat] = []
-        """The seats whose news are in the newest entry."""
+        self._recorded: list[RestorableSeat] = []
+        """The seats that are in the newest entry."""
         self._rewrite = False
         """True if the broker has lost the entries before."""
         self.written_number = 0
@@ -99,7 +98,7 @@ class RoomJournal(Journal):
         self.concluded = False
         """Whether that is in the log, so that nobody goes on with the room; or is not waited for any more."""
         self._concluded = trio.Event()
-        self._ending: list[Seat] = []
+        self._ending: list[RestorableSeat] = []
         """The seats whose players have ended, which wait for the log to say so..."""
         self._ended = 0
         """...and of how many the newest entry does."""
@@ -108,7 +107,7 @@ class RoomJournal(Journal):
 
     def mark_changed(self, member: Member | None = None) -> None:
         if member is not None:
-            self._changed[member] = None
+            self._changed.add(member)
         self.changes += 1
         self._notify(self)
 
@@ -120,7 +119,7 @@ class RoomJournal(Journal):
         self._facts.append(fact)
         self.mark_changed()
 
-    def note_end(self, seat: Seat) -> None:
+    def note_end(self, seat: RestorableSeat) -> None:
         if self.concluded:
             seat.conclude()
         elif self.over or self.room.lease.over:
@@ -149,49 +148,46 @@ class RoomJournal(Journal):
         return self._draft
 
     def _write(self) -> Draft:
-        room, kind, table = self.room, self.room.kind, MessageTable()
+        room, table = self.room, MessageTable()
         whole = self._rewrite or self.number % WHOLE_EVERY == 0
         self._rewrite = False
-        changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, set()
         left, self._left = self._left, []
         facts, self._facts = self._facts, []
-        seats, records = [], []
-        for player in room.players if whole else changed:
-            held = player.seat.record(table, whole=whole) if not player.left else None
-            if held is not None:
-                seats.append(player.seat)
-                records.append(player.record(held))
+        seats, records = list[RestorableSeat](), []
+        for player in room.players:
+            if (whole or player in changed) and isinstance(seat := player.seat, RestorableSeat):
+                seats.append(seat)
+                records.append(player.record(seat.record(table, whole=whole)))
         entry = JournalEntry(
             whole=whole,
             age=room.now(),
-            seats=records,
+            players=records,
             left=[] if whole else left,
             messages=table.plain,
-            state=unstructure(decided("snapshot()", room.room.snapshot()), kind.state_class)
-            if whole or not kind.facts.by_class
-            else None,
+            state=self._state() if whole or not room.kind.facts.by_class else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
         )
         data = MESSAGEPACK.encode(unstructure(entry))
         assert isinstance(data, bytes)
-        self._written = seats
+        self._recorded = seats
         return Draft(data, whole=whole)
 
     def _state(self) -> Any:
         """What the author's `snapshot` returns, as plain data."""
-        return unstructure(decided("snapshot()", self.room.room.snapshot()), self.room.kind.state_class)
+        return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
         """The newest entry is written."""
         if self._draft.over:
             self._finish()
         else:
-            for seat in self._written:
+            for seat in self._recorded:
                 seat.recorded()
             ended, self._ending = self._ending[: self._ended], self._ending[self._ended :]
             for seat in ended:
                 seat.conclude()
-        self._written = []
+        self._recorded = []
         self.written_number = self.number
         written, self._written_event = self._written_event, trio.Event()
         written.set()
@@ -248,8 +244,8 @@ class Recovery:
     age: float = 0.0
     state: Any = None
     facts: list[list[Any]] = attrs.field(factory=list)
-    seats: dict[str, tuple[SeatRecord, list[Outgoing]]] = attrs.field(factory=dict)
-    """By session: each with the messages that its client has not acknowledged."""
+    players: dict[str, RecoveredPlayer] = attrs.field(factory=dict)
+    """By session."""
 
 
 def read_entries(entries: Sequence[bytes]) -> Recovery:
@@ -268,39 +264,36 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
             recovery.state = entry.state
         recovery.facts += entry.facts
         for session in entry.left:
-            recovery.seats.pop(session, None)
+            recovery.players.pop(session, None)
         messages = [Outgoing(from_plain(plain)) for plain in entry.messages]
-        for record in entry.seats:
-            before = recovery.seats.get(record.session)
-            said = [messages[index] for index in record.held["said"]]
-            if before is not None and not record.held["anew"]:
-                said = before[1] + said
-            unacked = record.held["sent"] - record.held["acked"]
-            latest = [entry.messages[index] for index in record.held["latest"]]
-            held = {**record.held, "latest": latest}
-            recovery.seats[record.session] = attrs.evolve(record, held=held), said[len(said) - unacked :]
+        for record in entry.players:
+            seat, before = record.seat, recovery.players.get(record.session)
+            unacked = [messages[index] for index in seat.unacked]
+            if before is not None and not seat.whole:
+                unacked = before.unacked + unacked
+            unacked = unacked[len(unacked) - (seat.sent - seat.acked) :]
+            latest = [entry.messages[index] for index in seat.latest]
+            recovery.players[record.session] = RecoveredPlayer(record, unacked, latest)
     return recovery
 
 
-def restore(
-    room: RoomRuntime, recovery: Recovery, restore_seat: Callable[[SeatRecord, list[Outgoing]], object]
-) -> None:
+def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[RecoveredPlayer], object]) -> None:
     """Restore a room that does not live yet from its journal.
 
     Raises:
       Exception: whatever the author's `restore` or `apply` raises, or why its state is none.
     """
     room.set_age(recovery.age)
-    room.ledger.reserve(record.number for record, _ in recovery.seats.values())
-    for record, unacked in recovery.seats.values():
-        restore_seat(record, unacked)
+    room.ledger.reserve(player.record.number for player in recovery.players.values())
+    for player in recovery.players.values():
+        restore_player(player)
     cls = room.kind.state_class
     state = recovery.state if cls is None else structure(recovery.state, cls)
-    decided("restore()", room.room.restore(state))
+    decided("restore()", room.facade.restore(state))
     for name, body in recovery.facts:
-        decided("apply()", room.room.apply(structure(body, room.kind.facts.by_name[name].cls)))
+        decided("apply()", room.facade.apply(structure(body, room.kind.facts.by_name[name].cls)))
 
 
-def session_of(record: SeatRecord) -> Session:
-    """Whose seat it is."""
+def session_of(record: PlayerRecord) -> Session:
+    """The session of a player."""
     return Session(record.session, record.session_name, record.claims, guest=record.guest)

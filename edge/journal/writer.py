@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import trio
 
-from ..aio.guard import log
 from ..aio.outage_log import AGAIN_SECONDS, OutageLog
 from ..aio.wakeup import WakeUp
 from ..codes import Code
@@ -16,6 +16,8 @@ from ..errors import BrokerDown
 from ..rooms.lease import Lease
 from .entries import Entry, EntryStore, Written
 from .room_journal import RoomJournal
+
+log = logging.getLogger("edge.rooms")
 
 # The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
 # once, and what somebody waits for, such as a welcome, sooner.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
 from collections import Counter
@@ -12,14 +13,16 @@ from typing import Any
 import attrs
 import trio
 
-from ..aio.guard import guarded, log
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused
 from .counters import Counters
 from .lease import Lease
 from .restarts import Crashes
-from .room import Room, runtime_of
+from .room import Room, room_of, runtime_of
 from .room_runtime import RoomRuntime
+
+log = logging.getLogger("edge.rooms")
 
 # What a room can be called: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -99,7 +102,7 @@ class Directory:
     @property
     def rooms(self) -> tuple[Room[Any, Any], ...]:
         """The open rooms, in the order in which they were opened."""
-        return tuple(runtime.room for runtime in self._rooms.values())
+        return tuple(room_of(runtime) for runtime in self._rooms.values())
 
     @property
     def runtimes(self) -> tuple[RoomRuntime, ...]:
@@ -109,7 +112,7 @@ class Directory:
     def find(self, kind: str, name: str) -> Room[Any, Any] | None:
         """The open room of this name, or None."""
         runtime = self.find_runtime(kind, name)
-        return None if runtime is None else runtime.room
+        return None if runtime is None else room_of(runtime)
 
     def find_runtime(self, kind: str, name: str) -> RoomRuntime | None:
         """The run time of the open room of this name, or None."""
@@ -153,8 +156,7 @@ class Directory:
             (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
             often: see `Room.restarts`.
         """
-        room: Room[Any, Any] = self.open_runtime(kind, name, opener=opener).room
-        return room
+        return room_of(self.open_runtime(kind, name, opener=opener))
 
     def open_runtime(
         self,

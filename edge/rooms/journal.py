@@ -6,7 +6,37 @@ import abc
 from typing import Any
 
 from .ledger import Member
+from .records import MessageTable, SeatRecord
 from .seat import Seat
+
+
+class RestorableSeat(Seat):
+    """A seat that another server can restore."""
+
+    @abc.abstractmethod
+    def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:
+        """Record what another server needs to restore this seat.
+
+        Args:
+          table: takes the messages that the record refers to.
+          whole: record everything, not only what changed since the last record.
+        """
+
+    @abc.abstractmethod
+    def recorded(self) -> None:
+        """The newest `record` is written to the room's journal."""
+
+    @abc.abstractmethod
+    def conclude(self, *, unconfirmed: bool = False) -> None:
+        """Tell the client that its player has ended: the end is written to the room's journal.
+
+        Args:
+          unconfirmed: the end may never be written, and the client is told so.
+        """
+
+    @abc.abstractmethod
+    def move_on(self) -> None:
+        """The end of the player will not be written: on another server the player has not ended."""
 
 
 class Journal(abc.ABC):
@@ -31,7 +61,7 @@ class Journal(abc.ABC):
         """The room was given a fact, by `Room.persist`."""
 
     @abc.abstractmethod
-    def note_end(self, seat: Seat) -> None:
+    def note_end(self, seat: RestorableSeat) -> None:
         """The player of this seat has ended. What the seat says last waits until the journal has it."""
 
     @abc.abstractmethod

@@ -30,7 +30,6 @@ import trio
 
 from ..codes import Code
 from ..errors import Refused
-from .records import SeatRecord
 from .seat import Seat
 from .session import Session
 from .statistics import TurnStatistics
@@ -120,8 +119,8 @@ class Member(abc.ABC):
       number: of the seat.
     """
 
-    player: Any
-    """The author's view of this player, once there is one."""
+    facade: Any
+    """The author's `Player`, once there is one."""
 
     def __init__(self, seat: Seat, number: int) -> None:
         self.seat = seat
@@ -154,14 +153,6 @@ class Member(abc.ABC):
     @abc.abstractmethod
     def read_on(self) -> None:
         """Look again whether there is space for more events of this player."""
-
-    @abc.abstractmethod
-    def record(self, held: dict[str, Any]) -> SeatRecord:
-        """What another server needs to restore this player.
-
-        Args:
-          held: what the seat recorded of itself.
-        """
 
 
 class Watch(abc.ABC):

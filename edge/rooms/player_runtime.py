@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
 from collections.abc import Hashable
@@ -10,20 +11,22 @@ from typing import Any
 import attrs
 import trio
 
-from ..aio.guard import log
 from ..codes import Code
 from ..errors import Gone, InvalidEvent, MessageProblem
 from ..protocol import messages
 from ..protocol.codec import JSON
 from ..protocol.events import event_type
+from ..protocol.latest import LatestValues
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..requests.listening import Arrival, Listeners
 from ..requests.tracker import Dialogue
 from .ledger import Ending, Member, PlayerState
-from .records import SeatRecord
+from .records import PlayerRecord, SeatRecord
 from .room_core import LARGE_BYTES, RoomCore
 from .seat import Seat
 from .statistics import PlayerStatistics
+
+log = logging.getLogger("edge.rooms")
 
 # How many latest values of one player are kept: their keys are the client's to choose. Their bytes are bounded by
 # `Seat.inbox_bytes`.
@@ -49,11 +52,8 @@ class PlayerRuntime(Member):
         self.restored = False
         """True if the seat was taken on another server, which the room has left."""
         self.listeners = Listeners(operator.attrgetter("event"))
-        self._latest: dict[Hashable, _Kept] = {}
-        """Oldest first."""
-        self._latest_bytes = 0
-        self._latest_dropped = False
-        """Whether the client was told that a latest value was dropped."""
+        self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
+        """The latest events of the client, by their names and keys."""
         self._waiting: dict[_Arrived, None] = {}
         """What has come, and is not taken yet."""
         self._waiting_bytes = 0
@@ -105,8 +105,7 @@ class PlayerRuntime(Member):
         self.room.kind.check_receives(kind)
         if (known := event_type(kind)).delivery != "latest":
             raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are kept")
-        kept = self._latest.get((known.name, key))
-        return kept.event if kept is not None else None
+        return self._latest.get((known.name, key))
 
     async def ask(self, question: Any, answer: type[Any]) -> Any:
         """See `Player.ask`."""
@@ -137,7 +136,6 @@ class PlayerRuntime(Member):
     def forget_latest(self) -> None:
         """Forget the latest values that the client sent."""
         self._latest.clear()
-        self._latest_bytes, self._latest_dropped = 0, False
 
     def leave(self, code: Code, reason: str = "") -> bool:
         """Begin leaving: once, for the first reason given. True if this call was the first.
@@ -165,11 +163,12 @@ class PlayerRuntime(Member):
 
     # --- on another server
 
-    def record(self, held: dict[str, Any]) -> SeatRecord:
+    def record(self, seat: SeatRecord) -> PlayerRecord:
+        """Record what another server needs to restore this player, whose seat has recorded this."""
         waiting = [arrival.message for arrival in self._waiting if messages.is_counted(arrival.message)]
         pending = [*self._to_deliver, *waiting]
         numbers = {message.id for message in pending if isinstance(message, messages.Request)}
-        return SeatRecord(
+        return PlayerRecord(
             session=self.session.id,
             session_name=self.session.name,
             claims=dict(self.session.claims),
@@ -179,10 +178,10 @@ class PlayerRuntime(Member):
             asked=self.dialogue.asked,
             unanswered=sorted(self.dialogue.unsettled - numbers),
             pending=[messages.to_plain(message) for message in pending],
-            held=held,
+            seat=seat,
         )
 
-    def restore(self, record: SeatRecord) -> None:
+    def restore(self, record: PlayerRecord) -> None:
         """Restore what `record` returned on another server."""
         self.restored = True
         self.dialogue.go_on(record.asked)
@@ -288,7 +287,7 @@ class PlayerRuntime(Member):
         kind = self.room.kind.receives.by_name[message.name]
         kept = kind.delivery == "latest" and isinstance(message, messages.Event)
         if kept:
-            self._keep(kind.key_of(event), _Kept(event, message.size))
+            self._latest.put(kind.key_of(event), event, message.size)
             self.room.counters.received += 1
         arrival = _Arrived(self, event, message, kept, message.size)
         if message.too_fast:
@@ -335,19 +334,11 @@ class PlayerRuntime(Member):
             about=self.about,
         )
 
-    def _keep(self, key: tuple[str, object], kept: _Kept) -> None:
-        if (before := self._latest.pop(key, None)) is not None:
-            self._latest_bytes -= before.size
-        self._latest[key] = kept
-        self._latest_bytes += kept.size
-        while len(self._latest) > MAX_LATEST or (self._latest_bytes > self.seat.inbox_bytes and len(self._latest) > 1):
-            oldest = next(iter(self._latest))
-            self._latest_bytes -= self._latest.pop(oldest).size
-            if not self._latest_dropped:  # told once: each further value may drop another
-                self._latest_dropped = True
-                most = f"{MAX_LATEST} keys or {self.seat.inbox_bytes} bytes"
-                text = f"more than {most} of latest values: the oldest was dropped"
-                self.dialogue.refuse("busy", text, key[0], None)
+    def _note_dropped(self, key: Hashable, _: Any) -> None:
+        assert isinstance(key, tuple)
+        most = f"{self._latest.max_values} keys or {self._latest.max_bytes} bytes"
+        text = f"more than {most} of latest values: the oldest was dropped"
+        self.dialogue.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: _Arrived) -> None:
         """One of their events waits no more."""
@@ -368,15 +359,6 @@ class PlayerRuntime(Member):
         if not (arrival.kept or self.left):
             number = arrival.message.id if isinstance(arrival.message, messages.Request) else None
             self.dialogue.refuse(problem, text, arrival.message.name, number)
-
-
-@attrs.frozen
-class _Kept:
-    """A latest value."""
-
-    event: Any
-    size: int
-    """The length of its frame."""
 
 
 @attrs.define(eq=False)

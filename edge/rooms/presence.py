@@ -73,7 +73,7 @@ class ChangesWatch(Watch):
                 self.note(member)  # joined, and away already: both are told
                 self.told[member] = True
             happening = {None: Happening.LEFT, False: Happening.AWAY, True: Happening.BACK}[now]
-            return PresenceChange(member.player, Happening.JOINED if before is None else happening)
+            return PresenceChange(member.facade, Happening.JOINED if before is None else happening)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Records of seats, from which another server restores them."""
+"""Records of players and their seats, from which another server restores them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,35 @@ from ..protocol.outgoing import Outgoing
 
 @attrs.frozen
 class SeatRecord:
-    """One seat, and its player."""
+    """What a seat knows of its client."""
+
+    client: str
+    """The client that has the seat."""
+    attempt: int
+    """The number of the client's newest connection."""
+    since: int
+    """The number of the connection with which the client began to count."""
+    why: str
+    """Why it began to count then: see `Welcome.why`."""
+    former: list[str]
+    """Clients that had the seat before, the oldest first."""
+    sent: int
+    acked: int
+    received: int
+    """Counted messages since then: sent, acknowledged by the client, and received."""
+    behind: bool
+    """True if the client can't resume: more was unacknowledged than is stored."""
+    whole: bool
+    """True if `unacked` has all unacknowledged messages; False if it has those that the record before has not."""
+    unacked: list[int]
+    """Where these messages are in the `MessageTable`, the oldest first."""
+    latest: list[int]
+    """The same of the latest values."""
+
+
+@attrs.frozen
+class PlayerRecord:
+    """A player, and the player's seat."""
 
     session: str
     session_name: str
@@ -25,8 +53,18 @@ class SeatRecord:
     """The numbers of the client's requests that the room has taken, and not answered."""
     pending: list[Any]
     """Messages that have come, and that the room has not taken."""
-    held: dict[str, Any]
-    """What the seat itself records."""
+    seat: SeatRecord
+
+
+@attrs.frozen
+class RecoveredPlayer:
+    """A player as a journal describes them, with the messages."""
+
+    record: PlayerRecord
+    unacked: list[Outgoing]
+    """Sent messages that the client has not acknowledged, the oldest first."""
+    latest: list[Any]
+    """The newest latest values, as plain messages, the oldest first."""
 
 
 class MessageTable:

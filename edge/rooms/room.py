@@ -221,7 +221,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
         if besides != ():
             left_out = {besides} if isinstance(besides, Player) else set(besides)
-            members = tuple(member for member in members if member.player not in left_out)
+            members = tuple(member for member in members if member.facade not in left_out)
         self.__edge_runtime.broadcast(event, members)
 
     @typing.overload
@@ -331,6 +331,12 @@ def runtime_of(room: Room[Any, Any]) -> RoomRuntime:
     """The run time of a room."""
     runtime: RoomRuntime = room._Room__edge_runtime  # type: ignore[attr-defined]  # out of the way of authors' names
     return runtime
+
+
+def room_of(runtime: RoomRuntime) -> Room[Any, Any]:
+    """The author's room of a run time."""
+    assert isinstance(runtime.facade, Room)
+    return runtime.facade
 
 
 def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:

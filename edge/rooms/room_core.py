@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -20,6 +20,7 @@ from .kind import RoomKind
 from .lease import Lease
 from .ledger import Ledger, Member
 from .rounds_runtime import Outcome, RoundRuntime
+from .seat import Applicant
 
 # How long the `farewell` blocks of a leaving player, or of a closing room, may take in all.
 FAREWELL_SECONDS = 2.0
@@ -29,17 +30,30 @@ LARGE_BYTES = 64 * 1024
 NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
 
 
+class AuthoredRoom(Protocol):
+    """What an author writes in a `Room`, as its run time calls it. See `Room` for each."""
+
+    async def run(self) -> object: ...
+    async def player(self, player: Any, /) -> object: ...
+    def admit(self, applicant: Applicant, /) -> object: ...
+    def greet(self, player: Any, /) -> object: ...
+    def publish(self, event: Any, /) -> object: ...
+    def snapshot(self) -> object: ...
+    def restore(self, state: Any, /) -> object: ...
+    def apply(self, fact: Any, /) -> object: ...
+
+
 class RoomCore:
     """The state of one room, and what changes it from more than one place.
 
     Args:
-      room: the author's room.
+      facade: the author's `Room`.
       kind: what its class declares.
       ledger: who sits in it.
     """
 
-    def __init__(self, room: Any, kind: RoomKind, ledger: Ledger) -> None:
-        self.room = room
+    def __init__(self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger) -> None:
+        self.facade = facade
         self.kind = kind
         self.ledger = ledger
         ledger.on_remove = self._note_left
@@ -52,7 +66,7 @@ class RoomCore:
         """Of a persistent room."""
         self.lost = False
         """True if another server had a room of this name, and its state is lost: this room is fresh."""
-        self.listeners = Listeners(operator.attrgetter("member.player", "event"))
+        self.listeners = Listeners(operator.attrgetter("member.facade", "event"))
         self.round: RoundRuntime | None = None
         """The open round."""
         self.ending: tuple[Code, str] | None = None

@@ -10,15 +10,17 @@ from typing import Any
 
 import trio
 
-from ..aio.guard import guarded, log
+from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused
 from .kind import RoomKind, decided
 from .ledger import Ledger
 from .player_runtime import PlayerRuntime
-from .room_core import RoomCore
+from .room_core import AuthoredRoom, RoomCore
 from .seat import Applicant, Seat
 from .statistics import RoomStatistics
+
+log = logging.getLogger("edge.rooms")
 
 # What a player is told whose `player` or `greet` raised: not what it was.
 CRASHED = "an error in the room's code"
@@ -28,12 +30,14 @@ class RoomRuntime(RoomCore):
     """The run time of one room.
 
     Args:
-      room, kind, ledger: see `RoomCore`.
-      make_player: makes the author's view of a player.
+      facade, kind, ledger: see `RoomCore`.
+      make_player: makes the author's `Player`.
     """
 
-    def __init__(self, room: Any, kind: RoomKind, ledger: Ledger, make_player: Callable[[PlayerRuntime], Any]) -> None:
-        super().__init__(room, kind, ledger)
+    def __init__(
+        self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger, make_player: Callable[[PlayerRuntime], Any]
+    ) -> None:
+        super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
         """Once `Room.run` has raised: how many sat here then."""
         self.closed = trio.Event()
@@ -79,7 +83,7 @@ class RoomRuntime(RoomCore):
 
     def _add(self, seat: Seat, number: int) -> PlayerRuntime:
         player = PlayerRuntime(self, seat, number)
-        player.player = self._make_player(player)
+        player.facade = self._make_player(player)
         if self._nursery is None:
             self._admitted_early.append(player)
         else:
@@ -90,7 +94,7 @@ class RoomRuntime(RoomCore):
     def _check_admission(self, seat: Seat) -> None:
         self.ledger.check_free()
         try:
-            decided("admit()", self.room.admit(Applicant(seat.name, seat.session)))
+            decided("admit()", self.facade.admit(Applicant(seat.name, seat.session)))
         except Refused:
             raise
         except Exception:
@@ -107,7 +111,7 @@ class RoomRuntime(RoomCore):
         if player.left:
             return
         try:
-            decided("greet()", self.room.greet(player.player))
+            decided("greet()", self.facade.greet(player.facade))
         except Exception:
             self.counters.crashes += 1
             what = "room %s: greet() of seat %d (%r) raised"
@@ -135,7 +139,7 @@ class RoomRuntime(RoomCore):
                 try:
                     with self.run_scope:
                         what = f"room {self.path}: run()"
-                        returned = await guarded(what, self.room.run, about=self.about, on_crash=self._note_crash)
+                        returned = await guarded(what, self.facade.run, about=self.about, on_crash=self._note_crash)
                         if not returned:
                             self.crashed_on = len(self.ledger)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
@@ -167,7 +171,7 @@ class RoomRuntime(RoomCore):
                 if not player.left:
                     player.start()
                     what = f"room {self.path}: player() of seat {player.number} ({player.name!r})"
-                    play = partial(self.room.player, player.player)
+                    play = partial(self.facade.player, player.facade)
                     returned = await guarded(what, play, about=player.about, on_crash=self._note_crash)
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)

@@ -25,7 +25,7 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
         """Who plays: those who sat when it was opened. Some may have left since."""
-        return tuple(member.player for member in self._runtime.members)
+        return tuple(member.facade for member in self._runtime.members)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -76,7 +76,7 @@ class Turn(metaclass=NoPublicConstructor):
     @property
     def player(self) -> Player[Any, Any]:
         """Whose turn it is."""
-        player: Player[Any, Any] = self._runtime.member.player
+        player: Player[Any, Any] = self._runtime.member.facade
         return player
 
     @property

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
 
 import attrs
 import trio
 
 from ..codes import Code
 from ..protocol.outgoing import Outgoing
-from .records import MessageTable
 from .session import Session
 from .statistics import SeatStatistics
 
@@ -81,30 +79,6 @@ class Seat(abc.ABC):
     def statistics(self) -> SeatStatistics:
         """What is on the way to and from it."""
         return SeatStatistics()
-
-    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any] | None:
-        """Record what another server needs to restore this seat.
-
-        Args:
-          table: takes the messages that the record refers to.
-          whole: record everything, not only what changed since the last record.
-
-        Returns: plain data; None if this seat can't be restored. See `HeldSeat`.
-        """
-        return None
-
-    def recorded(self) -> None:  # noqa: B027  # nothing waits for it here
-        """The newest `record` is in the room's journal."""
-
-    def conclude(self, *, unconfirmed: bool = False) -> None:  # noqa: B027  # nor for this
-        """Tell the client the end of its player: it is in the room's journal.
-
-        Args:
-          unconfirmed: it may never be in the journal, and the client is told so.
-        """
-
-    def move_on(self) -> None:  # noqa: B027  # nor for this
-        """The end of the player is not in the room's journal: on another server the player has not ended."""
 
     def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
         """Somebody wants to know how far away its client is: find out more often for a while."""

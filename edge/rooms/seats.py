@@ -77,7 +77,7 @@ class Seats:
     @property
     def players(self) -> tuple[Player[Any, Any], ...]:
         """Everyone who holds a seat, connected or not, in the order in which they joined."""
-        return tuple(member.player for member in self.__edge_ledger.members)
+        return tuple(member.facade for member in self.__edge_ledger.members)
 
     def presence(self) -> tuple[Presence, ...]:
         """Who is here now, in the order in which they joined."""
@@ -86,7 +86,7 @@ class Seats:
     def find(self, session: str) -> Player[Any, Any] | None:
         """The player of the session with this id, or None."""
         member = self.__edge_ledger.find(session)
-        return None if member is None else member.player
+        return None if member is None else member.facade
 
     async def wait_minimum(self) -> None:
         """Wait until enough players sit.

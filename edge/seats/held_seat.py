@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import trio
 
 from ..codes import Code, Retry
 from ..connections.outbox import Outbox
-from ..connections.sending import Sending, log
+from ..connections.sending import Sending
 from ..errors import SendOverflow
 from ..protocol.connection import Connection
 from ..protocol.limits import Limits
@@ -18,6 +19,8 @@ from ..rooms.room_runtime import RoomRuntime
 from ..rooms.seat import Seat
 from ..rooms.session import Session
 from ..rooms.statistics import SeatStatistics
+
+log = logging.getLogger("edge.sessions")
 
 # After these the client starts from nothing, but the player goes on.
 AFRESH = (Code.MISCOUNT, Code.BEHIND)
@@ -119,6 +122,11 @@ class HeldSeat(Sending, Seat):
         self.conclude()
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
+        """Tell the client that its player has ended.
+
+        Args:
+          unconfirmed: see `RestorableSeat.conclude`.
+        """
         self._parted = True
         if self.outbox is not None:
             self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)

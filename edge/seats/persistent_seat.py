@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
 
 import trio
 
 from ..codes import Code
 from ..connections.outbox import Outbox
-from ..connections.sending import log
 from ..errors import InvalidEvent
 from ..protocol.limits import Limits
 from ..protocol.messages import Event, from_plain
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..protocol.structure import structure
-from ..rooms.journal import Journal
-from ..rooms.records import MessageTable, SeatRecord
+from ..rooms.journal import Journal, RestorableSeat
+from ..rooms.records import MessageTable, RecoveredPlayer, SeatRecord
 from ..rooms.session import Session
 from .held_seat import HeldSeat
 
+log = logging.getLogger("edge.sessions")
 
-class PersistentSeat(HeldSeat):
+
+class PersistentSeat(HeldSeat, RestorableSeat):
     """A seat that another server can restore.
 
     Args:
@@ -62,31 +63,30 @@ class PersistentSeat(HeldSeat):
             self._journal.mark_changed(self.player)
         elif not self.over:  # and this after it
             if message.key is not None:
-                self._note_latest(message.key, message)
+                self.latest.put(message.key, message, message.size)
             self._behind.append((self.counts.sent, message))
-            del self._behind[: -self._max_latest]
+            del self._behind[: -self.latest.max_values]
 
-    def record(self, table: MessageTable, *, whole: bool) -> dict[str, Any]:
-        counts, anew = self.counts, whole or self._life != self._told_life
-        said = counts.newest(counts.sent - (counts.acked if anew else self._told_sent))
+    def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:
+        counts, whole = self.counts, whole or self._life != self._told_life
+        unacked = counts.newest(counts.sent - (counts.acked if whole else self._told_sent))
         self._told_life, self._told_sent = self._life, counts.sent
         self._told_withheld, self._told_received = counts.withheld, counts.received
         self._told_since = self.since
-        return {
-            "client": self.client,
-            "attempt": self.attempt,
-            "since": self.since,
-            "why": self.why,
-            "former": list(self.former),
-            "life": self._life,
-            "sent": counts.sent,
-            "acked": counts.acked,
-            "received": counts.received,
-            "behind": counts.behind,
-            "anew": anew,
-            "said": [table.index(message) for message in said],
-            "latest": [table.index(message) for message in self._latest.values()],
-        }
+        return SeatRecord(
+            client=self.client,
+            attempt=self.attempt,
+            since=self.since,
+            why=self.why,
+            former=[*self.former],
+            sent=counts.sent,
+            acked=counts.acked,
+            received=counts.received,
+            behind=counts.behind,
+            whole=whole,
+            unacked=[table.index(message) for message in unacked],
+            latest=[table.index(message) for message in self.latest.values()],
+        )
 
     def recorded(self) -> None:
         if self._life != self._told_life:
@@ -98,17 +98,13 @@ class PersistentSeat(HeldSeat):
             self.connection.note_kept(trio.current_time())
             self.outbox.wake()
 
-    def restore(self, record: SeatRecord, unacked: list[Outgoing]) -> None:
-        """Restore what `record` returned on another server.
-
-        Args:
-          unacked: messages that the client has not acknowledged, the oldest first.
-        """
-        held = record.held
-        self.client, self.attempt, self.since, self.why = held["client"], held["attempt"], held["since"], held["why"]
-        self.former, self._kept_since = tuple(held["former"]), held["since"]
-        self.counts.go_on(held["sent"], held["received"], unacked, behind=held["behind"])
-        for plain in held["latest"]:
+    def restore(self, recovered: RecoveredPlayer) -> None:
+        """Restore the seat and its player from what `record` returned on another server."""
+        record = recovered.record.seat
+        self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
+        self.former, self._kept_since = tuple(record.former), record.since
+        self.counts.go_on(record.sent, record.received, recovered.unacked, behind=record.behind)
+        for plain in recovered.latest:
             event = from_plain(plain)
             assert isinstance(event, Event)
             try:
@@ -117,8 +113,8 @@ class PersistentSeat(HeldSeat):
             except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote it
                 log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._about())
             else:
-                self._note_latest(message.key, message)
-        self.player.restore(record)
+                self.latest.put(message.key, message, message.size)
+        self.player.restore(recovered.record)
         self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
 
     def start_afresh(self) -> None:

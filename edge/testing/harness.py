@@ -11,7 +11,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from ..aio.guard import log as rooms_log
 from ..client.client import Client, State
 from ..client.dialler import Dialler
 from ..client.join import open_client
@@ -252,12 +251,12 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
       Leaked: a task or a deadline outlived the rooms and their clients.
     """
     watch = CrashWatch()
-    rooms_log.addHandler(watch)
+    logging.getLogger("edge.rooms").addHandler(watch)
     try:
         async with _closing_rooms(watch.expected, seed) as open_room:
             yield open_room
     finally:
-        rooms_log.removeHandler(watch)
+        logging.getLogger("edge.rooms").removeHandler(watch)
     if watch.unexpected:
         raise Crashed("\n".join(watch.unexpected))
 

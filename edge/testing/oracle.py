@@ -103,7 +103,7 @@ class Oracle:
         """Watch a room, and whoever sits down there."""
         self._rooms.add(room)
         order: dict[Outgoing, int] = {}
-        take_seat, play, lives = room.take_seat, room.room.player, self._lives
+        take_seat, play, lives = room.take_seat, room.facade.player, self._lives
 
         def watched_take_seat(seat: Any) -> PlayerRuntime:
             player = take_seat(seat)
@@ -122,7 +122,7 @@ class Oracle:
                 life.over += 1
 
         room.take_seat = watched_take_seat  # type: ignore[method-assign]
-        object.__setattr__(room.room, "player", watched_player)  # an author could not
+        object.__setattr__(room.facade, "player", watched_player)  # an author could not
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
         """A client is about to leave."""
@@ -294,7 +294,7 @@ class Oracle:
             self._check_seats(room)
             if not room.closing:
                 for invariant in self._invariants:
-                    invariant(room.room)
+                    invariant(room.facade)
         for player, life in list(self._lives.items()):
             self._check_life(player, life)
         for watched in self._clients.values():

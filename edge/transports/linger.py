@@ -10,6 +10,14 @@ import trio
 LINGER_SECONDS = 1.0
 
 
+async def send_eof(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, on a stream that has a half-close. TLS has none."""
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+    else:
+        await trio.lowlevel.checkpoint()
+
+
 async def linger(stream: trio.abc.Stream) -> None:
     """Say that nothing more comes, then read and forget what the peer still sends, for a second at most.
 
@@ -18,7 +26,6 @@ async def linger(stream: trio.abc.Stream) -> None:
     """
     over = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
     with trio.move_on_after(LINGER_SECONDS), over:
-        if isinstance(stream, trio.abc.HalfCloseableStream):
-            await stream.send_eof()
+        await send_eof(stream)
         while await stream.receive_some(65536):
             pass

@@ -131,7 +131,7 @@ async def test_who_is_put_out_while_others_are_slow_is_read_on(edge_room: EdgeRo
         eve.send(Say("x" * 60 * KIB))
     await trio.sleep(0.1)
     assert not one.has_space
-    one.player.kick("out with you")
+    one.facade.kick("out with you")
     assert one.has_space
     await trio.sleep(2)
     assert eve.ending is not None

@@ -180,7 +180,7 @@ async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
         with trio.testing.assert_no_checkpoints():
             first = room.take_seat(seats[0])
             room.take_seat(seats[1])
-            first.player.kick()
+            first.facade.kick()
         await wait_all_tasks_blocked()
         assert [seat.ended for seat in seats] == [[edge.Code.KICKED], []]
         directory.close()

@@ -12,11 +12,26 @@ from edge.client.client import State
 from edge.journal.room_journal import RoomJournal, read_entries, session_of
 from edge.protocol import messages
 from edge.rooms.player import member_of
-from edge.rooms.records import SeatRecord
+from edge.rooms.records import PlayerRecord, RecoveredPlayer, SeatRecord
 from edge.seats.persistent_seat import PersistentSeat
 from edge.testing import EdgeRoom
 from tests.endurance.adding import Add, Added, Adding
 from tests.rooms.quiet import StubSeat
+
+SEAT_RECORD = SeatRecord(
+    client="a-client-of-ana",
+    attempt=1,
+    since=1,
+    why="new",
+    former=[],
+    sent=0,
+    acked=0,
+    received=0,
+    behind=False,
+    whole=True,
+    unacked=[],
+    latest=[],
+)
 
 
 class Asking(Adding):
@@ -43,13 +58,13 @@ async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoo
 
     def spy(message: messages.Message) -> None:
         deliver(message)
-        seen.append(member_of(player).record({}).pending)
+        seen.append(member_of(player).record(SEAT_RECORD).pending)
 
     member_of(player).deliver = spy  # type: ignore[method-assign]
     ana.send(Add(0))
     await trio.sleep(1)
     assert seen == [[["add", {"number": 0}]]]
-    assert (room.room.total, member_of(player).record({}).pending) == (1, [])
+    assert (room.room.total, member_of(player).record(SEAT_RECORD).pending) == (1, [])
     room.room.close()  # it is for a server to leave it to others
 
 
@@ -70,8 +85,8 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     journal.note_lost()
     entry = journal.next_entry()
     assert entry.whole
-    ((record, said),) = read_entries([entry.data]).seats.values()
-    assert ([message.plain[0] for message in said], record.held["received"]) == (["added"], 1)
+    (player,) = read_entries([entry.data]).players.values()
+    assert ([message.plain[0] for message in player.unacked], player.record.seat.received) == (["added"], 1)
     ana.send(Add(1))
     await trio.sleep(30)
     assert (len(ana._inbox), ana._sending.counts.acked) == (0, 0)
@@ -115,7 +130,7 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
         ana.send(Add(0))
         with trio.fail_after(1):
             assert (await bot.receive(Added)).who == "ana"
-    assert [record.name for record, _ in read_entries(entries).seats.values()] == ["ana"]
+    assert [player.record.name for player in read_entries(entries).players.values()] == ["ana"]
     room.room.close()
 
 
@@ -125,12 +140,10 @@ async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     """A release without its class restores the room all the same, and says so."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, write)
-    held = {"client": "a-client-of-ana", "attempt": 1, "since": 1, "why": "new", "former": [], "sent": 0, "received": 0}
-    held |= {"behind": False, "latest": [["~gone", {"number": 1}], ["~added", {"other": 1}]]}
-    record = SeatRecord("ana", "", {}, True, "ana", 0, 0, [], [], held)
+    record = PlayerRecord("ana", "", {}, True, "ana", 0, 0, [], [], SEAT_RECORD)
     seat = PersistentSeat(journal, session_of(record), "ana", edge.Limits())
     seat.enter(room.runtime, number=0)
-    seat.restore(record, [])
+    seat.restore(RecoveredPlayer(record, [], [["~gone", {"number": 1}], ["~added", {"other": 1}]]))
     assert [player.name for player in room.room.players] == ["ana"]
     assert caplog.text.count("is forgotten") == 2
     room.room.close()

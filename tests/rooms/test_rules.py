@@ -822,7 +822,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         assert room.room.seats.free == 2
         assert first.left
         seated = room.runtime.take_seat(FakeSeat("cyn"))
-        assert room.room.players == (second, seated.player)
+        assert room.room.players == (second, seated.facade)
         assert seated.number == 2  # 0 is free when the `finally` of its last player has run
         room.room.close()
         assert room.room.players == ()

@@ -332,9 +332,9 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
             await trio.sleep(1)
             other.wires.links[-1].reading = False
             for number in range(4):
-                room.room.broadcast(Big(number, "x" * size))
+                room.broadcast(Big(number, "x" * size), room.ledger.members)
                 await trio.sleep(0.02)
-            room.players[0].player.kick("out with you")
+            room.players[0].facade.kick("out with you")
             await trio.sleep(0.5)
             other.wires.links[-1].reading = True
             await client.wait_state(State.CLOSED)

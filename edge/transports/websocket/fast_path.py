@@ -26,7 +26,7 @@ from ...codes import Code
 from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.pace import Pace
-from ..linger import LINGER_SECONDS
+from ..linger import LINGER_SECONDS, send_eof
 from ..transport import Taker
 from .framing import (
     CLOSE,
@@ -38,7 +38,6 @@ from .framing import (
     close_frame,
     close_payload,
     fragments_pace,
-    frames_of_server,
     next_frame,
     read_close,
     short_text,
@@ -392,11 +391,7 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         """Write these frames in one piece. See `write_nowait`."""
-        lanes = self._lanes
-        same = tuple(frames)
-        if same != lanes.frames:  # in a broadcast only the first time
-            lanes.frames, lanes.framed = same, frames_of_server(frames)
-        return self.write_nowait(lanes.framed)
+        return self.write_nowait(self._lanes.frame_cache.frame(frames))
 
     def write_nowait(self, data: bytes) -> bool:
         """Write what the socket takes now, and keep the rest, or all of it where there is no plain socket.
@@ -458,10 +453,7 @@ class Lane(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        if isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS has no half-close
-            await self._stream.send_eof()
-        else:
-            await trio.lowlevel.checkpoint()
+        await send_eof(self._stream)
 
     async def flush_last(self) -> None:
         """Write what is kept, if the peer is still there.

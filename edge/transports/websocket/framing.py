@@ -74,6 +74,21 @@ def frames_of_server(frames: Sequence[Frame]) -> bytes:
     return bytes((kind, 127)) + size.to_bytes(8, "big") + payload
 
 
+class FrameCache:
+    """Frames the messages of a server. The newest result is stored: a broadcast is framed once for all connections."""
+
+    def __init__(self) -> None:
+        self._messages: tuple[Frame, ...] = ()
+        self._framed = b""
+
+    def frame(self, messages: Sequence[Frame]) -> bytes:
+        """These messages as they go over the wire."""
+        same = tuple(messages)
+        if same != self._messages:
+            self._messages, self._framed = same, frames_of_server(messages)
+        return self._framed
+
+
 def fragments_pace(limits: Limits) -> Pace:
     """The pace of one connection's fragments and control frames."""
     return Pace(limits.fragments_per_second, limits.fragments_burst)

@@ -11,7 +11,7 @@ from typing import Protocol
 import trio
 
 from ...aio.guard import guarded
-from ...protocol.codec import Frame
+from .framing import FrameCache
 
 log = logging.getLogger("edge.transports")
 
@@ -38,10 +38,8 @@ class Lanes:
         self._selector = selectors.DefaultSelector()
         self.can_read = hasattr(self._selector, "fileno")
         """Whether there is such a reader: where a selector can be waited for, as epoll and kqueue can."""
-        self.frames: tuple[Frame, ...] = ()
-        """What was sent last..."""
-        self.framed = b""
-        """...as it went over the wire: made once for all who are sent the same in one step."""
+        self.frame_cache = FrameCache()
+        """Frames what is sent on any of them."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:

@@ -24,7 +24,7 @@ from ...protocol.pace import Pace
 from ..http.http import sentence_of
 from ..http.line import CODE
 from ..http.redirects import Redirected, check_redirect
-from ..linger import linger
+from ..linger import linger, send_eof
 from ..transport import Taker, Transport
 from .fast_path import Lane
 from .framing import close_frame, close_payload, cut_reason, is_close
@@ -65,10 +65,7 @@ class _Bytes(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        if isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS has no half-close
-            await self._stream.send_eof()
-        else:
-            await trio.lowlevel.checkpoint()
+        await send_eof(self._stream)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -1,0 +1,64 @@
+"""The latest value of each key, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class LatestValues(Generic[Value]):
+    """The latest value of each key. Beyond the bounds the oldest values are dropped, but never the newest.
+
+    Args:
+      max_values: the most values that are stored.
+      max_bytes: the most bytes that they have together.
+      on_drop: called with the key and the value of the first that is dropped; not again until `clear`, since each
+        further value may drop another.
+    """
+
+    def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
+        self.max_values = max_values
+        self.max_bytes = max_bytes
+        self.size = 0
+        """The bytes of all values."""
+        self._on_drop = on_drop
+        self._dropped = False
+        self._stored: dict[Hashable, tuple[Value, int]] = {}
+        """The values and their sizes, the oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def put(self, key: Hashable, value: Value, size: int) -> None:
+        """Store a value of so many bytes in place of the one with this key."""
+        if key in self._stored:
+            self._take(key)
+        self._stored[key] = value, size
+        self.size += size
+        while len(self) > 1 and (len(self) > self.max_values or self.size > self.max_bytes):
+            oldest = next(iter(self._stored))
+            dropped = self._take(oldest)
+            if not self._dropped:
+                self._dropped = True
+                self._on_drop(oldest, dropped)
+
+    def get(self, key: Hashable) -> Value | None:
+        """The value with this key, or None."""
+        stored = self._stored.get(key)
+        return None if stored is None else stored[0]
+
+    def values(self) -> list[Value]:
+        """All values, the oldest first."""
+        return [value for value, _ in self._stored.values()]
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._stored.clear()
+        self.size, self._dropped = 0, False
+
+    def _take(self, key: Hashable) -> Value:
+        value, size = self._stored.pop(key)
+        self.size -= size
+        return value
