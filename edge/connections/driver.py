@@ -301,6 +301,9 @@ class _Exchange:
             self.end_by_peer(None, "the transport broke")
         elif self.ended is None and goodbye is not None:
             self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
+        if self.ended is not None and self.ended.by_peer and self._waiting is None and self.transport.close_nowait():
+            self._fall_silent()
+            return
         said = False
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
             if self._waiting is not None:

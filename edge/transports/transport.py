@@ -124,6 +124,10 @@ class Transport(abc.ABC):
         """Let `feed` return without another frame. False if it has to be cancelled."""
         return False
 
+    def close_nowait(self) -> bool:
+        """Close it, if the peer has closed it and nothing is left to write. False if `close` is needed."""
+        return False
+
     @abc.abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, telling the peer this code if the transport can. Closing twice does nothing.

@@ -132,3 +132,23 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
             await server.close()
             await trio.testing.wait_all_tasks_blocked()
             assert tasks() <= before
+
+
+async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting() -> None:
+    """Not before the peer has, nor while an answer is left to write; and once only."""
+    with trio.fail_after(30):
+        async with open_lanes() as lanes, websocket_pair(lanes) as (client, server), trio.open_nursery() as nursery:
+            assert not server.close_nowait()
+            nursery.start_soon(client.close, 1001, "away")
+            with pytest.raises(trio.EndOfChannel):
+                await server.receive()
+            assert (server.close_code, server.close_reason) == (1001, "away")
+            unwritten = server._stream._kept
+            unwritten += b"more"
+            assert not server.close_nowait()
+            unwritten.clear()
+            assert server.close_nowait()
+            assert server.closed
+            assert not server.close_nowait()
+            with pytest.raises(trio.ClosedResourceError):
+                server.send_nowait(["late"])

@@ -129,6 +129,11 @@ class Lane(trio.abc.HalfCloseableStream):
         """Whether nothing more comes, and there is nothing for trio-websocket to read."""
         return (self._ended and not self._handed) or self.peer_close is not None
 
+    @property
+    def unwritten(self) -> int:
+        """How many bytes the socket has not taken yet."""
+        return len(self._kept)
+
     def start(self) -> None:
         """Read from now on, until `aclose`."""
         if self._fd < 0:

@@ -297,6 +297,13 @@ class ServedWebSocket(Transport):
             self._lanes.start_soon(self._judge.run)
         return self._judge
 
+    def close_nowait(self) -> bool:
+        stream = self._stream
+        if self.closed or stream.peer_close is None or stream.unwritten or not stream.close_now():
+            return False
+        self.closed = True
+        return True
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self.closed:
             await trio.lowlevel.checkpoint()
