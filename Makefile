@@ -47,7 +47,7 @@ soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena und
 
 fuzz: $(READY)  ## Look for inputs that break edge or cost it much, SECONDS for each target; what is worth keeping is kept.
 	$(BIN)/pip install --quiet --group fuzz
-	for target in http codec machine lane cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+	for target in http codec machine fast_path cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
 endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, have Redis die with them as often, and have CONNECTIONS come and go, badly: three to ten minutes each.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)

@@ -1,8 +1,8 @@
-"""Measure the cost of the dearest 64 KiB that each kind of sender can send through each door.
+"""Measure the cost of the dearest 64 KiB that each kind of sender can send by each way.
 
-``python -m benchmarks.abuse`` measures all that the suite tries, paces and caps lifted, and writes the dearest of each
-door into docs/abuse.md. CPU time and memory are those of the whole process: the sender's half, which only copies bytes,
-is part of them.
+``python -m benchmarks.abuse`` measures all that the suite tries, without paces and limits, and writes the dearest of
+each way into docs/abuse.md. CPU time and memory are those of the whole process: the sender's half, which only copies
+bytes, is part of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edge.cluster.broker.memory import MemoryBroker
 from edge.protocol.codec import JSON, MESSAGEPACK, Codec
 from edge.protocol.records import record
 from edge.rooms.room import kind_of
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 from edge.server.serve import Server, open_server
 from tests.abuse.cost import FRAME_BYTES, VOCABULARY, Draw, Walk, honest_frame
 from tests.abuse.test_cost import PLAIN, RAW, cut
@@ -41,7 +41,7 @@ BEGIN, END = "<!-- costs: python -m benchmarks.abuse -->", "<!-- end of costs --
 API_TOKEN, MONITOR_TOKEN, SECRET = "a token of the API", "a token of the monitor", "a secret of all the servers"
 HONEST = "an honest event"
 # Default paces, per second: messages of one connection, requests of one address, and 64 KiB of one connection.
-PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, Caps().requests_each
+PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, AddressLimits().requests_each
 PACED_BYTES = edge.Limits().bytes_per_second / FRAME_BYTES
 numbers = count(1)
 
@@ -77,7 +77,7 @@ Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ig
 LIMITS = edge.Limits(
     events_per_second=math.inf, bytes_per_second=math.inf, inbox=10**6, inbox_bytes=10**9, outbox_frames=10**6
 )
-CAPS = Caps(requests_each=math.inf, connections_each=10**6, connections=10**6)
+ADDRESS_LIMITS = AddressLimits(requests_each=math.inf, connections_each=10**6, connections=10**6)
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ def make_app(broker: Broker) -> edge.App:
     app = edge.App(
         {"hall": Hall},
         limits=LIMITS,
-        caps=CAPS,
+        address_limits=ADDRESS_LIMITS,
         keys=edge.Keys(SECRET),
         api_token=API_TOKEN,
         broker=broker,
@@ -128,9 +128,6 @@ async def open_servers() -> AsyncIterator[list[Server]]:
         yield [one, two]
         for server in (one, two):
             server.connections.cancel_scope.cancel("measured")
-
-
-# --- the doors
 
 
 def requests(head: str, headers: str = "") -> bytes:
@@ -212,7 +209,8 @@ def over_line(
 
         async def ask(method: str, headers: str, body: bytes = b"") -> None:
             head = (
-                f"{method} /rooms/hall/one HTTP/1.1\r\nHost: x\r\nEdge-Line: {name}\r\nEdge-Protocol: edge.1.json\r\n"
+                f"{method} /rooms/hall/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: {name}\r\n"
+                "Edge-Protocol: edge.1.json\r\n"
                 f"{headers}Content-Length: {len(body)}\r\n\r\n"
             )
             async with await link_from(servers[0], ATTACKER).connect() as stream:
@@ -230,9 +228,6 @@ def over_line(
             await ask("POST", f"Edge-First: {said}\r\nEdge-Has: {said}\r\n", body)
 
     return send
-
-
-# --- what is tried
 
 
 def tries() -> list[Try]:

@@ -112,9 +112,6 @@ def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
     }
 
 
-# --- seats that come back
-
-
 @attrs.define(eq=False)
 class Seat:
     """A client that says hello, counts what it hears, and comes back when it is cut off."""

@@ -11,7 +11,7 @@ import trio
 
 from .aio.guard import guarded
 from .client.client import Client, State
-from .client.dialler import Dialler
+from .client.connector import Connector
 from .client.join import open_client
 from .codes import Code
 from .connections.driver import close_transport
@@ -22,7 +22,7 @@ from .rooms.player import FromPlayer, ToPlayer
 from .rooms.room import Room, kind_of, runtime_of
 from .rooms.room_runtime import RoomRuntime
 from .rooms.session import Session
-from .seats.serve import attend
+from .seats.serve import serve_seat
 from .sessions.keys import Keys
 from .transports.memory import open_memory_transports
 from .transports.transport import Transport
@@ -58,9 +58,9 @@ async def open_bot(
     number = room.random.getrandbits(128)  # not a secret: nobody else reaches a seat without connections from outside
     session = Session(f"bot:{number:032x}", name, bot=True)
     client: Client[FromPlayer, ToPlayer] = Client(
-        _RoomDialler(runtime_of(room), session, limits),
-        speaks=kind_of(room).receives,
-        hears=kind_of(room).sends,
+        _RoomConnector(runtime_of(room), session, limits),
+        sends=kind_of(room).receives,
+        receives=kind_of(room).sends,
         name=name,
         codec=JSON,
         limits=limits,
@@ -75,7 +75,7 @@ async def open_bot(
 
 
 @attrs.frozen
-class _RoomDialler(Dialler):
+class _RoomConnector(Connector):
     """Reaches one room, without a server."""
 
     room: RoomRuntime
@@ -83,14 +83,14 @@ class _RoomDialler(Dialler):
     limits: Limits
 
     @property
-    def patience(self) -> float:
+    def welcome_seconds(self) -> float:
         return self.limits.hello_seconds
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
         ours, theirs = open_memory_transports(buffer=self.limits.inbox)
         serve = partial(
-            attend,
+            serve_seat,
             theirs,
             JSON,
             self._find_room,

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("app", metavar="module:app", help="where the App is; the current folder is importable")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
-    run.add_argument("--drain", type=float, default=10, metavar="SECONDS", help="patience on SIGTERM (default: 10)")
+    run.add_argument(
+        "--drain", type=float, default=10, metavar="SECONDS", help="time for a drain on SIGTERM (default: 10)"
+    )
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
     run.add_argument(

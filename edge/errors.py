@@ -10,7 +10,7 @@
     ├── RequestFailed           an `ask` or `request` that was answered with an error
     ├── Gone                    the player that a wait was for has left the room
     ├── BrokerDown              what the servers share can't be reached
-    ├── Deaf                    this server can't be reached by the others, and ends
+    ├── ServerUnreachable       this server can't be reached by the others, and ends
     └── Disconnected            a client's connection that has ended for good; carries the `Code`
 
 Waiting and closing use Trio's own: `trio.ClosedResourceError`, `trio.BrokenResourceError`, `trio.EndOfChannel`.
@@ -126,8 +126,8 @@ class BrokerDown(EdgeError):
     it is opened, it is of a kind that can't be used."""
 
 
-class Deaf(EdgeError):
-    """The broker renews this server's leases and brings none of its mail: it would be alive, and not to be reached."""
+class ServerUnreachable(EdgeError):
+    """The broker renews this server's leases and brings none of its messages: other servers cannot reach it."""
 
 
 class Disconnected(EdgeError):

@@ -101,9 +101,6 @@ class Engine(abc.ABC):
         """Another tab at the same address, with a copy of what the first keeps in its session storage."""
 
 
-# --- Chromium
-
-
 class Chromium(Engine):
     name = "chromium"
 
@@ -215,8 +212,6 @@ def _chromium(program: Program, *, no_storage: bool) -> Iterator[Engine]:
                 process.kill()
 
 
-# --- Firefox
-
 PREFERENCES = {
     "app.update.auto": False,
     "app.normandy.enabled": False,
@@ -322,9 +317,6 @@ def _firefox(program: Program, *, no_storage: bool) -> Iterator[Engine]:
                     yield Firefox(connection)
             finally:
                 process.kill()
-
-
-# --- WebKit
 
 
 class WebKit(Engine):

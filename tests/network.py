@@ -12,7 +12,7 @@ import edge
 from edge.client.client import Client
 from edge.client.fallback import TransportKind
 from edge.client.join import open_client
-from edge.client.url import UrlDialler
+from edge.client.url import UrlConnector
 from edge.protocol.codec import JSON
 from edge.server.serve import Server, open_server
 from edge.testing.network import BOTH, Link, Way
@@ -49,8 +49,8 @@ async def joined(
     connect: Callable[[], Awaitable[trio.abc.Stream]],
     path: str,
     *kinds: TransportKind,
-    speaks: Any,
-    hears: Any,
+    sends: Any,
+    receives: Any,
     client: str = "a-client-of-the-network",
     key: str | Callable[[], Awaitable[str]] | None = None,
     wait: float = 0.1,
@@ -61,7 +61,7 @@ async def joined(
     async def wait_before(attempt: int) -> None:
         await trio.sleep(wait)
 
-    dialler = UrlDialler(
+    connector = UrlConnector(
         path if "://" in path else f"ws://edge.test{path}",
         codec=JSON,
         limits=edge.Limits(),
@@ -70,9 +70,9 @@ async def joined(
         connect=connect,
     )
     made: Client[Any, Any] = Client(
-        dialler,
-        speaks=speaks,
-        hears=hears,
+        connector,
+        sends=sends,
+        receives=receives,
         name="ana",
         codec=JSON,
         limits=edge.Limits(),

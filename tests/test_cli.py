@@ -89,7 +89,7 @@ async def test_a_second_signal_under_load(project: Path) -> None:
             async with await trio.open_tcp_stream("127.0.0.1", port) as asking, AsyncExitStack() as players:
                 await asking.send_all(b"GET /forever HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 url = f"ws://127.0.0.1:{port}/rooms/room/one"
-                joining = [edge.join(url, speaks=None, hears=None) for _ in range(50)]
+                joining = [edge.join(url, sends=None, receives=None) for _ in range(50)]
                 seated = [await players.enter_async_context(each) for each in joining]
                 for client in seated:
                     await client.wait_state(State.OPEN)

@@ -23,7 +23,7 @@ import edge
 from edge.protocol.codec import JSON
 from edge.protocol.events import event_type
 from edge.protocol.messages import from_plain
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 from edge.testing import open_rooms
 from tests.server.servers import open_town
 
@@ -281,7 +281,7 @@ def test_operations(tmp_path: Path) -> None:
             for probe in ("livenessProbe", "readinessProbe"):
                 with urllib.request.urlopen(url.rstrip("/") + container[probe]["httpGet"]["path"]) as answer:
                     assert answer.status == 200
-    assert int(recipe["Service"]["LimitNOFILE"]) > 2 * Caps().connections
+    assert int(recipe["Service"]["LimitNOFILE"]) > 2 * AddressLimits().connections
     scope: dict[str, Any] = {"edge": edge, "trio": trio, "Move": Move, "Told": Told}
     exec(room.text, scope)
     assert scope["Careful"].restarts.most == 0
@@ -302,7 +302,7 @@ async def test_several_servers() -> None:
         open_town(
             lambda broker: edge.App({"counter": scope["Counter"]}, broker=broker, keys=edge.Keys("k" * 16))
         ) as town,
-        town.join("/rooms/counter/a", speaks=scope["Add"], hears=scope["Total"]) as client,
+        town.join("/rooms/counter/a", sends=scope["Add"], receives=scope["Total"]) as client,
     ):
         for number in (1, 2):
             client.send(scope["Add"]())

@@ -120,7 +120,7 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
 async def talk(url: str, kind: TransportKind) -> None:
     """Requests and their answers, each at once: a proxy that held them back would be noticed."""
     with trio.fail_after(20):
-        async with edge.join(url, speaks=echo_app.FromPlayer, hears=echo_app.ToPlayer, transports=(kind,)) as client:
+        async with edge.join(url, sends=echo_app.FromPlayer, receives=echo_app.ToPlayer, transports=(kind,)) as client:
             for number in range(5):
                 assert await client.request(echo_app.Guess(f"owl {number}"), echo_app.Said) == echo_app.Said(
                     f"OWL {number}"
@@ -165,12 +165,12 @@ async def visit(room: str, web: str) -> None:
         return await trio.to_thread.run_sync(post, f"{web}/{path}", data)
 
     with trio.fail_after(30):
-        async with edge.join(room, speaks=Say, hears=Said) as stranger:
+        async with edge.join(room, sends=Say, receives=Said) as stranger:
             await stranger.wait_state(State.CLOSED)
             assert stranger.ending is not None
             assert stranger.ending.code is edge.Code.KEY_INVALID
         key = (await ask("login", name="ada"))["key"]
-        async with edge.join(room, speaks=Say, hears=Said, key=key) as ada:
+        async with edge.join(room, sends=Say, receives=Said, key=key) as ada:
             ada.send(Say("hello"))
             assert await ada.receive() == Said("ada (staff)", "hello")
             assert await ask("announce", text="closing soon") == {"seated": 1}

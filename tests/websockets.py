@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from edge.transports.http.http import HttpConnection
-from edge.transports.websocket.reader import Lanes
+from edge.transports.websocket.reader import SocketReader
 from edge.transports.websocket.websocket import ServedWebSocket, WebSocketTransport, open_websocket, switching_response
 
 SUBPROTOCOL = "edge.1.json"
@@ -16,7 +16,7 @@ MAX_BYTES = 256 * 1024
 
 
 @asynccontextmanager
-async def websocket_pair(lanes: Lanes) -> AsyncIterator[tuple[WebSocketTransport, ServedWebSocket]]:
+async def websocket_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[WebSocketTransport, ServedWebSocket]]:
     """A client's and a server's end."""
     ready: trio.MemorySendChannel[ServedWebSocket]
     ready, accepted = trio.open_memory_channel(1)
@@ -27,7 +27,9 @@ async def websocket_pair(lanes: Lanes) -> AsyncIterator[tuple[WebSocketTransport
         assert request is not None
         granting = switching_response(request.headers["sec-websocket-key"], SUBPROTOCOL)
         ahead = connection.switch()
-        await ready.send(ServedWebSocket(stream, ahead, granting=granting, max_bytes=MAX_BYTES, lanes=lanes))
+        await ready.send(
+            ServedWebSocket(stream, ahead, granting=granting, max_bytes=MAX_BYTES, socket_reader=socket_reader)
+        )
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:

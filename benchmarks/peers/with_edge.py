@@ -6,7 +6,7 @@ import math
 import time
 
 import edge
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 
 
 @edge.event("say")
@@ -77,6 +77,6 @@ class Kept(Said):
 app = edge.App(
     {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide, "kept": Kept},
     limits=edge.Limits(events_per_second=math.inf, bytes_per_second=math.inf),
-    caps=Caps(connections=50_000),
+    address_limits=AddressLimits(connections=50_000),
     balance=False,  # the server that is killed has all rooms
 )

@@ -18,13 +18,13 @@ async def guarded(
     what: str,
     run: Callable[[], Awaitable[object]],
     *,
-    about: Mapping[str, object] | None = None,
+    log_context: Mapping[str, object] | None = None,
     on_crash: Callable[[], object] = lambda: None,
 ) -> bool:
     """Run code that may raise; log what it raises. True if it returned, False if it crashed.
 
     Args:
-      about: attributes of the record: ``room``, ``seat``, ``session``.
+      log_context: attributes of the record: ``room``, ``seat``, ``session``.
       on_crash: called if it raised.
 
     *Cancellation* passes through.
@@ -35,5 +35,5 @@ async def guarded(
     except* Exception as crash:
         returned = False
         on_crash()
-        log.error("%s raised\n%s", what, "".join(traceback.format_exception(crash)), extra=about)
+        log.error("%s raised\n%s", what, "".join(traceback.format_exception(crash)), extra=log_context)
     return returned

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 import trio
 
 from ..codes import Code, Retry
-from ..connections.driver import Ended, close_transport, exchange
+from ..connections.driver import Ended, close_transport, drive_connection
 from ..connections.outbox import Outbox
 from ..connections.sending import Sending
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
@@ -29,10 +29,10 @@ from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..requests.listening import Waiter
-from ..requests.reply import Answering
-from ..requests.tracker import Dialogue, Replies
+from ..requests.reply import ReplyScope
+from ..requests.tracker import Replies, RequestTracker
 from ..transports.transport import Transport
-from .dialler import Dialler
+from .connector import Connector
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -80,10 +80,10 @@ class Client(Generic[Sent, Heard]):
 
     def __init__(
         self,
-        dialler: Dialler,
+        connector: Connector,
         *,
-        speaks: object,
-        hears: object,
+        sends: object,
+        receives: object,
         name: str,
         codec: Codec,
         limits: Limits,
@@ -105,13 +105,13 @@ class Client(Generic[Sent, Heard]):
         self._told_outdated = False
         self._reported: set[tuple[str, str, str]] = set()
         """Of what this client could not use: the problems, the events and the fields."""
-        self._dialler = dialler
+        self._connector = connector
         self._clock = Clock()
         self._connection: Connection | None = None
         self._welcomed_at: float | None = None
-        self._speaks = Vocabulary.of(speaks)
-        self._hears = Vocabulary.of(hears)
-        self._vocabulary = fingerprint(self._speaks, self._hears)
+        self._sends = Vocabulary.of(sends)
+        self._receives = Vocabulary.of(receives)
+        self._vocabulary = fingerprint(self._sends, self._receives)
         self._name = name
         self._client = client
         self._key = key
@@ -123,14 +123,14 @@ class Client(Generic[Sent, Heard]):
         self._message_bytes = limits.message_bytes
         self._sending = Sending(limits)
         self._sending.counts.on_empty = self._note_change
-        self._dialogue = Dialogue(
+        self._requests = RequestTracker(
             self._send,
-            self._hears,
+            self._receives,
             wait_relief=self._sending.wait_relief,
             check_size=self._check_size,
             on_unusable=self._report,
             on_ignored=partial(self._report, dropped=False),
-            patient=False,
+            tolerant=False,
         )
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
@@ -138,8 +138,6 @@ class Client(Generic[Sent, Heard]):
         """At which hello the seat was given, or given afresh; None while there is none."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
-
-    # --- for its user
 
     def send(self, event: Sent) -> None:
         """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
@@ -191,7 +189,7 @@ class Client(Generic[Sent, Heard]):
         *Cancellation*: nothing is lost.
         """
         for kind in kinds:
-            if kind not in self._hears:
+            if kind not in self._receives:
                 raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of the events that this client hears")
         await trio.lowlevel.checkpoint()
         for index, event in enumerate(self._inbox):
@@ -224,7 +222,7 @@ class Client(Generic[Sent, Heard]):
         *Cancellation* is told to the room, and so is the deadline of the scopes around.
         """
         self._note_change()  # the reader may be waiting for space, in front of the answer
-        return await self._dialogue.ask(self._check(event), answer)
+        return await self._requests.ask(self._check(event), answer)
 
     @contextmanager
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
@@ -236,24 +234,24 @@ class Client(Generic[Sent, Heard]):
           Disconnected: the client is closed.
           RequestFailed: from the loop: the room could not go on, or answered with another event than that.
         """
-        replies, stop = self._dialogue.open_stream(self._check(event), answer, self._note_change)
+        replies, stop = self._requests.open_stream(self._check(event), answer, self._note_change)
         try:
             yield replies
         finally:
             stop()
 
-    def answering(self, request: Heard) -> Answering[Sent]:
+    def answering(self, request: Heard) -> ReplyScope[Sent]:
         """``with client.answering(request) as answering:``: a block that ends when the room waits no more. See
         `Player.answering`.
         """
-        return self._dialogue.answering(request, self._check)
+        return self._requests.answering(request, self._check)
 
     def reply(self, request: Heard, answer: Sent) -> bool:
         """Answer an event with which the room asked this player something.
 
         Returns: whether an answer was waited for.
         """
-        return self._dialogue.reply(request, self._check(answer))
+        return self._requests.reply(request, self._check(answer))
 
     def leave(self) -> None:
         """Leave the room: say goodbye, and close. What was sent while there is no connection is lost: see
@@ -299,8 +297,6 @@ class Client(Generic[Sent, Heard]):
             await self._changed.wait()
         return self.state
 
-    # --- the connection
-
     async def run(self) -> None:
         """Connect, and connect again as the codes say, until it closes."""
         try:
@@ -314,14 +310,16 @@ class Client(Generic[Sent, Heard]):
         while self.ending is None:
             self._welcomed_at = None
             again = 1 <= attempt <= AGAIN_ATTEMPTS and self.welcome is not None
-            ended, broken = await self._connect_once(min(AGAIN_SECONDS, self._dialler.patience) if again else None)
+            ended, broken = await self._connect_once(
+                min(AGAIN_SECONDS, self._connector.welcome_seconds) if again else None
+            )
             self.lost = ended
             lasted = self._lasted()
             if lasted is not None and lasted > STABLE_SECONDS:
                 attempt = 0
-            at_once = broken and self._dialler.ended(lasted)
+            at_once = broken and self._connector.ended(lasted)
             if ended.code in BROKEN:
-                self._dialler.send_to("")
+                self._connector.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
             if ended.code.retry is Retry.FRESH and lasted is not None:  # who gets no welcome hears nothing of the seat
@@ -335,11 +333,11 @@ class Client(Generic[Sent, Heard]):
         """For how long the connection has been a good one."""
         return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
-    async def _connect_once(self, patience_seconds: float | None) -> tuple[Ended, bool]:
+    async def _connect_once(self, welcome_seconds: float | None) -> tuple[Ended, bool]:
         """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why.
 
         Args:
-          patience_seconds: how long its welcome may take, before another server is asked; by default, as long as its
+          welcome_seconds: how long its welcome may take, before another server is asked; by default, as long as its
             kind has.
         """
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
@@ -352,24 +350,24 @@ class Client(Generic[Sent, Heard]):
             log.warning("there is no key to join with: %r", exc)
             return Ended(Code.LOST, f"there is no key: {exc!r}", by_peer=False), False
         try:
-            with trio.move_on_after(patience_seconds or self._dialler.patience) as patience:
-                async with self._dialler.dial() as transport:
+            with trio.move_on_after(welcome_seconds or self._connector.welcome_seconds) as scope:
+                async with self._connector.dial() as transport:
                     try:
                         refusal = await self._greet(transport, connection, key)
                     except trio.Cancelled:
-                        if not patience.cancel_called:  # or the seat would wait for us
+                        if not scope.cancel_called:  # or the seat would wait for us
                             await close_transport(transport, Code.LEFT, "left before the welcome")
                         raise
                     if refusal is not None:
                         await close_transport(transport, 1000, "")
                         return refusal, False
-                    patience.deadline = math.inf
+                    scope.deadline = math.inf
                     self._welcomed_at = trio.current_time()
                     self._sending.attach(outbox)
                     self._set_state(State.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
-            return Ended(Code.SILENT, "no welcome came", by_peer=False), patience_seconds is None
+            return Ended(Code.SILENT, "no welcome came", by_peer=False), welcome_seconds is None
         except RemoteProtocolError as exc:
             if connection.state is Phase.OPEN:  # a welcome to a seat that knows less than it had said: it is lost
                 self._welcomed_at = trio.current_time()
@@ -391,12 +389,12 @@ class Client(Generic[Sent, Heard]):
 
     async def _exchange(self, transport: Transport, connection: Connection, outbox: Outbox) -> Ended:
         async def make_way() -> None:
-            await self._dialler.wait_better()
+            await self._connector.wait_better()
             outbox.end(Code.LOST, "a better transport is to be had")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(make_way)
-            ended = await exchange(transport, connection, outbox, self)
+            ended = await drive_connection(transport, connection, outbox, self)
             nursery.cancel_scope.cancel("the connection has ended")
         return ended
 
@@ -423,7 +421,7 @@ class Client(Generic[Sent, Heard]):
                 Code.of(transport.close_code), transport.close_reason or "closed before the welcome", by_peer=True
             )
         if isinstance(answer, messages.Bye):
-            self._dialler.send_to(answer.where)
+            self._connector.send_to(answer.where)
             return Ended(Code.of(answer.code), answer.reason, by_peer=True, unconfirmed=answer.unconfirmed)
         assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
         if not answer.resumed:
@@ -437,12 +435,10 @@ class Client(Generic[Sent, Heard]):
             log.warning("this client and the room have different events: one of them is outdated")
         return None
 
-    # --- Receiver
-
     @property
     def has_space(self) -> bool:
-        waiting = len(self._inbox) + self._dialogue.queued
-        if self._dialogue.asking or self._sending.pressed:
+        waiting = len(self._inbox) + self._requests.queued
+        if self._requests.asking or self._sending.pressed:
             return waiting < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
         return waiting < self._capacity
 
@@ -453,22 +449,20 @@ class Client(Generic[Sent, Heard]):
     def deliver(self, message: messages.Message) -> None:
         match message:
             case messages.Event() | messages.Request():
-                event = self._dialogue.heard(message)
+                event = self._requests.read_event(message)
                 if event is not None:
                     self._give(event)
             case messages.Reply() | messages.Part() | messages.Error(id=int()):
-                self._dialogue.answered(message)
+                self._requests.receive_reply(message)
             case messages.Cancel():
-                self._dialogue.cancelled(message)
+                self._requests.receive_cancel(message)
             case messages.Error():
                 self.errors.append(message)
                 self._log_refusal(message)
 
     def refuse(self, fault: InvalidEvent) -> None:
         if self._report(fault, fault.about) or fault.request is not None:
-            self._dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
-
-    # --- the rest
+            self._requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
         """Report what the room sent and this client can't use, or not all of it. False if that is known."""
@@ -509,7 +503,7 @@ class Client(Generic[Sent, Heard]):
             raise ValueError(text)
 
     def _check(self, event: Any) -> Any:
-        if type(event) not in self._speaks:
+        if type(event) not in self._sends:
             if isinstance(event, type):
                 raise TypeError(f"{event.__name__} is a class: send an instance of it")
             raise TypeError(f"{type(event).__name__} is not one of the events that this client sends")
@@ -526,7 +520,7 @@ class Client(Generic[Sent, Heard]):
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
             waiter.fail(self._disconnected(ended))
-        self._dialogue.close(lambda: self._disconnected(ended))
+        self._requests.close(lambda: self._disconnected(ended))
         self._set_state(State.CLOSED)
 
     def _log_refusal(self, refused: messages.Error) -> None:
@@ -554,7 +548,7 @@ class Client(Generic[Sent, Heard]):
         self._since = None
         self._sending.start_afresh()
         self._sending.forget_latest()
-        self._dialogue.close(lambda: RequestFailed("gone", "the seat was lost"))
+        self._requests.close(lambda: RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:
         return Disconnected(ended.code, ended.reason)

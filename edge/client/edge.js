@@ -7,7 +7,7 @@
  *     room.on("turn:started", (event) => ...);
  *     room.send("turn:done", { drawing });
  *
- * It goes over WebSocket, and where that can't pass, over plain HTTP: `edge-line.js`, beside this file, is loaded then.
+ * It goes over WebSocket, and where that can't pass, over plain HTTP: `edge-http.js`, beside this file, is loaded then.
  * The protocol is described in docs/wire.md. `Connection` is its machine, without a socket or a clock, and runs the
  * same test vectors as the one in Python.
  */
@@ -18,7 +18,7 @@
 /** @typedef {"websocket" | "stream" | "poll"} Kind */
 /** @typedef {{resumed: boolean, why: string, received: number, number: number, guest?: boolean, heartbeat: number, dead_after: number, ack_frames?: number, ack_bytes?: number, now?: number, message_bytes?: number, vocabulary?: string}} Welcome */
 /** @typedef {{name: string, body: any}} Answer */
-/** @typedef {{signal?: AbortSignal, seconds?: number}} Patience */
+/** @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
 /** @typedef {string | (() => string | Promise<string>)} Key */
 /** A key that the server gave, and when to ask for a newer one. @typedef {{key: string | null, renewAt: number}} Given */
 /** @typedef {{idle: boolean, send: (frame: string) => void, close: (code: number, reason: string) => void}} Transport */
@@ -352,7 +352,7 @@ function parse(frame) {
 }
 
 /** Which transport to try: WebSocket, else a stream, else polling. Judged end to end, remembered, tried upward later. */
-export class Ladder {
+export class TransportFallback {
   #strikes = 0;
   #rung = 0;
   #kinds;
@@ -409,7 +409,7 @@ export class Ladder {
 class WebSocketTransport {
   #socket;
 
-  /** @param {string} url @param {() => void} open @param {import("./edge-line.js").Listener} on */
+  /** @param {string} url @param {() => void} open @param {import("./edge-http.js").Listener} on */
   constructor(url, open, on) {
     const socket = new WebSocket(url.replace("http", "ws"), `edge.${VERSION}.json`);
     this.#socket = socket;
@@ -704,7 +704,7 @@ export class Room {
   #client = randomName();
   /** When to look at the clock for acks and pings; when to give up waiting for a welcome, or to try upward; when to connect again. */
   #dueTimer = 0;
-  #patienceTimer = 0;
+  #fallbackTimer = 0;
   #retryTimer = 0;
   #seated = false;
   /** At which hello the seat was given, or given afresh. */
@@ -733,7 +733,7 @@ export class Room {
   #name;
   #key;
   #session;
-  #ladder;
+  #fallback;
 
   /** @param {string} url @param {{name?: string, key?: Key, session?: "browser" | "tab", transports?: Kind[]}} options */
   constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
@@ -755,7 +755,7 @@ export class Room {
     this.#key = key;
     this.#session = session;
     this.#server = absolute.origin + path[1];
-    this.#ladder = new Ladder(transports, `edge transport ${this.#server}`, Date.now() / 1000);
+    this.#fallback = new TransportFallback(transports, `edge transport ${this.#server}`, Date.now() / 1000);
     /** @type {State} */
     this.state = "connecting";
     /** Why it closed. @type {Ending | null} */
@@ -767,7 +767,7 @@ export class Room {
   }
 
   /** The transport that is in use, or is tried. @returns {Kind} */
-  get transport() { return this.#ladder.kind; }
+  get transport() { return this.#fallback.kind; }
 
   /** What the room's clock shows, in seconds since it opened. The first call makes edge.js find out more about it. */
   now() {
@@ -844,11 +844,11 @@ export class Room {
   /**
    * Send an event as a request: a promise of the room's answer, or of a `RequestFailed`. Aborting its `signal`, and the end
    * of its `seconds`, reach the room, too.
-   * @param {string} name @param {object} [body] @param {Patience} [patience] @returns {Promise<Answer>}
+   * @param {string} name @param {object} [body] @param {RequestOptions} [options] @returns {Promise<Answer>}
    */
-  request(name, body = {}, patience = {}) {
+  request(name, body = {}, options = {}) {
     return new Promise((resolve, reject) => {
-      const stop = this.#ask(name, body, patience, (answer) => {
+      const stop = this.#ask(name, body, options, (answer) => {
         resolve(answer); // one was wanted
         stop();
       }, (answer, fault) => {
@@ -862,13 +862,13 @@ export class Room {
   /**
    * Send an event as a request with many answers: `for await (const { name, body } of room.stream("history"))`. Leaving the
    * loop tells the room to stop.
-   * @param {string} name @param {object} [body] @param {Patience} [patience]
+   * @param {string} name @param {object} [body] @param {RequestOptions} [options]
    */
-  stream(name, body = {}, patience = {}) {
+  stream(name, body = {}, options = {}) {
     /** @type {() => void} */
     let stop = () => {};
     const replies = new Replies(() => stop());
-    stop = this.#ask(name, body, patience, (answer) => replies.give(answer), (answer, fault) => {
+    stop = this.#ask(name, body, options, (answer) => replies.give(answer), (answer, fault) => {
       if (answer !== null && answer.name !== "") replies.give(answer);
       replies.end(fault);
     });
@@ -876,7 +876,7 @@ export class Room {
   }
 
   /**
-   * @param {string} name @param {object} body @param {Patience} patience @param {(answer: Answer) => void} part
+   * @param {string} name @param {object} body @param {RequestOptions} options @param {(answer: Answer) => void} part
    * @param {(answer: Answer | null, fault: Error | null) => void} end called once @returns {() => void} to ask no more
    */
   #ask(name, body, { signal, seconds }, part, end) {
@@ -930,7 +930,7 @@ export class Room {
 
   async #connect() {
     const connection = new Connection(this.#counts, seconds(), this.#clock);
-    const kind = this.#ladder.kind;
+    const kind = this.#fallback.kind;
     this.#connection = connection;
     const listener = {
       /** @param {string} frame */
@@ -956,15 +956,15 @@ export class Room {
       this.#at = this.#url;
       this.#lost(connection, Code.SILENT, "no welcome", again);
     };
-    this.#patienceTimer = setTimeout(impatient, (again ? AGAIN_SECONDS : WELCOME_SECONDS[kind]) * 1000);
+    this.#fallbackTimer = setTimeout(impatient, (again ? AGAIN_SECONDS : WELCOME_SECONDS[kind]) * 1000);
     try {
       if (kind === "websocket") {
         this.#transport = new WebSocketTransport(this.#at, () => this.#greet(connection, key), listener);
         return;
       }
-      const { LineTransport } = await import("./edge-line.js");
+      const { HttpTransport } = await import("./edge-http.js");
       if (connection !== this.#connection) return;
-      this.#transport = new LineTransport(this.#at, kind, `edge.${VERSION}.json`, listener);
+      this.#transport = new HttpTransport(this.#at, kind, `edge.${VERSION}.json`, listener);
       this.#greet(connection, key);
     } catch (error) {
       this.#lost(connection, Code.LOST, String(error));
@@ -1082,10 +1082,10 @@ export class Room {
     this.#mostBytes = welcome.message_bytes ?? this.#mostBytes;
     this.#rekeyed = this.#restored = false;
     this.#goLast();
-    this.#ladder.welcomed(Date.now() / 1000);
-    clearTimeout(this.#patienceTimer);
-    const upward = this.#ladder.upwardSeconds;
-    if (upward < Infinity) this.#patienceTimer = after(upward, () => this.#probe());
+    this.#fallback.welcomed(Date.now() / 1000);
+    clearTimeout(this.#fallbackTimer);
+    const upward = this.#fallback.upwardSeconds;
+    if (upward < Infinity) this.#fallbackTimer = after(upward, () => this.#probe());
     if (!welcome.resumed) {
       this.#loseSeat();
       this.#since = this.#hellos;
@@ -1109,7 +1109,7 @@ export class Room {
   /** Whether WebSocket can be opened by now: if so, make way for it. */
   #probe() {
     const connection = this.#connection;
-    this.#ladder.noteProbe();
+    this.#fallback.noteProbe();
     let socket;
     try {
       socket = new WebSocket(this.#at.replace("http", "ws"), `edge.${VERSION}.json`);
@@ -1117,29 +1117,29 @@ export class Room {
       return; // the page may not have one at all
     }
     const close = () => socket.close();
-    const impatience = setTimeout(close, PROBE_SECONDS * 1000);
+    const probeTimer = setTimeout(close, PROBE_SECONDS * 1000);
     socket.onopen = () => {
       close();
       if (connection === null || connection !== this.#connection) return;
-      this.#ladder.climb();
+      this.#fallback.climb();
       this.#drop(Code.LOST, "a better transport is to be had");
       this.#setState("away");
       this.#connect();
     };
     socket.onclose = () => {
-      clearTimeout(impatience);
+      clearTimeout(probeTimer);
       if (connection === null || connection !== this.#connection) return;
-      this.#patienceTimer = after(this.#ladder.upwardSeconds, () => this.#probe());
+      this.#fallbackTimer = after(this.#fallback.upwardSeconds, () => this.#probe());
     };
   }
 
-  /** @param {string} name @param {any} body @param {number} id @param {number | null} patience */
-  async #answerQuestion(name, body, id, patience) {
+  /** @param {string} name @param {any} body @param {number} id @param {number | null} seconds */
+  async #answerQuestion(name, body, id, seconds) {
     const handler = this.#answers.get(name);
     const seat = this.#seat;
     const abort = new AbortController();
     this.#asked.set(id, abort);
-    const timer = patience === null ? 0 : after(patience, () => abort.abort());
+    const timer = seconds === null ? 0 : after(seconds, () => abort.abort());
     /** @type {any[]} */
     let reply = ["!not_now", { message: "nobody answers this", about: name }, id];
     try {
@@ -1237,7 +1237,7 @@ export class Room {
     }
     const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;
     const blamed = !told && (code < 4000 || code === Code.LOST || code === Code.SILENT);
-    const atOnce = blamed && this.#ladder.ended(lasted, opened);
+    const atOnce = blamed && this.#fallback.ended(lasted, opened);
     if (blamed) this.#at = this.#url;
     if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // who gets no welcome hears nothing of the seat
     this.#setState(this.welcome === null ? "connecting" : "away");
@@ -1294,7 +1294,7 @@ export class Room {
 
   /** Let go of the transport, with a goodbye if it can still carry one. @param {number} code @param {string} reason */
   #drop(code, reason) {
-    for (const timer of [this.#dueTimer, this.#patienceTimer, this.#retryTimer]) clearTimeout(timer);
+    for (const timer of [this.#dueTimer, this.#fallbackTimer, this.#retryTimer]) clearTimeout(timer);
     const [transport, connection] = [this.#transport, this.#connection];
     this.#transport = this.#connection = null;
     if (transport === null || connection === null) return;
@@ -1326,7 +1326,7 @@ export class Room {
    */
   #goAway = () => {
     this.#leaving = true;
-    if (document.visibilityState !== "visible" && this.#ladder.kind !== "websocket") this.#pause();
+    if (document.visibilityState !== "visible" && this.#fallback.kind !== "websocket") this.#pause();
   };
 
   #freeze = () => {

@@ -31,7 +31,7 @@ HELD_SECONDS = 300.0
 MAX_UPWARD_SECONDS = 3600.0
 
 
-class Ladder:
+class TransportFallback:
     """What has worked so far, on one client's way to its server.
 
     Args:

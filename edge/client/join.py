@@ -16,7 +16,7 @@ from ..protocol.limits import Limits
 from ..protocol.messages import MAX_NAME_BYTES
 from .client import Client
 from .fallback import TransportKind
-from .url import UrlDialler
+from .url import UrlConnector
 
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
@@ -51,8 +51,8 @@ async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent,
 def join(
     url: str,
     *,
-    speaks: type[Sent] | Any,
-    hears: type[Heard] | Any,
+    sends: type[Sent] | Any,
+    receives: type[Heard] | Any,
     name: str = "",
     key: str | Callable[[], Awaitable[str]] | None = None,
     codec: Codec = JSON,
@@ -62,7 +62,7 @@ def join(
     tls: ssl.SSLContext | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
-    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", speaks=..., hears=..., name="ana") as client:``
+    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", sends=..., receives=..., name="ana") as client:``
 
     Connects in the background, and again with full-jitter backoff whenever the connection is lost; leaves the room when
     the block ends. `Client.state` tells how it goes.
@@ -71,8 +71,8 @@ def join(
       url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``. A query
         is passed on, and a user and password before the host as ``Authorization: Basic``. The first redirect to the
         same host is followed.
-      speaks: the union of events that players send.
-      hears: the union of events that players are sent.
+      sends: the union of events that players send.
+      receives: the union of events that players are sent.
       name: what to be called, 512 bytes at most.
       key: the key of the session whose seat it is, see `Keys`; or what gives one, asked at each connection, and again
         if none comes within 20 seconds. Without one, the session is this client's alone.
@@ -88,9 +88,9 @@ def join(
     _check_name(name)
     limits = limits or Limits()
     client: Client[Any, Any] = Client(
-        UrlDialler(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
-        speaks=speaks,
-        hears=hears,
+        UrlConnector(url, codec=codec, limits=limits, kinds=transports, tls=tls, headers=headers),
+        sends=sends,
+        receives=receives,
         name=name,
         codec=codec,
         limits=limits,

@@ -16,13 +16,13 @@ import trio
 from ..errors import RemoteProtocolError
 from ..protocol.codec import VERSION, Codec
 from ..protocol.limits import Limits
-from ..transports.http.client import open_line
-from ..transports.http.line import Mode
+from ..transports.http.client import open_http_transport
 from ..transports.http.redirects import Redirected
+from ..transports.http.transport import Mode
 from ..transports.transport import Transport
 from ..transports.websocket.websocket import open_websocket
-from .dialler import Dialler
-from .fallback import WELCOME_SECONDS, Ladder, TransportKind
+from .connector import Connector
+from .fallback import WELCOME_SECONDS, TransportFallback, TransportKind
 
 log = logging.getLogger("edge.client")
 
@@ -66,7 +66,7 @@ class _Address:
         self.headers = {"authorization": f"Basic {basic}"} if credentials else {}
 
 
-class UrlDialler(Dialler):
+class UrlConnector(Connector):
     """Dials a room's URL, by whatever transport works.
 
     Args:
@@ -97,7 +97,7 @@ class UrlDialler(Dialler):
         self._connect = connect or self._connect_tcp
         self._subprotocol = f"edge.{VERSION}.{codec.name}"
         self._limits = limits
-        self._ladder = Ladder(tuple(map(TransportKind, kinds)))
+        self._fallback = TransportFallback(tuple(map(TransportKind, kinds)))
         self._opened = False
 
     def send_to(self, where: str) -> None:
@@ -119,16 +119,16 @@ class UrlDialler(Dialler):
     @property
     def kind(self) -> TransportKind:
         """The transport that is in use, or is tried next."""
-        return self._ladder.kind
+        return self._fallback.kind
 
     @property
-    def patience(self) -> float:
-        return WELCOME_SECONDS[self._ladder.kind]
+    def welcome_seconds(self) -> float:
+        return WELCOME_SECONDS[self._fallback.kind]
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Transport]:
         self._opened = self._followed = False
-        if self._ladder.kind is TransportKind.WEBSOCKET:
+        if self._fallback.kind is TransportKind.WEBSOCKET:
             async with AsyncExitStack() as stack:
                 try:
                     websocket = await stack.enter_async_context(self._open_websocket())
@@ -142,8 +142,8 @@ class UrlDialler(Dialler):
                 self._opened = True
                 yield websocket
             return
-        mode = Mode.STREAM if self._ladder.kind is TransportKind.STREAM else Mode.POLL
-        async with open_line(
+        mode = Mode.STREAM if self._fallback.kind is TransportKind.STREAM else Mode.POLL
+        async with open_http_transport(
             self._connect,
             self._at.host,
             self._at.path,
@@ -153,8 +153,8 @@ class UrlDialler(Dialler):
             limits=self._limits,
             headers={**self._headers, **self._at.headers},
             follow=self._follow,
-        ) as line:
-            yield line
+        ) as transport:
+            yield transport
 
     @asynccontextmanager
     async def _open_websocket(self) -> AsyncIterator[Transport]:
@@ -188,14 +188,14 @@ class UrlDialler(Dialler):
         return there.host, there.path
 
     def ended(self, lasted: float | None) -> bool:
-        return self._ladder.ended(lasted, opened=self._opened)
+        return self._fallback.ended(lasted, opened=self._opened)
 
     async def wait_better(self) -> None:
         while True:
-            await trio.sleep(self._ladder.upward_seconds)
-            self._ladder.note_probe()
+            await trio.sleep(self._fallback.upward_seconds)
+            self._fallback.note_probe()
             if await self._probe():
-                self._ladder.climb()
+                self._fallback.climb()
                 return
 
     async def _probe(self) -> bool:

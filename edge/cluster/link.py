@@ -1,7 +1,7 @@
-"""The mail between servers: many small parcels in few letters, in order, each once; or it is known that one is missing.
+"""Links between servers: messages in batches, in order and exactly once, or both sides know that one was lost.
 
-What has gathered for a server while the letter before was on its way leaves in one letter. A broker may lose letters,
-where it fails or a server is away for too long. Each letter has a number, so that the receiver sees the gap: then both
+What has gathered for a server while the batch before was on its way leaves in one batch. A broker may lose batches,
+where it fails or a server is away for too long. Each batch has a number, so that the receiver sees the gap: then both
 begin anew, and whatever they shared is over on both sides.
 """
 
@@ -25,9 +25,9 @@ log = logging.getLogger("edge.servers")
 # How many bytes may wait for a server while the broker is away.
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 
-Parcel = list[Any]
+PeerMessage = list[Any]
 
-# Asks the peer to begin anew, for something of its mail was missing.
+# Asks the peer to start a new epoch: one of its batches was lost.
 ANEW = "anew"
 
 
@@ -38,7 +38,7 @@ class _Out:
     epoch: int
     """Grows each time both begin anew."""
     number: int = 0
-    """How many letters of this epoch have been written."""
+    """How many batches of this epoch have been written."""
     opening: list[bytes] = attrs.field(factory=list)
     up: dict[int, list[Frame]] = attrs.field(factory=dict)
     down: dict[int, list[Frame]] = attrs.field(factory=dict)
@@ -47,7 +47,7 @@ class _Out:
     frames: set[int] = attrs.field(factory=set)
     """The `id` of each frame that waits. A frame for many links is sent once, and counts once."""
 
-    def letter(self, sender: str) -> bytes:
+    def batch(self, sender: str) -> bytes:
         """All that waits, which then waits no more."""
         self.number += 1
         written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
@@ -67,14 +67,14 @@ class _In:
     """Whether something is missing: nothing more of this epoch is taken."""
 
 
-class Mail:
-    """One server's mail.
+class PeerLinks:
+    """The links of one server to all others.
 
     Args:
       me: its name.
-      take: is given each parcel, with the name of its sender.
+      take: is given each message, with the name of its sender.
       take_frames: is given frames of links, with the name of their sender, and whether they go up.
-      lose: is told whose mail has been lost: whatever was shared with that server is over.
+      lose: called with the name of a server whose messages were lost: whatever was shared with that server is over.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Mail:
         broker: Broker,
         me: str,
         *,
-        take: Callable[[str, Parcel], object],
+        take: Callable[[str, PeerMessage], object],
         take_frames: Callable[[str, bool, list[int], list[Frame]], object],
         lose: Callable[[str], object],
     ) -> None:
@@ -92,16 +92,16 @@ class Mail:
         self._in: dict[str, _In] = {}
         self._epoch = 0
         self._ready: dict[str, None] = {}
-        self._unsent, self._unheard = OutageLog("no mail goes to other servers"), OutageLog("no mail comes")
+        self._unsent, self._unheard = OutageLog("no messages go to other servers"), OutageLog("no messages come")
         self._wake_up = WakeUp()
 
-    def put(self, server: str, parcel: Parcel, *, opening: bool = False) -> None:
-        """Send a parcel, after the frames of the same letter; or, for what opens a link, before them. Never waits.
+    def put(self, server: str, message: PeerMessage, *, opening: bool = False) -> None:
+        """Send a message, after the frames of the same batch; or, for what opens a link, before them. Never waits.
 
         Raises:
           TypeError: it is no plain data.
         """
-        packed, out = _packed(parcel), self._to(server)  # here, so that what can't be packed is its sender's error
+        packed, out = _packed(message), self._to(server)  # here, so that what can't be packed is its sender's error
         (out.opening if opening else out.closing).append(packed)
         self._note(server, out, len(packed))
 
@@ -118,7 +118,7 @@ class Mail:
 
     def pulse(self) -> None:
         """Write to all who have been written to, whether or not there is anything to say: so it shows if the last
-        letter is missing."""
+        batch is missing."""
         for server in self._out:
             self._ready[server] = None
             self._wake_up.wake()
@@ -130,7 +130,7 @@ class Mail:
         if known is not None:
             known.lost = True
             packed = _packed([ANEW, known.epoch])
-            self._to(server).closing.append(packed)  # with the next letter: there may be no way now
+            self._to(server).closing.append(packed)  # with the next batch: there may be no way now
 
     def forget(self, servers: frozenset[str]) -> None:
         """These are no servers any more."""
@@ -141,7 +141,7 @@ class Mail:
 
     @property
     def servers(self) -> frozenset[str]:
-        """All with whom there has been any mail."""
+        """The servers with which any messages were exchanged."""
         return frozenset(self._out.keys() | self._in.keys())
 
     async def send(self) -> None:
@@ -152,21 +152,21 @@ class Mail:
             else:
                 await self._wake_up.wait()
             epochs = {server: self._to(server).epoch for server in self._ready}
-            letters = {server: self._to(server).letter(self._me) for server in self._ready}
+            batches = {server: self._to(server).batch(self._me) for server in self._ready}
             self._ready = {}
-            while letters:
+            while batches:
                 try:
-                    there = await self._broker.post(letters)
+                    there = await self._broker.post(batches)
                 except BrokerDown as exc:
                     self._unsent.note(exc)
                     await trio.sleep(AGAIN_SECONDS)
                 else:
                     self._unsent.over()
                     break
-                letters = {
-                    server: letter for server, letter in letters.items() if self._epoch_of(server) == epochs[server]
+                batches = {
+                    server: batch for server, batch in batches.items() if self._epoch_of(server) == epochs[server]
                 }
-            for server in letters:
+            for server in batches:
                 if server not in there and self._epoch_of(server) == epochs[server]:
                     self.lose(server)
 
@@ -174,20 +174,20 @@ class Mail:
         """Take in what comes, for ever."""
         while True:
             try:
-                letters = await mailbox.receive()
+                batches = await mailbox.receive()
             except BrokerDown as exc:
                 self._unheard.note(exc)
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self._unheard.over()
-            for letter in letters:
+            for batch in batches:
                 try:
-                    self._open(letter)
+                    self._open(batch)
                 except Exception:  # not one of ours
-                    log.exception("a letter could not be read")
+                    log.exception("a batch could not be read")
 
-    def _open(self, letter: bytes) -> None:
-        sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(letter)
+    def _open(self, batch: bytes) -> None:
+        sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(batch)
         known = self._in.get(sender)
         if known is None or epoch > known.epoch:
             if known is not None:
@@ -199,7 +199,7 @@ class Mail:
             self.put(sender, [ANEW, epoch])
             return
         if number != known.number + 1:
-            log.warning("mail of server %s is missing: what was shared with it begins anew", sender)
+            log.warning("messages of server %s were lost: whatever was shared with it starts again", sender)
             self._begin_anew(sender)
             return
         known.number = number
@@ -217,15 +217,15 @@ class Mail:
             self._give(sender, packed)
 
     def _give(self, sender: str, packed: bytes) -> None:
-        """Take a parcel; a fault in it costs only what it was about."""
+        """Take a message; a fault in it costs only what it was about."""
         try:
-            parcel = MESSAGEPACK.decode(packed)
-            if parcel[0] != ANEW:
-                self._take(sender, parcel)
-            elif parcel[1] == self._epoch_of(sender):
+            message = MESSAGEPACK.decode(packed)
+            if message[0] != ANEW:
+                self._take(sender, message)
+            elif message[1] == self._epoch_of(sender):
                 self._lose(sender)
         except Exception:
-            log.exception("a parcel of server %s could not be taken", sender)
+            log.exception("a message of server %s could not be taken", sender)
 
     def _begin_anew(self, sender: str) -> None:
         self.lose(sender)

@@ -18,7 +18,7 @@ import trio
 from ..aio.guard import guarded
 from ..aio.outage_log import AGAIN_SECONDS, OutageLog
 from ..codes import Code
-from ..errors import BrokerDown, Deaf, InvalidEvent, Refused
+from ..errors import BrokerDown, InvalidEvent, Refused, ServerUnreachable
 from ..journal.room_journal import RoomJournal, read_entries, restore, session_of
 from ..journal.writer import JournalWriter
 from ..protocol.codec import Codec, Frame
@@ -32,18 +32,18 @@ from ..seats.persistent_seat import PersistentSeat
 from ..transports.transport import Transport
 from .broker.broker import Broker, Mailbox
 from .broker.broker import Lease as RoomLease
-from .link import Mail, Parcel
+from .link import PeerLinks, PeerMessage
 from .ownership import Leases
 from .placement import keep_balance
 from .relay import Relays
-from .rpc import Questions
+from .rpc import NodeRpc
 from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_server
 
 log = logging.getLogger("edge.servers")
 
 # How often a lease is renewed before it would run out.
 RENEWALS = 4
-# For how many times as long as a lease no mail may come.
+# Lease periods without messages before this server counts as unreachable.
 DEAF_LEASES = 5
 # How long a room that could not be adopted is left to others.
 ADOPT_SECONDS = 10.0
@@ -62,15 +62,15 @@ CUT_OFF = "the servers can't reach what they share"
 class Sharer(Protocol):
     """Something that two servers share."""
 
-    def take(self, sender: str, parcel: Parcel) -> bool:
-        """A parcel has come: whether it was for this."""
+    def take(self, sender: str, message: PeerMessage) -> bool:
+        """A message has come: whether it was for this."""
 
     def lose(self, server: str) -> None:
         """Everything that was shared with this server is over."""
 
 
 @attrs.frozen
-class _Elsewhere:
+class _RemoteRoom:
     """A room that another server has."""
 
     relays: Relays
@@ -78,8 +78,8 @@ class _Elsewhere:
     kind: str
     name: str
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
-        await self.relays.carry(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
+    async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        await self.relays.relay(transport, codec, hello, self.owner, self.kind, self.name, bulk=bulk)
 
 
 @attrs.define(eq=False)
@@ -122,17 +122,17 @@ class Node:
         self._severed = False
         """Whether all that was shared with others was given up, for want of a broker."""
         self._unrenewed = OutageLog("leases are not renewed")
-        self.mail = Mail(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
-        relays.mail = self.mail
-        self.questions = Questions(self.mail)
+        self.peer_links = PeerLinks(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
+        relays.peer_links = self.peer_links
+        self.rpc = NodeRpc(self.peer_links)
         """What this server and others ask one another."""
-        self.questions.answer(ADOPT, self._adopt_one)
-        self._sharers: list[Sharer] = [relays, self.questions]
+        self.rpc.answer(ADOPT, self._adopt_one)
+        self._sharers: list[Sharer] = [relays, self.rpc]
         self._writer = JournalWriter(broker)
         if broker.shared:
             directory.reopen = self._reopen
         self._unheard_canaries = 0
-        """How many letters to oneself have been sent since one came, or the broker has been there."""
+        """How many batches to oneself have been sent since one came, or the broker has been there."""
         self._nursery: trio.Nursery
 
     @property
@@ -151,7 +151,7 @@ class Node:
         return len(self._relays.carried)
 
     def share(self, sharer: Sharer) -> None:
-        """Give it the parcels of other servers that are for it."""
+        """Give it the messages of other servers that are for it."""
         self._sharers.append(sharer)
 
     def home(self, name: str) -> str:
@@ -159,7 +159,7 @@ class Node:
         other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
-    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _Elsewhere:
+    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _RemoteRoom:
         """The room of this name: opened here, if nobody has it, or the way to where it is.
 
         Args:
@@ -246,7 +246,7 @@ class Node:
         try:
             with trio.move_on_after(MOVE_SECONDS), contextlib.suppress(BrokerDown):
                 await self._leases.wait_given_back(name)
-                taken = await self.questions.ask(to, ADOPT, name)
+                taken = await self.rpc.ask(to, ADOPT, name)
         finally:
             self._claiming.pop(name).done.set()
         return taken
@@ -260,14 +260,12 @@ class Node:
         room.lease.lose()
         return True
 
-    # --- its life
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep its leases and carry its mail, for ever.
+        """Renew leases and exchange messages with other servers, for ever.
 
         Raises:
           BrokerDown: it could not be reached at the start.
-          Deaf: no mail arrives, though the broker is there.
+          ServerUnreachable: no messages arrive, although the broker can be reached.
 
         *Cancellation* gives its leases back.
         """
@@ -283,15 +281,15 @@ class Node:
                 raise
             try:
                 async with trio.open_nursery() as self._nursery:
-                    self._nursery.start_soon(self.mail.receive, mailbox)
-                    self._nursery.start_soon(self.mail.send)
+                    self._nursery.start_soon(self.peer_links.receive, mailbox)
+                    self._nursery.start_soon(self.peer_links.send)
                     self._nursery.start_soon(self._keep_leases)
                     self._nursery.start_soon(self._leases.run)
                     self._nursery.start_soon(self._writer.run)
                     self._nursery.start_soon(self._adopt)
                     if self._balance:
                         self._nursery.start_soon(keep_balance, self, self._directory)
-                    self._nursery.start_soon(self.questions.run)
+                    self._nursery.start_soon(self.rpc.run)
                     log.info("this is server %s", self.id)
                     task_status.started()
             finally:
@@ -334,8 +332,8 @@ class Node:
         """Once no lease can be left: whatever is shared with other servers is over, and clients should know."""
         if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
-            for server in sorted(self.mail.servers - {self.id}):
-                self.mail.lose(server)
+            for server in sorted(self.peer_links.servers - {self.id}):
+                self.peer_links.lose(server)
 
     async def _adopt(self) -> None:
         """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
@@ -363,7 +361,7 @@ class Node:
         servers = await self._leases.renew(pack(self._about()))
         self._severed = False
         self.servers = {server: self._status(server, said) for server, said in servers.items() if said}
-        self.mail.forget(self.mail.servers - servers.keys())
+        self.peer_links.forget(self.peer_links.servers - servers.keys())
 
     def _status(self, server: str, said: bytes) -> ServerStatus:
         try:
@@ -387,16 +385,16 @@ class Node:
         self._writer.write_anew(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
-        """Send oneself a letter; and see whether those before have come."""
+        """Send oneself a batch; and see whether those before have come."""
         if self._unheard_canaries >= DEAF_LEASES * RENEWALS:
-            raise Deaf(f"{self._unheard_canaries} letters to oneself have not come, though the broker is there")
+            raise ServerUnreachable(
+                f"{self._unheard_canaries} batches to oneself have not come, though the broker is there"
+            )
         self._unheard_canaries += 1
-        self.mail.pulse()
-        self.mail.put(self.id, [CANARY])
+        self.peer_links.pulse()
+        self.peer_links.put(self.id, [CANARY])
 
-    # --- rooms
-
-    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> RoomRuntime | _Elsewhere:
+    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> RoomRuntime | _RemoteRoom:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
@@ -425,13 +423,13 @@ class Node:
             return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
         return self._directory.open_runtime(kind, name, opener=opener)
 
-    def _elsewhere(self, owner: str, kind: str, name: str) -> _Elsewhere:
+    def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
         """The way to another server's room: it carries frames there; or clients may go there themselves."""
         status = self.servers.get(owner)
         if status is not None and status.address:
             where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
             raise Refused("the room is at another server", Code.MOVED, where)
-        return _Elsewhere(self._relays, owner, kind, name)
+        return _RemoteRoom(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
         """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh. Where that fails,
@@ -466,17 +464,15 @@ class Node:
 
         self._nursery.start_soon(reopen)
 
-    # --- mail
-
     def _lose(self, server: str) -> None:
         for sharer in self._sharers:
             sharer.lose(server)
 
-    def _take(self, sender: str, parcel: Parcel) -> None:
-        if parcel == [CANARY]:
+    def _take(self, sender: str, message: PeerMessage) -> None:
+        if message == [CANARY]:
             self._unheard_canaries = 0
-        elif not any(sharer.take(sender, parcel) for sharer in self._sharers):
-            log.error("server %s sent what makes no sense here: %r", sender, parcel[:1])
+        elif not any(sharer.take(sender, message) for sharer in self._sharers):
+            log.error("server %s sent what makes no sense here: %r", sender, message[:1])
 
 
 def restore_player(room: RoomRuntime, limits: Limits, player: RecoveredPlayer) -> None:

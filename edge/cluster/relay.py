@@ -1,4 +1,4 @@
-"""Connections whose room is on another server: their frames go there and back by mail.
+"""Connections whose room is on another server: their frames are relayed both ways.
 
 The server at which a client has arrived only carries frames. Welcome, counts, heartbeats and goodbyes are between the
 client and the server of the room, so that a carrier which dies costs a reconnect, and no seat.
@@ -24,14 +24,14 @@ from ..protocol.codec import SUBPROTOCOLS, Codec, Frame, size_of
 from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..transports.transport import Transport
-from .link import Mail, Parcel
+from .link import PeerLinks, PeerMessage
 
 # How much of one connection may be on its way each way, besides one frame.
 WINDOW_BYTES = 128 * 1024
 
 OPEN, GONE, CLOSE, TOOK = "open", "gone", "close", "took"
 
-Attend = Callable[[Transport, Codec, str, str], Awaitable[None]]
+ServeSeat = Callable[[Transport, Codec, str, str], Awaitable[None]]
 
 
 class RelayedTransport(Transport):
@@ -40,9 +40,9 @@ class RelayedTransport(Transport):
     def __init__(self, relays: Relays, carrier: str, link: int) -> None:
         self._relays = relays
         self._carrier, self._link = carrier, link
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         self._arrived: deque[Frame] = deque()
-        self._kept: deque[Frame] = deque()
+        self._queued: deque[Frame] = deque()
         """Frames beyond the window, in order."""
         self._under_way = 0
         self._over = self._closed = False
@@ -50,19 +50,19 @@ class RelayedTransport(Transport):
         self._changed = trio.Event()
 
     @property
-    def heard_at(self) -> float:
-        return self._heard_at
+    def last_received_at(self) -> float:
+        return self._last_received_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         if self._closed:
             raise trio.ClosedResourceError
         if self.broken or self._over:
             raise trio.BrokenResourceError
-        self._kept.extend(frames)
+        self._queued.extend(frames)
         self._send_kept()
         return self._has_space
 
-    async def _write_kept(self) -> None:
+    async def _write_queued(self) -> None:
         while not self._has_space:
             await self._changed.wait()
             if self._over:
@@ -71,16 +71,16 @@ class RelayedTransport(Transport):
 
     @property
     def _has_space(self) -> bool:
-        return not self._kept and self._under_way <= WINDOW_BYTES
+        return not self._queued and self._under_way <= WINDOW_BYTES
 
     def _send_kept(self) -> None:
         """Send as much as may be under way."""
         frames = []
-        while self._kept and self._under_way <= WINDOW_BYTES:
-            self._under_way += size_of(self._kept[0])
-            frames.append(self._kept.popleft())
+        while self._queued and self._under_way <= WINDOW_BYTES:
+            self._under_way += size_of(self._queued[0])
+            frames.append(self._queued.popleft())
         if frames:
-            self._relays.mail.put_frames(self._carrier, self._link, frames, up=False)
+            self._relays.peer_links.put_frames(self._carrier, self._link, frames, up=False)
 
     async def receive(self) -> Frame:
         await trio.lowlevel.checkpoint()
@@ -93,7 +93,7 @@ class RelayedTransport(Transport):
                 raise trio.EndOfChannel
             await self._changed.wait()
         frame = self._arrived.popleft()
-        self._relays.mail.put(self._carrier, [TOOK, self._link, size_of(frame), True])
+        self._relays.peer_links.put(self._carrier, [TOOK, self._link, size_of(frame), True])
         return frame
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -101,13 +101,13 @@ class RelayedTransport(Transport):
             self._closed = True
             self._relays.let_go(self._carrier, self._link)
             if not self._over:
-                self._relays.mail.put(self._carrier, [CLOSE, self._link, code, reason])
+                self._relays.peer_links.put(self._carrier, [CLOSE, self._link, code, reason])
             self._note_change()
         await trio.lowlevel.checkpoint()
 
     def take(self, frames: list[Frame]) -> None:
         """The client has sent these."""
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         self._arrived.extend(frames)
         self._note_change()
 
@@ -148,13 +148,11 @@ class _Carried:
     _waiting: list[Frame] = attrs.field(factory=list)
     _space: trio.Event = attrs.field(factory=trio.Event)
 
-    # --- up
-
     @property
     def has_space(self) -> bool:
         return self.under_way <= WINDOW_BYTES and self._later is None
 
-    def take_in(self, frame: Frame, now: float) -> None:
+    def receive_frame(self, frame: Frame, now: float) -> None:
         at = self.bulk.reserve(size_of(frame), now)
         if at > now:
             self._later = frame, at
@@ -164,7 +162,7 @@ class _Carried:
 
     def _take(self, frame: Frame) -> None:
         self.under_way += size_of(frame)
-        self.relays.mail.put_frames(self.owner, self.link, [frame], up=True)
+        self.relays.peer_links.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
         """The room has taken so many bytes."""
@@ -184,8 +182,6 @@ class _Carried:
                 else:
                     await self._space.wait()
             await self.transport.feed(self)
-
-    # --- down
 
     def write(self, frames: list[Frame]) -> None:
         """Carry to the client. Never waits."""
@@ -207,8 +203,8 @@ class _Carried:
     async def _wait_written(self, frames: list[Frame]) -> None:
         assert self.written is not None
         done = False
-        patience = trio.CancelScope(shield=True, deadline=trio.current_time() + self.write_seconds)
-        with patience, contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        scope = trio.CancelScope(shield=True, deadline=trio.current_time() + self.write_seconds)
+        with scope, contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.transport.flush()
             done = True
         self.written.set()
@@ -221,7 +217,7 @@ class _Carried:
             self._write_on()
 
     def _note_written(self, frames: list[Frame]) -> None:
-        self.relays.mail.put(self.owner, [TOOK, self.link, sum(map(size_of, frames)), False])
+        self.relays.peer_links.put(self.owner, [TOOK, self.link, sum(map(size_of, frames)), False])
 
     def end(self, code: int, reason: str) -> None:
         """It is over: close the client's transport with this code, once what waits is written."""
@@ -233,20 +229,20 @@ class Relays:
     """Every connection that is carried here for another server, or there for this one.
 
     Args:
-      attend: serves a connection to a room of this server.
+      serve_seat: serves a connection to a room of this server.
       nursery: where.
     """
 
-    def __init__(self, attend: Attend, nursery: trio.Nursery, limits: Limits) -> None:
-        self.mail: Mail
-        self._attend = attend
+    def __init__(self, serve_seat: ServeSeat, nursery: trio.Nursery, limits: Limits) -> None:
+        self.peer_links: PeerLinks
+        self._serve_seat = serve_seat
         self._nursery = nursery
         self._limits = limits
         self._links = itertools.count(1)
         self._carried: dict[int, _Carried] = {}
         self._served: dict[tuple[str, int], RelayedTransport] = {}
 
-    async def carry(
+    async def relay(
         self,
         transport: Transport,
         codec: Codec,
@@ -271,7 +267,7 @@ class Relays:
             carried = _Carried(self, owner, link, transport, self._limits.write_seconds, nursery, Bulk(bulk))
             self._carried[link] = carried
             protocol = next(text for text, spoken in SUBPROTOCOLS.items() if spoken is codec)
-            self.mail.put(owner, [OPEN, link, kind, name, protocol, hello], opening=True)
+            self.peer_links.put(owner, [OPEN, link, kind, name, protocol, hello], opening=True)
             try:
                 with carried.scope:
                     await carried.read()
@@ -284,7 +280,7 @@ class Relays:
                 carried.goodbye = exc.code, str(exc)
             finally:
                 del self._carried[link]
-                self.mail.put(owner, [GONE, link, told])
+                self.peer_links.put(owner, [GONE, link, told])
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSING_SECONDS) as closing:
                     while carried.written is not None:
                         await carried.written.wait()
@@ -301,9 +297,9 @@ class Relays:
             self._carried[link].end(Code.MOVED, "the server is shutting down")
         await trio.lowlevel.checkpoint()
 
-    def take(self, sender: str, parcel: Parcel) -> bool:
-        """A parcel has come: whether it was about a connection."""
-        match parcel:
+    def take(self, sender: str, message: PeerMessage) -> bool:
+        """A message has come: whether it was about a connection."""
+        match message:
             case [str(kind), int(link), *rest] if kind == OPEN:
                 self._open(sender, link, *rest)
             case [str(kind), int(link), code] if kind == GONE:
@@ -314,9 +310,9 @@ class Relays:
                 if (carried := self._carried_by(sender, link)) is not None:
                     carried.end(code, reason)
             case [str(kind), int(link), int(count), up] if kind == TOOK:
-                taker = self._carried_by(sender, link) if up else self._served.get((sender, link))
-                if taker is not None:
-                    taker.note_taken(count)
+                receiver = self._carried_by(sender, link) if up else self._served.get((sender, link))
+                if receiver is not None:
+                    receiver.note_taken(count)
             case _:
                 return False
         return True
@@ -345,7 +341,7 @@ class Relays:
     def _open(self, carrier: str, link: int, kind: str, name: str, protocol: str, hello: Frame) -> None:
         transport = self._served[carrier, link] = RelayedTransport(self, carrier, link)
         transport.take([hello])
-        serve = partial(self._attend, transport, SUBPROTOCOLS[protocol], kind, name)
+        serve = partial(self._serve_seat, transport, SUBPROTOCOLS[protocol], kind, name)
         self._nursery.start_soon(guarded, "a carried connection", serve)
 
     def _carried_by(self, owner: str, link: int) -> _Carried | None:

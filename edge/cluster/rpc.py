@@ -1,4 +1,4 @@
-"""What servers ask and tell one another: by mail, and with plain data."""
+"""Calls between servers, with plain data as arguments and results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 from ..aio.guard import guarded
 from ..errors import BrokerDown
-from .link import Mail, Parcel
+from .link import PeerLinks, PeerMessage
 
 # How long another server may take to answer.
 ANSWER_SECONDS = 5.0
@@ -32,11 +32,11 @@ class _Asked:
     over: trio.Event = attrs.field(factory=trio.Event)
 
 
-class Questions:
+class NodeRpc:
     """Those of this server, and of others to it."""
 
-    def __init__(self, mail: Mail) -> None:
-        self._mail = mail
+    def __init__(self, peer_links: PeerLinks) -> None:
+        self._peer_links = peer_links
         self._numbers = count(1)
         self._asked: dict[int, _Asked] = {}
         self._answerers: dict[str, Answerer] = {}
@@ -59,7 +59,7 @@ class Questions:
         """
         number, asked = next(self._numbers), _Asked(server)
         self._asked[number] = asked
-        self._mail.put(server, [ASK, number, what, [*arguments]])
+        self._peer_links.put(server, [ASK, number, what, [*arguments]])
         try:
             with trio.move_on_after(ANSWER_SECONDS):
                 await asked.over.wait()
@@ -72,11 +72,11 @@ class Questions:
     def tell(self, servers: Iterable[str], what: str, *arguments: Any) -> None:
         """Tell servers something that needs no answer. Never waits; who can't be reached now does not hear it."""
         for server in servers:
-            self._mail.put(server, [TELL, what, [*arguments]])
+            self._peer_links.put(server, [TELL, what, [*arguments]])
 
-    def take(self, sender: str, parcel: Parcel) -> bool:
-        """A parcel has come: whether it was a question, an answer, or told."""
-        match parcel:
+    def take(self, sender: str, message: PeerMessage) -> bool:
+        """A message has come: whether it was a question, an answer, or told."""
+        match message:
             case [kind, number, what, arguments] if kind == ASK:
                 reply = partial(self._reply, sender, number, what, arguments)
                 self._nursery.start_soon(guarded, f"the answer to {what!r}", reply)
@@ -99,4 +99,4 @@ class Questions:
                 asked.over.set()
 
     async def _reply(self, sender: str, number: int, what: str, arguments: list[Any]) -> None:
-        self._mail.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])
+        self._peer_links.put(sender, [ANSWER, number, await self._answerers[what](*arguments)])

@@ -1,11 +1,11 @@
-"""The post: what writes for all connections, and knows when something is due on one.
+"""The write scheduler: writes for all connections of a server, and runs their timers.
 
-Two tasks, however many connections. One empties the outboxes that have something in them, once everybody who runs in
-the same step of Trio has put in what they had to say: so what one step of a room sends leaves each connection in one
-write, and a broadcast is a loop. The other wakes when an ack, a ping or the end of somebody's patience is due, and
-takes along what is due soon after, so that thousands of connections wake it a few dozen times a second.
+It has two tasks, however many connections there are. The first flushes the connections that have something to write,
+after all tasks of the current Trio step have run. So everything that one step of a room sends to a connection leaves
+in one write, and a broadcast is a loop. The second wakes when an ack, a ping or a deadline of a connection is due. It
+also runs the timers that are due soon after, so that thousands of connections wake it a few dozen times a second.
 
-A write that would block waits in a task of its own, and holds up nobody.
+A write that would block waits in a task of its own, and delays no other connection.
 """
 
 from __future__ import annotations
@@ -25,89 +25,89 @@ from ..aio.wakeup import WakeUp
 
 log = logging.getLogger("edge.transports")
 
-# How much earlier than it must be an ack or a ping may be sent, to share a wake-up with others.
+# An ack or a ping may be sent this much before it is due, to share a wake-up with others.
 EARLY_SECONDS = 0.02
 
-# So many cancelled alarms are kept until they are due; more, as long as others outnumber them.
+# Cancelled timers stay in the heap until they are due, or until there are more than this and most of the heap is.
 CANCELLED = 64
 
 
 class Sender(Protocol):
-    """A connection, as the post sees it."""
+    """A connection, as the write scheduler sees it."""
 
     def flush(self, now: float) -> None:
-        """Write what waits. Never waits."""
+        """Write the queued frames. Never waits."""
 
-    def sweep(self, now: float, early: float) -> None:
-        """Do what is due by now, or within so many seconds, and expect what is due next."""
+    def on_timer(self, now: float, early: float) -> None:
+        """Do what is due by now, or within `early` seconds, and set a timer for what is due next."""
 
     def fail(self) -> None:
-        """One of these has raised: the connection is over."""
+        """End the connection: `flush` or `on_timer` has raised."""
 
 
-class Alarm:
-    """When the post will sweep a connection."""
+class Timer:
+    """The time at which the write scheduler calls `Sender.on_timer`."""
 
     __slots__ = ("at", "sender")
 
     def __init__(self, at: float, sender: Sender) -> None:
         self.at = at
         self.sender: Sender | None = sender
-        """None once it has gone off, or was cancelled."""
+        """None once the timer has fired or was cancelled."""
 
 
-class Post:
-    """Writes and wakes for the connections of one server, or of one client. Made by `open_post`."""
+class WriteScheduler:
+    """Writes and runs timers for the connections of one server, or of one client. Made by `open_write_scheduler`."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._ready: list[Sender] = []
         self._wake_up = WakeUp()
-        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
         self._cancelled = 0
-        """How many of them are."""
+        """How many of the timers are cancelled."""
         self._order = itertools.count()
-        self._sweeping = trio.CancelScope()
+        self._timer_scope = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Work until `close`. Shielded: goodbyes are written while everything around is being cancelled."""
+        """Run until `close`. Shielded, so that goodbyes are written while the server is being cancelled."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._sweep)
+                nursery.start_soon(self._run_timers)
                 await self._write()
 
     def close(self) -> None:
-        """No connection is open any more."""
+        """Stop: no connection is open any more."""
         self._scope.cancel("every connection has ended")
 
-    def note(self, sender: Sender) -> None:
-        """It has something to write."""
+    def schedule(self, sender: Sender) -> None:
+        """Flush this connection after the current step."""
         if not self._ready:
             self._wake_up.wake()
         self._ready.append(sender)
 
-    def expect(self, sender: Sender, at: float) -> Alarm:
-        """It has something to do then, at the latest."""
-        alarm = Alarm(at, sender)
-        heapq.heappush(self._alarms, (at, next(self._order), alarm))
-        if at < self._sweeping.deadline:
-            self._sweeping.deadline = at
-        return alarm
+    def set_timer(self, sender: Sender, at: float) -> Timer:
+        """Call `on_timer` of this connection at this time, on Trio's clock."""
+        timer = Timer(at, sender)
+        heapq.heappush(self._timers, (at, next(self._order), timer))
+        if at < self._timer_scope.deadline:
+            self._timer_scope.deadline = at
+        return timer
 
-    def cancel(self, alarm: Alarm) -> None:
-        """Forget an alarm, and the connection with it."""
-        if alarm.sender is None:
+    def cancel(self, timer: Timer) -> None:
+        """Cancel a timer, and drop its reference to the connection."""
+        if timer.sender is None:
             return
-        alarm.sender = None
+        timer.sender = None
         self._cancelled += 1
-        if self._cancelled > CANCELLED and 2 * self._cancelled > len(self._alarms):
-            self._alarms = [entry for entry in self._alarms if entry[2].sender is not None]
-            heapq.heapify(self._alarms)
+        if self._cancelled > CANCELLED and 2 * self._cancelled > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].sender is not None]
+            heapq.heapify(self._timers)
             self._cancelled = 0
 
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Run a write that has to wait for its peer."""
+        """Run a write that has to wait for its peer, in a task."""
         self._nursery.start_soon(guarded, "a write", write)
 
     async def _write(self) -> None:
@@ -121,45 +121,47 @@ class Post:
             for sender in ready:
                 try:
                     sender.flush(now)
-                except Exception:  # a fault of ours, which must not cost all the others their post
+                except Exception:  # a bug of edge must not stop the writes of all other connections
                     _note_fault(sender)
 
-    async def _sweep(self) -> None:
+    async def _run_timers(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self._alarms[0][0] if self._alarms else math.inf) as self._sweeping:
+            with trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf) as self._timer_scope:
                 await trio.sleep_forever()
             now = trio.current_time()
             for sender in self._due(now + EARLY_SECONDS):
                 try:
-                    sender.sweep(now, EARLY_SECONDS)
+                    sender.on_timer(now, EARLY_SECONDS)
                 except Exception:
                     _note_fault(sender)
 
     def _due(self, by: float) -> list[Sender]:
         due = []
-        while self._alarms and self._alarms[0][0] <= by:
-            alarm = heapq.heappop(self._alarms)[2]
-            if alarm.sender is None:
+        while self._timers and self._timers[0][0] <= by:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.sender is None:
                 self._cancelled -= 1
             else:
-                due.append(alarm.sender)
-                alarm.sender = None
+                due.append(timer.sender)
+                timer.sender = None
         return due
 
 
 def _note_fault(sender: Sender) -> None:
-    log.exception("what was due on a connection could not be done")
+    log.exception("a connection could not be flushed")
     sender.fail()
 
 
 @asynccontextmanager
-async def open_post() -> AsyncIterator[Post]:
-    """A post while a block runs, in which every connection of it ends. Entering it is no checkpoint, so that whoever
-    is cancelled already can still say goodbye."""
+async def open_write_scheduler() -> AsyncIterator[WriteScheduler]:
+    """Run a write scheduler during a block, in which all its connections end.
+
+    Entering is not a checkpoint, so that a caller that is already cancelled can still send a goodbye.
+    """
     async with trio.open_nursery() as nursery:
-        post = Post(nursery)
-        nursery.start_soon(post.run)
+        scheduler = WriteScheduler(nursery)
+        nursery.start_soon(scheduler.run)
         try:
-            yield post
+            yield scheduler
         finally:
-            post.close()
+            scheduler.close()

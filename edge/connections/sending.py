@@ -47,9 +47,9 @@ class Sending:
     def _note_dropped(self, key: Hashable, oldest: Outgoing) -> None:
         most = f"{self.latest.max_values} keys or {self.latest.max_bytes} bytes"
         text = "more than %s of latest values: the oldest, %r, is not sent again on a resume"
-        log.warning(text, most, oldest, extra=self._about())
+        log.warning(text, most, oldest, extra=self._log_context())
 
-    def _about(self) -> dict[str, object]:
+    def _log_context(self) -> dict[str, object]:
         """What a record of the log says that it is about."""
         return {}
 

@@ -100,7 +100,7 @@ class JournalWriter:
                 if len(draft.data) > MAX_ENTRY_BYTES:
                     raise ValueError(f"{len(draft.data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
             except Exception:
-                log.exception("room %s: what it is can't be kept", room.path, extra=room.about)
+                log.exception("room %s: what it is can't be kept", room.path, extra=room.log_context)
                 room.counters.crashes += 1
                 room.close("an error in the room's code", code=Code.ROOM_CRASHED)
             else:
@@ -135,7 +135,9 @@ class JournalWriter:
                         journal.note_lost()
                         forgotten = True
                     case Written.REFUSED if not journal.over:
-                        log.warning("room %s is another server's by now", journal.room.path, extra=journal.room.about)
+                        log.warning(
+                            "room %s is another server's by now", journal.room.path, extra=journal.room.log_context
+                        )
                         journal.room.lease.lose()
             if forgotten:
                 self._forgotten.note("they are written anew")

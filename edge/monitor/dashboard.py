@@ -38,9 +38,6 @@ ROOM_SECONDS = 0.5
 ROOM, ACT = "monitor:room", "monitor:act"
 
 
-# --- what operators say
-
-
 @event("watch", delivery="latest")
 class Watch:
     """Show me this room; an empty name for none."""
@@ -68,9 +65,6 @@ class Close:
     """Close the room."""
 
     room: str
-
-
-# --- what they are told
 
 
 @attrs.frozen
@@ -233,7 +227,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
         node = self._node()
         try:
             owner = await node.owner(room) if node is not None else None
-            return await node.questions.ask(owner, what, *arguments) if node is not None and owner is not None else None
+            return await node.rpc.ask(owner, what, *arguments) if node is not None and owner is not None else None
         except BrokerDown:
             return None
 

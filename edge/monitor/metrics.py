@@ -57,9 +57,9 @@ class _Rooms(Collector):
         for kind in directory.kinds:
             open_rooms.add_metric([kind], rooms[kind])
         yield open_rooms
-        taken = GaugeMetricFamily("edge_seats", "Seats that are taken.", labels=["kind", "standing"])
-        for (kind, standing), count in seats.items():
-            taken.add_metric([kind, standing.value], count)
+        taken = GaugeMetricFamily("edge_seats", "Seats that are taken.", labels=["kind", "state"])
+        for (kind, state), count in seats.items():
+            taken.add_metric([kind, state.value], count)
         yield taken
         yield _spread(
             "edge_round_trip_seconds",

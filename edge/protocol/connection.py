@@ -120,7 +120,7 @@ class Connection:
         """When an ack is due, at the latest."""
         self.ping_due = math.inf
         """When a ping is due, likewise."""
-        self._heard_at = now
+        self._last_received_at = now
         rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client trusts its server
         self._pace = Pace(rate, limits.events_burst)
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
@@ -142,8 +142,8 @@ class Connection:
           InvalidEvent: the message is unusable; it was counted if its sender counts it, and the conversation goes on.
           RemoteProtocolError: the conversation can't go on; `code` is the goodbye to say.
         """
-        if now > self._heard_at:
-            self._heard_at = now
+        if now > self._last_received_at:
+            self._last_received_at = now
         if self.state is State.CLOSED:
             return None
         if size is None:
@@ -221,8 +221,8 @@ class Connection:
         now, as far as the client can have kept it."""
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
         self.wanted_at = earlier.wanted_at
-        self._pace.allow(earlier._heard_at, now, self.limits.window_frames)
-        self._bytes.allow(earlier._heard_at, now, self.limits.window_bytes)
+        self._pace.allow(earlier._last_received_at, now, self.limits.window_frames)
+        self._bytes.allow(earlier._last_received_at, now, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
         """Ping more often for a while, to know the peer's clock well. True if this call began that."""
@@ -239,7 +239,7 @@ class Connection:
         self.ping_due, self._checked_at = now, self._time(now) + self.epoch
         return True
 
-    def note_kept(self, now: float) -> None:
+    def note_confirmed(self, now: float) -> None:
         """More may be acknowledged than before: do it now."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
             self.ack_due = now
@@ -249,10 +249,10 @@ class Connection:
         """When the peer will have sent less than half of the bytes that it may send at once."""
         return self._bytes.half_free_at()
 
-    def heard(self, now: float) -> None:
+    def note_received(self, now: float) -> None:
         """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
-        if now > self._heard_at:
-            self._heard_at = now
+        if now > self._last_received_at:
+            self._last_received_at = now
 
     @property
     def next_due(self) -> float:
@@ -269,10 +269,10 @@ class Connection:
     @property
     def dead_at(self) -> float:
         """When the peer is given up, if nothing is heard before."""
-        dead_at = self._heard_at + self.limits.dead_after
+        dead_at = self._last_received_at + self.limits.dead_after
         if self._checked_at == math.inf:
             return dead_at
-        return min(dead_at, max(self._checked_at, self._heard_at) + CHECK_SECONDS)
+        return min(dead_at, max(self._checked_at, self._last_received_at) + CHECK_SECONDS)
 
     def note_over(self, now: float) -> None:
         """Note whether more is unacknowledged than should be kept.
@@ -301,7 +301,7 @@ class Connection:
             return []
         self.note_over(now)
         if now >= self.dead_at:
-            raise RemoteProtocolError(f"nothing heard for {now - self._heard_at:.0f} s", Code.SILENT)
+            raise RemoteProtocolError(f"nothing heard for {now - self._last_received_at:.0f} s", Code.SILENT)
         frames = []
         if now + early >= self.ack_due:
             self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.acknowledgeable, 0, math.inf

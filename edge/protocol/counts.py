@@ -43,7 +43,7 @@ class Counts:
     received: int = 0
     """Counted frames received since the fresh start."""
 
-    kept: int | None = None
+    confirmed: int | None = None
     """How many of `received` may be acknowledged; None for all."""
 
     connected: bool = False
@@ -69,7 +69,7 @@ class Counts:
     def start_afresh(self) -> None:
         """Forget everything: a new seat."""
         self.sent = self.received = self.withheld = 0
-        self.kept = None if self.kept is None else 0
+        self.confirmed = None if self.confirmed is None else 0
         self.behind = False
         self._forget_all()
 
@@ -120,7 +120,7 @@ class Counts:
     @property
     def acknowledgeable(self) -> int:
         """How many received frames the peer may forget."""
-        return self.received if self.kept is None else self.kept
+        return self.received if self.confirmed is None else self.confirmed
 
     def unacked(self) -> list[Outgoing]:
         """What to send again, oldest first."""
@@ -133,7 +133,7 @@ class Counts:
     def go_on(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
         """Be where another server's counts were."""
         self.sent, self.received, self.behind = sent, received, behind
-        self.kept = received
+        self.confirmed = received
         self._unacked.extend(unacked)
         self._unacked_bytes = sum(message.size for message in unacked)
 

@@ -1,8 +1,8 @@
-"""Who is listening for what: the one place that decides where an arriving event goes, or that nobody wants it.
+"""Listeners: decide which task gets an event that arrives, or that no task wants it.
 
-Two ways to listen. A `Waiter` is one task in `receive`: it is given its event directly. A `Subscription` is an
-``async for``: it queues what arrives while the loop's body is busy. A subscription lives as long as somebody holds
-its `Listener`; when the loop is left, by whatever way, what it still had is refused, not kept.
+There are two ways to listen. A `Waiter` is one task in `receive`, which gets its event directly. A `Subscription` is an
+``async for`` loop: events that arrive while the body of the loop runs are queued. A subscription lives as long as its
+`Listener` object. When the loop is left, in whatever way, the events that are still queued are refused.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import trio
 
 from ..aio.wakeup import WakeUp
 
-# Events that have arrived are taken together, up to so many or so many bytes, before other tasks run. The bytes are a
-# quarter of an outbox, so that a room which repeats events to everybody lets the writers run in between.
+# A loop takes queued events in one step, up to this many events or bytes, before other tasks run. The bytes are a
+# quarter of an outbox, so that a room that sends each event to all players lets the write scheduler run in between.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
 
@@ -30,9 +30,9 @@ V = TypeVar("V")
 
 
 class Waiter(Generic[V]):
-    """One task that waits for one value, handed over in the step in which it is settled.
+    """One task that waits for one value. The task gets the value in the step in which `give` is called.
 
-    Whoever settles it must first have taken it out of wherever others would find it.
+    Before you call `give` or `fail`, remove the waiter from all tables, so that no other code finds it.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Waiter(Generic[V]):
         self._outcome: outcome.Outcome[V] | None = None
 
     async def wait(self, forget: Callable[[], object]) -> V:
-        """Wait until `give` or `fail`, which may also have come before.
+        """Wait for `give` or `fail`, which may also have been called before.
 
-        *Cancellation*: `forget` is called, and nothing is lost: a value is given either to this task or not at all.
+        *Cancellation*: `forget` is called. No value is lost: a value is given to this task or not at all.
         """
         if self._outcome is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -71,7 +71,7 @@ class Waiter(Generic[V]):
 
 
 class Arrival(abc.ABC):
-    """One event that somebody may be listening for."""
+    """An event that has arrived."""
 
     __slots__ = ()
 
@@ -81,35 +81,35 @@ class Arrival(abc.ABC):
 
     @abc.abstractmethod
     def take(self) -> None:
-        """A listener has taken it."""
+        """Note that a listener has taken the event."""
 
     @abc.abstractmethod
     def turn_away(self) -> None:
-        """Nobody takes it."""
+        """Refuse the event: no task takes it."""
 
 
 @attrs.define(eq=False)
 class Subscription:
-    """A loop's place among the listeners: what it wants, what it has not taken yet, and its waiting task."""
+    """One loop: the events that it wants, those that it has not taken yet, and its waiting task."""
 
     kinds: frozenset[type[Any]] | None
-    """Event classes; None for whatever nobody else wants."""
+    """Event classes; None for all events that no other listener wants."""
     value: Callable[[Any], Any]
-    """What the loop is given of an arrival."""
+    """Returns the loop's value of an arrival."""
     closed: bool = False
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     taken: int = 0
-    """How many were taken since others had their turn..."""
+    """Events that were taken since other tasks last ran."""
     taken_bytes: int = 0
-    """...and how many bytes."""
+    """The same in bytes."""
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
         self.wake_up.wake()
 
     def close(self) -> None:
-        """Turn away what is queued, and end the loop."""
+        """Refuse the queued events, and end the loop."""
         self.closed = True
         while self.queue:
             self.queue.popleft().turn_away()
@@ -120,7 +120,7 @@ class Subscription:
         if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
             self.taken = self.taken_bytes = 0
             await trio.lowlevel.checkpoint()
-        elif self.queue:  # what arrived together is taken in one step, so that its effects leave together
+        elif self.queue:  # events that arrived together are taken in one step, so that their effects leave in one write
             await trio.lowlevel.checkpoint_if_cancelled()
         while not self.queue:
             self.taken = self.taken_bytes = 0
@@ -134,9 +134,9 @@ class Subscription:
 
 
 class Listener(Generic[E]):
-    """An open ``async for`` over events. Use it at once, as ``async for event in player``, or hold it and `receive`.
+    """An open ``async for`` over events. Loop over it, as in ``async for event in player``, or store it and `receive`.
 
-    It ends when the player, or the room, is gone.
+    The loop ends when the player or the room is gone.
     """
 
     def __init__(self, subscription: Subscription, end: Callable[[], None]) -> None:
@@ -153,14 +153,14 @@ class Listener(Generic[E]):
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         except trio.BusyResourceError:
-            raise  # another task's loop, which goes on
+            raise  # the listener belongs to another task's loop, which continues
         except BaseException:
-            # The loop is left: now, not when the exception's traceback lets go of this frame.
+            # The loop is left. End it now, and not only when the exception's traceback is collected.
             self._end()
             raise
 
     async def receive(self) -> E:
-        """The next event. Always a point of cancellation; of what is there already, sixteen may be taken in one step.
+        """Wait for the next event. Always a cancellation point; up to 16 queued events may be taken in one step.
 
         Raises:
           trio.EndOfChannel: the player or the room is gone.
@@ -172,32 +172,32 @@ class Listener(Generic[E]):
 
 
 class Listeners:
-    """The listeners of one player, or of one room, in the order in which they began.
+    """The listeners of one player or of one room, in the order in which they began.
 
     Args:
-      value: what a listener is given of an arrival.
+      value: returns a listener's value of an arrival.
     """
 
     def __init__(self, value: Callable[[Any], Any]) -> None:
         self._value = value
         self._waiters: list[tuple[frozenset[type[Any]], Waiter[Arrival]]] = []
-        self._narrow: list[Subscription] = []
-        self._wide: list[Subscription] = []
+        self._specific: list[Subscription] = []
+        self._general: list[Subscription] = []
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiters) + len(self._narrow) + len(self._wide)
+        return len(self._waiters) + len(self._specific) + len(self._general)
 
     async def receive(self, kinds: frozenset[type[Any]]) -> Any:
         """Wait for one event of these kinds."""
         entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
         arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
-        arrival.take()  # here, in the step in which its listener goes on: not before, lest a log lose it in between
+        arrival.take()  # in the step in which the listener continues, lest a journal entry in between lose the event
         return self._value(arrival)
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
-        """Begin a subscription, which ends when its listener is let go of."""
+        """Begin a subscription. It ends when its listener is no longer referenced."""
         subscription = Subscription(kinds, self._value, self._closed)
         end = partial(self._end, subscription)
         listener: Listener[Any] = Listener(subscription, end)
@@ -207,43 +207,46 @@ class Listeners:
         return listener
 
     def give(self, arrival: Arrival, others: Listeners) -> bool:
-        """Hand an event to whoever listens for it most narrowly: here, then among others, then to the newest loop here
-        that takes any. False if nobody does."""
-        if (self._waiters or self._narrow) and self._give_narrowly(arrival):  # nearly always there are none
+        """Give an event to the most specific listener. False if there is none.
+
+        These are tried in turn: a listener for the event's class here, one in `others`, and the newest loop here that
+        takes all events.
+        """
+        if (self._waiters or self._specific) and self._give_by_class(arrival):  # nearly always there are none
             return True
-        if (others._waiters or others._narrow) and others._give_narrowly(arrival):
+        if (others._waiters or others._specific) and others._give_by_class(arrival):
             return True
-        if not self._wide:
+        if not self._general:
             return False
-        self._wide[-1].put(arrival)
+        self._general[-1].put(arrival)
         return True
 
-    def _give_narrowly(self, arrival: Arrival) -> bool:
-        """Hand an event to the task that waits for just this, or else queue it for the newest loop that wants its kind;
-        False if nobody does."""
+    def _give_by_class(self, arrival: Arrival) -> bool:
+        """Give an event to a task that waits for its class, or queue it for the newest loop that wants its class. False
+        if there is none."""
         kind = type(arrival.event)
         for entry in self._waiters:
             if kind in entry[0]:
                 self._waiters.remove(entry)
                 entry[1].give(arrival)
                 return True
-        for subscription in reversed(self._narrow):
+        for subscription in reversed(self._specific):
             if subscription.kinds is not None and kind in subscription.kinds:
                 subscription.put(arrival)
                 return True
         return False
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """End every loop, now and later, and fail every wait, each with an error of its own."""
+        """End all loops, also those that begin later, and fail all waits, each with an error of its own."""
         self._closed = True
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:
             waiter.fail(fault())
-        for subscription in [*self._narrow, *self._wide]:
+        for subscription in [*self._specific, *self._general]:
             self._end(subscription)
 
     def _like(self, subscription: Subscription) -> list[Subscription]:
-        return self._wide if subscription.kinds is None else self._narrow
+        return self._general if subscription.kinds is None else self._specific
 
     def _end(self, subscription: Subscription) -> None:
         if subscription in self._like(subscription):

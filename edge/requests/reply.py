@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 
 @attrs.define(eq=False)
-class Asked:
+class IncomingRequest:
     """A request of the other side that is not answered yet."""
 
     number: int
@@ -34,7 +34,7 @@ class Asked:
     """Whether the other side still waits."""
 
 
-class Answering(Generic[Answer]):
+class ReplyScope(Generic[Answer]):
     """``with player.answering(request) as answering:``: a block that ends when the answer is not wanted any more.
 
     When the asker cancels, when their time is up, or when they leave, the block is cancelled and ends quietly, and the
@@ -44,13 +44,13 @@ class Answering(Generic[Answer]):
 
     def __init__(
         self,
-        asked: Asked,
+        asked: IncomingRequest,
         send: Callable[[Outgoing], None],
         wait_relief: Callable[[], Awaitable[None]],
         check: Callable[[Any], Any],
         check_size: Callable[[Outgoing], None],
-        settle: Callable[[Asked], None],
-        give_up: Callable[[Asked, str], None],
+        settle: Callable[[IncomingRequest], None],
+        give_up: Callable[[IncomingRequest, str], None],
     ) -> None:
         self._asked = asked
         self._send = send
@@ -98,7 +98,7 @@ class Answering(Generic[Answer]):
         self._send(message)
         return True
 
-    def __enter__(self) -> Answering[Answer]:
+    def __enter__(self) -> ReplyScope[Answer]:
         self._scope.deadline = self._asked.deadline
         self._asked.scope = self._scope
         if not self._asked.wanted:

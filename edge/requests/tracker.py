@@ -1,4 +1,4 @@
-"""Questions and answers on one seat, from either side: who waits for which reply, and what is still to be answered."""
+"""The request tracker: the unanswered requests of one seat, in both directions."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from ..protocol.events import Vocabulary
 from ..protocol.outgoing import Outgoing, outgoing_cancel, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
 from .listening import Waiter
-from .reply import Answering, Asked, deadline_of
+from .reply import IncomingRequest, ReplyScope, deadline_of
 
 E = TypeVar("E")
 
-# How many requests of the other side may be unanswered; more are refused as `busy`.
+# The most unanswered requests of the other side. Further ones are refused as `busy`.
 MAX_REQUESTS = 64
 
 
 @attrs.define(eq=False)
 class _Question:
-    """A request of this side, while its answers are wanted."""
+    """A request of this side, while this side waits for its answers."""
 
     answer: type[Any]
     message: Outgoing
     single: bool
     parts: deque[Any] = attrs.field(factory=deque)
-    """The answers that came, and are not taken yet."""
+    """Answers that came and are not taken yet."""
     fault: Exception | None = None
-    """Why no more come."""
+    """The error with which the request failed."""
     ended: bool = False
-    """Whether no more come."""
+    """True once no more answers come."""
     waiter: Waiter[None] = attrs.field(factory=Waiter)
-    """For a single answer: whoever waits gets it, or is cancelled, in one step."""
+    """For a single answer: the waiting task either gets the answer or is cancelled, in one step."""
     woken: trio.Event = attrs.field(factory=trio.Event)
     on_take: Callable[[], object] = lambda: None
-    """Called whenever one was taken."""
+    """Called whenever an answer is taken."""
 
     def settle(self) -> None:
-        """There is something new."""
+        """Wake the waiting task: an answer or the end has come."""
         if self.single:
             self.waiter.give(None)
         woken, self.woken = self.woken, trio.Event()
@@ -53,9 +53,9 @@ class _Question:
 
 
 class Replies(Generic[E]):
-    """The answers to one request, as they come: ``async for line in lines``. Leaving its block stops them.
+    """The answers to one request, as they come: ``async for line in lines``. Leaving the block of the stream ends them.
 
-    It ends when the other side says that no more come.
+    The loop ends when the other side says that no more come.
     """
 
     def __init__(self, question: _Question) -> None:
@@ -65,10 +65,10 @@ class Replies(Generic[E]):
         return self
 
     async def __anext__(self) -> E:
-        """The next answer.
+        """Wait for the next answer.
 
         Raises:
-          RequestFailed: the other side could not go on.
+          RequestFailed: the other side could not continue.
 
         *Cancellation*: nothing is lost.
         """
@@ -84,54 +84,55 @@ class Replies(Generic[E]):
         return answer
 
 
-class Dialogue:
-    """The questions of one side, and the other side's.
+class RequestTracker:
+    """Tracks the requests of this side and those of the other side.
 
     Args:
-      send: takes a message for the other side.
-      heard: what the other side may say.
-      wait_relief: waits while too much is unacknowledged to send many answers.
-      check_size: raises an error for a message of this side's user that is too large.
-      on_refusal: told of each message that is refused: what was wrong, in a word and in a sentence, and its name.
-      on_unusable: told of each event of the other side that does not fit, with its name: whether to tell that side.
-      on_ignored: told once of each event that comes with fields which its class does not have; those are ignored. By
-        default such an event does not fit.
-      patient: whether a question still waits when its answer does not fit: so a client can't fail what a room does by
-        a bad one. If not, it fails.
-      max_request_bytes: how many bytes of the other side's requests may be unanswered; more are refused as `busy`.
+      send: sends a message to the other side.
+      receives: the events that the other side may send.
+      wait_relief: waits while too much is unacknowledged to send several answers.
+      check_size: raises an error if a message of this side's user is too large.
+      on_refusal: called with the problem, a sentence and the name of each message that is refused.
+      on_unusable: called with the error and the name of each event that does not fit its class. Returns True if the
+        other side is to be told.
+      on_ignored: called once for each event that comes with fields that its class does not have; the fields are
+        ignored. By default such an event does not fit.
+      tolerant: keep waiting if an answer does not fit, so that a client cannot break a room with a wrong answer. If
+        false, the request fails.
+      max_request_bytes: the most bytes of unanswered requests of the other side. Further ones are refused as `busy`.
     """
 
     def __init__(
         self,
         send: Callable[[Outgoing], None],
-        heard: Vocabulary,
+        receives: Vocabulary,
         *,
         wait_relief: Callable[[], Awaitable[None]],
         check_size: Callable[[Outgoing], None],
         on_refusal: Callable[[MessageProblem, str, str], object] = lambda problem, text, about: None,
         on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
         on_ignored: Callable[[InvalidEvent, str], object] | None = None,
-        patient: bool = True,
+        tolerant: bool = True,
         max_request_bytes: float = math.inf,
     ) -> None:
-        self._patient = patient
+        self._tolerant = tolerant
         self._max_request_bytes = max_request_bytes
         self._request_bytes = 0
-        """The length of the other side's requests."""
+        """The bytes of the other side's unanswered requests."""
         self._send = send
         self._check_size = check_size
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
         self._on_ignored = on_ignored
-        self._loose = {name for name, kind in heard.by_name.items() if kind.ignores_extra}
-        """Names of events whose extra fields are ignored: by their classes, or because such fields have come."""
-        self._heard = heard
+        self._loose = {name for name, kind in receives.by_name.items() if kind.ignores_extra}
+        """Names of events whose extra fields are ignored, because of their class or because such fields have come."""
+        self._receives = receives
         self._wait_relief = wait_relief
         self._questions: dict[int, _Question] = {}
-        self._requests: dict[int, Asked] = {}
-        """Of the other side, by the `id()` of their events."""
+        self._requests: dict[int, IncomingRequest] = {}
+        """The unanswered requests of the other side, by the `id()` of their events."""
         self._given_up: dict[int, weakref.ref[Any]] = {}
-        """Events of requests that were given up, as long as somebody else has them."""
+        """The events of cancelled requests, while anything else refers to them."""
         self._asked = 0
 
     def __len__(self) -> int:
@@ -139,43 +140,41 @@ class Dialogue:
 
     @property
     def asked(self) -> int:
-        """How many questions this side has asked."""
+        """The number of requests that this side has sent."""
         return self._asked
 
-    def go_on(self, asked: int) -> None:
-        """Number this side's questions after so many that were asked before."""
+    def restore(self, asked: int) -> None:
+        """Continue the numbers of this side's requests after those that were sent on another server."""
         self._asked = asked
 
     @property
     def asking(self) -> bool:
-        """Whether a single answer is waited for."""
+        """True while this side waits for a single answer."""
         return any(question.single for question in self._questions.values())
 
     @property
     def queued(self) -> int:
-        """How many answers have come that nobody has taken yet."""
+        """The number of answers that have come and are not taken yet."""
         return sum(len(question.parts) for question in self._questions.values())
 
     @property
     def unanswered(self) -> frozenset[int]:
-        """The numbers of this side's questions that have not had their last answer."""
+        """The numbers of this side's requests that still expect answers."""
         return frozenset(number for number, question in self._questions.items() if not question.ended)
 
     @property
     def unsettled(self) -> frozenset[int]:
-        """The numbers of the other side's questions that this side has not given its last answer to."""
+        """The numbers of the other side's requests that this side still has to answer."""
         return frozenset(asked.number for asked in self._requests.values())
-
-    # --- asking
 
     async def ask(self, question: Any, answer: type[E]) -> E:
         """Send an event as a request and wait for the typed answer. The caller's deadline travels with it.
 
         Raises:
-          RequestFailed: it was answered with an error.
-          Exception: whatever `close` was told.
+          RequestFailed: the request was answered with an error.
+          Exception: the error that `close` was given.
 
-        *Cancellation* is told to the other side.
+        *Cancellation*: the other side is told.
         """
         number, asked = self._begin(question, answer, single=True)
         try:
@@ -192,10 +191,12 @@ class Dialogue:
     def open_stream(
         self, question: Any, answer: type[E], on_take: Callable[[], object]
     ) -> tuple[Replies[E], Callable[[], None]]:
-        """Send an event as a request with several answers: those, and what to call when no more are wanted.
+        """Send an event as a request with several answers.
 
         Args:
-          on_take: called whenever an answer was taken.
+          on_take: called whenever an answer is taken.
+
+        Returns: the answers, and a function that ends them.
         """
         number, asked = self._begin(question, answer, single=False)
         asked.on_take = on_take
@@ -207,10 +208,10 @@ class Dialogue:
 
         return Replies(asked), stop
 
-    def answered(self, message: messages.Reply | messages.Part | messages.Error) -> None:
-        """Settle the question that this answers; a late answer to a cancelled one is dropped.
+    def receive_reply(self, message: messages.Reply | messages.Part | messages.Error) -> None:
+        """Settle the request that this message answers. A late answer to a cancelled request is dropped.
 
-        An answer that does not fit is refused, and the question still waits, or fails.
+        An answer that does not fit is refused; see `tolerant` for the request.
         """
         question = self._questions.get(message.id) if message.id is not None else None
         if question is None or question.ended:
@@ -223,10 +224,10 @@ class Dialogue:
                 if type(event) is not question.answer:
                     raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
             except InvalidEvent as exc:
-                if not self._patient:
+                if not self._tolerant:
                     question.fault = RequestFailed(exc.problem, str(exc))
                     self._end(question, message)
-                if self._patient or not isinstance(message, messages.Part):  # a part has been cancelled
+                if self._tolerant or not isinstance(message, messages.Part):  # a part has been cancelled
                     self.refuse(exc.problem, str(exc), message.name, None)
                 return
             question.parts.append(event)
@@ -236,25 +237,23 @@ class Dialogue:
             question.settle()
 
     def _end(self, question: _Question, message: messages.Reply | messages.Part | messages.Error) -> None:
-        """Take no more answers after this one; where more would come, say so: last, for it may end the conversation."""
+        """Take no more answers after this one, and tell the other side if it would send more."""
         question.ended = True
         question.settle()
         if isinstance(message, messages.Part):
             self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
-        """The other side knows nothing any more: give up what it asked, and repeat what it was asked."""
+        """Start again with a client that has lost its state: drop its requests, and repeat those of this side."""
         self._give_up_requests()
         for question in self._questions.values():
             if not question.ended:
                 self._send(question.message)
 
-    # --- being asked
-
-    def heard(self, message: messages.Event | messages.Request) -> Any | None:
-        """The event of a message; None if it was refused, and the other side told."""
+    def read_event(self, message: messages.Event | messages.Request) -> Any | None:
+        """Build the typed event of a message. None if the event is refused, and the other side told."""
         number = message.id if isinstance(message, messages.Request) else None
-        kind = self._heard.by_name.get(message.name)
+        kind = self._receives.by_name.get(message.name)
         try:
             if kind is None or self._on_ignored is not None or message.name in self._loose:
                 event = self._structure(message.name, message.body)
@@ -266,19 +265,19 @@ class Dialogue:
             return None
         if isinstance(message, messages.Request):
             if len(self._requests) >= MAX_REQUESTS:
-                text = f"{MAX_REQUESTS} requests are waiting for their answers"
+                text = f"{MAX_REQUESTS} requests are unanswered"
                 self.refuse("busy", text, message.name, message.id)
                 return None
             if self._request_bytes >= self._max_request_bytes:
-                text = f"{self._request_bytes} bytes of requests are waiting for their answers"
+                text = f"{self._request_bytes} bytes of requests are unanswered"
                 self.refuse("busy", text, message.name, message.id)
                 return None
             self._request_bytes += message.size
-            self._requests[id(event)] = Asked(message.id, event, deadline_of(message.seconds), message.size)
+            self._requests[id(event)] = IncomingRequest(message.id, event, deadline_of(message.seconds), message.size)
         return event
 
-    def cancelled(self, message: messages.Cancel) -> None:
-        """The other side does not wait for this answer any more: end its block, and answer with an error."""
+    def receive_cancel(self, message: messages.Cancel) -> None:
+        """End the block that answers a request which the other side has cancelled, and confirm with an error."""
         for asked in self._requests.values():
             if asked.number == message.id:
                 self._give_up_request(asked, "the asker has cancelled")
@@ -286,9 +285,10 @@ class Dialogue:
                 return
 
     def reply(self, request: Any, answer: Any) -> bool:
-        """Answer a request of the other side, given the very object that was received.
+        """Answer a request of the other side. `request` is the received object itself.
 
-        Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
+        Returns: True if the other side waits for the answer; False if the event was no request, or if the request is
+          answered or cancelled.
         """
         asked = self._requests.get(id(request))
         if asked is None:
@@ -299,35 +299,33 @@ class Dialogue:
         self._send(message)
         return True
 
-    def answering(self, request: Any, check: Callable[[Any], Any]) -> Answering[Any]:
-        """A block in which a request is answered; in vain if it was none. It ends at once if it was given up."""
+    def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
+        """Return a block in which a request is answered. The block ends at once if the request is cancelled."""
         asked = self._requests.get(id(request))
         if asked is None:
-            asked = Asked(0, None, math.inf, settled=True, wanted=id(request) not in self._given_up)
-        return Answering(
+            asked = IncomingRequest(0, None, math.inf, settled=True, wanted=id(request) not in self._given_up)
+        return ReplyScope(
             asked, self._send, self._wait_relief, check, self._check_size, self._settle, self._give_up_request
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
-        """Tell the other side that a message of theirs was refused."""
+        """Tell the other side that one of its messages is refused."""
         self._on_refusal(problem, text, about)
         self._send(outgoing_error(problem, text, about, request))
 
     def forget_request(self, event: Any) -> None:
-        """It will be answered otherwise, or never."""
+        """Forget a request that will not be answered here."""
         asked = self._requests.get(id(event))
         if asked is not None:
             self._settle(asked)
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """Fail every question, each with an error of its own, and forget the other side's."""
+        """Fail all requests of this side, each with an error of its own, and drop those of the other side."""
         self._give_up_requests()
         for question in self._questions.values():
             if not question.ended:
                 question.ended, question.fault = True, fault()
                 question.settle()
-
-    # --- both
 
     def _begin(self, question: Any, answer: type[Any], *, single: bool) -> tuple[int, _Question]:
         self._asked += 1
@@ -348,15 +346,15 @@ class Dialogue:
         self._questions[number].ended = True
         self._send(outgoing_cancel(number))
 
-    def _settle(self, asked: Asked) -> None:
-        """It has its last answer."""
+    def _settle(self, asked: IncomingRequest) -> None:
+        """Note that a request has its last answer."""
         asked.settled = True
         self._request_bytes -= asked.size
         del self._requests[id(asked.event)]
         asked.event = None
 
-    def _give_up_request(self, asked: Asked, why: str) -> None:
-        """Its answer is not wanted any more."""
+    def _give_up_request(self, asked: IncomingRequest, why: str) -> None:
+        """Note that the other side no longer waits for the answer."""
         asked.wanted = False
         if asked.scope is not None:
             asked.scope.cancel(why)
@@ -370,7 +368,7 @@ class Dialogue:
             self._give_up_request(asked, "the asker has gone")
 
     def _structure(self, name: str, body: Any) -> Any:
-        kind = self._heard.by_name.get(name)
+        kind = self._receives.by_name.get(name)
         if kind is None:
             raise InvalidEvent("unknown_event", f"no event {name[:64]!r} is known here")
         if name in self._loose:

@@ -20,7 +20,7 @@ class Counters:
     """Everything since the directory began, over all its rooms, those that have closed included."""
 
     requests: int = 0
-    """HTTP requests that were answered beside the rooms, those of lines and of a mounted app included."""
+    """HTTP requests that were answered beside the rooms, those of HTTP transports and of a mounted app included."""
 
     opened: int = 0
     """Rooms."""

@@ -194,7 +194,7 @@ class Directory:
             log.exception("room %s/%s could not be made", kind, name, extra={"room": f"{kind}/{name}"})
             raise Refused("the room could not be opened", Code.ROOM_CRASHED) from None
         self.counters.opened += 1
-        log.debug("room %s is open", room.path, extra=room.about)
+        log.debug("room %s is open", room.path, extra=room.log_context)
         self._rooms[kind, name] = room
         self._opened[opener] += 1
         self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.path}")
@@ -234,9 +234,9 @@ class Directory:
     async def _live(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
         try:
             with room.lease.enter():
-                await guarded(f"room {room.path}", lambda: room.live(idle=self._idle), about=room.about)
+                await guarded(f"room {room.path}", lambda: room.live(idle=self._idle), log_context=room.log_context)
         finally:
-            log.debug("room %s is closed", room.path, extra=room.about)
+            log.debug("room %s is closed", room.path, extra=room.log_context)
             del self._rooms[kind, name]
             self._opened[opener] -= 1
             if not self._opened[opener]:
@@ -255,7 +255,10 @@ class Directory:
                 self.reopen(kind, name, opener)
         else:
             log.error(
-                "room %s has crashed too often: shut for %g s", room.path, room.kind.restarts.seconds, extra=room.about
+                "room %s has crashed too often: shut for %g s",
+                room.path,
+                room.kind.restarts.seconds,
+                extra=room.log_context,
             )
 
     def _reopen(self, kind: str, name: str, opener: str) -> None:

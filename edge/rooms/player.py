@@ -11,7 +11,7 @@ from ..aio.members import guard_members
 from ..aio.no_public_constructor import NoPublicConstructor
 from ..codes import Code
 from ..requests.listening import Listener
-from ..requests.reply import Answering
+from ..requests.reply import ReplyScope
 from .ledger import Ending
 from .player_runtime import PlayerRuntime
 from .session import Session
@@ -156,30 +156,30 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
         Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
         """
-        return self.__edge_runtime.dialogue.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
+        return self.__edge_runtime.requests.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
 
-    def answering(self, request: FromPlayer) -> Answering[ToPlayer]:
+    def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
         """``with player.answering(request) as answering:``: a block that ends when nobody waits for the answer.
 
-        `Answering.reply` gives the one answer; ``await answering.send(...)`` gives one of several.
+        `ReplyScope.reply` gives the one answer; ``await answering.send(...)`` gives one of several.
 
         An event that was sent without asking for an answer may be answered, too, in vain.
 
         Args:
           request: the very object that was received.
         """
-        return self.__edge_runtime.dialogue.answering(request, self.__edge_runtime.room.kind.check_sends)
+        return self.__edge_runtime.requests.answering(request, self.__edge_runtime.room.kind.check_sends)
 
     def kick(self, reason: str = "") -> None:
         """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
         self.__edge_runtime.leave(Code.KICKED, reason)
 
-    def farewell(self) -> trio.CancelScope:
-        """``with player.farewell():`` in a `finally` of `player()`: a shield under which it may still wait.
+    def shielded_cleanup(self) -> trio.CancelScope:
+        """``with player.shielded_cleanup():`` in a `finally` of `player()`: a shield under which it may still wait.
 
-        Two seconds at most for all the farewells of one player, and one deadline for everybody when the room closes.
+        Two seconds at most for all the clean-ups of one player, and one deadline for everybody when the room closes.
         """
-        return self.__edge_runtime.farewell()
+        return self.__edge_runtime.shielded_cleanup()
 
 
 def member_of(player: Player[Any, Any]) -> PlayerRuntime:

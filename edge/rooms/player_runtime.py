@@ -1,4 +1,4 @@
-"""The run time of a player: what has come, who takes it, what is asked, and the end."""
+"""The run time of a player: delivers events and requests to the author's code, sends, and ends the seat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..protocol.events import event_type
 from ..protocol.latest import LatestValues
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..requests.listening import Arrival, Listeners
-from ..requests.tracker import Dialogue
+from ..requests.tracker import RequestTracker
 from .ledger import Ending, Member, PlayerState
 from .records import PlayerRecord, SeatRecord
 from .room_core import LARGE_BYTES, RoomCore
@@ -28,44 +28,43 @@ from .statistics import PlayerStatistics
 
 log = logging.getLogger("edge.rooms")
 
-# How many latest values of one player are kept: their keys are the client's to choose. Their bytes are bounded by
-# `Seat.inbox_bytes`.
+# The most latest values of one player, since a client may choose their keys. `Seat.inbox_bytes` bounds their bytes.
 MAX_LATEST = 256
 
-TOO_FAST = "more came than is heard of one connection"
+TOO_FAST = "events came faster than one connection may send them"
 
 
 class PlayerRuntime(Member):
-    """One player.
+    """The run time of one player.
 
     Args:
-      room: where the player sits.
-      seat: takes what is sent to the player.
-      number: of the seat.
+      room: the room in which the player sits.
+      seat: takes the messages that are sent to the player.
+      number: the number of the seat.
     """
 
     def __init__(self, room: RoomCore, seat: Seat, number: int) -> None:
         super().__init__(seat, number)
         self.room = room
         self.scope = trio.CancelScope()
-        """Of the task of `Room.player`."""
+        """The scope of the task of `Room.player`."""
         self.restored = False
         """True if the seat was taken on another server, which the room has left."""
         self.listeners = Listeners(operator.attrgetter("event"))
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The latest events of the client, by their names and keys."""
         self._waiting: dict[_Arrived, None] = {}
-        """What has come, and is not taken yet."""
+        """Events that came and are not taken yet."""
         self._waiting_bytes = 0
         self._to_deliver: list[messages.Message] = []
-        """What had come to another server, and was not taken yet."""
+        """Messages that came to another server and were not taken there."""
         self._too_fast = False
-        """Whether the last event came too fast to be heard."""
+        """True if the last event came too fast, and was refused."""
         self._left_at: float | None = None
         self._space: trio.Event | None = None
-        """Set when there may be space again, for whoever waits for it."""
+        """Set when there may be space again. None while no task waits."""
         self._started = trio.Event()
-        self.dialogue = Dialogue(
+        self.requests = RequestTracker(
             self._tell,
             room.kind.receives,
             wait_relief=seat.wait_relief,
@@ -78,11 +77,9 @@ class PlayerRuntime(Member):
         return f"<player {self.number} {self.name!r} {self.state}>"
 
     @property
-    def about(self) -> dict[str, object]:
+    def log_context(self) -> dict[str, object]:
         """The context of a log record about this player."""
-        return {**self.room.about, "seat": self.number, "session": self.session.id}
-
-    # --- what the author calls
+        return {**self.room.log_context, "seat": self.number, "session": self.session.id}
 
     def send(self, event: Any) -> None:
         """See `Player.send`."""
@@ -104,7 +101,7 @@ class PlayerRuntime(Member):
         """See `Player.latest`."""
         self.room.kind.check_receives(kind)
         if (known := event_type(kind)).delivery != "latest":
-            raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are kept")
+            raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are stored")
         return self._latest.get((known.name, key))
 
     async def ask(self, question: Any, answer: type[Any]) -> Any:
@@ -113,23 +110,21 @@ class PlayerRuntime(Member):
             raise Gone(self.name)
         self.room.kind.check_receives(answer)
         self.read_on()
-        return await self.dialogue.ask(self.room.kind.check_sends(question), answer)
+        return await self.requests.ask(self.room.kind.check_sends(question), answer)
 
-    def farewell(self) -> trio.CancelScope:
-        """See `Player.farewell`."""
-        return self.room.farewell(trio.current_time() if self._left_at is None else self._left_at)
-
-    # --- beginning and end
+    def shielded_cleanup(self) -> trio.CancelScope:
+        """See `Player.shielded_cleanup`."""
+        return self.room.shielded_cleanup(trio.current_time() if self._left_at is None else self._left_at)
 
     async def wait_started(self) -> None:
-        """Wait until the task of `Room.player` has begun, or the player has left. Deliver nothing before that.
+        """Wait until the task of `Room.player` has begun or the player has left. Deliver no message before that.
 
         *Cancellation*: nothing is lost.
         """
         await self._started.wait()
 
     def start(self) -> None:
-        """The task of `Room.player` begins in this very step."""
+        """Note that the task of `Room.player` begins in this step."""
         self.room.ledger.start(self)
         self._started.set()
 
@@ -138,10 +133,10 @@ class PlayerRuntime(Member):
         self._latest.clear()
 
     def leave(self, code: Code, reason: str = "") -> bool:
-        """Begin leaving: once, for the first reason given. True if this call was the first.
+        """Let the player leave: once, for the first reason given. True if this call was the first.
 
-        Synchronous: when it returns, the seat is free, the player's turns and waits are over, and the task of
-        `Room.player` is cancelled.
+        When this returns, the seat is free, the player's turns and waits are over, and the task of `Room.player` is
+        cancelled.
         """
         if not self.room.ledger.leave(self, Ending(code, reason)):
             return False
@@ -149,22 +144,24 @@ class PlayerRuntime(Member):
         self.scope.cancel(f"left: {code.name.lower()}")
         self.room.note_strain(self, strained=False)
         self.listeners.close(lambda: Gone(self.name))
-        self.dialogue.close(lambda: Gone(self.name))
+        self.requests.close(lambda: Gone(self.name))
         self.read_on()
         self._started.set()
         self.room.ledger.remove(self)
         return True
 
     def end(self) -> None:
-        """The task of `Room.player` has ended: end the seat."""
+        """End the seat, after the task of `Room.player` has ended."""
         assert self.ending is not None
         self.room.ledger.release_number(self.number)
         self.seat.end(self.ending.code, self.ending.reason)
 
-    # --- on another server
-
     def record(self, seat: SeatRecord) -> PlayerRecord:
-        """Record what another server needs to restore this player, whose seat has recorded this."""
+        """Record what another server needs to restore this player.
+
+        Args:
+          seat: the record of the player's seat.
+        """
         waiting = [arrival.message for arrival in self._waiting if messages.is_counted(arrival.message)]
         pending = [*self._to_deliver, *waiting]
         numbers = {message.id for message in pending if isinstance(message, messages.Request)}
@@ -175,22 +172,22 @@ class PlayerRuntime(Member):
             guest=self.session.guest,
             name=self.name,
             number=self.number,
-            asked=self.dialogue.asked,
-            unanswered=sorted(self.dialogue.unsettled - numbers),
+            asked=self.requests.asked,
+            unanswered=sorted(self.requests.unsettled - numbers),
             pending=[messages.to_plain(message) for message in pending],
             seat=seat,
         )
 
     def restore(self, record: PlayerRecord) -> None:
-        """Restore what `record` returned on another server."""
+        """Restore the state that `record` returned on another server."""
         self.restored = True
-        self.dialogue.go_on(record.asked)
+        self.requests.restore(record.asked)
         self._to_deliver = [messages.from_plain(plain, len(JSON.encode(plain))) for plain in record.pending]
         for number in record.unanswered:
-            self.dialogue.refuse("crashed", "the server that was asked is gone", "", number)
+            self.requests.refuse("crashed", "the server that was asked is gone", "", number)
 
     def deliver_restored(self) -> None:
-        """Deliver what had come to another server, and was not taken there."""
+        """Deliver the messages that came to another server and were not taken there."""
         to_deliver, self._to_deliver = self._to_deliver, []
         for message in to_deliver:
             self.deliver(message)
@@ -210,29 +207,27 @@ class PlayerRuntime(Member):
             self.seat.statistics(),
         )
 
-    # --- what comes
-
     @property
     def has_space(self) -> bool:
-        """True if one more event may be delivered: it fits, and others are not slowed by what comes.
+        """True if one more event may be delivered: the inbox has space, and other players can keep up.
 
-        Also true while an answer that is waited for, or acks that are needed, may be behind events that don't fit:
-        those are then refused as busy. Also true once the player has left: what comes then is dropped.
+        Also true while the room waits for an answer of this player, or needs its acks: they may be behind events that
+        do not fit, which are then refused as busy. Also true once the player has left: later messages are dropped.
         """
-        slowed = self.room.strained and self._slowed  # asked for each frame: nearly always nobody is
-        return not (self._full or slowed) or self.dialogue.asking or self.seat.pressed or self.left
+        slowed = self.room.strained and self._slowed  # checked for each frame; nearly always no player is strained
+        return not (self._full or slowed) or self.requests.asking or self.seat.pressed or self.left
 
     @property
     def _slowed(self) -> bool:
-        """True if this player has sent much lately, and others have yet to acknowledge much."""
-        return self.room.strained_besides(self) and self.seat.light_at > trio.current_time()
+        """True if this player has sent much lately, and another player has much to acknowledge."""
+        return self.room.strained_except(self) and self.seat.light_at > trio.current_time()
 
     @property
     def _full(self) -> bool:
         return len(self._waiting) >= self.seat.inbox or self._waiting_bytes >= self.seat.inbox_bytes
 
     async def wait_space(self) -> None:
-        """Wait until half of the inbox is free, or something else makes `has_space` true.
+        """Wait until half of the inbox is free, or `has_space` is true for another reason.
 
         *Cancellation*: nothing is lost.
         """
@@ -244,54 +239,54 @@ class PlayerRuntime(Member):
                 await self._space.wait()
 
     def read_on(self) -> None:
-        """Let the task in `wait_space` look again."""
+        """Make the task in `wait_space` check again."""
         if self._space is not None:
             self._space.set()
             self._space = None
 
     def deliver(self, message: messages.Message) -> None:
-        """Give a message to the code that listens for it, or refuse it with a typed error. Never waits."""
+        """Deliver a message to the code that listens for it, or refuse it with a typed error. Never waits."""
         if self.ending is not None:
             return
         if self.room.journal is not None:
             self.room.journal.mark_changed(self)
         match message:
             case messages.Event() | messages.Request():
-                event = self.dialogue.heard(message)
+                event = self.requests.read_event(message)
                 if event is not None:
                     self._route(event, message)
             case messages.Error(id=None):
                 self._note_unusable(message)
             case messages.Reply() | messages.Part() | messages.Error():
-                self.dialogue.answered(message)
+                self.requests.receive_reply(message)
             case messages.Cancel():
-                self.dialogue.cancelled(message)
+                self.requests.receive_cancel(message)
 
     def _note_unusable(self, error: messages.Error) -> None:
-        """The client could not use an event: count it, and log the first of each event of each kind of room."""
+        """Count an event that the client could not use, and log the first for each event of each kind of room."""
         counters, kind = self.room.counters, self.room.kind
         counters.unusable += 1
         event = error.about if error.about in kind.sends.by_name else "a message"
         if counters.is_first("unusable", kind, event):
             text = "the client of %r could not use %s of %s: %s: %.300r"
             why = (error.problem[:20], error.message)
-            log.warning(text, self.name, event, kind.class_name, *why, extra=self.about)
+            log.warning(text, self.name, event, kind.class_name, *why, extra=self.log_context)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        """Tell the client that what it sent is no message."""
+        """Tell the client that it sent an invalid message."""
         if not self.left:
-            self.dialogue.refuse(fault.problem, str(fault), fault.about, fault.request)
+            self.requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _route(self, event: Any, message: messages.Event | messages.Request) -> None:
-        """Give an event to whoever listens for it most narrowly; without anybody, turn it away, unless it is kept."""
+        """Give an event to the most specific listener. Without one, refuse the event, unless it is a latest value."""
         kind = self.room.kind.receives.by_name[message.name]
-        kept = kind.delivery == "latest" and isinstance(message, messages.Event)
-        if kept:
+        stored = kind.delivery == "latest" and isinstance(message, messages.Event)
+        if stored:
             self._latest.put(kind.key_of(event), event, message.size)
             self.room.counters.received += 1
-        arrival = _Arrived(self, event, message, kept, message.size)
+        arrival = _Arrived(self, event, message, stored, message.size)
         if message.too_fast:
-            if self._too_fast:  # the first of a row is answered: answers to all would be a flood, too
+            if self._too_fast:  # only the first of a series is answered: answering all would be a flood, too
                 self._note_refusal("too_fast", TOO_FAST, message.name)
             else:
                 arrival.refuse("too_fast", TOO_FAST)
@@ -319,7 +314,7 @@ class PlayerRuntime(Member):
             self.seat.check_crowded(message)
 
     def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
-        if problem == "cancelled":  # by its sender: that is no fault
+        if problem == "cancelled":  # by its sender, which is no error
             return
         counters, name = self.room.counters, about[:64]
         counters.turned_away[problem] += 1
@@ -331,22 +326,22 @@ class PlayerRuntime(Member):
             self.room.path,
             problem,
             text[:300],
-            about=self.about,
+            log_context=self.log_context,
         )
 
     def _note_dropped(self, key: Hashable, _: Any) -> None:
         assert isinstance(key, tuple)
         most = f"{self._latest.max_values} keys or {self._latest.max_bytes} bytes"
         text = f"more than {most} of latest values: the oldest was dropped"
-        self.dialogue.refuse("busy", text, key[0], None)
+        self.requests.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: _Arrived) -> None:
-        """One of their events waits no more."""
+        """Note that an event of this player waits no more."""
         del self._waiting[arrival]
         self._waiting_bytes -= arrival.message.size
         if self.room.journal is not None:
             self.room.journal.mark_changed(self)
-        if (  # not for each one that is taken
+        if (  # not for each event that is taken
             self._space is not None
             and 2 * len(self._waiting) <= self.seat.inbox
             and 2 * self._waiting_bytes <= self.seat.inbox_bytes
@@ -354,28 +349,28 @@ class PlayerRuntime(Member):
             self.read_on()
 
     def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
-        """Nobody has taken an event of theirs: tell the client, unless it is kept."""
-        self.dialogue.forget_request(arrival.event)
-        if not (arrival.kept or self.left):
+        """Tell the client that no task has taken its event, unless the event is a latest value."""
+        self.requests.forget_request(arrival.event)
+        if not (arrival.stored or self.left):
             number = arrival.message.id if isinstance(arrival.message, messages.Request) else None
-            self.dialogue.refuse(problem, text, arrival.message.name, number)
+            self.requests.refuse(problem, text, arrival.message.name, number)
 
 
 @attrs.define(eq=False)
 class _Arrived(Arrival):
-    """An event of a player, on its way to the code that listens for it."""
+    """An event of a player, before the author's code takes it."""
 
     member: PlayerRuntime
     event: Any
     message: messages.Event | messages.Request
-    kept: bool
-    """Whether it is a latest value, which is kept even if nobody listens."""
+    stored: bool
+    """True for a latest value, which is stored even without a listener."""
 
     size: int
 
     def take(self) -> None:
         self.member.note_taken(self)
-        if not self.kept:
+        if not self.stored:
             self.member.room.counters.received += 1
 
     def turn_away(self) -> None:

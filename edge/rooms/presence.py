@@ -23,7 +23,7 @@ class Presence:
     connected: bool
 
 
-class Happening(enum.StrEnum):
+class PresenceKind(enum.StrEnum):
     """What has become of a player."""
 
     JOINED = "joined"
@@ -38,7 +38,7 @@ class PresenceChange:
     """What has become of one player."""
 
     player: Player[Any, Any]
-    happening: Happening
+    kind: PresenceKind
 
 
 @attrs.define(eq=False)
@@ -72,8 +72,8 @@ class ChangesWatch(Watch):
             if before is None and now is False:
                 self.note(member)  # joined, and away already: both are told
                 self.told[member] = True
-            happening = {None: Happening.LEFT, False: Happening.AWAY, True: Happening.BACK}[now]
-            return PresenceChange(member.facade, Happening.JOINED if before is None else happening)
+            kind = {None: PresenceKind.LEFT, False: PresenceKind.AWAY, True: PresenceKind.BACK}[now]
+            return PresenceChange(member.facade, PresenceKind.JOINED if before is None else kind)
         return None
 
 

@@ -32,13 +32,13 @@ class RateLimitedLog:
         self._known: dict[Hashable, float] = {}
         self._left_out = 0
 
-    def note(self, thing: Hashable, text: str, *args: object, about: Mapping[str, object]) -> None:
+    def note(self, thing: Hashable, text: str, *args: object, log_context: Mapping[str, object]) -> None:
         """Log a record, or count it.
 
         Args:
           thing: what is logged once a minute.
           text: of the record, and its arguments.
-          about: further attributes of the record.
+          log_context: further attributes of the record.
         """
         if not self._log.isEnabledFor(logging.INFO):
             return
@@ -53,7 +53,7 @@ class RateLimitedLog:
         if self._left_out:
             text, args = f"{text} (%d more like this or others before it)", (*args, self._left_out)
             self._left_out = 0
-        self._log.info(text, *(_in_one_line(arg) for arg in args), extra=dict(about))
+        self._log.info(text, *(_in_one_line(arg) for arg in args), extra=dict(log_context))
 
 
 def _in_one_line(arg: object) -> object:

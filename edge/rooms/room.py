@@ -204,13 +204,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         event: ToPlayer,
         *,
         to: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
-        besides: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
+        exclude: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
     ) -> None:
         """Send an event to everyone who sits at this instant; all get it in the room's one order, encoded once.
 
         Args:
           to: only to these.
-          besides: not to this one, or these.
+          exclude: not to this one, or these.
 
         Raises:
           TypeError: not one of the room's events to players, or a value in it is not of its field's type.
@@ -219,8 +219,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
           SendOverflow: too much was sent in one step to some of them, who are not sent this. The others are.
         """
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
-        if besides != ():
-            left_out = {besides} if isinstance(besides, Player) else set(besides)
+        if exclude != ():
+            left_out = {exclude} if isinstance(exclude, Player) else set(exclude)
             members = tuple(member for member in members if member.facade not in left_out)
         self.__edge_runtime.broadcast(event, members)
 
@@ -283,13 +283,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
-    def farewell(self) -> trio.CancelScope:
-        """``with self.farewell():`` in a `finally` of `run`: a shield under which it may still wait.
+    def shielded_cleanup(self) -> trio.CancelScope:
+        """``with self.shielded_cleanup():`` in a `finally` of `run`: a shield under which it may still wait.
 
-        Two seconds at most, and one deadline for all when the room closes, so that farewells can't hold up a shutdown.
-        In `player`, use `Player.farewell`.
+        Two seconds at most, and one deadline for all when the room closes, so that clean-ups can't hold up a shutdown.
+        In `player`, use `Player.shielded_cleanup`.
         """
-        return self.__edge_runtime.farewell(trio.current_time())
+        return self.__edge_runtime.shielded_cleanup(trio.current_time())
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock`."""

@@ -22,8 +22,8 @@ from .ledger import Ledger, Member
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
 
-# How long the `farewell` blocks of a leaving player, or of a closing room, may take in all.
-FAREWELL_SECONDS = 2.0
+# How long the `shielded_cleanup` blocks of a leaving player, or of a closing room, may take in all.
+CLEANUP_SECONDS = 2.0
 # Events beyond this size are checked against what a seat may be sent.
 LARGE_BYTES = 64 * 1024
 
@@ -77,7 +77,7 @@ class RoomCore:
         """Connected players with more than half of a window unacknowledged. Players who send much wait for them."""
         self._opened_at: float | None = None
         self._random: Random | None = None
-        self._farewell_until = math.inf
+        self._cleanup_until = math.inf
 
     def __repr__(self) -> str:
         return f"<{self.kind.class_name} {self.path!r}: {len(self.ledger)} seated>"
@@ -88,7 +88,7 @@ class RoomCore:
         return f"{self.kind_name}/{self.name}" if self.name else ""
 
     @property
-    def about(self) -> dict[str, object]:
+    def log_context(self) -> dict[str, object]:
         """The context of a log record about this room."""
         return {"room": self.path}
 
@@ -96,8 +96,6 @@ class RoomCore:
     def closing(self) -> bool:
         """True once the room is closing or closed: nobody is admitted any more."""
         return self.ending is not None
-
-    # --- its clock and its chance
 
     def open(self, kind: str, name: str, *, seed: int) -> None:
         """Begin the room's clock, and seed its chance."""
@@ -120,8 +118,6 @@ class RoomCore:
         if self._random is None:
             raise RuntimeError(NOT_OPEN)
         return self._random
-
-    # --- sending
 
     def broadcast(self, event: Any, members: Iterable[Member]) -> None:
         """Send an event to these players; see `Room.broadcast`."""
@@ -147,8 +143,6 @@ class RoomCore:
         if overflow is not None:
             raise overflow
 
-    # --- slow players
-
     def note_strain(self, member: Member, *, strained: bool) -> None:
         """Note whether a connected player has much to acknowledge."""
         if strained:
@@ -158,11 +152,9 @@ class RoomCore:
             for each in self.ledger.members:
                 each.read_on()
 
-    def strained_besides(self, member: Member) -> bool:
+    def strained_except(self, member: Member) -> bool:
         """True if another player has much to acknowledge."""
         return len(self.strained) > (member in self.strained)
-
-    # --- its end
 
     def reset(self, reason: str) -> bool:
         """See `Room.reset`."""
@@ -178,7 +170,7 @@ class RoomCore:
         self.ending = (code, reason)
         if not self.lease.over:
             (self.lease if self.journal is None else self.journal).conclude()
-        self._farewell_until = trio.current_time() + (0 if self.lease.over else FAREWELL_SECONDS)
+        self._cleanup_until = trio.current_time() + (0 if self.lease.over else CLEANUP_SECONDS)
         self.reset("the room is closing")
         self.run_scope.cancel("the room is closing")
         self.timer_scope.cancel("the room is closing")
@@ -186,9 +178,9 @@ class RoomCore:
             member.leave(code, reason)
         self.listeners.close(lambda: Gone(self.path))
 
-    def farewell(self, since: float) -> trio.CancelScope:
+    def shielded_cleanup(self, since: float) -> trio.CancelScope:
         """A shield for the clean-up of a task that began to end at this instant, on Trio's clock."""
-        until = since if self.lease.over else min(since + FAREWELL_SECONDS, self._farewell_until)
+        until = since if self.lease.over else min(since + CLEANUP_SECONDS, self._cleanup_until)
         return trio.CancelScope(shield=True, deadline=until)
 
     def _note_left(self, member: Member) -> None:

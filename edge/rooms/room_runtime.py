@@ -56,8 +56,6 @@ class RoomRuntime(RoomCore):
         """The player of the session with this id, or None."""
         return self.ledger.find(session)  # type: ignore[return-value]  # nothing else is ever added
 
-    # --- seats
-
     def take_seat(self, seat: Seat) -> PlayerRuntime:
         """Admit a seat, in one synchronous step: when this returns it is in the ledger, and its task will start.
 
@@ -74,7 +72,7 @@ class RoomRuntime(RoomCore):
         if self.journal is not None:
             self.journal.mark_changed(player)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("room %s: seat %d (%r) is taken", self.path, player.number, player.name, extra=player.about)
+            log.debug("room %s: seat %d (%r) is taken", self.path, player.number, player.name, extra=player.log_context)
         return player
 
     def restore_seat(self, seat: Seat, number: int) -> PlayerRuntime:
@@ -99,7 +97,7 @@ class RoomRuntime(RoomCore):
             raise
         except Exception:
             self.counters.crashes += 1
-            log.exception("room %s: admit() raised", self.path, extra=self.about)
+            log.exception("room %s: admit() raised", self.path, extra=self.log_context)
             raise Refused("the room could not decide") from None
 
     def restart(self, player: PlayerRuntime) -> None:
@@ -115,11 +113,9 @@ class RoomRuntime(RoomCore):
         except Exception:
             self.counters.crashes += 1
             what = "room %s: greet() of seat %d (%r) raised"
-            log.exception(what, self.path, player.number, player.name, extra=player.about)
+            log.exception(what, self.path, player.number, player.name, extra=player.log_context)
             player.leave(Code.CRASHED, CRASHED)
-        player.dialogue.ask_again()
-
-    # --- its life
+        player.requests.ask_again()
 
     async def live(self, *, idle: float) -> None:
         """Run the author's code until the room closes.
@@ -127,7 +123,7 @@ class RoomRuntime(RoomCore):
         Args:
           idle: close when nobody but bots has sat here for this many seconds.
 
-        *Cancellation* closes the room with `Code.DRAINING`; farewells still have their time.
+        *Cancellation* closes the room with `Code.DRAINING`; clean-ups still have their time.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -139,7 +135,9 @@ class RoomRuntime(RoomCore):
                 try:
                     with self.run_scope:
                         what = f"room {self.path}: run()"
-                        returned = await guarded(what, self.facade.run, about=self.about, on_crash=self._note_crash)
+                        returned = await guarded(
+                            what, self.facade.run, log_context=self.log_context, on_crash=self._note_crash
+                        )
                         if not returned:
                             self.crashed_on = len(self.ledger)
                         self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
@@ -172,7 +170,7 @@ class RoomRuntime(RoomCore):
                     player.start()
                     what = f"room {self.path}: player() of seat {player.number} ({player.name!r})"
                     play = partial(self.facade.player, player.facade)
-                    returned = await guarded(what, play, about=player.about, on_crash=self._note_crash)
+                    returned = await guarded(what, play, log_context=player.log_context, on_crash=self._note_crash)
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
@@ -184,7 +182,12 @@ class RoomRuntime(RoomCore):
             if log.isEnabledFor(logging.DEBUG):
                 code = player.ending.code.name.lower()
                 log.debug(
-                    "room %s: seat %d (%r) left: %s", self.path, player.number, player.name, code, extra=player.about
+                    "room %s: seat %d (%r) left: %s",
+                    self.path,
+                    player.number,
+                    player.name,
+                    code,
+                    extra=player.log_context,
                 )
             player.end()
 

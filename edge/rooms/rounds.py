@@ -47,15 +47,15 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """How many seconds are left."""
         return max(0.0, self.deadline - trio.current_time())
 
-    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, patience: float = math.inf) -> Turn:
+    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, max_absence: float = math.inf) -> Turn:
         """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
 
         Args:
           seconds: how long the turn may take, from when the block is entered.
-          patience: how many seconds the player may be without a connection, at a stretch: by default the whole turn
+          max_absence: how many seconds the player may be without a connection, at a stretch: by default the whole turn
             waits for them.
         """
-        return Turn._create(TurnRuntime(member_of(player), seconds, patience))
+        return Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
@@ -85,9 +85,9 @@ class Turn(metaclass=NoPublicConstructor):
         return self._runtime.seconds
 
     @property
-    def patience(self) -> float:
+    def max_absence(self) -> float:
         """How long the player may be without a connection, in seconds."""
-        return self._runtime.patience
+        return self._runtime.max_absence
 
     @property
     def outcome(self) -> Outcome | None:

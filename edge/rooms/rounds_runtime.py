@@ -24,7 +24,7 @@ class Outcome(enum.StrEnum):
     LEFT = "left"
     """The player whose turn it was left."""
     ABSENT = "absent"
-    """The player whose turn it was had no connection for longer than the turn's patience."""
+    """The player whose turn it was had no connection for longer than the turn's max_absence."""
     REFUSED = "refused"
     """The player's client refused to answer an `ask`."""
     RESET = "reset"
@@ -90,13 +90,13 @@ class TurnRuntime(OpenTurn):
     Args:
       member: whose turn it is.
       seconds: how long it may take.
-      patience: how long the player may be without a connection.
+      max_absence: how long the player may be without a connection.
     """
 
-    def __init__(self, member: Member, seconds: float, patience: float) -> None:
+    def __init__(self, member: Member, seconds: float, max_absence: float) -> None:
         self.member = member
         self.seconds = seconds
-        self.patience = patience
+        self.max_absence = max_absence
         self.outcome: Outcome | None = None
         self.deadline = math.inf
         self._scope = trio.CancelScope()
@@ -110,7 +110,7 @@ class TurnRuntime(OpenTurn):
             self._scope.cancel("the player left")
 
     def player_away(self) -> None:
-        self._scope.deadline = min(self.deadline, trio.current_time() + self.patience)
+        self._scope.deadline = min(self.deadline, trio.current_time() + self.max_absence)
 
     def player_back(self) -> None:
         if trio.current_time() < self._scope.deadline and not self._scope.cancel_called:

@@ -38,8 +38,8 @@ class PlayerStatistics:
     session: str
     guest: bool
     """Whether nobody has vouched for them: see `Session.guest`."""
-    standing: str
-    """See `Standing`."""
+    state: str
+    """See `PlayerState`."""
     remaining: float | None
     """While away: how many seconds the seat waits yet."""
     inbox: int

@@ -95,8 +95,8 @@ class HeldSeat(Sending, Seat):
         if outbox is not None and self.connection is not None and self.connection.ask_clock(trio.current_time()):
             outbox.wake()
 
-    def _about(self) -> dict[str, object]:
-        return self.player.about
+    def _log_context(self) -> dict[str, object]:
+        return self.player.log_context
 
     def check_size(self, message: Outgoing) -> None:
         if message.size > self._sent_bytes:
@@ -109,7 +109,7 @@ class HeldSeat(Sending, Seat):
             text = f"{sent}, were sent to {self.name!r} without a pause: wait in such a loop, with trio.sleep(0.01)"
             if not self._told_crowded:
                 self._told_crowded = True
-                log.warning("%s: %r is not sent", text, message, extra=self._about())
+                log.warning("%s: %r is not sent", text, message, extra=self._log_context())
             raise SendOverflow(text)
         self.crowded = False
 
@@ -170,7 +170,7 @@ class HeldSeat(Sending, Seat):
         room = self.player.room
         if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
             text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
-            log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._about())
+            log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._log_context())
 
     def _note_pressure(self) -> None:
         if self.counts.behind:

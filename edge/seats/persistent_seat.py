@@ -32,25 +32,25 @@ class PersistentSeat(HeldSeat, RestorableSeat):
     def __init__(self, journal: Journal, session: Session, name: str, limits: Limits) -> None:
         super().__init__(session, name, limits)
         self._journal = journal
-        self.counts.kept = 0
+        self.counts.confirmed = 0
         self._life = 0
         """How often what was under way was lost."""
-        self._told_life, self._told_sent = -1, 0
+        self._drafted_life, self._drafted_sent = -1, 0
         """What the newest entry has: in which life, how many messages were sent."""
-        self._told_withheld = self._told_received = 0
-        self._told_since = self._kept_since = -1
+        self._drafted_withheld = self._drafted_received = 0
+        self._drafted_since = self._recorded_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
         """Uncounted messages that were sent after one that is withheld: after how many messages in all."""
 
     @property
     def known(self) -> bool:
         """True if the journal has this seat, and since when its client counts."""
-        return self._kept_since == self.since
+        return self._recorded_since == self.since
 
     @property
     def all_written(self) -> bool:
         """True if everything that its client has sent is in the journal."""
-        return self.counts.kept == self.counts.received
+        return self.counts.confirmed == self.counts.received
 
     def send(self, message: Outgoing) -> None:
         if self._journal.concluded or not (message.counted or self.counts.withheld):
@@ -68,11 +68,11 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             del self._behind[: -self.latest.max_values]
 
     def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:
-        counts, whole = self.counts, whole or self._life != self._told_life
-        unacked = counts.newest(counts.sent - (counts.acked if whole else self._told_sent))
-        self._told_life, self._told_sent = self._life, counts.sent
-        self._told_withheld, self._told_received = counts.withheld, counts.received
-        self._told_since = self.since
+        counts, whole = self.counts, whole or self._life != self._drafted_life
+        unacked = counts.newest(counts.sent - (counts.acked if whole else self._drafted_sent))
+        self._drafted_life, self._drafted_sent = self._life, counts.sent
+        self._drafted_withheld, self._drafted_received = counts.withheld, counts.received
+        self._drafted_since = self.since
         return SeatRecord(
             client=self.client,
             attempt=self.attempt,
@@ -89,20 +89,20 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         )
 
     def recorded(self) -> None:
-        if self._life != self._told_life:
+        if self._life != self._drafted_life:
             return
-        self._kept_since = self._told_since
-        self.counts.kept = self._told_received
-        self._release(self._told_withheld)
+        self._recorded_since = self._drafted_since
+        self.counts.confirmed = self._drafted_received
+        self._release(self._drafted_withheld)
         if self.connection is not None and self.outbox is not None:
-            self.connection.note_kept(trio.current_time())
+            self.connection.note_confirmed(trio.current_time())
             self.outbox.wake()
 
     def restore(self, recovered: RecoveredPlayer) -> None:
         """Restore the seat and its player from what `record` returned on another server."""
         record = recovered.record.seat
         self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
-        self.former, self._kept_since = tuple(record.former), record.since
+        self.former, self._recorded_since = tuple(record.former), record.since
         self.counts.go_on(record.sent, record.received, recovered.unacked, behind=record.behind)
         for plain in recovered.latest:
             event = from_plain(plain)
@@ -111,7 +111,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
                 kind = self.player.room.kind.sends.by_name[event.name]
                 message = outgoing_event(structure(event.body, kind.cls), kind)
             except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote it
-                log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._about())
+                log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)
         self.player.restore(recovered.record)

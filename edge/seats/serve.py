@@ -15,9 +15,9 @@ from typing import Protocol
 import trio
 
 from ..codes import Code, Retry
-from ..connections.driver import Ended, close_transport, exchange
+from ..connections.driver import Ended, close_transport, drive_connection
 from ..connections.outbox import Outbox
-from ..connections.scheduler import Post
+from ..connections.scheduler import WriteScheduler
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
@@ -43,17 +43,17 @@ FAULT = "an error in the server"
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
-class Elsewhere(Protocol):
+class RemoteRoom(Protocol):
     """A room that is on another server."""
 
-    async def carry(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
-        """Carry a connection to it, which began with this frame, and close the connection. See `attend`."""
+    async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
+        """Carry a connection to it, which began with this frame, and close the connection. See `serve_seat`."""
 
 
-async def attend(
+async def serve_seat(
     transport: Transport,
     codec: Codec,
-    find_room: Callable[[], Awaitable[RoomRuntime | Elsewhere]],
+    find_room: Callable[[], Awaitable[RoomRuntime | RemoteRoom]],
     *,
     where: str,
     counters: Counters,
@@ -61,7 +61,7 @@ async def attend(
     keys: Keys,
     guests: bool = True,
     session: Session | None = None,
-    post: Post | None = None,
+    scheduler: WriteScheduler | None = None,
     bulk: Pace | None = None,
     waiting: Callable[[], AbstractContextManager[PendingConnection]] = lambda: nullcontext(PendingConnection()),
 ) -> None:
@@ -73,7 +73,7 @@ async def attend(
       counters: where refusals are counted, and logged.
       guests: whether they may come: without a key, or with a guest's.
       session: whose connection it is, unless its hello has a key that says otherwise.
-      post: writes for it; by default, one of its own.
+      scheduler: writes for it; by default, one of its own.
       bulk: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
       waiting: in what to wait for its hello.
 
@@ -94,11 +94,11 @@ async def attend(
             raise Refused("a key is needed", Code.KEY_INVALID)
         room = await find_room()
         if not isinstance(room, RoomRuntime):
-            await room.carry(transport, codec, frame, bulk)
+            await room.relay(transport, codec, frame, bulk)
             closed = True
             return
         session = session or _keyless(hello)
-        await _wait_kept(hello, session, room)
+        await _wait_recorded(hello, session, room)
         seat = _take_seat(hello, session, connection, outbox, room)
         ended = Ended(outbox.parting, ended.reason, by_peer=False)
         try:
@@ -106,13 +106,13 @@ async def attend(
             if isinstance(seat, PersistentSeat) and room.journal is not None and not (seat.known or room.lease.goes_on):
                 await room.journal.wait_written()  # or what its client says right after the welcome could be lost
             seat.player.deliver_restored()
-            ended = await exchange(transport, connection, outbox, seat.player, post, bulk)
+            ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
             closed = True
         except Exception:
             ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
             raise
         finally:
-            seat.lose(outbox, _believed(ended), ended.reason)
+            seat.lose(outbox, _meaning_for_seat(ended), ended.reason)
             counters.held_back += connection.held_back
     except (RemoteProtocolError, Refused) as exc:
         counters.refused[exc.code] += 1
@@ -134,10 +134,12 @@ async def attend(
 def _log_refusal(
     counters: Counters, where: str, why: RemoteProtocolError | Refused, name: str, session: Session | None
 ) -> None:
-    about = {"room": where} if session is None else {"room": where, "session": session.id}
+    log_context = {"room": where} if session is None else {"room": where, "session": session.id}
     text = "a seat in %r is refused to %s: %s: %s"
     who = repr((session.name if session is not None else "") or name[:64]) if session or name else "a client"
-    counters.refusals.note((where, who, why.code), text, where, who, why.code.name.lower(), str(why), about=about)
+    counters.refusals.note(
+        (where, who, why.code), text, where, who, why.code.name.lower(), str(why), log_context=log_context
+    )
 
 
 def _keyless(hello: Hello) -> Session:
@@ -146,7 +148,7 @@ def _keyless(hello: Hello) -> Session:
     return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), guest=True)
 
 
-def _believed(ended: Ended) -> Code:
+def _meaning_for_seat(ended: Ended) -> Code:
     """What an end means for the seat: a client may come back, or leave, but not kick itself or crash the room."""
     if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *AFRESH):
         return ended.code
@@ -172,7 +174,7 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
     return hello, frame
 
 
-async def _wait_kept(hello: Hello, session: Session, room: RoomRuntime) -> None:
+async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:
     """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
@@ -198,11 +200,11 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
             seat = HeldSeat(session, hello.name, connection.limits)
         else:
             seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
-        why, unknowing = _claim(seat, hello, new=True, lost=room.lost)
+        why, unknowing = _claim_seat(seat, hello, new=True, lost=room.lost)
         seat.enter(room)
     elif isinstance(held.seat, HeldSeat):
         seat = held.seat
-        why, unknowing = _claim(seat, hello, new=False, lost=room.lost)
+        why, unknowing = _claim_seat(seat, hello, new=False, lost=room.lost)
     else:
         raise Refused("this seat is held by somebody without connections", Code.REFUSED)
     try:
@@ -259,10 +261,10 @@ def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
     counters.outdated += 1
     if counters.is_first("outdated", room.kind):
         text = "the client of %r and %s have different events: one of them is outdated"
-        log.info(text, seat.name, room.kind.class_name, extra=seat.player.about)
+        log.info(text, seat.name, room.kind.class_name, extra=seat.player.log_context)
 
 
-def _claim(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
+def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
     """Let this client have the seat: why it starts afresh, empty if it resumes where it was; and whether it knows
     nothing of what the room has said.
 

@@ -36,15 +36,15 @@ class Addresses:
             return peer
         for said in reversed(forwarded):
             address = _bare(said)
-            if visitor := self._read(address):
-                return UNKNOWN if visitor == UNKNOWN else address
+            if known := self._read(address):
+                return UNKNOWN if known == UNKNOWN else address
         return peer
 
     def is_proxy(self, address: str) -> bool:
         """Whether an address is one of our proxies'."""
         return bool(address) and not self._read(address)
 
-    def visitor(self, address: str) -> str:
+    def peer_of(self, address: str) -> str:
         """For whom an address stands: itself, or its /64; empty for a proxy of ours, and where there is none."""
         return self._read(address) if address else ""
 

@@ -97,9 +97,7 @@ class Api:
                         owner = await self._site.node.owner(f"{kind}/{name}")
                     if owner is None:
                         return self._act(method, kind, name, rest, request.body)
-                    status, body = await self._site.node.questions.ask(
-                        owner, "api", method, kind, name, rest, request.body
-                    )
+                    status, body = await self._site.node.rpc.ask(owner, "api", method, kind, name, rest, request.body)
                     return Response(status, body, "application/json")
         except InvalidEvent as exc:
             return error_response(422, exc.problem, str(exc))

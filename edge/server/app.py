@@ -15,7 +15,7 @@ from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http.http import MAX_BODY_BYTES, Request, Response
 from .asgi import AsgiApp
-from .door import Caps
+from .limiter import AddressLimits
 from .sessions import HasCookies, SessionCookie
 from .site import Site
 
@@ -42,11 +42,11 @@ class App:
         has issued one: see `Session.guest`.
       cookie: in which a browser keeps its key.
       mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
-      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called. It
-        can't be more than `Caps.body_bytes_each`, which bounds all the bodies that one address sends at a time.
+      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called; at
+        most `AddressLimits.body_bytes_each`, which bounds all the bodies that one address sends at a time.
       api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
       limits: what one connection may cost.
-      caps: what one address may take of the server, and all together.
+      address_limits: what one address may take of the server, and all together.
       broker: what several servers share, so that any of them leads to every room; by default, this is the only one.
         All of them need the same `keys`.
       address: where clients reach this very server, such as ``"wss://one.example.org"``: those who come to another one,
@@ -77,7 +77,7 @@ class App:
         mount_body_bytes: int = MAX_BODY_BYTES,
         api_token: str | None = None,
         limits: Limits | None = None,
-        caps: Caps | None = None,
+        address_limits: AddressLimits | None = None,
         broker: Broker | None = None,
         address: str = "",
         balance: bool = True,
@@ -99,7 +99,7 @@ class App:
             mount_body_bytes=mount_body_bytes,
             api_token=api_token,
             limits=limits,
-            caps=caps,
+            address_limits=address_limits,
             broker=broker,
             address=address,
             balance=balance,
@@ -146,10 +146,10 @@ class App:
 
         Args:
           max_body_bytes: the largest body of its requests, which is read before it is called. It can't be more than
-            `Caps.body_bytes_each`, which bounds all the bodies that one address sends at a time.
+            `AddressLimits.body_bytes_each`, which bounds all the bodies that one address sends at a time.
 
         Raises:
-          ValueError: the path is taken, or `max_body_bytes` is more than `Caps.body_bytes_each`.
+          ValueError: the path is taken, or `max_body_bytes` is more than `AddressLimits.body_bytes_each`.
         """
         return self.__edge_site.route(path, methods=methods, max_body_bytes=max_body_bytes)
 

@@ -9,8 +9,8 @@ import attrs
 
 from ..codes import Code
 from ..transports.http.http import Request, Response
-from ..transports.http.line import CODE, FIRST, HAS, LINE, MODE, PROTOCOL
 from ..transports.http.responses import refusal_response
+from ..transports.http.transport import CODE, CONNECTION, FIRST, HAS, MODE, PROTOCOL
 from .hosts import Origin
 from .sessions import CUSTOM
 
@@ -57,7 +57,7 @@ class Origins:
     def preflight(self, request: Request) -> Response:
         """The answer to a browser that asks whether a page may speak to rooms over HTTP. Any page may ask: one that may
         not speak can then read why."""
-        allowed = ", ".join((LINE, PROTOCOL, MODE, FIRST, HAS, CUSTOM, "content-type", "authorization"))
+        allowed = ", ".join((CONNECTION, PROTOCOL, MODE, FIRST, HAS, CUSTOM, "content-type", "authorization"))
         asked = {"access-control-allow-methods": "GET, POST", "access-control-allow-headers": allowed}
         return Response(204, headers={**_readable(request), **asked, "access-control-max-age": "600"})
 

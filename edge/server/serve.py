@@ -15,26 +15,26 @@ import trio
 
 from ..aio.guard import guarded
 from ..cluster.node import Node
-from ..cluster.proxy import IS_OPEN, Forwards
+from ..cluster.proxy import IS_OPEN, RequestProxy
 from ..codes import Code
-from ..connections.scheduler import Post, open_post
+from ..connections.scheduler import WriteScheduler, open_write_scheduler
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import SUBPROTOCOLS
 from ..transports.http.http import BadRequest, HttpConnection, Request, Response, tokens_of
-from ..transports.http.line import LINE
-from ..transports.http.responses import crowded_response, error_response, line_over_response, refusal_response
-from ..transports.http.served import LineOver
+from ..transports.http.responses import crowded_response, error_response, refusal_response, transport_over_response
+from ..transports.http.served import TransportOver
+from ..transports.http.transport import CONNECTION
 from ..transports.linger import linger
 from ..transports.websocket.framing import fragments_pace
-from ..transports.websocket.reader import Lanes, open_lanes
+from ..transports.websocket.reader import SocketReader, open_socket_reader
 from ..transports.websocket.websocket import ServedWebSocket, switching_response
 from .accepting import accept_from
 from .addresses import Addresses
 from .app import App, site_of
-from .door import Door
 from .forwarded import Forwarded
 from .hosts import Hosts
-from .lines import Lines
+from .http_transports import HttpTransports
+from .limiter import ConnectionLimiter
 from .listeners import open_listeners
 from .site import LIVE, READY, Site
 from .upgrade import Upgrade, agreed_subprotocol, is_websocket
@@ -90,7 +90,7 @@ async def serve(
       BrokerDown: what the app shares with other servers can't be reached.
       ValueError: it shares rooms, and not its keys.
 
-    *Cancellation* drains with no patience: rooms are told, and their farewells have two seconds.
+    *Cancellation* drains at once: rooms are told, and their clean-ups have two seconds.
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
@@ -146,11 +146,15 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
     async with trio.open_nursery() as background:
         if site.mount is not None:
             await background.start(site.mount.run)
-        async with open_post() as post, open_lanes() as lanes, trio.open_nursery() as connections:
+        async with (
+            open_write_scheduler() as scheduler,
+            open_socket_reader() as socket_reader,
+            trio.open_nursery() as connections,
+        ):
             await connections.start(site.directory.run)
-            node = site.join_servers(connections, post)
+            node = site.join_servers(connections, scheduler)
             await background.start(node.run)
-            yield Server(site, connections, post, lanes, node, Hosts(site.hosts, bound=bound))
+            yield Server(site, connections, scheduler, socket_reader, node, Hosts(site.hosts, bound=bound))
         if site.mount is not None:
             await site.mount.wait_idle(connections.cancel_scope.deadline)
         background.cancel_scope.cancel("drained")
@@ -160,25 +164,31 @@ class Server:
     """An app that is being served. Made by `open_server`."""
 
     def __init__(
-        self, site: Site, connections: trio.Nursery, post: Post, lanes: Lanes, node: Node, hosts: Hosts
+        self,
+        site: Site,
+        connections: trio.Nursery,
+        scheduler: WriteScheduler,
+        socket_reader: SocketReader,
+        node: Node,
+        hosts: Hosts,
     ) -> None:
         self.connections = connections
-        """Where the rooms and the lines live, and connections may."""
+        """Where the rooms and the HTTP transports live, and connections may."""
         self.site = site
-        self._post = post
-        self._lanes = lanes
+        self._scheduler = scheduler
+        self._socket_reader = socket_reader
         self._node = node
         self._hosts = hosts
-        self._addresses = Addresses(site.caps.proxies)
+        self._addresses = Addresses(site.address_limits.proxies)
         self._misdirected = False
         """Whether the log says that a request was for another host."""
         self._unforwarded = False
         """Whether the log says that requests of a proxy's address do not tell for whom they are."""
-        self._door = Door(site.caps)
-        self._lines = Lines(site, connections, post, self._door, self._addresses)
-        self._forwards = Forwards(node.mail, node.questions, self._lines.respond, connections, site.limits)
-        node.share(self._forwards)
-        node.questions.answer(IS_OPEN, self._lines.is_open)
+        self._limiter = ConnectionLimiter(site.address_limits)
+        self._http_transports = HttpTransports(site, connections, scheduler, self._limiter, self._addresses)
+        self._proxy = RequestProxy(node.peer_links, node.rpc, self._http_transports.respond, connections, site.limits)
+        node.share(self._proxy)
+        node.rpc.answer(IS_OPEN, self._http_transports.is_open)
         self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
         """Those who are being told that there is no space; the first of them first."""
@@ -195,7 +205,7 @@ class Server:
         self.connections.start_soon(guarded, "handing over", self._node.hand_over)
         if self.site.mount is not None:
             self.site.mount.drain()
-        self._door.drain()
+        self._limiter.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
         """Serve one connection to its end, and close it.
@@ -223,13 +233,13 @@ class Server:
     async def _serve_connection(self, stream: trio.abc.Stream, address: str) -> None:
         with contextlib.ExitStack() as places:
             try:
-                places.enter_context(self._door.connection(self._addresses.visitor(address)))
+                places.enter_context(self._limiter.connection(self._addresses.peer_of(address)))
             except Refused as refused:
                 await self._tell_crowded(stream, refused)
                 return
             upgrade = await self._serve_requests(stream, address, places)
             if upgrade is not None:  # what HTTP needed is forgotten by now
-                await self._attend(stream, upgrade)
+                await self._serve_seat(stream, upgrade)
 
     async def _serve_requests(
         self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
@@ -244,26 +254,26 @@ class Server:
                     await _answer_last(connection, _misdirected_response(request))
                     return None
                 room = self.site.room_at(request.raw_path)
-                may_ask = room is not None and LINE in request.headers
+                may_ask = room is not None and CONNECTION in request.headers
                 upgrades = room is not None and "websocket" in tokens_of(request.headers.get("upgrade", ""))
-                on_line = room is not None and not upgrades and self._lines.expects(request, room)
-                visitor = self._addresses.visitor(request.address)
-                if not on_line:
-                    self._door.check_pace(visitor)
+                over_http = room is not None and not upgrades and self._http_transports.expects(request, room)
+                peer = self._addresses.peer_of(request.address)
+                if not over_http:
+                    self._limiter.check_pace(peer)
                 proxied = request.address != address
                 if room and upgrades:
                     accepted = self._check_upgrade(request)
                     if isinstance(accepted, str):
                         if proxied:
-                            places.enter_context(self._door.place(visitor))
+                            places.enter_context(self._limiter.place(peer))
                         key = request.headers["sec-websocket-key"]
                         granting = switching_response(key, accepted)
                         return Upgrade(granting, connection.switch(), accepted, *room, request.address)
                     await connection.respond(accepted, close=True)
                     await linger(stream)
                 else:
-                    with self._door.place(visitor) if proxied and not on_line else contextlib.nullcontext():
-                        await self._serve_request(connection, request, room, visitor)
+                    with self._limiter.place(peer) if proxied and not over_http else contextlib.nullcontext():
+                        await self._serve_request(connection, request, room, peer)
                 if not connection.reusable or self.site.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
@@ -272,7 +282,7 @@ class Server:
                         await trio.lowlevel.checkpoint()
         except BadRequest as bad:
             await _answer_last(connection, self._bad_response(bad, request))
-        except (Refused, LineOver, RemoteProtocolError) as refused:
+        except (Refused, TransportOver, RemoteProtocolError) as refused:
             assert request is not None
             await _answer_last(connection, self._refusal(refused, request))
         except trio.BrokenResourceError:
@@ -280,46 +290,50 @@ class Server:
         return None
 
     async def _serve_request(
-        self, connection: HttpConnection, request: Request, room: tuple[str, str] | None, visitor: str
+        self, connection: HttpConnection, request: Request, room: tuple[str, str] | None, peer: str
     ) -> None:
         """Read the body of a request, and answer it.
 
         Raises:
           BadRequest: see `HttpConnection.read_body`.
-          Refused, LineOver, RemoteProtocolError: it is not served; its body may be unread.
+          Refused, TransportOver, RemoteProtocolError: it is not served; its body may be unread.
           trio.BrokenResourceError: the peer is gone.
         """
         if room is not None and request.method != "OPTIONS" and not self.site.origins.allow(request):
             await _answer_last(connection, self.site.origins.refuse(request))
             return
-        line = _line_of(request, room)
+        joined = _room_over_http(request, room)
         max_bytes, home = self.site.max_body(request), self._node.id
         if room is not None:
-            max_bytes = self._lines.max_body(request)
+            max_bytes = self._http_transports.max_body(request)
             if "transfer-encoding" in request.headers:
                 raise BadRequest(411, "length", "a body needs a Content-Length")
-        if line is not None:
-            self._lines.check(request)
-            home = self._node.home(request.headers[LINE])
+        if joined is not None:
+            self._http_transports.check(request)
+            home = self._node.home(request.headers[CONNECTION])
             if home != self._node.id:
-                await self._forwards.check(request, line, home)
-                max_bytes = self._forwards.max_body(request, home)
-        posting = self._lines.posting(request) if line is not None and request.method == "POST" else trio.CancelScope()
-        with posting as scope, self._door.body(visitor) as keep:
-            request = await self._read_body(connection, request, visitor, keep, max_bytes)
-            if line is not None and home != self._node.id:
+                await self._proxy.check(request, joined, home)
+                max_bytes = self._proxy.max_body(request, home)
+        posting = (
+            self._http_transports.posting(request)
+            if joined is not None and request.method == "POST"
+            else trio.CancelScope()
+        )
+        with posting as scope, self._limiter.body(peer) as keep:
+            request = await self._read_body(connection, request, peer, keep, max_bytes)
+            if joined is not None and home != self._node.id:
                 self.site.directory.counters.requests += 1
-                await self._forwards.forward(connection, request, line, home, visitor=visitor)
+                await self._proxy.forward(connection, request, joined, home, peer=peer)
             else:
                 await self._respond(connection, request, room)
         if scope.cancelled_caught and connection.unanswered:
-            raise Refused("another post of this line has come", Code.CROWDED)
+            raise Refused("another post of this transport has come", Code.CROWDED)
 
     async def _next_request(
         self, connection: HttpConnection, address: str, idle: float, *, may_ask: bool
     ) -> Request | None:
         request = None
-        with self._door.waiting(self._addresses.visitor(address), may_ask=may_ask) as waiting, waiting.scope:
+        with self._limiter.waiting(self._addresses.peer_of(address), may_ask=may_ask) as waiting, waiting.scope:
             request = await connection.next_request(idle=idle, seconds=self.site.limits.hello_seconds)
         if request is None or not self._addresses.is_proxy(address):
             return request
@@ -330,17 +344,17 @@ class Server:
             self._note_unforwarded(request, address)
         if not any((forwarded.addresses, forwarded.scheme, forwarded.host)):
             return request
-        visitor = self._addresses.find(address, forwarded.addresses)
-        return attrs.evolve(request, address=visitor, scheme=forwarded.scheme or request.scheme, headers=headers)
+        peer = self._addresses.find(address, forwarded.addresses)
+        return attrs.evolve(request, address=peer, scheme=forwarded.scheme or request.scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
         """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few
         requests for a name of this machine may be a developer's own."""
         local = LOCAL.allow(request.headers.get("host", ""))
-        if local and self._door.connections("") < MANY_UNFORWARDED:
+        if local and self._limiter.connections("") < MANY_UNFORWARDED:
             return
         self._unforwarded = True
-        text = "requests of %s have no X-Forwarded-For or Forwarded, so the caps of one address do not apply to them"
+        text = "requests of %s have no X-Forwarded-For or Forwarded, so the limits of one address do not apply to them"
         log.warning(text + ": let the proxy there say for whom they are", address)
 
     def _note_misdirected(self, request: Request) -> None:
@@ -355,15 +369,15 @@ class Server:
         self,
         connection: HttpConnection,
         request: Request,
-        visitor: str,
+        peer: str,
         keep: Callable[[int], None],
         max_bytes: int,
     ) -> Request:
-        with self._door.waiting(visitor) as waiting, waiting.scope:
+        with self._limiter.waiting(peer) as waiting, waiting.scope:
             return await connection.read_body(request, keep, max_bytes=max_bytes)
         raise waiting.why
 
-    async def _attend(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
+    async def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Serve a WebSocket to its end."""
         limits = self.site.limits
         transport = ServedWebSocket(
@@ -371,29 +385,29 @@ class Server:
             upgrade.ahead,
             granting=upgrade.granting,
             max_bytes=limits.socket_bytes,
-            lanes=self._lanes,
+            socket_reader=self._socket_reader,
             fragments=fragments_pace(limits),
         )
-        visitor = self._addresses.visitor(upgrade.address)
-        await self.site.attend(
+        peer = self._addresses.peer_of(upgrade.address)
+        await self.site.serve_seat(
             transport,
             SUBPROTOCOLS[upgrade.subprotocol],
             upgrade.kind,
             upgrade.name,
-            opener=visitor,
-            post=self._post,
-            bulk=self._door.bulk_pace(visitor),
-            waiting=partial(self._door.waiting, visitor),
+            opener=peer,
+            scheduler=self._scheduler,
+            bulk=self._limiter.bulk_pace(peer),
+            waiting=partial(self._limiter.waiting, peer),
         )
 
     async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
         """Answer the one request of somebody for whom there is no space; but alive this server is."""
-        if len(self._told) >= self._door.max_told:
+        if len(self._told) >= self._limiter.max_told:
             first = next(iter(self._told))
             del self._told[first]
             first.cancel("others are to be told")
-        with trio.move_on_after(seconds) as patience, contextlib.suppress(BadRequest, trio.BrokenResourceError):
-            self._told[patience] = None
+        with trio.move_on_after(seconds) as scope, contextlib.suppress(BadRequest, trio.BrokenResourceError):
+            self._told[scope] = None
             try:
                 connection = HttpConnection(stream)
                 request = await connection.next_request(idle=seconds, seconds=seconds)
@@ -402,20 +416,20 @@ class Server:
                 elif request is not None:
                     await _answer_last(connection, self._refusal(refused, request))
             finally:
-                self._told.pop(patience, None)
+                self._told.pop(scope, None)
 
     def _bad_response(self, bad: BadRequest, request: Request | None) -> Response:
-        if request is None or LINE not in request.headers or bad.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        if request is None or CONNECTION not in request.headers or bad.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return error_response(bad.status, bad.code, str(bad))
         if (room := self.site.room_at(request.raw_path)) is not None:
-            self._lines.end(request, room, Code.TOO_LARGE)
+            self._http_transports.end(request, room, Code.TOO_LARGE)
         response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # its client should not try again
         return attrs.evolve(response, headers={**response.headers, **self.site.origins.sharing(request)})
 
-    def _refusal(self, why: Refused | LineOver | RemoteProtocolError, request: Request) -> Response:
+    def _refusal(self, why: Refused | TransportOver | RemoteProtocolError, request: Request) -> Response:
         match why:
-            case LineOver():
-                response = line_over_response(why)
+            case TransportOver():
+                response = transport_over_response(why)
             case Refused():
                 response = crowded_response(why)
                 self.site.directory.counters.refused[why.code] += 1
@@ -444,13 +458,13 @@ class Server:
             await connection.respond(crashed, head_only=request.method == "HEAD", close=self.site.draining)
 
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
-        """A request for a room that asks for no WebSocket: it is on a line, or a mistake."""
+        """A request for a room that asks for no WebSocket: it is over HTTP, or a mistake."""
         if request.method == "OPTIONS":
             await connection.respond(self.site.origins.preflight(request))
-        elif request.method in ("GET", "POST") and LINE in request.headers:
-            await self._lines.respond(connection, request, room)
+        elif request.method in ("GET", "POST") and CONNECTION in request.headers:
+            await self._http_transports.respond(connection, request, room)
         else:
-            text = f"a room is spoken to over WebSocket, or with the header {LINE}"
+            text = f"a room is spoken to over WebSocket, or with the header {CONNECTION}"
             await connection.respond(
                 attrs.evolve(error_response(426, "upgrade", text), more=(("upgrade", "websocket"),))
             )
@@ -469,9 +483,9 @@ class Server:
         return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
 
 
-def _line_of(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:
-    """The room to which a request on a line leads; None if it is on no line."""
-    if room is None or request.method not in ("GET", "POST") or LINE not in request.headers:
+def _room_over_http(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:
+    """The room of a request of an HTTP transport; None if the request belongs to none."""
+    if room is None or request.method not in ("GET", "POST") or CONNECTION not in request.headers:
         return None
     return room
 

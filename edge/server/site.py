@@ -26,7 +26,7 @@ from ..cluster.relay import Relays
 from ..cluster.rpc import Answerer
 from ..cluster.status import ServerStatus
 from ..codes import Code
-from ..connections.scheduler import Post
+from ..connections.scheduler import WriteScheduler
 from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
@@ -36,16 +36,16 @@ from ..rooms.room import Room, kind_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..seats.pending import PendingConnection
-from ..seats.serve import attend
+from ..seats.serve import serve_seat
 from ..sessions.keys import Keys
 from ..transports.http.http import MAX_BODY_BYTES, Request, Response
-from ..transports.http.line import CODE
 from ..transports.http.responses import error_response, json_response, redirect
+from ..transports.http.transport import CODE
 from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
-from .door import Caps
 from .hosts import Hosts
+from .limiter import AddressLimits
 from .origins import Origins
 from .sessions import HasCookies, SessionCookie, give_key, session_of
 from .static import static_file
@@ -57,7 +57,7 @@ R = TypeVar("R", bound=Route)
 SECRET = "EDGE_SECRET"  # noqa: S105  # its name
 
 # The modules of the browser's client, and where they lie.
-MODULES = ("/edge.js", "/edge-line.js", "/edge-motion.js")
+MODULES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
 CLIENT = Path(__file__).parent.parent / "client"
 # What every app answers by itself.
 LIVE, READY, SESSION = "/livez", "/readyz", "/session"
@@ -138,7 +138,7 @@ class Site:
         mount_body_bytes: int = MAX_BODY_BYTES,
         api_token: str | None = None,
         limits: Limits | None = None,
-        caps: Caps | None = None,
+        address_limits: AddressLimits | None = None,
         broker: Broker | None = None,
         address: str = "",
         balance: bool = True,
@@ -149,7 +149,7 @@ class Site:
         _check_rooms(rooms)
         self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits = limits or Limits()
-        self.caps = caps or Caps()
+        self.address_limits = address_limits or AddressLimits()
         if not isinstance(broker, Broker | None):
             raise TypeError(f"broker is a Broker, such as RedisBroker(url), not {broker!r:.100}")
         self.broker = broker or MemoryBroker()
@@ -213,7 +213,7 @@ class Site:
         site.directory, site.keys, site.limits, site.cookie = self.directory, self.keys, self.limits, self.cookie
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer what other servers that share the broker ask by this name, with plain data: see `Questions`."""
+        """Answer what other servers that share the broker ask by this name, with plain data: see `NodeRpc`."""
         self._answerers[what] = answerer
 
     def route(
@@ -234,9 +234,11 @@ class Site:
         return add
 
     def _check_body_bytes(self, name: str, size: int) -> None:
-        if not 0 <= size <= self.caps.body_bytes_each:
-            most = self.caps.body_bytes_each
-            raise ValueError(f"{name}={size} is more than one address may send at a time: Caps.body_bytes_each={most}")
+        if not 0 <= size <= self.address_limits.body_bytes_each:
+            most = self.address_limits.body_bytes_each
+            raise ValueError(
+                f"{name}={size} is more than one address may send at a time: AddressLimits.body_bytes_each={most}"
+            )
 
     def session(self, request: HasCookies) -> Session | None:
         """See `App.session`."""
@@ -246,7 +248,7 @@ class Site:
         """See `App.revoke`."""
         until = self._revoke(session, until)
         if self.node is not None:
-            self.node.questions.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
+            self.node.rpc.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
         return until
 
     def _revoke(self, session: str, until: float | None) -> float:
@@ -257,7 +259,7 @@ class Site:
                 player.leave(Code.REVOKED, "the session was revoked")
         return until
 
-    def attend(
+    def serve_seat(
         self,
         transport: Transport,
         codec: Codec,
@@ -265,18 +267,18 @@ class Site:
         name: str,
         *,
         opener: str,
-        post: Post,
+        scheduler: WriteScheduler,
         bulk: Pace | None,
         waiting: Callable[[], AbstractContextManager[PendingConnection]],
     ) -> Coroutine[Any, Any, None]:
-        """Serve one connection to one room, and close it. See `attend`, and `Directory.open` for the opener."""
+        """Serve one connection to one room, and close it. See `serve_seat`, and `Directory.open` for the opener."""
         assert self.node is not None
-        return attend(
+        return serve_seat(
             transport,
             codec,
             partial(self.node.find, kind, name, opener=opener),
             where=f"{kind}/{name}",
-            post=post,
+            scheduler=scheduler,
             bulk=bulk,
             counters=self.directory.counters,
             limits=self.limits,
@@ -309,7 +311,7 @@ class Site:
         if self.broker.shared and self._has_own_keys:
             raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or give the app its keys")
 
-    def join_servers(self, nursery: trio.Nursery, post: Post) -> Node:
+    def join_servers(self, nursery: trio.Nursery, scheduler: WriteScheduler) -> Node:
         """Become one of the servers that share the broker: the node is for whoever serves the app to run.
 
         Args:
@@ -326,13 +328,13 @@ class Site:
                 raise Refused("the room is on another server by now", Code.MOVED)
             return room
 
-        async def attend_carried(transport: Transport, codec: Codec, kind: str, name: str) -> None:
-            await attend(
+        async def serve_relayed(transport: Transport, codec: Codec, kind: str, name: str) -> None:
+            await serve_seat(
                 transport,
                 codec,
                 partial(find_here, kind, name),
                 where=f"{kind}/{name}",
-                post=post,
+                scheduler=scheduler,
                 counters=self.directory.counters,
                 limits=self.limits,
                 keys=self.keys,
@@ -342,15 +344,15 @@ class Site:
         async def revoke(session: str, until: float) -> None:
             self._revoke(session, until)
 
-        relays = Relays(attend_carried, nursery, self.limits)
+        relays = Relays(serve_relayed, nursery, self.limits)
         self.node = Node(
             self.broker, self.directory, relays, limits=self.limits, about=self._about, balance=self._balance
         )
-        self.node.questions.answer("revoke", revoke)
+        self.node.rpc.answer("revoke", revoke)
         for what, answerer in self._answerers.items():
-            self.node.questions.answer(what, answerer)
+            self.node.rpc.answer(what, answerer)
         if self._api is not None:
-            self.node.questions.answer("api", self._api.answer)
+            self.node.rpc.answer("api", self._api.answer)
         return self.node
 
     def room_at(self, raw_path: str) -> tuple[str, str] | None:
@@ -412,7 +414,9 @@ class Site:
         if response.status == HTTPStatus.UNAUTHORIZED:
             why = response.headers[CODE]
             text = "a key is refused to a page of %s: code %s"
-            self.directory.counters.refusals.note(("key", request.address, why), text, request.address, why, about={})
+            self.directory.counters.refusals.note(
+                ("key", request.address, why), text, request.address, why, log_context={}
+            )
         return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
 
     async def _module(self, request: Request) -> Response:

@@ -348,7 +348,7 @@ async def a_former_owner_writes_nothing(broker: Broker) -> None:
     assert list(await broker.read(ROOM)) == [b"one", b"two"]
 
 
-async def letters_arrive_in_order(broker: Broker) -> None:
+async def batches_arrive_in_order(broker: Broker) -> None:
     """From several servers, before and after somebody reads; those for nobody are said to be."""
     a = Asker(broker, "a")
     await a.renew()
@@ -407,7 +407,7 @@ BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     a_room_that_is_over_does_not_go_on,
     a_log_is_read_from_its_last_whole_entry,
     a_former_owner_writes_nothing,
-    letters_arrive_in_order,
+    batches_arrive_in_order,
     a_cancelled_receive_takes_no_letter,
     servers_come_and_go,
 )

@@ -1,4 +1,4 @@
-"""A broker that fails: slow, deaf, cut off, or heard when nobody listens any more. Its chance is drawn from a seed."""
+"""A broker that fails: slow, unreachable, cut off, or too late. Its failures are drawn from a seed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class FlakyBroker(Broker):
         self.lease_seconds = broker.lease_seconds
         self.cut = False
         """Whether nothing gets through, either way."""
-        self.deaf = False
-        """Whether no mail comes, though all else is well."""
+        self.unreachable = False
+        """True if no messages come, although everything else works."""
         self.delay = 0.0
         """Up to how many seconds a question takes, and an answer as long again."""
         self.losses = 0.0
@@ -40,7 +40,7 @@ class FlakyBroker(Broker):
 
     def heal(self) -> None:
         """From now on all gets through at once."""
-        self.cut = self.deaf = False
+        self.cut = self.unreachable = False
         self.delay = self.losses = 0.0
 
     def name_server(self) -> str:
@@ -72,8 +72,8 @@ class FlakyBroker(Broker):
     async def read(self, room: str) -> Sequence[bytes]:
         return await self._ask(lambda: self._broker.read(room))
 
-    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
-        return await self._ask(lambda: self._broker.post(letters))
+    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+        return await self._ask(lambda: self._broker.post(batches))
 
     async def leave(self, server: str) -> None:
         return await self._ask(lambda: self._broker.leave(server))
@@ -114,8 +114,8 @@ class _FlakyMailbox(Mailbox):
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            letters = await self._mailbox.receive()
+            batches = await self._mailbox.receive()
             if self._broker.cut:
                 raise BrokerDown("the connection broke")  # and what had come is missing
-            if not self._broker.deaf:
-                return letters
+            if not self._broker.unreachable:
+                return batches

@@ -12,11 +12,11 @@ import attrs
 import trio
 
 from ..client.client import Client, State
-from ..client.dialler import Dialler
+from ..client.connector import Connector
 from ..client.join import open_client
 from ..codes import Code
 from ..connections.driver import close_transport
-from ..connections.scheduler import Post, open_post
+from ..connections.scheduler import WriteScheduler, open_write_scheduler
 from ..errors import EdgeError, Refused
 from ..protocol import messages
 from ..protocol.codec import JSON, Codec
@@ -25,7 +25,7 @@ from ..rooms.directory import Directory
 from ..rooms.room import Room, kind_of, runtime_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
-from ..seats.serve import attend
+from ..seats.serve import serve_seat
 from ..sessions.keys import Keys
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
@@ -70,12 +70,12 @@ class EdgeRoom(Protocol):
 
 
 @attrs.frozen
-class _MemoryDialler(Dialler):
+class _MemoryConnector(Connector):
     open: Callable[[], AbstractAsyncContextManager[Transport]]
     limits: Limits
 
     @property
-    def patience(self) -> float:
+    def welcome_seconds(self) -> float:
         return self.limits.hello_seconds
 
     def dial(self) -> AbstractAsyncContextManager[Transport]:
@@ -93,8 +93,8 @@ class MemoryClient(Client[Any, Any]):
         limits: Limits,
         buffer: float,
         session: Session | None,
-        speaks: object,
-        hears: object,
+        sends: object,
+        receives: object,
     ) -> None:
         self.name = name
         self._session = session
@@ -103,9 +103,9 @@ class MemoryClient(Client[Any, Any]):
         self._transport: MemoryTransport | None = None
         self._held_back = trio.Event()
         super().__init__(
-            _MemoryDialler(self._open, limits),
-            speaks=kind_of(under_test.room).receives if speaks is None else speaks,
-            hears=kind_of(under_test.room).sends if hears is None else hears,
+            _MemoryConnector(self._open, limits),
+            sends=kind_of(under_test.room).receives if sends is None else sends,
+            receives=kind_of(under_test.room).sends if receives is None else receives,
             name=name,
             codec=codec,
             limits=limits,
@@ -139,7 +139,7 @@ class MemoryClient(Client[Any, Any]):
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Transport]:
         self._transport, server_end = open_memory_transports(buffer=self._buffer)
-        self._under_test.attend(server_end, self._codec, self._limits, self._session)
+        self._under_test.serve_seat(server_end, self._codec, self._limits, self._session)
         try:
             yield self._transport
         finally:
@@ -154,7 +154,9 @@ class MemoryClient(Client[Any, Any]):
 class RoomUnderTest(Generic[R]):
     """A room and whoever joins it. Made by the `edge_room` fixture, or by `open_rooms`."""
 
-    def __init__(self, room: R, directory: Directory, nursery: trio.Nursery, post: Post, expected: list[str]) -> None:
+    def __init__(
+        self, room: R, directory: Directory, nursery: trio.Nursery, scheduler: WriteScheduler, expected: list[str]
+    ) -> None:
         self._expected = expected
         self.room = room
         """The room itself, to look into."""
@@ -163,7 +165,7 @@ class RoomUnderTest(Generic[R]):
         """Whose keys are honoured in a hello."""
         self._directory = directory
         self._nursery = nursery
-        self._post = post
+        self._scheduler = scheduler
 
     def expect_crash(self, text: str) -> None:
         """Let a crash pass whose log, traceback included, contains this; any other fails the test."""
@@ -176,8 +178,8 @@ class RoomUnderTest(Generic[R]):
         limits: Limits | None = None,
         buffer: float = math.inf,
         session: Session | None = None,
-        speaks: object = None,
-        hears: object = None,
+        sends: object = None,
+        receives: object = None,
     ) -> list[MemoryClient]:
         """Clients of these names, seated in this order.
 
@@ -185,22 +187,22 @@ class RoomUnderTest(Generic[R]):
           buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
           session: whose clients they are, as a key would say, and one client of its name if no names are given; by
             default each is a guest. Two clients of one session are two tabs of it.
-          speaks: the union of events that they send, for clients older or newer than the room; by default, the room's.
-          hears: the union of events that they are sent, likewise.
+          sends: the union of events that they send, for clients older or newer than the room; by default, the room's.
+          receives: the union of events that they are sent, likewise.
 
         Raises:
           Disconnected: one was refused; `code` says why.
         """
         clients = []
         for name in names or ([session.name] if session is not None else []):
-            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session, speaks, hears)
+            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session, sends, receives)
             clients.append(client)
             self.clients.append(client)
             await self._nursery.start(self._run, client)
             await client.wait_state(State.OPEN)
         return clients
 
-    def attend(
+    def serve_seat(
         self,
         transport: Transport,
         codec: Codec = JSON,
@@ -210,7 +212,7 @@ class RoomUnderTest(Generic[R]):
         """Serve the other end of a transport to this room, as the server would: for clients that are not polite."""
 
         async def serve() -> None:
-            await attend(
+            await serve_seat(
                 transport,
                 codec,
                 self.find,
@@ -219,7 +221,7 @@ class RoomUnderTest(Generic[R]):
                 limits=limits or Limits(),
                 keys=self.keys,
                 session=session,
-                post=self._post,
+                scheduler=self._scheduler,
             )
 
         self._nursery.start_soon(serve, name=f"connection to {self.runtime.path}")
@@ -230,7 +232,7 @@ class RoomUnderTest(Generic[R]):
         return runtime_of(self.room)
 
     async def find(self) -> RoomRuntime:
-        """The run time of the room, opened if need be, as `attend` wants to be given it."""
+        """The run time of the room, opened if need be, as `serve_seat` wants to be given it."""
         return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
@@ -265,7 +267,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
 async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRoom]:
     before = current_tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
-    async with open_post() as post, trio.open_nursery() as nursery:
+    async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
             room = make()  # here, so that what it raises is the test's own error
@@ -279,7 +281,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
             directory = Directory({"room": only_once}, idle=math.inf, seeds=lambda: (seed << 32) + number)
             await nursery.start(directory.run)
             directory.open("room", str(number))
-            under_test = RoomUnderTest(room, directory, nursery, post, expected)
+            under_test = RoomUnderTest(room, directory, nursery, scheduler, expected)
             opened.append((directory, under_test))
             return under_test
 

@@ -90,7 +90,7 @@ class Network:
 
 
 class Link:
-    """One client's way to the server. Made by `Network.link`; `connect` is for its dialler."""
+    """One client's way to the server. Made by `Network.link`; `connect` is for its connector."""
 
     def __init__(self, network: Network) -> None:
         self.network = network

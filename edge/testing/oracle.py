@@ -97,8 +97,6 @@ class Oracle:
         """The newest of each client."""
         self._clients: dict[str, _Watched] = {}
 
-    # --- what is watched
-
     def watch_room(self, room: RoomRuntime) -> None:
         """Watch a room, and whoever sits down there."""
         self._rooms.add(room)
@@ -227,8 +225,6 @@ class Oracle:
         seat.give_to, seat.send = watched_give_to, watched_send  # type: ignore[method-assign]
         player.deliver, player.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
 
-    # --- within the window, no reliable event is lost, doubled or out of order
-
     def _note_welcome(self, watched: _Watched) -> None:
         epoch, welcome = self._epochs.get(watched.client._client), watched.client.welcome
         if epoch is None or welcome is None:
@@ -278,11 +274,9 @@ class Oracle:
                 return f"the client {client._name!r} was not told {epoch.sent[len(epoch.client_heard)]}"
             if len(epoch.heard) < len(epoch.client_sent):
                 return f"the seat of {client._name!r} was not told {epoch.client_sent[len(epoch.heard)]}"
-            if forgotten := client._dialogue.unanswered - epoch.seat.player.dialogue.unsettled:
+            if forgotten := client._requests.unanswered - epoch.seat.player.requests.unsettled:
                 return f"{client._name!r} waits for answers to {sorted(forgotten)}, which nobody will give"
         return ""
-
-    # --- what holds at every step
 
     def check(self) -> None:
         """Raise if anything is wrong now.
@@ -330,8 +324,6 @@ class Oracle:
             self._fault(f"{player!r} has left, and still has turns {player.turns}, listeners {len(player.listeners)}")
         if player.left and player in player.room.ledger.members:
             self._fault(f"{player!r} has left, and still sits")
-
-    # --- what holds in the end
 
     def check_over(self) -> None:
         """Raise unless every room has closed, every player has left once, and their memory is free.

@@ -167,9 +167,9 @@ def scripts(
         st.builds(Drop, client, noticed_by=noticed),
         st.builds(Tunnel, client, st.sampled_from((1.0, 30.0, 60.0)), st.integers(100, 400)),
     ]
-    speaks = kind_of(example_of(make)).receives
-    if speaks.by_name:
-        common += [_sent(speaks, client, events or {}) for _ in range(4)]
+    sends = kind_of(example_of(make)).receives
+    if sends.by_name:
+        common += [_sent(sends, client, events or {}) for _ in range(4)]
     step = st.one_of(
         *common,
         *common,

@@ -1,7 +1,7 @@
 """A server, its network and its clients in one process, in virtual time, under one seed: and nothing may go wrong.
 
-The server is the real one: requests over HTTP, the upgrade, the lanes, the sessions, the directory and the rooms. Only
-the bytes between it and the clients, which are the real ones, too, travel over a `Network` of the simulation's own.
+The server and the clients are the real ones: HTTP requests, the upgrade, WebSocket framing, sessions, the directory and
+the rooms. Only the bytes between them travel over the simulation's own `Network`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .virtual import run_virtual
 # Within this everybody must have found their way back once the network has no troubles any more: a silence is noticed
 # after half a minute, and the longest wait before another attempt is as long again, or an attempt in vain between.
 SETTLE_SECONDS = 300.0
-# The patience of a drain, as `serve` has it by default; and how long farewells and goodbyes may take.
+# The time of a drain, as `serve` has it by default; and the time of clean-ups and goodbyes.
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 5.0
 # How long clients that have been told to leave may take.

@@ -14,7 +14,7 @@ import trio.testing
 from ..client.client import Client, State
 from ..client.fallback import TransportKind
 from ..client.join import back_off, open_client
-from ..client.url import UrlDialler
+from ..client.url import UrlConnector
 from ..errors import Disconnected, RequestFailed
 from ..protocol.codec import JSON, MESSAGEPACK
 from ..protocol.events import Vocabulary
@@ -66,7 +66,7 @@ class Simulation:
         self._random = random
         self._play = play or _listen
         self._limits = limits
-        self._speaks, self._hears = vocabularies
+        self._sends, self._receives = vocabularies
 
     def member(self, place: int) -> Member | None:
         """The client in this place of the order of joining, if it is not closed."""
@@ -97,9 +97,11 @@ class Simulation:
 
     def ask(self, client: Client[Any, Any], event: Any) -> None:
         """Send a request, whose answer is waited for in the background; it must come to some end."""
-        if not self._hears.by_name:
+        if not self._receives.by_name:
             return  # nothing can be answered
-        answer = self._hears.by_name[self._random.choice(sorted(self._hears.by_name))].cls  # perhaps not what is given
+        answer = self._receives.by_name[
+            self._random.choice(sorted(self._receives.by_name))
+        ].cls  # perhaps not what is given
 
         async def run() -> None:
             with contextlib.suppress(RequestFailed, Disconnected):
@@ -112,15 +114,15 @@ class Simulation:
         link.troubled = self._rough
         chosen = JSON if codec == "json" else MESSAGEPACK
         client: Client[Any, Any] = Client(
-            UrlDialler(
+            UrlConnector(
                 "ws://edge.test/rooms/room/one",
                 codec=chosen,
                 limits=self._limits,
                 kinds=tuple(TransportKind)[tuple(TransportKind).index(transport) :],
                 connect=link.connect,
             ),
-            speaks=self._speaks,
-            hears=self._hears,
+            sends=self._sends,
+            receives=self._receives,
             name=name,
             codec=chosen,
             limits=self._limits,

@@ -18,32 +18,32 @@ class MemoryTransport(Transport):
     def __init__(self, outgoing: trio.MemorySendChannel[Frame], incoming: trio.MemoryReceiveChannel[Frame]) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
-        self._heard_at = trio.current_time()
-        self._kept: deque[Frame] = deque()
+        self._last_received_at = trio.current_time()
+        self._queued: deque[Frame] = deque()
         self._cut = False
         self._closed = False
         self._peer: MemoryTransport | None = None
 
     @property
-    def heard_at(self) -> float:
-        return self._heard_at
+    def last_received_at(self) -> float:
+        return self._last_received_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         if self.broken or self._cut:
             raise trio.BrokenResourceError
-        self._kept.extend(frames)
+        self._queued.extend(frames)
         try:
-            while self._kept:
-                self._outgoing.send_nowait(self._kept[0])
-                self._kept.popleft()
+            while self._queued:
+                self._outgoing.send_nowait(self._queued[0])
+                self._queued.popleft()
         except trio.WouldBlock:
             return False
         return True
 
-    async def _write_kept(self) -> None:
-        while self._kept:
-            await self._outgoing.send(self._kept[0])
-            self._kept.popleft()
+    async def _write_queued(self) -> None:
+        while self._queued:
+            await self._outgoing.send(self._queued[0])
+            self._queued.popleft()
 
     async def receive(self) -> Frame:
         if self._cut:
@@ -54,7 +54,7 @@ class MemoryTransport(Transport):
             if self._cut:
                 raise trio.BrokenResourceError from None
             raise
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         return frame
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

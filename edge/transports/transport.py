@@ -12,14 +12,14 @@ import trio
 from ..protocol.codec import Frame
 
 
-class Taker(Protocol):
+class FrameReceiver(Protocol):
     """Who is given the frames of a transport."""
 
     @property
     def has_space(self) -> bool:
         """Whether one more frame may be given. Asked before each."""
 
-    def take_in(self, frame: Frame, now: float) -> None:
+    def receive_frame(self, frame: Frame, now: float) -> None:
         """Take a frame that came now, on Trio's clock. Never waits.
 
         If it is only kept for later, call `Transport.stop_feed`: another frame may never come.
@@ -51,7 +51,7 @@ class Transport(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When the last byte of any kind came in, on Trio's clock: what a heartbeat must know."""
 
     @abc.abstractmethod
@@ -74,7 +74,7 @@ class Transport(abc.ABC):
         *Cancellation* breaks the transport: never let an author's scope cover it.
         """
         self.broken = True  # until it is known to have gone through whole
-        await self._write_kept()
+        await self._write_queued()
         self.broken = False
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -94,7 +94,7 @@ class Transport(abc.ABC):
             await self.flush()
 
     @abc.abstractmethod
-    async def _write_kept(self) -> None:
+    async def _write_queued(self) -> None:
         """Write what `send_nowait` has kept; `flush` without the account of what a cancellation breaks."""
 
     @abc.abstractmethod
@@ -110,7 +110,7 @@ class Transport(abc.ABC):
         *Cancellation*: no frame is lost.
         """
 
-    async def feed(self, taker: Taker) -> None:
+    async def feed(self, receiver: FrameReceiver) -> None:
         """Give somebody the frames that come, one at least, and more for as long as they have space.
 
         Raises:
@@ -118,7 +118,7 @@ class Transport(abc.ABC):
 
         *Cancellation*: no frame is lost.
         """
-        taker.take_in(await self.receive(), trio.current_time())
+        receiver.receive_frame(await self.receive(), trio.current_time())
 
     def stop_feed(self) -> bool:
         """Let `feed` return without another frame. False if it has to be cancelled."""

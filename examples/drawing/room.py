@@ -16,9 +16,6 @@ Phase: TypeAlias = Literal["waiting", "gathering", "drawing", "revealed"]
 PARTS = {2: ["head", "body"], 3: ["head", "body", "legs"], 4: ["head", "chest", "legs", "feet"]}
 
 
-# --- what players say
-
-
 @edge.event("start")
 class Start:
     """Do not wait for more players."""
@@ -39,9 +36,6 @@ class Undid:
 @edge.event("turn:done")
 class TurnDone:
     """My part is finished."""
-
-
-# --- what players are told
 
 
 @attrs.frozen

@@ -26,9 +26,6 @@ def _plan(_: object, __: object, plan: list[Intent]) -> None:
         raise ValueError("no force is stronger than 100")
 
 
-# --- what players say
-
-
 @edge.event("steer", delivery="latest")
 class Steer:
     """The newest intents, oldest first: enough that nothing is missed when only the newest event comes through."""
@@ -46,9 +43,6 @@ class Bots:
 @edge.event("look")
 class Look:
     """I have lost track: show me the whole board."""
-
-
-# --- what players are told
 
 
 @edge.event("board")

@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 import edge
 from edge import Code
 from edge.protocol.records import record
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 from tests.abuse.town import (
     ANOTHER,
     ATTACKER,
@@ -38,7 +38,7 @@ from tests.network import joined
 async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixture) -> None:
     """One more is told that it is crowded, and the log says once what to do if that is a proxy; other addresses come
     in, and so does this one when one of its seats has lost its connection."""
-    async with town(caps=Caps(connections_each=3)) as here:
+    async with town(address_limits=AddressLimits(connections_each=3)) as here:
         seats = [await here.websocket(client=f"an-attacker-{n}-with-a-name") for n in range(3)]
         for _ in range(3):
             assert is_crowded(await here.say(GET))
@@ -48,13 +48,13 @@ async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixtu
         assert not is_crowded(await here.say(LAST_GET))
         assert here.server.site.directory.counters.refused[Code.CROWDED] == 3
     assert [record.getMessage() for record in caplog.records if record.name == "edge.server"] == [
-        f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in Caps.proxies"
+        f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in AddressLimits.proxies"
     ]
 
 
 async def test_an_ipv6_network_is_one_address() -> None:
     """Whoever has a /64 has 2^64 addresses, and no more connections for that."""
-    async with town(caps=Caps(connections_each=2)) as here:
+    async with town(address_limits=AddressLimits(connections_each=2)) as here:
         for host in ("1", "2"):
             await here.websocket(f"2001:db8:0:1::{host}", client=f"an-attacker-{host}-with-a-name")
         assert is_crowded(await here.say(GET, "2001:db8:0:1:ffff::3"))
@@ -64,8 +64,8 @@ async def test_an_ipv6_network_is_one_address() -> None:
 
 async def test_a_proxy_says_for_whom_it_comes() -> None:
     """Its connections are many people's: each is counted for whom the proxy names, and nobody else is believed."""
-    caps = Caps(connections_each=1, proxies=("10.0.0.0/8",))
-    async with town(caps=caps) as here, AsyncExitStack() as stack:
+    address_limits = AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))
+    async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
         upgrade = (
             "GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
@@ -97,7 +97,7 @@ async def test_a_proxy_says_for_whom_it_comes() -> None:
 
 async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
     """Silent connections from everywhere keep nobody out: they give way to those who come, and seats never do."""
-    async with town(caps=Caps(connections=4)) as here, AsyncExitStack() as stack:
+    async with town(address_limits=AddressLimits(connections=4)) as here, AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(await here.connects(f"192.0.2.{n}")()) for n in range(3)]
         await wait_all_tasks_blocked()
         hello_less = await here.websocket(ANOTHER, hello=False)
@@ -113,7 +113,7 @@ async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
 
 async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
     """There is nobody to turn away for them: they are told, and come in when there is space."""
-    async with town(caps=Caps(connections=2)) as here:
+    async with town(address_limits=AddressLimits(connections=2)) as here:
         async with here.join("198.51.100.2", client="a-client-of-somebody"):
             assert is_crowded(await here.say(GET))
         await wait_all_tasks_blocked()
@@ -122,9 +122,9 @@ async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
 
 async def test_a_crowd_costs_nobody_the_seat() -> None:
     """Who comes back to a seat while the server is crowded tries again, and resumes with all that it said."""
-    async with town(caps=Caps(connections_each=1)) as here:
+    async with town(address_limits=AddressLimits(connections_each=1)) as here:
         link = link_from(here.server, ATTACKER)
-        async with joined(link.connect, "/rooms/plaza/two", speaks=Speaks, hears=Heard, client=CLIENT) as eve:
+        async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
             await eve.request(Know(), Heard)
             link.offline = "refused"
             link.cut()
@@ -143,7 +143,7 @@ async def test_a_crowd_costs_nobody_the_seat() -> None:
 
 async def test_only_so_many_are_told() -> None:
     """Telling has its own limit: of a crowd for which there is no space, the first are cut off, and the last told."""
-    async with town(caps=Caps(connections_each=1)) as here:
+    async with town(address_limits=AddressLimits(connections_each=1)) as here:
         await here.websocket()
         crowd = [await here.connects(ATTACKER)() for _ in range(300)]
         await wait_all_tasks_blocked()
@@ -158,10 +158,10 @@ async def test_only_so_many_are_told() -> None:
 async def test_a_full_server_is_alive() -> None:
     """Who asks that is answered, even where there is no space, so that nobody starts it again for being loved."""
     alive = LAST_GET.replace(b"/readyz", b"/livez")
-    async with town(caps=Caps(connections=1)) as here:
+    async with town(address_limits=AddressLimits(connections=1)) as here:
         assert is_crowded(await here.say(LAST_GET))
         assert b"HTTP/1.1 200" in await here.say(alive)
-    async with town(caps=Caps(requests_each=1, burst_each=6)) as here:
+    async with town(address_limits=AddressLimits(requests_each=1, burst_each=6)) as here:
         for _ in range(10):
             await here.say(LAST_GET)
         assert b"HTTP/1.1 200" in await here.say(alive)
@@ -169,7 +169,7 @@ async def test_a_full_server_is_alive() -> None:
 
 async def test_an_address_makes_space_among_its_own() -> None:
     """One more of its connections takes the place of its own that has been idle for longest, and of nobody else's."""
-    async with town(caps=Caps(connections=5, connections_each=2)) as here:
+    async with town(address_limits=AddressLimits(connections=5, connections_each=2)) as here:
         innocent = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
         await here.websocket()
         idle = await here.connects(ATTACKER)()
@@ -186,7 +186,7 @@ async def test_an_address_makes_space_among_its_own() -> None:
 
 async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> None:
     """Whoever has slow requests answered through somebody else's connections has no more of them for that."""
-    async with town(caps=Caps(connections_each=1, proxies=("10.0.0.0/8",))) as here:
+    async with town(address_limits=AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))) as here:
         ended = trio.Event()
 
         @here.server.site.route("/slow")
@@ -206,7 +206,7 @@ async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> N
 
 async def test_who_is_refused_puts_out_nobody() -> None:
     """An address that has all it may can't make space for itself among others."""
-    async with town(caps=Caps(connections=4, connections_each=1)) as here:
+    async with town(address_limits=AddressLimits(connections=4, connections_each=1)) as here:
         seat = await here.websocket()
         idle = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
         await wait_all_tasks_blocked()
@@ -220,8 +220,8 @@ async def test_who_is_refused_puts_out_nobody() -> None:
 
 async def test_a_flood_of_handshakes_is_served_at_a_pace() -> None:
     """So many at once, so many a second, refused keys included; who comes too fast is told, and others are not."""
-    caps = Caps(requests_each=10, burst_each=20)
-    async with town(caps=caps) as here:
+    address_limits = AddressLimits(requests_each=10, burst_each=20)
+    async with town(address_limits=address_limits) as here:
         answers = [is_crowded(await here.say(LAST_GET)) for _ in range(50)]
         assert answers == [False] * 10 + [True] * 40
         assert not is_crowded(await here.say(LAST_GET, ANOTHER))
@@ -231,7 +231,7 @@ async def test_a_flood_of_handshakes_is_served_at_a_pace() -> None:
 
 async def test_a_flood_of_requests_on_one_connection_is_served_at_a_pace() -> None:
     """Keeping the connection gains nothing."""
-    async with town(caps=Caps(requests_each=10, burst_each=20)) as here:
+    async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         answer = await here.say(GET * 100)
         assert answer.count(b"HTTP/1.1 200") == 19
         assert is_crowded(answer[answer.index(b"HTTP/1.1 503") :])
@@ -242,7 +242,8 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
 
     def get(line: str, has: int = 0) -> bytes:
         return (
-            f"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Line: {line}\r\nEdge-Has: {has}\r\n"
+            f"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Connection: {line}\r\n"
+            f"Edge-Has: {has}\r\n"
             "Edge-Mode: poll\r\nEdge-Protocol: edge.1.json\r\n\r\n"
         ).encode()
 
@@ -251,14 +252,14 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
         head = get(line).replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nEdge-First: 0\r\n")
         return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
-    async with town(caps=Caps(connections_each=5)) as here:
+    async with town(address_limits=AddressLimits(connections_each=5)) as here:
         for n in range(4):
             assert (await here.say(post(f"a-line-of-an-attacker-{n}"))).startswith(b"HTTP/1.1 200")
         assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), "four lines, and the connection it came on"
-    async with town(caps=Caps(requests_each=10, burst_each=20)) as here:
+    async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         gone = [await here.say(get(f"a-line-that-is-not-there-{n}", has=5)) for n in range(30)]
         assert sum(map(is_crowded, gone)) >= 20
-    async with town(caps=Caps(requests_each=10, burst_each=20)) as here:
+    async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         head = post("a-line-of-an-attacker-9").partition(b"\r\n\r\n")[0].replace(b"Connection: close\r\n", b"")
         empty = (
             head.partition(b"Content-Length")[0].replace(b"Edge-First: 0", b"Edge-First: 1")
@@ -267,8 +268,8 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
         await here.say(post("a-line-of-an-attacker-9"))
         served = (await here.say(empty * 700)).count(b"HTTP/1.1 200")
         assert 500 <= served <= 520, "an open line has a pace of its own, and then its address's"
-    async with town(caps=Caps(requests_each=10, burst_each=20)) as here:
-        junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Line: x\r\n\r\n"
+    async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
+        junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: x\r\n\r\n"
         answer = await here.say(junk * 100)
         assert (answer.count(b"HTTP/1.1"), answer.count(b"HTTP/1.1 400")) == (1, 1), "and the connection is closed"
 
@@ -280,8 +281,8 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
         head = f"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: {size + 1}\r\n\r\n"
         return head.encode() + b"x" * size
 
-    caps = Caps(body_bytes=3_000_000, body_bytes_each=2_000_000)
-    async with town(caps=caps) as here, AsyncExitStack() as stack:
+    address_limits = AddressLimits(body_bytes=3_000_000, body_bytes_each=2_000_000)
+    async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
 
         async def begin(address: str) -> trio.abc.Stream:
             stream = await stack.enter_async_context(await here.connects(address)())
@@ -333,7 +334,7 @@ async def test_keys_can_not_be_guessed() -> None:
         ".",
         "é",
     ]
-    async with town(keys=keys, caps=Caps(requests_each=10, burst_each=50)) as here:
+    async with town(keys=keys, address_limits=AddressLimits(requests_each=10, burst_each=50)) as here:
         told = set()
         for guess in near:
             raw = await here.websocket(hello=False)
@@ -355,7 +356,7 @@ async def test_a_request_says_where_it_comes_from() -> None:
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})
 
-    async with town(mount=mounted, caps=Caps(proxies=("10.0.0.0/8",))) as here:
+    async with town(mount=mounted, address_limits=AddressLimits(proxies=("10.0.0.0/8",))) as here:
         head = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         await here.say(head + b"\r\n", "2001:db8::7")
         await here.say(head + b"X-Forwarded-For: 192.0.2.1, 203.0.113.7:5123\r\n\r\n", "10.0.0.1")
@@ -368,9 +369,9 @@ async def test_a_request_says_where_it_comes_from() -> None:
     [
         lambda: edge.Limits(events_per_second=0),
         lambda: edge.Limits(events_burst=0),
-        lambda: Caps(connections=0),
-        lambda: Caps(requests_each=-1),
-        lambda: Caps(proxies=("everywhere",)),
+        lambda: AddressLimits(connections=0),
+        lambda: AddressLimits(requests_each=-1),
+        lambda: AddressLimits(proxies=("everywhere",)),
     ],
 )
 def test_caps_that_make_no_sense(make: Callable[[], object]) -> None:
@@ -384,7 +385,7 @@ async def test_a_large_hello_on_a_line() -> None:
     async with town() as here:
         body = record(json.dumps(["$hello", {"client": CLIENT, "name": "x" * 20_000}]))
         head = (
-            f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Line: {CLIENT}\r\n"
+            f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Connection: {CLIENT}\r\n"
             f"Edge-First: 0\r\nEdge-Has: 0\r\nEdge-Protocol: edge.1.json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         answer = await here.say(head.encode() + body)

@@ -33,7 +33,7 @@ async def test_what_was_kept_while_away_comes_at_once() -> None:
     """A client that kept to the pace is not held back for what it could not say meanwhile."""
     async with town() as here:
         link = link_from(here.server, ATTACKER)
-        async with joined(link.connect, "/rooms/plaza/two", speaks=Speaks, hears=Heard, client=CLIENT) as eve:
+        async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
             await eve.request(Know(), Heard)
             await trio.sleep(5)
             link.offline = "refused"

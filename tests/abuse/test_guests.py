@@ -39,7 +39,7 @@ def app(name: str, **options: Any) -> edge.App:
 async def answer(network: Network, key: str | None, room: str = "quiet") -> Code | None:
     """Why a client with this key gets no seat; None if it gets one."""
     path = f"/rooms/{room}/one"
-    async with joined(network.connect, path, speaks=FromPlayer, hears=ToPlayer, key=key) as client:
+    async with joined(network.connect, path, sends=FromPlayer, receives=ToPlayer, key=key) as client:
         with trio.fail_after(5):
             await client.wait_state(State.OPEN, State.CLOSED)
         return client.ending.code if client.ending is not None else None

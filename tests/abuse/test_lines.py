@@ -17,8 +17,8 @@ from edge.cluster.broker.broker import Broker
 from edge.errors import RemoteProtocolError
 from edge.protocol.limits import Limits
 from edge.protocol.records import record
-from edge.server.door import Caps
-from edge.transports.http.served import ServedLine
+from edge.server.limiter import AddressLimits
+from edge.transports.http.served import ServedHttpTransport
 from tests.abuse.town import (
     ANOTHER,
     ATTACKER,
@@ -40,7 +40,8 @@ KIB = 1024
 def post(line: str, body: bytes, *, first: int = 0, has: int = 0, sent: int | None = None) -> bytes:
     """A post on a line; of its body, only so many bytes, if it is slow."""
     head = (
-        f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Line: {line}\r\nEdge-First: {first}\r\nEdge-Has: {has}\r\n"
+        f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: {line}\r\n"
+        f"Edge-First: {first}\r\nEdge-Has: {has}\r\n"
         f"Edge-Protocol: edge.1.json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body[:sent]
@@ -65,7 +66,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
             await stream.send_all(post(LINE, body, first=1, sent=len(body) - 1))
             await wait_all_tasks_blocked()
             streams.append(stream)
-        assert here.server._door._body_bytes <= 2 * len(body)
+        assert here.server._limiter._body_bytes <= 2 * len(body)
         for stream in streams[:-2]:
             assert is_crowded(await everything(stream))
         assert (await here.say(SESSION, ANOTHER)).startswith(b"HTTP/1.1 200")
@@ -76,8 +77,8 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
 async def test_bodies_on_lines_count_for_their_address() -> None:
     """An address with many lines keeps no more than any other address may, and others are served."""
     body = record("x" * 200 * KIB)
-    caps = Caps(body_bytes=2**21, body_bytes_each=2**20)
-    async with town(caps=caps) as here, AsyncExitStack() as stack:
+    address_limits = AddressLimits(body_bytes=2**21, body_bytes_each=2**20)
+    async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
         refused = 0
         for number in range(20):
             line = f"{LINE}-{number}"
@@ -104,7 +105,7 @@ async def test_a_client_sends_no_empty_records(record_of_nothing: bytes) -> None
 @pytest.mark.parametrize("item", [b"t0\n", b"b0\n"])
 async def test_many_records_are_taken_in_steps(item: bytes) -> None:
     """Others have their turn while a long body is taken, also where every record in it has come before."""
-    line, turns = ServedLine(Limits()), 0
+    line, turns = ServedHttpTransport(Limits()), 0
     line.received = 80_000
 
     async def others() -> None:
@@ -122,14 +123,11 @@ async def test_many_records_are_taken_in_steps(item: bytes) -> None:
 
 async def test_nothing_is_read_behind_a_goodbye() -> None:
     """The records of a body after the one that closes the line are not looked at."""
-    line = ServedLine(Limits())
+    line = ServedHttpTransport(Limits())
     await line.post(0, 0, b"c1000\n" + b"not a record" * 10)
     assert line.over
     with pytest.raises(RemoteProtocolError):
-        await ServedLine(Limits()).post(0, 0, b"not a record" * 10)
-
-
-# --- several servers
+        await ServedHttpTransport(Limits()).post(0, 0, b"not a record" * 10)
 
 
 def make_app(broker: Broker) -> edge.App:
@@ -162,16 +160,16 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
     async with open_town(make_app) as town:
         attack, post = _Attack(town), town.shared.post
 
-        async def count(letters: Mapping[str, bytes]) -> frozenset[str]:
-            attack.posted += sum(map(len, letters.values()))
-            return await post(letters)
+        async def count(batches: Mapping[str, bytes]) -> frozenset[str]:
+            attack.posted += sum(map(len, batches.values()))
+            return await post(batches)
 
         monkeypatch.setattr(town.shared, "post", count)
         await trio.sleep(LEASE_SECONDS)  # until the servers know each other
         async with AsyncExitStack() as stack:
             friends = []
             for place in town.places:
-                joining = town.join("/rooms/plaza/one", place, speaks=Speaks, hears=Heard)
+                joining = town.join("/rooms/plaza/one", place, sends=Speaks, receives=Heard)
                 friends.append(await stack.enter_async_context(joining))
             for friend in friends:
                 await friend.wait_state(State.OPEN)
@@ -225,6 +223,6 @@ async def test_who_sends_too_much_to_another_server_is_refused(monkeypatch: pyte
                 nursery.start_soon(flood, line)
         assert any(map(is_crowded, answers))
         assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) >= 8
-        forwards = here.town.places[0].server._forwards
-        assert not forwards._to_server
-        assert not forwards._from_address
+        proxy = here.town.places[0].server._proxy
+        assert not proxy._to_server
+        assert not proxy._from_address

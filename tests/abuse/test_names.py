@@ -158,7 +158,7 @@ def test_origins_that_are_none(bad: str) -> None:
 
 
 async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """All its visitors are one address that has no caps: the log says so at the first request for another name, or when
+    """All its peers are one address without limits: the log says so at the first request for another name, or when
     there are many of them; not where a developer asks this machine by its own name."""
     async with open_server(edge.App({"plaza": Plaza}, hosts=["*"])) as server:
         for _ in range(3):

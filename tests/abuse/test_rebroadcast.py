@@ -50,7 +50,7 @@ async def hall(
         clients = []
         for number in range(friends + 1):
             path, name = "/rooms/hall/one", f"client-number-{number:05}"
-            joining = joined(network.link().connect, path, *kinds, speaks=Say, hears=Said, client=name)
+            joining = joined(network.link().connect, path, *kinds, sends=Say, receives=Said, client=name)
             clients.append(await stack.enter_async_context(joining))
         for client in clients:
             await client.wait_state(State.OPEN)
@@ -117,7 +117,7 @@ class Slow(edge.Room[Say, Say]):
             async for event in player:
                 self.broadcast(event)
         finally:
-            with player.farewell():
+            with player.shielded_cleanup():
                 await trio.sleep(1)
 
 

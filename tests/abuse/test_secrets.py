@@ -21,7 +21,7 @@ import edge.cli
 import edge.monitor
 from edge.client.client import State
 from edge.client.fallback import TransportKind
-from edge.client.url import UrlDialler
+from edge.client.url import UrlConnector
 from edge.cluster.broker.redis import RedisBroker, _check_url, _Connection
 from edge.errors import BrokerDown, EdgeError
 from edge.protocol.codec import JSON
@@ -104,10 +104,10 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
                 if path not in ("/session", "/edge-monitor/enter"):  # which give a key to whoever it is
                     seen.append(answer.body.decode())
         for kind in TransportKind:
-            joining = joined(network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=KEY)
+            joining = joined(network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=KEY)
             async with joining as client:
                 await client.wait_state(State.OPEN)
-                seen += [repr(client), repr(client.welcome), repr(vars(client)["_dialler"])]
+                seen += [repr(client), repr(client.welcome), repr(vars(client)["_connector"])]
         for hello in (
             {"client": "c" * 16, "key": KEY, "attempt": "x"},
             {"client": "c" * 16, "key": [KEY]},
@@ -127,8 +127,8 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
                             seen.append(received.decode(errors="replace"))
     broker = RedisBroker(f"redis://user:{QUOTED}@localhost:1/0")
     url, kinds = f"ws://user:{QUOTED}@edge.test/rooms/quiet/one", (TransportKind.POLL,)
-    dialler = UrlDialler(url, codec=JSON, limits=edge.Limits(), kinds=kinds, connect=None)
-    holders = [app, app.keys, site_of(app)._api, broker, broker._client, dialler, Hello(key=KEY), app.keys.check(KEY)]
+    connector = UrlConnector(url, codec=JSON, limits=edge.Limits(), kinds=kinds, connect=None)
+    holders = [app, app.keys, site_of(app)._api, broker, broker._client, connector, Hello(key=KEY), app.keys.check(KEY)]
     seen += [repr(each) for each in holders]
     seen += [record.getMessage() + (record.exc_text or "") for record in caplog.records]
     seen.append(caplog.text)

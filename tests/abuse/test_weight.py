@@ -102,11 +102,11 @@ async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
             await trio.sleep(0.01)
         (player,) = room.room.players
         assert refused == ["busy"] * 3, "five are more than 256 KiB, and 64 might be unanswered"
-        assert member_of(player).dialogue._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
-        assert len(member_of(player).dialogue) == 5 < MAX_REQUESTS
+        assert member_of(player).requests._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
+        assert len(member_of(player).requests) == 5 < MAX_REQUESTS
         nursery.cancel_scope.cancel("enough")
     await trio.sleep(1)
-    assert member_of(player).dialogue._request_bytes == 0
+    assert member_of(player).requests._request_bytes == 0
 
 
 async def test_what_a_room_says_with_ever_new_keys_is_weighed(

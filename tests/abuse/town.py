@@ -88,7 +88,7 @@ class Town:
     async def join(
         self, address: str, path: str = "/rooms/plaza/one", **options: Any
     ) -> AsyncIterator[Client[Any, Any]]:
-        async with joined(self.connects(address), path, speaks=Speaks, hears=Heard, **options) as client:
+        async with joined(self.connects(address), path, sends=Speaks, receives=Heard, **options) as client:
             await client.request(Know(), Heard)
             yield client
 
@@ -136,7 +136,7 @@ def link_from(server: Server, address: str) -> Link:
 async def town(**options: Any) -> AsyncIterator[Town]:
     app = edge.App({"plaza": Plaza}, **options)
     async with open_server(app) as server:
-        friend = joined(link_from(server, FRIEND).connect, "/rooms/plaza/one", speaks=Speaks, hears=Heard)
+        friend = joined(link_from(server, FRIEND).connect, "/rooms/plaza/one", sends=Speaks, receives=Heard)
         async with friend as client:
             here = Town(server, client)
             await here.check_friend()

@@ -90,8 +90,8 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
         async with broker.mailbox("one") as mailbox:
             for number in range(40):
                 await broker.post({"one": bytes([number]) * 256 * 1024})
-                assert [letter[0] for letter in await mailbox.receive()] == [number]
-            used = await client.memory_usage(f"{prefix}mail:one")
+                assert [batch[0] for batch in await mailbox.receive()] == [number]
+            used = await client.memory_usage(f"{prefix}mailbox:one")
             assert used is not None
             assert used < 2 * 1024 * 1024, "of ten megabytes"
 
@@ -100,7 +100,7 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
 async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
     """What is under way when another fails gets its answer, from the client on which it was begun; later calls are
     made with another client."""
-    client = _Client(redis.url, patience=10)
+    client = _Client(redis.url, seconds=10)
     key = f"{next(prefixes)}:queue"
     clients: list[object] = []
     answers: list[object] = []

@@ -117,11 +117,11 @@ const tests = {
   },
 
   async "a line whose request has failed doubts its server, and is broken by three in a row"() {
-    const { LineTransport } = await import(new URL("edge-line.js", pathToFileURL(edgePath)).href);
+    const { HttpTransport } = await import(new URL("edge-http.js", pathToFileURL(edgePath)).href);
     const told = [];
     const on = { frame: () => {}, close: (code) => told.push(code), doubt: () => told.push("doubt") };
     answers.push("offline", "offline", "offline");
-    void new LineTransport("https://edge.test/rooms/a/b", "poll", "edge.1.json", on);
+    void new HttpTransport("https://edge.test/rooms/a/b", "poll", "edge.1.json", on);
     await pass(0.1);
     assert.deepEqual(told, ["doubt"]);
     await pass(3);

@@ -63,7 +63,7 @@ def test_an_older_page(program: Program) -> None:
 def test_size(program: Program) -> None:
     """Minified and compressed, what a page may need of it is 10 KB at most."""
     size = 0
-    for module in ("edge.js", "edge-line.js"):
+    for module in ("edge.js", "edge-http.js"):
         small = run(program("terser", GET_TSC), "--compress", "--mangle", "--module", EDGE_JS.parent / module)
         size += len(gzip.compress(small.encode(), 9))
     assert 5_000 < size <= 10 * 1024

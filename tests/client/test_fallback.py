@@ -9,8 +9,8 @@ import trio
 
 import edge
 from edge.client.client import State
-from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, Ladder, TransportKind
-from edge.client.url import UrlDialler
+from edge.client.fallback import MAX_UPWARD_SECONDS, UPWARD_SECONDS, TransportFallback, TransportKind
+from edge.client.url import UrlConnector
 from edge.testing.network import Wire
 from tests.hostile import Deed, Hostile
 from tests.network import joined, open_network
@@ -38,8 +38,8 @@ class Echo(edge.Room[Say, Said]):
 
 def kind_of(client: edge.Client[Any, Any]) -> TransportKind:
     """The transport that it uses, or tries."""
-    assert isinstance(client._dialler, UrlDialler)
-    return client._dialler.kind
+    assert isinstance(client._connector, UrlConnector)
+    return client._connector.kind
 
 
 SETTLED = {
@@ -67,7 +67,7 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
             return wire.client
 
         kind, bound = SETTLED[deed]
-        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said) as client:
+        async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said) as client:
             with trio.fail_after(bound):
                 await client.wait_state(State.OPEN)
             assert kind_of(client) is kind
@@ -92,7 +92,7 @@ async def test_answers_that_are_all_cut_off_are_progress() -> None:
             nursery.start_soon(Hostile(Deed.CUT, network.connect).serve, wire.server)
             return wire.client
 
-        async with joined(dial, "/rooms/echo/one", TransportKind.POLL, speaks=Say, hears=Said) as client:
+        async with joined(dial, "/rooms/echo/one", TransportKind.POLL, sends=Say, receives=Said) as client:
             await client.wait_state(State.OPEN)
             for number in range(40):
                 client.send(Say(number, "x" * 500))
@@ -133,7 +133,7 @@ async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
                 raise RuntimeError("no key")
             return network.server.site.keys.issue("u1")
 
-        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said, key=find_key) as client:
+        async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said, key=find_key) as client:
             for trouble in ("down", "no key"):
                 down[:] = [trouble]
                 await trio.sleep(3)
@@ -161,7 +161,7 @@ async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind)
     """It takes connections and says nothing. The transport is not blamed for that."""
     async with open_network(edge.App({"echo": Echo})) as network:
         kinds = (kind, *(other for other in TransportKind if other is not kind))
-        async with joined(network.connect, "/rooms/echo/one", *kinds, speaks=Say, hears=Said) as client:
+        async with joined(network.connect, "/rooms/echo/one", *kinds, sends=Say, receives=Said) as client:
             await client.wait_state(State.OPEN)
             await trio.sleep(6)
             network.cut()
@@ -195,7 +195,7 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
             nursery.start_soon(Hostile(deed[0], network.connect).serve, wire.server)
             return wire.client
 
-        async with joined(dial, "/rooms/echo/one", speaks=Say, hears=Said) as client:
+        async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said) as client:
             await client.wait_state(State.OPEN)
             assert kind_of(client) is TransportKind.STREAM
             deed.clear()
@@ -208,28 +208,28 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
         nursery.cancel_scope.cancel()
 
 
-def test_the_ladder() -> None:
+def test_the_fallback_between_transports() -> None:
     """Without a welcome the next kind at once; after two that did not last; and back to the top when none does."""
-    ladder = Ladder()
-    assert (ladder.kind, ladder.ended(None), ladder.kind) == (TransportKind.WEBSOCKET, True, TransportKind.STREAM)
-    assert (ladder.ended(1), ladder.ended(1), ladder.kind) == (False, True, TransportKind.POLL)
-    assert (ladder.ended(1), ladder.ended(10), ladder.ended(1), ladder.kind) == (
+    fallback = TransportFallback()
+    assert (fallback.kind, fallback.ended(None), fallback.kind) == (TransportKind.WEBSOCKET, True, TransportKind.STREAM)
+    assert (fallback.ended(1), fallback.ended(1), fallback.kind) == (False, True, TransportKind.POLL)
+    assert (fallback.ended(1), fallback.ended(10), fallback.ended(1), fallback.kind) == (
         False,
         False,
         False,
         TransportKind.POLL,
     )
-    assert (ladder.ended(1), ladder.kind) == (False, TransportKind.WEBSOCKET)
-    assert ladder.upward_seconds == float("inf")
-    ladder.ended(None)
+    assert (fallback.ended(1), fallback.kind) == (False, TransportKind.WEBSOCKET)
+    assert fallback.upward_seconds == float("inf")
+    fallback.ended(None)
     for _ in range(9):
-        ladder.note_probe()
-    assert ladder.upward_seconds == MAX_UPWARD_SECONDS
-    ladder.climb()
-    assert ladder.kind is TransportKind.WEBSOCKET
-    ladder.ended(100)
-    ladder.ended(None, opened=False)
-    assert ladder.upward_seconds == UPWARD_SECONDS  # a good one makes it short again
-    without = Ladder((TransportKind.STREAM, TransportKind.POLL))
+        fallback.note_probe()
+    assert fallback.upward_seconds == MAX_UPWARD_SECONDS
+    fallback.climb()
+    assert fallback.kind is TransportKind.WEBSOCKET
+    fallback.ended(100)
+    fallback.ended(None, opened=False)
+    assert fallback.upward_seconds == UPWARD_SECONDS  # a good one makes it short again
+    without = TransportFallback((TransportKind.STREAM, TransportKind.POLL))
     without.ended(None)
     assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

@@ -28,7 +28,7 @@ async def test_a_key_that_never_comes_is_asked_for_again() -> None:
 
     async with (
         open_network(app) as network,
-        joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, key=key) as client,
+        joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer, key=key) as client,
     ):
         with trio.fail_after(25):
             await client.wait_state(State.OPEN)
@@ -40,9 +40,9 @@ async def test_a_key_that_never_comes_is_asked_for_again() -> None:
 )
 def test_a_name_that_can_not_travel_is_refused_at_the_call(name: Any, error: type[Exception]) -> None:
     """Not by a connection that fails, again and again."""
-    edge.join("ws://edge.test/rooms/a/b", speaks=FromPlayer, hears=ToPlayer, name="é" * 256)
+    edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name="é" * 256)
     with pytest.raises(error):
-        edge.join("ws://edge.test/rooms/a/b", speaks=FromPlayer, hears=ToPlayer, name=name)
+        edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name=name)
 
 
 async def test_a_client_knows_whether_it_is_a_guest(edge_room: EdgeRoom) -> None:

@@ -35,7 +35,7 @@ async def test_a_client_that_goes_holds_no_seat(kind: TransportKind, after: floa
         network.network.conditions = Conditions(latency=0.1)
         with trio.move_on_after(after if how == "cancelled" else math.inf):
             path = "/rooms/endless/one"
-            async with joined(network.connect, path, kind, speaks=FromPlayer, hears=ToPlayer) as client:
+            async with joined(network.connect, path, kind, sends=FromPlayer, receives=ToPlayer) as client:
                 await trio.sleep(after)
                 if how == "cancelled":
                     await trio.sleep_forever()

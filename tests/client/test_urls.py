@@ -83,7 +83,7 @@ async def joined(
             gateway.serve = server.serve_connection
 
             async with tests.network.joined(
-                gateway.connect, url, kind, speaks=FromPlayer, hears=ToPlayer, wait=1, **options
+                gateway.connect, url, kind, sends=FromPlayer, receives=ToPlayer, wait=1, **options
             ) as client:
                 yield client, gateway
             nursery.cancel_scope.cancel()
@@ -184,11 +184,11 @@ async def test_a_refusal_says_what_it_was(kind: TransportKind, answer: str, code
 def test_headers_that_are_none_are_refused(headers: dict[str, str]) -> None:
     """When the client is made: it would never join."""
     with pytest.raises(ValueError, match=r"is not a header|is edge's own"):
-        edge.join(f"ws://edge.test{ROOM}", speaks=FromPlayer, hears=ToPlayer, headers=headers)
+        edge.join(f"ws://edge.test{ROOM}", sends=FromPlayer, receives=ToPlayer, headers=headers)
 
 
 @pytest.mark.parametrize("query", ["a b", "ü", 'a"b'])
 def test_a_query_that_cant_travel_is_refused(query: str) -> None:
     """Rather than dropped, or sent as something else."""
     with pytest.raises(ValueError, match="have to be encoded"):
-        edge.join(f"ws://edge.test{ROOM}?{query}", speaks=FromPlayer, hears=ToPlayer)
+        edge.join(f"ws://edge.test{ROOM}?{query}", sends=FromPlayer, receives=ToPlayer)

@@ -12,7 +12,7 @@ import trio
 
 import edge
 from edge.monitor.process import ProcessWatch
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 
 
 @edge.event("put")
@@ -50,7 +50,7 @@ class Ledger(edge.Room[Put | Show, Shown]):
 
 
 C = ctypes.CDLL(None)
-app = edge.App({"ledger": Ledger}, idle=1, caps=Caps(connections=3000))
+app = edge.App({"ledger": Ledger}, idle=1, address_limits=AddressLimits(connections=3000))
 watch = ProcessWatch()
 
 

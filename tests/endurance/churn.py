@@ -34,7 +34,7 @@ HANDSHAKE = (
     "Sec-WebSocket-Protocol: edge.1.json\r\n\r\n"
 )
 LINE = (
-    "POST /rooms/ledger/{room} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nEdge-Line: {line}\r\n"
+    "POST /rooms/ledger/{room} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nEdge-Connection: {line}\r\n"
     "Edge-Has: 0\r\nEdge-First: 0\r\nEdge-Protocol: edge.1.json\r\nContent-Length: {length}\r\n\r\n"
 )
 

@@ -87,7 +87,7 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
     async with AsyncExitStack() as stack:
         players = list[Listener]()
         for number, kind in enumerate(PLAYERS):
-            connected = town.client(path, f"player{number}", speaks=Add, hears=Added, kind=kind)
+            connected = town.client(path, f"player{number}", sends=Add, receives=Added, kind=kind)
             client, _ = await stack.enter_async_context(connected)
             players.append(Listener(client, f"player{number}"))
         async with trio.open_nursery() as listening:
@@ -113,13 +113,13 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
                 adding.cancel_scope.cancel("Redis is dead, and the owner")
             await town.redis.wait_up()
             await town.add_server()
-            connected = town.client(path, "probe", speaks=Add, hears=Added, kind=TransportKind.WEBSOCKET)
+            connected = town.client(path, "probe", sends=Add, receives=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
                 probing.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
-                with trio.move_on_after(PATIENCE_SECONDS) as patience:
+                with trio.move_on_after(PATIENCE_SECONDS) as scope:
                     for player in players:
                         await player.gone_on.wait()
-                assert not patience.cancelled_caught, [str(each) for each in players if not each.gone_on.is_set()]
+                assert not scope.cancelled_caught, [str(each) for each in players if not each.gone_on.is_set()]
                 probing.cancel_scope.cancel("all have gone on")
             listening.cancel_scope.cancel("all have gone on")
     return check(players, detached_at, died_at)

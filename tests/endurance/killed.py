@@ -87,7 +87,7 @@ class Server:
 
 async def keep_book(url: str, kind: TransportKind, book: Book, told: trio.MemorySendChannel[None]) -> None:
     """Be a client, until cancelled."""
-    async with edge.join(url, speaks=Put | Show, hears=Shown, transports=(kind,)) as client:
+    async with edge.join(url, sends=Put | Show, receives=Shown, transports=(kind,)) as client:
         while True:
             for _ in range(3):
                 client.send(Put(book.put))

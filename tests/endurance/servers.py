@@ -28,7 +28,7 @@ import edge
 from edge.client.client import Client, State
 from edge.client.fallback import TransportKind
 from edge.client.join import back_off, open_client
-from edge.client.url import UrlDialler
+from edge.client.url import UrlConnector
 from edge.cluster.broker.broker import Stamp
 from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import JSON, MESSAGEPACK
@@ -196,7 +196,7 @@ class Town:
 
     @asynccontextmanager
     async def client(
-        self, path: str, name: str, *, speaks: Any, hears: Any, kind: TransportKind, key: str | None = None
+        self, path: str, name: str, *, sends: Any, receives: Any, kind: TransportKind, key: str | None = None
     ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
         """Somebody's client, each of whose connections goes to the next server; and what breaks them all for good."""
         turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
@@ -219,9 +219,9 @@ class Town:
 
         limits = edge.Limits()
         client: Client[Any, Any] = Client(
-            UrlDialler(f"ws://localhost/rooms/{path}", codec=JSON, limits=limits, kinds=(kind,), connect=connect),
-            speaks=speaks,
-            hears=hears,
+            UrlConnector(f"ws://localhost/rooms/{path}", codec=JSON, limits=limits, kinds=(kind,), connect=connect),
+            sends=sends,
+            receives=receives,
             name=name,
             codec=JSON,
             limits=limits,
@@ -237,7 +237,7 @@ class Town:
     async def play(self, name: str, kind: TransportKind) -> None:
         """Add, now and then, until cancelled."""
         async with (
-            self.client("adding/a", name, speaks=Add, hears=Added, kind=kind) as (client, _),
+            self.client("adding/a", name, sends=Add, receives=Added, kind=kind) as (client, _),
             trio.open_nursery() as nursery,
         ):
             adder = Adder(client, name, self.ledger, kind)
@@ -250,7 +250,7 @@ class Town:
     async def be_quiet(self, number: int) -> None:
         """Have a room of one's own, and say nothing in it, but when all do."""
         path, name, kind = f"adding/quiet{number}", f"quiet{number}", TransportKind.WEBSOCKET
-        async with self.client(path, name, speaks=Add, hears=Added, kind=kind) as (client, _):
+        async with self.client(path, name, sends=Add, receives=Added, kind=kind) as (client, _):
             adder = Adder(client, name, Ledger(), kind)
             self.quiet.append(adder)
             adder.add()
@@ -261,7 +261,7 @@ class Town:
         name, kind = f"customer{number}", PLAYERS[number % len(PLAYERS)]
         key = edge.Keys(SECRET).issue(id=name, name=name)
         customer = Customer(
-            lambda: self.client(f"bank/{number}", name, speaks=Said, hears=Told, kind=kind, key=key), self.chance
+            lambda: self.client(f"bank/{number}", name, sends=Said, receives=Told, kind=kind, key=key), self.chance
         )
         self.customers.append(customer)
         await customer.come()
@@ -291,8 +291,6 @@ class Town:
                 await trio.sleep(0.01)  # it comes from other processes
         for adder in self.quiet:
             adder.check()
-
-    # --- blows
 
     async def kill(self) -> None:
         """The owner dies."""

@@ -26,7 +26,7 @@ from edge.testing import run_virtual
 from edge.transports.http.http import BadRequest, HttpConnection
 from tests.abuse.cost import FRAME_BYTES
 from tests.abuse.test_cost import check as check_cost
-from tests.transports.test_lane import both, check
+from tests.transports.test_fast_path import both, check
 
 Target = Callable[[bytes], None]
 # Inputs below this length count as that long.
@@ -40,9 +40,6 @@ HEAD = re.compile(
     % (TOKEN, TOKEN)
 )
 LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
-
-
-# --- HTTP
 
 
 def http(data: bytes) -> None:
@@ -99,9 +96,6 @@ async def _http(pieces: list[bytes]) -> None:
         nursery.cancel_scope.cancel()
 
 
-# --- frames to data
-
-
 @attrs.frozen
 class Point:
     x: float
@@ -149,9 +143,6 @@ def _frames(data: bytes) -> list[tuple[Codec, Any]]:
     return frames
 
 
-# --- the machine
-
-
 def machine(data: bytes) -> None:
     """A conversation with a server, line by line: each frame is a message, or refused, or ends it with a code; what it
     counts only grows, what it sends can be read, and nothing is heard after the end."""
@@ -185,16 +176,10 @@ def machine(data: bytes) -> None:
             assert connection.receive('["everything", {}]', now=now) is None
 
 
-# --- the fast lane
-
-
-def lane(data: bytes) -> None:
-    """Frames in pieces: edge's lane delivers and answers what trio-websocket and wsproto do by themselves."""
+def fast_path(data: bytes) -> None:
+    """Frames in pieces: edge's fast path delivers and answers what trio-websocket and wsproto do by themselves."""
     cut = data[0] if data else 0
     check(*both([piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece]))
-
-
-# --- cost
 
 
 def cost(data: bytes) -> None:
@@ -208,7 +193,7 @@ def cost(data: bytes) -> None:
         check_cost(spoken, body if spoken is MESSAGEPACK else body.decode(errors="replace"))
 
 
-TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, "lane": lane, "cost": cost}
+TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, "fast_path": fast_path, "cost": cost}
 
 
 def cost_per_byte(target: Target, data: bytes) -> float:

@@ -60,7 +60,7 @@ class Watched:
 
     async def join(self, path: str, number: int) -> Any:
         client = joined(
-            self.network.connect, path, speaks=FromPlayer, hears=ToPlayer, client=f"client-number-{number:04}"
+            self.network.connect, path, sends=FromPlayer, receives=ToPlayer, client=f"client-number-{number:04}"
         )
         found = await self.stack.enter_async_context(client)
         await found.wait_state(State.OPEN)
@@ -81,7 +81,7 @@ async def watched() -> AsyncIterator[Watched]:
     async with open_network(app) as network, AsyncExitStack() as stack:
         path = "/rooms/edge-monitor/main"
         joining = joined(
-            network.connect, path, speaks=FromOperator, hears=ToOperator, client="an-operator-of-16", key=key
+            network.connect, path, sends=FromOperator, receives=ToOperator, client="an-operator-of-16", key=key
         )
         operator = await stack.enter_async_context(joining)
         await operator.wait_state(State.OPEN)
@@ -124,7 +124,7 @@ async def test_the_tree_of_the_watched_room() -> None:
         assert shown.round.players == [0]
         assert shown.round.remaining == pytest.approx(54, abs=1)
         assert [(turn.number, round(turn.remaining)) for turn in shown.turns] == [(0, 14)]
-        assert [(player.number, player.standing, player.seat.round_trip) for player in shown.players] == [
+        assert [(player.number, player.state, player.seat.round_trip) for player in shown.players] == [
             (0, "here", 0),
             (1, "here", 0),
         ]
@@ -185,12 +185,12 @@ async def test_all_servers_and_their_rooms() -> None:
         one, two = town.places
         key = keys.issue("operator", claims={CLAIM: True})
         async with (
-            town.join("/rooms/playing/a", two, speaks=FromPlayer, hears=ToPlayer, name="ana") as ana,
+            town.join("/rooms/playing/a", two, sends=FromPlayer, receives=ToPlayer, name="ana") as ana,
             town.join(
                 "/rooms/edge-monitor/main",
                 one,
-                speaks=kind_of(Dashboard).receives,
-                hears=kind_of(Dashboard).sends,
+                sends=kind_of(Dashboard).receives,
+                receives=kind_of(Dashboard).sends,
                 key=key,
             ) as operator,
         ):

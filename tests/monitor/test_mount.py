@@ -36,7 +36,7 @@ def monitored() -> edge.App:
 def operator(network: Network, key: str | None) -> AbstractAsyncContextManager[Any]:
     """Somebody who would look at the dashboard."""
     path = "/rooms/edge-monitor/main"
-    return joined(network.connect, path, speaks=FromOperator, hears=ToOperator, key=key)
+    return joined(network.connect, path, sends=FromOperator, receives=ToOperator, key=key)
 
 
 async def figures(network: Network) -> dict[str, float]:
@@ -156,7 +156,7 @@ async def test_the_figures_against_a_known_load() -> None:
         clients = []
         for number in range(4):
             name = f"client-number-{number:04}"
-            joining = joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, client=name)
+            joining = joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer, client=name)
             clients.append(await stack.enter_async_context(joining))
             await clients[-1].wait_state(State.OPEN if number < 3 else State.CLOSED)
         room = app.directory.rooms[0]
@@ -189,7 +189,7 @@ async def test_the_figures_against_a_known_load() -> None:
     assert grown("edge_messages_refused_total problem=not_now") == 3
     assert after["edge_rooms kind=quiet"] == 1
     assert after["edge_rooms kind=edge-monitor"] == 0
-    assert after["edge_seats kind=quiet standing=here"] == 1
+    assert after["edge_seats kind=quiet state=here"] == 1
     assert after["edge_round_trip_seconds quantile=1"] == 0
     assert after["edge_outbox_frames quantile=1"] == 0
     assert after["edge_crashes_total"] == 0

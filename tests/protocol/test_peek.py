@@ -131,7 +131,7 @@ async def test_a_request_that_can_not_be_read_is_answered(
     """With its number; and an uncounted event that can't be read is not counted."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
-    room.attend(theirs, codec)
+    room.serve_seat(theirs, codec)
     await ours.send([codec.encode(["$hello", {"client": "a-client-of-its-own", "attempt": 1}])])
     with trio.fail_after(5):
         assert codec.decode(await ours.receive())[0] == "$welcome"
@@ -148,7 +148,7 @@ async def test_limits_count_bytes(edge_room: EdgeRoom) -> None:
     """A message of a client, in signs of which each has three bytes."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
-    room.attend(theirs, limits=edge.Limits(message_bytes=3000))
+    room.serve_seat(theirs, limits=edge.Limits(message_bytes=3000))
     await ours.send([JSON.encode(["$hello", {"client": "a-client-of-its-own", "attempt": 1}])])
     assert JSON.decode(await ours.receive())[1]["message_bytes"] == 3000
     await ours.send([JSON.encode(["Say", {"text": "語" * 1000}, 1]), JSON.encode(["Say", {"text": "語" * 990}, 2])])

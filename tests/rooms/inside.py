@@ -11,9 +11,9 @@ from edge.rooms.rounds_runtime import TurnRuntime
 from edge.seats.held_seat import HeldSeat
 
 
-def open_turn(player: edge.Player[Any, Any], seconds: float, patience: float = math.inf) -> edge.Turn:
+def open_turn(player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf) -> edge.Turn:
     """A turn of this player, without a round."""
-    return edge.Turn._create(TurnRuntime(member_of(player), seconds, patience))
+    return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
 
 def held_seat(player: edge.Player[Any, Any]) -> HeldSeat:

@@ -64,7 +64,7 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
     assert room.room.ends == ["given up at 0.4", "other at 1"]
     assert ana.state is State.OPEN
     (player,) = room.room.players
-    assert len(member_of(player).dialogue) == 0
+    assert len(member_of(player).requests) == 0
 
 
 async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
@@ -179,7 +179,7 @@ async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
     assert room.room.ended
     assert room.room.given < 5000
     (player,) = room.room.players
-    assert (len(member_of(player).dialogue), len(ana._dialogue)) == (0, 0)
+    assert (len(member_of(player).requests), len(ana._requests)) == (0, 0)
     with ana.stream(Guess("2"), Verdict) as again:
         assert len([verdict async for verdict in again]) == 2
 
@@ -254,7 +254,7 @@ async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -
     assert room.room.answered == 1
     (player,) = room.room.players
     gc.collect()
-    assert len(member_of(player).dialogue._given_up) == 0
+    assert len(member_of(player).requests._given_up) == 0
 
 
 async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
@@ -340,4 +340,4 @@ async def test_an_error_in_the_clean_up_of_a_block_answers_too(edge_room: EdgeRo
         await ana.request(Guess("x"), Verdict)
     await trio.sleep(1)
     (player,) = room.room.players
-    assert len(member_of(player).dialogue) == 0
+    assert len(member_of(player).requests) == 0

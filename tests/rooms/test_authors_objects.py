@@ -15,14 +15,14 @@ from tests.rooms.quiet import Quiet, Verdict
 
 # A new public member is a decision: it takes a name that authors can't use for their own attributes any more.
 MEMBERS: dict[type[Any], str] = {
-    edge.Room: "admit apply broadcast close closing facts farewell fence greet has_round kind listen lock name names"
-    " now open_round persist player players publish random reset restarts restore run seats snapshot ticks unlock"
-    " wait_closed when_cut_off",
-    edge.Player: "answering ask connected ending farewell kick latest left listen name number receive reply restored"
-    " send session",
+    edge.Room: "admit apply broadcast close closing facts fence greet has_round kind listen lock name names"
+    " now open_round persist player players publish random reset restarts restore run seats shielded_cleanup"
+    " snapshot ticks unlock wait_closed when_cut_off",
+    edge.Player: "answering ask connected ending kick latest left listen name number receive reply restored"
+    " send session shielded_cleanup",
     edge.Seats: "changes enough find free grace locked maximum minimum players presence wait_change wait_minimum",
     edge.Round: "deadline outcome players reason remaining start_soon turn",
-    edge.Turn: "deadline outcome patience player remaining seconds",
+    edge.Turn: "deadline max_absence outcome player remaining seconds",
     edge.App: "cookie directory include keys list_rooms revoke route session",
 }
 

@@ -43,7 +43,7 @@ async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -
     """With room, seat, name and reason; the same thing once a minute."""
     caplog.set_level(logging.INFO)
     room = await edge_room(Shy)
-    [ana] = await room.join("ana", speaks=Say | Think)
+    [ana] = await room.join("ana", sends=Say | Think)
     for _ in range(5):
         ana.send(Say("hello"))
     ana.send(Think("nobody knows this"))
@@ -98,7 +98,7 @@ async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCapt
     log = RateLimitedLog(logging.getLogger("edge.rooms"))
     for second in range(10):
         for number in range(1000):
-            log.note((second, number), "thing %d", number, about={})
+            log.note((second, number), "thing %d", number, log_context={})
         assert len(log._known) <= MAX_KNOWN
         await trio.sleep(1)
     assert 20 <= len(infos(caplog)) <= 31

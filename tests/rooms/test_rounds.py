@@ -110,15 +110,15 @@ async def test_a_turn_waits_for_the_absent_as_long_as_its_patience(edge_room: Ed
     (ana,) = await room.join("ana")
     (player,) = room.room.players
     async with room.room.open_round() as round:
-        with round.turn(player, seconds=60, patience=2) as skipped:
+        with round.turn(player, seconds=60, max_absence=2) as skipped:
             ana.drop()
             await trio.sleep_forever()
         assert (skipped.outcome, trio.current_time()) == (edge.Outcome.ABSENT, 2)
-        with round.turn(player, seconds=60, patience=2) as away_from_the_start:
+        with round.turn(player, seconds=60, max_absence=2) as away_from_the_start:
             await trio.sleep_forever()
         assert (away_from_the_start.outcome, trio.current_time()) == (edge.Outcome.ABSENT, 4)
         await ana.resume()
-        with round.turn(player, seconds=10, patience=2) as flaky:
+        with round.turn(player, seconds=10, max_absence=2) as flaky:
             ana.drop()
             await trio.sleep(1.5)
             await ana.resume()

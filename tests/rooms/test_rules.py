@@ -94,9 +94,6 @@ async def refusal(room: RoomUnderTest[Any], name: str) -> Code:
     return caught.value.code
 
 
-# --- rule 1: admission is one synchronous decision over one ledger
-
-
 @seeds(200)
 async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int) -> None:
     """However a crowd comes, drops and leaves, seats are never above the maximum, and the rest are told."""
@@ -167,9 +164,6 @@ async def test_rule_1_a_crash_in_admit_is_a_refusal(edge_room: Open, caplog: pyt
     assert await refusal(room, "ben") is Code.REFUSED
     assert "admit() raised" in caplog.text
     await room.join("ana")
-
-
-# --- rule 2: the blast radius is stated
 
 
 async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
@@ -254,9 +248,6 @@ async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
     assert ben.state == "open"
 
 
-# --- rule 3: send and broadcast never wait for a socket
-
-
 async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room: Open) -> None:
     """A client that does not read loses its connection with a resumable code; on resume it gets everything."""
     room = await edge_room(Chat)
@@ -332,9 +323,6 @@ async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_r
     assert [await ana.receive() for _ in range(3)] == [Said("room", "first"), Cursor(1), Said("room", "end")]
 
 
-# --- rule 4: a broadcast is atomic, and in the room's one order
-
-
 @seeds(200)
 async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) -> None:
     """Whatever the schedule, all who sat from the start hear the same events in the same order, none missing."""
@@ -380,8 +368,8 @@ async def test_rule_4_to_and_besides(edge_room: Open) -> None:
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     first, second, third = room.room.players
     room.room.broadcast(Said("room", "to ana"), to=[first])
-    room.room.broadcast(Said("room", "not ben"), besides=second)
-    room.room.broadcast(Said("room", "only cyn"), besides=[first, second])
+    room.room.broadcast(Said("room", "not ben"), exclude=second)
+    room.room.broadcast(Said("room", "only cyn"), exclude=[first, second])
     room.room.broadcast(Said("room", "all"))
     heard: dict[MemoryClient, list[str]] = {client: [] for client in (ana, ben, cyn)}
     for client, texts in heard.items():
@@ -411,9 +399,6 @@ async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_se
         await wait_all_tasks_blocked()
     heard = [(await clients[0].receive(Said)).who for _ in order]
     assert heard == [names[index] for index in order]
-
-
-# --- rule 5: an event nobody is listening for is refused
 
 
 class Turns(edge.Room[FromPlayer, ToPlayer]):
@@ -499,9 +484,6 @@ async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: 
     assert [error.problem for error in ana.errors] == ["not_now", "not_now"]
 
 
-# --- rule 6: leaving is exactly once
-
-
 @seeds(200)
 async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> None:
     """However many reasons to leave come together, `finally` runs once, and once each."""
@@ -537,7 +519,7 @@ async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> N
 
 
 async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> None:
-    """`finally` blocks wait under `farewell`, two seconds at most, with one deadline for all of a closing room."""
+    """`finally` blocks wait under `shielded_cleanup`: two seconds at most, and one deadline for a closing room."""
     done: list[str] = []
 
     class Polite(edge.Room[FromPlayer, ToPlayer]):
@@ -545,10 +527,10 @@ async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> N
             try:
                 await trio.sleep_forever()
             finally:
-                with player.farewell():
+                with player.shielded_cleanup():
                     await trio.sleep(1)
                     done.append(player.name)
-                with player.farewell():
+                with player.shielded_cleanup():
                     await trio.sleep(100)
                     done.append("never")
 
@@ -565,7 +547,7 @@ async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> N
 
 
 async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> None:
-    """Without `farewell` the wait ends at once, as everywhere in Trio: the room does not hang on it."""
+    """Without `shielded_cleanup` the wait ends at once, as everywhere in Trio: the room does not hang on it."""
     log: list[str] = []
 
     class Naive(edge.Room[FromPlayer, ToPlayer]):
@@ -582,9 +564,6 @@ async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> No
     ana.leave()
     await wait_all_tasks_blocked()
     assert log == ["leaving"]
-
-
-# --- rule 7: reset cancels everything the round opened, and nothing else
 
 
 class Rounds(edge.Room[FromPlayer, ToPlayer]):
@@ -710,9 +689,6 @@ async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> Non
     assert ben.state == "open"
 
 
-# --- rule 8: the seat is not the connection
-
-
 @seeds(200)
 async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None:
     """Through any number of cuts, what is sent both ways arrives once, and in order."""
@@ -782,7 +758,7 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
     (ana,) = await room.join("ana")
     assert ana.welcome is not None
     old, theirs = open_memory_transports(buffer=1)
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await old.send([hello(ana, 0)])
     await old.receive()
     for _ in range(3):
@@ -808,9 +784,6 @@ async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> No
     assert room.room.log == ["+ana", "-ana", "+ana"]
 
 
-# --- rule 9: no mutation across a checkpoint
-
-
 async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
     """When `kick`, `close`, `take_seat` return, everything they decided is true, without a checkpoint."""
     room = await edge_room(Chat)
@@ -831,9 +804,6 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         await client.wait_state("closed")
 
 
-# --- rule 10: shutdown drains
-
-
 @seeds(200)
 async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> None:
     """Nobody is admitted, rooms end, players are told that the server goes, and nothing is left running."""
@@ -851,9 +821,6 @@ async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> No
     assert sorted(room.room.log) == ["+ana", "+ben", "-ana", "-ben"]
     assert len(directory) == 0
     assert ben.state == "away"
-
-
-# --- what the tests above need
 
 
 class FakeSeat(Seat):
@@ -890,7 +857,7 @@ async def raw_client(
 ) -> AsyncIterator[Callable[[Any], Any]]:
     """A connection that says what the test wants: `await send(frame)` gives the next frame, acks and pings aside."""
     ours, theirs = open_memory_transports()
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await ours.send([hello(client, received, "raw")])
     welcome = JSON.decode(await ours.receive())
     assert welcome[0] == "$welcome", welcome
@@ -910,7 +877,7 @@ async def raw_client(
 async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIterator[Callable[[], int | None]]:
     """A connection whose client stops reading after its welcome."""
     ours, theirs = open_memory_transports(buffer=1)
-    room.attend(theirs, JSON, limits)
+    room.serve_seat(theirs, JSON, limits)
     await ours.send([hello(None, None, "stuck")])
     await ours.receive()
     yield lambda: ours.close_code

@@ -69,7 +69,7 @@ async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -
             try:
                 await trio.sleep_forever()
             finally:
-                with player.farewell():
+                with player.shielded_cleanup():
                     await trio.sleep(1)
 
     room = await edge_room(Lingering)
@@ -92,7 +92,7 @@ async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: Edge
 
         async def run(self) -> None:
             async for change in self.seats.changes():
-                told.append(f"{change.player.name} {change.happening}")
+                told.append(f"{change.player.name} {change.kind}")
                 await trio.sleep(1)
 
     room = await edge_room(Watching)
@@ -119,7 +119,7 @@ async def test_who_joined_and_is_away_already_is_told_as_both(edge_room: EdgeRoo
     ana.drop()
     ben.leave()
     await wait_all_tasks_blocked()
-    assert [str((await anext(changes)).happening) for _ in range(2)] == ["joined", "away"]
+    assert [str((await anext(changes)).kind) for _ in range(2)] == ["joined", "away"]
     with trio.move_on_after(1) as nothing_more:
         await anext(changes)
     assert nothing_more.cancelled_caught

@@ -32,8 +32,8 @@ async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
             assert seen.round == RoundStatistics([0, 1], 29)
             assert seen.turns == [TurnStatistics(1, 7)]
             first, second = seen.players
-            assert (first.name, first.standing, first.remaining) == ("ana", "away", 4)
-            assert (second.name, second.standing, second.remaining) == ("ben", "here", None)
+            assert (first.name, first.state, first.remaining) == ("ana", "away", 4)
+            assert (second.name, second.state, second.remaining) == ("ben", "here", None)
             assert first.seat.round_trip is None
             await trio.sleep(5)
             assert room.runtime.statistics().round == RoundStatistics([1], 24)
@@ -98,7 +98,7 @@ async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> N
     ana.drop()
     await trio.sleep(1)
     (player,) = room.runtime.statistics().players
-    assert (player.standing, player.remaining) == ("away", None)
+    assert (player.state, player.remaining) == ("away", None)
 
 
 class Crashing(Quiet):

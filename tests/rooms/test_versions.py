@@ -100,7 +100,7 @@ class OldSaid:
 async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom, caplog: Any) -> None:
     """New fields, at any depth, are ignored and reported once; a new event is reported once, to the server, too."""
     room = await edge_room(NewRoom)
-    (ana,) = await room.join("ana", speaks=Say, hears=OldDrew | OldSaid)
+    (ana,) = await room.join("ana", sends=Say, receives=OldDrew | OldSaid)
     for _ in range(3):
         room.room.broadcast(Drew([Dot(1), Dot(2)]))
         room.room.broadcast(Undid())
@@ -123,7 +123,7 @@ async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom
 async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoom) -> None:
     """Each other member arrives; the report names the field, and is made once wherever in the list it was."""
     room = await edge_room(NewRoom)
-    (ana,) = await room.join("ana", hears=OldColouredDrew)
+    (ana,) = await room.join("ana", receives=OldColouredDrew)
     room.room.broadcast(Drew([Dot(1, Colour.GREEN)]))
     room.room.broadcast(Drew([Dot(1), Dot(1, Colour.GREEN)]))
     room.room.broadcast(Drew([Dot(2)]))
@@ -147,7 +147,7 @@ async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> No
                 player.reply(said, NewerSaid(said.text, 1.0))
 
     room = await edge_room(Room)
-    (ana,) = await room.join("ana", hears=OldSaid)
+    (ana,) = await room.join("ana", receives=OldSaid)
     assert await ana.request(Say("hi"), OldSaid) == OldSaid("hi")
     assert [error.message for error in ana.errors] == ["a field of the room's event is ignored: unknown field 'at'"]
 
@@ -176,7 +176,7 @@ async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: Edg
                 player.send(Said(repr(event)))
 
     room = await edge_room(Room)
-    (ana,) = await room.join("ana", speaks=Say | Hint)
+    (ana,) = await room.join("ana", sends=Say | Hint)
     ana.send(Say("hi", "glad"))
     ana.send(Hint("x", Dot(3)))
     assert (await ana.receive()).text.endswith("OldHint(text='x', dot=OldDot(x=3))")

@@ -73,7 +73,7 @@ class Silent(GameBase[None, None]):
 
 
 @pytest.mark.parametrize(
-    ("kind", "hears", "says"),
+    ("kind", "receives", "says"),
     [
         (Chess, {"Move"}, {"Moved"}),
         (Blitz, {"Move"}, {"Moved"}),
@@ -83,11 +83,11 @@ class Silent(GameBase[None, None]):
         (Silent, set(), set()),
     ],
 )
-def test_events_come_through_the_whole_inheritance(kind: Any, hears: set[str], says: set[str]) -> None:
+def test_events_come_through_the_whole_inheritance(kind: Any, receives: set[str], says: set[str]) -> None:
     """The kind: type arguments were read off direct bases only, and a room below a generic one had no events."""
     room = kind()
     kind = kind_of(room)
-    assert (set(kind.receives.by_name), set(kind.sends.by_name)) == (hears, says)
+    assert (set(kind.receives.by_name), set(kind.sends.by_name)) == (receives, says)
 
 
 def test_a_room_that_does_not_say_its_events_is_an_error_at_its_definition() -> None:

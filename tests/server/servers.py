@@ -16,7 +16,7 @@ import edge
 from edge.client.client import Client
 from edge.client.fallback import TransportKind
 from edge.client.join import open_client
-from edge.client.url import UrlDialler
+from edge.client.url import UrlConnector
 from edge.cluster.broker.broker import Broker, Claim, Stamp
 from edge.cluster.broker.memory import MemoryBroker
 from edge.cluster.node import Node
@@ -44,7 +44,7 @@ class ForgetfulBroker(MemoryBroker):
         """All else is forgotten."""
         self._leases, self._logs, self._servers = copy.deepcopy(self._disk)
         for mailbox in self._mailboxes.values():
-            mailbox.letters.clear()
+            mailbox.batches.clear()
         self._began_at = trio.current_time()
 
     def _mark(self, known: Any) -> str:
@@ -137,8 +137,8 @@ class Town:
         self,
         path: str,
         *at: Place,
-        speaks: Any,
-        hears: Any,
+        sends: Any,
+        receives: Any,
         key: str | None = None,
         name: str = "",
         kind: TransportKind = TransportKind.WEBSOCKET,
@@ -150,8 +150,8 @@ class Town:
         async def connect() -> trio.abc.Stream:
             there = [place for place in at or self.places if not place.dead]
             own = {place: site_of(place.app).address for place in there}
-            sent_to = [place for place in there if own[place] and own[place] in str(dialler.url)]
-            if dialler.url != address:
+            sent_to = [place for place in there if own[place] and own[place] in str(connector.url)]
+            if connector.url != address:
                 there = sent_to
             if not there:
                 raise OSError("no server is there")
@@ -163,11 +163,11 @@ class Town:
             await trio.sleep(0.1)
 
         address = f"ws://edge.test{path}"
-        dialler = UrlDialler(address, codec=JSON, limits=edge.Limits(), kinds=(kind,), connect=connect)
+        connector = UrlConnector(address, codec=JSON, limits=edge.Limits(), kinds=(kind,), connect=connect)
         client: Client[Any, Any] = Client(
-            dialler,
-            speaks=speaks,
-            hears=hears,
+            connector,
+            sends=sends,
+            receives=receives,
             name=name or f"client {self.clients}",
             codec=JSON,
             limits=edge.Limits(),

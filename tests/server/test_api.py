@@ -43,8 +43,8 @@ async def test_the_api() -> None:
                 client = joined(
                     network.connect,
                     path,
-                    speaks=FromPlayer,
-                    hears=ToPlayer,
+                    sends=FromPlayer,
+                    receives=ToPlayer,
                     key=keys.issue(id, name=name),
                     client=f"the-client-of-{name}",
                 )

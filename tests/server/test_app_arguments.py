@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 import edge
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 from edge.transports.http.http import Request, Response
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
@@ -61,9 +61,11 @@ def test_a_broker_is_no_address() -> None:
 
 def test_bodies_that_no_address_may_send() -> None:
     """A limit that another one makes impossible to reach; together they are fine."""
-    with pytest.raises(ValueError, match=r"mount_body_bytes=17000000 is more .* Caps.body_bytes_each=16777216"):
+    with pytest.raises(
+        ValueError, match=r"mount_body_bytes=17000000 is more .* AddressLimits.body_bytes_each=16777216"
+    ):
         edge.App({}, mount_body_bytes=17_000_000)
-    app = edge.App({}, mount_body_bytes=17_000_000, caps=Caps(body_bytes_each=20_000_000))
+    app = edge.App({}, mount_body_bytes=17_000_000, address_limits=AddressLimits(body_bytes_each=20_000_000))
 
     async def route(request: Request) -> Response:
         return Response()

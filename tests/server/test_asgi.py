@@ -153,7 +153,7 @@ async def test_the_web_app_speaks_into_a_room() -> None:
     """Same process, same loop: a request of a page reaches the players at once."""
     async with (
         open_network(app) as network,
-        joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer) as client,
+        joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer) as client,
     ):
         await client.wait_state(State.OPEN)
         assert (await ask(network, "GET", "/tell")).body == b"told"
@@ -186,10 +186,10 @@ async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         await trio.sleep_forever()
 
-    with trio.move_on_after(1) as patience:
+    with trio.move_on_after(1) as scope:
         async with open_network(edge.App({}, mount=slow)):
             raise AssertionError("it started")
-    assert patience.cancelled_caught
+    assert scope.cancelled_caught
 
     async def failing(scope: Any, receive: Any, send: Any) -> None:
         await receive()

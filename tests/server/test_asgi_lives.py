@@ -19,7 +19,7 @@ from starlette.routing import Route
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.server.door import Caps
+from edge.server.limiter import AddressLimits
 from edge.server.serve import Server, open_server
 
 
@@ -187,7 +187,7 @@ async def test_an_app_that_never_receives_ends_after_its_client() -> None:
         assert log == ["began"], "whoever says that nothing more comes may still read"
         await trio.sleep(4)
         assert log == ["began", "ended"]
-        assert server._door.connections("") == 0
+        assert server._limiter.connections("") == 0
         await stream.aclose()
 
 
@@ -251,7 +251,7 @@ async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]
     """For whom, by which scheme and at which host: of nobody else, and in one of the two ways of saying it."""
     life = Life()
     options: dict[str, Any] = {
-        "caps": Caps(proxies=("10.0.0.0/8",)),
+        "address_limits": AddressLimits(proxies=("10.0.0.0/8",)),
         "hosts": ["here.example", "play.example", "evil.example"],
     }
     async with serving(Starlette(routes=life.routes), **options) as server, trio.open_nursery() as nursery:

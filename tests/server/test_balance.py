@@ -78,7 +78,7 @@ async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
 
     async def come(room: int, ledger: Ledger, *, task_status: trio.TaskStatus[None]) -> None:
         name = f"player-{len(people)}"
-        async with town.join(f"/rooms/adding/{room}", speaks=Add, hears=Added, name=name) as client:
+        async with town.join(f"/rooms/adding/{room}", sends=Add, receives=Added, name=name) as client:
             await client.wait_state(State.OPEN)
             people.append(Adder(client, name, ledger))
             task_status.started()
@@ -161,7 +161,10 @@ async def test_rooms_that_are_to_stay() -> None:
 
 async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is on its way when the room goes to another server."""
-    async with open_town(make_app, 2) as town, town.join("/rooms/adding/a", speaks=Add, hears=Added, name="ana") as ana:
+    async with (
+        open_town(make_app, 2) as town,
+        town.join("/rooms/adding/a", sends=Add, receives=Added, name="ana") as ana,
+    ):
         await ana.wait_state(State.OPEN)
         await trio.sleep(LEASE_SECONDS)
         old, new = sorted(town.places, key=lambda place: not place.rooms)

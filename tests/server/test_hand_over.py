@@ -44,7 +44,7 @@ def make_app(
 @asynccontextmanager
 async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> AsyncIterator[Adder]:
     """Somebody who adds, and listens."""
-    async with town.join(f"/rooms/{path}", *at, speaks=Add, hears=Added, name=name) as client:
+    async with town.join(f"/rooms/{path}", *at, sends=Add, receives=Added, name=name) as client:
         await client.wait_state(State.OPEN)
         async with trio.open_nursery() as nursery:
             someone = Adder(client, name, Ledger())
@@ -65,7 +65,7 @@ def slow_log(place: Place, seconds: float) -> None:
 
 
 class Ending(Adding):
-    """It takes a second to say farewell, and so do its players."""
+    """Its clean-up takes a second, and so does that of its players."""
 
     runs = 0
 
@@ -73,7 +73,7 @@ class Ending(Adding):
         try:
             await super().player(player)
         finally:
-            with player.farewell():
+            with player.shielded_cleanup():
                 await trio.sleep(1)
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class Ending(Adding):
         try:
             await trio.sleep_forever()
         finally:
-            with self.farewell():
+            with self.shielded_cleanup():
                 await trio.sleep(1)
 
 
@@ -91,7 +91,7 @@ async def renew_in_vain(*_: object) -> Renewed:
 
 @pytest.mark.parametrize("how", ["drain", "move", "cut off"])
 async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether its server drains meanwhile, or would have moved it, or loses the lease in its farewell."""
+    """Whether its server drains meanwhile, or would have moved it, or loses the lease during its clean-up."""
     monkeypatch.setattr(Ending, "runs", 0)
     async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
         ana.add()
@@ -268,7 +268,7 @@ async def test_a_latest_value_does_not_overtake_what_it_waits_for() -> None:
     """Nor on a resume."""
     async with (
         open_town(partial(make_app, showing=Showing), 1) as town,
-        town.join("/rooms/showing/a", speaks=Add, hears=Shown) as client,
+        town.join("/rooms/showing/a", sends=Add, receives=Shown) as client,
     ):
         await client.wait_state(State.OPEN)
         await trio.sleep(1)
@@ -301,7 +301,7 @@ async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptur
     """Which is gone before its last words could be in it; nor are other logs held up."""
     async with open_town(partial(make_app, short=Short), 1) as town:
         town.places[0].broker.delay = 0.002
-        async with town.join("/rooms/short/a", speaks=Add, hears=Added) as client:
+        async with town.join("/rooms/short/a", sends=Add, receives=Added) as client:
             await client.wait_state(State.CLOSED)
             await trio.sleep(1)
             assert len(client._inbox) == 3
@@ -327,7 +327,7 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
         town.conditions = Conditions(latency=0.01, capacity=20_000)
         room = await one.node.find("talking", "a")
         assert isinstance(room, RoomRuntime)
-        async with town.join("/rooms/talking/a", other, speaks=Add, hears=Big) as client:
+        async with town.join("/rooms/talking/a", other, sends=Add, receives=Big) as client:
             await client.wait_state(State.OPEN)
             await trio.sleep(1)
             other.wires.links[-1].reading = False

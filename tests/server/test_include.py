@@ -68,7 +68,7 @@ async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
             for transport in TransportKind:
                 path = f"{prefix}/rooms/{kind}/{transport}"
                 async with joined(
-                    network.connect, path, transport, speaks=FromPlayer, hears=ToPlayer, key=given.json["key"]
+                    network.connect, path, transport, sends=FromPlayer, receives=ToPlayer, key=given.json["key"]
                 ) as client:
                     await client.wait_state(State.OPEN)
         assert (await ask(network, "GET", "/elsewhere/rooms/outer/one")).status == 404

@@ -25,7 +25,7 @@ def make_app(broker: Broker) -> edge.App:
 
 
 def adder(town: Town, kind: str, *at: Place, name: str = "ana") -> AbstractAsyncContextManager[Client[Any, Any]]:
-    return town.join(f"/rooms/{kind}/a", *at, speaks=Add, hears=Added, name=name)
+    return town.join(f"/rooms/{kind}/a", *at, sends=Add, receives=Added, name=name)
 
 
 @asynccontextmanager

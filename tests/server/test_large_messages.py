@@ -24,8 +24,8 @@ async def test_the_largest_message_crosses_servers(kind: TransportKind) -> None:
     async with open_town(make_app) as town:
         one, two = town.places
         async with (
-            town.join("/rooms/large/a", one, speaks=Give, hears=Given) as near,
-            town.join("/rooms/large/a", two, speaks=Give, hears=Given, kind=kind) as far,
+            town.join("/rooms/large/a", one, sends=Give, receives=Given) as near,
+            town.join("/rooms/large/a", two, sends=Give, receives=Given, kind=kind) as far,
         ):
             await near.wait_state(State.OPEN)
             await far.wait_state(State.OPEN)

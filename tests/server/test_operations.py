@@ -46,7 +46,7 @@ async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture)
     app = edge.App({"crashing": Crashing})
     async with (
         open_network(app) as network,
-        joined(network.connect, "/rooms/crashing/one", speaks=FromPlayer, hears=ToPlayer) as client,
+        joined(network.connect, "/rooms/crashing/one", sends=FromPlayer, receives=ToPlayer) as client,
     ):
         await client.wait_state(State.CLOSED)
     records = [record for record in caplog.records if record.name == "edge.rooms"]

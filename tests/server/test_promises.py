@@ -33,7 +33,7 @@ def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge
 @asynccontextmanager
 async def sit(town: Town, room: str, name: str = "ana", *at: Place) -> AsyncIterator[Client[Any, Any]]:
     """Somebody in a bank."""
-    async with town.join(f"/rooms/{room}", *at, speaks=Said, hears=Told, name=name) as client:
+    async with town.join(f"/rooms/{room}", *at, sends=Said, receives=Told, name=name) as client:
         await client.wait_state(State.OPEN)
         yield client
 
@@ -79,15 +79,12 @@ class Hush(edge.Room[PayIn, Heard]):
         self.total = state
 
 
-# --- quiet rooms
-
-
 @seeds(3)
 async def test_what_redis_and_the_server_forget_together_is_told() -> None:
     """Of what a client had said, and was acknowledged, though it had heard nothing: it starts afresh, and is heard."""
     async with (
         open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
-        town.join("/rooms/hush/a", speaks=PayIn, hears=Heard, name="ana") as client,
+        town.join("/rooms/hush/a", sends=PayIn, receives=Heard, name="ana") as client,
     ):
         await client.wait_state(State.OPEN)
         for wait in (town.shared.write_to_disk, lambda: None):
@@ -166,9 +163,6 @@ async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
         await trio.sleep(LEASE_SECONDS)
         assert sorted(room for batch in batches for room in batch) == sorted(place.rooms)
         assert max(map(len, batches)) <= 20
-
-
-# --- endings
 
 
 async def delay_log(place: Place, seconds: float) -> None:
@@ -284,9 +278,6 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
         assert [lease.room for lease in await town.shared.leases()] == place.rooms
 
 
-# --- greetings
-
-
 @seeds(20)
 async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
     """Whatever the room says meanwhile, and wherever it goes on: whoever starts from nothing is greeted once, before
@@ -307,7 +298,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
         async def reload(name: str) -> None:
             key = key_of(name) if random.random() < 0.5 else None
             for _ in range(8):
-                async with town.join("/rooms/bank/a", speaks=Said, hears=Told, name=name, key=key) as client:
+                async with town.join("/rooms/bank/a", sends=Said, receives=Told, name=name, key=key) as client:
                     with trio.fail_after(30):
                         await client.wait_state(State.OPEN)
                         first = await client.receive()
@@ -338,7 +329,7 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
     """Their seat is restored, and their client knows nothing of it."""
     async with open_town(make_app, 2) as town:
         key = key_of("ana")
-        async with town.join("/rooms/bank/a", speaks=Said, hears=Told, key=key) as client:
+        async with town.join("/rooms/bank/a", sends=Said, receives=Told, key=key) as client:
             await client.wait_state(State.OPEN)
             client.send(PayIn(5))
             await trio.sleep(1)
@@ -346,12 +337,9 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
             town.kill(place)
             other = next(place for place in town.places if not place.dead)
             await trio.sleep_until(trio.current_time() + LEASE_SECONDS + 0.01)
-        async with town.join("/rooms/bank/a", other, speaks=Said, hears=Told, key=key) as client:
+        async with town.join("/rooms/bank/a", other, sends=Said, receives=Told, key=key) as client:
             await client.wait_state(State.OPEN)
             assert await client.receive() == Greeted(5)
-
-
-# --- late requests
 
 
 async def test_a_claim_that_comes_late_takes_no_room() -> None:

@@ -70,7 +70,7 @@ class Served:
         return f"ws://127.0.0.1:{self.port}{path}"
 
     def join(self, path: str = "/rooms/echo/one", **options: Any) -> Any:
-        return edge.join(self.url(path), speaks=Say | Guess, hears=Said, **options)
+        return edge.join(self.url(path), sends=Say | Guess, receives=Said, **options)
 
     async def http(self, request: str, *, read: int = 1) -> bytes:
         """Everything that comes back for these bytes."""
@@ -391,7 +391,7 @@ async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> 
         async with trio.open_nursery() as nursery:
             (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
             url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/echo/one"
-            async with edge.join(url, speaks=Say, hears=Said, limits=edge.Limits(hello_seconds=0.2)) as client:
+            async with edge.join(url, sends=Say, receives=Said, limits=edge.Limits(hello_seconds=0.2)) as client:
                 await tried_again.wait()
                 assert client.state == "connecting"
             nursery.cancel_scope.cancel()
@@ -404,4 +404,4 @@ async def test_what_a_block_raises_comes_out_as_it_is() -> None:
             async with served.join("/rooms/nonsense/one") as client:
                 await client.receive()
     with pytest.raises(ValueError, match="is not a ws://, wss://"):
-        edge.join("ftp://x/", speaks=Say, hears=Said)
+        edge.join("ftp://x/", sends=Say, receives=Said)

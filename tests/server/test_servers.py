@@ -15,7 +15,7 @@ from edge.client.client import Client, State
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.codes import Code
-from edge.errors import Deaf
+from edge.errors import ServerUnreachable
 from edge.server.app import site_of
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
@@ -68,7 +68,7 @@ def chat(
     kind: TransportKind = TransportKind.WEBSOCKET,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """A client in the one room."""
-    return town.join("/rooms/chat/a", *at, speaks=Say, hears=Said | Tip, name=name, key=key, kind=kind)
+    return town.join("/rooms/chat/a", *at, sends=Say, receives=Said | Tip, name=name, key=key, kind=kind)
 
 
 async def hear(client: Client[Any, Any], *texts: str) -> None:
@@ -100,7 +100,7 @@ async def test_any_server_leads_to_the_room() -> None:
 
 
 async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To a server with ten clients of the room goes one letter that has the frame once."""
+    """To a server with ten clients of the room goes one batch that has the frame once."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one) as ana:
@@ -115,17 +115,17 @@ async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None
                 for _ in range(10):
                     nursery.start_soon(come)
                 await trio.sleep(5)
-                letters: list[bytes] = []
+                batches: list[bytes] = []
                 post = town.shared.post
 
                 async def spy(posted: Mapping[str, bytes]) -> frozenset[str]:
-                    letters.extend(posted.values())
+                    batches.extend(posted.values())
                     return await post(posted)
 
                 monkeypatch.setattr(town.shared, "post", spy)
                 ana.send(Say("a text to look for"))
                 await trio.sleep(0.1)
-                assert sum(letter.count(b"a text to look for") for letter in letters) == 1
+                assert sum(batch.count(b"a text to look for") for batch in batches) == 1
                 nursery.cancel_scope.cancel()
 
 
@@ -188,9 +188,9 @@ async def test_a_lost_lease_ends_the_room() -> None:
 
 async def test_who_is_deaf_fails_loudly() -> None:
     """A server that hears no mail, though the broker renews its leases, ends with an error."""
-    with pytest.RaisesGroup(Deaf, flatten_subgroups=True, allow_unwrapped=True):
+    with pytest.RaisesGroup(ServerUnreachable, flatten_subgroups=True, allow_unwrapped=True):
         async with open_town(make_app, 2) as town:
-            town.places[0].broker.deaf = True
+            town.places[0].broker.unreachable = True
             await trio.sleep(60)
 
 
@@ -303,15 +303,15 @@ async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
     """In that very step: there is nobody left to give it to."""
     async with open_town(make_app, 3) as town:
         await trio.sleep(LEASE_SECONDS)  # until all know each other
-        forwards = town.places[0].server._forwards
+        proxy = town.places[0].server._proxy
         async with AsyncExitStack() as stack:
-            while not forwards._forwarded:  # until a line's end is at another server
+            while not proxy._forwarded:  # until a line's end is at another server
                 client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
                 await client.wait_state(State.OPEN)
                 await trio.sleep(1)
-            for number, (home, _) in [*forwards._forwarded.items()]:
-                forwards.lose(home)
-                assert forwards.take(home, ["http-answer", number, ["finish", None]])
+            for number, (home, _) in [*proxy._forwarded.items()]:
+                proxy.lose(home)
+                assert proxy.take(home, ["http-answer", number, ["finish", None]])
             await trio.sleep(10)
             assert client.state is State.OPEN
 
@@ -369,18 +369,18 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
 
 
 def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
-    """Lose the first letter with each of these words, and tell its sender, or do not: what has been lost so far."""
+    """Lose the first batch with each of these words, and tell its sender, or do not: what has been lost so far."""
     post, dropped = town.shared.post, list[bytes]()
 
-    async def drop(letters: Mapping[str, bytes]) -> frozenset[str]:
-        kept, gone = dict(letters), set()
-        for server, letter in letters.items():
+    async def drop(batches: Mapping[str, bytes]) -> frozenset[str]:
+        kept, gone = dict(batches), set()
+        for server, batch in batches.items():
             for word in lost:
-                if word in letter and word not in dropped:
+                if word in batch and word not in dropped:
                     dropped.append(word)
                     del kept[server]
                     gone |= {server} if lost[word] else set()
-        return (await post(kept) | letters.keys()) - gone
+        return (await post(kept) | batches.keys()) - gone
 
     monkeypatch.setattr(town.shared, "post", drop)
     return dropped

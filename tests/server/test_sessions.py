@@ -102,7 +102,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
         assert (refused.status, refused.code, refused.json["code"]) == (401, str(code.value), code.name.lower())
         for kind in TransportKind:
             async with joined(
-                network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=key
+                network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=key
             ) as client:
                 with trio.fail_after(5):
                     await client.wait_state(State.CLOSED)
@@ -113,7 +113,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
 async def test_cross_site_posts_are_refused() -> None:
     """No page of another site gets a key, or speaks on a line: not with its origin, and not as a form would."""
     async with open_network(edge.App({"quiet": Quiet}, origins=["https://friend.example"])) as network:
-        line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json", "edge-first": "0", "edge-has": "0"}
+        line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json", "edge-first": "0", "edge-has": "0"}
         for path, headers in (("/session", FOREIGN), ("/rooms/quiet/one", {**FOREIGN, **line})):
             refused = await ask(network, "POST", path, headers)
             assert (refused.status, refused.code) == (403, str(Code.FOREIGN_ORIGIN.value))
@@ -127,7 +127,7 @@ async def test_cross_site_posts_are_refused() -> None:
         friend = {**line, "origin": "https://friend.example"}
         allowed = await ask(network, "OPTIONS", "/rooms/quiet/one", friend)
         assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (204, "https://friend.example")
-        assert "edge-line" in allowed.headers["access-control-allow-headers"]
+        assert "edge-connection" in allowed.headers["access-control-allow-headers"]
         posted = await ask(network, "POST", "/rooms/quiet/one", friend)
         assert (posted.status, posted.body) == (200, b"0")
         assert posted.headers["access-control-allow-origin"] == "https://friend.example"
@@ -140,12 +140,12 @@ async def test_where_no_guests_may_come() -> None:
         refused = await ask(network, "POST", "/session", PAGE)
         assert (refused.status, refused.code) == (401, str(Code.KEY_INVALID.value))
         path = "/rooms/quiet/one"
-        async with joined(network.connect, path, speaks=FromPlayer, hears=ToPlayer) as client:
+        async with joined(network.connect, path, sends=FromPlayer, receives=ToPlayer) as client:
             await client.wait_state(State.CLOSED)
             assert client.ending is not None
             assert client.ending.code is Code.KEY_INVALID
         async with joined(
-            network.connect, path, speaks=FromPlayer, hears=ToPlayer, key=keys.issue("u1", name="Ana")
+            network.connect, path, sends=FromPlayer, receives=ToPlayer, key=keys.issue("u1", name="Ana")
         ) as client:
             await client.wait_state(State.OPEN)
 
@@ -177,8 +177,8 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
                         network.connect,
                         name,
                         kind,
-                        speaks=FromPlayer,
-                        hears=ToPlayer,
+                        sends=FromPlayer,
+                        receives=ToPlayer,
                         key=key,
                         client=client_name,
                     ) as client:
@@ -200,12 +200,12 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
         async def find_key() -> str:
             return keys.issue("u1")
 
-        renewing = joined(network.connect, "/rooms/quiet/one", speaks=FromPlayer, hears=ToPlayer, key=find_key)
+        renewing = joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer, key=find_key)
         fixed = joined(
             network.connect,
             "/rooms/quiet/one",
-            speaks=FromPlayer,
-            hears=ToPlayer,
+            sends=FromPlayer,
+            receives=ToPlayer,
             key=keys.issue("u2"),
             client="another-client-of-it",
         )
@@ -246,7 +246,7 @@ async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: p
         await ask(network, "GET", "/crash", {"cookie": f"edge_session={key}", "authorization": f"Bearer {key}"})
         for presented in (key, forged(key)):
             async with joined(
-                network.connect, "/rooms/quiet/one", kind, speaks=FromPlayer, hears=ToPlayer, key=presented
+                network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=presented
             ) as client:
                 client.send(Guess("x"))
                 await client.wait_state(State.CLOSED)
@@ -437,7 +437,7 @@ async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture)
     async with open_network(edge.App({"quiet": Quiet})) as network:
         for number in [*range(150), 0, 0]:
             origin = f"https://{number}.example"
-            line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json", "edge-has": "0", "edge-mode": "poll"}
+            line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json", "edge-has": "0", "edge-mode": "poll"}
             refused = await ask(network, "GET", "/rooms/quiet/one", {**line, "origin": origin})
             assert (refused.status, refused.code) == (403, "4208")
             assert refused.headers["access-control-allow-origin"] == origin

@@ -52,6 +52,6 @@ async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: 
         (listed,) = await place.app.list_rooms()
         assert (listed.name, listed.seated, listed.server) == ("strange", 0, "a stranger")
         assert len(caplog.records) <= len(town.places), "each tells it once"
-        async with town.join("/rooms/adding/a", place, speaks=Add, hears=Added) as client:
+        async with town.join("/rooms/adding/a", place, sends=Add, receives=Added) as client:
             await client.wait_state(State.OPEN)
         nursery.cancel_scope.cancel("it goes on")

@@ -54,7 +54,7 @@ async def test_rooms_and_pages_over_tls() -> None:
             port = listener.socket.getsockname()[1]
             room = f"wss://localhost:{port}/rooms/judge/one"
             for kind in TransportKind:
-                joining = edge.join(room, speaks=FromPlayer, hears=ToPlayer, tls=trusting, transports=(kind,))
+                joining = edge.join(room, sends=FromPlayer, receives=ToPlayer, tls=trusting, transports=(kind,))
                 async with joining as client:
                     assert await client.request(Guess("edge"), Verdict) == Verdict(True)
             stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=trusting, https_compatible=True)
@@ -65,7 +65,7 @@ async def test_rooms_and_pages_over_tls() -> None:
                 await http.request("GET", "/scheme", {}, b"")
                 assert await http.receive_all() == b"https"
             for kind in TransportKind:
-                async with edge.join(room, speaks=FromPlayer, hears=ToPlayer, transports=(kind,)) as stranger:
+                async with edge.join(room, sends=FromPlayer, receives=ToPlayer, transports=(kind,)) as stranger:
                     while stranger.lost is None:
                         await trio.lowlevel.checkpoint()
                     assert stranger.state is State.CONNECTING

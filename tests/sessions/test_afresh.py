@@ -112,7 +112,7 @@ async def test_a_crash_in_greet_is_the_players(edge_room: EdgeRoom) -> None:
 async def say_hello(room: RoomUnderTest[Any], **fields: Any) -> tuple[MemoryTransport, Any]:
     """A connection that says this hello, and what it is answered."""
     ours, theirs = open_memory_transports()
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own", **fields}])])
     return ours, JSON.decode(await ours.receive())
 
@@ -180,7 +180,7 @@ async def test_a_client_that_falls_behind_while_connected_starts_afresh(edge_roo
     room = await edge_room(Greeting)
     silent, theirs = open_memory_transports()
     limits = edge.Limits(outbox_frames=4)
-    room.attend(theirs, JSON, limits)
+    room.serve_seat(theirs, JSON, limits)
     await silent.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own"}])])
     await wait_all_tasks_blocked()
     for _ in range(9):

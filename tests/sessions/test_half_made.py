@@ -19,7 +19,7 @@ from edge.bots import open_bot
 from edge.protocol.codec import JSON
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
-from edge.seats import serve as attend
+from edge.seats import serve as serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import EdgeRoom
 from edge.testing.harness import MemoryClient
@@ -76,7 +76,7 @@ async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) 
     room = await edge_room(Graceful)
     client = MemoryClient(room, "ana", JSON, edge.Limits(), 0, None, None, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(client._dialler), "patience", 1.0)
+        patch.setattr(type(client._connector), "welcome_seconds", 1.0)
         patch.setattr(PlayerRuntime, "wait_started", slowly)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
@@ -99,11 +99,11 @@ def _fail_in(owner: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 WHERE = {
-    "before it is admitted": _fail_in(attend, "_claim"),
+    "before it is admitted": _fail_in(serve_seat, "_claim_seat"),
     "while it is admitted": _fail_in(PlayerRuntime, "__init__"),
-    "at its welcome": _fail_in(attend, "Welcome"),
+    "at its welcome": _fail_in(serve_seat, "Welcome"),
     "when it is attached": _fail_in(HeldSeat, "attach"),
-    "when it is served": _fail_in(attend, "exchange"),
+    "when it is served": _fail_in(serve_seat, "drive_connection"),
 }
 
 
@@ -124,7 +124,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
 
     async def serve() -> None:
         try:
-            await attend.attend(
+            await serve_seat.serve_seat(
                 theirs,
                 JSON,
                 room.find,

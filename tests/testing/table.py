@@ -72,7 +72,7 @@ class Table(edge.Room[FromPlayer, ToPlayer]):
             async with self.open_round(seconds=60) as round:
                 round.start_soon(self.tick)
                 for player in round.players:
-                    with round.turn(player, seconds=10, patience=5):
+                    with round.turn(player, seconds=10, max_absence=5):
                         await player.ask(Question(self.turns), Answer)
                     self.turns += 1
                     self.broadcast(Said(player.number, "had a turn"))

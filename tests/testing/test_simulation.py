@@ -22,12 +22,12 @@ from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
 from edge.protocol.structure import structure
 from edge.requests.listening import Listeners
-from edge.requests.tracker import Dialogue
+from edge.requests.tracker import RequestTracker
 from edge.rooms.ledger import Ledger
 from edge.rooms.player import member_of
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room_runtime import RoomRuntime
-from edge.seats import serve as attend
+from edge.seats import serve as serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
@@ -182,8 +182,6 @@ def test_a_crash_of_the_room_is_a_failure() -> None:
         simulate(Fragile, [Join("ana")])
 
 
-# --- faults that are planted one at a time, in a copy of the rules that lasts for one test
-
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -328,14 +326,14 @@ def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
     """A count of one seat is taken for a count of the next."""
-    claim = attend._claim
+    claim = serve_seat._claim_seat
 
     def careless(seat: HeldSeat, hello: Any, **how: Any) -> Any:
         if hello.received is not None and hello.client == seat.client:
             seat.since = hello.since
         return claim(seat, hello, **how)
 
-    patch.setattr(attend, "_claim", careless)
+    patch.setattr(serve_seat, "_claim_seat", careless)
 
 
 def a_broadcast_misses_who_is_away(patch: pytest.MonkeyPatch) -> None:
@@ -411,7 +409,7 @@ def leaving_while_joining_is_not_told(patch: pytest.MonkeyPatch) -> None:
 
 def leaving_is_taken_for_a_lost_connection(patch: pytest.MonkeyPatch) -> None:
     """The seat waits for a client that said that it goes."""
-    patch.setattr(attend, "_believed", lambda ended: Code.LOST)
+    patch.setattr(serve_seat, "_meaning_for_seat", lambda ended: Code.LOST)
 
 
 def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
@@ -442,11 +440,11 @@ def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
 def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
     """What a client asked is settled, and it is not told."""
 
-    def forget(dialogue: Dialogue, request: Any, answer: Any) -> bool:
-        dialogue.forget_request(request)
+    def forget(requests: RequestTracker, request: Any, answer: Any) -> bool:
+        requests.forget_request(request)
         return True
 
-    patch.setattr(Dialogue, "reply", forget)
+    patch.setattr(RequestTracker, "reply", forget)
 
 
 SLOW = Weather(latency=0.05)

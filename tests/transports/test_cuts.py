@@ -75,7 +75,7 @@ async def play(
 
     async with open_network(edge.App({"echo": make}), cut=cut, half_open=half_open) as network:
         with trio.fail_after(120):
-            async with joined(network.connect, "/rooms/echo/one", kind, speaks=Say | Ask, hears=Said | Now) as client:
+            async with joined(network.connect, "/rooms/echo/one", kind, sends=Say | Ask, receives=Said | Now) as client:
 
                 async def ask(number: int) -> None:
                     record.answers.append((await client.request(Ask(number), Said)).number)

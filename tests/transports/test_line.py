@@ -12,7 +12,7 @@ from edge.errors import RemoteProtocolError
 from edge.protocol.codec import JSON
 from edge.protocol.records import Closed, Records, record
 from edge.transports.http.http import HttpClient
-from edge.transports.http.served import ServedLine
+from edge.transports.http.served import ServedHttpTransport
 from tests.network import Network, open_network
 from tests.server.http import Answer, ask
 
@@ -48,7 +48,7 @@ class RawLine:
     def __init__(self, network: Network, name: str = "a-line-of-the-tests", path: str = "/rooms/echo/one") -> None:
         self.network = network
         self.path = path
-        self.headers = {"edge-line": name, "edge-protocol": "edge.1.json"}
+        self.headers = {"edge-connection": name, "edge-protocol": "edge.1.json"}
 
     async def post(self, first: object, body: bytes, has: object = 0) -> Answer:
         headers = {**self.headers, "edge-first": str(first), "edge-has": str(has)}
@@ -287,7 +287,7 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
 
 async def test_what_waits_on_a_line_is_weighed() -> None:
     """Large frames wait for nobody beyond 256 KiB; and once nobody receives any more, they are forgotten."""
-    line = ServedLine(edge.Limits())
+    line = ServedHttpTransport(edge.Limits())
     large = record("x" * 60_000)
     assert await line.post(0, 0, large * 10) == 5
     assert await line.receive() == "x" * 60_000

@@ -52,7 +52,7 @@ async def test_the_largest_message_arrives(
         async with trio.open_nursery() as nursery:
             (listener, *_) = await nursery.start(partial(serve, app, port=0))
             url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/rooms/large/one"
-            async with edge.join(url, speaks=Give, hears=Given, codec=codec, transports=(kind,)) as client:
+            async with edge.join(url, sends=Give, receives=Given, codec=codec, transports=(kind,)) as client:
                 envelope = len('["Given",{"text":""}]')
                 room = (sent_bytes - envelope) // len("é".encode())
                 for size in (room, room + 1, 1):
@@ -70,7 +70,7 @@ async def test_the_largest_message_arrives(
 async def test_what_is_too_large_to_be_read_is_told_by_every_request(mode: str, size: int) -> None:
     """By the post, and by the GET that is held meanwhile: whichever comes first, a client hears why."""
     app = edge.App({"large": Large})
-    line = {"edge-line": "x" * 20, "edge-protocol": "edge.1.json"}
+    line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json"}
     path, told = "/rooms/large/one", []
     async with open_network(app) as network:
         hello = record(JSON.encode(["$hello", {"client": "a-client-of-its-own"}]))

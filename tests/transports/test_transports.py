@@ -14,14 +14,14 @@ from wsproto.utilities import LocalProtocolError
 from edge.protocol.limits import Limits
 from edge.testing import TRANSPORT_CONFORMANCE
 from edge.testing.conformance import Check
-from edge.transports.http.client import open_line
+from edge.transports.http.client import open_http_transport
 from edge.transports.http.http import HttpConnection, Response
-from edge.transports.http.line import FIRST, HAS, MODE, Mode
-from edge.transports.http.served import LineOver, ServedLine
+from edge.transports.http.served import ServedHttpTransport, TransportOver
+from edge.transports.http.transport import FIRST, HAS, MODE, Mode
 from edge.transports.linger import linger
 from edge.transports.memory import open_memory_transports
 from edge.transports.transport import Transport
-from edge.transports.websocket.reader import open_lanes
+from edge.transports.websocket.reader import open_socket_reader
 from edge.transports.websocket.websocket import ServedWebSocket
 from tests.websockets import websocket_pair
 
@@ -29,20 +29,20 @@ from tests.websockets import websocket_pair
 @asynccontextmanager
 async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tuple[Transport, ServedWebSocket]]:
     """A client's and a server's end of one WebSocket over loopback."""
-    async with open_lanes() as lanes:
-        lanes.can_read = reader == "one for all"
-        async with websocket_pair(lanes) as (client, server):
+    async with open_socket_reader() as socket_reader:
+        socket_reader.can_read = reader == "one for all"
+        async with websocket_pair(socket_reader) as (client, server):
             yield client, server
 
 
 @asynccontextmanager
 async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
     """A client's and a server's end of one line, over streams in memory."""
-    served = ServedLine(Limits())
+    served = ServedHttpTransport(Limits())
 
     async def serve(stream: trio.abc.Stream) -> None:
         connection = HttpConnection(stream)
-        with suppress(trio.BrokenResourceError, LineOver):
+        with suppress(trio.BrokenResourceError, TransportOver):
             while request := await connection.next_request(idle=1000, seconds=1000):
                 request = await connection.read_body(request)
                 has = int(request.headers[HAS])
@@ -61,7 +61,7 @@ async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
             return ours
 
         nursery.start_soon(served.watch)
-        async with open_line(
+        async with open_http_transport(
             connect, "edge.test", "/rooms/a/b", "a-line-of-tests", mode, subprotocol="edge.1.json", limits=Limits()
         ) as client:
             yield client, served
@@ -111,7 +111,7 @@ async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
     """trio-websocket raises LocalProtocolError when its pong meets a closing connection; it stays in the transport."""
     with trio.fail_after(30):
         async with open_websocket_pair() as (client, server):
-            websocket = await server._call_judge().begun()  # to say what a server of ours never does
+            websocket = await server._start_slow_path().begun()  # to say what a server of ours never does
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.close, 4200, "bye")
                 for _ in range(5):

@@ -198,8 +198,8 @@ class Broker(abc.ABC):
         """A room's log, from its last whole entry on; empty if the room is over."""
 
     @abc.abstractmethod
-    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
-        """Put a letter each into the mailboxes of servers: to which of them, for the others are gone."""
+    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+        """Put a batch each into the mailboxes of servers: to which of them, for the others are gone."""
 
     @abc.abstractmethod
     def mailbox(self, server: str) -> AbstractAsyncContextManager[Mailbox]:

@@ -54,16 +54,16 @@ class _Log:
 
 class _MemoryMailbox(Mailbox):
     def __init__(self) -> None:
-        self.letters: list[bytes] = []
+        self.batches: list[bytes] = []
         self.come = trio.Event()
 
     async def receive(self) -> Sequence[bytes]:
         await trio.lowlevel.checkpoint()
-        while not self.letters:
+        while not self.batches:
             self.come = trio.Event()
             await self.come.wait()
-        letters, self.letters = self.letters, []
-        return letters
+        batches, self.batches = self.batches, []
+        return batches
 
 
 class MemoryBroker(Broker):
@@ -214,12 +214,12 @@ class MemoryBroker(Broker):
         log = self._logs.get(room)
         return [] if log is None else [*log.entries]
 
-    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
+    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
         await trio.lowlevel.checkpoint()
-        there = frozenset(server for server in letters if self._is_there(server))
+        there = frozenset(server for server in batches if self._is_there(server))
         for server in sorted(there):
             mailbox = self._mailbox(server)
-            mailbox.letters.append(letters[server])
+            mailbox.batches.append(batches[server])
             mailbox.come.set()
         return there
 
@@ -237,11 +237,11 @@ class MemoryBroker(Broker):
         return self._mailboxes.setdefault(server, _MemoryMailbox())
 
     def _is_there(self, server: str) -> bool:
-        """Whether a server has renewed in time; of one that has not, the mail is gone."""
+        """Whether a server has renewed in time; of one that has not, its mailbox is gone."""
         known = self._servers.get(server)
         if known is not None and known.until > trio.current_time():
             return True
-        self._mailbox(server).letters.clear()
+        self._mailbox(server).batches.clear()
         return False
 
     def _take_note(self, server: str, stamp: Stamp) -> bool:

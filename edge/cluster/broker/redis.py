@@ -11,7 +11,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 |                 | its rooms, since when without a gap, and the oldest request that is not given up          |
 | `words`         | hash: server → what it says of itself                                                     |
 | `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
-| `mail:<server>` | stream: its mailbox, which expires with it                                                |
+| `peer_links:<server>` | stream: its mailbox, which expires with it                                                |
 | `redis`         | which run of a Redis decides, and since when                                              |
 
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
@@ -63,10 +63,10 @@ MAX_PASSED_OVER = 100
 BATCH = 500
 # How long an answer may take; but no longer than half a lease.
 ANSWER_SECONDS = 2.0
-# How long Redis holds a question for mail that does not come.
+# How long Redis blocks a read of a mailbox that stays empty.
 HOLD_SECONDS = 5.0
-# How many letters are read at once, and after how many letters or bytes those that were read are dropped.
-LETTERS, LETTERS_BYTES = 256, 1024 * 1024
+# How many batches are read at once, and after how many batches or bytes those that were read are dropped.
+BATCHES, BATCHES_BYTES = 256, 1024 * 1024
 
 
 class RedisBroker(Broker):
@@ -112,7 +112,7 @@ class RedisBroker(Broker):
         return Claim(owner.decode(), int(left) / 1000, int(fence), bool(abandoned))
 
     async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
-        keys = self._keys("leases", "abouts", "servers", "words", f"mail:{server}", "redis", "left", "lost")
+        keys = self._keys("leases", "abouts", "servers", "words", f"mailbox:{server}", "redis", "left", "lost")
         keys += [self._key(f"log:{each.room}") for each in news]
         arguments: list[str | bytes | int] = [server, self._lease, stamp.number, stamp.oldest, about]
         for each in news:
@@ -204,10 +204,10 @@ class RedisBroker(Broker):
         found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))
         return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
 
-    async def post(self, letters: Mapping[str, bytes]) -> frozenset[str]:
-        keys = [self._key(f"mail:{server}") for server in letters]
-        there = await self._client.run(scripts.POST, keys, [*letters.values()])
-        return frozenset(server for server, good in zip(letters, there, strict=True) if good)
+    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+        keys = [self._key(f"mailbox:{server}") for server in batches]
+        there = await self._client.run(scripts.POST, keys, [*batches.values()])
+        return frozenset(server for server, good in zip(batches, there, strict=True) if good)
 
     @asynccontextmanager
     async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
@@ -215,10 +215,10 @@ class RedisBroker(Broker):
             self._url, HOLD_SECONDS + ANSWER_SECONDS
         )  # of its own: a question that is held would hold up all that follow it
         async with client.open():
-            yield _RedisMailbox(client, self._key(f"mail:{server}"))
+            yield _RedisMailbox(client, self._key(f"mailbox:{server}"))
 
     async def leave(self, server: str) -> None:
-        await self._client.run(scripts.LEAVE, self._keys("servers", f"mail:{server}"), [server])
+        await self._client.run(scripts.LEAVE, self._keys("servers", f"mailbox:{server}"), [server])
 
     @property
     def _lease(self) -> int:
@@ -251,13 +251,13 @@ class _RedisMailbox(Mailbox):
         self._client = client
         self._key = key
         self._last: str | bytes = b"0"
-        """The id of the newest letter that was read."""
+        """The id of the newest batch that was read."""
         self._read = self._read_bytes = 0
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            # here, where there are no letters that could be lost
-            if self._read >= LETTERS or self._read_bytes >= LETTERS_BYTES:
+            # here, where there are no batches that could be lost
+            if self._read >= BATCHES or self._read_bytes >= BATCHES_BYTES:
                 await self._client.run(scripts.TRIM, [self._key], [self._last])
                 self._read = self._read_bytes = 0
             found = await self._client.ask(self._next)
@@ -265,13 +265,13 @@ class _RedisMailbox(Mailbox):
             if entries:
                 self._last = entries[-1].identifier
                 self._read += len(entries)
-            letters = [_bytes(entry.field_values[b"letter"]) for entry in entries if b"letter" in entry.field_values]
-            self._read_bytes += sum(map(len, letters))
-            if letters:
-                return letters
+            batches = [_bytes(entry.field_values[b"batch"]) for entry in entries if b"batch" in entry.field_values]
+            self._read_bytes += sum(map(len, batches))
+            if batches:
+                return batches
 
     def _next(self, redis: coredis.Redis[bytes]) -> Awaitable[Any]:
-        return redis.xread({self._key: self._last}, count=LETTERS, block=_milliseconds(HOLD_SECONDS))
+        return redis.xread({self._key: self._last}, count=BATCHES, block=_milliseconds(HOLD_SECONDS))
 
 
 @attrs.define(eq=False)
@@ -291,12 +291,12 @@ class _Client:
     """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
     used, and would run out of them. What is under way meanwhile goes on with the one before."""
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, seconds: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
         """Matches the user and the password. An error must not have them, but Redis repeats the arguments of a command
         that it does not know."""
-        self._patience = patience
+        self._seconds = seconds
         self._connection: _Connection | None = None
         self._changed = trio.Event()
         self._nursery: trio.Nursery
@@ -337,7 +337,7 @@ class _Client:
         """
         failed = False
         try:
-            with trio.fail_after(self._patience):
+            with trio.fail_after(self._seconds):
                 while self._connection is None:
                     await self._changed.wait()
                 connection = self._connection

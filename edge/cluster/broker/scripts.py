@@ -79,7 +79,7 @@ RENEW = (
     COMMON
     + MARK
     + """
-local leases, abouts, servers, words, mail, mark, left, lost = unpack(KEYS)
+local leases, abouts, servers, words, mailbox, mark, left, lost = unpack(KEYS)
 local server, length, number, oldest, said = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local till, since, given_up = server_of(redis.call('HGET', servers, server))
 if number < given_up then return {'', {}, {}, {}} end
@@ -87,8 +87,8 @@ if till <= now then since = now end
 local state = {text(now + length), text(since), text(math.max(oldest, given_up))}
 redis.call('HSET', servers, server, table.concat(state, ' '))
 if said ~= redis.call('HGET', words, server) then redis.call('HSET', words, server, said) end
-if redis.call('EXISTS', mail) == 0 then redis.call('XADD', mail, '*', 'opened', server) end
-redis.call('PEXPIRE', mail, length)
+if redis.call('EXISTS', mailbox) == 0 then redis.call('XADD', mailbox, '*', 'opened', server) end
+redis.call('PEXPIRE', mailbox, length)
 local refused, forgotten = {}, {}
 local function keep(log, room, fence, about, entries)
   local known, kept, claim = lease(redis.call('HGET', leases, room))
@@ -248,7 +248,7 @@ return written
 POST = """
 local there = {}
 for at = 1, #KEYS do
-  there[at] = redis.call('XADD', KEYS[at], 'NOMKSTREAM', '*', 'letter', ARGV[at]) and 1 or 0
+  there[at] = redis.call('XADD', KEYS[at], 'NOMKSTREAM', '*', 'batch', ARGV[at]) and 1 or 0
 end
 return there
 """
@@ -256,9 +256,9 @@ return there
 LEAVE = (
     COMMON
     + """
-local servers, mail = unpack(KEYS)
+local servers, mailbox = unpack(KEYS)
 local value = redis.call('HGET', servers, ARGV[1])
-redis.call('DEL', mail)
+redis.call('DEL', mailbox)
 if value then
   local _, since, oldest = server_of(value)
   redis.call('HSET', servers, ARGV[1], table.concat({text(now), text(since), text(oldest)}, ' '))

@@ -8,7 +8,7 @@ import { join, recall, remember, RequestFailed } from "./edge.js";
  *   crashes: number, refused: Record<string, number>, left: Record<string, number>, messages_refused: Record<string, number>,
  *   late: number[], late_bounds: number[], skipped: number, servers: Server[], rooms: Line[], more: number}} Overview
  * @typedef {{round_trip: number | null, waiting_frames: number, waiting_bytes: number, unacked: number}} Seat
- * @typedef {{number: number, name: string, session: string, guest: boolean, standing: string, remaining: number | null, inbox: number, seat: Seat}} Player
+ * @typedef {{number: number, name: string, session: string, guest: boolean, state: string, remaining: number | null, inbox: number, seat: Seat}} Player
  * @typedef {{name: string, age: number, maximum: number, locked: boolean, round: {players: number[], remaining: number | null} | null,
  *   turns: {number: number, remaining: number | null}[], players: Player[]}} RoomStatistics
  */
@@ -236,7 +236,7 @@ function showPlayer(line, player, shown) {
     player.inbox && `${player.inbox} in the inbox`,
   ].filter(Boolean).join(", ");
   const guest = player.guest ? " · guest" : "";
-  const away = player.standing === "here" ? "" : ` · ${player.standing}${left(player.remaining)}`;
+  const away = player.state === "here" ? "" : ` · ${player.state}${left(player.remaining)}`;
   write(line, "b", `${player.number} ${player.name}`);
   write(line, "span", `${guest}${away}${trip}${waits ? ` · ${waits}` : ""}`);
   const turns = shown?.turns.filter(({ number }) => number === player.number) ?? [];

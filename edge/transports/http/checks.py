@@ -13,36 +13,36 @@ from ...protocol.limits import Limits
 from ...protocol.messages import Hello
 from ...protocol.records import Records
 from .http import Request
-from .line import FIRST, HAS, MODE, POST_BYTES, PROTOCOL, Mode
 from .served import CLIENTS_KINDS
+from .transport import FIRST, HAS, MODE, POST_BYTES, PROTOCOL, Mode
 
-# What a client may call a line: not to be guessed, for whoever knows it can speak on it.
+# What a client may call an HTTP transport: not to be guessed, for whoever knows it can speak on it.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 # Bytes that the heads of records may take in a body, besides its largest frame.
 HEADS_BYTES = 64
 
 
 def opens(request: Request) -> bool:
-    """Whether a request may open a line: its client has neither heard nor said anything on it before."""
+    """Whether a request may open an HTTP transport: its client has neither heard nor said anything on it before."""
     return number_in(request.headers, HAS) == 0 and (request.method != "POST" or number_in(request.headers, FIRST) == 0)
 
 
 def check_opening(request: Request, limits: Limits) -> None:
-    """Check that a post which opens a line begins with a hello.
+    """Check that a post which opens an HTTP transport begins with a hello.
 
     Raises:
       RemoteProtocolError: it does not.
     """
     first = next(Records(limits.opening_bytes, kinds=CLIENTS_KINDS).feed(request.body), None)
     if not isinstance(first, str | bytes):
-        raise RemoteProtocolError("a line begins with a hello")
+        raise RemoteProtocolError("an HTTP transport begins with a hello")
     connection = Connection(Side.SERVER, codec_of(request), now=0, limits=limits)
     if not isinstance(connection.receive(first, now=0), Hello):
-        raise RemoteProtocolError("a line begins with a hello")
+        raise RemoteProtocolError("an HTTP transport begins with a hello")
 
 
 def max_body(limits: Limits) -> int:
-    """The largest body on an open line."""
+    """The largest body on an open transport."""
     return max(POST_BYTES, limits.socket_bytes) + HEADS_BYTES
 
 

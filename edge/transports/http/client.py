@@ -1,4 +1,4 @@
-"""The client's end of a line."""
+"""The client's end of an HTTP transport."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.records import Closed, Records, record
 from .http import HttpClient, sentence_of
-from .line import BODY, CODE, FIRST, HAS, HOLD_SECONDS, LINE, MODE, POST_BYTES, PROTOCOL, Line, Mode
 from .redirects import Redirected, check_redirect
+from .transport import BODY, CODE, CONNECTION, FIRST, HAS, HOLD_SECONDS, MODE, POST_BYTES, PROTOCOL, HttpTransport, Mode
 
 # How long a request may take: a GET, from its last byte, that much longer than it is held.
 REQUEST_SECONDS = 10.0
-# How many requests in a row may fail before the line is given up, and the first pause between them.
+# How many requests in a row may fail before the transport is given up, and the first pause between them.
 MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
 
@@ -37,8 +37,8 @@ def follow_nothing(redirect: Redirected) -> tuple[str, str]:
     raise OSError(str(redirect))
 
 
-class DialledLine(Line):
-    """The client's end. Made by `open_line`."""
+class ClientHttpTransport(HttpTransport):
+    """The client's end. Made by `open_http_transport`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class DialledLine(Line):
         self._dial = dial
         self._host = host
         self._path = path
-        self._headers = {**headers, LINE: name, PROTOCOL: subprotocol}
+        self._headers = {**headers, CONNECTION: name, PROTOCOL: subprotocol}
         self._follow = follow
         self._mode = mode
         self.max_bytes = limits.read_bytes
@@ -76,18 +76,18 @@ class DialledLine(Line):
             await self._posted.wait()
 
     async def get_all(self) -> None:
-        """Get the server's frames until the line is over."""
+        """Get the server's frames until the transport is over."""
         await self._repeat(self._get)
 
     async def post_all(self) -> None:
-        """Post this side's frames until the line is over."""
+        """Post this side's frames until the transport is over."""
         try:
             await self._repeat(self._post)
         finally:
             self._posted.set()
 
     async def _repeat(self, request: Callable[[HttpClient], Awaitable[None]]) -> None:
-        """Make requests on one connection after the other; too many in a row that bring nothing break the line."""
+        """Make requests on one connection after the other; too many in a row that bring nothing break the transport."""
         failures = 0
         while not self._done():
             before, asked = (self.received, self._gone), (self._host, self._path)
@@ -130,17 +130,17 @@ class DialledLine(Line):
         """
         records = Records(self.max_bytes)
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
-        patience = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
-        with trio.fail_after(patience) as scope:
+        timeout = HOLD_SECONDS * 1.1 + REQUEST_SECONDS
+        with trio.fail_after(timeout) as scope:
             began = trio.current_time()
             await self._check(client, *await client.request("GET", self._path, headers), body=BODY)
             while data := await client.receive():
-                self._heard_at = trio.current_time()
+                self._last_received_at = trio.current_time()
                 scope.deadline = math.inf  # waiting for room is not the server's fault
                 records.max_bytes = self.max_bytes
                 for item in _read(records, data):
                     await self._take(self.received, item)
-                scope.deadline = trio.current_time() + patience
+                scope.deadline = trio.current_time() + timeout
         if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
             await trio.sleep(PAUSE_SECONDS)  # something on the way answers in the server's place
 
@@ -159,7 +159,7 @@ class DialledLine(Line):
         with trio.fail_after(REQUEST_SECONDS):
             await self._check(client, *await client.request("POST", self._path, headers, body), body="text/plain")
             answer = await client.receive_all()
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
             raise trio.BrokenResourceError("a post was not answered with a count")
         self._acknowledge(int(answer))
@@ -174,7 +174,7 @@ class DialledLine(Line):
         Args:
           body: of what type an answer's is; a page that tells people to log in is of another.
         """
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         self.reached = True
         code = headers.get(CODE, "")
         if re.fullmatch("[0-9]{4}", code):
@@ -186,7 +186,7 @@ class DialledLine(Line):
 
 
 @asynccontextmanager
-async def open_line(
+async def open_http_transport(
     dial: Dial,
     host: str,
     path: str,
@@ -197,21 +197,21 @@ async def open_line(
     limits: Limits,
     headers: Mapping[str, str] | None = None,
     follow: Follow = follow_nothing,
-) -> AsyncIterator[DialledLine]:
-    """A line while its block runs; an error of the block comes out as it is, not in a group.
+) -> AsyncIterator[ClientHttpTransport]:
+    """An HTTP transport while its block runs; an error of the block comes out as it is, not in a group.
 
     Args:
       dial: opens a connection to the server.
       host: what the Host header says.
       path: the room's.
-      name: the line's: random, so that nobody else can guess it.
+      name: the transport's: random, so that nobody else can guess it.
       headers: further ones of each request.
       follow: says which host and path a redirect leads to, or raises an `OSError` that says why it is not followed.
 
     Raises:
       OSError: the server can't be reached.
     """
-    line = DialledLine(
+    transport = ClientHttpTransport(
         dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
     )
     fault: Exception | None = None
@@ -220,19 +220,19 @@ async def open_line(
     async def carry() -> None:
         with carrying:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(line.get_all)
-                nursery.start_soon(line.post_all)
+                nursery.start_soon(transport.get_all)
+                nursery.start_soon(transport.post_all)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(carry)
         try:
-            yield line
+            yield transport
         except Exception as exc:
             fault = exc
         finally:
-            carrying.cancel("the line is over")
-    if isinstance(fault, trio.BrokenResourceError) and not line.reached:
-        raise OSError(f"the server can't be reached: {line.fault}") from fault
+            carrying.cancel("the transport is over")
+    if isinstance(fault, trio.BrokenResourceError) and not transport.reached:
+        raise OSError(f"the server can't be reached: {transport.fault}") from fault
     if fault is not None:
         raise fault
 

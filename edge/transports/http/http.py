@@ -65,9 +65,9 @@ class Request:
     headers: dict[str, str] = attrs.field(repr=False)
     """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
     address: str = ""
-    """Where it comes from, as far as is known; of what one of the `Caps.proxies` passes on, whom the proxy names."""
+    """The address of the client, if known. Of a request through one of `AddressLimits.proxies`, as the proxy says."""
     scheme: str = "http"
-    """``https`` if it came over TLS, or if one of the `Caps.proxies` says so."""
+    """``https`` if it came over TLS, or if one of the `AddressLimits.proxies` says so."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -149,9 +149,9 @@ class _Writer:
     async def _send(self, *events: h11.Event) -> None:
         data = b"".join(self._h11.send(event) or b"" for event in events)
         for start in range(0, len(data), WRITE_BYTES):
-            with trio.move_on_after(WRITE_SECONDS) as patience:
+            with trio.move_on_after(WRITE_SECONDS) as scope:
                 await self.stream.send_all(data[start : start + WRITE_BYTES])
-            if patience.cancelled_caught:
+            if scope.cancelled_caught:
                 raise trio.BrokenResourceError("the peer does not read")
 
 
@@ -206,12 +206,12 @@ class HttpConnection(_Writer):
         """
         if self._h11.our_state is not h11.IDLE or self._h11.their_state is not h11.IDLE:
             self._h11 = _h11_server()
-        with trio.move_on_after(idle) as patience:
+        with trio.move_on_after(idle) as scope:
             if not self._ahead:
                 self._ahead = bytes(await self.stream.receive_some())
                 if not self._ahead:
                     return None
-            patience.deadline = trio.current_time() + seconds
+            scope.deadline = trio.current_time() + seconds
             return self._parse_head() if await self._read_head() else None
         if not self._ahead:
             return None
@@ -237,7 +237,7 @@ class HttpConnection(_Writer):
         too_large = BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
         if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has found that it is a number
             raise too_large
-        with trio.move_on_after(BODY_SECONDS) as patience:
+        with trio.move_on_after(BODY_SECONDS) as scope:
             while True:
                 try:
                     event = self._h11.next_event()
@@ -256,7 +256,7 @@ class HttpConnection(_Writer):
                         raise too_large
                     keep(len(event.data))
                     body += event.data
-                    patience.deadline = began + BODY_SECONDS + len(body) / BODY_BYTES_PER_SECOND
+                    scope.deadline = began + BODY_SECONDS + len(body) / BODY_BYTES_PER_SECOND
         raise BadRequest(408, "late", "the body took too long")
 
     def switch(self) -> bytes:
@@ -281,12 +281,12 @@ class HttpConnection(_Writer):
         bodiless = head_only or response.status in BODILESS
         size = len(response.body) if response.file is None else response.file.size
         head = _response_head(response, None if response.status in BODILESS else size, close=close)
-        with trio.move_on_after(RESPONSE_SECONDS + size / RESPONSE_BYTES_PER_SECOND) as patience:
+        with trio.move_on_after(RESPONSE_SECONDS + size / RESPONSE_BYTES_PER_SECOND) as scope:
             if response.file is None or bodiless:
                 await self._send(head, h11.Data(data=b"" if bodiless else response.body), h11.EndOfMessage())
             else:
                 await self._send_file(head, response.file)
-        if patience.cancelled_caught:
+        if scope.cancelled_caught:
             raise trio.BrokenResourceError("the peer takes too long to read")
 
     async def _send_file(self, head: h11.Response, part: FilePart) -> None:
@@ -467,7 +467,7 @@ class HttpClient(_Writer):
 
     def __init__(self, stream: trio.abc.Stream, host: str) -> None:
         super().__init__(stream)
-        self.heard_at = trio.current_time()
+        self.last_received_at = trio.current_time()
         """When the last byte came in."""
         self._host = host
         self._h11 = h11.Connection(h11.CLIENT)
@@ -534,7 +534,7 @@ class HttpClient(_Writer):
             while (event := self._h11.next_event()) is h11.NEED_DATA:
                 received = bytes(await self.stream.receive_some())
                 if received:
-                    self.heard_at = trio.current_time()
+                    self.last_received_at = trio.current_time()
                 self._h11.receive_data(received)
         except h11.RemoteProtocolError as exc:
             raise trio.BrokenResourceError(f"not HTTP: {exc}") from exc

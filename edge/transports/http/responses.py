@@ -11,8 +11,8 @@ import attrs
 from ...codes import Code
 from ...errors import Refused
 from .http import Response
-from .line import CODE
-from .served import LineOver
+from .served import TransportOver
+from .transport import CODE
 
 
 def json_response(plain: Any, *, status: int = 200) -> Response:
@@ -36,9 +36,9 @@ def refusal_response(status: int, code: Code, message: str) -> Response:
     return attrs.evolve(response, headers={CODE: str(code.value)})
 
 
-def line_over_response(over: LineOver) -> Response:
-    """The refusal of a request on a line that is not open."""
-    return refusal_response(410, over.code, "there is no such line any more")
+def transport_over_response(over: TransportOver) -> Response:
+    """The refusal of a request over HTTP that is not open."""
+    return refusal_response(410, over.code, "there is no such transport any more")
 
 
 def crowded_response(refused: Refused) -> Response:

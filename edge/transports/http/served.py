@@ -1,4 +1,4 @@
-"""The server's end of a line."""
+"""The server's end of an HTTP transport."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 from ...protocol.records import NOTHING, Closed, Records, record
 from .http import Responder, Response
-from .line import BODY, HOLD_SECONDS, Line, Mode
+from .transport import BODY, HOLD_SECONDS, HttpTransport, Mode
 
-# A line on which no request is open for this long is lost.
+# An HTTP transport on which no request is open for this long is lost.
 GAP_SECONDS = 15.0
-# How many requests on a line, a second and at once, come for nothing: as fast as a browser asks that hears much.
+# How many requests over HTTP, a second and at once, come for nothing: as fast as a browser asks that hears much.
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
 # The records that a client may send, and how many of them are taken in one step; then others have their turn.
 CLIENTS_KINDS, TOGETHER = b"tbc", 64
@@ -33,15 +33,15 @@ STREAM_BYTES = 128 * 1024
 UNBUFFERED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 
 
-class LineOver(Exception):  # it is answered, not raised to anybody
-    """Nothing more will be said on this line; `code` says why."""
+class TransportOver(Exception):  # it is answered, not raised to anybody
+    """Nothing more will be said on this transport; `code` says why."""
 
     def __init__(self, code: Code = Code.LOST) -> None:
         super().__init__(code.name)
         self.code = code
 
 
-class ServedLine(Line):
+class ServedHttpTransport(HttpTransport):
     """The server's end: `post` and `get` are the client's requests, as they come."""
 
     def __init__(self, limits: Limits) -> None:
@@ -94,14 +94,14 @@ class ServedLine(Line):
         *Backpressure*: what finds no room for five seconds is not taken, and has to be posted again.
 
         Raises:
-          LineOver: there is no line any more.
+          TransportOver: there is no transport any more.
           RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
         """
         if self._goodbye is not None:
             self._acknowledge(has)
             if not self._going:
-                raise LineOver(Code.of(self._goodbye.code))
-            # its last words are for a GET to bring, which an answer that ends the line would overtake
+                raise TransportOver(Code.of(self._goodbye.code))
+            # its last words are for a GET to bring, which an answer that ends the transport would overtake
             return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
         with self._request():
             self._acknowledge(has)
@@ -118,18 +118,18 @@ class ServedLine(Line):
         return self.received
 
     async def get(self, connection: Responder, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
-        """Answer a GET of the client, which has so many frames. The newest GET of a line ends those before it.
+        """Answer a GET of the client, which has received `has` frames. The newest GET ends those before it.
 
         Args:
           headers: further ones of the response.
 
         Raises:
-          LineOver: there is no line any more.
+          TransportOver: there is no transport any more.
           RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
         """
         with self._request():
             if has < self._gone:
-                raise LineOver  # a copy of an earlier request, from which nobody waits for an answer
+                raise TransportOver  # a copy of an earlier request, from which nobody waits for an answer
             self._acknowledge(has)
             self._getting.cancel("a newer GET has come")
             self._getting = trio.CancelScope()
@@ -173,24 +173,24 @@ class ServedLine(Line):
 
     def _request(self) -> _OpenRequest:
         if self._lost:
-            raise LineOver
+            raise TransportOver
         return _OpenRequest(self)
 
 
 class _OpenRequest:
-    """While a request is open the line is not lost."""
+    """While a request is open the transport is not lost."""
 
-    def __init__(self, line: ServedLine) -> None:
-        self._line = line
+    def __init__(self, transport: ServedHttpTransport) -> None:
+        self._transport = transport
 
     def __enter__(self) -> None:
-        self._line._requests += 1
-        self._line._heard_at = trio.current_time()
+        self._transport._requests += 1
+        self._transport._last_received_at = trio.current_time()
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        self._line._requests -= 1
-        self._line._quiet_since = trio.current_time()
-        self._line._note_change()
+        self._transport._requests -= 1
+        self._transport._quiet_since = trio.current_time()
+        self._transport._note_change()
 
 
 async def _wait_gone(connection: Responder, scope: trio.CancelScope) -> None:

@@ -1,16 +1,16 @@
-"""The fast lane: the stream under a server's trio-websocket, which takes the frames that nearly all traffic is made of.
+"""The fast path of a server's WebSocket: the stream between the socket and trio-websocket.
 
-A whole, unfragmented, masked text or binary frame of a size that is read goes straight to whoever is fed. An ordinary
-close, of either side, is answered here, if nothing unusual came before. A ping or a pong is handed to trio-websocket as
-it is. On anything else (a fragment, a frame that breaks a rule or is too large, bytes that are not UTF-8) it steps
-aside for good: that frame and all bytes after it are trio-websocket's, so the order of frames is kept, and every
-judgement on what is unusual is its and wsproto's alone. Until the first of these comes there is no trio-websocket.
+Whole, unfragmented, masked text and binary frames go straight to the taker. An ordinary close of either side is
+answered here, if nothing unusual came before. Pings and pongs are handed to trio-websocket as they are. On anything
+else (a fragment, a frame that breaks a rule or is too large, bytes that are not UTF-8) the fast path steps aside for
+good: that frame and all bytes after it go to trio-websocket. So frames stay in order, and trio-websocket and wsproto
+alone judge unusual input. Until the first unusual frame comes, trio-websocket does not run.
 
-All writing goes through the lane, too, so that one queue holds what the socket does not take at once: a write that is
-cancelled leaves the rest of its bytes there, and never half a frame on the wire with another behind it.
+All writes go through the fast path, so that one queue holds the bytes that the socket has not taken. A write that is
+cancelled leaves the rest of its bytes in that queue: half a frame is never followed by another frame.
 
-How the bytes come in: a plain socket is read by the one reader of all `Lanes`, which brings them with `read`; any other
-stream (TLS, memory) is read by a task of its own.
+A plain socket is read by the server's `SocketReader`, which calls `read`. Any other stream (TLS, memory) is read by a
+task of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 from ..linger import LINGER_SECONDS, send_eof
-from ..transport import Taker
+from ..transport import FrameReceiver
 from .framing import (
     CLOSE,
     PING,
@@ -42,22 +42,22 @@ from .framing import (
     read_close,
     short_text,
 )
-from .reader import Lanes
+from .reader import SocketReader
 
-# How much of one connection is read at a time, so that it can't hold up the others.
+# The most bytes that are read from one connection at a time, so that it does not delay the others.
 READ_BYTES = 64 * 1024
 
 
-class Lane(trio.abc.HalfCloseableStream):
-    """One connection's lane. trio-websocket reads and writes it as its stream.
+class FastPath(trio.abc.HalfCloseableStream):
+    """The fast path of one connection. trio-websocket reads and writes it as its stream.
 
     Args:
-      stream: connected to the client, who has been given a WebSocket.
-      ahead: what came of it so far.
+      stream: connected to a client that has been granted a WebSocket.
+      ahead: the bytes that the client has sent so far.
       max_bytes: the largest frame that is read.
-      lanes: of its server.
-      on_unusual: called when there is something for trio-websocket to read.
-      on_flood: called when too much is for it: too many fragments and pings.
+      socket_reader: the server's.
+      on_unusual: called when there are bytes for trio-websocket.
+      on_flood: called when the client sends too many fragments and control frames.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
@@ -67,82 +67,80 @@ class Lane(trio.abc.HalfCloseableStream):
         ahead: bytes,
         *,
         max_bytes: int,
-        lanes: Lanes,
+        socket_reader: SocketReader,
         on_unusual: Callable[[], object] = lambda: None,
         on_flood: Callable[[], object] = lambda: None,
         fragments: Pace | None = None,
     ) -> None:
-        self.heard_at = trio.current_time()
+        self.last_received_at = trio.current_time()
         """When the last byte came in."""
         self.aside = False
-        """Whether it has stepped aside: then what comes is trio-websocket's."""
+        """True once it has stepped aside: then all bytes that come are for trio-websocket."""
         self._stream = stream
-        self._lanes = lanes
-        self._fd = stream.socket.fileno() if lanes.can_read and isinstance(stream, trio.SocketStream) else -1
-        """Of a plain socket that the reader of all lanes reads; otherwise -1."""
+        self._socket_reader = socket_reader
+        self._fd = stream.socket.fileno() if socket_reader.can_read and isinstance(stream, trio.SocketStream) else -1
+        """The file descriptor of a plain socket that the socket reader reads; otherwise -1."""
         self.max_bytes = max_bytes
-        """The largest frame that is read; it may be less for a while."""
+        """The largest frame that is read. The hello has a smaller limit."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
         self.refusal: Code | None = None
-        """Why no more is read: `Code.FLOODING`; or `Code.TOO_LARGE`, for what follows was announced to be."""
+        """Why reading has stopped: `Code.FLOODING`, or `Code.TOO_LARGE` for the announced size of a message."""
         self.peer_close: tuple[int, str] | None = None
-        """The code and the reason with which the peer has closed it, if that was read here."""
+        """The code and the reason of the peer's close frame, if it was read here."""
         self._closing = False
-        """True once this side has said that it closes: then nothing but the peer's close frame is waited for."""
+        """True once this side has sent a close frame: then only the peer's close frame is awaited."""
         self._unusual = Unusual(fragments or fragments_pace(Limits()))
         self._buffer: bytes | bytearray = ahead
-        """What came, and is not given or handed over yet."""
+        """Bytes that came and are not delivered yet."""
         self._at = 0
-        """Up to where the buffer is done with."""
+        """The position in the buffer up to which bytes are delivered."""
         self._has_handed = False
-        """True once trio-websocket was given anything, which it may have to answer."""
+        """True once trio-websocket was given bytes, which it may have to answer."""
         self._handed = bytearray()
-        """What is trio-websocket's to read."""
+        """Bytes that trio-websocket has yet to read."""
         self._next: Frame | None = None
-        """A frame for which there was no space."""
+        """A frame for which the receiver had no space."""
         self._forgetting = False
-        """Whether what comes is of no use to anybody."""
+        """True while all bytes that come are dropped."""
         self._ended = False
         self._fault: BaseException | None = None
-        self._taker: Taker | None = None
+        self._receiver: FrameReceiver | None = None
         self._reading = False
-        """Whether what comes is read."""
+        """True while the stream is read."""
         self._own_reader: trio.CancelScope | None = None
-        """Of the task that reads it, where the reader of all lanes does not."""
+        """The scope of the task that reads a stream which is no plain socket."""
         self._fed = WakeUp()
         self._asked = WakeUp()
         self._resumed = WakeUp()
-        self._kept = bytearray()
-        """What is to be written, and the socket has not taken yet."""
+        self._unwritten = bytearray()
+        """Bytes to write that the socket has not taken yet."""
         self._writing = trio.Lock()
-
-    # --- frames
 
     @property
     def closed_by_peer(self) -> bool:
-        """Whether the peer has said that it closes."""
+        """True once the peer has sent a close frame."""
         return self._unusual.closed or self.peer_close is not None
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes, and there is nothing for trio-websocket to read."""
+        """True once no more bytes come, and trio-websocket has read all."""
         return (self._ended and not self._handed) or self.peer_close is not None
 
     @property
     def unwritten(self) -> int:
-        """How many bytes the socket has not taken yet."""
-        return len(self._kept)
+        """The number of bytes that the socket has not taken yet."""
+        return len(self._unwritten)
 
     def start(self) -> None:
-        """Read from now on, until `aclose`."""
+        """Read until `aclose`."""
         if self._fd < 0:
             self._own_reader = trio.CancelScope(shield=True)
-            self._lanes.start_soon(self._read_alone)
+            self._socket_reader.start_soon(self._read_alone)
         self._go_on()
 
     async def receive(self) -> Frame | None:
-        """The next frame; None once the lane has stepped aside, and the messages are trio-websocket's.
+        """Return the next frame, or None once the fast path has stepped aside.
 
         *Cancellation*: no frame is lost.
         """
@@ -155,36 +153,36 @@ class Lane(trio.abc.HalfCloseableStream):
         self._go_on()
         return frame
 
-    async def feed(self, taker: Taker) -> bool:
-        """Give somebody the frames that come, for as long as they have space and the lane does not step aside.
+    async def feed(self, receiver: FrameReceiver) -> bool:
+        """Give each frame to a receiver, while it has space and the fast path has not stepped aside.
 
         Returns: False if `stop_feed` was called.
 
         *Cancellation*: no frame is lost.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._taker, waited = taker, False
+        self._receiver, waited = receiver, False
         try:
             self._go_on()
-            while self._taker is taker and taker.has_space and not self.aside:
+            while self._receiver is receiver and receiver.has_space and not self.aside:
                 waited = True
                 await self._fed.wait()
-                self._go_on()  # there may be space again by now for what there was none for
+                self._go_on()  # the receiver may have space again
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            return self._taker is taker
+            return self._receiver is receiver
         finally:
-            self._taker = None
+            self._receiver = None
 
     def stop_feed(self) -> bool:
-        """Let `feed` return, if it is under way."""
-        fed, self._taker = self._taker is not None, None
+        """Make `feed` return, if it is running. True if it was."""
+        fed, self._receiver = self._receiver is not None, None
         if fed:
             self._fed.wake()
         return fed
 
     def step_aside(self) -> None:
-        """Leave everything that comes from now on to trio-websocket: it is closing."""
+        """Give all further bytes to trio-websocket."""
         if not self.aside:
             self.aside = True
             self._hand_over(self._buffer[self._at :])
@@ -193,9 +191,9 @@ class Lane(trio.abc.HalfCloseableStream):
         self._read_on()
 
     def read(self, now: float) -> None:
-        """The socket has something to say: read a piece of it, unless there is no space. Called by the reader."""
+        """Read once from the socket, which is ready, unless there is no space. Called by the socket reader."""
         if self._full:
-            self._pause()  # now that more has come, and not before: what is waiting is mostly taken in the same step
+            self._pause()  # only now that more bytes have come: usually the waiting frame is taken in the same step
             return
         try:
             data = os.read(self._fd, READ_BYTES)
@@ -204,31 +202,31 @@ class Lane(trio.abc.HalfCloseableStream):
         except OSError as exc:
             self._end(exc)
         else:
-            taker = self._taker
-            if (  # nearly always: one short frame of text, whole, and somebody who takes it
-                taker is not None
+            receiver = self._receiver
+            if (  # nearly always: one short, whole text frame, and a receiver with space
+                receiver is not None
                 and not self._buffer
                 and (payload := short_text(data)) is not None
-                and taker.has_space
+                and receiver.has_space
                 and not self.aside
             ):
-                self.heard_at = now
+                self.last_received_at = now
                 try:
                     text = payload.decode()
                 except UnicodeDecodeError:
                     self._note(data, now)
                 else:
-                    taker.take_in(text, now)
+                    receiver.receive_frame(text, now)
                 return
             self._note(data, now)
 
     def fail(self, fault: Exception) -> None:
-        """Nothing more can be made of what comes."""
+        """End the connection after a bug of edge."""
         self._end(fault)
 
     def _note(self, data: bytes, now: float) -> None:
-        """These bytes came; none are the end."""
-        self.heard_at = now
+        """Take bytes that came. No bytes mean the end of the stream."""
+        self.last_received_at = now
         if not data:
             self._end(None)
         elif self._forgetting:
@@ -238,7 +236,7 @@ class Lane(trio.abc.HalfCloseableStream):
         elif self.aside:
             self._hand_over(data)
         else:
-            if self._at < len(self._buffer):  # in a bytearray, so that many small pieces cost no more than they are
+            if self._at < len(self._buffer):  # a bytearray, so that many small pieces have linear cost
                 if self._at or not isinstance(self._buffer, bytearray):
                     self._buffer, self._at = bytearray(self._buffer[self._at :]), 0
                 self._buffer += data
@@ -247,29 +245,29 @@ class Lane(trio.abc.HalfCloseableStream):
             self._give(now)
 
     def _go_on(self) -> None:
-        """Give what there is; without a frame that waits, read."""
+        """Deliver frames; then read, unless a frame waits for space."""
         self._give(trio.current_time())
         if self._next is None:
             self._read_on()
 
     def _give(self, now: float) -> None:
-        """Give whoever is fed the whole frames that there are, as far as they have space, and look one frame ahead."""
-        taker = self._taker
-        while taker is not None and taker.has_space:
+        """Deliver the whole frames in the buffer, while the receiver has space, and look one frame ahead."""
+        receiver = self._receiver
+        while receiver is not None and receiver.has_space:
             frame = self._next_frame() if self._next is None else self._next
             if frame is None:
                 break
             self._next = None
-            taker.take_in(frame, now)
+            receiver.receive_frame(frame, now)
         else:
-            if self._next is None:  # so that a ping or a close is not held up by who does not read
+            if self._next is None:  # a ping or a close must not wait for a receiver without space
                 self._next = self._next_frame()
             self._fed.wake()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
 
     def _next_frame(self) -> Frame | None:
-        """The next frame, if it is whole. Pings and pongs before it are handed over, and anything unusual ends this."""
+        """Return the next frame if it is whole. Hand over pings and pongs before it, and step aside for the unusual."""
         while (found := next_frame(self._buffer, self._at, self.max_bytes)) is not None:
             kind, end, payload = found
             if kind == UNUSUAL:
@@ -299,7 +297,7 @@ class Lane(trio.abc.HalfCloseableStream):
         return None
 
     def _take_close(self, payload: bytes) -> bool:
-        """The peer closes. False if the frame breaks a rule."""
+        """Take the peer's close frame and answer it. False if the frame breaks a rule."""
         self.peer_close = read_close(payload)
         if self.peer_close is None:
             return False
@@ -310,7 +308,7 @@ class Lane(trio.abc.HalfCloseableStream):
         return True
 
     def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
-        """Read and drop what the peer had sent before it heard that this side closes, up to its own close frame."""
+        """Drop the frames that the peer sent before it received our close frame, up to its own close frame."""
         refusal, _ = self._unusual.check(data, self.max_bytes, now)
         if refusal is not None or self._unusual.at_end:
             self._end(None)
@@ -330,7 +328,7 @@ class Lane(trio.abc.HalfCloseableStream):
             self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
-        """Nothing more comes."""
+        """Note that no more bytes come."""
         self._pause()
         self._ended, self._fault = True, fault
         self.step_aside()
@@ -341,7 +339,7 @@ class Lane(trio.abc.HalfCloseableStream):
         if not (self._ended or self._reading) and (self.refusal is None or self._forgetting):
             self._reading = True
             if self._fd >= 0:
-                self._lanes.add(self._fd, self)
+                self._socket_reader.add(self._fd, self)
             else:
                 self._resumed.wake()
 
@@ -354,7 +352,7 @@ class Lane(trio.abc.HalfCloseableStream):
         if self._reading:
             self._reading = False
             if self._fd >= 0:
-                self._lanes.remove(self._fd)
+                self._socket_reader.remove(self._fd)
 
     async def _read_alone(self) -> None:
         """Read, in a task of its own."""
@@ -373,11 +371,9 @@ class Lane(trio.abc.HalfCloseableStream):
                     self._note(data, trio.current_time())
                     if self._full:
                         self._pause()
-                except Exception as exc:  # a fault of ours
+                except Exception as exc:  # a bug of edge
                     self.fail(exc)
                     raise
-
-    # --- the stream of trio-websocket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._handed:
@@ -396,30 +392,30 @@ class Lane(trio.abc.HalfCloseableStream):
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         """Write these frames in one piece. See `write_nowait`."""
-        return self.write_nowait(self._lanes.frame_cache.frame(frames))
+        return self.write_nowait(self._socket_reader.frame_cache.frame(frames))
 
     def write_nowait(self, data: bytes) -> bool:
-        """Write what the socket takes now, and keep the rest, or all of it where there is no plain socket.
+        """Write the bytes that the socket takes now, and queue the rest. Without a plain socket, queue all.
 
-        Returns: whether all is written; if not, `flush`.
+        Returns: True if all bytes are written; if not, call `flush`.
 
         Raises:
           trio.BrokenResourceError: the peer is gone.
         """
-        if self._fd < 0 or self._kept:
-            self._kept += data
+        if self._fd < 0 or self._unwritten:
+            self._unwritten += data
             return False
         written = self._write(data)
         if written == len(data):
             return True
-        self._kept += data[written:]
+        self._unwritten += data[written:]
         return False
 
     def write_soon(self, data: bytes) -> None:
-        """Write this now, or in a task if that has to wait. If the peer is gone, whoever reads learns of it."""
+        """Write now, or in a task if the write has to wait. If the peer is gone, the next read reports it."""
         with contextlib.suppress(trio.BrokenResourceError):
             if not self.write_nowait(data):
-                self._lanes.start_soon(self.flush_last)
+                self._socket_reader.start_soon(self.flush_last)
 
     def _write(self, data: bytes | memoryview) -> int:
         try:
@@ -430,23 +426,23 @@ class Lane(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError from exc
 
     async def flush(self) -> None:
-        """Write what is kept.
+        """Write the queued bytes.
 
         Raises:
           trio.BrokenResourceError, trio.ClosedResourceError: the peer is gone; this side has closed it.
 
-        *Cancellation* keeps the rest of a plain socket's bytes. Any other stream is broken by it.
+        *Cancellation*: the rest of a plain socket's bytes stays queued. Any other stream is broken.
         """
-        async with self._writing:  # trio-websocket's pongs and whoever sends may both have something kept
-            while self._kept:
+        async with self._writing:  # trio-websocket's pongs and the connection driver may both write
+            while self._unwritten:
                 if self._fd < 0:
-                    data, self._kept = bytes(self._kept), bytearray()
+                    data, self._unwritten = bytes(self._unwritten), bytearray()
                     await self._stream.send_all(data)
                     continue
                 await trio.lowlevel.wait_writable(self._fd)
-                with memoryview(self._kept) as kept:  # which may be large: what is not taken now must not be copied
+                with memoryview(self._unwritten) as kept:  # the queue may be large: the rest must not be copied
                     written = self._write(kept)
-                del self._kept[:written]
+                del self._unwritten[:written]
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.write_nowait(bytes(data)):
@@ -461,17 +457,17 @@ class Lane(trio.abc.HalfCloseableStream):
         await send_eof(self._stream)
 
     async def flush_last(self) -> None:
-        """Write what is kept, if the peer is still there.
+        """Write the queued bytes, if the peer is still there.
 
-        *Cancellation* keeps the rest of a plain socket's bytes. Any other stream is broken by it.
+        *Cancellation*: see `flush`.
         """
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.flush()
 
     async def close_handshake(self, code: int, reason: str) -> None:
-        """Tell the peer that this side closes, and wait until the peer does, or is gone.
+        """Send a close frame, and wait until the peer has sent its own or is gone.
 
-        *Cancellation* stops the wait.
+        *Cancellation* ends the wait.
 
         Raises:
           trio.BrokenResourceError: the peer is gone.
@@ -488,7 +484,7 @@ class Lane(trio.abc.HalfCloseableStream):
             await self._asked.wait()
 
     async def linger(self) -> None:
-        """Say that nothing more comes, then read and forget what the peer still sends: see `linger.linger`."""
+        """Half-close the stream, then read and drop what the peer still sends: see `linger.linger`."""
         self._forgetting = True
         self._handed.clear()
         with (
@@ -501,7 +497,7 @@ class Lane(trio.abc.HalfCloseableStream):
                 await self._fed.wait()
 
     def close_now(self) -> bool:
-        """Close a plain socket. False if it is none: then `aclose`."""
+        """Close a plain socket. False if the stream is none: then call `aclose`."""
         if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
             return False
         self._end(None)
@@ -513,5 +509,5 @@ class Lane(trio.abc.HalfCloseableStream):
         self._end(None)
         self._fd = -1
         if self._own_reader is not None:
-            self._own_reader.cancel("the lane is closed")
+            self._own_reader.cancel("the fast path is closed")
         await self._stream.aclose()

@@ -1,4 +1,4 @@
-"""All the lanes of a server: one task reads every plain socket, and a broadcast is framed once for all of them."""
+"""The socket reader: one task reads all plain sockets of a server."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ log = logging.getLogger("edge.transports")
 
 
 class Readable(Protocol):
-    """What the reader reads."""
+    """A socket, as the reader sees it."""
 
     def read(self, now: float) -> None:
-        """There is something to read. Never waits."""
+        """Read from the socket, which is ready. Never waits."""
 
     def fail(self, fault: Exception) -> None:
-        """`read` has raised: the connection is over."""
+        """End the connection: `read` has raised."""
 
 
-class Lanes:
-    """The plain sockets of one server. Made by `open_lanes`.
+class SocketReader:
+    """Reads the plain sockets of one server. Made by `open_socket_reader`.
 
-    One task waits until any of them has something to say: for the descriptor of a selector that holds them all, so that
-    a wake-up costs one task switch however many are ready. Each is then read once, 64 KiB at most.
+    One task waits for the file descriptor of a selector that contains all sockets. One wake-up costs one task switch,
+    however many sockets are ready. Each ready socket is then read once, 64 KiB at most.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._selector = selectors.DefaultSelector()
         self.can_read = hasattr(self._selector, "fileno")
-        """Whether there is such a reader: where a selector can be waited for, as epoll and kqueue can."""
+        """True if selectors have a descriptor, as epoll and kqueue have. If not, each socket has a task of its own."""
         self.frame_cache = FrameCache()
-        """Frames what is sent on any of them."""
+        """Frames the messages of all these connections."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Read until `close`. Shielded: goodbyes are heard while everything around is being cancelled."""
+        """Read until `close`. Shielded, so that goodbyes are read while the server is being cancelled."""
         with self._scope, self._selector as selector:
             while self.can_read:
                 await trio.lowlevel.wait_readable(selector)
@@ -51,34 +51,34 @@ class Lanes:
                 for key, _ in selector.select(0):
                     try:
                         key.data.read(now)
-                    except Exception as exc:  # a fault of ours, which must not cost all the others their reader
-                        log.exception("what came on a connection could not be taken in")
+                    except Exception as exc:  # a bug of edge must not stop the reader of all other connections
+                        log.exception("data of a connection could not be read")
                         key.data.fail(exc)
 
     def close(self) -> None:
-        """No lane is open any more."""
+        """Stop: no connection is open any more."""
         self._scope.cancel("every connection has ended")
 
     def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
-        """Run what one connection needs beside the reader; it ends with the connection."""
+        """Run a task of one connection, which ends with the connection."""
         self._nursery.start_soon(guarded, "a connection", run)
 
-    def add(self, fd: int, lane: Readable) -> None:
-        """Read this one from now on."""
-        self._selector.register(fd, selectors.EVENT_READ, lane)
+    def add(self, fd: int, fast_path: Readable) -> None:
+        """Read this socket from now on."""
+        self._selector.register(fd, selectors.EVENT_READ, fast_path)
 
     def remove(self, fd: int) -> None:
-        """Read it no more."""
+        """Stop reading this socket."""
         self._selector.unregister(fd)
 
 
 @asynccontextmanager
-async def open_lanes() -> AsyncIterator[Lanes]:
-    """A reader for all, while a block runs."""
+async def open_socket_reader() -> AsyncIterator[SocketReader]:
+    """Run a socket reader during a block."""
     async with trio.open_nursery() as nursery:
-        lanes = Lanes(nursery)
-        nursery.start_soon(lanes.run)
+        socket_reader = SocketReader(nursery)
+        nursery.start_soon(socket_reader.run)
         try:
-            yield lanes
+            yield socket_reader
         finally:
-            lanes.close()
+            socket_reader.close()

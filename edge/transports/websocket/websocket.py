@@ -22,19 +22,19 @@ from ...errors import RemoteProtocolError
 from ...protocol.codec import Frame, size_of
 from ...protocol.pace import Pace
 from ..http.http import sentence_of
-from ..http.line import CODE
 from ..http.redirects import Redirected, check_redirect
+from ..http.transport import CODE
 from ..linger import linger, send_eof
-from ..transport import Taker, Transport
-from .fast_path import Lane
+from ..transport import FrameReceiver, Transport
+from .fast_path import FastPath
 from .framing import close_frame, close_payload, cut_reason, is_close
-from .reader import Lanes
+from .reader import SocketReader
 
 # RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
 FAILURES = (1002, 1007)
 
 # For a trio-websocket that begins late: any request that wsproto accepts. Its answer goes nowhere.
-REENACTED = (
+REPLAYED_HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
@@ -51,11 +51,11 @@ class _Bytes(trio.abc.HalfCloseableStream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self.heard_at = trio.current_time()
+        self.last_received_at = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         received = bytes(await self._stream.receive_some(max_bytes))
-        self.heard_at = trio.current_time()
+        self.last_received_at = trio.current_time()
         return received
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -140,27 +140,27 @@ class WebSocketTransport(Transport):
         self._websocket = websocket
         self._guard = guard
         self._stream = stream
-        self._kept: list[Frame] = []
+        self._queued: list[Frame] = []
         self.closed = False
         """Whether this side has closed it."""
 
     @property
-    def heard_at(self) -> float:
-        return self._stream.heard_at
+    def last_received_at(self) -> float:
+        return self._stream.last_received_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         if self.closed:
             raise trio.ClosedResourceError
         if self.broken or self._websocket.closed is not None:
             raise trio.BrokenResourceError
-        self._kept += frames
-        return not self._kept
+        self._queued += frames
+        return not self._queued
 
-    async def _write_kept(self) -> None:
+    async def _write_queued(self) -> None:
         try:
-            while self._kept:
-                await self._websocket.send_message(self._kept[0])
-                del self._kept[0]
+            while self._queued:
+                await self._websocket.send_message(self._queued[0])
+                del self._queued[0]
         except (trio_websocket.ConnectionClosed, WsprotoError) as exc:
             raise trio.BrokenResourceError from exc
 
@@ -187,7 +187,7 @@ class WebSocketTransport(Transport):
 
 
 class ServedWebSocket(Transport):
-    """The server's end of a WebSocket connection, once it is granted: a fast lane.
+    """The server's end of a WebSocket connection, once it is granted: a fast path.
 
     trio-websocket begins, in tasks of its own, when something unusual has come. An ordinary close needs none.
 
@@ -195,7 +195,7 @@ class ServedWebSocket(Transport):
       ahead: what the client has sent after its request so far.
       granting: the response that grants it, if that is still to be written.
       max_bytes: the largest message that is read; `max_bytes` may say less for a while.
-      lanes: of this server.
+      socket_reader: of this server.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
@@ -206,21 +206,21 @@ class ServedWebSocket(Transport):
         *,
         granting: bytes = b"",
         max_bytes: int,
-        lanes: Lanes,
+        socket_reader: SocketReader,
         fragments: Pace | None = None,
     ) -> None:
-        self._lanes = lanes
+        self._socket_reader = socket_reader
         self._max_bytes = max_bytes
-        self._judge: _Judge | None = None
+        self._slow_path: _SlowPath | None = None
         self.closed = False
         """Whether this side has closed it."""
         self._receiving = trio.CancelScope()
-        self._stream = Lane(
+        self._stream = FastPath(
             stream,
             ahead,
             max_bytes=max_bytes,
-            lanes=lanes,
-            on_unusual=self._call_judge,
+            socket_reader=socket_reader,
+            on_unusual=self._start_slow_path,
             on_flood=self._stop_receiving,
             fragments=fragments,
         )
@@ -237,8 +237,8 @@ class ServedWebSocket(Transport):
         self._stream.max_bytes = value
 
     @property
-    def heard_at(self) -> float:
-        return self._stream.heard_at
+    def last_received_at(self) -> float:
+        return self._stream.last_received_at
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
         if self.closed:
@@ -248,9 +248,9 @@ class ServedWebSocket(Transport):
         return self._stream.send_nowait(frames)
 
     def _is_over(self) -> bool:
-        return self._judge.closed if self._judge is not None else self._stream.over
+        return self._slow_path.closed if self._slow_path is not None else self._stream.over
 
-    async def _write_kept(self) -> None:
+    async def _write_queued(self) -> None:
         await self._stream.flush()
 
     async def receive(self) -> Frame:
@@ -259,11 +259,11 @@ class ServedWebSocket(Transport):
         frame = await self._stream.receive()
         return await self._receive_unusual() if frame is None else frame
 
-    async def feed(self, taker: Taker) -> None:
+    async def feed(self, receiver: FrameReceiver) -> None:
         if self.closed:
             raise trio.ClosedResourceError
-        if await self._stream.feed(taker) and self._stream.aside and taker.has_space:
-            taker.take_in(await self._receive_unusual(), trio.current_time())
+        if await self._stream.feed(receiver) and self._stream.aside and receiver.has_space:
+            receiver.receive_frame(await self._receive_unusual(), trio.current_time())
 
     def stop_feed(self) -> bool:
         return self._stream.stop_feed()
@@ -274,13 +274,13 @@ class ServedWebSocket(Transport):
         if self._stream.peer_close is not None:
             self.close_code, self.close_reason = self._stream.peer_close
             raise trio.EndOfChannel
-        if self._judge is None and self._stream.over:
+        if self._slow_path is None and self._stream.over:
             raise trio.BrokenResourceError
         with trio.CancelScope() as self._receiving:
             if self._stream.refusal is Code.FLOODING:
                 self._stop_receiving()
             try:
-                return await _next_message(self, await self._call_judge().begun())
+                return await _next_message(self, await self._start_slow_path().begun())
             except trio.BrokenResourceError:
                 if self._stream.refusal is not Code.TOO_LARGE:
                     raise
@@ -291,11 +291,11 @@ class ServedWebSocket(Transport):
     def _stop_receiving(self) -> None:
         self._receiving.cancel("more came than makes a message")
 
-    def _call_judge(self) -> _Judge:
-        if self._judge is None:
-            self._judge = _Judge(self._stream, self._max_bytes)
-            self._lanes.start_soon(self._judge.run)
-        return self._judge
+    def _start_slow_path(self) -> _SlowPath:
+        if self._slow_path is None:
+            self._slow_path = _SlowPath(self._stream, self._max_bytes)
+            self._socket_reader.start_soon(self._slow_path.run)
+        return self._slow_path
 
     def close_nowait(self) -> bool:
         stream = self._stream
@@ -313,28 +313,28 @@ class ServedWebSocket(Transport):
         try:
             if stream.peer_close is not None:
                 await stream.flush_last()
-            elif self._judge is not None or stream.aside or self.broken:
+            elif self._slow_path is not None or stream.aside or self.broken:
                 await self._close_unusual(code, reason)
             else:
                 with contextlib.suppress(trio.BrokenResourceError):
                     await stream.close_handshake(code, reason)
         finally:
-            if self._judge is not None:
-                self._judge.scope.cancel("the WebSocket is over")
+            if self._slow_path is not None:
+                self._slow_path.scope.cancel("the WebSocket is over")
             if not stream.close_now():
                 await trio.aclose_forcefully(stream)
 
     async def _close_unusual(self, code: int, reason: str) -> None:
         """Close it where trio-websocket has begun, or has to."""
         self._stream.step_aside()
-        failed = self._judge.untold if self._judge is not None else None
+        failed = self._slow_path.untold if self._slow_path is not None else None
         if failed is not None:
             await self._tell(failed)
         elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
             await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
         elif not (self.broken or self._is_over()):
-            judge = self._call_judge()
-            await _close(await judge.begun(), judge.guard, code, reason)
+            slow_path = self._start_slow_path()
+            await _close(await slow_path.begun(), slow_path.guard, code, reason)
         if self.close_code == MESSAGE_TOO_BIG and not self._stream.closed_by_peer:
             await self._stream.linger()
 
@@ -363,13 +363,13 @@ async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, c
         await websocket.aclose(code, cut_reason(reason))
 
 
-class _Judge:
-    """trio-websocket on a lane that has something unusual for it."""
+class _SlowPath:
+    """trio-websocket on a fast path that has something unusual for it."""
 
-    def __init__(self, lane: Lane, max_bytes: int) -> None:
+    def __init__(self, fast_path: FastPath, max_bytes: int) -> None:
         self.scope = trio.CancelScope(shield=True)
-        self._lane = lane
-        self._shown = _Reenactment(lane)
+        self._fast_path = fast_path
+        self._shown = _ReplayedHandshake(fast_path)
         self._max_bytes = max_bytes
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._begun = trio.Event()
@@ -411,37 +411,37 @@ class _Judge:
         return self._websocket
 
 
-class _Reenactment(trio.abc.Stream):
-    """A lane, for a trio-websocket that begins late: it sees a handshake, which the client has long had.
+class _ReplayedHandshake(trio.abc.Stream):
+    """A fast path, for a trio-websocket that begins late: it sees a handshake, which the client has long had.
 
-    Closing it leaves the lane open: that is for whoever holds the transport.
+    Closing it leaves the fast path open: that is for whoever holds the transport.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, fast_path: FastPath) -> None:
         self.closing = False
         """Whether the peer has been told that the connection closes."""
-        self._lane = lane
+        self._fast_path = fast_path
         self._asked = False
         self._answered = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._asked:
             await self._answered.wait()  # frames that wsproto is given before are not read as such
-            return await self._lane.receive_some(max_bytes)
+            return await self._fast_path.receive_some(max_bytes)
         self._asked = True
         await trio.lowlevel.checkpoint()
-        return REENACTED
+        return REPLAYED_HANDSHAKE
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._answered.is_set():
             self.closing |= is_close(data)
-            await self._lane.send_all(data)
+            await self._fast_path.send_all(data)
         else:
             self._answered.set()
             await trio.lowlevel.checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._lane.wait_send_all_might_not_block()
+        await self._fast_path.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

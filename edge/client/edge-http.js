@@ -55,7 +55,7 @@ class Refusal extends Error {
   }
 }
 
-export class LineTransport {
+export class HttpTransport {
   /** @type {Uint8Array[]} */
   #going = [];
   #gone = 0;
@@ -75,7 +75,7 @@ export class LineTransport {
   constructor(url, mode, protocol, on) {
     this.#url = url;
     this.#mode = mode;
-    this.#headers = { "edge-line": randomName(), "edge-protocol": protocol };
+    this.#headers = { "edge-connection": randomName(), "edge-protocol": protocol };
     this.#on = on;
     this.#repeat(() => this.#get());
     this.#repeat(() => this.#post());
@@ -127,21 +127,21 @@ export class LineTransport {
 
   async #get() {
     const [began, before] = [performance.now(), this.#received];
-    const patience = new Patience(this.#abort.signal, HOLD_SECONDS + REQUEST_SECONDS);
+    const deadline = new Deadline(this.#abort.signal, HOLD_SECONDS + REQUEST_SECONDS);
     try {
       const headers = { ...this.#headers, "edge-mode": this.#mode, "edge-has": String(this.#received) };
-      const response = await fetch(this.#url, { headers, cache: "no-store", signal: patience.signal });
+      const response = await fetch(this.#url, { headers, cache: "no-store", signal: deadline.signal });
       await check(response, "application/octet-stream");
       const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
       const records = new Records();
       for (;;) {
         const { done, value } = await reader.read();
         if (done || this.#over) break;
-        patience.renew();
+        deadline.renew();
         for (const item of records.feed(value)) this.#take(item);
       }
     } finally {
-      patience.end();
+      deadline.end();
     }
     // something on the way answers in the server's place
     if (this.#received === before && performance.now() - began < PAUSE_SECONDS * 1000) await pause(PAUSE_SECONDS);
@@ -155,9 +155,9 @@ export class LineTransport {
     const first = this.#gone;
     let size = 0;
     const some = this.#going.filter((part, index) => (size += part.length) <= POST_BYTES || index === 0);
-    const patience = new Patience(this.#abort.signal, REQUEST_SECONDS);
+    const deadline = new Deadline(this.#abort.signal, REQUEST_SECONDS);
     try {
-      const response = await fetch(this.#url, { ...this.#posting(joined(some)), signal: patience.signal });
+      const response = await fetch(this.#url, { ...this.#posting(joined(some)), signal: deadline.signal });
       await check(response, "text/plain");
       const count = Number(await response.text());
       if (!Number.isInteger(count) || count < first || count > first + this.#going.length) throw new Error("not a count");
@@ -165,7 +165,7 @@ export class LineTransport {
       this.#gone = count;
       if (count === first) await pause(PAUSE_SECONDS); // the room is busy
     } finally {
-      patience.end();
+      deadline.end();
     }
   }
 
@@ -198,7 +198,7 @@ export class LineTransport {
 }
 
 /** A signal that aborts when another does, or when nothing has happened for so many seconds. */
-class Patience {
+class Deadline {
   #abort = new AbortController();
   #timer = 0;
   #seconds;

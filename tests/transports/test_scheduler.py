@@ -11,10 +11,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import edge
-from edge.connections.driver import _Exchange
-from edge.connections.scheduler import CANCELLED, Post, open_post
+from edge.connections.driver import ConnectionDriver
+from edge.connections.scheduler import CANCELLED, WriteScheduler, open_write_scheduler
 from edge.protocol.codec import JSON, Frame
-from edge.rooms.presence import Happening
+from edge.rooms.presence import PresenceKind
 from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
 from edge.transports.memory import MemoryTransport, open_memory_transports
@@ -56,7 +56,7 @@ async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
     ours, theirs = open_memory_transports()
     noted = Noted(theirs._outgoing, theirs._incoming)
     noted._peer, noted.writes = ours, []
-    room.attend(noted)
+    room.serve_seat(noted)
     await ours.send([JSON.encode(["$hello", {"version": 1, "name": name, "client": f"a-client-of-tests-{name}"}])])
     assert JSON.decode(await ours.receive())[0] == "$welcome"
     return ours, noted
@@ -89,10 +89,10 @@ class _Steps(trio.abc.Instrument):
 
 
 async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
-    """Two hundred acks that fall due within two tenths of a second wake the post a dozen times."""
+    """Two hundred acks that fall due within two tenths of a second wake the write scheduler a dozen times."""
     room = await edge_room(Chorus)
     clients = [await join(room, str(number)) for number in range(200)]
-    steps = _Steps("Post._sweep")
+    steps = _Steps("WriteScheduler._run_timers")
     trio.lowlevel.add_instrument(steps)
     for ours, _ in clients:
         await ours.send([JSON.encode(["say", {"text": "la"}])])
@@ -102,7 +102,7 @@ async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
     for ours, noted in clients:
         assert JSON.encode(["$ack", 1]) in [frame for write in noted.writes for frame in write]
         await ours.close()
-    assert 0 < steps.steps["Post._sweep"] <= 15
+    assert 0 < steps.steps["WriteScheduler._run_timers"] <= 15
 
 
 async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
@@ -126,7 +126,7 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
 
     async def watch() -> None:
         async for change in room.room.seats.changes():
-            if change.happening is Happening.LEFT:
+            if change.kind is PresenceKind.LEFT:
                 left.append(change.player.name)
 
     async with trio.open_nursery() as nursery:
@@ -166,11 +166,11 @@ async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoo
     room = await edge_room(Chorus)
     ours, _ = await join(room, "ana")
     await wait_all_tasks_blocked()
-    post: Post = room._post
-    assert any(isinstance(alarm.sender, _Exchange) for _, _, alarm in post._alarms)
+    scheduler: WriteScheduler = room._scheduler
+    assert any(isinstance(timer.sender, ConnectionDriver) for _, _, timer in scheduler._timers)
     await ours.close()
     await wait_all_tasks_blocked()
-    assert all(alarm.sender is None for _, _, alarm in post._alarms)
+    assert all(timer.sender is None for _, _, timer in scheduler._timers)
 
 
 async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
@@ -183,21 +183,21 @@ async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.Mock
 
         def flush(self, now: float) -> None: ...
 
-        def sweep(self, now: float, early: float) -> None:
+        def on_timer(self, now: float, early: float) -> None:
             swept.append(self.number)
 
         def fail(self) -> None: ...
 
-    async with open_post() as post:
+    async with open_write_scheduler() as scheduler:
         for number in range(1000):
-            alarm = post.expect(Swept(number), 1 + number)
+            timer = scheduler.set_timer(Swept(number), 1 + number)
             if number % 100:
-                post.cancel(alarm)
-                post.cancel(alarm)
-            assert len(post._alarms) <= 2 * (CANCELLED + 10)
+                scheduler.cancel(timer)
+                scheduler.cancel(timer)
+            assert len(scheduler._timers) <= 2 * (CANCELLED + 10)
         await trio.sleep(2000)
         assert swept == [*range(0, 1000, 100)]
-        assert (post._alarms, post._cancelled) == ([], 0)
+        assert (scheduler._timers, scheduler._cancelled) == ([], 0)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 9.9])
@@ -205,7 +205,7 @@ async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, s
     """What fell due during a write that had to wait goes out after it."""
     room = await edge_room(Chorus)
     ours, theirs = open_memory_transports(buffer=2)
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", {"version": 1, "name": "ana", "client": "a-slow-client-of-tests"}])])
     await ours.receive()
     await ours.send([JSON.encode(["say", {"text": "la"}])])
@@ -216,7 +216,7 @@ async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, s
 
 
 async def test_a_fault_on_one_connection_costs_no_other_its_post(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, that connection is over, and the post goes on: for writes, and for what is due."""
+    """It is logged, that connection is over, and the write scheduler goes on: for writes, and for what is due."""
 
     class Fragile:
         failed = 0
@@ -224,21 +224,21 @@ async def test_a_fault_on_one_connection_costs_no_other_its_post(caplog: pytest.
         def flush(self, now: float) -> None:
             raise KeyError("a fault of ours")
 
-        def sweep(self, now: float, early: float) -> None:
+        def on_timer(self, now: float, early: float) -> None:
             raise KeyError("a fault of ours")
 
         def fail(self) -> None:
             self.failed += 1
 
-    async with open_post() as post:
+    async with open_write_scheduler() as scheduler:
         fragile = Fragile()
-        post.note(fragile)
+        scheduler.schedule(fragile)
         await wait_all_tasks_blocked()
         assert fragile.failed == 1
-        post.expect(fragile, trio.current_time() + 1)
+        scheduler.set_timer(fragile, trio.current_time() + 1)
         await trio.sleep(2)
         assert fragile.failed == 2
-        post.note(fragile)
+        scheduler.schedule(fragile)
         await wait_all_tasks_blocked()
         assert fragile.failed == 3
-    assert caplog.text.count("could not be done") == 3
+    assert caplog.text.count("could not be flushed") == 3

@@ -10,7 +10,7 @@ import edge
 from edge.protocol.events import Vocabulary
 from edge.protocol.messages import Part, Reply
 from edge.protocol.outgoing import Outgoing, outgoing_error, outgoing_reply, outgoing_request
-from edge.requests.tracker import MAX_REQUESTS, Dialogue
+from edge.requests.tracker import MAX_REQUESTS, RequestTracker
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom, seeds
 from tests.rooms.inside import open_turn
@@ -86,19 +86,19 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
     def send(message: Outgoing) -> None:
         sent.append(message)
         if len(sent) == 2:  # as when too much is unacknowledged
-            dialogue.close(lambda: edge.Gone("everybody"))
+            requests.close(lambda: edge.Gone("everybody"))
 
     events, wait = Vocabulary.of(Guess | Chosen), trio.lowlevel.checkpoint
-    dialogue = Dialogue(send, events, wait_relief=wait, check_size=lambda message: None, patient=False)
+    requests = RequestTracker(send, events, wait_relief=wait, check_size=lambda message: None, tolerant=False)
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def ask() -> None:
             with pytest.raises(edge.RequestFailed, match="answered by a Chosen"):
-                await dialogue.ask(Choose([]), Chosen)
+                await requests.ask(Choose([]), Chosen)
 
         await wait_all_tasks_blocked()
-        dialogue.answered(answer)
+        requests.receive_reply(answer)
     assert len(sent) == 2
 
 
@@ -133,7 +133,7 @@ async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom)
             await player.ask(Choose([]), Chosen)
         assert turn.outcome is edge.Outcome.TIMEOUT
     await wait_all_tasks_blocked()
-    assert len(ana._dialogue) == 0
+    assert len(ana._requests) == 0
 
 
 async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> None:
@@ -152,7 +152,7 @@ async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> Non
     ana.reply(await ana.receive(Choose), Chosen("a"))
     await wait_all_tasks_blocked()
     (player,) = room.room.players
-    assert not member_of(player).dialogue.asking
+    assert not member_of(player).requests.asking
     assert {error.problem for error in ana.errors} == {"busy"}
 
 
@@ -197,7 +197,7 @@ async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) ->
 
         await wait_all_tasks_blocked()
         ana.leave()
-    assert (len(member_of(player).dialogue), len(member_of(player).listeners)) == (0, 0)
+    assert (len(member_of(player).requests), len(member_of(player).listeners)) == (0, 0)
     with pytest.raises(edge.Gone):
         await player.ask(Choose([]), Chosen)
 

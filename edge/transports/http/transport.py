@@ -1,11 +1,13 @@
-"""A line: a transport over plain HTTP requests, for where WebSocket can't pass. What its two ends have in common.
+"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket. What both ends share.
 
-The client makes up the line's name. It posts its frames, and gets the server's: in `Mode.STREAM` the response to a GET
-goes on for as long as it is let; in `Mode.POLL` it is held until there is something to say, and is then whole. Either
-way no response lasts longer than `HOLD_SECONDS`, so that proxies which cut long ones have nothing to cut.
+The client chooses a random name for the transport. It sends its frames in POST requests and gets the server's frames in
+responses to GET requests. In `Mode.STREAM` the response continues until one side ends it. In `Mode.POLL` the server
+holds the request until there is a frame, and then sends one whole response. No response lasts longer than
+`HOLD_SECONDS`, because some proxies cut long responses.
 
-Both ends count the frames of the line. A post says how many came before it; a GET and a post say how many have arrived.
-So every request can be made again, a response may break off anywhere, and nothing is lost or taken twice.
+Both ends count the frames of the transport. A POST says how many frames came before its own; a GET and a POST say how
+many frames have arrived. So every request can be repeated and a response may break off anywhere: no frame is lost or
+taken twice.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ MAX_WAITING = 64
 
 BODY = "application/octet-stream"
 
-# The headers of a request on a line. No page of another site can send them unless it is allowed to: not by a form, and
+# The headers of a request over HTTP. No page of another site can send them unless it is allowed to: not by a form, and
 # not by `fetch` without asking first.
-LINE, PROTOCOL, MODE, FIRST, HAS = "edge-line", "edge-protocol", "edge-mode", "edge-first", "edge-has"
+CONNECTION, PROTOCOL, MODE, FIRST, HAS = "edge-connection", "edge-protocol", "edge-mode", "edge-first", "edge-has"
 # The header of a refusal: the number of its `Code`.
 CODE = "edge-code"
 
@@ -47,7 +49,7 @@ class Mode(enum.StrEnum):
     POLL = "poll"
 
 
-class Line(Transport):
+class HttpTransport(Transport):
     """One end: frames that came, frames to go, and how it ended."""
 
     def __init__(self) -> None:
@@ -61,15 +63,15 @@ class Line(Transport):
         """Once it is broken: why."""
         self._gone = 0
         """How many frames of ours the peer is known to have."""
-        self._heard_at = trio.current_time()
+        self._last_received_at = trio.current_time()
         self._closed = False
         self._lost = False
         self._peer_closed = False
         self._changed = trio.Event()
 
     @property
-    def heard_at(self) -> float:
-        return self._heard_at
+    def last_received_at(self) -> float:
+        return self._last_received_at
 
     @property
     def over(self) -> bool:
@@ -88,7 +90,7 @@ class Line(Transport):
         self._note_change()
         return not self._crowded
 
-    async def _write_kept(self) -> None:
+    async def _write_queued(self) -> None:
         while self._crowded:
             await self._changed.wait()
             if self.over:

@@ -1,4 +1,4 @@
-"""The fast lane against trio-websocket alone: whatever a client sends, in whatever pieces, both say the same."""
+"""The fast path against trio-websocket alone: whatever a client sends, in whatever pieces, both say the same."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from wsproto.connection import Connection
 from wsproto.events import CloseConnection, Ping, Pong
 
 import edge
-from edge.connections.driver import exchange
+from edge.connections.driver import drive_connection
 from edge.connections.outbox import Outbox
 from edge.protocol import connection as protocol
 from edge.protocol.codec import JSON, Frame
 from edge.protocol.limits import Limits
 from edge.protocol.pace import Pace
 from edge.testing import run_virtual
-from edge.transports.websocket.fast_path import READ_BYTES, Lane
+from edge.transports.websocket.fast_path import READ_BYTES, FastPath
 from edge.transports.websocket.framing import CLOSE, TEXT
-from edge.transports.websocket.reader import open_lanes
+from edge.transports.websocket.reader import open_socket_reader
 from edge.transports.websocket.websocket import ServedWebSocket
 
 LIMITS = Limits(message_bytes=300)  # so that 1,200 bytes are what a socket reads
@@ -117,8 +117,8 @@ class Seen:
 
 async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
     """As edge does."""
-    async with open_lanes() as lanes:
-        transport = ServedWebSocket(stream, b"", max_bytes=LIMITS.socket_bytes, lanes=lanes)
+    async with open_socket_reader() as socket_reader:
+        transport = ServedWebSocket(stream, b"", max_bytes=LIMITS.socket_bytes, socket_reader=socket_reader)
         try:
             while True:
                 frames.append(await transport.receive())
@@ -218,13 +218,13 @@ def both(pieces: Sequence[bytes]) -> tuple[Seen, Seen]:
     return run_virtual(see, serve_lane, pieces), see_alone(pieces)
 
 
-def check(lane: Seen, alone: Seen) -> None:
+def check(fast_path: Seen, alone: Seen) -> None:
     """Both are the same; but edge need not wait for a message that is announced to be too large, to find it broken."""
-    if lane.ended == "closed 1009" != alone.ended:
+    if fast_path.ended == "closed 1009" != alone.ended:
         assert alone.ended in ("broken", "closed 1002", "closed 1007")
         answered = [answer for answer in alone.answers if answer[0] != "Close"]
-        alone = attrs.evolve(alone, ended=lane.ended, answers=[*answered, ("Close", 1009)])
-    assert lane == alone
+        alone = attrs.evolve(alone, ended=fast_path.ended, answers=[*answered, ("Close", 1009)])
+    assert fast_path == alone
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -285,31 +285,34 @@ class Patient:
     def has_space(self) -> bool:
         return len(self.taken) < self.space
 
-    def take_in(self, frame: Frame, now: float) -> None:
+    def receive_frame(self, frame: Frame, now: float) -> None:
         self.taken.append(frame)
 
 
 @asynccontextmanager
-async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[Lane]:
-    """A lane that reads this stream."""
-    async with open_lanes() as lanes, Lane(stream, b"", max_bytes=1000, lanes=lanes) as lane:
-        lane.start()
-        yield lane
+async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[FastPath]:
+    """A fast path that reads this stream."""
+    async with (
+        open_socket_reader() as socket_reader,
+        FastPath(stream, b"", max_bytes=1000, socket_reader=socket_reader) as fast_path,
+    ):
+        fast_path.start()
+        yield fast_path
 
 
 async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
     """What is read ahead is bounded, so that the peer's own buffers fill; later everything comes, in order."""
     client, server = trio.testing.memory_stream_pair()
     words = [f"{number} {'x' * 100}" for number in range(5000)]
-    async with open_lane(server) as lane, trio.open_nursery() as nursery:
+    async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         few = Patient(3)
         nursery.start_soon(client.send_all, b"".join(map(text, words)))
-        await lane.feed(few)
+        await fast_path.feed(few)
         await trio.testing.wait_all_tasks_blocked()
         assert few.taken == words[:3]
-        assert len(lane._buffer) <= 2 * READ_BYTES
+        assert len(fast_path._buffer) <= 2 * READ_BYTES
         many = Patient(len(words) - 3)
-        await lane.feed(many)
+        await fast_path.feed(many)
         assert few.taken + many.taken == words
         nursery.cancel_scope.cancel()
 
@@ -317,18 +320,18 @@ async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
 async def test_a_cancelled_feed_loses_nothing() -> None:
     """Whoever is fed next gets what came in between."""
     client, server = trio.testing.memory_stream_pair()
-    async with open_lane(server) as lane, trio.open_nursery() as nursery:
+    async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         first, second = Patient(10), Patient(2)
         with trio.move_on_after(1):
-            await lane.feed(first)
+            await fast_path.feed(first)
         await client.send_all(text("a") + text("b"))
-        await lane.feed(second)
+        await fast_path.feed(second)
         assert (first.taken, second.taken) == ([], ["a", "b"])
         nursery.cancel_scope.cancel()
 
 
 async def test_space_that_comes_back_at_once_is_used() -> None:
-    """A lane that stopped for want of space goes on even if there is space again before anybody has noticed."""
+    """A fast path that stopped for want of space goes on even if there is space again before anybody has noticed."""
     client, server = trio.testing.memory_stream_pair()
     words = [str(number) for number in range(50)]
 
@@ -341,11 +344,11 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
         def has_space(self) -> bool:
             return not self.blocked and len(self.taken) < self.space
 
-        def take_in(self, frame: Frame, now: float) -> None:
-            super().take_in(frame, now)
+        def receive_frame(self, frame: Frame, now: float) -> None:
+            super().receive_frame(frame, now)
             self.blocked = len(self.taken) % 5 == 0
 
-    async with open_lane(server) as lane, trio.open_nursery() as nursery:
+    async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         brief = Brief(len(words))
 
         async def free() -> None:
@@ -357,7 +360,7 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
         nursery.start_soon(free)
         while len(brief.taken) < len(words):
             with trio.fail_after(1):
-                await lane.feed(brief)
+                await fast_path.feed(brief)
         assert brief.taken == words
         nursery.cancel_scope.cancel()
 
@@ -365,8 +368,8 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
 async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
     """Closing does not wait in vain for a peer whose answer lies behind what nobody had space for."""
     client, server = trio.testing.memory_stream_pair()
-    async with open_lanes() as lanes, trio.open_nursery() as nursery:
-        transport = ServedWebSocket(server, b"", max_bytes=1000, lanes=lanes)
+    async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
+        transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
         await client.send_all(text("without space"))
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(transport.close, 4221, "kicked")
@@ -380,12 +383,12 @@ async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptur
     """As on a plain socket: it is logged, and nobody waits for a reader that is gone."""
 
     class Fragile(Patient):
-        def take_in(self, frame: Frame, now: float) -> None:
+        def receive_frame(self, frame: Frame, now: float) -> None:
             raise KeyError("a fault of ours")
 
     client, server = trio.testing.memory_stream_pair()
-    async with open_lane(server) as lane, trio.open_nursery() as nursery:
-        nursery.start_soon(lane.feed, Fragile(1))
+    async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
+        nursery.start_soon(fast_path.feed, Fragile(1))
         await trio.testing.wait_all_tasks_blocked()
         await client.send_all(text("a"))
     assert "a fault of ours" in caplog.text
@@ -395,8 +398,8 @@ async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptur
 async def test_closing_wakes_who_receives(cancelled: bool) -> None:
     """Even if the closing itself is cut short."""
     client, server = trio.testing.memory_stream_pair()
-    async with open_lanes() as lanes, trio.open_nursery() as nursery:
-        transport = ServedWebSocket(server, b"", max_bytes=1000, lanes=lanes)
+    async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
+        transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
 
         @nursery.start_soon
         async def receive() -> None:
@@ -423,7 +426,7 @@ class Later:
     def has_space(self) -> bool:
         return not self.kept
 
-    def take_in(self, frame: Frame, now: float) -> None:
+    def receive_frame(self, frame: Frame, now: float) -> None:
         self.kept.append(frame)
         self.transport.stop_feed()
 
@@ -434,14 +437,14 @@ async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
     """On the shortest way, too: otherwise it would be looked at when the next one comes, which may be never."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
-        async with open_lanes() as lanes:
-            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, lanes=lanes)
-            taker = Later(transport)
+        async with open_socket_reader() as socket_reader:
+            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, socket_reader=socket_reader)
+            receiver = Later(transport)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(transport.feed, taker)
+                nursery.start_soon(transport.feed, receiver)
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 await theirs.send(frame(TEXT, b"x" * size))
-            assert taker.kept == ["x" * size]
+            assert receiver.kept == ["x" * size]
             theirs.close()
             await transport.close()
 
@@ -450,7 +453,7 @@ async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
 async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes() -> None:
     """Though nothing more comes from the peer."""
     ours, theirs = trio.socket.socketpair()
-    text = str(JSON.encode(["x", {"a": "b" * 98}])).encode()
+    text = str(JSON.encode(["x", {"a": "b" * 400}])).encode()
     heard, again = list[str](), trio.Event()
 
     class Hearing:
@@ -467,13 +470,13 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
             raise AssertionError(fault)
 
     with trio.fail_after(10), theirs:
-        async with open_lanes() as lanes, trio.open_nursery() as nursery:
+        async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
             limits = edge.Limits(events_per_second=math.inf)
             connection = protocol.Connection(protocol.Side.SERVER, JSON, now=trio.current_time(), limits=limits)
             connection.state = protocol.State.OPEN
-            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, lanes=lanes)
+            transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, socket_reader=socket_reader)
             outbox, shared = Outbox(JSON, edge.Limits()), Pace(500, 1)
-            nursery.start_soon(exchange, transport, connection, outbox, Hearing(), None, shared)
+            nursery.start_soon(drive_connection, transport, connection, outbox, Hearing(), None, shared)
             sent = 0
             while sent == len(heard):  # until one has to wait, for what is light is spent
                 await theirs.send(frame(TEXT, text))
@@ -491,9 +494,9 @@ async def test_a_close_that_came_with_the_request_is_answered_after_the_grant(ah
     """The response is the first that the peer reads."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
-        async with open_lanes() as lanes:
+        async with open_socket_reader() as socket_reader:
             transport = ServedWebSocket(
-                trio.SocketStream(ours), ahead, granting=b"granted", max_bytes=1000, lanes=lanes
+                trio.SocketStream(ours), ahead, granting=b"granted", max_bytes=1000, socket_reader=socket_reader
             )
             with pytest.raises(trio.EndOfChannel):
                 await transport.receive()

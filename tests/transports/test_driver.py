@@ -15,7 +15,7 @@ from edge import Code
 from edge.connections.driver import CLOSING_SECONDS
 from edge.protocol.codec import JSON, Frame
 from edge.protocol.pace import Pace
-from edge.seats.serve import attend
+from edge.seats.serve import serve_seat
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
 
@@ -57,7 +57,7 @@ class Echo(edge.Room[Say, Said]):
 async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:
     """A bare connection that has been welcomed."""
     ours, theirs = open_memory_transports(**options)
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", HELLO])])
     return ours, JSON.decode(await ours.receive())
 
@@ -109,7 +109,7 @@ async def test_a_peer_that_never_says_hello_is_let_go(edge_room: Open) -> None:
     """After ten seconds it is told so, and costs nothing more."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
-    room.attend(theirs)
+    room.serve_seat(theirs)
     assert JSON.decode(await ours.receive()) == ["$bye", {"code": Code.LATE, "reason": "no hello within 10 s"}]
     assert trio.current_time() == pytest.approx(10)
     with pytest.raises(trio.EndOfChannel):
@@ -145,7 +145,7 @@ async def test_a_bad_hello_gets_its_code(edge_room: Open, frame: Any, code: Code
     """Each is refused with one goodbye, and the room has not heard of it."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
-    room.attend(theirs)
+    room.serve_seat(theirs)
     await ours.send([frame])
     bye = JSON.decode(await ours.receive())
     assert (bye[0], bye[1]["code"]) == ("$bye", code)
@@ -240,7 +240,7 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
         limits = edge.Limits()
         counters = room.runtime.counters
         nursery.start_soon(
-            partial(attend, theirs, JSON, room.find, where="a/b", counters=counters, limits=limits, keys=room.keys)
+            partial(serve_seat, theirs, JSON, room.find, where="a/b", counters=counters, limits=limits, keys=room.keys)
         )
         await ours.send([JSON.encode(["$hello", HELLO])])
         await ours.receive()
@@ -269,7 +269,7 @@ async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: 
     ours, theirs = open_memory_transports()
     deaf = Deaf(theirs._outgoing, theirs._incoming)
     deaf._peer = ours
-    room.attend(deaf)
+    room.serve_seat(deaf)
     await ours.send([JSON.encode(["$hello", HELLO])])
     await ours.receive()
     await wait_all_tasks_blocked()
@@ -292,7 +292,14 @@ async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(
     ours, theirs = open_memory_transports()
     keys, bulk = room.keys, Pace(5000, 1000)
     serve = partial(
-        attend, theirs, JSON, room.find, where="a/b", counters=room.runtime.counters, limits=edge.Limits(), keys=keys
+        serve_seat,
+        theirs,
+        JSON,
+        room.find,
+        where="a/b",
+        counters=room.runtime.counters,
+        limits=edge.Limits(),
+        keys=keys,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(serve, bulk=bulk))

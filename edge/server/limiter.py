@@ -39,7 +39,7 @@ SWEEP_AT = 1000
 
 
 @attrs.frozen(kw_only=True)
-class Caps:
+class AddressLimits:
     """What one address may take of a server, and all of them together. An IPv6 address stands for its /64.
 
     For what comes through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
@@ -51,11 +51,12 @@ class Caps:
     is none, it is turned away."""
 
     connections_each: int = attrs.field(default=1000, validator=POSITIVE)
-    """The same of one address, whose own connections give way; lines count, too. A school may be behind one."""
+    """The same of one address, whose own connections are dropped first. HTTP transports count, too. A whole school may
+    share one address."""
 
     requests_each: float = attrs.field(default=200, validator=POSITIVE)
-    """How many connections and requests of one address are served a second, in the long run. Those of an open line have
-    a pace of their own."""
+    """Connections and requests of one address that are served per second, in the long run. The requests of an open HTTP
+    transport have a pace of their own."""
 
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
     """How many at once: a school that opens a page."""
@@ -82,7 +83,7 @@ class Caps:
 
 
 @attrs.define(eq=False)
-class _Visitor:
+class _Peer:
     """What one address has taken."""
 
     pace: Pace
@@ -96,26 +97,26 @@ class _Visitor:
     """Those of its connections that are waited for; for longest first."""
 
 
-class Door:
+class ConnectionLimiter:
     """Who may come in, and who is still in the way."""
 
-    def __init__(self, caps: Caps) -> None:
-        self._caps = caps
-        self._most = min(caps.connections, FILES * _most_files())
+    def __init__(self, address_limits: AddressLimits) -> None:
+        self._limits = address_limits
+        self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
         """How many may be told at a time that there is no space for them; then the first are cut off."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0
-        self._visitors: dict[str, _Visitor] = {}
+        self._peers: dict[str, _Peer] = {}
         self._waiting: dict[PendingConnection, None] = {}
         """Of all connections, those that are waited for; for longest first."""
         self._sweep_at = SWEEP_AT
 
     @contextmanager
-    def waiting(self, visitor: str, *, may_ask: bool = False) -> Iterator[PendingConnection]:
-        """While somebody is waited for, who comes for this visitor."""
-        waiting, theirs = PendingConnection(may_ask=may_ask), self._know(visitor).waiting
+    def waiting(self, peer: str, *, may_ask: bool = False) -> Iterator[PendingConnection]:
+        """While somebody is waited for, who comes for this peer."""
+        waiting, theirs = PendingConnection(may_ask=may_ask), self._know(peer).waiting
         self._waiting[waiting] = theirs[waiting] = None
         if self._draining:
             self._drain(waiting)
@@ -138,14 +139,14 @@ class Door:
             waiting.turn_away()
 
     @contextmanager
-    def connection(self, visitor: str) -> Iterator[None]:
+    def connection(self, peer: str) -> Iterator[None]:
         """While one is open.
 
         Raises:
           Refused: there are too many, or too many come.
         """
-        self.check_pace(visitor)
-        with self.place(visitor) as instead:
+        self.check_pace(peer)
+        with self.place(peer) as instead:
             if self._connections >= self._most and not (instead or _make_space(self._waiting)):
                 raise Refused("the server has as many connections as it takes", Code.CROWDED)
             self._connections += 1
@@ -155,62 +156,62 @@ class Door:
                 self._connections -= 1
 
     @contextmanager
-    def place(self, visitor: str) -> Iterator[bool]:
-        """While something of a visitor's is under way that may have come on another's connection.
+    def place(self, peer: str) -> Iterator[bool]:
+        """While something of a peer's is under way that may have come on another's connection.
 
         Returns: whether another of theirs gives way for it.
 
         Raises:
           Refused: it has too many.
         """
-        known = self._know(visitor)
-        crowded = bool(visitor) and known.connections >= self._caps.connections_each
+        known = self._know(peer)
+        crowded = bool(peer) and known.connections >= self._limits.connections_each
         if crowded and not _make_space(known.waiting):
-            raise self._refused(visitor, "has as many connections as one address may")
+            raise self._refused(peer, "has as many connections as one address may")
         known.connections += 1
         try:
             yield crowded
         finally:
             known.connections -= 1
 
-    def connections(self, visitor: str) -> int:
-        """How many connections a visitor has."""
-        return self._know(visitor).connections
+    def connections(self, peer: str) -> int:
+        """How many connections a peer has."""
+        return self._know(peer).connections
 
-    def bulk_pace(self, visitor: str) -> Pace | None:
-        """The pace in bytes of a visitor, for a connection that has a place. None for a proxy of ours."""
-        return self._know(visitor).bulk if visitor else None
+    def bulk_pace(self, peer: str) -> Pace | None:
+        """The pace in bytes of a peer, for a connection that has a place. None for a proxy of ours."""
+        return self._know(peer).bulk if peer else None
 
-    def check_pace(self, visitor: str) -> None:
+    def check_pace(self, peer: str) -> None:
         """Somebody from an address wants something.
 
         Raises:
           Refused: too much for now.
         """
-        if not visitor:
+        if not peer:
             return
-        pace, now = self._know(visitor).pace, trio.current_time()
+        pace, now = self._know(peer).pace, trio.current_time()
         if not pace.allows(now):
-            raise self._refused(visitor, "asks for too much at once")
+            raise self._refused(peer, "asks for too much at once")
         pace.take(now)
 
     @contextmanager
-    def body(self, visitor: str) -> Iterator[Callable[[int], None]]:
+    def body(self, peer: str) -> Iterator[Callable[[int], None]]:
         """While the body of a request is kept: call the function with every so many bytes that come.
 
         Raises:
           Refused: by the function: more are kept than may be.
         """
-        known, kept = self._know(visitor), 0
+        known, kept = self._know(peer), 0
 
         def keep(size: int) -> None:
             nonlocal known, kept
             if not kept:  # it may have been forgotten meanwhile
-                known = self._know(visitor)
-            if self._body_bytes + size > self._caps.body_bytes:
+                known = self._know(peer)
+            if self._body_bytes + size > self._limits.body_bytes:
                 raise Refused("too much is being sent to this server", Code.CROWDED)
-            if visitor and known.body_bytes + size > self._caps.body_bytes_each:
-                raise self._refused(visitor, "is sending too much at once")
+            if peer and known.body_bytes + size > self._limits.body_bytes_each:
+                raise self._refused(peer, "is sending too much at once")
             kept += size
             known.body_bytes += size
             self._body_bytes += size
@@ -221,36 +222,36 @@ class Door:
             known.body_bytes -= kept
             self._body_bytes -= kept
 
-    def _refused(self, visitor: str, why: str) -> Refused:
-        known = self._know(visitor)
+    def _refused(self, peer: str, why: str) -> Refused:
+        known = self._know(peer)
         if not known.told:  # once, for it may be many times a second
             known.told = True
-            log.warning("%s %s: if it is a proxy, name it in Caps.proxies", visitor, why)
-        return Refused(f"{visitor} {why}", Code.CROWDED)
+            log.warning("%s %s: if it is a proxy, name it in AddressLimits.proxies", peer, why)
+        return Refused(f"{peer} {why}", Code.CROWDED)
 
-    def _know(self, visitor: str) -> _Visitor:
-        known = self._visitors.get(visitor)
+    def _know(self, peer: str) -> _Peer:
+        known = self._peers.get(peer)
         if known is None:
-            if len(self._visitors) >= self._sweep_at:
-                self._forget_visitors()
-            known = self._visitors[visitor] = _Visitor(
-                Pace(self._caps.requests_each, self._caps.burst_each),
-                Pace(self._caps.bulk_bytes_each, self._caps.bulk_burst_each),
+            if len(self._peers) >= self._sweep_at:
+                self._forget_peers()
+            known = self._peers[peer] = _Peer(
+                Pace(self._limits.requests_each, self._limits.burst_each),
+                Pace(self._limits.bulk_bytes_each, self._limits.bulk_burst_each),
             )
         return known
 
-    def _forget_visitors(self) -> None:
+    def _forget_peers(self) -> None:
         """Forget those who have nothing; the next time when there are twice as many as are left."""
         now = trio.current_time()
-        self._visitors = {
-            visitor: known
-            for visitor, known in self._visitors.items()
+        self._peers = {
+            peer: known
+            for peer, known in self._peers.items()
             if known.connections
             or known.body_bytes
             or known.waiting
             or not (known.pace.at_rest(now) and known.bulk.at_rest(now))
         }
-        self._sweep_at = max(SWEEP_AT, 2 * len(self._visitors))
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._peers))
 
 
 def _make_space(waiting: dict[PendingConnection, None]) -> bool:

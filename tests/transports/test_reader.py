@@ -1,4 +1,4 @@
-"""Lanes on real sockets: one reader for all of them, and writes that are never cut."""
+"""Fast paths on real sockets: one reader for all of them, and writes that are never cut."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ import pytest
 import trio
 import trio.testing
 
-from edge.transports.websocket.fast_path import Lane
+from edge.transports.websocket.fast_path import FastPath
 from edge.transports.websocket.framing import frames_of_server
-from edge.transports.websocket.reader import Lanes, open_lanes
+from edge.transports.websocket.reader import SocketReader, open_socket_reader
 from tests.websockets import websocket_pair
 
 pytestmark = pytest.mark.real_time
 
 
 @asynccontextmanager
-async def raw_pair(lanes: Lanes) -> AsyncIterator[tuple[Lane, trio.SocketStream]]:
-    """A lane, and the other end of its socket."""
+async def raw_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[FastPath, trio.SocketStream]]:
+    """A fast path, and the other end of its socket."""
     left, right = (trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in socket.socketpair())
-    lane = Lane(left, b"", max_bytes=1000, lanes=lanes)
-    async with right, lane:
-        yield lane, right
+    fast_path = FastPath(left, b"", max_bytes=1000, socket_reader=socket_reader)
+    async with right, fast_path:
+        yield fast_path, right
 
 
 async def test_a_cancelled_write_leaves_no_half_frame() -> None:
     """What the socket did not take stays, in order, and nothing gets in between: not even trio-websocket's pong."""
     words = [f"{number}" + "x" * 5000 for number in range(500)]
     with trio.fail_after(30):
-        async with open_lanes() as lanes, raw_pair(lanes) as (lane, peer), trio.open_nursery() as nursery:
-            assert not lane.send_nowait(words)
+        async with (
+            open_socket_reader() as socket_reader,
+            raw_pair(socket_reader) as (fast_path, peer),
+            trio.open_nursery() as nursery,
+        ):
+            assert not fast_path.send_nowait(words)
             with trio.move_on_after(0.01) as scope:
-                await lane.flush()
+                await fast_path.flush()
             assert scope.cancelled_caught
-            nursery.start_soon(lane.send_all, b"\x8a\x00")
-            nursery.start_soon(lane.flush)
+            nursery.start_soon(fast_path.send_all, b"\x8a\x00")
+            nursery.start_soon(fast_path.flush)
             expected = frames_of_server(words) + b"\x8a\x00"
             came = b""
             while len(came) < len(expected):
@@ -57,12 +61,16 @@ async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("edge.transports.websocket.fast_path.os.write", note)
     with trio.fail_after(30):
-        async with open_lanes() as lanes, raw_pair(lanes) as (lane, peer), trio.open_nursery() as nursery:
+        async with (
+            open_socket_reader() as socket_reader,
+            raw_pair(socket_reader) as (fast_path, peer),
+            trio.open_nursery() as nursery,
+        ):
             data = bytes(range(256)) * 20_000
-            assert not lane.write_nowait(data)
+            assert not fast_path.write_nowait(data)
             assert given == [bytes]
             given.clear()
-            nursery.start_soon(lane.flush)
+            nursery.start_soon(fast_path.flush)
             came = b""
             while len(came) < len(data):
                 came += bytes(await peer.receive_some())
@@ -72,10 +80,14 @@ async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.Mo
 
 
 async def test_what_is_sent_to_many_is_framed_once() -> None:
-    """The same bytes object goes out on every lane."""
-    async with open_lanes() as lanes, raw_pair(lanes) as (one, _), raw_pair(lanes) as (other, _):
+    """The same bytes object goes out on every fast path."""
+    async with (
+        open_socket_reader() as socket_reader,
+        raw_pair(socket_reader) as (one, _),
+        raw_pair(socket_reader) as (other, _),
+    ):
         one.send_nowait(["said", "again"])
-        cache = lanes.frame_cache
+        cache = socket_reader.frame_cache
         first = cache.frame(["said", "again"])
         other.send_nowait(["said", "again"])
         assert cache.frame(["said", "again"]) is first
@@ -97,22 +109,22 @@ async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogC
 
         def fail(self, fault: Exception) -> None:
             self.fault = fault
-            lanes.remove(ours.fileno())
+            socket_reader.remove(ours.fileno())
             self.failed.set()
 
     with trio.fail_after(30), caplog.at_level(logging.ERROR):
-        async with open_lanes() as lanes:
+        async with open_socket_reader() as socket_reader:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 fragile = Fragile()
-                lanes.add(ours.fileno(), fragile)
+                socket_reader.add(ours.fileno(), fragile)
                 theirs.send(b"x")
                 await fragile.failed.wait()
-                async with websocket_pair(lanes) as (client, server):
+                async with websocket_pair(socket_reader) as (client, server):
                     await client.send(["still read"])
                     assert await server.receive() == "still read"
     assert isinstance(fragile.fault, KeyError)
-    assert "could not be taken in" in caplog.text
+    assert "could not be read" in caplog.text
 
 
 async def test_trio_websocket_begins_with_something_unusual() -> None:
@@ -122,7 +134,7 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
         return trio.lowlevel.current_statistics().tasks_living
 
     with trio.fail_after(30):
-        async with open_lanes() as lanes, websocket_pair(lanes) as (client, server):
+        async with open_socket_reader() as socket_reader, websocket_pair(socket_reader) as (client, server):
             before = tasks()
             await client.send(["usual"])
             assert await server.receive() == "usual"
@@ -137,13 +149,17 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
 async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting() -> None:
     """Not before the peer has, nor while an answer is left to write; and once only."""
     with trio.fail_after(30):
-        async with open_lanes() as lanes, websocket_pair(lanes) as (client, server), trio.open_nursery() as nursery:
+        async with (
+            open_socket_reader() as socket_reader,
+            websocket_pair(socket_reader) as (client, server),
+            trio.open_nursery() as nursery,
+        ):
             assert not server.close_nowait()
             nursery.start_soon(client.close, 1001, "away")
             with pytest.raises(trio.EndOfChannel):
                 await server.receive()
             assert (server.close_code, server.close_reason) == (1001, "away")
-            unwritten = server._stream._kept
+            unwritten = server._stream._unwritten
             unwritten += b"more"
             assert not server.close_nowait()
             unwritten.clear()

@@ -10,12 +10,12 @@ import trio
 from ..transports.transport import Transport
 
 
-class Dialler(abc.ABC):
+class Connector(abc.ABC):
     """How a client reaches its server."""
 
     @property
     @abc.abstractmethod
-    def patience(self) -> float:
+    def welcome_seconds(self) -> float:
         """How many seconds the next connection may take to its welcome."""
 
     @abc.abstractmethod

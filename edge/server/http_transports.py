@@ -1,0 +1,191 @@
+"""The HTTP transports of a server: which request belongs to which."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+import attrs
+import trio
+
+from ..aio.guard import guarded
+from ..codes import Code
+from ..connections.scheduler import WriteScheduler
+from ..errors import Refused, RemoteProtocolError
+from ..transports.http.checks import HEADS_BYTES, NAME, codec_of, max_body, mode_of, number_in
+from ..transports.http.http import Request, Responder, Response
+from ..transports.http.responses import crowded_response, refusal_response, transport_over_response
+from ..transports.http.served import GAP_SECONDS, ServedHttpTransport, TransportOver
+from ..transports.http.transport import CONNECTION, FIRST, HAS
+from .addresses import Addresses
+from .limiter import ConnectionLimiter
+from .site import Site
+
+# Posts on one transport that may be under way: one, and an older one whose connection is dead without our noticing.
+MAX_POSTS = 2
+
+
+@attrs.frozen
+class _Served:
+    """An HTTP transport, and the room that it leads to."""
+
+    room: tuple[str, str]
+    transport: ServedHttpTransport
+
+
+class HttpTransports:
+    """Every open transport.
+
+    Args:
+      nursery: runs a task for each.
+      scheduler: writes for them.
+      limiter: where each takes a place, as a connection does.
+      addresses: say for whom somebody comes.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        nursery: trio.Nursery,
+        scheduler: WriteScheduler,
+        limiter: ConnectionLimiter,
+        addresses: Addresses,
+    ) -> None:
+        self._site = site
+        self._limiter = limiter
+        self._addresses = addresses
+        self._nursery = nursery
+        self._scheduler = scheduler
+        self._served: dict[str, _Served] = {}
+        self._posts: dict[str, list[trio.CancelScope]] = {}
+        """Those under way, the oldest first, by the names of their HTTP transports, wherever those have their end."""
+
+    def check(self, request: Request) -> None:
+        """Check what can be known of a request over HTTP before its body is read.
+
+        Raises:
+          RemoteProtocolError: it can't be one.
+        """
+        if not NAME.fullmatch(request.headers[CONNECTION]):
+            raise RemoteProtocolError("an HTTP transport's name has 16 to 64 letters, digits, _ and -")
+        codec_of(request)
+        number_in(request.headers, HAS)
+        if request.method == "POST":
+            number_in(request.headers, FIRST)
+        else:
+            mode_of(request)
+
+    def max_body(self, request: Request) -> int:
+        """The largest body of a request for a room: what a connection may carry; and of one over HTTP that is not known
+        to be open, or on none, what may be said before the welcome."""
+        limits, served = self._site.limits, self._served.get(request.headers.get(CONNECTION, ""))
+        welcome = served is not None and served.transport.max_bytes == limits.socket_bytes
+        return max_body(limits) if welcome else limits.opening_bytes + HEADS_BYTES
+
+    async def is_open(self, name: str, kind: str, room: str) -> bool:
+        """True if an HTTP transport of this name leads to this room. Other servers ask this before they proxy to it."""
+        served = self._served.get(name)
+        await trio.lowlevel.checkpoint()
+        return served is not None and served.room == (kind, room)
+
+    @contextlib.contextmanager
+    def posting(self, request: Request) -> Iterator[trio.CancelScope]:
+        """A scope for a post over HTTP, from its body to its answer. Two may be under way: one more, and the oldest of
+        them is cancelled, for its client has given it up."""
+        name, scope = request.headers[CONNECTION], trio.CancelScope()
+        posts = self._posts.setdefault(name, [])
+        posts.append(scope)
+        for oldest in posts[:-MAX_POSTS]:
+            oldest.cancel("another post of this transport has come")
+        try:
+            with scope:
+                yield scope
+        finally:
+            posts.remove(scope)
+            if not posts:
+                del self._posts[name]
+
+    def expects(self, request: Request, room: tuple[str, str]) -> bool:
+        """Whether a request, whose body may be unread, is over HTTP that is open, and comes at that line's pace."""
+        served = self._served.get(request.headers.get(CONNECTION, ""))
+        return (
+            served is not None
+            and served.room == room
+            and request.method in ("GET", "POST")
+            and served.transport.paces(trio.current_time())
+        )
+
+    def end(self, request: Request, room: tuple[str, str], code: Code) -> None:
+        """A request over HTTP broke a rule that deserves this code: so its client hears by each of its requests."""
+        served = self._served.get(request.headers.get(CONNECTION, ""))
+        if served is not None and served.room == room:
+            served.transport.close_by_peer(code)
+
+    async def respond(self, connection: Responder, request: Request, room: tuple[str, str]) -> None:
+        """Answer a request over HTTP, whose body is read.
+
+        Raises:
+          trio.BrokenResourceError: the client is gone.
+        """
+        headers = self._site.origins.sharing(request)
+        try:
+            transport = self._find(request, room)
+            has = number_in(request.headers, HAS)
+            if request.method == "GET":
+                await transport.get(connection, mode_of(request), has, headers)
+                return
+            count = await transport.post(number_in(request.headers, FIRST), has, request.body)
+            response = Response(200, str(count).encode(), headers={"cache-control": "no-store"})
+        except TransportOver as over:
+            response = transport_over_response(over)
+        except Refused as refused:
+            self._site.directory.counters.refused[refused.code] += 1
+            response = crowded_response(refused)
+        except RemoteProtocolError as exc:
+            self.end(request, room, exc.code)
+            response = refusal_response(503 if exc.code in (Code.DRAINING, Code.FULL) else 400, exc.code, str(exc))
+        await connection.respond(attrs.evolve(response, headers={**response.headers, **headers}))
+
+    def _find(self, request: Request, room: tuple[str, str]) -> ServedHttpTransport:
+        name = request.headers[CONNECTION]
+        served = self._served.get(name)
+        if served is None:
+            return self._open(name, request, room)
+        if served.room != room:
+            raise RemoteProtocolError("this transport leads to another room")
+        return served.transport
+
+    def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedHttpTransport:
+        if number_in(request.headers, HAS) or (request.method == "POST" and number_in(request.headers, FIRST)):
+            raise TransportOver
+        codec = codec_of(request)
+        if self._site.draining:
+            raise RemoteProtocolError("the server is shutting down", Code.DRAINING)
+        place = contextlib.ExitStack()
+        peer = self._addresses.peer_of(request.address)
+        place.enter_context(self._limiter.connection(peer))
+        transport, waiting = ServedHttpTransport(self._site.limits), partial(self._limiter.waiting, peer)
+        transport.max_bytes = (
+            self._site.limits.opening_bytes
+        )  # here, because its first POST is read before its seat is served
+
+        async def serve() -> None:
+            try:
+                with place:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(transport.watch)
+                        bulk = self._limiter.bulk_pace(peer)
+                        await self._site.serve_seat(
+                            transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
+                        )
+                        nursery.cancel_scope.cancel("the transport has ended")
+                    if not self._site.draining:  # its last words may be asked for again
+                        with waiting() as wait, wait.scope:
+                            await trio.sleep(GAP_SECONDS)
+            finally:
+                del self._served[name]
+
+        self._served[name] = _Served(room, transport)
+        self._nursery.start_soon(guarded, "an HTTP transport", serve)
+        return transport
