@@ -17,7 +17,7 @@ import trio
 from ..codes import Code, Retry
 from ..connections.driver import Ended, close_transport, drive_connection
 from ..connections.outbox import Outbox
-from ..connections.sending import Sending
+from ..connections.sending import SendBuffer
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
 from ..protocol.clock import Clock
@@ -121,12 +121,12 @@ class Client(Generic[Sent, Heard]):
         self._wait_before = wait_before
         self._capacity = inbox
         self._message_bytes = limits.message_bytes
-        self._sending = Sending(limits)
-        self._sending.counts.on_empty = self._note_change
+        self._send_buffer = SendBuffer(limits)
+        self._send_buffer.counts.on_empty = self._note_change
         self._requests = RequestTracker(
             self._send,
             self._receives,
-            wait_relief=self._sending.wait_relief,
+            wait_relief=self._send_buffer.wait_relief,
             check_size=self._check_size,
             on_unusable=self._report,
             on_ignored=partial(self._report, dropped=False),
@@ -157,7 +157,7 @@ class Client(Generic[Sent, Heard]):
     @property
     def waiting(self) -> int:
         """How many messages wait to be acknowledged, sent or not: 2,048 and 512 KiB at most."""
-        return self._sending.counts.sent - self._sending.counts.acked
+        return self._send_buffer.counts.sent - self._send_buffer.counts.acked
 
     async def wait_acknowledged(self) -> None:
         """Wait until the room's server has everything, or it was given up.
@@ -256,20 +256,20 @@ class Client(Generic[Sent, Heard]):
     def leave(self) -> None:
         """Leave the room: say goodbye, and close. What was sent while there is no connection is lost: see
         `wait_acknowledged`."""
-        if self.ending is None and self.waiting and self._sending.outbox is None:
+        if self.ending is None and self.waiting and self._send_buffer.outbox is None:
             log.warning("left with %d messages that were not sent, or not acknowledged", self.waiting)
         self._close(Ended(Code.LEFT, "left", by_peer=False))
 
     @property
     def outdated(self) -> bool:
-        """Whether this client and the room have different events, because one of them is newer.
+        """True if this client and the room have different events, because one of them is newer.
 
         Most of it may work: see `errors`. False before the first welcome."""
         return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
 
     @property
     def guest(self) -> bool | None:
-        """Whether nobody has vouched for this client, which has no key, or a guest's: see `Session.guest`. None before
+        """True if nobody has vouched for this client, which has no key, or a guest's: see `Session.guest`. None before
         the first welcome."""
         return None if self.welcome is None else self.welcome.guest
 
@@ -279,7 +279,7 @@ class Client(Generic[Sent, Heard]):
         It goes on evenly, whatever is learned. The first call makes the client find out more about it.
         """
         now = trio.current_time()
-        outbox = self._sending.outbox
+        outbox = self._send_buffer.outbox
         if self._connection is not None and outbox is not None and self._connection.ask_clock(now):
             outbox.wake()
         return self._clock.at(now)
@@ -341,7 +341,7 @@ class Client(Generic[Sent, Heard]):
             kind has.
         """
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
-        connection.counts, connection.clock = self._sending.counts, self._clock
+        connection.counts, connection.clock = self._send_buffer.counts, self._clock
         self._connection = connection
         outbox = Outbox(self._codec, self._limits)
         try:
@@ -363,7 +363,7 @@ class Client(Generic[Sent, Heard]):
                         return refusal, False
                     scope.deadline = math.inf
                     self._welcomed_at = trio.current_time()
-                    self._sending.attach(outbox)
+                    self._send_buffer.attach(outbox)
                     self._set_state(State.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
@@ -379,7 +379,7 @@ class Client(Generic[Sent, Heard]):
         except (trio.BrokenResourceError, trio.EndOfChannel) as exc:
             return Ended(Code.LOST, str(exc), by_peer=True), True
         finally:
-            self._sending.detach(outbox)
+            self._send_buffer.detach(outbox)
 
     async def _find_key(self) -> str | None:
         if not callable(self._key):
@@ -408,7 +408,7 @@ class Client(Generic[Sent, Heard]):
             client=self._client,
             vocabulary=self._vocabulary,
             attempt=self._hellos,
-            received=None if self._since is None else self._sending.counts.received,
+            received=None if self._since is None else self._send_buffer.counts.received,
             since=self._since,
         )
         transport.max_bytes = self._limits.read_bytes
@@ -438,7 +438,7 @@ class Client(Generic[Sent, Heard]):
     @property
     def has_space(self) -> bool:
         waiting = len(self._inbox) + self._requests.queued
-        if self._requests.asking or self._sending.pressed:
+        if self._requests.asking or self._send_buffer.pressed:
             return waiting < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
         return waiting < self._capacity
 
@@ -490,10 +490,10 @@ class Client(Generic[Sent, Heard]):
         if self.ending is not None:
             raise self._disconnected(self.ending)
         waiting = self.waiting
-        self._sending.send(message)
-        if self._sending.counts.behind:
+        self._send_buffer.send(message)
+        if self._send_buffer.counts.behind:
             self._give_up(waiting + 1)
-        elif self._sending.pressed:
+        elif self._send_buffer.pressed:
             self._note_change()
 
     def _check_size(self, message: Outgoing) -> None:
@@ -513,8 +513,8 @@ class Client(Generic[Sent, Heard]):
         if self.ending is not None:
             return
         self.ending = ended
-        if self._sending.outbox is not None:
-            self._sending.outbox.end(ended.code, ended.reason)
+        if self._send_buffer.outbox is not None:
+            self._send_buffer.outbox.end(ended.code, ended.reason)
         else:
             self._scope.cancel("the client is closed")
         waiters, self._waiters = self._waiters, []
@@ -536,8 +536,8 @@ class Client(Generic[Sent, Heard]):
         log.warning("%s", text)
         self.errors.append(messages.Error("behind", text))
         self._forget_seat()
-        if self._sending.outbox is not None:
-            self._sending.outbox.end(Code.BEHIND, text)
+        if self._send_buffer.outbox is not None:
+            self._send_buffer.outbox.end(Code.BEHIND, text)
 
     def _lose_seat(self) -> None:
         """What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not."""
@@ -546,8 +546,8 @@ class Client(Generic[Sent, Heard]):
 
     def _forget_seat(self) -> None:
         self._since = None
-        self._sending.start_afresh()
-        self._sending.forget_latest()
+        self._send_buffer.reset_counts()
+        self._send_buffer.forget_latest()
         self._requests.close(lambda: RequestFailed("gone", "the seat was lost"))
 
     def _disconnected(self, ended: Ended) -> Disconnected:

@@ -199,7 +199,7 @@ class UrlConnector(Connector):
                 return
 
     async def _probe(self) -> bool:
-        """Whether a WebSocket can be opened now; whether it carries anything is for its welcome to show."""
+        """True if a WebSocket can be opened now; whether it carries anything is for its welcome to show."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
                 async with self._open_websocket():

@@ -64,7 +64,7 @@ class _In:
     epoch: int
     number: int = 0
     lost: bool = False
-    """Whether something is missing: nothing more of this epoch is taken."""
+    """True if something is missing: nothing more of this epoch is taken."""
 
 
 class PeerLinks:

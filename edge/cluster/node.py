@@ -88,7 +88,7 @@ class _Claiming:
 
     done: trio.Event = attrs.field(factory=trio.Event)
     failed: bool = False
-    """Whether the broker could not be reached."""
+    """True if the broker could not be reached."""
 
 
 class Node:
@@ -120,7 +120,7 @@ class Node:
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
-        """Whether all that was shared with others was given up, for want of a broker."""
+        """True if all that was shared with others was given up, for want of a broker."""
         self._unrenewed = OutageLog("leases are not renewed")
         self.peer_links = PeerLinks(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.peer_links = self.peer_links
@@ -137,12 +137,12 @@ class Node:
 
     @property
     def shared(self) -> bool:
-        """Whether there may be other servers."""
+        """True if there may be other servers."""
         return self._broker.shared
 
     @property
     def cut_off(self) -> bool:
-        """Whether the broker could not be reached when it was last asked to renew leases."""
+        """True if the broker could not be reached when it was last asked to renew leases."""
         return self._unrenewed.on
 
     @property
@@ -437,8 +437,8 @@ class Node:
         """
 
         def prepare(room: RoomRuntime) -> None:
-            if room.kind.goes_on:
-                lease.go_on()
+            if room.kind.continues_without_broker:
+                lease.continue_without_broker()
             if room.kind.persistent:
                 room.journal = RoomJournal(room, self._writer.note)
             if room.journal is not None and entries:

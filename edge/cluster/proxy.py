@@ -103,7 +103,7 @@ class RequestProxy:
         self._responders: dict[tuple[str, int], _RemoteResponder] = {}
 
     def knows(self, request: Request, home: str) -> bool:
-        """Whether the transport of a request is known to be open at another server."""
+        """True if the transport of a request is known to be open at another server."""
         return self._known.get(request.headers[CONNECTION]) == home
 
     async def check(self, request: Request, room: tuple[str, str], home: str) -> None:

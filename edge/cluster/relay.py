@@ -156,7 +156,7 @@ class _Carried:
         at = self.bulk.reserve(size_of(frame), now)
         if at > now:
             self._later = frame, at
-            self.transport.stop_feed()
+            self.transport.stop_delivery()
         else:
             self._take(frame)
 
@@ -181,7 +181,7 @@ class _Carried:
                     self._take(frame)
                 else:
                     await self._space.wait()
-            await self.transport.feed(self)
+            await self.transport.deliver_to(self)
 
     def write(self, frames: list[Frame]) -> None:
         """Carry to the client. Never waits."""

@@ -1,19 +1,19 @@
-"""What the connections of one address send in bulk: at one pace for all of them."""
+"""Byte limits of connections: a small allowance for each, and one pace for all connections of an address."""
 
 from __future__ import annotations
 
 from ..protocol.pace import Pace
 
-# What each connection may send beside that pace, in bytes a second and at once: more than a game sends whose players
-# steer thirty times a second, and too little to cost a server much.
+# The allowance of each connection, in bytes a second and at once. It is more than the events of a player who steers
+# thirty times a second, and too little to cost a server much. Bytes beyond it count against the pace of the address.
 LIGHT_BYTES_PER_SECOND, LIGHT_BURST = 8 * 1024, 8 * 1024
 
 
 class Bulk:
-    """One connection's share of the pace of its address.
+    """Limits the bytes that one connection sends.
 
     Args:
-      shared: the pace in bytes of all connections of the address; None for none.
+      shared: the pace, in bytes, of all connections of the address; None if there is no limit.
     """
 
     __slots__ = ("_light", "_shared")
@@ -23,9 +23,9 @@ class Bulk:
         self._light = Pace(LIGHT_BYTES_PER_SECOND, LIGHT_BURST)
 
     def reserve(self, size: int, now: float) -> float:
-        """Make room for so many bytes that have come.
+        """Charge received bytes to the limits.
 
-        Returns: when they may be read; now or before, if that is at once.
+        Returns: the time at which the frame may be delivered; not later than `now` if it may be delivered at once.
         """
         if self._shared is None:
             return now

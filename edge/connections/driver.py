@@ -85,9 +85,9 @@ async def drive_connection(
 
     Args:
       scheduler: writes for this connection; by default, a scheduler of its own.
-      bulk: the pace, in bytes, of large messages, shared with the other connections of the peer's address.
+      bulk: the pace, in bytes, of the peer's address, shared with its other connections: see `Bulk`.
 
-    *Cancellation* sends a goodbye with the code `Outbox.parting`, and takes two seconds at most.
+    *Cancellation* sends a goodbye with the code `Outbox.cancel_code`, and takes two seconds at most.
     """
     if scheduler is None:
         async with open_write_scheduler() as scheduler:
@@ -98,7 +98,7 @@ async def drive_connection(
             work.begin()
             await work.read()
     except trio.Cancelled:
-        work.end(outbox.parting, "this side is shutting down")
+        work.end(outbox.cancel_code, "this side is shutting down")
         raise
     finally:
         await work.close()
@@ -134,7 +134,7 @@ class ConnectionDriver:
     _blocked_write: _BlockedWrite | None = None
     """A write that waits for the peer."""
     _stopped_writing: bool = False
-    """True once nothing more is written: after the goodbye, a failed write, or the peer's end."""
+    """True after the goodbye was written, a write failed, or the peer ended the connection. Then nothing is written."""
     _timers: list[Timer] = attrs.field(factory=list)
     """The pending timers of this connection."""
     _soonest: float = math.inf
@@ -147,7 +147,7 @@ class ConnectionDriver:
         self.transport.on_doubt = self._check
         if self.outbox.ready:
             self.outbox.notify()
-        self._throttled = self.connection.wanted_at > trio.current_time()  # by what came before on the same seat
+        self._throttled = self.connection.next_read_at > trio.current_time()  # by what came before on the same seat
         self._set_timer()
 
     def _check(self) -> None:
@@ -160,7 +160,7 @@ class ConnectionDriver:
         while self.ended is None:
             try:
                 if self.has_space:
-                    await self.transport.feed(self)
+                    await self.transport.deliver_to(self)
                 else:
                     self._paused = True
                     await self._wait_space()
@@ -174,14 +174,18 @@ class ConnectionDriver:
                 self.end(exc.code, str(exc))
 
     async def _wait_space(self) -> None:
-        """Wait until the first reason not to read is gone."""
+        """Wait until one cause that blocks reading has ended.
+
+        There are three: the pace of the address (`_delayed`), the pace of this connection (`_throttled`), and a
+        receiver without space, such as a full inbox.
+        """
         if self._delayed is not None:
             frame, at = self._delayed
             await trio.sleep_until(at)
             self._delayed = None
             self._take(frame, trio.current_time(), size_of(frame))
         elif self._throttled:
-            await trio.sleep_until(self.connection.wanted_at)
+            await trio.sleep_until(self.connection.next_read_at)
             self._throttled = False
         else:
             await self.receiver.wait_space()
@@ -196,7 +200,7 @@ class ConnectionDriver:
         at = self.bulk.reserve(size, now)
         if at > now and not self._stopped_writing:
             self._delayed = frame, at
-            self.transport.stop_feed()
+            self.transport.stop_delivery()
         else:
             self._take(frame, now, size)
 
@@ -220,7 +224,9 @@ class ConnectionDriver:
                     log.exception("a message could not be delivered")
                     self.end(Code.INTERNAL_ERROR, "an error in the server")
                     self.reading.cancel("an error in the server")
-        if connection.wanted_at > now and not self._stopped_writing:  # the last frames of a peer that left need no pace
+        if (
+            connection.next_read_at > now and not self._stopped_writing
+        ):  # the last frames of a peer that left need no pace
             self._throttle(now)
         elif self._throttled_since < math.inf:
             self._throttled_since = math.inf
@@ -247,14 +253,14 @@ class ConnectionDriver:
         if self._blocked_write is not None or self._stopped_writing:
             return
         outbox, connection = self.outbox, self.connection
-        if outbox.gate.until <= now:  # the process was stopped for longer than its lease
+        if outbox.gate.until <= now:  # the lease has run out, say because the process was suspended
             outbox.drop()
             self.end(Code.MOVED, "the room is not this server's any more")
         if outbox.goodbye is not None:
             self.reading.cancel("a goodbye is to be sent")
             return
         frames = outbox.take()
-        if early or connection.ack_due <= now or connection.ping_due <= now or connection.counts.over:
+        if early or connection.ack_due <= now or connection.ping_due <= now or connection.counts.exceeded:
             try:
                 frames += connection.due(now, early=early)
             except RemoteProtocolError as exc:
@@ -339,7 +345,7 @@ class ConnectionDriver:
         if self.ended is None:
             self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._stopped_writing = True
-            if not self.transport.stop_feed():
+            if not self.transport.stop_delivery():
                 self.reading.cancel("the peer has ended it")
 
     async def _write_goodbye(self) -> None:
@@ -375,7 +381,7 @@ class ConnectionDriver:
         waiting.over.set()
 
     def _note_overfull(self) -> None:
-        """Give the current write one second to finish, because the outbox behind it is over its bounds."""
+        """End the connection if the current write takes more than one second in all: the outbox is over its bounds."""
         waiting = self._blocked_write
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True

@@ -1,4 +1,4 @@
-"""What waits to be written to one connection."""
+"""The outbox: messages that wait to be written to one connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..protocol.outgoing import Outgoing
 
 
 class Gate(Protocol):
-    """What a room says may be written until an instant, which moves while the room has the right to speak."""
+    """Limits the time until which a room's messages may be written: the room's lease."""
 
     @property
     def until(self) -> float:
@@ -32,32 +32,33 @@ ALWAYS = _Always()
 
 
 class Outbox:
-    """A bounded queue of messages in order, filled synchronously and emptied by the connection's one writer.
+    """A bounded, ordered queue of messages, filled synchronously and emptied by the write scheduler.
 
-    *Backpressure*: a ``latest`` message replaces the waiting one of its key. A ``volatile`` one is dropped while a
-    write is under way, or when the queue is full. Any other is kept. While a write is under way, the writer is told of
-    each message beyond the bounds, and ends the connection with `Code.OVERFLOW` if the peer does not take that write
-    soon. Without a write nothing is too much: a burst of the room is no slow reader.
+    *Backpressure*: a ``latest`` message replaces the queued message with its key. A ``volatile`` message is dropped
+    while a write waits for the peer, or if the queue is full. All other messages are queued. While a write waits,
+    `on_overfull` is called for each message beyond the bounds; the driver then ends the connection with `Code.OVERFLOW`
+    if the peer does not read soon. Without such a write there are no bounds: a burst of the room is no slow reader.
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec
         self.gate: Gate = ALWAYS
-        """Until when it may be written."""
-        self.parting = Code.DRAINING
-        """What is said when all is cancelled from outside."""
+        """Until when the messages may be written."""
+        self.cancel_code = Code.DRAINING
+        """The code of the goodbye if the connection is cancelled from outside."""
         self.goodbye: Bye | None = None
-        """Once the connection is to end: what to say last."""
+        """The last message, once the connection is to end."""
         self.writing = False
-        """Whether a write is under way that has to wait for the peer."""
+        """True while a write waits for the peer."""
         self.notify: Callable[[], object] = _nobody
-        """Called when there is something to do for whoever writes: once, until the next `take`."""
+        """Called when there is something to write: once until the next `take`. Set by `ConnectionDriver.begin`, to
+        `WriteScheduler.schedule`."""
         self.on_overfull: Callable[[], object] = _nobody
-        """Called with each message that is one too many."""
+        """Called for each message beyond the bounds, while a write waits."""
         self.on_crowded: Callable[[], object] = _nobody
-        """Called with each message beyond what may be sent in one step."""
+        """Called for each message beyond the bounds of one step."""
         self.ready = False
-        """Whether it has been called since the last `take`."""
+        """True if `notify` was called since the last `take`."""
         self._json = codec is JSON
         self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes
         self._step_frames, self._step_bytes = limits.step_frames, limits.step_bytes
@@ -71,12 +72,12 @@ class Outbox:
 
     @property
     def crowded(self) -> bool:
-        """Whether more waits than may be sent in one step."""
+        """True if more is queued than may be sent in one step."""
         return self._bytes > self._step_bytes or len(self._waiting) > self._step_frames
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes wait."""
+        """The number of queued bytes."""
         return self._bytes
 
     def put(self, message: Outgoing) -> None:
@@ -104,30 +105,30 @@ class Outbox:
             self.notify()
 
     def put_first(self, *frames: Frame) -> None:
-        """Write these before all else, beyond the limits: the welcome, then what a resumed seat must hear again."""
+        """Queue frames before all others and beyond the bounds: the welcome, and the messages that a resume repeats."""
         self._first += frames
         self.wake()
 
     def end(self, code: Code, reason: str = "", *, unconfirmed: bool = False) -> None:
-        """Write what waits, then this goodbye, then nothing. Once, for the first reason given."""
+        """End the connection after the queued messages, with this goodbye: once, for the first reason given."""
         if self.goodbye is None:
             self.goodbye = Bye(int(code), reason, unconfirmed=unconfirmed)
         self.wake()
 
     def drop(self) -> None:
-        """Write nothing of what waits."""
+        """Drop all queued messages."""
         self._first.clear()
         self._waiting.clear()
         self._bytes = 0
 
     def wake(self) -> None:
-        """Let whoever writes look at the clock: something is due earlier than they knew."""
+        """Call `notify`, because something is due earlier than the driver knows."""
         if not self.ready:
             self.ready = True
             self.notify()
 
     def take(self) -> list[Frame]:
-        """Everything that waits, as frames, in order."""
+        """Take all queued frames, in order."""
         frames = list(self._waiting.values())
         if self._first:
             frames, self._first = self._first + frames, []
@@ -137,11 +138,11 @@ class Outbox:
         return frames
 
     def _takes(self, message: Outgoing) -> bool:
-        """Whether a volatile message can be written at once."""
+        """True if a volatile message can be written at once."""
         return (
             not self.writing and len(self._waiting) < self._max_frames and self._bytes + message.size <= self._max_bytes
         )
 
 
 def _nobody() -> None:
-    """Nobody writes yet."""
+    """Do nothing: no driver is attached yet."""

@@ -28,7 +28,7 @@ log = logging.getLogger("edge.transports")
 # An ack or a ping may be sent this much before it is due, to share a wake-up with others.
 EARLY_SECONDS = 0.02
 
-# Cancelled timers stay in the heap until they are due, or until there are more than this and most of the heap is.
+# Cancelled timers are removed from the heap when there are more than this, and more than half of all timers.
 CANCELLED = 64
 
 
@@ -112,7 +112,7 @@ class WriteScheduler:
 
     async def _write(self) -> None:
         while True:
-            if self._ready:
+            if self._ready:  # in both cases all tasks that can run now do so before the flush
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wake_up.wait()

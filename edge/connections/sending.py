@@ -1,4 +1,4 @@
-"""The sending half of a seat, at either end: what outlives the connections it is sent over."""
+"""The sending half of a seat, at either end. It outlives the connections."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from .outbox import Outbox
 log = logging.getLogger("edge.sessions")
 
 
-class Sending:
-    """Counts what is sent, keeps what may be wanted again, and queues it for the connection there is."""
+class SendBuffer:
+    """Counts sent messages, stores them for a resume, and queues them for the current connection."""
 
     def __init__(self, limits: Limits) -> None:
         self.counts = Counts(limits.window_frames, limits.window_bytes, self._note_pressure, self._note_relief)
-        """What was sent, acknowledged and received since the fresh start."""
+        """Counts of sent, acknowledged and received messages since the fresh start."""
         self.outbox: Outbox | None = None
-        """The outbox of the connection there is now."""
+        """The outbox of the current connection, or None."""
         self.over = False
-        """Whether nothing more is sent."""
+        """True once nothing more is sent."""
         self.latest: LatestValues[Outgoing] = LatestValues(
             limits.outbox_frames, limits.window_bytes, self._note_dropped
         )
-        """Latest values, for a connection that comes later."""
+        """Sent latest values, for a connection that comes later."""
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
-        """Record a message if it counts, keep it if it is a latest value, and queue it if there is a connection."""
+        """Count a message or store it as a latest value, and queue it if there is a connection."""
         if self.over:
             return
         if message.counted:
@@ -50,30 +50,30 @@ class Sending:
         log.warning(text, most, oldest, extra=self._log_context())
 
     def _log_context(self) -> dict[str, object]:
-        """What a record of the log says that it is about."""
+        """The context of log records about this seat."""
         return {}
 
     @property
     def pressed(self) -> bool:
-        """Whether half of what may go unacknowledged does: now the peer's acks must not be kept waiting."""
+        """True while more than half of the window is unacknowledged: then the peer's acks must be read soon."""
         return self.counts.pressed
 
     async def wait_relief(self) -> None:
-        """Wait until not pressed."""
+        """Wait until `pressed` is false."""
         await trio.lowlevel.checkpoint()
         while self.pressed:
             await self._relieved.wait()
 
-    def start_afresh(self) -> None:
-        """What was under way is lost; latest values are kept."""
-        self.counts.start_afresh()
+    def reset_counts(self) -> None:
+        """Forget the messages under way, but not the latest values."""
+        self.counts.reset_counts()
 
     def forget_latest(self) -> None:
-        """The seat is lost: what was current in it is, too."""
+        """Forget the latest values, because the seat is lost."""
         self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
-        """A connection has come: the newest wins, and an older one is told. What the peer missed is queued first."""
+        """Use a new connection. End an older one, and queue the messages that the peer missed."""
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
@@ -81,18 +81,18 @@ class Sending:
         outbox.put_first(*(message.frame(outbox.codec) for message in missed))
 
     def _current(self) -> list[Outgoing]:
-        """The latest values that may be told."""
+        """The latest values that may be sent."""
         return self.latest.values()
 
     def detach(self, outbox: Outbox) -> bool:
-        """The connection is gone. False if another had taken its place."""
+        """Stop using a connection that is gone. False if a newer one is in use."""
         if self.outbox is not outbox:
             return False
         self.outbox = None
         return True
 
     def _note_pressure(self) -> None:
-        """More than half of what may go unacknowledged does; or all of it, and nothing is kept any more."""
+        """Called when more than half of the window is unacknowledged, or when the window is full and given up."""
 
     def _note_relief(self) -> None:
         relieved, self._relieved = self._relieved, trio.Event()

@@ -19,9 +19,9 @@ class Entry:
     """Counts this owner's entries, from 1: the same entry twice is one."""
     data: bytes
     whole: bool = False
-    """Whether all that came before may be forgotten."""
+    """True if all that came before may be forgotten."""
     over: bool = False
-    """Whether the room is over: nobody is to go on with it, and all that came before may be forgotten."""
+    """True if the room is over: nobody is to go on with it, and all that came before may be forgotten."""
 
 
 class Written(enum.Enum):

@@ -90,18 +90,18 @@ class RoomJournal(Journal):
         """How many of the entries are written."""
         self._written_event = trio.Event()
         self.awaited = False
-        """Whether somebody waits for the next entry."""
+        """True if somebody waits for the next entry."""
         self.over = False
-        """Whether nothing more is kept."""
+        """True if nothing more is kept."""
         self.concluding = False
-        """Whether the room is closing: the next entry says that it is over."""
+        """True if the room is closing: the next entry says that it is over."""
         self.concluded = False
-        """Whether that is in the log, so that nobody goes on with the room; or is not waited for any more."""
+        """True if that is in the log, so that nobody goes on with the room; or is not waited for any more."""
         self._concluded = trio.Event()
         self._ending: list[RestorableSeat] = []
-        """The seats whose players have ended, which wait for the log to say so..."""
+        """The seats whose players have ended, and whose ends are not written yet."""
         self._ended = 0
-        """...and of how many the newest entry does."""
+        """The number of them whose end is in the newest entry."""
         self._draft = Draft(b"")
         """The newest entry."""
 
@@ -123,7 +123,7 @@ class RoomJournal(Journal):
         if self.concluded:
             seat.conclude()
         elif self.over or self.room.lease.over:
-            seat.move_on()
+            seat.hand_over()
         else:
             self._ending.append(seat)
             self.awaited = True
@@ -199,7 +199,7 @@ class RoomJournal(Journal):
 
     def give_up(self) -> None:
         """The log can't be reached: where the room goes on all the same, endings are told without it."""
-        if self.room.lease.goes_on:
+        if self.room.lease.continues_without_broker:
             if self.concluding:
                 self._finish(unconfirmed=True)
             self._say_endings(unconfirmed=True)
@@ -233,7 +233,7 @@ class RoomJournal(Journal):
             lease.lose()
         self.over = True
         for seat in self._ending:
-            seat.move_on()
+            seat.hand_over()
         self._written_event.set()
 
 

@@ -43,9 +43,9 @@ class JournalWriter:
         """When the newest entries were begun."""
         self._gathering = trio.CancelScope()
         self._forgotten_by_broker = deque[RoomJournal]()
-        """Whose logs are to be written anew..."""
+        """The journals that are to be written again."""
         self._step = 0
-        """...and how many of them at once."""
+        """The number of them that are written at once."""
         self._unwritten = OutageLog("nothing is kept of rooms")
         self._forgotten = OutageLog("logs of rooms are forgotten")
 

@@ -77,7 +77,7 @@ class Line:
     maximum: int
     locked: bool
     playing: bool
-    """Whether a round is open."""
+    """True if a round is open."""
     server: str = ""
     """On which other server it is; of such a room only the seats are known here."""
 
@@ -88,7 +88,7 @@ class Server:
 
     name: str
     here: bool
-    """Whether it is the one whose counts these are."""
+    """True if it is the one whose counts these are."""
     rooms: int
     seated: int
     received: int

@@ -1,7 +1,7 @@
-"""The connection machine: the protocol's rules for one transport's life, without I/O and without a clock.
+"""The connection machine: the rules of the protocol for one transport, without I/O and without a clock.
 
-`CONVERSATION` is the whole state table. It describes the conversation, not one side of it: the same table judges what
-this side sends and what the peer sends, and `SENDER` says which messages only one of the two may say.
+`CONVERSATION` is the whole state table. It is the same for both sides: it checks the messages that this side sends and
+those that the peer sends. `SENDER` has the messages that only one side may send.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from .pace import Pace
 
 
 class Side(enum.Enum):
-    """Which of the two this is."""
+    """A side of the connection."""
 
     CLIENT = "client"
     SERVER = "server"
 
 
 class State(enum.Enum):
-    """How far the conversation has come."""
+    """The state of the connection."""
 
     SILENT = "silent"
     GREETED = "greeted"
@@ -74,18 +74,18 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
-# How many times as many events that need not be heard are read.
+# How many times faster events may be read that may be dropped.
 SPARE = 10
-# How long after the first question for the peer's clock the next comes; then twice as long each time.
+# Seconds from the first ping that measures the peer's clock to the second. Each further interval is twice as long.
 CLOCK_SECONDS = 0.25
-# How long a peer that is asked for a sign of life may be silent.
+# Seconds in which a peer must answer a ping that checks whether it is still there.
 CHECK_SECONDS = 3.0
-# How many pings may be without their answers: what else is answered was never asked.
+# The most pings that may be unanswered. Answers to other pings are ignored.
 MAX_PINGED = 8
 
 
 class Connection:
-    """One transport's life, as a machine: frames and times in, messages and frames out.
+    """The state machine of one connection: frames and times in, messages and frames out.
 
     Args:
       side: which of the two this is.
@@ -103,7 +103,7 @@ class Connection:
         self.clock = Clock()
         """The peer's clock."""
         self.epoch = 0.0
-        """When this side's clock, as the peer is told it, showed 0."""
+        """The time at which the clock that the peer is told showed 0."""
         self._lenient = side is Side.CLIENT  # a server may be newer
         self._resuming = False
         self._hello_at = now
@@ -111,29 +111,29 @@ class Connection:
         self._pinged: list[float] = []
         self._ping_wait = math.inf
         self._checked_at = math.inf
-        """Since when the peer is asked for a sign of life; infinite if it is not."""
+        """Since when a ping checks whether the peer is still there; infinite if none does."""
         self._acked_to_peer = 0
         self._message_bytes = limits.message_bytes
         self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
         self.ack_due = math.inf
-        """When an ack is due, at the latest."""
+        """The time at which an ack is due."""
         self.ping_due = math.inf
-        """When a ping is due, likewise."""
+        """The time at which a ping is due."""
         self._last_received_at = now
         rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client trusts its server
         self._pace = Pace(rate, limits.events_burst)
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
         self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
         self._over_since = math.inf
-        """Since when more is unacknowledged than should be kept; infinite if it is not."""
-        self.wanted_at = now
-        """From when on the next frame should be read."""
+        """Since when the window is exceeded; infinite if it is not."""
+        self.next_read_at = now
+        """The time from which the next frame may be read, by the pace of the connection."""
         self.held_back = False
-        """Whether the peer has been told that it is too fast."""
+        """True once the peer was told that it is too fast."""
 
     def receive(self, frame: Frame, *, now: float, size: int | None = None) -> Message | None:
-        """Read one frame. Acks, pings and whatever follows a goodbye are dealt with here and give None.
+        """Read one frame. Acks, pings and frames after a goodbye are handled here and give None.
 
         Args:
           size: of the frame in bytes, if it is known.
@@ -156,28 +156,28 @@ class Connection:
             if self.state is not State.OPEN:
                 raise RemoteProtocolError(str(exc)) from exc
             name, request = self.codec.peek(frame)
-            self.wanted_at = self._note_pace(size, now)
+            self.next_read_at = self._note_pace(size, now)
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(size, now)
             if name[:1] in SIGNS:
-                request = None  # it is a number of ours
+                request = None  # it is the number of a request of this side
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
-        if type(message) is Event and self.state is State.OPEN:  # nearly all, and they change no state
+        if type(message) is Event and self.state is State.OPEN:  # nearly all messages, which change no state
             if message.counted:
                 self._count_received(size, now)
-                self.wanted_at = self._note_pace(size, now)
+                self.next_read_at = self._note_pace(size, now)
             elif self._pace.allows(now) and self._bytes.allows(now):
                 self._note_pace(size, now)
             else:
                 message.too_fast = True
-                self.wanted_at = max(self._spare.take(now), self._bytes.take(now, size // SPARE))
+                self.next_read_at = max(self._spare.take(now), self._bytes.take(now, size // SPARE))
             return message
-        self.wanted_at = self._note_pace(size, now)
+        self.next_read_at = self._note_pace(size, now)
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
-                if count > self.counts.acked:  # as many as were sent can come, and no more
-                    self.wanted_at = self._pace.give_back()
+                if count > self.counts.acked:  # at most as many acks as messages can come
+                    self.next_read_at = self._pace.give_back()
                 self.counts.acknowledge(count)
                 if asked is not None and told is not None and asked in self._pinged:
                     self._pinged.remove(asked)
@@ -194,7 +194,7 @@ class Connection:
                     self.clock.restart()
                 self.clock.note(self._hello_at, message.now, now)
                 if self._resuming and not message.resumed:
-                    self.counts.start_afresh()
+                    self.counts.reset_counts()
                 self.counts.acknowledge(message.received)
                 self.limits = attrs.evolve(self.limits, heartbeat=message.heartbeat, dead_after=message.dead_after)
                 self._ack_frames, self._ack_bytes = message.ack_frames, message.ack_bytes
@@ -204,7 +204,7 @@ class Connection:
         return message
 
     def send(self, message: Hello | Welcome | Bye, *, now: float) -> Frame:
-        """The frame of a message that opens or ends the conversation.
+        """Return the frame of a message that opens or ends the connection.
 
         Raises:
           LocalProtocolError: it can't be said now.
@@ -217,70 +217,71 @@ class Connection:
         return self.codec.encode(to_plain(message))
 
     def follow(self, earlier: Connection, now: float) -> None:
-        """Take over the pace of the same seat's connection before. What could not come while nothing was heard may come
-        now, as far as the client can have kept it."""
+        """Continue with the pace of the seat's previous connection. Messages that the client stored in between may come
+        at once."""
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
-        self.wanted_at = earlier.wanted_at
+        self.next_read_at = earlier.next_read_at
         self._pace.allow(earlier._last_received_at, now, self.limits.window_frames)
         self._bytes.allow(earlier._last_received_at, now, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
-        """Ping more often for a while, to know the peer's clock well. True if this call began that."""
+        """Ping more often for a while, to measure the peer's clock. True if this call began that."""
         if self.state is not State.OPEN or self._ping_wait < math.inf:
             return False
         self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
     def check(self, now: float) -> bool:
-        """The peer may have gone unnoticed: ping at once, and expect a sign of life within three seconds, until the
-        ping is answered. Returns: whether this call began that."""
+        """Ping at once, and expect an answer within three seconds, because the peer may be gone.
+
+        Returns: True if this call began that."""
         if self.state is not State.OPEN or self._checked_at < math.inf:
             return False
         self.ping_due, self._checked_at = now, self._time(now) + self.epoch
         return True
 
     def note_confirmed(self, now: float) -> None:
-        """More may be acknowledged than before: do it now."""
+        """Send an ack now, because more may be acknowledged than before."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
             self.ack_due = now
 
     @property
-    def light_at(self) -> float:
-        """When the peer will have sent less than half of the bytes that it may send at once."""
+    def low_rate_at(self) -> float:
+        """When the peer is below half of its byte pace again."""
         return self._bytes.half_free_at()
 
     def note_received(self, now: float) -> None:
-        """Bytes have arrived: the peer is alive, whether or not they make a whole frame yet."""
+        """Note that bytes came, whole frame or not: the peer is there."""
         if now > self._last_received_at:
             self._last_received_at = now
 
     @property
     def next_due(self) -> float:
-        """When to call `due` again, at the latest."""
+        """The time at which `due` must be called again."""
         return min(self.ack_due, self.pulse_due) if self.state is State.OPEN else math.inf
 
     @property
     def pulse_due(self) -> float:
-        """When a ping is due, or the peer will have been silent for too long."""
+        """The time at which a ping is due, or the peer has been silent for too long."""
         if self.state is not State.OPEN:
             return math.inf
         return min(self.ping_due, self.dead_at, self._over_since + self.limits.write_seconds)
 
     @property
     def dead_at(self) -> float:
-        """When the peer is given up, if nothing is heard before."""
+        """The time at which the connection ends if no byte comes before."""
         dead_at = self._last_received_at + self.limits.dead_after
         if self._checked_at == math.inf:
             return dead_at
         return min(dead_at, max(self._checked_at, self._last_received_at) + CHECK_SECONDS)
 
     def note_over(self, now: float) -> None:
-        """Note whether more is unacknowledged than should be kept.
+        """Note whether the window is exceeded.
 
         Raises:
           RemoteProtocolError: it has been for too long (`Code.BEHIND`).
         """
-        if not self.counts.over:
+        if not self.counts.exceeded:
             self._over_since = math.inf
         elif self._over_since == math.inf:
             self._over_since = now
@@ -289,7 +290,7 @@ class Connection:
             raise RemoteProtocolError("too much was not acknowledged", Code.BEHIND)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
-        """The acks and pings whose time has come. Everything recorded in `counts` must be written before them.
+        """Return the acks and pings that are due. Write all messages recorded in `counts` before them.
 
         Args:
           early: take along what is due within so many seconds.

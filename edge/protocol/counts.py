@@ -1,4 +1,4 @@
-"""What both sides of a seat remember across connections: how much was sent, acknowledged and received."""
+"""The counts that both sides of a seat remember across connections: messages sent, acknowledged and received."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ from .outgoing import Outgoing
 
 @attrs.define(eq=False)
 class Counts:
-    """One side's counts, and what it must be able to send again.
+    """One side's counts, and the window of messages that it can send again.
 
     The window holds references to shared messages, never copies of them.
     """
 
     max_frames: int
-    """How many unacknowledged frames are kept."""
+    """The most unacknowledged frames that are stored."""
 
     max_bytes: int
-    """The same in bytes of JSON, whatever the connection speaks."""
+    """The same in bytes of JSON, whichever codec the connection uses."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called with each message that leaves more than half of that unacknowledged, or more than all."""
+    """Called for each message that leaves more than half of the window unacknowledged, or that does not fit into it."""
 
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when it is less again."""
+    """Called when less than half of the window is unacknowledged again."""
 
     on_empty: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when nothing is unacknowledged any more."""
+    """Called when all messages are acknowledged."""
 
     sent: int = 0
     """Counted frames sent since the fresh start."""
 
     withheld: int = 0
-    """How many of `sent`, the newest, have not been written to any connection yet, and may not be."""
+    """The number of the newest of `sent` that may not be written yet: the journal does not have them."""
 
     received: int = 0
     """Counted frames received since the fresh start."""
 
     confirmed: int | None = None
-    """How many of `received` may be acknowledged; None for all."""
+    """How many of `received` may be acknowledged; None for all. A persistent room acknowledges what its journal has."""
 
     connected: bool = False
-    """Whether a connection may acknowledge more. Then more than the bounds is kept for a while: see `over`."""
+    """True while there is a connection, which may acknowledge more. Then the window may be exceeded: see `exceeded`."""
 
-    over: bool = False
-    """Whether more than the bounds is kept. The connection gives up if that lasts."""
+    exceeded: bool = False
+    """True while the window is exceeded. If that lasts, the connection ends."""
 
     behind: bool = False
-    """Whether more went unacknowledged than is kept: nothing is kept any more, until the fresh start."""
+    """True once the window was given up: nothing is stored until the next fresh start."""
 
     pressed: bool = False
-    """Whether more than half of what is kept is unacknowledged."""
+    """True while more than half of the window is unacknowledged."""
 
     _unacked: deque[Outgoing] = attrs.field(factory=deque)
     _unacked_bytes: int = 0
 
     @property
     def acked(self) -> int:
-        """How many of `sent` the peer has acknowledged."""
+        """The number of messages that the peer has acknowledged."""
         return self.sent - len(self._unacked)
 
-    def start_afresh(self) -> None:
-        """Forget everything: a new seat."""
+    def reset_counts(self) -> None:
+        """Start again from zero."""
         self.sent = self.received = self.withheld = 0
         self.confirmed = None if self.confirmed is None else 0
         self.behind = False
         self._forget_all()
 
     def record(self, message: Outgoing) -> None:
-        """Note a counted message as sent, and keep it until it is acknowledged. With one too many, and no connection,
-        keep nothing."""
+        """Count a message as sent, and store it until it is acknowledged. If it does not fit and there is no
+        connection, give up the window."""
         if self.behind:
             self.on_pressure()
             return
@@ -87,23 +87,23 @@ class Counts:
             if len(self._unacked) > 1 and (
                 self._unacked_bytes > self.max_bytes or len(self._unacked) > self.max_frames
             ):
-                self.over = True
+                self.exceeded = True
                 if not self.connected:
                     self.give_up()
                     return
             self.on_pressure()
 
     def give_up(self) -> None:
-        """Keep nothing more, until the fresh start."""
+        """Give up the window: store nothing until the next fresh start."""
         self.behind = True
         self._forget_all()
         self.on_pressure()
 
     def acknowledge(self, count: int) -> None:
-        """The peer has `count` frames: forget them.
+        """Forget the first `count` frames, which the peer has.
 
         Raises:
-          RemoteProtocolError: it can't have that many, or had more before.
+          RemoteProtocolError: the peer cannot have that many, or had more before.
         """
         if not self.can_resume(count):
             raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
@@ -114,24 +114,24 @@ class Counts:
             self.on_empty()
 
     def can_resume(self, count: int) -> bool:
-        """Whether everything after the peer's first `count` frames can be sent again."""
+        """True if all frames after the peer's first `count` can be sent again."""
         return not self.behind and self.acked <= count <= self.sent - self.withheld
 
     @property
     def acknowledgeable(self) -> int:
-        """How many received frames the peer may forget."""
+        """The number of received frames that may be acknowledged."""
         return self.received if self.confirmed is None else self.confirmed
 
     def unacked(self) -> list[Outgoing]:
-        """What to send again, oldest first."""
+        """The messages to send again, the oldest first."""
         return list(self._unacked)[: max(0, len(self._unacked) - self.withheld)]
 
     def newest(self, count: int) -> list[Outgoing]:
-        """The newest so many of what is not acknowledged, oldest first."""
+        """The newest `count` unacknowledged messages, the oldest first."""
         return list(self._unacked)[max(0, len(self._unacked) - count) :]
 
-    def go_on(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
-        """Be where another server's counts were."""
+    def restore(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
+        """Restore the counts that another server had."""
         self.sent, self.received, self.behind = sent, received, behind
         self.confirmed = received
         self._unacked.extend(unacked)
@@ -145,8 +145,8 @@ class Counts:
         self.on_empty()
 
     def _note_relief(self) -> None:
-        if self.over and self._unacked_bytes <= self.max_bytes and len(self._unacked) <= self.max_frames:
-            self.over = False
+        if self.exceeded and self._unacked_bytes <= self.max_bytes and len(self._unacked) <= self.max_frames:
+            self.exceeded = False
         if self.pressed and 2 * self._unacked_bytes <= self.max_bytes and 2 * len(self._unacked) <= self.max_frames:
             self.pressed = False
             self.on_relief()

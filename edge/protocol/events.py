@@ -35,7 +35,7 @@ class EventType:
     """For ``latest``: the field that tells one value from another; empty when there is only one."""
 
     ignores_extra: bool = False
-    """Whether fields that it does not have are ignored by a server, too."""
+    """True if fields that it does not have are ignored by a server, too."""
 
     def key_of(self, event: object) -> tuple[str, object]:
         """What this event replaces when its delivery is ``latest``."""

@@ -49,7 +49,7 @@ def check_key(cls: type[Any], field: str) -> None:
 
 @functools.cache
 def is_hashable(cls: Any) -> bool:
-    """Whether every value of a type that was checked can be hashed by what it holds, and so does not change."""
+    """True if every value of a type that was checked can be hashed by what it holds, and so does not change."""
     return _is_hashable(cls, ())
 
 
@@ -67,7 +67,7 @@ def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
 
 
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
-    """Whether a type holds itself, or one that does: then its values may nest without end."""
+    """True if a type holds itself, or one that does: then its values may nest without end."""
     if cls in above:
         return True
     if attrs.has(cls):
@@ -78,7 +78,7 @@ def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
 
 
 def deeper_than(value: object, levels: int) -> bool:
-    """Whether lists and objects nest deeper than this, without recursing into them."""
+    """True if lists and objects nest deeper than this, without recursing into them."""
     layer = [value]
     while layer and levels >= 0:
         below: list[object] = []
@@ -170,7 +170,7 @@ def _is_enum(cls: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether a value of one type may look, on its way, like another value that is of the other type."""
+    """True if a value of one type may look, on its way, like another value that is of the other type."""
     origins = (typing.get_origin(one), typing.get_origin(other))
     if all(origin in LISTED for origin in origins) or (_is_object(one) and _is_object(other)):
         return True

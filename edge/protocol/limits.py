@@ -74,10 +74,10 @@ class Limits:
     may be unacknowledged before the seat is reset."""
 
     ack_frames: int = 32
-    """Acknowledge at the latest after this many frames..."""
+    """Acknowledge at the latest after this many frames, or after a quarter of the outbox, in frames or bytes."""
 
     ack_seconds: float = 0.5
-    """...or this long after the first that is not yet acknowledged; or a quarter of the outbox, by either measure."""
+    """Acknowledge at the latest this many seconds after the first frame that is not acknowledged."""
 
     @property
     def opening_bytes(self) -> int:

@@ -88,7 +88,7 @@ class Welcome:
     """The seat's number in the room, from 0."""
 
     guest: bool = False
-    """Whether nobody has vouched for the session whose seat it is: see `Session.guest`."""
+    """True if nobody has vouched for the session whose seat it is: see `Session.guest`."""
 
     heartbeat: float
     """How often the server pings, in seconds."""
@@ -97,10 +97,10 @@ class Welcome:
     """After how many seconds of silence each side gives the other up."""
 
     ack_frames: int = 32
-    """Acknowledge at once after this many counted frames..."""
+    """Acknowledge at once after this many counted frames."""
 
     ack_bytes: int = 64 * 1024
-    """...or this many bytes of them, so that what the server keeps for a resume does not run over."""
+    """Acknowledge at once after this many bytes of counted frames, so that the server's window does not overflow."""
 
     now: float = 0
     """What the room's clock shows: the seconds since it opened."""
@@ -131,7 +131,7 @@ class Bye:
     """The room's address at the server that has it, if the client may go there."""
 
     unconfirmed: bool = False
-    """Whether the room could not make sure that this is the end: another server may go on with it."""
+    """True if the room could not make sure that this is the end: another server may go on with it."""
 
 
 @attrs.frozen
@@ -164,7 +164,7 @@ class Event:
     body: Any
     counted: bool = True
     too_fast: bool = False
-    """Whether it came faster than its connection's pace, and nobody should hear it."""
+    """True if it came faster than its connection's pace, and nobody should hear it."""
     size: int = attrs.field(default=0, eq=False, repr=False)
     """The length of its frame, where it came in one."""
 
@@ -317,5 +317,5 @@ def _error(name: str, body: Any, id: int | None, ignore_extra: bool) -> Error:
 
 
 def is_counted(message: Message) -> bool:
-    """Whether both sides count this message."""
+    """True if both sides count this message."""
     return message.counted if isinstance(message, Event) else not isinstance(message, Control)

@@ -22,10 +22,10 @@ class Outgoing:
     __slots__ = ("_packed", "_plain", "counted", "key", "size", "text", "volatile")
 
     counted: bool
-    """Whether the receiver's seat counts and replays it."""
+    """True if the receiver's seat counts and replays it."""
 
     volatile: bool
-    """Whether it is dropped when it can't be written at once."""
+    """True if it is dropped when it can't be written at once."""
 
     key: Hashable
     """For a ``latest`` event: what it replaces. None for every other message."""

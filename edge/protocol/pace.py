@@ -60,7 +60,7 @@ class Pace:
         return self._paid - self._slack
 
     def allows(self, now: float) -> bool:
-        """Whether one may come now."""
+        """True if one may come now."""
         return self._paid - self._slack <= now or self._free > 0
 
     def half_free_at(self) -> float:
@@ -68,5 +68,5 @@ class Pace:
         return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:
-        """Whether nothing of what came counts any more."""
+        """True if nothing of what came counts any more."""
         return self._paid <= now

@@ -1,1 +1,1 @@
-"""Who waits for which event or reply: used by both ends of a connection."""
+"""Match incoming events and replies with the tasks that wait for them. Both ends of a connection use this package."""

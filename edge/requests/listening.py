@@ -20,8 +20,8 @@ import trio
 
 from ..aio.wakeup import WakeUp
 
-# A loop takes queued events in one step, up to this many events or bytes, before other tasks run. The bytes are a
-# quarter of an outbox, so that a room that sends each event to all players lets the write scheduler run in between.
+# A loop takes up to this many queued events or bytes without a checkpoint. `TOGETHER_BYTES` is a quarter of an outbox,
+# so that a room that broadcasts each event yields to the write scheduler before an outbox is full.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
 
@@ -84,7 +84,7 @@ class Arrival(abc.ABC):
         """Note that a listener has taken the event."""
 
     @abc.abstractmethod
-    def turn_away(self) -> None:
+    def refuse_unheard(self) -> None:
         """Refuse the event: no task takes it."""
 
 
@@ -95,7 +95,7 @@ class Subscription:
     kinds: frozenset[type[Any]] | None
     """Event classes; None for all events that no other listener wants."""
     value: Callable[[Any], Any]
-    """Returns the loop's value of an arrival."""
+    """Converts an arrival into the object that the loop gets."""
     closed: bool = False
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
@@ -112,11 +112,11 @@ class Subscription:
         """Refuse the queued events, and end the loop."""
         self.closed = True
         while self.queue:
-            self.queue.popleft().turn_away()
+            self.queue.popleft().refuse_unheard()
         self.wake_up.wake()
 
     async def receive(self) -> Any:
-        self.taken += 1
+        self.taken += 1  # counts this call, which takes one event
         if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
             self.taken = self.taken_bytes = 0
             await trio.lowlevel.checkpoint()
@@ -175,7 +175,7 @@ class Listeners:
     """The listeners of one player or of one room, in the order in which they began.
 
     Args:
-      value: returns a listener's value of an arrival.
+      value: converts an arrival into the object that a listener gets: the event, or the pair of player and event.
     """
 
     def __init__(self, value: Callable[[Any], Any]) -> None:
@@ -203,18 +203,18 @@ class Listeners:
         listener: Listener[Any] = Listener(subscription, end)
         if not self._closed:
             self._like(subscription).append(subscription)
-            weakref.finalize(listener, end).atexit = False
+            weakref.finalize(listener, end).atexit = False  # ends the subscription when the loop drops its listener
         return listener
 
-    def give(self, arrival: Arrival, others: Listeners) -> bool:
+    def give(self, arrival: Arrival, of_room: Listeners) -> bool:
         """Give an event to the most specific listener. False if there is none.
 
-        These are tried in turn: a listener for the event's class here, one in `others`, and the newest loop here that
+        These are tried in turn: a listener for the event's class here, one in `of_room`, and the newest loop here that
         takes all events.
         """
         if (self._waiters or self._specific) and self._give_by_class(arrival):  # nearly always there are none
             return True
-        if (others._waiters or others._specific) and others._give_by_class(arrival):
+        if (of_room._waiters or of_room._specific) and of_room._give_by_class(arrival):
             return True
         if not self._general:
             return False

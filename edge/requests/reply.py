@@ -1,4 +1,4 @@
-"""Answering a request, under a scope that ends when nobody waits for the answer any more."""
+"""The reply scope: a block in which a request is answered. It ends when the other side no longer waits."""
 
 from __future__ import annotations
 
@@ -22,86 +22,87 @@ class IncomingRequest:
 
     number: int
     event: Any
-    """Kept until it is settled, so that its `id()` stays its own; None from then on."""
+    """Referenced until the request is answered, so that Python does not reuse its `id()`. None afterwards."""
     deadline: float
-    """Until when the other side waits, on Trio's clock."""
+    """The time until which the other side waits, on Trio's clock."""
     size: int = 0
     """The length of its frame."""
     scope: trio.CancelScope | None = None
-    settled: bool = False
-    """Whether it has its last answer."""
+    answered: bool = False
+    """True once the last answer is sent."""
     wanted: bool = True
-    """Whether the other side still waits."""
+    """True while the other side waits."""
 
 
 class ReplyScope(Generic[Answer]):
-    """``with player.answering(request) as answering:``: a block that ends when the answer is not wanted any more.
+    """``with player.answering(request) as answering:``: a block in which a request is answered.
 
-    When the asker cancels, when their time is up, or when they leave, the block is cancelled and ends quietly, and the
-    request is answered with an error, never with success. When it is cancelled from outside, or raises, likewise; when
-    it ends without a reply, the asker is told that no answer, or no other, comes.
+    The block is cancelled, and ends without an exception, when the other side cancels the request, when its time is up,
+    or when the other side is gone. Then the request is answered with an error, never with success. If the block is
+    cancelled from outside or raises, the request is answered with an error, too. If the block ends without a reply, the
+    other side is told that no answer comes.
     """
 
     def __init__(
         self,
-        asked: IncomingRequest,
+        incoming: IncomingRequest,
         send: Callable[[Outgoing], None],
         wait_relief: Callable[[], Awaitable[None]],
         check: Callable[[Any], Any],
         check_size: Callable[[Outgoing], None],
-        settle: Callable[[IncomingRequest], None],
-        give_up: Callable[[IncomingRequest, str], None],
+        mark_answered: Callable[[IncomingRequest], None],
+        abandon: Callable[[IncomingRequest, str], None],
     ) -> None:
-        self._asked = asked
+        self._incoming = incoming
         self._send = send
         self._wait_relief = wait_relief
         self._check = check
         self._check_size = check_size
-        self._settle = settle
-        self._give_up = give_up
+        self._mark_answered = mark_answered
+        self._abandon = abandon
         self._scope = trio.CancelScope()
 
     @property
     def cancelled(self) -> bool:
-        """Whether the answer is not wanted any more."""
-        return not self._asked.wanted or self._scope.cancel_called
+        """True once the other side no longer waits."""
+        return not self._incoming.wanted or self._scope.cancel_called
 
     def reply(self, answer: Answer) -> bool:
-        """Give the one answer, or the last.
+        """Send the only or the last answer.
 
-        Returns: whether it was waited for: in vain if it is answered already, or given up.
+        Returns: True if the other side waits for it; False if the request is answered or cancelled.
 
         Raises:
-          TypeError, ValueError: not one of the events that may be sent, or something in it can't travel.
+          TypeError, ValueError: `answer` is no event that may be sent, or one of its values cannot be encoded.
         """
-        message = outgoing_reply(self._check(answer), self._asked.number)
+        message = outgoing_reply(self._check(answer), self._incoming.number)
         self._check_size(message)
         return self._finish(message)
 
     async def send(self, answer: Answer) -> bool:
-        """Give one of several answers.
+        """Send one of several answers.
 
-        Returns: whether it was waited for.
+        Returns: True if the other side waits for it.
 
-        *Backpressure*: waits while half of what the seat may leave unacknowledged is.
+        *Backpressure*: waits while the window is more than half full.
 
-        *Cancellation*: the answer is given, or not at all.
+        *Cancellation*: the answer is sent, or not at all.
 
         Raises:
-          TypeError, ValueError: not one of the events that may be sent, or something in it can't travel.
+          TypeError, ValueError: `answer` is no event that may be sent, or one of its values cannot be encoded.
         """
-        message = outgoing_part(self._check(answer), self._asked.number)
+        message = outgoing_part(self._check(answer), self._incoming.number)
         self._check_size(message)
         await self._wait_relief()
-        if self._asked.settled:
+        if self._incoming.answered:
             return False
         self._send(message)
         return True
 
     def __enter__(self) -> ReplyScope[Answer]:
-        self._scope.deadline = self._asked.deadline
-        self._asked.scope = self._scope
-        if not self._asked.wanted:
+        self._scope.deadline = self._incoming.deadline
+        self._incoming.scope = self._scope
+        if not self._incoming.wanted:
             self._scope.cancel("the answer is not wanted any more")
         self._scope.__enter__()
         return self
@@ -110,33 +111,33 @@ class ReplyScope(Generic[Answer]):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         asked_off = self._scope.cancel_called or trio.current_time() >= self._scope.deadline
-        self._asked.scope = None
+        self._incoming.scope = None
         try:
             caught = bool(self._scope.__exit__(kind, exc, trace))
-        except BaseException:  # its cancellation was in a group with a real error, which comes out
+        except BaseException:  # an exception group with a cancellation and another error, which propagates
             self._fail("crashed", "answering it failed")
             raise
         if exc is None and not asked_off:
-            self._finish(outgoing_reply(None, self._asked.number))
+            self._finish(outgoing_reply(None, self._incoming.number))
         elif isinstance(exc, Exception) and not caught:
             self._fail("crashed", "answering it failed")
         else:
             self._fail("cancelled", "the time was up" if caught else "it was cancelled before it was answered")
         if asked_off:
-            self._give_up(self._asked, "the time was up")
+            self._abandon(self._incoming, "the time was up")
         return caught
 
     def _fail(self, problem: MessageProblem, text: str) -> None:
-        self._finish(outgoing_error(problem, text, "", self._asked.number))
+        self._finish(outgoing_error(problem, text, "", self._incoming.number))
 
     def _finish(self, message: Outgoing) -> bool:
-        if self._asked.settled:
+        if self._incoming.answered:
             return False
-        self._settle(self._asked)
+        self._mark_answered(self._incoming)
         self._send(message)
         return True
 
 
 def deadline_of(seconds: float | None) -> float:
-    """When a request that waits for so long is given up."""
+    """The deadline of a request that may wait for this many seconds, on Trio's clock."""
     return math.inf if seconds is None else trio.current_time() + seconds

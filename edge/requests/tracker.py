@@ -26,7 +26,7 @@ MAX_REQUESTS = 64
 
 
 @attrs.define(eq=False)
-class _Question:
+class _OutgoingRequest:
     """A request of this side, while this side waits for its answers."""
 
     answer: type[Any]
@@ -44,7 +44,7 @@ class _Question:
     on_take: Callable[[], object] = lambda: None
     """Called whenever an answer is taken."""
 
-    def settle(self) -> None:
+    def wake(self) -> None:
         """Wake the waiting task: an answer or the end has come."""
         if self.single:
             self.waiter.give(None)
@@ -58,7 +58,7 @@ class Replies(Generic[E]):
     The loop ends when the other side says that no more come.
     """
 
-    def __init__(self, question: _Question) -> None:
+    def __init__(self, question: _OutgoingRequest) -> None:
         self._question = question
 
     def __aiter__(self) -> Replies[E]:
@@ -128,44 +128,44 @@ class RequestTracker:
         """Names of events whose extra fields are ignored, because of their class or because such fields have come."""
         self._receives = receives
         self._wait_relief = wait_relief
-        self._questions: dict[int, _Question] = {}
-        self._requests: dict[int, IncomingRequest] = {}
+        self._outgoing: dict[int, _OutgoingRequest] = {}
+        self._incoming: dict[int, IncomingRequest] = {}
         """The unanswered requests of the other side, by the `id()` of their events."""
         self._given_up: dict[int, weakref.ref[Any]] = {}
         """The events of cancelled requests, while anything else refers to them."""
-        self._asked = 0
+        self._sent_requests = 0
 
     def __len__(self) -> int:
-        return len(self._questions) + len(self._requests)
+        return len(self._outgoing) + len(self._incoming)
 
     @property
-    def asked(self) -> int:
+    def sent_requests(self) -> int:
         """The number of requests that this side has sent."""
-        return self._asked
+        return self._sent_requests
 
-    def restore(self, asked: int) -> None:
+    def restore(self, sent_requests: int) -> None:
         """Continue the numbers of this side's requests after those that were sent on another server."""
-        self._asked = asked
+        self._sent_requests = sent_requests
 
     @property
     def asking(self) -> bool:
         """True while this side waits for a single answer."""
-        return any(question.single for question in self._questions.values())
+        return any(question.single for question in self._outgoing.values())
 
     @property
     def queued(self) -> int:
         """The number of answers that have come and are not taken yet."""
-        return sum(len(question.parts) for question in self._questions.values())
+        return sum(len(question.parts) for question in self._outgoing.values())
 
     @property
     def unanswered(self) -> frozenset[int]:
         """The numbers of this side's requests that still expect answers."""
-        return frozenset(number for number, question in self._questions.items() if not question.ended)
+        return frozenset(number for number, question in self._outgoing.items() if not question.ended)
 
     @property
     def unsettled(self) -> frozenset[int]:
         """The numbers of the other side's requests that this side still has to answer."""
-        return frozenset(asked.number for asked in self._requests.values())
+        return frozenset(incoming.number for incoming in self._incoming.values())
 
     async def ask(self, question: Any, answer: type[E]) -> E:
         """Send an event as a request and wait for the typed answer. The caller's deadline travels with it.
@@ -176,16 +176,16 @@ class RequestTracker:
 
         *Cancellation*: the other side is told.
         """
-        number, asked = self._begin(question, answer, single=True)
+        number, request = self._begin(question, answer, single=True)
         try:
-            await asked.waiter.wait(lambda: self._give_up(number))
+            await request.waiter.wait(lambda: self._give_up(number))
         finally:
-            del self._questions[number]
-        if asked.fault is not None:
-            raise asked.fault
-        if not asked.parts:
+            del self._outgoing[number]
+        if request.fault is not None:
+            raise request.fault
+        if not request.parts:
             raise RequestFailed("unanswered", "the other side says that there is no answer")
-        value: E = asked.parts[0]
+        value: E = request.parts[0]
         return value
 
     def open_stream(
@@ -198,22 +198,22 @@ class RequestTracker:
 
         Returns: the answers, and a function that ends them.
         """
-        number, asked = self._begin(question, answer, single=False)
-        asked.on_take = on_take
+        number, request = self._begin(question, answer, single=False)
+        request.on_take = on_take
 
         def stop() -> None:
-            if not asked.ended:
+            if not request.ended:
                 self._give_up(number)
-            del self._questions[number]
+            del self._outgoing[number]
 
-        return Replies(asked), stop
+        return Replies(request), stop
 
     def receive_reply(self, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Settle the request that this message answers. A late answer to a cancelled request is dropped.
 
         An answer that does not fit is refused; see `tolerant` for the request.
         """
-        question = self._questions.get(message.id) if message.id is not None else None
+        question = self._outgoing.get(message.id) if message.id is not None else None
         if question is None or question.ended:
             return
         if isinstance(message, messages.Error):
@@ -234,19 +234,19 @@ class RequestTracker:
         if question.single or question.fault is not None or not isinstance(message, messages.Part):
             self._end(question, message)
         else:
-            question.settle()
+            question.wake()
 
-    def _end(self, question: _Question, message: messages.Reply | messages.Part | messages.Error) -> None:
+    def _end(self, question: _OutgoingRequest, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Take no more answers after this one, and tell the other side if it would send more."""
         question.ended = True
-        question.settle()
+        question.wake()
         if isinstance(message, messages.Part):
             self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
         """Start again with a client that has lost its state: drop its requests, and repeat those of this side."""
         self._give_up_requests()
-        for question in self._questions.values():
+        for question in self._outgoing.values():
             if not question.ended:
                 self._send(question.message)
 
@@ -264,7 +264,7 @@ class RequestTracker:
                 self.refuse(exc.problem, str(exc), message.name, number)
             return None
         if isinstance(message, messages.Request):
-            if len(self._requests) >= MAX_REQUESTS:
+            if len(self._incoming) >= MAX_REQUESTS:
                 text = f"{MAX_REQUESTS} requests are unanswered"
                 self.refuse("busy", text, message.name, message.id)
                 return None
@@ -273,14 +273,14 @@ class RequestTracker:
                 self.refuse("busy", text, message.name, message.id)
                 return None
             self._request_bytes += message.size
-            self._requests[id(event)] = IncomingRequest(message.id, event, deadline_of(message.seconds), message.size)
+            self._incoming[id(event)] = IncomingRequest(message.id, event, deadline_of(message.seconds), message.size)
         return event
 
     def receive_cancel(self, message: messages.Cancel) -> None:
         """End the block that answers a request which the other side has cancelled, and confirm with an error."""
-        for asked in self._requests.values():
-            if asked.number == message.id:
-                self._give_up_request(asked, "the asker has cancelled")
+        for incoming in self._incoming.values():
+            if incoming.number == message.id:
+                self._give_up_request(incoming, "the asker has cancelled")
                 self.refuse("cancelled", "you cancelled it", "", message.id)
                 return
 
@@ -290,22 +290,22 @@ class RequestTracker:
         Returns: True if the other side waits for the answer; False if the event was no request, or if the request is
           answered or cancelled.
         """
-        asked = self._requests.get(id(request))
-        if asked is None:
+        incoming = self._incoming.get(id(request))
+        if incoming is None:
             return False
-        message = outgoing_reply(answer, asked.number)
+        message = outgoing_reply(answer, incoming.number)
         self._check_size(message)
-        self._settle(asked)
+        self._mark_answered(incoming)
         self._send(message)
         return True
 
     def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
         """Return a block in which a request is answered. The block ends at once if the request is cancelled."""
-        asked = self._requests.get(id(request))
-        if asked is None:
-            asked = IncomingRequest(0, None, math.inf, settled=True, wanted=id(request) not in self._given_up)
+        incoming = self._incoming.get(id(request))
+        if incoming is None:
+            incoming = IncomingRequest(0, None, math.inf, answered=True, wanted=id(request) not in self._given_up)
         return ReplyScope(
-            asked, self._send, self._wait_relief, check, self._check_size, self._settle, self._give_up_request
+            incoming, self._send, self._wait_relief, check, self._check_size, self._mark_answered, self._give_up_request
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
@@ -315,57 +315,57 @@ class RequestTracker:
 
     def forget_request(self, event: Any) -> None:
         """Forget a request that will not be answered here."""
-        asked = self._requests.get(id(event))
-        if asked is not None:
-            self._settle(asked)
+        incoming = self._incoming.get(id(event))
+        if incoming is not None:
+            self._mark_answered(incoming)
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """Fail all requests of this side, each with an error of its own, and drop those of the other side."""
         self._give_up_requests()
-        for question in self._questions.values():
+        for question in self._outgoing.values():
             if not question.ended:
                 question.ended, question.fault = True, fault()
-                question.settle()
+                question.wake()
 
-    def _begin(self, question: Any, answer: type[Any], *, single: bool) -> tuple[int, _Question]:
-        self._asked += 1
-        number = self._asked
+    def _begin(self, question: Any, answer: type[Any], *, single: bool) -> tuple[int, _OutgoingRequest]:
+        self._sent_requests += 1
+        number = self._sent_requests
         left = trio.current_effective_deadline() - trio.current_time()
         seconds = None if left == math.inf else max(0.0, round(left, 3))
         message = outgoing_request(question, number, seconds)
         self._check_size(message)
-        self._questions[number] = _Question(answer, message, single)
+        self._outgoing[number] = _OutgoingRequest(answer, message, single)
         try:
             self._send(message)
         except BaseException:
-            del self._questions[number]
+            del self._outgoing[number]
             raise
-        return number, self._questions[number]
+        return number, self._outgoing[number]
 
     def _give_up(self, number: int) -> None:
-        self._questions[number].ended = True
+        self._outgoing[number].ended = True
         self._send(outgoing_cancel(number))
 
-    def _settle(self, asked: IncomingRequest) -> None:
+    def _mark_answered(self, incoming: IncomingRequest) -> None:
         """Note that a request has its last answer."""
-        asked.settled = True
-        self._request_bytes -= asked.size
-        del self._requests[id(asked.event)]
-        asked.event = None
+        incoming.answered = True
+        self._request_bytes -= incoming.size
+        del self._incoming[id(incoming.event)]
+        incoming.event = None
 
-    def _give_up_request(self, asked: IncomingRequest, why: str) -> None:
+    def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:
         """Note that the other side no longer waits for the answer."""
-        asked.wanted = False
-        if asked.scope is not None:
-            asked.scope.cancel(why)
-        if not asked.settled:
-            key = id(asked.event)
-            self._given_up[key] = weakref.ref(asked.event, lambda _: self._given_up.pop(key, None))
-            self._settle(asked)
+        incoming.wanted = False
+        if incoming.scope is not None:
+            incoming.scope.cancel(why)
+        if not incoming.answered:
+            key = id(incoming.event)
+            self._given_up[key] = weakref.ref(incoming.event, lambda _: self._given_up.pop(key, None))
+            self._mark_answered(incoming)
 
     def _give_up_requests(self) -> None:
-        for asked in [*self._requests.values()]:
-            self._give_up_request(asked, "the asker has gone")
+        for incoming in [*self._incoming.values()]:
+            self._give_up_request(incoming, "the asker has gone")
 
     def _structure(self, name: str, body: Any) -> Any:
         kind = self._receives.by_name.get(name)

@@ -70,7 +70,7 @@ class Counters:
     _known: set[tuple[object, ...]] = attrs.field(factory=set)
 
     def is_first(self, *key: object) -> bool:
-        """Whether this is the first time that it is asked of this. There may not be many keys."""
+        """True if this is the first time that it is asked of this. There may not be many keys."""
         known = key in self._known
         self._known.add(key)
         return not known

@@ -120,7 +120,7 @@ class Directory:
 
     @property
     def full(self) -> bool:
-        """Whether no other room may be open."""
+        """True if no other room may be open."""
         return len(self) >= self._max_rooms
 
     def check(self, kind: str, name: str, *, opener: str = "") -> None:
@@ -210,7 +210,7 @@ class Directory:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` has been called."""
+        """True if `close` has been called."""
         return self._closing.is_set()
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ class RestorableSeat(Seat):
         """
 
     @abc.abstractmethod
-    def move_on(self) -> None:
+    def hand_over(self) -> None:
         """The end of the player will not be written: on another server the player has not ended."""
 
 

@@ -50,7 +50,7 @@ class RoomKind:
     persistent: bool
     """True if the room has a snapshot, so that another server can restore it."""
     restarts: Restarts
-    goes_on: bool
+    continues_without_broker: bool
     """True if the room does not end while its server can't reach the broker: see `Room.when_cut_off`."""
     is_generic: bool
     """True if a class that inherits from this one has yet to say which events there are: it can make no rooms."""
@@ -76,7 +76,7 @@ class RoomKind:
             state_class=_state_class(room) if persistent else None,
             persistent=persistent,
             restarts=room.restarts,
-            goes_on=room.when_cut_off == "go on",
+            continues_without_broker=room.when_cut_off == "go on",
             is_generic=is_generic,
         )
         if not is_generic:

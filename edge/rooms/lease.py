@@ -1,4 +1,4 @@
-"""A room's lease: its right to be open here, which runs out at an instant unless it is renewed."""
+"""The lease of a room: its right to be open on this server until a time, which renewals move on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 
 
 class Lease:
-    """Held by one room at a time. Where nobody shares the rooms, it lasts for ever.
+    """The right of one room to be open here. Without other servers it lasts for ever.
 
     Args:
       until: when it runs out, on Trio's clock.
@@ -22,42 +22,42 @@ class Lease:
     ) -> None:
         self.fence = fence
         self.until = until
-        """From then on nothing is written for the room."""
-        self.goes_on = False
-        """Whether the room goes on while nobody can say whose it is: then it is over only when it is known."""
+        """The time, on Trio's clock, from which nothing is written for the room."""
+        self.continues_without_broker = False
+        """True if the room continues while the broker cannot be reached: see `Room.when_cut_off`."""
         self.done_with = False
-        """Whether its room has closed for good, so that nobody is to go on with it."""
+        """True once the room has closed for good: no other server may restore it."""
         self._give_back = give_back
         self._scope = trio.CancelScope()
 
     @property
     def over(self) -> bool:
-        """Whether it has run out."""
+        """True once it has run out."""
         return self.until < math.inf and trio.current_time() >= self.until
 
     def enter(self) -> trio.CancelScope:
-        """A scope for the life of the room: it is cancelled when the lease runs out."""
+        """Return a scope for the life of the room. It is cancelled when the lease runs out."""
         self._scope = trio.CancelScope(deadline=self.until)
         return self._scope
 
-    def go_on(self) -> None:
-        """Let it last until it is known to be somebody else's; before its room lives."""
-        self.goes_on, self.until = True, math.inf
+    def continue_without_broker(self) -> None:
+        """Let it last until another server is known to have the room. Call this before the room runs."""
+        self.continues_without_broker, self.until = True, math.inf
 
     def renew(self, until: float) -> None:
-        """Let it last longer; too late, if it has run out."""
-        if not (self.over or self.goes_on):
+        """Move the end. No effect once it has run out."""
+        if not (self.over or self.continues_without_broker):
             self.until = self._scope.deadline = until
 
     def conclude(self) -> None:
-        """Its room has closed for good."""
+        """Note that the room has closed for good."""
         self.done_with = True
 
     def lose(self) -> None:
-        """It is somebody else's."""
+        """End it: another server has the room."""
         self.until = -math.inf
         self._scope.cancel("the lease is another server's")
 
     def end(self) -> None:
-        """The room is closed, and no other follows here."""
+        """End it after the room has closed."""
         self._give_back(self)

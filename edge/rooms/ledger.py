@@ -151,7 +151,7 @@ class Member(abc.ABC):
         """Leave, once, for the first reason given. True if this call was the first."""
 
     @abc.abstractmethod
-    def read_on(self) -> None:
+    def recheck_space(self) -> None:
         """Look again whether there is space for more events of this player."""
 
 

@@ -53,11 +53,11 @@ class PlayerRuntime(Member):
         self.listeners = Listeners(operator.attrgetter("event"))
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The latest events of the client, by their names and keys."""
-        self._waiting: dict[_Arrived, None] = {}
+        self._waiting: dict[PlayerArrival, None] = {}
         """Events that came and are not taken yet."""
         self._waiting_bytes = 0
         self._to_deliver: list[messages.Message] = []
-        """Messages that came to another server and were not taken there."""
+        """Messages that the room's previous server received, and that the room's code did not take."""
         self._too_fast = False
         """True if the last event came too fast, and was refused."""
         self._left_at: float | None = None
@@ -109,7 +109,7 @@ class PlayerRuntime(Member):
         if self.left:
             raise Gone(self.name)
         self.room.kind.check_receives(answer)
-        self.read_on()
+        self.recheck_space()
         return await self.requests.ask(self.room.kind.check_sends(question), answer)
 
     def shielded_cleanup(self) -> trio.CancelScope:
@@ -145,7 +145,7 @@ class PlayerRuntime(Member):
         self.room.note_strain(self, strained=False)
         self.listeners.close(lambda: Gone(self.name))
         self.requests.close(lambda: Gone(self.name))
-        self.read_on()
+        self.recheck_space()
         self._started.set()
         self.room.ledger.remove(self)
         return True
@@ -172,7 +172,7 @@ class PlayerRuntime(Member):
             guest=self.session.guest,
             name=self.name,
             number=self.number,
-            asked=self.requests.asked,
+            asked=self.requests.sent_requests,
             unanswered=sorted(self.requests.unsettled - numbers),
             pending=[messages.to_plain(message) for message in pending],
             seat=seat,
@@ -220,7 +220,7 @@ class PlayerRuntime(Member):
     @property
     def _slowed(self) -> bool:
         """True if this player has sent much lately, and another player has much to acknowledge."""
-        return self.room.strained_except(self) and self.seat.light_at > trio.current_time()
+        return self.room.strained_except(self) and self.seat.low_rate_at > trio.current_time()
 
     @property
     def _full(self) -> bool:
@@ -235,10 +235,10 @@ class PlayerRuntime(Member):
         while not self.has_space:
             if self._space is None:
                 self._space = trio.Event()
-            with trio.move_on_at(self.seat.light_at if self._slowed and not self._full else math.inf):
+            with trio.move_on_at(self.seat.low_rate_at if self._slowed and not self._full else math.inf):
                 await self._space.wait()
 
-    def read_on(self) -> None:
+    def recheck_space(self) -> None:
         """Make the task in `wait_space` check again."""
         if self._space is not None:
             self._space.set()
@@ -284,7 +284,7 @@ class PlayerRuntime(Member):
         if stored:
             self._latest.put(kind.key_of(event), event, message.size)
             self.room.counters.received += 1
-        arrival = _Arrived(self, event, message, stored, message.size)
+        arrival = PlayerArrival(self, event, message, stored, message.size)
         if message.too_fast:
             if self._too_fast:  # only the first of a series is answered: answering all would be a flood, too
                 self._note_refusal("too_fast", TOO_FAST, message.name)
@@ -299,7 +299,7 @@ class PlayerRuntime(Member):
         self._waiting[arrival] = None
         self._waiting_bytes += message.size
         if not self.listeners.give(arrival, self.room.listeners):
-            arrival.turn_away()
+            arrival.refuse_unheard()
 
     def _tell(self, message: Outgoing) -> None:
         if self.room.lease.over:
@@ -314,7 +314,7 @@ class PlayerRuntime(Member):
             self.seat.check_crowded(message)
 
     def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
-        if problem == "cancelled":  # by its sender, which is no error
+        if problem == "cancelled":  # the sender cancelled its own request: that is no error to log
             return
         counters, name = self.room.counters, about[:64]
         counters.turned_away[problem] += 1
@@ -335,7 +335,7 @@ class PlayerRuntime(Member):
         text = f"more than {most} of latest values: the oldest was dropped"
         self.requests.refuse("busy", text, key[0], None)
 
-    def note_taken(self, arrival: _Arrived) -> None:
+    def note_taken(self, arrival: PlayerArrival) -> None:
         """Note that an event of this player waits no more."""
         del self._waiting[arrival]
         self._waiting_bytes -= arrival.message.size
@@ -346,9 +346,9 @@ class PlayerRuntime(Member):
             and 2 * len(self._waiting) <= self.seat.inbox
             and 2 * self._waiting_bytes <= self.seat.inbox_bytes
         ):
-            self.read_on()
+            self.recheck_space()
 
-    def turn_down(self, arrival: _Arrived, problem: MessageProblem, text: str) -> None:
+    def refuse_arrival(self, arrival: PlayerArrival, problem: MessageProblem, text: str) -> None:
         """Tell the client that no task has taken its event, unless the event is a latest value."""
         self.requests.forget_request(arrival.event)
         if not (arrival.stored or self.left):
@@ -357,7 +357,7 @@ class PlayerRuntime(Member):
 
 
 @attrs.define(eq=False)
-class _Arrived(Arrival):
+class PlayerArrival(Arrival):
     """An event of a player, before the author's code takes it."""
 
     member: PlayerRuntime
@@ -373,9 +373,9 @@ class _Arrived(Arrival):
         if not self.stored:
             self.member.room.counters.received += 1
 
-    def turn_away(self) -> None:
+    def refuse_unheard(self) -> None:
         self.member.note_taken(self)
         self.refuse("not_now", "nobody is listening for this now")
 
     def refuse(self, problem: MessageProblem, text: str) -> None:
-        self.member.turn_down(self, problem, text)
+        self.member.refuse_arrival(self, problem, text)

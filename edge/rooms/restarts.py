@@ -43,5 +43,5 @@ class Crashes:
         return self.times[-1] + self.policy.seconds
 
     def shut(self, now: float) -> bool:
-        """Whether there were too many, not long ago."""
+        """True if there were too many, not long ago."""
         return len(self.times) > self.policy.most and now < self.over_at

@@ -1,4 +1,4 @@
-"""The part of a room's run time that the author's view, the players and the life of the room share."""
+"""The core of a room's run time: the state that its facade, its players and its life share."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from .ledger import Ledger, Member
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
 
-# How long the `shielded_cleanup` blocks of a leaving player, or of a closing room, may take in all.
+# The time for all `shielded_cleanup` blocks of a leaving player, or of a closing room.
 CLEANUP_SECONDS = 2.0
-# Events beyond this size are checked against what a seat may be sent.
+# Events beyond this size are checked against `Limits.sent_bytes`.
 LARGE_BYTES = 64 * 1024
 
-NOT_OPEN = "a room has its clock and its chance once it is open: in run, player, admit or greet, not in __init__"
+NOT_OPEN = (
+    "a room has its clock and its random numbers once it is open: in run, player, admit or greet, not in __init__"
+)
 
 
 class AuthoredRoom(Protocol):
@@ -44,12 +46,12 @@ class AuthoredRoom(Protocol):
 
 
 class RoomCore:
-    """The state of one room, and what changes it from more than one place.
+    """The state of one room.
 
     Args:
       facade: the author's `Room`.
       kind: what its class declares.
-      ledger: who sits in it.
+      ledger: its members.
     """
 
     def __init__(self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger) -> None:
@@ -60,21 +62,21 @@ class RoomCore:
         self.kind_name = self.name = ""
         """The kind and the name, once a `Directory` has opened the room."""
         self.counters = Counters()
-        """One object for all rooms of a directory."""
+        """Counters, shared by all rooms of a directory."""
         self.lease = Lease()
         self.journal: Journal | None = None
-        """Of a persistent room."""
+        """The journal of a persistent room; None for others."""
         self.lost = False
-        """True if another server had a room of this name, and its state is lost: this room is fresh."""
+        """True if another server had a room of this name and its state is lost."""
         self.listeners = Listeners(operator.attrgetter("member.facade", "event"))
         self.round: RoundRuntime | None = None
         """The open round."""
         self.ending: tuple[Code, str] | None = None
-        """Why the room closes, once it does."""
+        """The code and the reason of the room's end, once it closes."""
         self.run_scope = trio.CancelScope()
         self.timer_scope = trio.CancelScope()
         self.strained: set[Member] = set()
-        """Connected players with more than half of a window unacknowledged. Players who send much wait for them."""
+        """Connected players with more than half of a window unacknowledged. They slow down players that send much."""
         self._opened_at: float | None = None
         self._random: Random | None = None
         self._cleanup_until = math.inf
@@ -98,7 +100,7 @@ class RoomCore:
         return self.ending is not None
 
     def open(self, kind: str, name: str, *, seed: int) -> None:
-        """Begin the room's clock, and seed its chance."""
+        """Start the room's clock and seed its random numbers."""
         self.kind_name, self.name = kind, name
         self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
 
@@ -150,7 +152,7 @@ class RoomCore:
         elif member in self.strained:
             self.strained.remove(member)
             for each in self.ledger.members:
-                each.read_on()
+                each.recheck_space()
 
     def strained_except(self, member: Member) -> bool:
         """True if another player has much to acknowledge."""

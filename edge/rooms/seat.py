@@ -1,4 +1,4 @@
-"""The seam between a room and whatever sits in it: a socket, a bot, a replay, a player on another node."""
+"""The interface between a room and a seat, which may be a client's, a bot's, a replay's, or on another server."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .statistics import SeatStatistics
 
 @attrs.frozen
 class Applicant:
-    """Who asks for a seat, as `Room.admit` sees them."""
+    """A client that asks for a seat, as `Room.admit` gets it."""
 
     name: str
-    """What they want to be called: the session's own name; without one, text from outside, not yet believed."""
+    """The session's name. Without one, the name that the client asks for, which nobody has checked."""
 
     session: Session
-    """Who they are, and what the issuer of their key says of them."""
+    """The session, with the claims of the key's issuer."""
 
 
 class Seat(abc.ABC):
-    """What a room needs of the one who sits in it. What is synchronous never waits for anybody.
+    """A seat, as its room needs it. The synchronous methods never wait.
 
     The other direction goes through the `PlayerRuntime` that `RoomRuntime.take_seat` gives: `PlayerRuntime.deliver` for
     what arrived, `Ledger.lose` and `Ledger.find_again` when the connection is lost and found, `PlayerRuntime.leave`
@@ -34,59 +34,59 @@ class Seat(abc.ABC):
     """
 
     session: Session
-    """Whose seat it is: a room gives one seat to each."""
+    """The session that holds the seat. A room gives each session one seat."""
 
     name: str
-    """What they want to be called."""
+    """The player's name."""
 
     inbox: int = 64
-    """How many of their events may wait for the room before `PlayerRuntime.wait_space` waits."""
+    """The most events that may wait for the room before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
-    """The same in bytes of their frames. As many each may be kept of their latest values and unanswered requests."""
+    """The same in bytes. Latest values and unanswered requests have this limit, too, each for itself."""
 
     crowded: bool = False
     """True if more may have been sent in this step than a connection may hold: then call `check_crowded`."""
 
-    def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections takes all
+    def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections has no limit
         """Check the size of a large message that the author of the room sends.
 
         Raises:
           ValueError: it is larger than any message may be.
         """
 
-    def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # nor does it send over one
-        """Look again whether too much was sent in this step, before this message.
+    def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # nor is it ever crowded
+        """Check whether too much was sent in this step, before this message.
 
         Raises:
-          SendOverflow: there was.
+          SendOverflow: more was sent than a connection may hold.
         """
 
     @property
     def pressed(self) -> bool:
-        """Whether the acks of this seat's client are needed soon, so that it must be read even with a full inbox."""
+        """True while the acks of the client are needed soon: then it is read even with a full inbox."""
         return False
 
     async def wait_relief(self) -> None:
-        """Wait until no longer pressed: for whoever would send much."""
+        """Wait until `pressed` is false, before sending much."""
         await trio.lowlevel.checkpoint()
 
     @property
-    def light_at(self) -> float:
-        """When its client will have sent less than half of the bytes that it may send at once, on Trio's clock."""
+    def low_rate_at(self) -> float:
+        """When the client is below half of its byte pace again, on Trio's clock."""
         return -math.inf
 
     def statistics(self) -> SeatStatistics:
-        """What is on the way to and from it."""
+        """A snapshot of the messages on their way to and from the client."""
         return SeatStatistics()
 
-    def measure(self) -> None:  # noqa: B027  # where there is nothing to measure, nothing is done
-        """Somebody wants to know how far away its client is: find out more often for a while."""
+    def measure(self) -> None:  # noqa: B027  # without a connection there is nothing to measure
+        """Measure the round trip to the client more often for a while."""
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
-        """Take a message for them; never waits and never raises, even when there is no connection."""
+        """Send a message to the client. Never waits and never raises, also without a connection."""
 
     @abc.abstractmethod
     def end(self, code: Code, reason: str) -> None:
-        """The player is gone: say goodbye and let go of everything. Called exactly once."""
+        """End the seat after its player has left. Called exactly once."""

@@ -26,4 +26,4 @@ class Session:
     ``POST /session`` gives to anybody."""
 
     bot: bool = False
-    """Whether it is code in the room's own process: see `open_bot`. No key can say so."""
+    """True if it is code in the room's own process: see `open_bot`. No key can say so."""

@@ -12,9 +12,9 @@ class SeatStatistics:
     round_trip: float | None = None
     """How many seconds the newest answer to a ping took; None before the first, and without a connection."""
     waiting_frames: int = 0
-    """How much waits to be written to its connection..."""
+    """Messages that wait to be written to the connection."""
     waiting_bytes: int = 0
-    """...in bytes."""
+    """The same in bytes."""
     unacked: int = 0
     """How many frames its client has not acknowledged."""
 
@@ -37,7 +37,7 @@ class PlayerStatistics:
     name: str
     session: str
     guest: bool
-    """Whether nobody has vouched for them: see `Session.guest`."""
+    """True if nobody has vouched for them: see `Session.guest`."""
     state: str
     """See `PlayerState`."""
     remaining: float | None

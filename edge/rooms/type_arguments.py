@@ -22,7 +22,7 @@ def type_arguments(cls: type[Any], base: type[Any]) -> tuple[Any, ...]:
 
 
 def unresolved(argument: Any) -> bool:
-    """Whether an argument is a type variable, or has one in it."""
+    """True if an argument is a type variable, or has one in it."""
     return isinstance(argument, TypeVar) or bool(getattr(argument, "__parameters__", ()))
 
 

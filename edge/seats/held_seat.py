@@ -9,7 +9,7 @@ import trio
 
 from ..codes import Code, Retry
 from ..connections.outbox import Outbox
-from ..connections.sending import Sending
+from ..connections.sending import SendBuffer
 from ..errors import SendOverflow
 from ..protocol.connection import Connection
 from ..protocol.limits import Limits
@@ -22,18 +22,20 @@ from ..rooms.statistics import SeatStatistics
 
 log = logging.getLogger("edge.sessions")
 
-# After these the client starts from nothing, but the player goes on.
-AFRESH = (Code.MISCOUNT, Code.BEHIND)
+# After these codes the client starts fresh, and the player stays.
+FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
 
-# The server ends a connection with these because its client does not read, acknowledge or answer, or sends too much.
+# The server ends a connection with these codes if the client does not read or acknowledge, or sends too much.
 CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
 
-# How many pages that had a seat, and lost it to another, it remembers, to tell them so when they come back.
+# A seat remembers this many clients that lost it to another page, to tell them when they come back.
 MAX_FORMER = 16
 
 
-class HeldSeat(Sending, Seat):
-    """A session's place in one room: it counts both ways, and keeps what its client has not acknowledged.
+class HeldSeat(SendBuffer, Seat):
+    """A session's place in one room. It counts messages both ways, and stores those that are not acknowledged.
+
+    `send` is inherited from `SendBuffer`.
 
     Args:
       session: whose seat it is.
@@ -42,35 +44,35 @@ class HeldSeat(Sending, Seat):
     """
 
     player: PlayerRuntime
-    """Once it was admitted: see `enter`."""
+    """Set by `enter`."""
 
     def __init__(self, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
         self._goodbye = Code.LEFT, ""
-        """What is said last, once its player has ended..."""
-        self._parted = False
-        """...and whether it has been."""
+        """The goodbye after its player has ended."""
+        self._goodbye_due = False
+        """True once the goodbye may be sent."""
         self.session = session
         self.name = session.name or name
         self.inbox = limits.inbox
         self.inbox_bytes = limits.inbox_bytes
         self._sent_bytes = limits.sent_bytes
         self.client = ""
-        """The client that has the seat: one page, or one program."""
+        """The client that has the seat: the random name of one page or program."""
         self.attempt = 0
-        """Its newest attempt to connect..."""
+        """The number of the client's newest connection."""
         self.since = 0
-        """...the one at which it started afresh..."""
+        """The number of the connection with which it started fresh."""
         self.why = ""
-        """...and why it did."""
+        """Why it started fresh: see `Welcome.why`."""
         self.former: tuple[str, ...] = ()
-        """Clients that had the seat before."""
+        """Clients that had the seat before, the oldest first."""
         self.crowded = self._told_crowded = False
         self.connection: Connection | None = None
-        """The machine of its newest connection."""
+        """The state machine of the newest connection."""
 
     def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
-        """Have the room admit it. Only a seat that is whole may enter: from now on others find it.
+        """Have the room admit this seat. Call this when the seat is complete: from then on other code finds it.
 
         Args:
           number: of the seat, if it was given on another server.
@@ -87,8 +89,8 @@ class HeldSeat(Sending, Seat):
         return SeatStatistics(self.connection.clock.round_trip, len(outbox), outbox.waiting_bytes, unacked)
 
     @property
-    def light_at(self) -> float:
-        return -math.inf if self.connection is None else self.connection.light_at
+    def low_rate_at(self) -> float:
+        return -math.inf if self.connection is None else self.connection.low_rate_at
 
     def measure(self) -> None:
         outbox = self.outbox
@@ -127,46 +129,46 @@ class HeldSeat(Sending, Seat):
         Args:
           unconfirmed: see `RestorableSeat.conclude`.
         """
-        self._parted = True
+        self._goodbye_due = True
         if self.outbox is not None:
             self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
 
     def disconnect(self, code: Code, reason: str) -> None:
-        """End the connection, if there is one; the code says what becomes of the seat."""
+        """End the connection, if there is one. The code decides whether the seat waits for another."""
         if self.outbox is not None:
             self.outbox.end(code, reason)
 
     def give_to(self, client: str, why: str) -> None:
-        """This client has the seat from now on, and begins from nothing: what was on the way is lost."""
+        """Give the seat to this client, which starts fresh: messages on their way are lost."""
         if self.client and client != self.client:
             self.former = (*self.former[1 - MAX_FORMER :], self.client)
         self.client, self.since, self.why = client, self.attempt, why
-        self.start_afresh()
+        self.reset_counts()
 
     def attach(self, outbox: Outbox) -> None:
-        """A connection takes the seat: the newest wins, and an older one is told. What it missed is queued for it."""
+        """Use a new connection. End an older one, and queue the messages that the client missed."""
         super().attach(outbox)
         outbox.on_crowded = self._note_crowded
         self.counts.connected = True
         outbox.gate = self.player.room.lease
         self.player.room.ledger.find_again(self.player)
-        if self._parted:
+        if self._goodbye_due:
             outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
-        """The connection is gone: the seat waits for another, unless one has taken it, or none may come back."""
+        """Note that a connection is gone. The seat waits for another, or its player leaves, as the code says."""
         if not self.detach(outbox):
             return
         self.counts.connected = False
         self._note_cut_off(code, reason)
         self.player.room.note_strain(self.player, strained=False)
-        if code.retry is Retry.RESUME or code in AFRESH:
+        if code.retry is Retry.RESUME or code in FRESH_CODES:
             self.player.room.ledger.lose(self.player, code, reason)
         else:
             self.player.leave(code, reason)
 
     def _note_cut_off(self, code: Code, reason: str) -> None:
-        """Tell the first time that a connection of this kind of room is ended because of what its client does."""
+        """Log the first connection of this kind of room that is ended because of its client's behaviour."""
         room = self.player.room
         if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
             text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
@@ -178,7 +180,7 @@ class HeldSeat(Sending, Seat):
             return
         if self.counts.connected:
             self.player.room.note_strain(self.player, strained=True)
-        self.player.read_on()
+        self.player.recheck_space()
 
     def _note_relief(self) -> None:
         super()._note_relief()

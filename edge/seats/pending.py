@@ -19,7 +19,7 @@ class PendingConnection:
     turned_away: bool = False
     """True once `turn_away` was called."""
     may_ask: bool = False
-    """Whether a server that drains waits a little longer, so that they can ask for its last words."""
+    """True if a server that drains waits a little longer, so that they can ask for its last words."""
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Wait no more; by default, because the server is shutting down."""

@@ -1,4 +1,4 @@
-"""A seat in a persistent room: what it sends leaves once the room's journal has it."""
+"""A seat in a persistent room: reliable messages are sent only after the room's journal has them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._journal = journal
         self.counts.confirmed = 0
         self._life = 0
-        """How often what was under way was lost."""
+        """The number of fresh starts."""
         self._drafted_life, self._drafted_sent = -1, 0
-        """What the newest entry has: in which life, how many messages were sent."""
+        """The newest entry has the messages of this life, up to this count."""
         self._drafted_withheld = self._drafted_received = 0
         self._drafted_since = self._recorded_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
-        """Uncounted messages that were sent after one that is withheld: after how many messages in all."""
+        """Uncounted messages that wait for a withheld one, each with the count of messages before it."""
 
     @property
     def known(self) -> bool:
-        """True if the journal has this seat, and since when its client counts."""
+        """True if the journal has this seat, with the newest fresh start of its client."""
         return self._recorded_since == self.since
 
     @property
@@ -57,11 +57,11 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             if self.counts.withheld:
                 self._release(self.counts.withheld)
             super().send(message)
-        elif not self.over and message.counted:  # it leaves once it is in the journal
+        elif not self.over and message.counted:  # sent once it is in the journal
             self.counts.withheld += 1
             self.counts.record(message)
             self._journal.mark_changed(self.player)
-        elif not self.over:  # and this after it
+        elif not self.over:  # sent after the withheld messages
             if message.key is not None:
                 self.latest.put(message.key, message, message.size)
             self._behind.append((self.counts.sent, message))
@@ -103,31 +103,31 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         record = recovered.record.seat
         self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
         self.former, self._recorded_since = tuple(record.former), record.since
-        self.counts.go_on(record.sent, record.received, recovered.unacked, behind=record.behind)
+        self.counts.restore(record.sent, record.received, recovered.unacked, behind=record.behind)
         for plain in recovered.latest:
             event = from_plain(plain)
             assert isinstance(event, Event)
             try:
                 kind = self.player.room.kind.sends.by_name[event.name]
                 message = outgoing_event(structure(event.body, kind.cls), kind)
-            except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote it
+            except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote the entry
                 log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)
         self.player.restore(recovered.record)
         self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
 
-    def start_afresh(self) -> None:
+    def reset_counts(self) -> None:
         self._life += 1
         self._behind.clear()
-        super().start_afresh()
+        super().reset_counts()
 
     def _current(self) -> list[Outgoing]:
-        behind = {message.key for _, message in self._behind}  # they follow what they wait for
+        behind = {message.key for _, message in self._behind}  # they follow the messages that they wait for
         return [message for message in super()._current() if message.key not in behind]
 
     def _release(self, count: int) -> None:
-        """What is withheld, the oldest so many, may be sent."""
+        """Send the oldest `count` withheld messages."""
         withheld = self.counts.newest(self.counts.withheld)[:count]
         first = self.counts.sent - self.counts.withheld + 1
         self.counts.withheld -= len(withheld)
@@ -144,19 +144,19 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self.over = True
         self._goodbye = code, reason
         if code is Code.MOVED:
-            self.move_on()
-        else:  # what it sends last, and its end, leave once they are in the journal
+            self.hand_over()
+        else:  # the last messages and the goodbye are sent once they are in the journal
             self._journal.note_end(self)
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
         self._release(self.counts.withheld)
         super().conclude(unconfirmed=unconfirmed)
 
-    def move_on(self) -> None:
-        self._parted, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
+    def hand_over(self) -> None:
+        self._goodbye_due, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
         self.disconnect(*self._goodbye)
 
     def attach(self, outbox: Outbox) -> None:
-        outbox.parting = Code.MOVED  # another server restores the room, and this seat with it
+        outbox.cancel_code = Code.MOVED  # another server restores the room, and this seat with it
         self._journal.mark_changed(self.player)
         super().attach(outbox)

@@ -36,12 +36,12 @@ class SpareFiles:
 
     @property
     def lent(self) -> bool:
-        """Whether one is lent, or could not be taken back."""
+        """True if one is lent, or could not be taken back."""
         return len(self._held) < SPARE_FILES
 
     @property
     def any_left(self) -> bool:
-        """Whether one can be lent."""
+        """True if one can be lent."""
         return bool(self._held)
 
     @contextmanager

@@ -41,7 +41,7 @@ class Addresses:
         return peer
 
     def is_proxy(self, address: str) -> bool:
-        """Whether an address is one of our proxies'."""
+        """True if an address is one of our proxies'."""
         return bool(address) and not self._read(address)
 
     def peer_of(self, address: str) -> str:

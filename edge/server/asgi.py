@@ -171,7 +171,7 @@ class _Exchange:
     fault: Exception | None = None
     """What the app raised before that."""
     gone: bool = False
-    """Whether nothing can be written any more."""
+    """True if nothing can be written any more."""
     _asked: bool = False
     _head: Message | None = None
     _started: bool = False

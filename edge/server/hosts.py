@@ -42,7 +42,7 @@ class Origin:
         return cls(scheme, found["name"], int(found["port"] or DEFAULT_PORTS[scheme]))
 
     def is_of(self, host: str, scheme: str) -> bool:
-        """Whether this is the origin of pages at a host, which is asked by this scheme. A page that came over plain
+        """True if this is the origin of pages at a host, which is asked by this scheme. A page that came over plain
         HTTP, and that anybody on the way may have changed, is not of the same site as one over HTTPS."""
         found = HOST.fullmatch(host.lower())
         if found is None or (self.scheme, scheme) == ("http", "https"):
@@ -73,10 +73,10 @@ class Hosts:
             if found is None or found["port"]:
                 raise ValueError(f"{name!r} is not the name of a host, without a scheme and a port")
         self.any = "*" in self._names or (names is None and not self._local)
-        """Whether any name will do."""
+        """True if any name will do."""
 
     def allow(self, host: str) -> bool:
-        """Whether the server answers a request with this `Host`."""
+        """True if the server answers a request with this `Host`."""
         if self.any:
             return True
         found = HOST.fullmatch(host.lower())
@@ -91,7 +91,7 @@ class Hosts:
 
 @lru_cache(256)
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to a server that listens on this host, or reach anything by this name."""
+    """True if only this machine can connect to a server that listens on this host, or reach anything by this name."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

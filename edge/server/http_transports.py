@@ -107,7 +107,7 @@ class HttpTransports:
                 del self._posts[name]
 
     def expects(self, request: Request, room: tuple[str, str]) -> bool:
-        """Whether a request, whose body may be unread, is over HTTP that is open, and comes at that line's pace."""
+        """True if a request, whose body may be unread, belongs to an open HTTP transport and keeps its pace."""
         served = self._served.get(request.headers.get(CONNECTION, ""))
         return (
             served is not None

@@ -92,7 +92,7 @@ class _Peer:
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
-    """Whether it is in the log that it wants too much."""
+    """True if it is in the log that it wants too much."""
     waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
     """Those of its connections that are waited for; for longest first."""
 

@@ -39,11 +39,11 @@ class Origins:
         self._logged: set[str] = set()
 
     def allow(self, request: Request) -> bool:
-        """Whether the page that sends it may: one of the same host, or of an allowed origin, or no browser at all."""
+        """True if the page that sends it may: one of the same host, or of an allowed origin, or no browser at all."""
         return self._all or "origin" not in request.headers or self.names(request)
 
     def names(self, request: Request) -> bool:
-        """Whether it is a page of the same host, or of an origin that is allowed by name: its cookies count."""
+        """True if it is a page of the same host, or of an origin that is allowed by name: its cookies count."""
         try:
             origin = Origin.parse(request.headers.get("origin", ""))
         except ValueError:  # such as "null", of a page from a file

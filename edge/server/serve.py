@@ -181,9 +181,9 @@ class Server:
         self._hosts = hosts
         self._addresses = Addresses(site.address_limits.proxies)
         self._misdirected = False
-        """Whether the log says that a request was for another host."""
+        """True if the log says that a request was for another host."""
         self._unforwarded = False
-        """Whether the log says that requests of a proxy's address do not tell for whom they are."""
+        """True if the log says that requests of a proxy's address do not tell for whom they are."""
         self._limiter = ConnectionLimiter(site.address_limits)
         self._http_transports = HttpTransports(site, connections, scheduler, self._limiter, self._addresses)
         self._proxy = RequestProxy(node.peer_links, node.rpc, self._http_transports.respond, connections, site.limits)
@@ -195,7 +195,7 @@ class Server:
 
     @property
     def any_host(self) -> bool:
-        """Whether it answers for whatever name it is asked by."""
+        """True if it answers for whatever name it is asked by."""
         return self._hosts.any
 
     def drain(self) -> None:

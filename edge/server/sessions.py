@@ -63,7 +63,7 @@ class SessionCookie:
     name: str = attrs.field(default="edge_session", validator=_check_name)
 
     partitioned: bool = attrs.field(default=False, kw_only=True)
-    """Whether pages may be in frames of other sites, or join from other sites: over TLS the cookie is then sent there,
+    """True if pages may be in frames of other sites, or join from other sites: over TLS the cookie is then sent there,
     too (``SameSite=None``), and is another one below each of these sites (``Partitioned``). Otherwise it is
     ``SameSite=Lax``."""
 
@@ -111,7 +111,7 @@ class SessionCookie:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether the page came over TLS. Not every proxy says so, but the page's own origin does."""
+    """True if the page came over TLS. Not every proxy says so, but the page's own origin does."""
     return request.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
@@ -201,5 +201,5 @@ def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: boo
 
 
 def _is_of(session: Session | None, other: Session) -> bool:
-    """Whether the cookie is still of the session whose key was borne: another tab may have logged in, or out."""
+    """True if the cookie is still of the session whose key was borne: another tab may have logged in, or out."""
     return session is not None and session.id == other.id

@@ -36,7 +36,7 @@ from ..rooms.room import Room, kind_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..seats.pending import PendingConnection
-from ..seats.serve import serve_seat
+from ..seats.serve_seat import serve_seat
 from ..sessions.keys import Keys
 from ..transports.http.http import MAX_BODY_BYTES, Request, Response
 from ..transports.http.responses import error_response, json_response, redirect

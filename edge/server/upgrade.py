@@ -31,7 +31,7 @@ def agreed_subprotocol(request: Request) -> str | None:
 
 
 def is_websocket(request: Request) -> bool:
-    """Whether a request is a WebSocket handshake, of whatever version."""
+    """True if a request is a WebSocket handshake, of whatever version."""
     try:
         nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
     except ValueError:  # binascii.Error is one; so is what is not ASCII

@@ -39,9 +39,9 @@ class _Body:
     issued: float
     expires: float
     renews: bool
-    """Whether it may be exchanged for a new one of the same session."""
+    """True if it may be exchanged for a new one of the same session."""
     guest: bool
-    """Whether it was given to anybody who asked."""
+    """True if it was given to anybody who asked."""
 
 
 class Keys:

@@ -46,7 +46,7 @@ class Asker:
         return await self.broker.renew(self.name, self.stamp(), about, news)
 
     async def keep(self, fence: int, room: str = ROOM, *, about: bytes = b"", entries: int = 0) -> bool:
-        """Whether the lease is still its own."""
+        """True if the lease is still its own."""
         return not (await self.renew(News(Wish.KEEP, room, fence, about, entries))).refused
 
     async def release(self, fence: int, room: str = ROOM) -> None:

@@ -28,7 +28,7 @@ class FlakyBroker(Broker):
     def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0) -> None:
         self.lease_seconds = broker.lease_seconds
         self.cut = False
-        """Whether nothing gets through, either way."""
+        """True if nothing gets through, either way."""
         self.unreachable = False
         """True if no messages come, although everything else works."""
         self.delay = 0.0

@@ -25,7 +25,7 @@ from ..rooms.directory import Directory
 from ..rooms.room import Room, kind_of, runtime_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
-from ..seats.serve import serve_seat
+from ..seats.serve_seat import serve_seat
 from ..sessions.keys import Keys
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport

@@ -29,9 +29,9 @@ class Conditions:
     """How a network is."""
 
     latency: float = 0.0
-    """How many seconds a byte takes, one way, at least..."""
+    """Seconds that a byte takes one way, at least."""
     jitter: float = 0.0
-    """...and up to how many more. Order is kept, as TCP keeps it."""
+    """At most this many more seconds. The order stays, as with TCP."""
     pieces: float = math.inf
     """How many bytes a reader is given at once, at most: a frame may arrive in as many pieces as it has bytes."""
     capacity: int = CAPACITY
@@ -99,7 +99,7 @@ class Link:
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
         """How many bytes have been written, each way."""
         self.troubled = False
-        """Whether anything has ever gone wrong on it."""
+        """True if anything has ever gone wrong on it."""
         self._offline: Literal["", "refused", "silent"] = ""
         self._reading = True
         self._cut: tuple[Way, int, frozenset[Side]] | None = None
@@ -133,7 +133,7 @@ class Link:
 
     @property
     def reading(self) -> bool:
-        """Whether the client takes what has come for it off its socket."""
+        """True if the client takes what has come for it off its socket."""
         return self._reading
 
     @reading.setter
@@ -206,9 +206,9 @@ class _Pipe:
         self._size = 0
         self._arrival = 0.0
         self._closed = False
-        """Whether the reader has gone."""
+        """True if the reader has gone."""
         self._ended = False
-        """Whether the writer has said that nothing more comes."""
+        """True if the writer has said that nothing more comes."""
         self._changed = trio.Event()
 
     def wake(self) -> None:

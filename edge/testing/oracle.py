@@ -43,18 +43,18 @@ class InvariantBroken(EdgeError, AssertionError):
 
 @attrs.define(eq=False)
 class _Epoch:
-    """What a seat and one client said to each other between two fresh starts: what is counted, as JSON."""
+    """The counted messages between a seat and one client, from one fresh start to the next, as JSON."""
 
     client: str
     seat: HeldSeat
     sent: list[str] = attrs.field(factory=list)
-    """By the room..."""
+    """Sent by the room."""
     heard: list[str | None] = attrs.field(factory=list)
-    """...and to it; None for what was no event."""
+    """Received by the room; None for a message that was no event."""
     client_sent: list[str] | None = None
-    """By the client, once it is welcome..."""
+    """Sent by the client, once it has its welcome."""
     client_heard: list[str | None] = attrs.field(factory=list)
-    """...and to it."""
+    """Received by the client."""
 
 
 @attrs.define(eq=False)
@@ -138,8 +138,8 @@ class Oracle:
             give(event)
 
         client._give = watched_give  # type: ignore[method-assign]
-        sending, deliver, refuse = client._sending, client.deliver, client.refuse
-        send, attach, start_afresh = sending.send, sending.attach, sending.start_afresh
+        sending, deliver, refuse = client._send_buffer, client.deliver, client.refuse
+        send, attach, reset_counts = sending.send, sending.attach, sending.reset_counts
 
         def watched_send(message: Outgoing) -> None:
             before = sending.counts.sent
@@ -148,7 +148,7 @@ class Oracle:
                 watched.sending.append(_text(message))
 
         def watched_start_afresh() -> None:
-            start_afresh()
+            reset_counts()
             watched.sending = []
 
         def watched_attach(outbox: Outbox) -> None:
@@ -168,7 +168,7 @@ class Oracle:
             refuse(fault)
 
         sending.send, sending.attach = watched_send, watched_attach  # type: ignore[method-assign]
-        sending.start_afresh = watched_start_afresh  # type: ignore[method-assign]
+        sending.reset_counts = watched_start_afresh  # type: ignore[method-assign]
         client.deliver, client.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
 
     def _watch_seat(self, seat: Any, player: PlayerRuntime, order: dict[Outgoing, int]) -> None:

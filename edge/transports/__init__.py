@@ -1,1 +1,1 @@
-"""Ways to carry frames: WebSocket and memory, behind one small abstract class."""
+"""Transports of frames, behind one small abstract class: WebSocket, HTTP and memory."""

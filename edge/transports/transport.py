@@ -17,12 +17,12 @@ class FrameReceiver(Protocol):
 
     @property
     def has_space(self) -> bool:
-        """Whether one more frame may be given. Asked before each."""
+        """True if one more frame may be given. Asked before each."""
 
     def receive_frame(self, frame: Frame, now: float) -> None:
         """Take a frame that came now, on Trio's clock. Never waits.
 
-        If it is only kept for later, call `Transport.stop_feed`: another frame may never come.
+        If it is only kept for later, call `Transport.stop_delivery`: another frame may never come.
         """
 
 
@@ -47,7 +47,7 @@ class Transport(abc.ABC):
     """Called when it has reason to doubt that the peer is still there: to be set by whoever uses it."""
 
     broken = False
-    """Whether part of a frame may be on the wire, so that no other can follow."""
+    """True if part of a frame may be on the wire, so that no other can follow."""
 
     @property
     @abc.abstractmethod
@@ -110,7 +110,7 @@ class Transport(abc.ABC):
         *Cancellation*: no frame is lost.
         """
 
-    async def feed(self, receiver: FrameReceiver) -> None:
+    async def deliver_to(self, receiver: FrameReceiver) -> None:
         """Give somebody the frames that come, one at least, and more for as long as they have space.
 
         Raises:
@@ -120,8 +120,8 @@ class Transport(abc.ABC):
         """
         receiver.receive_frame(await self.receive(), trio.current_time())
 
-    def stop_feed(self) -> bool:
-        """Let `feed` return without another frame. False if it has to be cancelled."""
+    def stop_delivery(self) -> bool:
+        """Let `deliver_to` return without another frame. False if it has to be cancelled."""
         return False
 
     def close_nowait(self) -> bool:

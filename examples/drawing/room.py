@@ -105,7 +105,7 @@ class Page:
     strokes: list[Stroke] = attrs.field(factory=list)
     outcome: edge.Outcome | None = None
     dealt: bool = False
-    """Whether its player has been told to draw."""
+    """True if its player has been told to draw."""
 
     @property
     def full(self) -> bool:

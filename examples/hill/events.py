@@ -53,7 +53,7 @@ class Board:
     at: float
     """When that tick was due, on the room's clock."""
     begins: bool
-    """Whether everybody was put back to the start, with this tick."""
+    """True if everybody was put back to the start, with this tick."""
     discs: list[Disc]
     names: list[tuple[int, str]]
 

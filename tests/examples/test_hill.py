@@ -124,7 +124,7 @@ async def test_a_plan_that_is_none_is_refused(edge_room: Open, plan: list[Any]) 
     """Its sender is told, and nothing moves."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
-    ana._sending.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class would refuse to be made
+    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class would refuse to be made
     await trio.sleep(0.2)
     assert [error.problem for error in ana.errors] == ["invalid"]
     assert room.room.pilots[0].heeded == (1, 0, 0)

@@ -168,7 +168,7 @@ def machine(data: bytes) -> None:
                 with contextlib.suppress(InvalidEvent):
                     structure(message.body, Everything)
         assert connection.counts.received in (received, received + 1)
-        assert not math.isnan(connection.wanted_at)
+        assert not math.isnan(connection.next_read_at)
         if connection.state is State.GREETED:
             welcome = Welcome(resumed=False, received=0, number=0, heartbeat=20, dead_after=30)
             connection.send(welcome, now=now)

@@ -89,11 +89,11 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     assert ([message.plain[0] for message in player.unacked], player.record.seat.received) == (["added"], 1)
     ana.send(Add(1))
     await trio.sleep(30)
-    assert (len(ana._inbox), ana._sending.counts.acked) == (0, 0)
+    assert (len(ana._inbox), ana._send_buffer.counts.acked) == (0, 0)
     journal.note_written()
     assert (await ana.receive(Added)).number == 0
     await trio.sleep(1)
-    assert (len(ana._inbox), ana._sending.counts.acked) == (0, 1)
+    assert (len(ana._inbox), ana._send_buffer.counts.acked) == (0, 1)
     journal.next_entry()
     journal.note_written()
     assert (await ana.receive(Added)).number == 1

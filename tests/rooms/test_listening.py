@@ -97,8 +97,8 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
             await wait()
         assert scope.cancelled_caught
     assert len(member_of(player).listeners) == 0
-    assert (len(ana._requests._questions), len(ana._waiters)) == (0, 0)
-    assert len(member_of(player).requests._questions) == 0
+    assert (len(ana._requests._outgoing), len(ana._waiters)) == (0, 0)
+    assert len(member_of(player).requests._outgoing) == 0
     await wait_all_tasks_blocked()
     assert len(member_of(player).requests) == 0
     _, guess = await loop.receive()  # the request had been sent, and was withdrawn

@@ -336,7 +336,7 @@ async def test_a_client_comes_back_when_its_connection_breaks() -> None:
     async with serving() as served, served.join(name="ana") as ana:
         await ana.wait_state("open")
         (player,) = served.app.directory.open("echo", "one").players
-        ana._sending.outbox.end(Code.SILENT, "as if the network had gone")
+        ana._send_buffer.outbox.end(Code.SILENT, "as if the network had gone")
         ana.send(Say("while away"))
         assert await ana.receive() == Said("while away")
         assert ana.welcome is not None

@@ -19,7 +19,7 @@ from edge.bots import open_bot
 from edge.protocol.codec import JSON
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
-from edge.seats import serve as serve_seat
+from edge.seats import serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import EdgeRoom
 from edge.testing.harness import MemoryClient

@@ -16,7 +16,7 @@ import edge
 from edge.client.client import Client
 from edge.codes import Code
 from edge.connections.outbox import Outbox
-from edge.connections.sending import Sending
+from edge.connections.sending import SendBuffer
 from edge.errors import EdgeError, InvalidEvent
 from edge.protocol.connection import Connection
 from edge.protocol.counts import Counts
@@ -27,7 +27,7 @@ from edge.rooms.ledger import Ledger
 from edge.rooms.player import member_of
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room_runtime import RoomRuntime
-from edge.seats import serve as serve_seat
+from edge.seats import serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
 from edge.testing.scripts import try_scripts
@@ -295,11 +295,11 @@ def leaving_twice(patch: pytest.MonkeyPatch) -> None:
 def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
     """The end of a connection that was replaced counts as the loss of the newer one."""
 
-    def detach(sending: Sending, outbox: Outbox) -> bool:
+    def detach(sending: SendBuffer, outbox: Outbox) -> bool:
         sending.outbox = None
         return True
 
-    patch.setattr(Sending, "detach", detach)
+    patch.setattr(SendBuffer, "detach", detach)
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
@@ -318,8 +318,8 @@ def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def lose_seat(client: Client[Any, Any]) -> None:
         if client._since is not None:
             client._since = None
-            client._sending.start_afresh()
-            client._sending.forget_latest()
+            client._send_buffer.reset_counts()
+            client._send_buffer.forget_latest()
 
     patch.setattr(Client, "_lose_seat", lose_seat)
 

@@ -15,7 +15,7 @@ from edge import Code
 from edge.connections.driver import CLOSING_SECONDS
 from edge.protocol.codec import JSON, Frame
 from edge.protocol.pace import Pace
-from edge.seats.serve import serve_seat
+from edge.seats.serve_seat import serve_seat
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
 

@@ -307,12 +307,12 @@ async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         few = Patient(3)
         nursery.start_soon(client.send_all, b"".join(map(text, words)))
-        await fast_path.feed(few)
+        await fast_path.deliver_to(few)
         await trio.testing.wait_all_tasks_blocked()
         assert few.taken == words[:3]
         assert len(fast_path._buffer) <= 2 * READ_BYTES
         many = Patient(len(words) - 3)
-        await fast_path.feed(many)
+        await fast_path.deliver_to(many)
         assert few.taken + many.taken == words
         nursery.cancel_scope.cancel()
 
@@ -323,9 +323,9 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         first, second = Patient(10), Patient(2)
         with trio.move_on_after(1):
-            await fast_path.feed(first)
+            await fast_path.deliver_to(first)
         await client.send_all(text("a") + text("b"))
-        await fast_path.feed(second)
+        await fast_path.deliver_to(second)
         assert (first.taken, second.taken) == ([], ["a", "b"])
         nursery.cancel_scope.cancel()
 
@@ -360,7 +360,7 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
         nursery.start_soon(free)
         while len(brief.taken) < len(words):
             with trio.fail_after(1):
-                await fast_path.feed(brief)
+                await fast_path.deliver_to(brief)
         assert brief.taken == words
         nursery.cancel_scope.cancel()
 
@@ -388,7 +388,7 @@ async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptur
 
     client, server = trio.testing.memory_stream_pair()
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
-        nursery.start_soon(fast_path.feed, Fragile(1))
+        nursery.start_soon(fast_path.deliver_to, Fragile(1))
         await trio.testing.wait_all_tasks_blocked()
         await client.send_all(text("a"))
     assert "a fault of ours" in caplog.text
@@ -428,7 +428,7 @@ class Later:
 
     def receive_frame(self, frame: Frame, now: float) -> None:
         self.kept.append(frame)
-        self.transport.stop_feed()
+        self.transport.stop_delivery()
 
 
 @pytest.mark.real_time
@@ -441,7 +441,7 @@ async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
             transport = ServedWebSocket(trio.SocketStream(ours), b"", max_bytes=1000, socket_reader=socket_reader)
             receiver = Later(transport)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(transport.feed, receiver)
+                nursery.start_soon(transport.deliver_to, receiver)
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 await theirs.send(frame(TEXT, b"x" * size))
             assert receiver.kept == ["x" * size]

@@ -65,7 +65,7 @@ class Lease:
     about: bytes = b""
     """What its owner says of the room."""
     kept: bool = False
-    """Whether the room can go on from its log: whether that has an entry, and none that says it is over."""
+    """True if the room can go on from its log: whether that has an entry, and none that says it is over."""
 
 
 class Wish(enum.Enum):
@@ -146,7 +146,7 @@ class Broker(abc.ABC):
     """How long a lease lasts. The same for all servers."""
 
     shared = True
-    """Whether there may be other servers."""
+    """True if there may be other servers."""
 
     def name_server(self) -> str:
         """A name for another server, which none has had."""

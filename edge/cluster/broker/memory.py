@@ -237,7 +237,7 @@ class MemoryBroker(Broker):
         return self._mailboxes.setdefault(server, _MemoryMailbox())
 
     def _is_there(self, server: str) -> bool:
-        """Whether a server has renewed in time; of one that has not, its mailbox is gone."""
+        """True if a server has renewed in time; of one that has not, its mailbox is gone."""
         known = self._servers.get(server)
         if known is not None and known.until > trio.current_time():
             return True
@@ -245,7 +245,7 @@ class MemoryBroker(Broker):
         return False
 
     def _take_note(self, server: str, stamp: Stamp) -> bool:
-        """Whether a request is not one that was given up."""
+        """True if a request is not one that was given up."""
         known = self._servers[server]
         known.oldest = max(known.oldest, stamp.oldest)
         return stamp.number >= known.oldest

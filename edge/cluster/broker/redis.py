@@ -238,7 +238,7 @@ class _Server:
     left: float
     """For how many seconds its leases still last."""
     swept: bool
-    """Whether it has no rooms, and is gone."""
+    """True if it has no rooms, and is gone."""
 
 
 async def _scan(redis: coredis.Redis[bytes], *, key: str, cursor: int) -> tuple[int, dict[bytes, bytes]]:
@@ -365,7 +365,7 @@ class _Client:
 
 
 def _is_answer(exc: BaseException) -> bool:
-    """Whether an error came from Redis itself, over a connection that is well; but for one that has become a replica,
+    """True if an error came from Redis itself, over a connection that is well; but for one that has become a replica,
     whose place another has taken."""
     return isinstance(exc, coredis.exceptions.ResponseError) and not isinstance(exc, coredis.exceptions.ReadOnlyError)
 

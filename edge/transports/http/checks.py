@@ -23,7 +23,7 @@ HEADS_BYTES = 64
 
 
 def opens(request: Request) -> bool:
-    """Whether a request may open an HTTP transport: its client has neither heard nor said anything on it before."""
+    """True if a request may open an HTTP transport: its client has neither heard nor said anything on it before."""
     return number_in(request.headers, HAS) == 0 and (request.method != "POST" or number_in(request.headers, FIRST) == 0)
 
 

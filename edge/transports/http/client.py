@@ -55,7 +55,7 @@ class ClientHttpTransport(HttpTransport):
     ) -> None:
         super().__init__()
         self.reached = False
-        """Whether the server, or something on the way, has ever answered."""
+        """True if the server, or something on the way, has ever answered."""
         self._dial = dial
         self._host = host
         self._path = path

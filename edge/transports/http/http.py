@@ -181,17 +181,17 @@ class HttpConnection(_Writer):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow on this connection."""
+        """True if another request may follow on this connection."""
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     @property
     def pipelined(self) -> bool:
-        """Whether something of the next request has come before the current one was answered."""
+        """True if something of the next request has come before the current one was answered."""
         return bool(self._ahead)
 
     @property
     def unanswered(self) -> bool:
-        """Whether nothing of an answer to the current request has been sent."""
+        """True if nothing of an answer to the current request has been sent."""
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
     async def next_request(self, *, idle: float, seconds: float) -> Request | None:
@@ -474,7 +474,7 @@ class HttpClient(_Writer):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow on this connection."""
+        """True if another request may follow on this connection."""
         return (self._h11.our_state, self._h11.their_state) in ((h11.IDLE, h11.IDLE), (h11.DONE, h11.DONE))
 
     async def request(

@@ -49,7 +49,7 @@ class ServedHttpTransport(HttpTransport):
         self.max_bytes = limits.socket_bytes
         self._goodbye: Closed | None = None
         self._told = False
-        """Whether the goodbye is on its way."""
+        """True if the goodbye is on its way."""
         self._requests = 0
         self._pace = Pace(REQUESTS_PER_SECOND, REQUESTS_BURST)
         self._quiet_since = trio.current_time()

@@ -75,7 +75,7 @@ class HttpTransport(Transport):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes on it."""
+        """True if nothing more comes on it."""
         return self._lost or self._peer_closed
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:

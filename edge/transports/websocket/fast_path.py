@@ -1,10 +1,10 @@
 """The fast path of a server's WebSocket: the stream between the socket and trio-websocket.
 
-Whole, unfragmented, masked text and binary frames go straight to the taker. An ordinary close of either side is
-answered here, if nothing unusual came before. Pings and pongs are handed to trio-websocket as they are. On anything
+Whole, unfragmented, masked text and binary frames go straight to the `FrameReceiver`. An ordinary close of either side
+is answered here, if nothing unusual came before. Pings and pongs are handed to trio-websocket as they are. On anything
 else (a fragment, a frame that breaks a rule or is too large, bytes that are not UTF-8) the fast path steps aside for
 good: that frame and all bytes after it go to trio-websocket. So frames stay in order, and trio-websocket and wsproto
-alone judge unusual input. Until the first unusual frame comes, trio-websocket does not run.
+alone judge unusual input. trio-websocket starts with the first ping, pong or unusual frame.
 
 All writes go through the fast path, so that one queue holds the bytes that the socket has not taken. A write that is
 cancelled leaves the rest of its bytes in that queue: half a frame is never followed by another frame.
@@ -75,7 +75,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         self.last_received_at = trio.current_time()
         """When the last byte came in."""
         self.aside = False
-        """True once it has stepped aside: then all bytes that come are for trio-websocket."""
+        """True once no more frames are delivered: trio-websocket reads instead, or the close handshake has begun."""
         self._stream = stream
         self._socket_reader = socket_reader
         self._fd = stream.socket.fileno() if socket_reader.can_read and isinstance(stream, trio.SocketStream) else -1
@@ -101,7 +101,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         """Bytes that trio-websocket has yet to read."""
         self._next: Frame | None = None
         """A frame for which the receiver had no space."""
-        self._forgetting = False
+        self._discarding = False
         """True while all bytes that come are dropped."""
         self._ended = False
         self._fault: BaseException | None = None
@@ -110,9 +110,9 @@ class FastPath(trio.abc.HalfCloseableStream):
         """True while the stream is read."""
         self._own_reader: trio.CancelScope | None = None
         """The scope of the task that reads a stream which is no plain socket."""
-        self._fed = WakeUp()
-        self._asked = WakeUp()
-        self._resumed = WakeUp()
+        self._frame_wake_up = WakeUp()
+        self._bytes_wake_up = WakeUp()
+        self._resume_wake_up = WakeUp()
         self._unwritten = bytearray()
         """Bytes to write that the socket has not taken yet."""
         self._writing = trio.Lock()
@@ -133,11 +133,11 @@ class FastPath(trio.abc.HalfCloseableStream):
         return len(self._unwritten)
 
     def start(self) -> None:
-        """Read until `aclose`."""
+        """Start to read, and return. Reading ends with `aclose`."""
         if self._fd < 0:
             self._own_reader = trio.CancelScope(shield=True)
             self._socket_reader.start_soon(self._read_alone)
-        self._go_on()
+        self._continue()
 
     async def receive(self) -> Frame | None:
         """Return the next frame, or None once the fast path has stepped aside.
@@ -148,37 +148,37 @@ class FastPath(trio.abc.HalfCloseableStream):
         if self._next is not None or self.aside:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while self._next is None and not self.aside:
-            await self._fed.wait()
+            await self._frame_wake_up.wait()
         frame, self._next = self._next, None
-        self._go_on()
+        self._continue()
         return frame
 
-    async def feed(self, receiver: FrameReceiver) -> bool:
+    async def deliver_to(self, receiver: FrameReceiver) -> bool:
         """Give each frame to a receiver, while it has space and the fast path has not stepped aside.
 
-        Returns: False if `stop_feed` was called.
+        Returns: False if `stop_delivery` was called.
 
         *Cancellation*: no frame is lost.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._receiver, waited = receiver, False
         try:
-            self._go_on()
+            self._continue()
             while self._receiver is receiver and receiver.has_space and not self.aside:
                 waited = True
-                await self._fed.wait()
-                self._go_on()  # the receiver may have space again
+                await self._frame_wake_up.wait()
+                self._continue()  # the receiver may have space again
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return self._receiver is receiver
         finally:
             self._receiver = None
 
-    def stop_feed(self) -> bool:
-        """Make `feed` return, if it is running. True if it was."""
+    def stop_delivery(self) -> bool:
+        """Make `deliver_to` return, if it is running. True if it was."""
         fed, self._receiver = self._receiver is not None, None
         if fed:
-            self._fed.wake()
+            self._frame_wake_up.wake()
         return fed
 
     def step_aside(self) -> None:
@@ -187,13 +187,13 @@ class FastPath(trio.abc.HalfCloseableStream):
             self.aside = True
             self._hand_over(self._buffer[self._at :])
             self._buffer, self._at = b"", 0
-            self._fed.wake()
-        self._read_on()
+            self._frame_wake_up.wake()
+        self._resume_reading()
 
     def read(self, now: float) -> None:
         """Read once from the socket, which is ready, unless there is no space. Called by the socket reader."""
         if self._full:
-            self._pause()  # only now that more bytes have come: usually the waiting frame is taken in the same step
+            self._pause()  # not before more bytes come: usually the receiver has taken the waiting frame by then
             return
         try:
             data = os.read(self._fd, READ_BYTES)
@@ -214,22 +214,22 @@ class FastPath(trio.abc.HalfCloseableStream):
                 try:
                     text = payload.decode()
                 except UnicodeDecodeError:
-                    self._note(data, now)
+                    self._receive_bytes(data, now)
                 else:
                     receiver.receive_frame(text, now)
                 return
-            self._note(data, now)
+            self._receive_bytes(data, now)
 
     def fail(self, fault: Exception) -> None:
         """End the connection after a bug of edge."""
         self._end(fault)
 
-    def _note(self, data: bytes, now: float) -> None:
+    def _receive_bytes(self, data: bytes, now: float) -> None:
         """Take bytes that came. No bytes mean the end of the stream."""
         self.last_received_at = now
         if not data:
             self._end(None)
-        elif self._forgetting:
+        elif self._discarding:
             pass
         elif self._closing:
             self._look_for_close(data, now)
@@ -242,15 +242,15 @@ class FastPath(trio.abc.HalfCloseableStream):
                 self._buffer += data
             else:
                 self._buffer, self._at = data, 0
-            self._give(now)
+            self._deliver_frames(now)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         """Deliver frames; then read, unless a frame waits for space."""
-        self._give(trio.current_time())
+        self._deliver_frames(trio.current_time())
         if self._next is None:
-            self._read_on()
+            self._resume_reading()
 
-    def _give(self, now: float) -> None:
+    def _deliver_frames(self, now: float) -> None:
         """Deliver the whole frames in the buffer, while the receiver has space, and look one frame ahead."""
         receiver = self._receiver
         while receiver is not None and receiver.has_space:
@@ -262,7 +262,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         else:
             if self._next is None:  # a ping or a close must not wait for a receiver without space
                 self._next = self._next_frame()
-            self._fed.wake()
+            self._frame_wake_up.wake()
         if self._at == len(self._buffer):
             self._buffer, self._at = b"", 0
 
@@ -303,7 +303,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             return False
         self._buffer, self._at, self.aside = b"", 0, True
         self._pause()
-        self._fed.wake()
+        self._frame_wake_up.wake()
         self.write_soon(close_frame(payload))  # with the same code and reason: RFC 6455 section 5.5.1
         return True
 
@@ -324,7 +324,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 return
             self._handed += data
             self._has_handed = True
-            self._asked.wake()
+            self._bytes_wake_up.wake()
             self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
@@ -332,20 +332,20 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._pause()
         self._ended, self._fault = True, fault
         self.step_aside()
-        self._asked.wake()
-        self._fed.wake()
+        self._bytes_wake_up.wake()
+        self._frame_wake_up.wake()
 
-    def _read_on(self) -> None:
-        if not (self._ended or self._reading) and (self.refusal is None or self._forgetting):
+    def _resume_reading(self) -> None:
+        if not (self._ended or self._reading) and (self.refusal is None or self._discarding):
             self._reading = True
             if self._fd >= 0:
                 self._socket_reader.add(self._fd, self)
             else:
-                self._resumed.wake()
+                self._resume_wake_up.wake()
 
     @property
     def _full(self) -> bool:
-        """True while as much waits here as may. Nothing is read then, so the peer's own buffers fill, and it waits."""
+        """True while the buffers are full. Then nothing is read, so that TCP's flow control slows the peer."""
         return (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES
 
     def _pause(self) -> None:
@@ -360,7 +360,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         with self._own_reader:
             while not self._ended:
                 if not self._reading:
-                    await self._resumed.wait()
+                    await self._resume_wake_up.wait()
                     continue
                 try:
                     data = bytes(await self._stream.receive_some(READ_BYTES))
@@ -368,7 +368,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                     self._end(exc)
                     return
                 try:
-                    self._note(data, trio.current_time())
+                    self._receive_bytes(data, trio.current_time())
                     if self._full:
                         self._pause()
                 except Exception as exc:  # a bug of edge
@@ -384,8 +384,8 @@ class FastPath(trio.abc.HalfCloseableStream):
             if self._ended or self.refusal is Code.TOO_LARGE:
                 return b""
             if self._next is None or self.aside:
-                self._read_on()
-            await self._asked.wait()
+                self._resume_reading()
+            await self._bytes_wake_up.wait()
         handed = bytes(self._handed[:max_bytes])
         del self._handed[: len(handed)]
         return handed
@@ -476,16 +476,16 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._next = None
         data, self._buffer = self._buffer[self._at :], b""
         self._at = 0
-        self._fed.wake()
+        self._frame_wake_up.wake()
         self._look_for_close(data, trio.current_time())
         await self.send_all(close_frame(close_payload(code, reason)))
         while not self._ended:
-            self._read_on()
-            await self._asked.wait()
+            self._resume_reading()
+            await self._bytes_wake_up.wait()
 
     async def linger(self) -> None:
         """Half-close the stream, then read and drop what the peer still sends: see `linger.linger`."""
-        self._forgetting = True
+        self._discarding = True
         self._handed.clear()
         with (
             trio.move_on_after(LINGER_SECONDS),
@@ -493,8 +493,8 @@ class FastPath(trio.abc.HalfCloseableStream):
         ):
             await self.send_eof()
             while not self._ended:
-                self._read_on()
-                await self._fed.wait()
+                self._resume_reading()
+                await self._frame_wake_up.wait()
 
     def close_now(self) -> bool:
         """Close a plain socket. False if the stream is none: then call `aclose`."""

@@ -141,7 +141,7 @@ class Unusual:
 
     def __init__(self, pace: Pace) -> None:
         self.closed = False
-        """Whether the peer has closed it."""
+        """True if the peer has closed it."""
         self._pace = pace
         self._unmade = 0
         """How many bytes of fragments came that make no message yet."""

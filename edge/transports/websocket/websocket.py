@@ -142,7 +142,7 @@ class WebSocketTransport(Transport):
         self._stream = stream
         self._queued: list[Frame] = []
         self.closed = False
-        """Whether this side has closed it."""
+        """True if this side has closed it."""
 
     @property
     def last_received_at(self) -> float:
@@ -213,7 +213,7 @@ class ServedWebSocket(Transport):
         self._max_bytes = max_bytes
         self._slow_path: _SlowPath | None = None
         self.closed = False
-        """Whether this side has closed it."""
+        """True if this side has closed it."""
         self._receiving = trio.CancelScope()
         self._stream = FastPath(
             stream,
@@ -259,14 +259,14 @@ class ServedWebSocket(Transport):
         frame = await self._stream.receive()
         return await self._receive_unusual() if frame is None else frame
 
-    async def feed(self, receiver: FrameReceiver) -> None:
+    async def deliver_to(self, receiver: FrameReceiver) -> None:
         if self.closed:
             raise trio.ClosedResourceError
-        if await self._stream.feed(receiver) and self._stream.aside and receiver.has_space:
+        if await self._stream.deliver_to(receiver) and self._stream.aside and receiver.has_space:
             receiver.receive_frame(await self._receive_unusual(), trio.current_time())
 
-    def stop_feed(self) -> bool:
-        return self._stream.stop_feed()
+    def stop_delivery(self) -> bool:
+        return self._stream.stop_delivery()
 
     async def _receive_unusual(self) -> Frame:
         if self.closed:
@@ -376,7 +376,7 @@ class _SlowPath:
 
     @property
     def closed(self) -> bool:
-        """Whether it has heard or said that the connection is closed."""
+        """True if it has heard or said that the connection is closed."""
         return self._websocket is not None and self._websocket.closed is not None
 
     async def run(self) -> None:
@@ -419,7 +419,7 @@ class _ReplayedHandshake(trio.abc.Stream):
 
     def __init__(self, fast_path: FastPath) -> None:
         self.closing = False
-        """Whether the peer has been told that the connection closes."""
+        """True if the peer has been told that the connection closes."""
         self._fast_path = fast_path
         self._asked = False
         self._answered = trio.Event()

@@ -1,4 +1,4 @@
-"""One connection from its hello to its end: who it is, which seat it holds, and what happens to the seat afterwards."""
+"""Serve one connection of a room: read its hello, find its session, give it a seat, and pass messages until it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.transport import Transport
-from .held_seat import AFRESH, HeldSeat
+from .held_seat import FRESH_CODES, HeldSeat
 from .pending import PendingConnection
 from .persistent_seat import PersistentSeat
 
@@ -39,7 +39,7 @@ log = logging.getLogger("edge.server")
 
 FAULT = "an error in the server"
 
-# The name that a client makes up for itself. It must not be guessable: it alone proves a session without a key.
+# The name that a client chooses. It must not be guessable, because it alone identifies a client without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -47,7 +47,7 @@ class RemoteRoom(Protocol):
     """A room that is on another server."""
 
     async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
-        """Carry a connection to it, which began with this frame, and close the connection. See `serve_seat`."""
+        """Relay a connection, which began with this frame, to the room, and close the connection. See `serve_seat`."""
 
 
 async def serve_seat(
@@ -68,16 +68,16 @@ async def serve_seat(
     """Serve one connection to one room, and close it.
 
     Args:
-      find_room: finds the room, once it is known who wants to sit there; or raises `Refused`.
+      find_room: finds the room, once the session is known; or raises `Refused`.
       where: the kind and name of the room, for the log.
-      counters: where refusals are counted, and logged.
-      guests: whether they may come: without a key, or with a guest's.
-      session: whose connection it is, unless its hello has a key that says otherwise.
-      scheduler: writes for it; by default, one of its own.
-      bulk: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
-      waiting: in what to wait for its hello.
+      counters: counts and logs refusals.
+      guests: admit guests, with a guest's key or without a key.
+      session: the session of the connection, unless the hello has a key.
+      scheduler: writes for the connection; by default, a scheduler of its own.
+      bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
+      waiting: opens the pending connection in which the hello is awaited.
 
-    *Cancellation* says goodbye with `Outbox.parting`; the seat goes with its room.
+    *Cancellation* sends a goodbye with the code `Outbox.cancel_code`. The seat ends with its room.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
@@ -100,11 +100,17 @@ async def serve_seat(
         session = session or _keyless(hello)
         await _wait_recorded(hello, session, room)
         seat = _take_seat(hello, session, connection, outbox, room)
-        ended = Ended(outbox.parting, ended.reason, by_peer=False)
+        ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
         try:
             await seat.player.wait_started()
-            if isinstance(seat, PersistentSeat) and room.journal is not None and not (seat.known or room.lease.goes_on):
-                await room.journal.wait_written()  # or what its client says right after the welcome could be lost
+            if (
+                isinstance(seat, PersistentSeat)
+                and room.journal is not None
+                and not (seat.known or room.lease.continues_without_broker)
+            ):
+                await (
+                    room.journal.wait_written()
+                )  # or an event that the client sends right after its welcome could be lost
             seat.player.deliver_restored()
             ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
             closed = True
@@ -143,14 +149,14 @@ def _log_refusal(
 
 
 def _keyless(hello: Hello) -> Session:
-    """The session of a client that has no key: its own, and told to the room in a way that does not tell its secret."""
+    """Make the session of a client without a key. Its id does not reveal the client's secret name."""
     digest = hashlib.sha256(hello.client.encode()).digest()
     return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), guest=True)
 
 
 def _meaning_for_seat(ended: Ended) -> Code:
-    """What an end means for the seat: a client may come back, or leave, but not kick itself or crash the room."""
-    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *AFRESH):
+    """What the end of a connection means for its seat. A client may leave or come back, but cannot kick itself, say."""
+    if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *FRESH_CODES):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
 
@@ -175,28 +181,30 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
 
 
 async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:
-    """Where a room is kept: wait until all that this client has said is, for its welcome says how much that was."""
+    """In a persistent room, wait until the journal has all that this client sent: its welcome tells how much."""
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
         if held is None or not isinstance(seat := held.seat, PersistentSeat) or seat.client != hello.client:
             return
         if seat.all_written:
             return
-        # lest there be ever more; with a code to resume, for if it ends before the wait does, the seat must stay
+        # so that no more comes. The code allows a resume: if this connection ends during the wait, the seat must stay
         seat.disconnect(Code.MOVED, "another connection takes the seat")
         await room.journal.wait_written()
 
 
 def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
-    """Give this client its seat, and put its welcome first into the outbox: one synchronous step, so that nobody can
-    get between a decision and the seat, and no frame of an older connection is counted after the welcome said how many.
+    """Give a client its seat, and put the welcome into the outbox, in one synchronous step.
+
+    So nothing happens between the admission and the seat, and no frame of an older connection is counted after the
+    welcome has told the count.
 
     Raises:
-      Refused: it gets none.
+      Refused: the client gets no seat.
     """
     held = room.find(session.id)
     if held is None:
-        if room.journal is None or session.bot:  # a bot is code of the room's, which begins anew on another server
+        if room.journal is None or session.bot:  # a bot is code of the room, which starts again on another server
             seat = HeldSeat(session, hello.name, connection.limits)
         else:
             seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
@@ -206,12 +214,12 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
         seat = held.seat
         why, unknowing = _claim_seat(seat, hello, new=False, lost=room.lost)
     else:
-        raise Refused("this seat is held by somebody without connections", Code.REFUSED)
+        raise Refused("this seat belongs to a bot", Code.REFUSED)
     try:
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
             room.restart(seat.player)
-    except Exception:  # nobody may find a seat that is not served
+    except Exception:  # no one may find a seat that is not served
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
         else:
@@ -221,7 +229,7 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
 
 
 def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: RoomRuntime) -> None:
-    """Serve a seat over this connection from now on."""
+    """Attach a seat to this connection, and queue its welcome."""
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
     if seat.connection is not None:
@@ -256,7 +264,7 @@ _fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
 
 
 def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
-    """A client knows other events than its room: count it, and tell the first of each kind of room."""
+    """Count a client whose events differ from its room's, and log the first of each kind of room."""
     counters = room.counters
     counters.outdated += 1
     if counters.is_first("outdated", room.kind):
@@ -265,11 +273,12 @@ def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
 
 
 def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
-    """Let this client have the seat: why it starts afresh, empty if it resumes where it was; and whether it knows
-    nothing of what the room has said.
+    """Let a client have the seat.
+
+    Returns: why the client starts fresh, empty if it resumes; and whether the client has to be greeted.
 
     Raises:
-      Refused: the seat is another's by now, or the hello is not new.
+      Refused: another client has the seat by now, or this hello came before.
     """
     if hello.client in seat.former:
         raise Refused("another page of yours took the seat", Code.REPLACED)
@@ -282,7 +291,7 @@ def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple
         seat.counts.acknowledge(received)
         return "", False
     if same and not began_together and seat.counts.received == 0 and seat.counts.can_resume(0):
-        seat.since = hello.attempt  # the welcome was lost on the way: it is said again, and all that followed it
+        seat.since = hello.attempt  # the welcome was lost: it is sent again, and all messages after it
         return seat.why, False
     if new:
         why = "new" if hello.received is None else "lost" if lost else "expired"
@@ -295,7 +304,7 @@ def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple
 
 
 async def _say_bye(transport: Transport, connection: Connection, bye: Bye) -> None:
-    """Tell a connection that got no seat why."""
+    """Send the goodbye of a connection that got no seat."""
     frame = connection.send(bye, now=trio.current_time())
     with trio.move_on_after(connection.limits.write_seconds), contextlib.suppress(trio.BrokenResourceError):
         await transport.send([frame])
