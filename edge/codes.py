@@ -15,7 +15,7 @@ import enum
 
 
 class Retry(enum.Enum):
-    """What a client does after a `Code`."""
+    """The reaction of a client to a `Code`."""
 
     RESUME = "resume"
     FRESH = "fresh"
@@ -126,7 +126,7 @@ class Code(enum.IntEnum):
 
     @property
     def retry(self) -> Retry:
-        """What the client does next: the hundreds of the code."""
+        """The client's next step, by the hundreds of the code."""
         return {40: Retry.RESUME, 41: Retry.FRESH}.get(self // 100, Retry.NEVER)
 
     @classmethod

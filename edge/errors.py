@@ -35,7 +35,7 @@ MessageProblem = Literal[
     "cancelled",
     "crashed",
 ]
-"""What an error message may say about the message that it answers."""
+"""The problems that an error message may name."""
 
 
 class EdgeError(Exception):

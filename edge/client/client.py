@@ -58,7 +58,7 @@ BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
 
 class State(enum.StrEnum):
-    """What a client is doing."""
+    """The state of a client."""
 
     CONNECTING = "connecting"
     """For the first time."""
@@ -104,7 +104,7 @@ class Client(Generic[Sent, Heard]):
         told once for each event and field, and is a WARNING in the log."""
         self._told_outdated = False
         self._reported: set[tuple[str, str, str]] = set()
-        """Of what this client could not use: the problems, the events and the fields."""
+        """The problems, events and fields that this client could not use."""
         self._connector = connector
         self._clock = Clock()
         self._connection: Connection | None = None
@@ -156,7 +156,7 @@ class Client(Generic[Sent, Heard]):
 
     @property
     def waiting(self) -> int:
-        """How many messages wait to be acknowledged, sent or not: 2,048 and 512 KiB at most."""
+        """The messages that wait to be acknowledged, sent or not: at most 2,048 and 512 KiB."""
         return self._send_buffer.counts.sent - self._send_buffer.counts.acked
 
     async def wait_acknowledged(self) -> None:
@@ -540,7 +540,7 @@ class Client(Generic[Sent, Heard]):
             self._send_buffer.outbox.end(Code.BEHIND, text)
 
     def _lose_seat(self) -> None:
-        """What was sent to a seat, and is not known to have arrived, is lost with it; what was sent to none is not."""
+        """Drop the unacknowledged messages of a lost seat, but not those that were sent without a seat."""
         if self._since is not None:
             self._forget_seat()
 

@@ -16,7 +16,7 @@ class Connector(abc.ABC):
     @property
     @abc.abstractmethod
     def welcome_seconds(self) -> float:
-        """How many seconds the next connection may take to its welcome."""
+        """The seconds that the next connection may take until its welcome."""
 
     @abc.abstractmethod
     def dial(self) -> AbstractAsyncContextManager[Transport]:

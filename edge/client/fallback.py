@@ -48,12 +48,12 @@ class TransportFallback:
 
     @property
     def kind(self) -> TransportKind:
-        """What to try next."""
+        """The transport to try next."""
         return self._kinds[self._rung]
 
     @property
     def upward_seconds(self) -> float:
-        """How long after its welcome a connection should make way for a better kind; never, where there is none."""
+        """The seconds after a welcome at which to try a better transport; infinite if there is none."""
         climbable = self._rung > 0 and self._kinds[0] is TransportKind.WEBSOCKET  # a probe opens nothing else
         return self._upward if climbable else math.inf
 

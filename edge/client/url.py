@@ -113,7 +113,7 @@ class UrlConnector(Connector):
 
     @property
     def url(self) -> str:
-        """Where it dials next."""
+        """The URL of the next connection."""
         return self._at.url
 
     @property

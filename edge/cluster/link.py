@@ -33,12 +33,12 @@ ANEW = "anew"
 
 @attrs.define(eq=False)
 class _Out:
-    """What goes to one server."""
+    """The messages to one server."""
 
     epoch: int
     """Grows each time both begin anew."""
     number: int = 0
-    """How many batches of this epoch have been written."""
+    """The number of batches that were written in this epoch."""
     opening: list[bytes] = attrs.field(factory=list)
     up: dict[int, list[Frame]] = attrs.field(factory=dict)
     down: dict[int, list[Frame]] = attrs.field(factory=dict)
@@ -59,7 +59,7 @@ class _Out:
 
 @attrs.define(eq=False)
 class _In:
-    """What has come from one server."""
+    """The state of the messages from one server."""
 
     epoch: int
     number: int = 0

@@ -111,7 +111,7 @@ class Node:
         balance: bool,
     ) -> None:
         self.id = broker.name_server()
-        """What the others know it by: of this process alone."""
+        """The unique id of this process among the servers."""
         self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
@@ -125,14 +125,14 @@ class Node:
         self.peer_links = PeerLinks(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.peer_links = self.peer_links
         self.rpc = NodeRpc(self.peer_links)
-        """What this server and others ask one another."""
+        """Calls between this server and others."""
         self.rpc.answer(ADOPT, self._adopt_one)
         self._sharers: list[Sharer] = [relays, self.rpc]
         self._writer = JournalWriter(broker)
         if broker.shared:
             directory.reopen = self._reopen
         self._unheard_canaries = 0
-        """How many batches to oneself have been sent since one came, or the broker has been there."""
+        """The batches that this server has sent to itself since one came, or since the broker could be reached."""
         self._nursery: trio.Nursery
 
     @property
@@ -147,7 +147,7 @@ class Node:
 
     @property
     def carried(self) -> int:
-        """How many connections it carries for other servers."""
+        """The number of connections that it relays to other servers."""
         return len(self._relays.carried)
 
     def share(self, sharer: Sharer) -> None:
@@ -372,7 +372,7 @@ class Node:
             return UNKNOWN
 
     def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
-        """What others are told of a room, and how many entries its log should have."""
+        """The description of a room for other servers, and the number of entries of its journal."""
         found = self._directory.find_runtime(*room.split("/", 1))
         if found is None or found.closing:
             return None, 0

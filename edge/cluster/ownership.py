@@ -37,7 +37,7 @@ class _Held:
 
     lease: Lease
     told: RoomStatus | None = None
-    """What the broker has been told of its room."""
+    """The last description of the room that the broker has."""
 
 
 class Leases:
@@ -57,18 +57,18 @@ class Leases:
         write_anew: Callable[[Iterable[str]], object],
     ) -> None:
         self.renewed_at = -math.inf
-        """When what the broker has answered last was asked."""
+        """The time at which the broker's last answer was asked for."""
         self._broker, self._server, self._tell, self._write_anew = broker, server, tell, write_anew
         self._about = b""
         self._mark = ""
-        """Of what the broker knows of all leases."""
+        """The mark of the broker's knowledge of all leases."""
         self._held: dict[str, _Held] = {}
         self._ended: list[News] = []
-        """Those that are to be given back."""
+        """Leases that are to be returned."""
         self._closed: dict[str, int] = {}
         """The fences under which rooms were open here that have closed for good: the broker may forget that."""
         self._given_back: dict[str, trio.Event] = {}
-        """For whom somebody waits."""
+        """The leases for which a task waits."""
         self._numbers = count(1)
         self._waiting: dict[int, str] = {}
         """The numbers of the requests that are not answered yet, and which room each is about."""

@@ -58,7 +58,7 @@ async def keep_balance(node: Movable, directory: Directory) -> None:
 
 
 def weight_of(rooms: int, seats: int) -> int:
-    """How much there is to do for so many rooms, and so many who sit in them."""
+    """The load of this many rooms and players."""
     return rooms + seats
 
 

@@ -97,7 +97,7 @@ class RequestProxy:
         self._known: dict[str, str] = {}
         """HTTP transports that are open elsewhere, and at which server; the oldest first."""
         self._to_server, self._from_address = Counter[str](), Counter[str]()
-        """How many bytes of bodies are on the way."""
+        """The bytes of bodies under way."""
         self._numbers = itertools.count(1)
         self._forwarded: dict[int, tuple[str, trio.MemorySendChannel[PeerMessage]]] = {}
         self._responders: dict[tuple[str, int], _RemoteResponder] = {}

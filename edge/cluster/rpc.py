@@ -33,7 +33,7 @@ class _Asked:
 
 
 class NodeRpc:
-    """Those of this server, and of others to it."""
+    """Calls from this server to others, and from others to it."""
 
     def __init__(self, peer_links: PeerLinks) -> None:
         self._peer_links = peer_links

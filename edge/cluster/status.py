@@ -17,10 +17,10 @@ log = logging.getLogger("edge.servers")
 
 @attrs.frozen
 class ServerStatus:
-    """What a server says of itself."""
+    """The status of a server."""
 
     address: str = ""
-    """Where clients reach it, if they should go there."""
+    """The address at which clients reach it; empty if they should not go there."""
     pid: int = 0
     draining: bool = False
     full: bool = False
@@ -33,7 +33,7 @@ class ServerStatus:
 
 @attrs.frozen
 class RoomStatus:
-    """What a server says of a room."""
+    """The description of a room by its server."""
 
     seated: int
     maximum: int
@@ -41,7 +41,7 @@ class RoomStatus:
 
 
 UNKNOWN = ServerStatus(draining=True)
-"""Of a server that says what can't be read: nobody sends rooms there."""
+"""The status of a server whose status cannot be read. No rooms are sent there."""
 
 
 def pack(status: ServerStatus | RoomStatus) -> bytes:
@@ -61,7 +61,7 @@ def read_server(said: bytes) -> ServerStatus:
 
 
 def read_room(said: bytes) -> RoomStatus:
-    """What a server has said of a room; zeros if that can't be read."""
+    """Read the description of a room; zeros if it cannot be read."""
     try:
         plain = MESSAGEPACK.decode(said)
         return RoomStatus(*structure(plain[:3] if isinstance(plain, list) else plain, tuple[int, int, bool]))

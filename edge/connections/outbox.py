@@ -43,7 +43,7 @@ class Outbox:
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec
         self.gate: Gate = ALWAYS
-        """Until when the messages may be written."""
+        """The time until which the messages may be written."""
         self.cancel_code = Code.DRAINING
         """The code of the goodbye if the connection is cancelled from outside."""
         self.goodbye: Bye | None = None

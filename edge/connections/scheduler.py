@@ -65,7 +65,7 @@ class WriteScheduler:
         self._wake_up = WakeUp()
         self._timers: list[tuple[float, int, Timer]] = []
         self._cancelled = 0
-        """How many of the timers are cancelled."""
+        """The number of cancelled timers in the heap."""
         self._order = itertools.count()
         self._timer_scope = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)

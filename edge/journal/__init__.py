@@ -1,1 +1,1 @@
-"""What a persistent room records, so that another server can restore it. May import `rooms` and what lies below."""
+"""The journal of a persistent room, from which another server restores it. May import `rooms` and lower layers."""

@@ -11,7 +11,7 @@ import attrs
 
 @attrs.frozen
 class Entry:
-    """What a room did, for its log."""
+    """An entry of the journal of a room."""
 
     room: str
     fence: int
@@ -25,7 +25,7 @@ class Entry:
 
 
 class Written(enum.Enum):
-    """What became of an entry."""
+    """The result of writing an entry."""
 
     THERE = "there"
     """It is in the log."""
@@ -41,7 +41,7 @@ class EntryStore(Protocol):
 
     @property
     def lease_seconds(self) -> float:
-        """How long a lease lasts."""
+        """The length of a lease."""
 
     async def append(self, entries: Sequence[Entry], /) -> Sequence[Written]:
         """Append entries of several rooms. Returns: what became of each.

@@ -38,9 +38,9 @@ class JournalEntry:
     """One entry."""
 
     whole: bool
-    """True if it repeats everything."""
+    """True if the entry repeats everything."""
     age: float
-    """What the room's clock showed, in seconds."""
+    """The room's clock, in seconds."""
     players: list[PlayerRecord]
     """The players who are new or have changed; in a whole entry, all."""
     left: list[str]
@@ -48,9 +48,9 @@ class JournalEntry:
     messages: list[Any]
     """The messages that the records of seats refer to by their index."""
     state: Any = None
-    """What `Room.snapshot` returned: in every entry if the room has no `Room.facts`, else in whole ones."""
+    """The result of `Room.snapshot`: in every entry if the room has no `Room.facts`, else in whole ones."""
     facts: list[list[Any]] = attrs.field(factory=list)
-    """What `Room.persist` was given since the previous entry: names and bodies."""
+    """The facts given to `Room.persist` since the previous entry: names and bodies."""
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Draft:
     data: bytes
     whole: bool = False
     over: bool = False
-    """True if the room is over with it."""
+    """True if the entry says that the room is over."""
 
 
 class RoomJournal(Journal):
@@ -73,9 +73,9 @@ class RoomJournal(Journal):
     def __init__(self, room: RoomRuntime, notify: Callable[[RoomJournal], object]) -> None:
         self.room = room
         self.number = 0
-        """How many entries there have been under this lease."""
+        """The number of entries under this lease."""
         self.changes = 0
-        """How many changes there were since the newest entry."""
+        """The number of changes since the newest entry."""
         self._notify = notify
         self._facts: list[Any] = []
         self._changed: set[Member] = set()
@@ -85,14 +85,14 @@ class RoomJournal(Journal):
         self._recorded: list[RestorableSeat] = []
         """The seats that are in the newest entry."""
         self._rewrite = False
-        """True if the broker has lost the entries before."""
+        """True if the broker lost earlier entries."""
         self.written_number = 0
-        """How many of the entries are written."""
+        """The number of entries that are written."""
         self._written_event = trio.Event()
         self.awaited = False
-        """True if somebody waits for the next entry."""
+        """True if a task waits for the next entry."""
         self.over = False
-        """True if nothing more is kept."""
+        """True once nothing more is written."""
         self.concluding = False
         """True if the room is closing: the next entry says that it is over."""
         self.concluded = False
@@ -174,7 +174,7 @@ class RoomJournal(Journal):
         return Draft(data, whole=whole)
 
     def _state(self) -> Any:
-        """What the author's `snapshot` returns, as plain data."""
+        """Call the author's `snapshot`. Returns plain data."""
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
@@ -239,13 +239,13 @@ class RoomJournal(Journal):
 
 @attrs.define
 class Recovery:
-    """What a journal says, from its newest whole entry on."""
+    """The state in a journal, from its newest whole entry on."""
 
     age: float = 0.0
     state: Any = None
     facts: list[list[Any]] = attrs.field(factory=list)
     players: dict[str, RecoveredPlayer] = attrs.field(factory=dict)
-    """By session."""
+    """The players, by their sessions."""
 
 
 def read_entries(entries: Sequence[bytes]) -> Recovery:

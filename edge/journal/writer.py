@@ -1,4 +1,4 @@
-"""What writes the logs of this server's rooms: all that have news, together, at most twenty times a second."""
+"""The journal writer: writes the entries of all changed rooms of a server together, at most twenty times a second."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JournalWriter:
         self._news: dict[RoomJournal, None] = {}
         self._wake_up = WakeUp()
         self._began = -math.inf
-        """When the newest entries were begun."""
+        """The time at which the newest entries were begun."""
         self._gathering = trio.CancelScope()
         self._forgotten_by_broker = deque[RoomJournal]()
         """The journals that are to be written again."""
@@ -88,7 +88,7 @@ class JournalWriter:
                 await trio.sleep_forever()
 
     def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
-        """What is to be written of these, as much at once as may be."""
+        """The entries of these journals that are to be written together."""
         written: list[tuple[RoomJournal, Entry]] = []
         size = 0
         for journal in journals:

@@ -1,4 +1,4 @@
-"""What has happened on this server, for a room that shows it."""
+"""The counters of this server, for a room that shows them."""
 
 from __future__ import annotations
 

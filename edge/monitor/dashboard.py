@@ -110,14 +110,14 @@ class Overview:
     left: dict[str, int]
     messages_refused: dict[str, int]
     late: list[int]
-    """How many ticks began so late: see `late_bounds`."""
+    """The number of ticks that began so late: see `late_bounds`."""
     late_bounds: list[float]
     skipped: int
     servers: list[Server]
     """None, if there is only this one."""
     rooms: list[Line]
     more: int
-    """How many rooms are not listed."""
+    """The number of rooms that are not listed."""
 
 
 @event("room", delivery="latest")
@@ -129,7 +129,7 @@ class RoomShown:
 
 @event("done")
 class Done:
-    """What was asked for has been done; or not, and why."""
+    """The result of a command: done, or the reason why not."""
 
     done: bool
     text: str
@@ -280,7 +280,7 @@ def find(directory: Directory, name: str) -> RoomRuntime | None:
 
 
 def look_at(directory: Directory, name: str) -> RoomStatistics | None:
-    """What a room looks like now, if it is open here; and for a while more is found out about its players."""
+    """The statistics of a room, if it is open here. Its players are measured more often for a while."""
     room = find(directory, name)
     for player in room.players if room is not None else ():
         player.seat.measure()

@@ -117,7 +117,7 @@ def _counted(counters: Counters) -> Iterable[Metric]:
 
 
 def _spread(name: str, text: str, values: Sequence[float]) -> Metric:
-    """What half of them, nine of ten, and all of them are at most."""
+    """The median, the 90th percentile and the maximum."""
     family = GaugeMetricFamily(name, text, labels=["quantile"])
     ordered = sorted(values)
     for quantile in QUANTILES if ordered else ():

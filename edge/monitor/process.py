@@ -1,4 +1,4 @@
-"""What the process takes of its machine, through psutil: the only file that knows it."""
+"""The CPU, memory and files of this process, by psutil. No other file imports psutil."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import psutil
 
 @attrs.frozen
 class ProcessStatistics:
-    """What the process takes now."""
+    """The CPU, memory and files of the process."""
 
     cpu: float
-    """How much of one core it took since the sample before: 1 is all of it."""
+    """The share of one core since the previous sample: 1 is all of it."""
     memory_bytes: int
-    """What it occupies of the machine's memory."""
+    """The resident memory, in bytes."""
     files: int
-    """How many files and sockets it has open."""
+    """The number of open files and sockets."""
 
 
 class ProcessWatch:
@@ -26,7 +26,7 @@ class ProcessWatch:
         self._process.cpu_percent()  # the first one only begins to measure
 
     def sample(self) -> ProcessStatistics:
-        """What it takes now."""
+        """Take a sample."""
         with self._process.oneshot():
             return ProcessStatistics(
                 self._process.cpu_percent() / 100, self._process.memory_info().rss, self._process.num_fds()

@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.round_trip: float | None = None
-        """How many seconds the newest answer took; None before the first."""
+        """The newest round trip, in seconds; None before the first."""
         self._samples: list[tuple[float, float]] = []
         self._offset: float | None = None
         self._read_at = 0.0

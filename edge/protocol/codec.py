@@ -27,7 +27,7 @@ Frame = str | bytes
 
 
 def size_of(frame: Frame) -> int:
-    """How many bytes a frame has on the wire."""
+    """The size of a frame on the wire, in bytes."""
     return len(frame) if type(frame) is bytes or frame.isascii() else len(frame.encode())  # type: ignore[union-attr]
 
 
@@ -35,7 +35,7 @@ class Codec(abc.ABC):
     """One encoding of frames. Stateless, so one object serves every connection."""
 
     name: str
-    """What follows ``edge.1.`` in the WebSocket sub-protocol."""
+    """The last part of the WebSocket sub-protocol, after ``edge.1.``."""
 
     @abc.abstractmethod
     def encode(self, plain: Any) -> Frame:

@@ -317,7 +317,7 @@ class Connection:
         return frames
 
     def _time(self, now: float) -> float:
-        """What this side's clock shows, to a tenth of a millisecond, and never more."""
+        """This side's clock, rounded down to a tenth of a millisecond."""
         return math.floor((now - self.epoch) * 10_000) / 10_000
 
     def _check_size(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What an event is: a frozen attrs class with a name, a delivery, and a place in a vocabulary."""
+"""Events: frozen attrs classes with a name and a delivery, and vocabularies of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 
 @attrs.frozen
 class EventType:
-    """What `@edge.event` knows of a class."""
+    """The name, delivery and fields of an event class."""
 
     cls: type[Any]
     """The frozen attrs class."""
@@ -35,10 +35,10 @@ class EventType:
     """For ``latest``: the field that tells one value from another; empty when there is only one."""
 
     ignores_extra: bool = False
-    """True if fields that it does not have are ignored by a server, too."""
+    """True if a server ignores extra fields, too."""
 
     def key_of(self, event: object) -> tuple[str, object]:
-        """What this event replaces when its delivery is ``latest``."""
+        """The key of an event with delivery ``latest``: a later event with the same key replaces it."""
         return self.name, getattr(event, self.key) if self.key else None
 
 

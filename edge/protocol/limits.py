@@ -7,10 +7,10 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What one connection may cost. Sizes in bytes, times in seconds."""
+    """Limits of one connection. Sizes are in bytes, times in seconds."""
 
     hello_seconds: float = 10
-    """How long a new connection may take to say hello; phones on bad networks need a few seconds."""
+    """The time for the hello of a new connection; phones on bad networks need a few seconds."""
 
     hello_bytes: int = 4 * 1024
     """The largest hello: a name and a key fit many times."""
@@ -29,10 +29,10 @@ class Limits:
     what a usual message costs in all. With more, the connection ends with `Code.FLOODING`."""
 
     fragments_burst: int = attrs.field(default=300, validator=attrs.validators.gt(0))
-    """How many at once. The largest message may come in that many pieces."""
+    """The same at once. The largest message may come in that many pieces."""
 
     inbox: int = 64
-    """How many events of one player may wait for the room; then its connection is read no further."""
+    """The most events of one player that wait for the room. Then its connection is not read."""
 
     inbox_bytes: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
     """The same in bytes of their frames. As many bytes each may be kept of a player's ``latest`` values, and of its
@@ -67,7 +67,7 @@ class Limits:
     """How often each side pings: below the 30 s after which common proxies drop an idle connection."""
 
     dead_after: float = 30
-    """How long without one inbound byte until the peer counts as gone."""
+    """The time without any byte from the peer after which it counts as gone."""
 
     write_seconds: float = 10
     """How long a write of 64 KiB may take before the connection counts as stalled; and how long more than the window
@@ -91,12 +91,12 @@ class Limits:
 
     @property
     def most_unacked(self) -> tuple[int, int]:
-        """How many frames and bytes either side may leave unacknowledged: a part of the smallest window there is."""
+        """The most frames and bytes that either side may leave unacknowledged: a part of the smaller window."""
         return min(self.ack_frames, max(1, self.outbox_frames // 4)), max(1, self.outbox_bytes // 4)
 
     @property
     def window_frames(self) -> int:
-        """How many frames a seat keeps for replay: an outbox that overflowed, and as much again while it reconnects."""
+        """The frames that a seat stores for a resume: a full outbox, and as many again while it reconnects."""
         return 2 * self.outbox_frames
 
     @property

@@ -47,13 +47,13 @@ class Hello:
     """The protocol version."""
 
     name: str = ""
-    """What the others call this player; the room's `admit` decides what is allowed."""
+    """The name for this player that the client asks for; `Room.admit` decides."""
 
     key: str | None = attrs.field(default=None, repr=False)
     """The session's key; without one, the session is the cookie's, or one of this client alone."""
 
     client: str = attrs.field(default="", repr=False)
-    """What this client calls itself, the same at every attempt: random, 16 to 64 letters, digits, _ and -."""
+    """The name of this client, the same for all its connections: random, 16 to 64 letters, digits, _ and -."""
 
     vocabulary: str = attrs.field(default="", repr=False)
     """The `fingerprint` of the events that this client knows, if it knows it."""
@@ -62,7 +62,7 @@ class Hello:
     """Which of this client's attempts this is: each has a higher number than any before."""
 
     received: int | None = None
-    """How many counted frames this client has of the seat it wants to resume; None if it was never welcomed."""
+    """The counted frames that the client has of the seat that it resumes; None if it never had a welcome."""
 
     since: int | None = None
     """Which of its attempts was answered with the fresh start that these are counted from."""
@@ -82,7 +82,7 @@ class Welcome:
     another page's), ``miscount`` or ``behind``."""
 
     received: int
-    """How many counted frames of this client the seat has."""
+    """The counted frames of this client that the seat has."""
 
     number: int
     """The seat's number in the room, from 0."""
@@ -103,7 +103,7 @@ class Welcome:
     """Acknowledge at once after this many bytes of counted frames, so that the server's window does not overflow."""
 
     now: float = 0
-    """What the room's clock shows: the seconds since it opened."""
+    """The room's clock: the seconds since the room opened."""
 
     message_bytes: int = 64 * 1024
     """The largest message that the server reads."""
@@ -131,12 +131,12 @@ class Bye:
     """The room's address at the server that has it, if the client may go there."""
 
     unconfirmed: bool = False
-    """True if the room could not make sure that this is the end: another server may go on with it."""
+    """True if the end may not be in the journal: another server may continue with the room."""
 
 
 @attrs.frozen
 class Ack:
-    """How many counted frames of the peer have arrived. Cumulative; also the answer to a ping."""
+    """The counted frames of the peer that have arrived, in total. Also the answer to a ping."""
 
     sign: ClassVar[str] = "$ack"
     count: int
@@ -153,7 +153,7 @@ class Ping:
     sign: ClassVar[str] = "$ping"
     count: int
     asked: float | None = None
-    """What the sender's clock shows, for the answer to repeat, if it wants to know the time."""
+    """The sender's clock, which the answer repeats. None if the sender does not measure the clocks."""
 
 
 @attrs.define  # made for nearly every frame, and a frozen one takes twice as long
@@ -164,7 +164,7 @@ class Event:
     body: Any
     counted: bool = True
     too_fast: bool = False
-    """True if it came faster than its connection's pace, and nobody should hear it."""
+    """True if the event came faster than its connection's pace, and is to be refused."""
     size: int = attrs.field(default=0, eq=False, repr=False)
     """The length of its frame, where it came in one."""
 
@@ -177,7 +177,7 @@ class Request:
     body: Any
     id: int
     seconds: float | None = None
-    """How long the answer is waited for; None for as long as it takes."""
+    """Seconds for which the sender waits for the answer; None without a limit."""
     size: int = attrs.field(default=0, eq=False, repr=False)
     """The length of its frame, where it came in one."""
     too_fast: ClassVar[bool] = False

@@ -34,7 +34,7 @@ class Outgoing:
     """The frame for connections that speak JSON."""
 
     size: int
-    """How many bytes it has, as JSON."""
+    """The size as JSON, in bytes."""
 
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
         self.counted = is_counted(message)
@@ -51,12 +51,12 @@ class Outgoing:
 
     @property
     def name(self) -> str:
-        """What its frame begins with: the name of an event, with a sign if it is no usual one."""
+        """The first item of the frame: the name of an event, or a name with a sign."""
         return str(self._plain[0])
 
     @property
     def plain(self) -> Any:
-        """What its frames say, to be written down: `from_plain` reads it."""
+        """The message as plain data for a journal. `from_plain` reads it."""
         return self._plain
 
     def frame(self, codec: Codec) -> Frame:

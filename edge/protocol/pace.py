@@ -64,9 +64,9 @@ class Pace:
         return self._paid - self._slack <= now or self._free > 0
 
     def half_free_at(self) -> float:
-        """When half of the burst may come at once."""
+        """The time at which half of the burst may come at once."""
         return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:
-        """True if nothing of what came counts any more."""
+        """True once the full burst may come at once."""
         return self._paid <= now

@@ -1,4 +1,4 @@
-"""What has happened in the rooms of a directory: counts that only go up, for whoever watches."""
+"""Counters of the rooms of a directory. They only grow."""
 
 from __future__ import annotations
 

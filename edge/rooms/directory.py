@@ -65,11 +65,11 @@ class Directory:
         self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
         self.add_kinds(kinds)
         self.counters = Counters()
-        """What has happened in the rooms."""
+        """Counters of the rooms."""
         self._seeds = seeds
         self._max_rooms, self._max_rooms_each = max_rooms, max_rooms_each
         self._opened = Counter[str]()
-        """How many of the open rooms are whose."""
+        """The number of open rooms of each opener."""
         self._idle = idle
         self._rooms: dict[tuple[str, str], RoomRuntime] = {}
         self._crashes: dict[tuple[str, str], Crashes] = {}
@@ -83,7 +83,7 @@ class Directory:
 
     @property
     def kinds(self) -> Mapping[str, Callable[[], Room[Any, Any]]]:
-        """What makes a room of each kind."""
+        """The factories of rooms, by kind."""
         return self._kinds
 
     def add_kinds(self, kinds: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:

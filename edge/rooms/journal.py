@@ -1,4 +1,4 @@
-"""What a persistent room tells its journal. The journal itself is above the rooms."""
+"""The interface between a persistent room and its journal, which is a higher layer."""
 
 from __future__ import annotations
 

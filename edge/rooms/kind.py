@@ -1,4 +1,4 @@
-"""What a room's class declares, read and checked once, when the class is defined."""
+"""The declarations of a room class, read and checked once, when the class is defined."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class RoomKind:
 
     class_name: str
     receives: Vocabulary
-    """What players may send."""
+    """The events that players may send."""
     sends: Vocabulary
-    """What players may be sent."""
+    """The events that the room may send."""
     facts: Vocabulary
-    """What `Room.persist` takes."""
+    """The facts that `Room.persist` takes."""
     state_class: type[Any] | None
     """The attrs class that `Room.snapshot` returns, read from its annotation; None for plain data."""
     persistent: bool

@@ -52,7 +52,7 @@ class PlayerState(enum.StrEnum):
 
 
 class Happens(enum.Enum):
-    """What can happen to a player."""
+    """An event in the life of a player."""
 
     START = enum.auto()
     LOSE = enum.auto()
@@ -184,12 +184,12 @@ class Ledger:
         self.on_remove: Callable[[Member], object] = lambda member: None
         """Called with each player who has left."""
         self._members: dict[str, Member] = {}
-        """By session, in the order in which they joined."""
+        """The members by session, in the order in which they joined."""
         self._numbers = itertools.count()
         self._free_numbers: list[int] = []
         self._order = itertools.count()
         self._people = 0
-        """How many of the members are no bots."""
+        """The number of members that are no bots."""
         self._graces: list[tuple[float, int, Member]] = []
         """A heap of deadlines of members who are away. Those who came back or left meanwhile are still in it."""
         self._empty_since = 0.0

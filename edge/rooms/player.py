@@ -48,12 +48,12 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def name(self) -> str:
-        """What they are called, as `Room.admit` let it pass."""
+        """The name of the player, which `Room.admit` allowed."""
         return self.__edge_runtime.name
 
     @property
     def session(self) -> Session:
-        """Who they are in every room and tab, and what the issuer of their key says of them."""
+        """The session of the player, with the claims of the key's issuer."""
         return self.__edge_runtime.session
 
     @property

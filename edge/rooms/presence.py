@@ -24,7 +24,7 @@ class Presence:
 
 
 class PresenceKind(enum.StrEnum):
-    """What has become of a player."""
+    """A kind of change of presence."""
 
     JOINED = "joined"
     AWAY = "away"
@@ -35,7 +35,7 @@ class PresenceKind(enum.StrEnum):
 
 @attrs.frozen
 class PresenceChange:
-    """What has become of one player."""
+    """One change of the presence of a player."""
 
     player: Player[Any, Any]
     kind: PresenceKind
@@ -43,7 +43,7 @@ class PresenceChange:
 
 @attrs.define(eq=False)
 class ChangesWatch(Watch):
-    """What one reader of changes has been told, and what it has still to be told: a line for each player at most."""
+    """One reader of changes: the changes that it has and those that are pending, at most one for each player."""
 
     told: dict[Member, bool] = attrs.field(factory=dict)
     """Whom they know of, and whether as connected."""

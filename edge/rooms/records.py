@@ -11,7 +11,7 @@ from ..protocol.outgoing import Outgoing
 
 @attrs.frozen
 class SeatRecord:
-    """What a seat knows of its client."""
+    """The record of a seat: its client and its counts."""
 
     client: str
     """The client that has the seat."""
@@ -32,7 +32,7 @@ class SeatRecord:
     whole: bool
     """True if `unacked` has all unacknowledged messages; False if it has those that the record before has not."""
     unacked: list[int]
-    """Where these messages are in the `MessageTable`, the oldest first."""
+    """The indices of these messages in the `MessageTable`, the oldest first."""
     latest: list[int]
     """The same of the latest values."""
 
@@ -48,7 +48,7 @@ class PlayerRecord:
     name: str
     number: int
     asked: int
-    """How many requests the room has sent."""
+    """The number of requests that the room has sent."""
     unanswered: list[int]
     """The numbers of the client's requests that the room has taken, and not answered."""
     pending: list[Any]

@@ -1,4 +1,4 @@
-"""What follows a room whose `run` has crashed."""
+"""Restarts: fresh rooms after a crash of `Room.run`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Restarts:
     """
 
     most: int = 3
-    """How many fresh rooms may follow within `seconds`; 0 for none."""
+    """The most fresh rooms within `seconds`; 0 for none."""
 
     seconds: float = 60
-    """How long a crash counts, and for how long the name is shut after one too many."""
+    """The seconds for which a crash counts, and for which the name is closed after too many."""
 
 
 @attrs.define(eq=False)
 class Crashes:
-    """When the rooms of one name have crashed."""
+    """The times at which rooms of one name have crashed."""
 
     policy: Restarts
     times: deque[float] = attrs.field(factory=deque)
@@ -39,7 +39,7 @@ class Crashes:
 
     @property
     def over_at(self) -> float:
-        """When none of it counts any more."""
+        """The time at which no crash counts any more."""
         return self.times[-1] + self.policy.seconds
 
     def shut(self, now: float) -> bool:

@@ -58,7 +58,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     """The policy of this kind of room; on an instance, its own seats."""
 
     restarts: ClassVar[Restarts] = Restarts()
-    """What follows when `run` crashes: by default a fresh room, three times a minute."""
+    """Restarts after a crash of `run`: by default a fresh room, three times a minute."""
 
     when_cut_off: ClassVar[Literal["pause", "go on"]] = "pause"
     """Where several servers share the rooms: what becomes of this one when its server can't reach the broker for longer
@@ -340,6 +340,6 @@ def room_of(runtime: RoomRuntime) -> Room[Any, Any]:
 
 
 def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:
-    """What the class of a room declares."""
+    """The declarations of a room class."""
     kind: RoomKind = room._Room__edge_kind  # type: ignore[union-attr]  # out of the way of authors' names
     return kind

@@ -33,7 +33,7 @@ NOT_OPEN = (
 
 
 class AuthoredRoom(Protocol):
-    """What an author writes in a `Room`, as its run time calls it. See `Room` for each."""
+    """The methods of an author's `Room` that its run time calls. See `Room` for each."""
 
     async def run(self) -> object: ...
     async def player(self, player: Any, /) -> object: ...

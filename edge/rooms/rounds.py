@@ -24,7 +24,7 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
-        """Who plays: those who sat when it was opened. Some may have left since."""
+        """The players who had a seat when the round was opened. Some may have left since."""
         return tuple(member.facade for member in self._runtime.members)
 
     @property
@@ -34,17 +34,17 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def reason(self) -> str:
-        """What `Room.reset` was told."""
+        """The reason given to `Room.reset`."""
         return self._runtime.reason
 
     @property
     def deadline(self) -> float:
-        """When it ends, on Trio's clock; infinite without a limit."""
+        """The deadline of the round, on Trio's clock; infinite without a limit."""
         return self._runtime.deadline
 
     @property
     def remaining(self) -> float:
-        """How many seconds are left."""
+        """The seconds left."""
         return max(0.0, self.deadline - trio.current_time())
 
     def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, max_absence: float = math.inf) -> Turn:
@@ -81,12 +81,12 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def seconds(self) -> float:
-        """How long it may take in all."""
+        """The length of the turn, in seconds."""
         return self._runtime.seconds
 
     @property
     def max_absence(self) -> float:
-        """How long the player may be without a connection, in seconds."""
+        """The seconds for which the player may be without a connection."""
         return self._runtime.max_absence
 
     @property
@@ -96,12 +96,12 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def deadline(self) -> float:
-        """When it ends, on Trio's clock; infinite until the block is entered."""
+        """The deadline of the turn, on Trio's clock; infinite until the block is entered."""
         return self._runtime.deadline
 
     @property
     def remaining(self) -> float:
-        """How many seconds are left."""
+        """The seconds left."""
         return max(0.0, self.deadline - trio.current_time())
 
     def __enter__(self) -> Turn:

@@ -46,17 +46,17 @@ class Seats:
 
     @property
     def minimum(self) -> int:
-        """How many `wait_minimum` waits for."""
+        """The number of players for which `wait_minimum` waits."""
         return self.__edge_ledger.minimum
 
     @property
     def maximum(self) -> int:
-        """How many seats there are."""
+        """The number of seats."""
         return self.__edge_ledger.maximum
 
     @property
     def grace(self) -> float:
-        """How many seconds a seat waits for its connection to come back."""
+        """The seconds for which a seat waits for a new connection."""
         return self.__edge_ledger.grace
 
     @property
@@ -66,7 +66,7 @@ class Seats:
 
     @property
     def free(self) -> int:
-        """How many seats are free now."""
+        """The number of free seats."""
         return self.maximum - len(self)
 
     @property
@@ -80,7 +80,7 @@ class Seats:
         return tuple(member.facade for member in self.__edge_ledger.members)
 
     def presence(self) -> tuple[Presence, ...]:
-        """Who is here now, in the order in which they joined."""
+        """The connected players, in the order in which they joined."""
         return tuple(Presence(each.number, each.name, each.connected) for each in self.__edge_ledger.members)
 
     def find(self, session: str) -> Player[Any, Any] | None:

@@ -1,4 +1,4 @@
-"""Who somebody is: what a session's key says, once it has been checked."""
+"""The identity in a session key that was checked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import attrs
 
 @attrs.frozen
 class Session:
-    """Who somebody is, the same in every room, tab and transport of theirs. Rooms may believe it."""
+    """An identity: the same in all rooms, tabs and transports of a person. It was checked."""
 
     id: str
-    """What tells this session from all others, such as the user's id; no secret."""
+    """The unique id of the session, such as the user's id. No secret."""
 
     name: str = ""
-    """What they are called, where whoever issued the key said so."""
+    """The name that the issuer of the key gave; empty if none."""
 
     claims: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     """Whatever else the issuer of the key says of them: plain data."""

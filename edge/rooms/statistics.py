@@ -1,4 +1,4 @@
-"""What a room looks like at one instant: frozen, plain, and ready to travel."""
+"""Statistics: frozen snapshots of rooms, players and seats, as plain values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import attrs
 
 @attrs.frozen
 class SeatStatistics:
-    """What is on the way to and from one seat."""
+    """The messages on their way to and from one seat."""
 
     round_trip: float | None = None
-    """How many seconds the newest answer to a ping took; None before the first, and without a connection."""
+    """The newest round trip, in seconds; None before the first, or without a connection."""
     waiting_frames: int = 0
     """Messages that wait to be written to the connection."""
     waiting_bytes: int = 0
     """The same in bytes."""
     unacked: int = 0
-    """How many frames its client has not acknowledged."""
+    """The frames that the client has not acknowledged."""
 
 
 @attrs.frozen
@@ -24,9 +24,9 @@ class TurnStatistics:
     """An open turn."""
 
     number: int
-    """Whose."""
+    """The session of the player."""
     remaining: float | None
-    """How many seconds it has left; None for as long as it takes."""
+    """The seconds left; None without a limit."""
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class PlayerStatistics:
     remaining: float | None
     """While away: how many seconds the seat waits yet."""
     inbox: int
-    """How many events of theirs wait for the room."""
+    """The events of the player that wait for the room."""
     seat: SeatStatistics
 
 
@@ -54,7 +54,7 @@ class RoundStatistics:
     players: list[int]
     """The numbers of those who play and have not left."""
     remaining: float | None
-    """How many seconds it has left; None for as long as it takes."""
+    """The seconds left; None without a limit."""
 
 
 @attrs.frozen
@@ -64,9 +64,9 @@ class RoomStatistics:
     name: str
     """``<kind>/<name>``."""
     age: float
-    """How many seconds ago it opened."""
+    """The seconds since the room opened."""
     maximum: int
-    """How many seats it has."""
+    """The number of seats."""
     locked: bool
     round: RoundStatistics | None
     turns: list[TurnStatistics]

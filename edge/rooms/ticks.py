@@ -15,11 +15,11 @@ class Step:
     number: int
     """Which step of the simulation this is, from 1: the simulation's time is ``number * dt``."""
     dt: float
-    """How much time the step stands for, in seconds: always the same."""
+    """The length of the step, in seconds: always the same."""
     late: float
-    """How many seconds after its deadline the step began."""
+    """The seconds between the deadline of the step and its begin."""
     skipped: int
-    """How many deadlines before this one were given up, because catching up would have taken too long."""
+    """The number of earlier steps that were skipped, because catching up would have taken too long."""
 
 
 class Ticks:

@@ -14,12 +14,12 @@ class PendingConnection:
     """A connection that owes a request or a hello, and holds no seat. A full server drops it first."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """What to wait for them in."""
+    """The scope in which the request or the hello is awaited."""
     why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
     turned_away: bool = False
     """True once `turn_away` was called."""
     may_ask: bool = False
-    """True if a server that drains waits a little longer, so that they can ask for its last words."""
+    """True if a draining server waits a little longer, so that the client can still get its goodbye."""
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Wait no more; by default, because the server is shutting down."""

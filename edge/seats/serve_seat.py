@@ -155,7 +155,7 @@ def _keyless(hello: Hello) -> Session:
 
 
 def _meaning_for_seat(ended: Ended) -> Code:
-    """What the end of a connection means for its seat. A client may leave or come back, but cannot kick itself, say."""
+    """Return the code of a connection's end for its seat. A client may leave or come back, but cannot kick itself."""
     if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *FRESH_CODES):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT

@@ -1,4 +1,4 @@
-"""Where somebody comes from, and for whom that stands."""
+"""Addresses of clients, also behind proxies, and the peers to which they belong."""
 
 from __future__ import annotations
 

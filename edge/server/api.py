@@ -1,4 +1,4 @@
-"""What a web app beside edge may ask over HTTP: publish into a room, list rooms and seats, kick, revoke."""
+"""The HTTP API for a web app beside edge: publish into a room, list rooms and seats, kick, revoke."""
 
 from __future__ import annotations
 

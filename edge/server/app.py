@@ -115,7 +115,7 @@ class App:
 
     @property
     def keys(self) -> Keys:
-        """Who issues and checks the keys of sessions."""
+        """Issues and checks the keys of sessions."""
         return self.__edge_site.keys
 
     @property
@@ -182,6 +182,6 @@ class App:
 
 
 def site_of(app: App) -> Site:
-    """What a server needs of an app."""
+    """The site of an app."""
     site: Site = app._App__edge_site  # type: ignore[attr-defined]  # out of the way of authors' names
     return site

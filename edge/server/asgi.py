@@ -48,7 +48,7 @@ class MountedApp:
         self._beside: trio.Nursery | None = None
         self._requests: trio.Nursery | None = None
         self._exchanges: dict[_Exchange, None] = {}
-        """Those whose responses are not whole."""
+        """Exchanges whose responses are not complete."""
         self._idle = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -165,11 +165,11 @@ class _Exchange:
     connection: HttpConnection
     request: Request
     life: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Of the app's task."""
+    """The scope of the app's task."""
     answered: trio.Event = attrs.field(factory=trio.Event)
     """Set once the response is whole, or never will be."""
     fault: Exception | None = None
-    """What the app raised before that."""
+    """The exception that the app raised before its response was complete."""
     gone: bool = False
     """True if nothing can be written any more."""
     _asked: bool = False
@@ -277,6 +277,6 @@ class _Exchange:
 
 
 def _server_of(request: Request) -> tuple[str, int] | None:
-    """What the client asked for: the name and the port."""
+    """The name and the port that the client asked for."""
     found = HOST.fullmatch(request.headers.get("host", ""))
     return None if found is None else (found["name"], int(found["port"] or DEFAULT_PORTS[request.scheme]))

@@ -1,4 +1,4 @@
-"""What proxies say of a request that they pass on."""
+"""The headers in which proxies describe a request that they forward."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Forwarded:
     scheme: str = ""
     """``http`` or ``https``; empty if nobody says."""
     host: str = ""
-    """What the first proxy was asked for; empty if nobody says."""
+    """The host that the first proxy was asked for; empty if unknown."""
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> Forwarded:
@@ -62,7 +62,7 @@ def _listed(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def _scheme(said: Sequence[str]) -> str:
-    """Of several proxies, one ends TLS."""
+    """The scheme: https, if any of several proxies says so, since one of them ends TLS."""
     schemes = {each.lower() for each in said} & {"http", "https"}
     return max(schemes, default="")
 

@@ -59,7 +59,7 @@ class HttpTransports:
         self._scheduler = scheduler
         self._served: dict[str, _Served] = {}
         self._posts: dict[str, list[trio.CancelScope]] = {}
-        """Those under way, the oldest first, by the names of their HTTP transports, wherever those have their end."""
+        """POST requests under way, local and remote, the oldest first, by the names of their HTTP transports."""
 
     def check(self, request: Request) -> None:
         """Check what can be known of a request over HTTP before its body is read.

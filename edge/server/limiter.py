@@ -59,7 +59,7 @@ class AddressLimits:
     transport have a pace of their own."""
 
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
-    """How many at once: a school that opens a page."""
+    """The same at once, for a school that opens a page."""
 
     bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
     """Bytes a second that are read from all connections of one address, beside 8 KiB a second of each; later ones wait
@@ -69,7 +69,7 @@ class AddressLimits:
     """The same at once: a school that saves its pictures."""
 
     body_bytes: int = 256 * 1024 * 1024
-    """How many bytes of requests' bodies may be kept."""
+    """The bytes of request bodies that may be in memory."""
 
     body_bytes_each: int = 16 * 1024 * 1024
     """The same of one address."""
@@ -84,33 +84,33 @@ class AddressLimits:
 
 @attrs.define(eq=False)
 class _Peer:
-    """What one address has taken."""
+    """The connections, bytes and paces of one address."""
 
     pace: Pace
     bulk: Pace
-    """Of all its connections, in bytes."""
+    """The byte pace of all its connections."""
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
     """True if it is in the log that it wants too much."""
     waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
-    """Those of its connections that are waited for; for longest first."""
+    """Its pending connections, the oldest first."""
 
 
 class ConnectionLimiter:
-    """Who may come in, and who is still in the way."""
+    """Limits connections, requests and bodies, for each address and in total."""
 
     def __init__(self, address_limits: AddressLimits) -> None:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
-        """How many may be told at a time that there is no space for them; then the first are cut off."""
+        """The most refusals that are written at a time. For one more, the oldest is cut off."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0
         self._peers: dict[str, _Peer] = {}
         self._waiting: dict[PendingConnection, None] = {}
-        """Of all connections, those that are waited for; for longest first."""
+        """All pending connections, the oldest first."""
         self._sweep_at = SWEEP_AT
 
     @contextmanager
@@ -175,7 +175,7 @@ class ConnectionLimiter:
             known.connections -= 1
 
     def connections(self, peer: str) -> int:
-        """How many connections a peer has."""
+        """The number of connections of a peer."""
         return self._know(peer).connections
 
     def bulk_pace(self, peer: str) -> Pace | None:
@@ -264,7 +264,7 @@ def _make_space(waiting: dict[PendingConnection, None]) -> bool:
 
 
 def _most_files() -> float:
-    """How many files and sockets this process may have open."""
+    """The number of files and sockets that this process may have open."""
     if resource is None:
         return math.inf
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

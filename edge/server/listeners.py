@@ -1,4 +1,4 @@
-"""Where a server listens: its own port, or one that it shares with other processes of this machine."""
+"""Open the listeners of a server, on its own port or on one that processes of this machine share."""
 
 from __future__ import annotations
 

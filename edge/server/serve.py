@@ -173,7 +173,7 @@ class Server:
         hosts: Hosts,
     ) -> None:
         self.connections = connections
-        """Where the rooms and the HTTP transports live, and connections may."""
+        """The nursery of the rooms, the HTTP transports and, usually, the connections."""
         self.site = site
         self._scheduler = scheduler
         self._socket_reader = socket_reader
@@ -191,7 +191,7 @@ class Server:
         node.rpc.answer(IS_OPEN, self._http_transports.is_open)
         self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
-        """Those who are being told that there is no space; the first of them first."""
+        """Scopes of the refusals that are being written, the oldest first."""
 
     @property
     def any_host(self) -> bool:

@@ -117,7 +117,7 @@ def _is_secure(request: Request) -> bool:
 
 @attrs.frozen
 class _Found:
-    """What a request's cookies say."""
+    """The session that the cookies of a request name."""
 
     name: str = ""
     key: str = attrs.field(default="", repr=False)
@@ -149,13 +149,13 @@ def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: boo
 
 
 def bearer(request: HasCookies) -> str | None:
-    """What came with a request in ``Authorization: Bearer``."""
+    """The key of a request, from its header ``Authorization: Bearer``."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 def session_of(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> Session | None:
-    """Who sent a request; None if it has no key, or one that is not honoured."""
+    """The session of a request; None without a valid key."""
     borne = bearer(request)
     if not borne:
         return _find(request, keys, cookie, guests=guests).session

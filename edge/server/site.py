@@ -1,4 +1,4 @@
-"""What a server needs of an app: its rooms, pages and routes, and which of them answers a request."""
+"""The site: the rooms, pages and routes of an app, as a server needs them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class _Folder:
 
 
 class Site:
-    """What a server serves: the rooms, routes and folders of an app. Its arguments are those of `App`."""
+    """The rooms, routes and folders that a server serves. The arguments are those of `App`."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class Site:
         )
 
     def _about(self) -> ServerStatus:
-        """What the other servers are told of this one."""
+        """The status of this server, for the other servers."""
         seated, counters = sum(len(room.ledger) for room in self.directory.runtimes), self.directory.counters
         return ServerStatus(
             address=self.address,

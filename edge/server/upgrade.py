@@ -17,7 +17,7 @@ class Upgrade:
     granting: bytes
     """The response that grants it, which is to be written first."""
     ahead: bytes
-    """What the client has sent on it so far."""
+    """The bytes that the client has sent after its request."""
     subprotocol: str
     kind: str
     name: str

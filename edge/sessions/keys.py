@@ -31,7 +31,7 @@ MIN_SECRET_BYTES = 16
 
 @attrs.frozen
 class _Body:
-    """What a key says."""
+    """The contents of a key."""
 
     id: str
     name: str

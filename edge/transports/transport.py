@@ -1,4 +1,4 @@
-"""What a transport is."""
+"""The interface of transports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..protocol.codec import Frame
 
 
 class FrameReceiver(Protocol):
-    """Who is given the frames of a transport."""
+    """Receives the frames of a transport."""
 
     @property
     def has_space(self) -> bool:
@@ -52,7 +52,7 @@ class Transport(abc.ABC):
     @property
     @abc.abstractmethod
     def last_received_at(self) -> float:
-        """When the last byte of any kind came in, on Trio's clock: what a heartbeat must know."""
+        """The time at which the last byte came in, on Trio's clock. Heartbeats need it."""
 
     @abc.abstractmethod
     def send_nowait(self, frames: Sequence[Frame]) -> bool:

@@ -1,1 +1,1 @@
-"""What servers share: leases of rooms, journals, and messages."""
+"""The broker, which servers share: leases of rooms, journals, and messages."""

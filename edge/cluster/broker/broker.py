@@ -1,4 +1,4 @@
-"""What a broker is: the one place that knows which server has which room."""
+"""The interface of brokers. A broker alone decides which server has which room."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Stamp:
 
 @attrs.frozen
 class Claim:
-    """What became of a claim."""
+    """The result of a claim."""
 
     server: str
     """Whose the room is: the claimant's, if the claim was granted; empty if nobody may have it yet."""
 
     seconds: float
-    """How long its server has it, unless it renews; or how long nobody may."""
+    """The seconds that the lease lasts; or, for a claim that failed, the seconds until another is possible."""
 
     fence: int = 0
     """Higher than that of any claim of this room before."""
@@ -61,15 +61,15 @@ class Lease:
     """Whose it is, or was last; empty if it was handed over."""
     fence: int
     seconds: float
-    """How long it still lasts; 0 or less: nobody has the room, and nobody has let go of it."""
+    """The seconds that it still lasts. 0 or less: no server has the room, and none has returned it."""
     about: bytes = b""
-    """What its owner says of the room."""
+    """The description of the room by its owner."""
     kept: bool = False
     """True if the room can go on from its log: whether that has an entry, and none that says it is over."""
 
 
 class Wish(enum.Enum):
-    """What is to become of a lease."""
+    """A request about a lease."""
 
     TELL = "tell"
     """It is as it was; its owner has something else to say of the room."""
@@ -83,7 +83,7 @@ class Wish(enum.Enum):
 
 @attrs.frozen
 class News:
-    """What a server says of one of its rooms. Of one that is another's by now nothing is done."""
+    """A server's request about one of its rooms. It has no effect if another server has the room by now."""
 
     wish: Wish
     room: str
@@ -99,7 +99,7 @@ class News:
 
 @attrs.frozen
 class Renewed:
-    """What became of a renewal."""
+    """The result of a renewal."""
 
     mark: str
     """As long as it is the same, so is what the broker knows of this server, and nobody else can have had its rooms.
@@ -110,14 +110,14 @@ class Renewed:
     """Every server that has renewed within the time of a lease, and what it says of itself."""
 
     refused: frozenset[str] = frozenset()
-    """Of the rooms to keep those that are another's by now."""
+    """The rooms to keep that other servers have by now."""
 
     forgotten: frozenset[str] = frozenset()
-    """Of the rooms that were kept those whose log is not what it should be: it has to be written anew."""
+    """The rooms whose journal is incomplete: it has to be written again."""
 
 
 class Mailbox(abc.ABC):
-    """What others have posted to one server, in order."""
+    """The messages to one server, in order."""
 
     @abc.abstractmethod
     async def receive(self) -> Sequence[bytes]:
@@ -143,7 +143,7 @@ class Broker(abc.ABC):
     """
 
     lease_seconds: float = LEASE_SECONDS
-    """How long a lease lasts. The same for all servers."""
+    """The length of a lease, in seconds. The same for all servers."""
 
     shared = True
     """True if there may be other servers."""

@@ -21,10 +21,10 @@ class _Server:
     until: float
     """Its leases last until then."""
     since: float
-    """Since when it has renewed without a gap."""
+    """The time since which it has renewed without a gap."""
     about: bytes = b""
     oldest: int = 0
-    """What it asked for before this request is not done any more."""
+    """The number of its newest request. Older requests have no effect."""
 
 
 @attrs.define
@@ -40,7 +40,7 @@ class _Held:
     kept: bool = False
     over: bool = False
     left_at: float = 0.0
-    """When it was handed over."""
+    """The time at which it was handed over."""
 
 
 @attrs.define
@@ -178,7 +178,7 @@ class MemoryBroker(Broker):
         return [room for _, room in islice(sorted(left), LEFT)]
 
     def _seconds(self, held: _Held) -> float:
-        """How long a lease still lasts."""
+        """The seconds that a lease still lasts."""
         server = self._servers.get(held.server)
         return (held.left_at if server is None else server.until) - trio.current_time()
 

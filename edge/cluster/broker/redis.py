@@ -280,7 +280,7 @@ class _Connection:
 
     redis: coredis.Redis[bytes]
     calls: int = 0
-    """How many are under way."""
+    """The number of requests under way."""
     failed: trio.Event = attrs.field(factory=trio.Event)
     """Set when one of them has failed: no others are begun."""
     idle: trio.Event = attrs.field(factory=trio.Event)
@@ -326,7 +326,7 @@ class _Client:
                 await connection.idle.wait()
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        """What a script returns."""
+        """The result of a script."""
         return await self.ask(lambda redis: redis.register_script(script)(keys, arguments))
 
     async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]]) -> T:

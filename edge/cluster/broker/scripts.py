@@ -1,4 +1,4 @@
-"""What Redis decides by itself, in Lua: each script runs whole, and by Redis's clock. Their keys are in `redis.py`."""
+"""The Lua scripts of the Redis broker. Each runs atomically, by Redis's clock. `redis.py` describes their keys."""
 
 # What every script begins with. Values in hashes are words: `lease` of a room, `server` of a server; one that was
 # written by somebody else is none.

@@ -1,4 +1,4 @@
-"""What can be known of a request of an HTTP connection from the request alone."""
+"""Checks of requests of an HTTP transport that need only the request."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ class Request:
     raw_path: str
     """The path as it was sent, still encoded."""
     raw_query: str
-    """What followed the question mark, still encoded."""
+    """The part after the question mark, still encoded."""
     headers: dict[str, str] = attrs.field(repr=False)
-    """By lower-case name; repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
+    """Headers by lower-case name. Repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
     address: str = ""
     """The address of the client, if known. Of a request through one of `AddressLimits.proxies`, as the proxy says."""
     scheme: str = "http"
@@ -95,7 +95,7 @@ class FilePart:
     start: int
     size: int
     version: tuple[int, int, int]
-    """Of which version of the file: see `version_of`."""
+    """The version of the file: see `version_of`."""
 
 
 def version_of(stat: os.stat_result) -> tuple[int, int, int]:
@@ -130,7 +130,7 @@ class BadRequest(Exception):  # it is answered, not raised to anybody
 
 
 class Responder(Protocol):
-    """Where the answer to one request goes: whole, or in pieces."""
+    """Sends the response to one request, whole or in pieces."""
 
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None: ...
     async def start(self, response: Response) -> None: ...
@@ -140,7 +140,7 @@ class Responder(Protocol):
 
 
 class _Writer:
-    """What both sides need to write: in pieces, each by a deadline."""
+    """Writes in pieces, each with a deadline. For both sides."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -383,7 +383,7 @@ class HttpConnection(_Writer):
 
 
 def date_now() -> str:
-    """What time it is, as a header says it (RFC 9110 section 6.6.1)."""
+    """The current time in the format of headers (RFC 9110 section 6.6.1)."""
     return _date_at(int(time.time()))
 
 
@@ -468,7 +468,7 @@ class HttpClient(_Writer):
     def __init__(self, stream: trio.abc.Stream, host: str) -> None:
         super().__init__(stream)
         self.last_received_at = trio.current_time()
-        """When the last byte came in."""
+        """The time at which the last byte came in."""
         self._host = host
         self._h11 = h11.Connection(h11.CLIENT)
 

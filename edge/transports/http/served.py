@@ -57,7 +57,7 @@ class ServedHttpTransport(HttpTransport):
 
     @property
     def lost_at(self) -> float:
-        """When it will have been quiet for too long, on Trio's clock."""
+        """The time at which it will have been quiet for too long, on Trio's clock."""
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
 
     def paces(self, now: float) -> bool:
@@ -163,7 +163,7 @@ class ServedHttpTransport(HttpTransport):
         await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
 
     def _news(self, said: int) -> bytes:
-        """What is to be said after so many frames."""
+        """The body of a response after `has` frames."""
         data = b"".join(self._after(said))
         if self._goodbye is None:
             return data

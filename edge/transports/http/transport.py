@@ -54,7 +54,7 @@ class HttpTransport(Transport):
 
     def __init__(self) -> None:
         self.received = 0
-        """How many frames of the peer have arrived."""
+        """The frames of the peer that have arrived."""
         self._arrived: deque[Frame] = deque()
         self._arrived_bytes = 0
         self._going: deque[bytes] = deque()
@@ -62,7 +62,7 @@ class HttpTransport(Transport):
         self.fault = "the connection closed"
         """Once it is broken: why."""
         self._gone = 0
-        """How many frames of ours the peer is known to have."""
+        """The frames of this side that the peer is known to have."""
         self._last_received_at = trio.current_time()
         self._closed = False
         self._lost = False

@@ -73,7 +73,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         fragments: Pace | None = None,
     ) -> None:
         self.last_received_at = trio.current_time()
-        """When the last byte came in."""
+        """The time at which the last byte came in."""
         self.aside = False
         """True once no more frames are delivered: trio-websocket reads instead, or the close handshake has begun."""
         self._stream = stream

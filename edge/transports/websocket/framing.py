@@ -128,7 +128,7 @@ def is_close(data: bytes | bytearray | memoryview) -> bool:
 
 
 def close_payload(code: int, reason: str) -> bytes:
-    """What a close frame says; a reason of more than 120 bytes is cut (RFC 6455 section 5.5: 123 are allowed)."""
+    """The payload of a close frame. A reason is cut after 120 bytes (RFC 6455 section 5.5: 123 are allowed)."""
     return code.to_bytes(2, "big") + cut_reason(reason).encode()
 
 
@@ -144,9 +144,9 @@ class Unusual:
         """True if the peer has closed it."""
         self._pace = pace
         self._unmade = 0
-        """How many bytes of fragments came that make no message yet."""
+        """The bytes of fragments that are not a whole message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
-        """Of the last frame: its kind, its head if that was cut off, and how much is to come."""
+        """The last frame: its first byte, its head if that was cut off, and the bytes still to come."""
 
     @property
     def at_end(self) -> bool:
