@@ -98,7 +98,7 @@ class Client(Generic[Sent, Heard]):
         self.lost: Ended | None = None
         """Why the newest connection ended, or did not come about."""
         self.welcome: messages.Welcome | None = None
-        """The newest welcome: this player's `number`, and whether the seat was resumed or started afresh, and why."""
+        """The newest welcome: this player's `number`, and whether the seat was resumed or started fresh, and why."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
         """What the room refused, and what this client could not use of what the room sent, newest last. The latter is
         told once for each event and field, and is a WARNING in the log."""
@@ -135,7 +135,7 @@ class Client(Generic[Sent, Heard]):
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
-        """At which hello the seat was given, or given afresh; None while there is none."""
+        """At which hello the seat was given, or given fresh; None while there is none."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -143,7 +143,7 @@ class Client(Generic[Sent, Heard]):
         """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
 
         What waits to be acknowledged is bounded: see `waiting`. With one too many, none of it is sent again, and the
-        seat starts afresh; `errors` and a WARNING tell how much it was. Some of it may have arrived.
+        seat starts fresh; `errors` and a WARNING tell how much it was. Some of it may have arrived.
 
         Raises:
           Disconnected: the client is closed.

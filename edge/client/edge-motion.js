@@ -40,7 +40,7 @@ export class Timeline {
   get tick() { return this.#oldest + this.#states.length - 1; }
 
   /**
-   * Something happens in this tick. False if that is too long ago, or before the beginning: then begin anew, from a state that
+   * Something happens in this tick. False if that is too long ago, or before the beginning: then start again, from a state that
    * the server tells.
    * @param {number} tick @param {Input} input
    */
@@ -63,7 +63,7 @@ export class Timeline {
 
   /**
    * Simulate up to this tick, and again what has changed since. False if that is further than the past that is kept, as after
-   * a page was asleep: begin anew.
+   * a page was asleep: start again.
    * @param {number} tick
    */
   advance(tick) {

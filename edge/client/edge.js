@@ -70,7 +70,7 @@ const SHORTEST_WAIT = 0.5;
 const LONGEST_WAIT = 30;
 const STABLE_SECONDS = 5; // a connection that lasted this long makes the next wait short again
 
-/** What to do after a code: come back to the seat, come back afresh, or stay away. @param {number} code */
+/** What to do after a code: come back to the seat, come back fresh, or stay away. @param {number} code */
 export function retryAfter(code) {
   const hundred = Math.floor(code / 100);
   if (hundred === 42 || code === 1009) return "never";
@@ -124,7 +124,7 @@ export class Counts {
     for (const frame of this.unacked.splice(0, count - this.acked)) this.bytes -= bytesOf(frame);
   }
 
-  startAfresh() {
+  startFresh() {
     this.sent = this.received = this.bytes = 0;
     this.unacked = [];
   }
@@ -297,7 +297,7 @@ export class Connection {
       this.state = "open";
       if (!body.resumed) this.clock.restart();
       this.clock.note(this.helloAt, body.now ?? 0, now);
-      if (this.resuming && !body.resumed) this.counts.startAfresh();
+      if (this.resuming && !body.resumed) this.counts.startFresh();
       this.counts.acknowledge(body.received);
       this.ackedToPeer = this.counts.received;
       this.heartbeat = body.heartbeat;
@@ -707,7 +707,7 @@ export class Room {
   #fallbackTimer = 0;
   #retryTimer = 0;
   #seated = false;
-  /** At which hello the seat was given, or given afresh. */
+  /** At which hello the seat was given, or given fresh. */
   #since = 0;
   /** Which seat this is, of those this room has had. */
   #seat = 0;
@@ -808,7 +808,7 @@ export class Room {
 
   /**
    * How many messages wait to be acknowledged, sent or not: 2,048 and 512 KiB at most. With one too many, none of it is
-   * sent again, `$error` tells how much it was, and the seat starts afresh. Some of it may have arrived.
+   * sent again, `$error` tells how much it was, and the seat starts fresh. Some of it may have arrived.
    */
   get waiting() { return this.#counts.unacked.length; }
 
@@ -1287,7 +1287,7 @@ export class Room {
   #forgetSeat() {
     this.#seated = false;
     this.#seat += 1;
-    this.#counts.startAfresh();
+    this.#counts.startFresh();
     this.#latest.clear();
     this.#failQuestions("gone", "the seat was lost");
   }

@@ -2,7 +2,7 @@
 
 What has gathered for a server while the batch before was on its way leaves in one batch. A broker may lose batches,
 where it fails or a server is away for too long. Each batch has a number, so that the receiver sees the gap: then both
-begin anew, and whatever they shared is over on both sides.
+start again, and whatever they shared is over on both sides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_WAITING_BYTES = 32 * 1024 * 1024
 PeerMessage = list[Any]
 
 # Asks the peer to start a new epoch: one of its batches was lost.
-ANEW = "anew"
+RESTART = "restart"
 
 
 @attrs.define(eq=False)
@@ -36,7 +36,7 @@ class _Out:
     """The messages to one server."""
 
     epoch: int
-    """Grows each time both begin anew."""
+    """Grows each time both start again."""
     number: int = 0
     """The number of batches that were written in this epoch."""
     opening: list[bytes] = attrs.field(factory=list)
@@ -124,12 +124,12 @@ class PeerLinks:
             self._wake_up.wake()
 
     def lose(self, server: str) -> None:
-        """Something on the way to that server is lost, or from it: both begin anew."""
+        """Something on the way to that server is lost, or from it: both start again."""
         self._lose(server)
         known = self._in.get(server)
         if known is not None:
             known.lost = True
-            packed = _packed([ANEW, known.epoch])
+            packed = _packed([RESTART, known.epoch])
             self._to(server).closing.append(packed)  # with the next batch: there may be no way now
 
     def forget(self, servers: frozenset[str]) -> None:
@@ -156,7 +156,7 @@ class PeerLinks:
             self._ready = {}
             while batches:
                 try:
-                    there = await self._broker.post(batches)
+                    there = await self._broker.send(batches)
                 except BrokerDown as exc:
                     self._unsent.note(exc)
                     await trio.sleep(AGAIN_SECONDS)
@@ -195,12 +195,12 @@ class PeerLinks:
             known = self._in[sender] = _In(epoch)
         if epoch < known.epoch or number <= known.number:
             return
-        if known.lost:  # it goes on, and so has not heard that it is to begin anew
-            self.put(sender, [ANEW, epoch])
+        if known.lost:  # it goes on, and so has not heard that it is to start again
+            self.put(sender, [RESTART, epoch])
             return
         if number != known.number + 1:
             log.warning("messages of server %s were lost: whatever was shared with it starts again", sender)
-            self._begin_anew(sender)
+            self._restart(sender)
             return
         known.number = number
         for packed in opening:
@@ -210,8 +210,8 @@ class PeerLinks:
                 for links, run in frames:
                     self._take_frames(sender, goes_up, links, run)
         except Exception:
-            log.exception("frames of server %s could not be taken: what was shared with it begins anew", sender)
-            self._begin_anew(sender)
+            log.exception("frames of server %s could not be taken: what was shared with it starts again", sender)
+            self._restart(sender)
             return
         for packed in closing:
             self._give(sender, packed)
@@ -220,14 +220,14 @@ class PeerLinks:
         """Take a message; a fault in it costs only what it was about."""
         try:
             message = MESSAGEPACK.decode(packed)
-            if message[0] != ANEW:
+            if message[0] != RESTART:
                 self._take(sender, message)
             elif message[1] == self._epoch_of(sender):
                 self._lose(sender)
         except Exception:
             log.exception("a message of server %s could not be taken", sender)
 
-    def _begin_anew(self, sender: str) -> None:
+    def _restart(self, sender: str) -> None:
         self.lose(sender)
         self._ready[sender] = None
         self._wake_up.wake()
@@ -251,7 +251,7 @@ class PeerLinks:
     def _note(self, server: str, out: _Out, size: int) -> None:
         out.waiting_bytes += size
         if out.waiting_bytes > MAX_WAITING_BYTES:
-            log.warning("too much waits for server %s: what was shared with it begins anew", server)
+            log.warning("too much waits for server %s: what was shared with it starts again", server)
             self.lose(server)
         self._ready[server] = None
         self._wake_up.wake()

@@ -116,7 +116,7 @@ class Node:
         """Every server, this one included, and what it last said of itself."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
-        self._leases = Leases(broker, self.id, self._tell, self._write_anew)
+        self._leases = Leases(broker, self.id, self._tell, self._rewrite)
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
@@ -379,10 +379,10 @@ class Node:
         told = RoomStatus(len(found.ledger), found.ledger.maximum, found.ledger.locked)
         return told, 0 if found.journal is None else found.journal.written_number
 
-    def _write_anew(self, rooms: Iterable[str]) -> None:
+    def _rewrite(self, rooms: Iterable[str]) -> None:
         found = [self._directory.find_runtime(*room.split("/", 1)) for room in rooms]
         journals = (room.journal for room in found if room is not None)
-        self._writer.write_anew(journal for journal in journals if isinstance(journal, RoomJournal))
+        self._writer.rewrite(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
         """Send oneself a batch; and see whether those before have come."""

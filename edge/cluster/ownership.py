@@ -46,7 +46,7 @@ class Leases:
     Args:
       server: what the broker knows it by.
       tell: what is said of a room to all, and how many entries its log should have.
-      write_anew: called with rooms whose logs the broker has forgotten.
+      rewrite: called with rooms whose logs the broker has forgotten.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Leases:
         broker: Broker,
         server: str,
         tell: Callable[[str], tuple[RoomStatus | None, int]],
-        write_anew: Callable[[Iterable[str]], object],
+        rewrite: Callable[[Iterable[str]], object],
     ) -> None:
         self.renewed_at = -math.inf
         """The time at which the broker's last answer was asked for."""
-        self._broker, self._server, self._tell, self._write_anew = broker, server, tell, write_anew
+        self._broker, self._server, self._tell, self._rewrite = broker, server, tell, rewrite
         self._about = b""
         self._mark = ""
         """The mark of the broker's knowledge of all leases."""
@@ -139,7 +139,7 @@ class Leases:
                 elif self._held.get(room) is held:
                     log.warning("room %s is another server's by now", room, extra={"room": room})
                     held.lease.lose()
-            self._write_anew(sorted(renewed.forgotten))
+            self._rewrite(sorted(renewed.forgotten))
         for lease in await self._broker.leases():  # what was let go of, and is not known to be any more
             if lease.server == self._server and not (lease.room in self._held or lease.room in self._waiting.values()):
                 wish = Wish.RELEASE if self._closed.get(lease.room) == lease.fence else Wish.HAND_OVER

@@ -328,6 +328,7 @@ class ConnectionDriver:
     def _stop_writing(self) -> tuple[int, str]:
         """Write nothing from now on. Returns: the code and the reason with which to close the transport."""
         self._stopped_writing = True
+        self.outbox.drop()  # not only when the garbage collector finds this connection: the messages may be large
         for timer in self._timers:
             self.scheduler.cancel(timer)
         if (goodbye := self.outbox.goodbye) is None:  # the code is the same on every transport

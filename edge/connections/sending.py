@@ -46,7 +46,7 @@ class SendBuffer:
 
     def _note_dropped(self, key: Hashable, oldest: Outgoing) -> None:
         most = f"{self.latest.max_values} keys or {self.latest.max_bytes} bytes"
-        text = "more than %s of latest values: the oldest, %r, is not sent again on a resume"
+        text = "more than %s of latest values: the oldest, %r, is dropped"
         log.warning(text, most, oldest, extra=self._log_context())
 
     def _log_context(self) -> dict[str, object]:
@@ -67,9 +67,19 @@ class SendBuffer:
     def reset_counts(self) -> None:
         """Forget the messages under way, but not the latest values."""
         self.counts.reset_counts()
+        self.latest.dropped = False
 
     def forget_latest(self) -> None:
         """Forget the latest values, because the seat is lost."""
+        self.latest.clear()
+
+    def can_resume(self, received: int) -> bool:
+        """True if a peer with this many counted messages can resume: all messages that it misses are stored."""
+        return self.counts.can_resume(received) and not self.latest.dropped
+
+    def release(self) -> None:
+        """Drop all stored messages: no connection follows. Do not wait for the garbage collector: they may be large."""
+        self.counts.release()
         self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:

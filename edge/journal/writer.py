@@ -28,7 +28,7 @@ AWAITED_SECONDS = 0.01
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
 # What is written at once, so that the broker is there for others in between.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
-# So many logs that were forgotten are written anew at once: until then they are lost if this server is.
+# So many logs that were forgotten are written again at once: until then they are lost if this server is.
 ANEW_AT_ONCE = 20
 
 
@@ -59,7 +59,7 @@ class JournalWriter:
         if journal.awaited:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
-    def write_anew(self, journals: Iterable[RoomJournal]) -> None:
+    def rewrite(self, journals: Iterable[RoomJournal]) -> None:
         """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
         self._forgotten_by_broker.extend(journals)
         passes = self._store.lease_seconds / 2 / TOGETHER_SECONDS
@@ -140,7 +140,7 @@ class JournalWriter:
                         )
                         journal.room.lease.lose()
             if forgotten:
-                self._forgotten.note("they are written anew")
+                self._forgotten.note("they are written again")
                 await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
             else:
                 self._forgotten.over()

@@ -26,7 +26,7 @@ class Clock:
         self._read_at = 0.0
 
     def restart(self) -> None:
-        """Forget what is known: the peer is another, or its clock began anew."""
+        """Forget what is known: the peer is another, or its clock started again."""
         self.round_trip = self._offset = None
         self._samples.clear()
 

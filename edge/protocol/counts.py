@@ -93,6 +93,11 @@ class Counts:
                     return
             self.on_pressure()
 
+    def release(self) -> None:
+        """Drop the stored messages: no connection follows."""
+        self._unacked.clear()
+        self._unacked_bytes = 0
+
     def give_up(self) -> None:
         """Give up the window: store nothing until the next fresh start."""
         self.behind = True

@@ -14,8 +14,8 @@ class LatestValues(Generic[Value]):
     Args:
       max_values: the most values that are stored.
       max_bytes: the most bytes that they have together.
-      on_drop: called with the key and the value of the first that is dropped; not again until `clear`, since each
-        further value may drop another.
+      on_drop: called with the key and the value of the first that is dropped; not again until `dropped` is reset,
+        since each further value may drop another.
     """
 
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
@@ -23,8 +23,9 @@ class LatestValues(Generic[Value]):
         self.max_bytes = max_bytes
         self.size = 0
         """The bytes of all values."""
+        self.dropped = False
+        """True once a value was dropped. Reset it when the loss no longer matters."""
         self._on_drop = on_drop
-        self._dropped = False
         self._stored: dict[Hashable, tuple[Value, int]] = {}
         """The values and their sizes, the oldest first."""
 
@@ -40,8 +41,8 @@ class LatestValues(Generic[Value]):
         while len(self) > 1 and (len(self) > self.max_values or self.size > self.max_bytes):
             oldest = next(iter(self._stored))
             dropped = self._take(oldest)
-            if not self._dropped:
-                self._dropped = True
+            if not self.dropped:
+                self.dropped = True
                 self._on_drop(oldest, dropped)
 
     def get(self, key: Hashable) -> Value | None:
@@ -56,7 +57,7 @@ class LatestValues(Generic[Value]):
     def clear(self) -> None:
         """Forget all values."""
         self._stored.clear()
-        self.size, self._dropped = 0, False
+        self.size, self.dropped = 0, False
 
     def _take(self, key: Hashable) -> Value:
         value, size = self._stored.pop(key)

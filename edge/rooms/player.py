@@ -107,7 +107,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
 
         Such an event is a value that is kept, whether or not anybody is listening for it, until a newer one comes or
-        the client starts afresh: on a reload, say. Of keys, the 256 newest are kept, and no more bytes than
+        the client starts fresh: on a reload, say. Of keys, the 256 newest are kept, and no more bytes than
         `Limits.inbox_bytes`: the client is told when it has more.
 
         Args:
@@ -143,7 +143,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
           RequestFailed: the client refuses to answer. A turn of the player turns it into its outcome, too; outside of
             one, catch it.
 
-        *Cancellation* is told to the client, and so is the deadline of the scopes around. A client that starts afresh,
+        *Cancellation* is told to the client, and so is the deadline of the scopes around. A client that starts fresh,
         on a reload say, is asked again.
         """
         return cast("E", await self.__edge_runtime.ask(question, answer))

@@ -153,6 +153,7 @@ class PlayerRuntime(Member):
     def end(self) -> None:
         """End the seat, after the task of `Room.player` has ended."""
         assert self.ending is not None
+        self.forget_latest()
         self.room.ledger.release_number(self.number)
         self.seat.end(self.ending.code, self.ending.reason)
 

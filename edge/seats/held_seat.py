@@ -132,6 +132,8 @@ class HeldSeat(SendBuffer, Seat):
         self._goodbye_due = True
         if self.outbox is not None:
             self.outbox.end(*self._goodbye, unconfirmed=unconfirmed)
+        else:
+            self.release()
 
     def disconnect(self, code: Code, reason: str) -> None:
         """End the connection, if there is one. The code decides whether the seat waits for another."""
@@ -160,6 +162,8 @@ class HeldSeat(SendBuffer, Seat):
         if not self.detach(outbox):
             return
         self.counts.connected = False
+        if self._goodbye_due:
+            self.release()
         self._note_cut_off(code, reason)
         self.player.room.note_strain(self.player, strained=False)
         if code.retry is Retry.RESUME or code in FRESH_CODES:

@@ -122,6 +122,10 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._behind.clear()
         super().reset_counts()
 
+    def release(self) -> None:
+        self._behind.clear()
+        super().release()
+
     def _current(self) -> list[Outgoing]:
         behind = {message.key for _, message in self._behind}  # they follow the messages that they wait for
         return [message for message in super()._current() if message.key not in behind]
@@ -155,6 +159,8 @@ class PersistentSeat(HeldSeat, RestorableSeat):
     def hand_over(self) -> None:
         self._goodbye_due, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
         self.disconnect(*self._goodbye)
+        if self.outbox is None:
+            self.release()
 
     def attach(self, outbox: Outbox) -> None:
         outbox.cancel_code = Code.MOVED  # another server restores the room, and this seat with it

@@ -287,16 +287,16 @@ def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple
         raise Refused("this hello was said before", Code.REPLAYED)
     seat.attempt = hello.attempt
     began_together = same and hello.since == seat.since
-    if began_together and seat.counts.can_resume(received):
+    if began_together and seat.can_resume(received):
         seat.counts.acknowledge(received)
         return "", False
-    if same and not began_together and seat.counts.received == 0 and seat.counts.can_resume(0):
+    if same and not began_together and seat.counts.received == 0 and seat.can_resume(0):
         seat.since = hello.attempt  # the welcome was lost: it is sent again, and all messages after it
         return seat.why, False
     if new:
         why = "new" if hello.received is None else "lost" if lost else "expired"
     elif same:
-        why = "behind" if seat.counts.behind else "miscount"
+        why = "behind" if seat.counts.behind or seat.latest.dropped else "miscount"
     else:
         why = "moved"
     seat.give_to(hello.client, why)

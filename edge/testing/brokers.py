@@ -175,7 +175,7 @@ async def what_is_forgotten_is_kept(broker: Broker) -> None:
     assert not await a.keep(claim.fence)
 
 
-async def what_is_forgotten_is_written_anew(broker: Broker) -> None:
+async def what_is_forgotten_is_written_again(broker: Broker) -> None:
     """By the owner, who learns it when it keeps its lease: one whole entry takes the place of all that was there."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
@@ -352,14 +352,14 @@ async def batches_arrive_in_order(broker: Broker) -> None:
     """From several servers, before and after somebody reads; those for nobody are said to be."""
     a = Asker(broker, "a")
     await a.renew()
-    assert await broker.post({"a": b"0", "nobody": b"lost"}) == {"a"}
+    assert await broker.send({"a": b"0", "nobody": b"lost"}) == {"a"}
     async with broker.mailbox("a") as mailbox:
         got = list(await mailbox.receive())
         async with trio.open_nursery() as nursery:
 
             async def post() -> None:
                 for number in range(1, 600):
-                    assert await broker.post({"a": b"%d" % number})
+                    assert await broker.send({"a": b"%d" % number})
 
             nursery.start_soon(post)
             while len(got) < 600:
@@ -374,7 +374,7 @@ async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
     async with broker.mailbox("a") as mailbox:
         with trio.move_on_after(0.01):
             await mailbox.receive()
-        await broker.post({"a": b"kept"})
+        await broker.send({"a": b"kept"})
         assert list(await mailbox.receive()) == [b"kept"]
 
 
@@ -384,10 +384,10 @@ async def servers_come_and_go(broker: Broker) -> None:
     await a.renew(about=b"first")
     assert (await b.renew(about=b"second")).servers == {"a": b"first", "b": b"second"}
     await broker.leave("a")
-    assert await broker.post({"a": b"lost", "b": b"found"}) == {"b"}
+    assert await broker.send({"a": b"lost", "b": b"found"}) == {"b"}
     await trio.sleep(broker.lease_seconds * 1.01)
     assert (await c.renew()).servers == {"c": b""}
-    assert await broker.post({"b": b"lost"}) == frozenset()
+    assert await broker.send({"b": b"lost"}) == frozenset()
 
 
 BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
@@ -397,7 +397,7 @@ BROKER_CONFORMANCE: tuple[BrokerCheck, ...] = (
     a_server_renews_all_it_has,
     a_gap_is_told,
     what_is_forgotten_is_kept,
-    what_is_forgotten_is_written_anew,
+    what_is_forgotten_is_written_again,
     a_claim_that_is_forgotten_is_kept,
     who_lost_its_answer_claims_again,
     what_was_given_up_is_not_done,

@@ -72,8 +72,8 @@ class FlakyBroker(Broker):
     async def read(self, room: str) -> Sequence[bytes]:
         return await self._ask(lambda: self._broker.read(room))
 
-    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
-        return await self._ask(lambda: self._broker.post(batches))
+    async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+        return await self._ask(lambda: self._broker.send(batches))
 
     async def leave(self, server: str) -> None:
         return await self._ask(lambda: self._broker.leave(server))

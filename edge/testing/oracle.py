@@ -147,7 +147,7 @@ class Oracle:
             if sending.counts.sent > before:
                 watched.sending.append(_text(message))
 
-        def watched_start_afresh() -> None:
+        def watched_start_fresh() -> None:
             reset_counts()
             watched.sending = []
 
@@ -168,7 +168,7 @@ class Oracle:
             refuse(fault)
 
         sending.send, sending.attach = watched_send, watched_attach  # type: ignore[method-assign]
-        sending.reset_counts = watched_start_afresh  # type: ignore[method-assign]
+        sending.reset_counts = watched_start_fresh  # type: ignore[method-assign]
         client.deliver, client.refuse = watched_deliver, watched_refuse  # type: ignore[method-assign]
 
     def _watch_seat(self, seat: Any, player: PlayerRuntime, order: dict[Outgoing, int]) -> None:
@@ -193,12 +193,12 @@ class Oracle:
         epoch = _Epoch(seat.client, seat)
         if seat.client:
             self._epochs[seat.client] = epoch
-        newest = last = before_afresh = -1
+        newest = last = before_fresh = -1
 
         def watched_give_to(client: str, why: str) -> None:
-            nonlocal epoch, newest, before_afresh
+            nonlocal epoch, newest, before_fresh
             give_to(client, why)
-            newest, before_afresh = -1, last  # what the client was asked before is asked again, after its greeting
+            newest, before_fresh = -1, last  # what the client was asked before is asked again, after its greeting
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
@@ -208,7 +208,7 @@ class Oracle:
             if seat.counts.sent > before:
                 epoch.sent.append(_text(message))
                 place = order.setdefault(message, len(order))
-                if before_afresh < place <= newest:
+                if before_fresh < place <= newest:
                     self._fault(f"{player!r} was sent {_text(message)} out of the room's order")
                 newest, last = max(newest, place), max(last, place)
 

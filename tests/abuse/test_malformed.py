@@ -10,7 +10,7 @@ import trio
 
 import edge
 from edge import Code
-from tests.abuse.town import CLIENT, GET, MASK, Heard, Say, frame, town
+from tests.abuse.town import ATTACKER, CLIENT, GET, MASK, Heard, Say, everything, frame, town
 
 
 def nested(depth: int) -> list[Any]:
@@ -113,6 +113,20 @@ async def test_a_request_that_others_would_read_otherwise(name: str) -> None:
         answer = await here.say(b"POST /session HTTP/1.1\r\n" + host + headers + b"\r\n\r\nAAAA" + GET)
     assert answer.startswith(b"HTTP/1.1 " + status), answer
     assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\n", b"\r\r\n", b"\n", b"\rX"], ids=repr)
+@pytest.mark.parametrize("split", [False, True])
+async def test_a_head_with_bare_line_ends_is_refused_at_once(end: bytes, split: bool) -> None:
+    """Though the head has no end: its sender would wait for the answer until the time was up."""
+    async with town() as here:
+        began = trio.current_time()
+        data = b"GET /livez HTTP/1.1\r\nHost: x" + end
+        async with await here.connects(ATTACKER)() as stream:
+            for piece in [data[at : at + 1] for at in range(len(data))] if split else [data]:
+                await stream.send_all(piece)
+            assert (await everything(stream)).startswith(b"HTTP/1.1 400")
+        assert trio.current_time() - began < 2
 
 
 async def test_a_name_forges_no_log_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -89,7 +89,7 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
         await Asker(broker, "one").renew()
         async with broker.mailbox("one") as mailbox:
             for number in range(40):
-                await broker.post({"one": bytes([number]) * 256 * 1024})
+                await broker.send({"one": bytes([number]) * 256 * 1024})
                 assert [batch[0] for batch in await mailbox.receive()] == [number]
             used = await client.memory_usage(f"{prefix}mailbox:one")
             assert used is not None

@@ -152,7 +152,7 @@ const tests = {
     room.leave();
   },
 
-  async "a lost connection is made anew with little patience twice, and its kind is not blamed for that"() {
+  async "a lost connection is made again with little patience twice, and its kind is not blamed for that"() {
     const room = await opened({ transports: ["websocket", "poll"] });
     await pass(6);
     /** How long until another connection is tried: half a second of it is backoff. */
@@ -195,7 +195,7 @@ const tests = {
     assert.equal(received, 0, "it resumes");
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
     await pass(0);
-    assert.equal(hello().received, null, "only if it is told so it begins anew");
+    assert.equal(hello().received, null, "only if it is told so it starts again");
     assert.notEqual(hello().client, client);
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "moved" }]);
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);

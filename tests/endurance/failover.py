@@ -115,7 +115,7 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
             await town.add_server()
             connected = town.client(path, "probe", sends=Add, receives=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
-                probing.start_soon(Listener(client, "probe").add, count())  # whoever starts afresh is silent
+                probing.start_soon(Listener(client, "probe").add, count())  # whoever starts fresh is silent
                 with trio.move_on_after(PATIENCE_SECONDS) as scope:
                     for player in players:
                         await player.gone_on.wait()

@@ -51,7 +51,7 @@ ADDS_A_SECOND = 6.0
 LONGEST_BACKOFF = 3
 # How long at most until everybody hears again, after a blow: a lease, its renewal, and a few backoffs.
 PATIENCE_SECONDS = 30.0
-# How long at most until what Redis has forgotten is written anew: a server notices at its next renewal.
+# How long at most until what Redis has forgotten is written again: a server notices at its next renewal.
 WRITTEN_ANEW_SECONDS = 3.0
 # What Redis has answered its disk has; or will have within a second or two.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
@@ -439,7 +439,7 @@ BLOWS = (
     *("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow"),
     *("forget_quietly", "cut_off", "hold_up", "lose_power"),
 )
-# After these nothing else is dealt until what was forgotten is written anew: a server that is lost meanwhile takes its
+# After these nothing else is dealt until what was forgotten is written again: a server that is lost meanwhile takes its
 # rooms with it. `failover` holds what is lost then against what is promised.
 FORGETTING = ("forget", "replace", "lose_power")
 

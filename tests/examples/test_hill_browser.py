@@ -150,7 +150,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
         collided = [json.loads(frame) for tab in (ana, ben) for frame in tab.received if '"facts"' in frame]
         assert any(fact[1]["collided"] == [[0, 1]] for fact in collided)
         ana.page.click("#network")
-        expect(ana.page.locator("#figures")).to_contain_text("boards shown anew: 0")
+        expect(ana.page.locator("#figures")).to_contain_text("boards shown again: 0")
         assert [ana.faults, ben.faults] == [[], []]
 
 
@@ -211,7 +211,7 @@ def test_a_slow_and_jittery_line_stays_smooth(program: Callable[[str, str], str]
             ben.hold()
             frames = ana.page.evaluate("window.drawn")
             assert ana.figure("round trip") > 120
-            assert ana.figure("boards shown anew") == 0
+            assert ana.figure("boards shown again") == 0
             assert ana.figure("corrected") <= MOST_CORRECTION
             assert [ana.faults, ben.faults] == [[], []]
         check_smooth(frames, me="0")
@@ -248,7 +248,7 @@ WAKE = """() => {
 
 
 def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str], str]) -> None:
-    """It is shown the board as it is now; and in a new seat it begins anew."""
+    """It is shown the board as it is now; and in a new seat it starts again."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url), Player(browser, url)
         ana.enter("Ana")
@@ -264,7 +264,7 @@ def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str],
         ben.hold()
         ben.wait_rest()
         ana.page.evaluate(WAKE)
-        expect(ana.page.locator("#figures")).to_contain_text("boards shown anew: 1")
+        expect(ana.page.locator("#figures")).to_contain_text("boards shown again: 1")
         ana.wait_rest()
         for number, place in ben.places.items():
             assert math.dist(place, ana.places[number]) < 1

@@ -117,7 +117,7 @@ async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) 
 
 
 async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> None:
-    """No journal has its seat: it is code of the room's, which begins anew on another server."""
+    """No journal has its seat: it is code of the room's, which starts again on another server."""
     room, entries = await edge_room(Adding), list[bytes]()
 
     def write_down(journal: RoomJournal) -> None:

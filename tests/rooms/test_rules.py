@@ -772,7 +772,7 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
 
 
 async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> None:
-    """The seat is gone, its player has left, and the client is told why it starts afresh."""
+    """The seat is gone, its player has left, and the client is told why it starts fresh."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     ana.drop()

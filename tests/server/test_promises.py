@@ -81,7 +81,7 @@ class Hush(edge.Room[PayIn, Heard]):
 
 @seeds(3)
 async def test_what_redis_and_the_server_forget_together_is_told() -> None:
-    """Of what a client had said, and was acknowledged, though it had heard nothing: it starts afresh, and is heard."""
+    """Of what a client had said, and was acknowledged, though it had heard nothing: it starts fresh, and is heard."""
     async with (
         open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
         town.join("/rooms/hush/a", sends=PayIn, receives=Heard, name="ana") as client,

@@ -116,13 +116,13 @@ async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None
                     nursery.start_soon(come)
                 await trio.sleep(5)
                 batches: list[bytes] = []
-                post = town.shared.post
+                post = town.shared.send
 
                 async def spy(posted: Mapping[str, bytes]) -> frozenset[str]:
                     batches.extend(posted.values())
                     return await post(posted)
 
-                monkeypatch.setattr(town.shared, "post", spy)
+                monkeypatch.setattr(town.shared, "send", spy)
                 ana.send(Say("a text to look for"))
                 await trio.sleep(0.1)
                 assert sum(batch.count(b"a text to look for") for batch in batches) == 1
@@ -154,7 +154,7 @@ async def test_a_dead_carrier_costs_a_reconnect() -> None:
 
 
 async def test_a_dead_server_s_room_opens_elsewhere() -> None:
-    """Once its lease has run out: whoever was in it starts afresh, within the time of a lease and a little."""
+    """Once its lease has run out: whoever was in it starts fresh, within the time of a lease and a little."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -370,7 +370,7 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
 
 def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
     """Lose the first batch with each of these words, and tell its sender, or do not: what has been lost so far."""
-    post, dropped = town.shared.post, list[bytes]()
+    post, dropped = town.shared.send, list[bytes]()
 
     async def drop(batches: Mapping[str, bytes]) -> frozenset[str]:
         kept, gone = dict(batches), set()
@@ -382,13 +382,13 @@ def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, 
                     gone |= {server} if lost[word] else set()
         return (await post(kept) | batches.keys()) - gone
 
-    monkeypatch.setattr(town.shared, "post", drop)
+    monkeypatch.setattr(town.shared, "send", drop)
     return dropped
 
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
-    """The server that carries has heard nothing yet of the other: both begin anew all the same, and nobody waits."""
+    """The server that carries has heard nothing yet of the other: both start again all the same, and nobody waits."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -402,11 +402,11 @@ async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, k
 
 @pytest.mark.parametrize(
     "lost",
-    [{b"hello": False}, {b"hello": True}, {b"hello": False, b"anew": False}, {b"hello": False, b"anew": True}],
+    [{b"hello": False}, {b"hello": True}, {b"hello": False, b"restart": False}, {b"hello": False, b"restart": True}],
 )
 async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost: dict[bytes, bool]) -> None:
     """Within a second or two, whether or not its sender hears that there was no mailbox for it, though no other follows
-    it, and though the news of it may be lost, too: the link begins anew, and what was lost is said again."""
+    it, and though the news of it may be lost, too: the link starts again, and what was lost is said again."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with AsyncExitStack() as stack:

@@ -313,7 +313,7 @@ def listeners_outlive_their_player(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """A client that starts afresh goes on waiting for what the seat before was asked."""
+    """A client that starts fresh goes on waiting for what the seat before was asked."""
 
     def lose_seat(client: Client[Any, Any]) -> None:
         if client._since is not None:

@@ -198,7 +198,7 @@ class Broker(abc.ABC):
         """A room's log, from its last whole entry on; empty if the room is over."""
 
     @abc.abstractmethod
-    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+    async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
         """Put a batch each into the mailboxes of servers: to which of them, for the others are gone."""
 
     @abc.abstractmethod

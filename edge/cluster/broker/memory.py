@@ -197,8 +197,8 @@ class MemoryBroker(Broker):
             return Written.FORGOTTEN
         if top == (entry.fence, entry.number):
             return Written.THERE
-        anew = (entry.whole or entry.over) and top < (entry.fence, entry.number)
-        if top != (entry.fence, entry.number - 1) and not anew:
+        rewritten = (entry.whole or entry.over) and top < (entry.fence, entry.number)
+        if top != (entry.fence, entry.number - 1) and not rewritten:
             return Written.FORGOTTEN
         log = self._logs.setdefault(entry.room, _Log())
         if entry.whole or entry.over:
@@ -214,7 +214,7 @@ class MemoryBroker(Broker):
         log = self._logs.get(room)
         return [] if log is None else [*log.entries]
 
-    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+    async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
         await trio.lowlevel.checkpoint()
         there = frozenset(server for server in batches if self._is_there(server))
         for server in sorted(there):

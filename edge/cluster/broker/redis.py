@@ -17,7 +17,7 @@ All that decides runs inside Redis, as scripts, by Redis's clock. What is kept t
 A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
 Redis may forget: it writes to its disk, and to its replicas, after it has answered. Which run of it is asked is marked;
 for as long as a lease lasts after the mark was set, nobody can claim a room, and every server compares what Redis knows
-of its rooms and their logs with what it knows itself, and has what is missing written anew.
+of its rooms and their logs with what it knows itself, and has what is missing written again.
 
 Every script declares its keys.
 """
@@ -204,7 +204,7 @@ class RedisBroker(Broker):
         found = await self._client.ask(lambda redis: redis.xrange(self._key(f"log:{room}")))
         return [_bytes(entry.field_values[b"entry"]) for entry in found if b"entry" in entry.field_values]
 
-    async def post(self, batches: Mapping[str, bytes]) -> frozenset[str]:
+    async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
         keys = [self._key(f"mailbox:{server}") for server in batches]
         there = await self._client.run(scripts.POST, keys, [*batches.values()])
         return frozenset(server for server, good in zip(batches, there, strict=True) if good)

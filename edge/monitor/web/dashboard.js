@@ -46,7 +46,7 @@ $("door").addEventListener("submit", async (submitted) => {
   remember("sessionStorage", "key", key);
   enter(key);
 });
-// Before somebody listens, a submitted form would load the page anew.
+// Before somebody listens, a submitted form would load the page again.
 /** @type {HTMLButtonElement} */ ($("door").querySelector("button")).disabled = false;
 
 /** @param {string} key */

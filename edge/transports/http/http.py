@@ -37,6 +37,7 @@ HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.AS
 VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
 # RFC 9110 section 5.5: what no value of a header may hold.
 CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+BARE_END = re.compile(rb"[^\r]\n|\r[^\n]")
 CONTENT_LENGTH = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
 # Empty lines before a request that are ignored (RFC 9112 section 2.2).
 MAX_EMPTY_LINES = 4
@@ -332,7 +333,7 @@ class HttpConnection(_Writer):
         await trio.sleep_forever()  # it says more than it may, and is read no further
 
     async def _read_head(self) -> bool:
-        empty = 0
+        empty, checked = 0, 0
         while True:
             while self._ahead.startswith(b"\r\n") and empty < MAX_EMPTY_LINES:
                 self._ahead, empty = self._ahead[2:], empty + 1
@@ -340,6 +341,9 @@ class HttpConnection(_Writer):
                 break
             if len(self._ahead) >= MAX_HEAD_BYTES:
                 raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
+            if self._ahead.startswith(b"\n") or BARE_END.search(self._ahead, max(0, checked - 1)):
+                raise BadRequest(400, "malformed", "lines end with CR LF")  # now: such a head may never end
+            checked = len(self._ahead)
             received = await self.stream.receive_some()
             if not received:
                 return False

@@ -501,13 +501,21 @@ class FastPath(trio.abc.HalfCloseableStream):
         if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
             return False
         self._end(None)
+        self._drop_buffers()
         self._fd = -1
         self._stream.socket.close()
         return True
 
     async def aclose(self) -> None:
         self._end(None)
+        self._drop_buffers()
         self._fd = -1
         if self._own_reader is not None:
             self._own_reader.cancel("the fast path is closed")
         await self._stream.aclose()
+
+    def _drop_buffers(self) -> None:
+        """Drop all bytes now, and not only when the garbage collector finds this connection."""
+        self._buffer, self._at, self._next = b"", 0, None
+        self._handed.clear()
+        self._unwritten.clear()

@@ -38,7 +38,7 @@ export class Game {
   /** How far this board is ahead of the server's, and how far behind that news are, in seconds. */
   lead = 0.1;
   delay = 0.1;
-  /** The largest correction in one frame since the beginning, in units of the board; and how often the board was shown anew. */
+  /** The largest correction in one frame since the beginning, in units of the board; and how often the board was shown again. */
   largest = 0;
   looks = 0;
   #now;

@@ -176,7 +176,7 @@ function showFigures() {
     ahead: `${Math.round(game.lead * 1000)} ms`,
     behind: `${Math.round(game.delay * 1000)} ms`,
     corrected: `${game.largest.toFixed(1)} units a frame at most`,
-    "boards shown anew": String(game.looks),
+    "boards shown again": String(game.looks),
   };
   $("figures").textContent = Object.entries(figures).map(([name, value]) => `${name}: ${value}`).join("\n");
 }

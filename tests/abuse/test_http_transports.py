@@ -158,13 +158,13 @@ class _Attack:
 async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
     """Two servers, with a friend at each in one room, so that one of the two is carried: neither may be lost."""
     async with open_town(make_app) as town:
-        attack, post = _Attack(town), town.shared.post
+        attack, post = _Attack(town), town.shared.send
 
         async def count(batches: Mapping[str, bytes]) -> frozenset[str]:
             attack.posted += sum(map(len, batches.values()))
             return await post(batches)
 
-        monkeypatch.setattr(town.shared, "post", count)
+        monkeypatch.setattr(town.shared, "send", count)
         await trio.sleep(LEASE_SECONDS)  # until the servers know each other
         async with AsyncExitStack() as stack:
             friends = []

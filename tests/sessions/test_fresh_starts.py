@@ -195,3 +195,36 @@ async def test_a_client_that_falls_behind_while_connected_starts_afresh(edge_roo
     assert JSON.decode(await again.receive()) == ["Verdict", {"right": False}]
     assert room.room.log == ["greet ", "+", "greet "]
     await again.close()
+
+
+@edge.event("value", delivery="latest", key="number")
+class Value:
+    number: int
+
+
+class Valued(edge.Room[Guess, Value]):
+    """Has more latest values than a seat stores."""
+
+    seats = edge.Seats(minimum=1, maximum=2, grace=60)
+
+    async def player(self, player: edge.Player[Guess, Value]) -> None:
+        async for _ in player.listen(Guess):
+            for number in range(edge.Limits().outbox_frames + 10):
+                player.send(Value(number))
+                if number % 100 == 99:
+                    await trio.sleep(0.01)
+
+
+async def test_a_resume_that_would_miss_latest_values_is_a_fresh_start(edge_room: EdgeRoom) -> None:
+    """Once: the welcome says why, and the client is greeted. The resume after that one is exact again."""
+    room = await edge_room(Valued)
+    (ana,) = await room.join("ana")
+    for asks, resumed, why in ((True, False, "behind"), (False, True, ""), (True, False, "behind")):
+        if asks:
+            ana.send(Guess("all"))
+            await trio.sleep(1)
+        ana.drop()
+        await ana.resume()
+        assert ana.welcome is not None
+        assert (ana.welcome.resumed, ana.welcome.why) == (resumed, why)
+    ana.leave()
