@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A line: edge's transport over plain HTTP, for where WebSocket can't pass. `edge.js` loads it when it is needed.
+ * The HTTP transport, for networks that block WebSocket. `edge.js` loads it when it is needed.
  *
  * Frames are posted, and got: in mode "stream" the response to a GET goes on for as long as it is let, in mode "poll" it is
  * held until there is something to say. Both ends count the frames, so every request can be made again, and a response
@@ -104,7 +104,7 @@ export class HttpTransport {
     fetch(this.#url, { ...this.#posting(body), keepalive: body.length < 60_000 }).catch(() => {});
   }
 
-  /** Make requests one after the other; too many in a row that bring nothing end the line. @param {() => Promise<void>} request */
+  /** Make requests one after the other; too many in a row that bring nothing end the transport. @param {() => Promise<void>} request */
   async #repeat(request) {
     let failures = 0;
     while (!this.#over) {

@@ -1313,7 +1313,7 @@ export class Room {
     this.#setState("closed");
   }
 
-  /** Say that the page goes, for a line would not be missed at once. The seat waits. */
+  /** Say that the page goes, for an HTTP transport would not be missed at once. The seat waits. */
   #pause() {
     this.#drop(Code.LOST, "the page was left");
     this.#setState(this.welcome === null ? "connecting" : "away");
@@ -1322,7 +1322,7 @@ export class Room {
   /**
    * The page goes away. What its other `pagehide` listeners send must still arrive, so the goodbye is said later: at
    * `visibilitychange` if the page was visible, at `freeze` if it is cached. Otherwise the browser closes a WebSocket by
-   * itself, but not a line.
+   * itself, but not an HTTP transport.
    */
   #goAway = () => {
     this.#leaving = true;

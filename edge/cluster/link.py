@@ -145,7 +145,7 @@ class PeerLinks:
         return frozenset(self._out.keys() | self._in.keys())
 
     async def send(self) -> None:
-        """Post what there is to send, for ever."""
+        """Send all pending messages, for ever."""
         while True:
             if self._ready:
                 await trio.lowlevel.checkpoint()

@@ -62,7 +62,7 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def drop(self) -> None:
-        """Cut the line: both ends find it broken, and what was under way is lost."""
+        """Cut the connection: both ends find it broken, and frames under way are lost."""
         for end in (self, self._peer):
             assert end is not None
             end._cut = True

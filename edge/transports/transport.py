@@ -17,7 +17,7 @@ class FrameReceiver(Protocol):
 
     @property
     def has_space(self) -> bool:
-        """True if one more frame may be given. Asked before each."""
+        """True if one more frame may be given. Checked before each frame."""
 
     def receive_frame(self, frame: Frame, now: float) -> None:
         """Take a frame that came now, on Trio's clock. Never waits.

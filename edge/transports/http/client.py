@@ -80,7 +80,7 @@ class ClientHttpTransport(HttpTransport):
         await self._repeat(self._get)
 
     async def post_all(self) -> None:
-        """Post this side's frames until the transport is over."""
+        """Send this side's frames until the transport is over."""
         try:
             await self._repeat(self._post)
         finally:
