@@ -1,4 +1,4 @@
-"""This server among those that share its broker: which rooms are its own, and where the others are.
+"""The node: this server among those that share its broker, the rooms that it has, and the way to all others.
 
 A room is opened only under a lease that the broker has granted; when the lease ends, Trio ends the room.
 """
@@ -41,17 +41,17 @@ from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_ser
 
 log = logging.getLogger("edge.servers")
 
-# How often a lease is renewed before it would run out.
+# Renewals of a lease within its length.
 RENEWALS = 4
 # Lease periods without messages before this server counts as unreachable.
 DEAF_LEASES = 5
-# How long a room that could not be adopted is left to others.
+# Seconds for which a room that could not be adopted is left to other servers.
 ADOPT_SECONDS = 10.0
-# Over how many seconds those who have to go elsewhere are told so.
+# The seconds over which clients that have to move are told so.
 SPREAD_SECONDS = 3.0
-# How long its goodbye to the others may take.
+# The seconds for its goodbye to other servers.
 GOODBYE_SECONDS = 5.0
-# How long a room that is to go may take to be kept, and then another server to go on with it.
+# The seconds for flushing the journal of a room that moves, and then for another server to restore it.
 MOVE_SECONDS = 2.0
 
 CANARY, ADOPT = "canary", "adopt"
@@ -60,13 +60,13 @@ CUT_OFF = "the servers can't reach what they share"
 
 
 class Sharer(Protocol):
-    """Something that two servers share."""
+    """A user of the links between servers."""
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """A message has come: whether it was for this."""
+        """Take a message of another server. False if it is for another user."""
 
     def lose(self, server: str) -> None:
-        """Everything that was shared with this server is over."""
+        """End everything that is shared with this server."""
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class _RemoteRoom:
 
 @attrs.define(eq=False)
 class _Claiming:
-    """A room is being claimed, for all who come for it meanwhile."""
+    """A claim of a room under way, for all tasks that want the room."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     failed: bool = False
@@ -95,9 +95,9 @@ class Node:
     """One server.
 
     Args:
-      relays: the connections that are carried between servers.
-      about: what it says of itself to the others.
-      balance: whether it sends rooms to servers that have less to do.
+      relays: relays connections between servers.
+      about: returns the status of this server.
+      balance: move rooms to servers with less load.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class Node:
         self.id = broker.name_server()
         """The unique id of this process among the servers."""
         self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
-        """Every server, this one included, and what it last said of itself."""
+        """The newest status of each server, this one included."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
         self._leases = Leases(broker, self.id, self._tell, self._rewrite)
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
-        """True if all that was shared with others was given up, for want of a broker."""
+        """True if everything that was shared with other servers has ended, because the broker cannot be reached."""
         self._unrenewed = OutageLog("leases are not renewed")
         self.peer_links = PeerLinks(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
         relays.peer_links = self.peer_links
@@ -151,16 +151,19 @@ class Node:
         return len(self._relays.carried)
 
     def share(self, sharer: Sharer) -> None:
-        """Give it the messages of other servers that are for it."""
+        """Add a user of the links between servers."""
         self._sharers.append(sharer)
 
     def home(self, name: str) -> str:
-        """Which server has what any of them may be asked for by this name: all say the same, while they know each
-        other, and nearly all names stay where they are when a server comes or goes (rendezvous hashing)."""
+        """The server that is responsible for this name.
+
+        All servers that know each other agree. When a server comes or goes, nearly all names stay where they are
+        (rendezvous hashing).
+        """
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
     async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _RemoteRoom:
-        """The room of this name: opened here, if nobody has it, or the way to where it is.
+        """Find the room of this name: open it here if no server has it, or return the way to it.
 
         Args:
           adopt: open none but one that has been left.
@@ -206,7 +209,7 @@ class Node:
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
-        """Which other server has a room; None if none has.
+        """The other server that has a room, or None.
 
         Raises:
           BrokerDown: it can't be reached.
@@ -217,8 +220,10 @@ class Node:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
 
     async def hand_over(self) -> None:
-        """This server is going: leave its rooms that can be kept to the others, and send on those that it carries for
-        them; one after the other, lest all come back at once."""
+        """Leave the persistent rooms to other servers, because this one drains, and make relayed clients move.
+
+        This is spread over some seconds, so that not all clients come back at once.
+        """
         rooms = [room for room in self._directory.runtimes if room.journal is not None]
         leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
         leave += [partial(self._relays.send_on, link) for link in self._relays.carried]
@@ -229,7 +234,7 @@ class Node:
                 nursery.start_soon(each)
 
     async def move(self, name: str, to: str) -> bool:
-        """Have another server go on with a room, if it is here and can be kept: whoever comes for it meanwhile waits.
+        """Move a persistent room to another server. Clients that come for it meanwhile wait.
 
         Returns: whether that server has it now. If not, anybody may.
         """
@@ -252,7 +257,7 @@ class Node:
         return taken
 
     async def _leave(self, room: RoomRuntime) -> bool:
-        """Have all of a room kept, and then nothing more: whether others can go on with it. Not if it has closed."""
+        """Flush the journal of a room, and end it. True if another server can restore the room."""
         assert room.journal is not None
         await room.journal.wait_written()
         if room.closing or room.lease.over:
@@ -277,7 +282,7 @@ class Node:
             try:
                 await self._renew()
             except BaseException:
-                self._departed.set()  # or it would stay connected for ever
+                self._departed.set()  # or the connection would stay open for ever
                 raise
             try:
                 async with trio.open_nursery() as self._nursery:
@@ -298,7 +303,7 @@ class Node:
                 self._departed.set()
 
     async def _hold_broker(self, *, task_status: trio.TaskStatus[Mailbox]) -> None:
-        """Be connected until all is said, whatever is cancelled around."""
+        """Stay connected to the broker until the last messages are sent. Shielded."""
         with trio.CancelScope() as connected:
             async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
                 connected.shield = True
@@ -329,14 +334,14 @@ class Node:
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
-        """Once no lease can be left: whatever is shared with other servers is over, and clients should know."""
+        """End everything that is shared with other servers, once no lease can be left. Clients are told."""
         if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
             for server in sorted(self.peer_links.servers - {self.id}):
                 self.peer_links.lose(server)
 
     async def _adopt(self) -> None:
-        """Go on with rooms that were left behind, and can be kept: for who waits in them may have no reason to come."""
+        """Restore persistent rooms that no server has: their clients may have no reason to come first."""
         again_at: dict[str, float] = {}
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
@@ -346,12 +351,12 @@ class Node:
                 continue
             now = trio.current_time()
             for room in [room for room in left if again_at.get(room, now) <= now]:
-                again_at[room] = now + ADOPT_SECONDS  # by then another server may have done it
+                again_at[room] = now + ADOPT_SECONDS  # another server may have restored it by then
                 await guarded(f"adopting room {room}", partial(self._adopt_one, room))
             again_at = {room: at for room, at in again_at.items() if at > now}
 
     async def _adopt_one(self, room: str) -> bool:
-        """Go on with a room, if nobody has it: whether it is here now."""
+        """Restore a room, if no server has it. True if it is here now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
             return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
@@ -385,11 +390,10 @@ class Node:
         self._writer.rewrite(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
-        """Send oneself a batch; and see whether those before have come."""
+        """Send a canary, a message to this server itself, and check that earlier ones have come."""
         if self._unheard_canaries >= DEAF_LEASES * RENEWALS:
-            raise ServerUnreachable(
-                f"{self._unheard_canaries} batches to oneself have not come, though the broker is there"
-            )
+            lost = f"{self._unheard_canaries} messages of this server to itself"
+            raise ServerUnreachable(f"{lost} have not come, although the broker can be reached")
         self._unheard_canaries += 1
         self.peer_links.pulse()
         self.peer_links.put(self.id, [CANARY])
@@ -409,14 +413,14 @@ class Node:
                 raise
             if self._directory.full:
                 raise Refused("all rooms are open here", Code.MOVED) from None
-            opener = ""  # one that is to go on is opened by nobody
+            opener = ""  # a restored room counts for no opener
         if self._broker.shared:
             claim, lease = await self._leases.claim(room)
             if lease is None:
                 if not claim.server:
                     raise Refused("the broker has just begun", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
-            if adopt and not claim.abandoned:  # it has ended meanwhile
+            if adopt and not claim.abandoned:  # the room has ended meanwhile
                 lease.conclude()
                 lease.end()
                 raise Refused("the room is over", Code.ROOM_CLOSED)
@@ -424,7 +428,7 @@ class Node:
         return self._directory.open_runtime(kind, name, opener=opener)
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
-        """The way to another server's room: it carries frames there; or clients may go there themselves."""
+        """The way to another server's room: a relay, or a refusal that names the address to which clients may move."""
         status = self.servers.get(owner)
         if status is not None and status.address:
             where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
@@ -432,8 +436,9 @@ class Node:
         return _RemoteRoom(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
-        """Open a room under a lease: where its log ends, if it has one, and can be kept; else fresh. Where that fails,
-        the log stays, for a server that can read it.
+        """Open a room under a lease: restored from its journal, if it has one, else fresh.
+
+        If that fails, the journal stays, for a server that can read it.
         """
 
         def prepare(room: RoomRuntime) -> None:
@@ -453,7 +458,7 @@ class Node:
         except BaseException:
             self._writer.forget(lease)
             if abandoned:
-                lease.lose()  # so that somebody else may go on
+                lease.lose()  # so that another server may restore the room
             lease.end()
             raise
 

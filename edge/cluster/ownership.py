@@ -1,6 +1,7 @@
-"""The leases of this server's rooms: claimed, renewed together, and given back.
+"""The leases of this server's rooms: claims them, renews them together, and returns them.
 
-Each is counted from before it was asked for, so that it ends here before the broker gives it to another.
+The time of a lease is counted from before the request to the broker. So a lease ends here before the broker may give it
+to another server.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .status import RoomStatus, pack
 
 log = logging.getLogger("edge.servers")
 
-# This part of its time it ends earlier here than at the broker, for clocks that do not run alike.
+# Leases end earlier here than at the broker, by this part of their length, because clocks run at different rates.
 MARGIN = 0.1
-# How many rooms the broker is told of at once, so that nobody else waits for long.
+# The most rooms in one request to the broker, so that other servers do not wait for long.
 BATCH = 500
-# So many rooms that have closed are remembered.
+# The number of closed rooms that are remembered.
 MAX_CLOSED = 10_000
 
 
@@ -41,12 +42,12 @@ class _Held:
 
 
 class Leases:
-    """Every lease that this server holds.
+    """The leases that this server has.
 
     Args:
-      server: what the broker knows it by.
-      tell: what is said of a room to all, and how many entries its log should have.
-      rewrite: called with rooms whose logs the broker has forgotten.
+      server: the id of this server at the broker.
+      tell: returns the description of a room for other servers, and the number of entries of its journal.
+      rewrite: called with rooms whose journals the broker has lost.
     """
 
     def __init__(
@@ -66,28 +67,28 @@ class Leases:
         self._ended: list[News] = []
         """Leases that are to be returned."""
         self._closed: dict[str, int] = {}
-        """The fences under which rooms were open here that have closed for good: the broker may forget that."""
+        """The fences of rooms that have closed for good here. The broker may lose that."""
         self._given_back: dict[str, trio.Event] = {}
         """The leases for which a task waits."""
         self._numbers = count(1)
         self._waiting: dict[int, str] = {}
-        """The numbers of the requests that are not answered yet, and which room each is about."""
+        """The numbers of unanswered requests, each with its room."""
         self._asking = trio.Lock()
-        """Held while the broker is asked to renew leases, or given them back: one after the other."""
+        """Held while leases are renewed or returned, one request after the other."""
         self._wake_up = WakeUp()
 
     async def claim(self, room: str) -> tuple[Claim, Lease | None]:
-        """Ask for the lease of a room: None if somebody else has it.
+        """Claim the lease of a room. The lease is None if another server has it.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker cannot be reached.
         """
-        if any(ended.room == room for ended in self._ended):  # nothing of one that has closed here is to go on
+        if any(ended.room == room for ended in self._ended):  # a room that has closed here must not be restored
             await self.give_back()
         asked_at, stamp = trio.current_time(), self._stamp(room)
         try:
             claim = await self._broker.claim(room, self._server, stamp)
-        except BaseException:  # it may be granted: then nobody has the room
+        except BaseException:  # the claim may have been granted: return it
             self._end(News(Wish.HAND_OVER, room, 0, claim=stamp.number))
             raise
         finally:
@@ -99,10 +100,10 @@ class Leases:
         return claim, lease
 
     async def renew(self, about: bytes) -> Mapping[str, bytes]:
-        """Renew all of them, and say this of the server: every server, and what it says of itself.
+        """Renew all leases, and publish the status of this server. Returns: the status of each server.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker cannot be reached.
         """
         async with self._asking:
             self._about = about
@@ -124,7 +125,7 @@ class Leases:
         return renewed.servers
 
     async def _compare(self, mark: str) -> None:
-        """The broker may have forgotten anything: see to it that it knows all again."""
+        """Tell the broker all leases again, because it may have lost any of them."""
         self._mark = ""
         live = self._live()
         for first in range(0, len(live), BATCH):
@@ -132,7 +133,7 @@ class Leases:
             asked_at = trio.current_time()
             renewed = await self._settle([self._keep(room, held) for room, held in batch])
             if renewed.mark != mark:
-                return  # once more, at the next renewal
+                return  # compare again at the next renewal
             for room, held in batch:
                 if room not in renewed.refused:
                     held.lease.renew(_until(asked_at, self._broker.lease_seconds))
@@ -140,7 +141,7 @@ class Leases:
                     log.warning("room %s is another server's by now", room, extra={"room": room})
                     held.lease.lose()
             self._rewrite(sorted(renewed.forgotten))
-        for lease in await self._broker.leases():  # what was let go of, and is not known to be any more
+        for lease in await self._broker.leases():  # leases that this server has returned, and that the broker still has
             if lease.server == self._server and not (lease.room in self._held or lease.room in self._waiting.values()):
                 wish = Wish.RELEASE if self._closed.get(lease.room) == lease.fence else Wish.HAND_OVER
                 self._end(News(wish, lease.room, lease.fence))
@@ -151,7 +152,7 @@ class Leases:
         return News(Wish.KEEP, room, held.lease.fence, _packed(held.told), entries)
 
     async def run(self) -> None:
-        """Give back those whose rooms are closed, for ever."""
+        """Return the leases of closed rooms, for ever."""
         while True:
             if not self._ended:
                 await self._wake_up.wait()
@@ -161,10 +162,10 @@ class Leases:
                 await trio.sleep(AGAIN_SECONDS)
 
     async def give_back(self) -> None:
-        """Give back all that are to be.
+        """Return all leases of closed rooms.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker cannot be reached.
         """
         while True:
             async with self._asking:
@@ -178,7 +179,7 @@ class Leases:
                     self._given_back[each.room].set()
 
     async def wait_given_back(self, room: str) -> None:
-        """Wait until the lease of a room that is about to close has been given back."""
+        """Wait until the lease of a room that is about to close is returned."""
         self._given_back[room] = trio.Event()
         try:
             await self._given_back[room].wait()
@@ -186,7 +187,7 @@ class Leases:
             del self._given_back[room]
 
     async def _settle(self, news: Sequence[News]) -> Renewed:
-        """Renew this server's time, and tell the broker this."""
+        """Send a renewal of this server, with these requests."""
         asked_at, stamp = trio.current_time(), self._stamp()
         try:
             renewed = await self._broker.renew(self._server, stamp, self._about, news)

@@ -1,4 +1,4 @@
-"""The door: what every address has taken of a server, and all of them together."""
+"""The connection limiter: limits connections, requests and request bodies, for each address and for the server."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ log = logging.getLogger("edge.server")
 
 POSITIVE = attrs.validators.gt(0)
 
-# Which part of the files that a process may have are for connections: some of those that give way linger.
+# The part of a process's files that is for connections. The rest is for dropped connections that linger.
 FILES = 0.9
 
-# How many may be told at a time that there is no space for them; and what part of the files they may take.
+# The most refusals that are written at a time, and the part of the files that they may take.
 MAX_TOLD, TOLD_FILES = 100, 0.05
 
-# How long a draining server waits for those who may ask for its last words.
+# The seconds for which a draining server waits for HTTP transports, which have to ask for the goodbye.
 ASKING_SECONDS = 2.0
 
-# How many addresses that have nothing any more may be remembered before they are looked through.
+# The number of remembered addresses from which idle ones are forgotten.
 SWEEP_AT = 1000
 
 
 @attrs.frozen(kw_only=True)
 class AddressLimits:
-    """What one address may take of a server, and all of them together. An IPv6 address stands for its /64.
+    """Limits of one address, and of the whole server. An IPv6 address stands for its /64.
 
-    For what comes through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
+    For requests through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
     """
 
     connections: int = attrs.field(default=20_000, validator=POSITIVE)
-    """How many connections may be open; in any case no more than the process may have files. One more takes the place
-    of the one that has held no seat and been waited for, for a request, its body or a hello, for longest; where there
-    is none, it is turned away."""
+    """The most open connections, and never more than the process may have files. For one more, the oldest pending
+    connection is dropped: one that owes a request, a body or a hello, and holds no seat. Without any, the new
+    connection is rejected."""
 
     connections_each: int = attrs.field(default=1000, validator=POSITIVE)
     """The same of one address, whose own connections are dropped first. HTTP transports count, too. A whole school may
@@ -62,11 +62,11 @@ class AddressLimits:
     """The same at once, for a school that opens a page."""
 
     bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
-    """Bytes a second that are read from all connections of one address, beside 8 KiB a second of each; later ones wait
-    unread. A server can read about a megabyte a second of the dearest messages."""
+    """Bytes a second that are read from all connections of one address, beside an allowance of 8 KiB a second for each.
+    Further bytes wait unread. A server can read about a megabyte a second of the most expensive messages."""
 
     bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=POSITIVE)
-    """The same at once: a school that saves its pictures."""
+    """The same at once, for a school that saves its pictures."""
 
     body_bytes: int = 256 * 1024 * 1024
     """The bytes of request bodies that may be in memory."""
@@ -75,11 +75,11 @@ class AddressLimits:
     """The same of one address."""
 
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """The networks of your proxies: those who connect from there are believed to say for whom, and are not counted
-    themselves. By default, this machine."""
+    """The networks of your proxies. A proxy is believed when it names the address of a client, and is not limited.
+    By default, this machine."""
 
     def __attrs_post_init__(self) -> None:
-        Addresses(self.proxies)  # here, so that a typo is found when it is made
+        Addresses(self.proxies)  # an invalid network is an error here
 
 
 @attrs.define(eq=False)
@@ -92,7 +92,7 @@ class _Peer:
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
-    """True if it is in the log that it wants too much."""
+    """True once the log says that the address exceeds a limit."""
     waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
     """Its pending connections, the oldest first."""
 
@@ -115,7 +115,7 @@ class ConnectionLimiter:
 
     @contextmanager
     def waiting(self, peer: str, *, may_ask: bool = False) -> Iterator[PendingConnection]:
-        """While somebody is waited for, who comes for this peer."""
+        """Register a pending connection of a peer during a block."""
         waiting, theirs = PendingConnection(may_ask=may_ask), self._know(peer).waiting
         self._waiting[waiting] = theirs[waiting] = None
         if self._draining:
@@ -127,7 +127,7 @@ class ConnectionLimiter:
             theirs.pop(waiting, None)
 
     def drain(self) -> None:
-        """Wait for nobody any more; for those who may ask for last words, two seconds yet."""
+        """Drop all pending connections. HTTP transports may still ask for a goodbye, for two seconds."""
         self._draining = True
         for waiting in [*self._waiting]:
             self._drain(waiting)
@@ -140,15 +140,15 @@ class ConnectionLimiter:
 
     @contextmanager
     def connection(self, peer: str) -> Iterator[None]:
-        """While one is open.
+        """Count an open connection of a peer during a block.
 
         Raises:
-          Refused: there are too many, or too many come.
+          Refused: there are too many connections, or too many requests.
         """
         self.check_pace(peer)
         with self.place(peer) as instead:
             if self._connections >= self._most and not (instead or _make_space(self._waiting)):
-                raise Refused("the server has as many connections as it takes", Code.CROWDED)
+                raise Refused("the server has no space for more connections", Code.CROWDED)
             self._connections += 1
             try:
                 yield
@@ -157,12 +157,12 @@ class ConnectionLimiter:
 
     @contextmanager
     def place(self, peer: str) -> Iterator[bool]:
-        """While something of a peer's is under way that may have come on another's connection.
+        """Count a connection, or a request that came through a proxy, for a peer during a block.
 
-        Returns: whether another of theirs gives way for it.
+        Returns: True if another connection of the peer was dropped for it.
 
         Raises:
-          Refused: it has too many.
+          Refused: the peer has too many.
         """
         known = self._know(peer)
         crowded = bool(peer) and known.connections >= self._limits.connections_each
@@ -179,14 +179,14 @@ class ConnectionLimiter:
         return self._know(peer).connections
 
     def bulk_pace(self, peer: str) -> Pace | None:
-        """The pace in bytes of a peer, for a connection that has a place. None for a proxy of ours."""
+        """The byte pace of a peer. None for a trusted proxy."""
         return self._know(peer).bulk if peer else None
 
     def check_pace(self, peer: str) -> None:
-        """Somebody from an address wants something.
+        """Charge one request of a peer to its pace.
 
         Raises:
-          Refused: too much for now.
+          Refused: the peer exceeds its pace.
         """
         if not peer:
             return
@@ -197,19 +197,18 @@ class ConnectionLimiter:
 
     @contextmanager
     def body(self, peer: str) -> Iterator[Callable[[int], None]]:
-        """While the body of a request is kept: call the function with every so many bytes that come.
+        """Account for the body of a request, which is in memory during a block.
 
-        Raises:
-          Refused: by the function: more are kept than may be.
+        Returns: a function to call with the size of each piece. It raises `Refused` if a limit is exceeded.
         """
         known, kept = self._know(peer), 0
 
         def keep(size: int) -> None:
             nonlocal known, kept
-            if not kept:  # it may have been forgotten meanwhile
+            if not kept:  # the address may have been forgotten meanwhile
                 known = self._know(peer)
             if self._body_bytes + size > self._limits.body_bytes:
-                raise Refused("too much is being sent to this server", Code.CROWDED)
+                raise Refused("the server has no space for more request bodies", Code.CROWDED)
             if peer and known.body_bytes + size > self._limits.body_bytes_each:
                 raise self._refused(peer, "is sending too much at once")
             kept += size
@@ -224,7 +223,7 @@ class ConnectionLimiter:
 
     def _refused(self, peer: str, why: str) -> Refused:
         known = self._know(peer)
-        if not known.told:  # once, for it may be many times a second
+        if not known.told:  # once: this may happen many times a second
             known.told = True
             log.warning("%s %s: if it is a proxy, name it in AddressLimits.proxies", peer, why)
         return Refused(f"{peer} {why}", Code.CROWDED)
@@ -241,7 +240,7 @@ class ConnectionLimiter:
         return known
 
     def _forget_peers(self) -> None:
-        """Forget those who have nothing; the next time when there are twice as many as are left."""
+        """Forget idle addresses. The next time is when there are twice as many as are left."""
         now = trio.current_time()
         self._peers = {
             peer: known
@@ -255,10 +254,10 @@ class ConnectionLimiter:
 
 
 def _make_space(waiting: dict[PendingConnection, None]) -> bool:
-    """Turn away whoever of these has been waited for longest; False if there is nobody."""
+    """Drop the oldest of these pending connections. False if there is none."""
     for longest in waiting:
         if not longest.scope.cancel_called:
-            longest.turn_away(Refused("others have come, and this connection was waited for", Code.CROWDED))
+            longest.turn_away(Refused("this connection was idle, and newer ones need its place", Code.CROWDED))
             return True
     return False
 
