@@ -7,6 +7,8 @@ BENCH := .venv/bench/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
 HOURS ?= 1000
+# Which tests to run: quick, or full.
+SCALE ?= quick
 # How long each target is fuzzed.
 SECONDS ?= 60
 # How often a server is killed, and how many connections come and go: ten minutes, or so.
@@ -22,8 +24,8 @@ demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
 	$(BIN)/edge run examples.stage:app --host $(HOST) --port $(PORT) $(TLS_OPTIONS)
 
-test: $(READY)  ## Run the whole suite; what an outside program is missing for is named in one line.
-	$(BIN)/python -m pytest -n logical --dist loadgroup
+test: $(READY)  ## Run the tests that take two minutes together, or all with SCALE=full. One line says which were left out.
+	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE)
 
 bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, the cost of abuse, several servers.
 	$(BIN)/python -m benchmarks full

@@ -116,6 +116,7 @@ def test_readme(tmp_path: Path) -> None:
     assert "200 passed" in output
 
 
+@pytest.mark.slow
 def test_simulation(tmp_path: Path) -> None:
     """Its room holds, and the soak that it shows says so."""
     write_files("simulation.md", tmp_path)
@@ -126,6 +127,7 @@ def test_simulation(tmp_path: Path) -> None:
     assert "held: " in done.stdout
 
 
+@pytest.mark.slow
 def test_tutorial(tmp_path: Path) -> None:
     """Its first tests fail under some schedules, as it says; the mended one passes under all."""
     last = max(index for index, block in enumerate(BLOCKS["tutorial.md"]) if block.file)

@@ -27,9 +27,9 @@ E3 = TypeVar("E3")
 class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """One player of a room. The room makes its players.
 
-    ``async for event in player`` gives every event that no narrower `receive` or `Room.listen` has claimed.
+    ``async for event in player`` gives all events that no `receive` or `listen` for their classes takes.
 
-    Attributes of your own are fine, such as ``player.score = 0``, under any name that is not documented here.
+    You may set your own attributes, such as ``player.score = 0``, under any name that is not documented here.
     """
 
     def __init__(self, runtime: PlayerRuntime) -> None:
@@ -63,27 +63,27 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def left(self) -> bool:
-        """True once they have left: then nothing more is sent to them."""
+        """True once the player has left. Then no more events are sent."""
         return self.__edge_runtime.left
 
     @property
     def ending(self) -> Ending | None:
-        """Why they left; None while they have not."""
+        """Why the player left; None before."""
         return self.__edge_runtime.ending
 
     @property
     def restored(self) -> bool:
-        """True if the seat was taken on another server, which the room has left: then `Room.player` runs once more."""
+        """True if the room was restored on this server with this player. Then `Room.player` runs once more."""
         return self.__edge_runtime.restored
 
     def send(self, event: ToPlayer) -> None:
-        """Send this player an event. Never waits; nothing happens if they have gone for good.
+        """Send this player an event. Never waits. Without effect once the player has left.
 
         Raises:
-          TypeError: not one of the room's events to players, or a value in it is not of its field's type.
-          ValueError: something in it can't travel: a NaN, a number too large, half a character; or all of it is larger
+          TypeError: `event` is not one of the room's events, or a value has not the type of its field.
+          ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
             than `Limits.sent_bytes`.
-          SendOverflow: too much is sent to them in one step.
+          SendOverflow: the player was sent too much without a pause.
         """
         self.__edge_runtime.send(event)
 
@@ -94,29 +94,28 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """Wait for this player's next event of these kinds. Only what arrives during the wait counts.
+        """Wait for the next event of these classes from this player. Only events that arrive during the wait count.
 
         Raises:
           Gone: the player has left, or leaves.
 
-        *Cancellation*: nothing is lost: an event that comes later is refused with ``not_now``.
+        *Cancellation*: no event is lost. Events that come later are refused with ``not_now``.
         """
         return await self.__edge_runtime.receive(*kinds)
 
     def latest(self, kind: type[E], key: Hashable = None) -> E | None:
-        """The newest event of this kind that has come, whose delivery is ``latest``: what its client wants now.
+        """The newest event of this class from the player. The delivery of the class is ``latest``.
 
-        Such an event is a value that is kept, whether or not anybody is listening for it, until a newer one comes or
-        the client starts fresh: on a reload, say. Of keys, the 256 newest are kept, and no more bytes than
-        `Limits.inbox_bytes`: the client is told when it has more.
+        Such an event is stored, also without a listener, until a newer one comes or the client starts fresh. The newest
+        256 keys are stored, with at most `Limits.inbox_bytes`; the client is told if it sends more.
 
         Args:
-          key: of which key, where the class has one.
+          key: the value of the key field, if the class has one.
 
-        Returns: None if there is none.
+        Returns: the event, or None.
 
         Raises:
-          TypeError: not an event that players send, or not a ``latest`` one.
+          TypeError: players do not send this class, or its delivery is not ``latest``.
         """
         return cast("E | None", self.__edge_runtime.latest(kind, key))
 
@@ -127,24 +126,24 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     def listen(self, kind: type[E], other: type[E2], another: type[E3], /) -> Listener[E | E2 | E3]: ...
     def listen(self, *kinds: type[Any]) -> Listener[Any]:
-        """``async for event in player.listen(Drew, Undid)``: this player's events of these kinds, none missed between.
+        """``async for event in player.listen(Drew, Undid)``: all events of these classes from this player.
 
-        Where `receive` is called in a loop, an event that comes while the loop's body runs is refused; here it waits.
+        Events that come while the body of the loop runs are queued. With `receive` in a loop they would be refused.
         """
         return self.__edge_runtime.listeners.listen(self.__edge_runtime.room.kind.check_receives(*kinds))
 
     async def ask(self, question: ToPlayer, answer: type[E]) -> E:
-        """Send an event and wait for the player's typed answer to it. Best inside a turn, which bounds the wait.
+        """Send an event as a request, and wait for the player's typed answer. Use a turn to limit the wait.
 
-        An answer that does not fit is refused, and the wait goes on.
+        An answer that does not fit is refused, and the wait continues. A client that starts fresh, say on a reload, is
+        asked again.
 
         Raises:
-          Gone: the player has left, or leaves before answering. A turn of theirs turns it into its outcome.
-          RequestFailed: the client refuses to answer. A turn of the player turns it into its outcome, too; outside of
-            one, catch it.
+          Gone: the player has left, or leaves before the answer. A turn of the player makes this its outcome.
+          RequestFailed: the client refuses to answer. A turn of the player makes this its outcome, too; outside of a
+            turn, catch it.
 
-        *Cancellation* is told to the client, and so is the deadline of the scopes around. A client that starts fresh,
-        on a reload say, is asked again.
+        *Cancellation*: the client is told. It also knows the deadline of the enclosing scopes.
         """
         return cast("E", await self.__edge_runtime.ask(question, answer))
 
@@ -152,32 +151,35 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """Answer an event that the client sent as a request.
 
         Args:
-          request: the very object that was received.
+          request: the received object itself.
 
-        Returns: whether an answer was waited for: in vain if it was no request, is answered already, or given up.
+        Returns: True if the client waits for the answer; False if the event was no request, or if the request is
+          answered or cancelled.
+
+        Raises:
+          TypeError, ValueError: see `send`.
         """
         return self.__edge_runtime.requests.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
 
     def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
-        """``with player.answering(request) as answering:``: a block that ends when nobody waits for the answer.
+        """``with player.answering(request) as answering:``: a block that ends when the client no longer waits.
 
-        `ReplyScope.reply` gives the one answer; ``await answering.send(...)`` gives one of several.
-
-        An event that was sent without asking for an answer may be answered, too, in vain.
+        `ReplyScope.reply` sends the only answer; ``await answering.send(...)`` sends one of several. For an event that
+        was no request, answers have no effect.
 
         Args:
-          request: the very object that was received.
+          request: the received object itself.
         """
         return self.__edge_runtime.requests.answering(request, self.__edge_runtime.room.kind.check_sends)
 
     def kick(self, reason: str = "") -> None:
-        """Put the player out of the room. Their `player()` is cancelled; they are told `Code.KICKED`."""
+        """End the seat of this player with `Code.KICKED`. The task of `Room.player` is cancelled."""
         self.__edge_runtime.leave(Code.KICKED, reason)
 
     def shielded_cleanup(self) -> trio.CancelScope:
-        """``with player.shielded_cleanup():`` in a `finally` of `player()`: a shield under which it may still wait.
+        """``with player.shielded_cleanup():`` in a `finally` block of `player()`: a shielded scope for awaiting.
 
-        Two seconds at most for all the clean-ups of one player, and one deadline for everybody when the room closes.
+        All clean-ups of one player have two seconds together. When the room closes, all players have one deadline.
         """
         return self.__edge_runtime.shielded_cleanup()
 

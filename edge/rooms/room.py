@@ -28,7 +28,7 @@ E = TypeVar("E")
 
 
 class _SeatsMember:
-    """`Room.seats`: of a class the policy, of a room its own seats."""
+    """`Room.seats`: the policy of a class, or the seats of a room."""
 
     def __init__(self, policy: Seats) -> None:
         self.policy = policy
@@ -41,30 +41,32 @@ class _SeatsMember:
 
 
 class Room(Generic[FromPlayer, ToPlayer]):
-    """A place where players meet: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
+    """A room: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
 
-    Override `run` (the room's life), `player` (one player's), `admit` (who may sit), and set `seats`. Attributes of
-    your own may have any name that is not documented here.
+    Override `run` (the life of the room), `player` (the life of one player) and `admit` (the admission), and set
+    `seats`. Your own attributes may have any name that is not documented here.
 
-    Blast radius: a bad message harms that message; a crash in `player` ends that seat with `Code.CRASHED`; a crash in
-    `run` closes this room with `Code.ROOM_CRASHED`, and `restarts` says what follows. Each is logged, and the server
-    goes on.
+    *Error handling*: an invalid message is refused, and nothing else happens. An exception in `player` ends that seat
+    with `Code.CRASHED`. An exception in `run` closes the room with `Code.ROOM_CRASHED`; see `restarts`. Each is logged
+    with its traceback, and the server continues.
 
-    *Backpressure*: none of the sending methods wait. A player whose connection can't keep up loses the connection, then
-    the seat.
+    *Backpressure*: no method that sends ever waits. A player whose connection cannot keep up loses the connection, and
+    later the seat.
     """
 
     seats: Seats = Seats()
-    """The policy of this kind of room; on an instance, its own seats."""
+    """The policy of this kind of room. On an instance: the seats of the room."""
 
     restarts: ClassVar[Restarts] = Restarts()
     """Restarts after a crash of `run`: by default a fresh room, three times a minute."""
 
     when_cut_off: ClassVar[Literal["pause", "go on"]] = "pause"
-    """Where several servers share the rooms: what becomes of this one when its server can't reach the broker for longer
-    than a lease lasts. By default it ends here, and can go on elsewhere, or here when the broker is back; what is not
-    kept is lost. If it goes on instead, another server may open one of the same name at the same time; this one ends
-    when it learns of that."""
+    """With several servers: what happens to the room if its server cannot reach the broker for longer than a lease.
+
+    ``"pause"``: the room ends here. A persistent room is restored on another server, or here when the broker is back;
+    the state of any other room is lost. ``"go on"``: the room continues. Another server may open a room of the same
+    name meanwhile; this room ends when its server learns of that.
+    """
 
     facts: ClassVar[Any] = None
     """The union of event classes that `persist` takes."""
@@ -95,54 +97,66 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return repr(self.__edge_runtime)
 
     async def run(self) -> None:
-        """The room's life. Returning closes the room."""
+        """The life of the room. Returning closes the room.
+
+        *Cancellation*: when the room closes; see `shielded_cleanup`.
+        """
         await trio.sleep_forever()
 
     async def player(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """One player's life: cancelled when they leave, so `finally` is where leaving happens. Returning is leaving."""
+        """The life of one player. Returning lets the player leave.
+
+        *Cancellation*: when the player leaves, so `finally` blocks run at every end; see `Player.shielded_cleanup`.
+        """
         await trio.sleep_forever()
 
     def greet(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """Send a client that knows nothing what it needs to know.
+        """Send the current state to a client that has none. Synchronous.
 
-        Called in the very step in which the client gets its seat, so that this is the first that it hears; and again
-        whenever the client starts from nothing while the player goes on: the page was reloaded, another tab took the
-        seat, too much was missed for an exact resume. The newest ``latest`` events are sent again by themselves.
+        This is called in the step in which the client gets its seat, so that these events are the first that it
+        receives. It is called again whenever the client starts fresh and the player stays: after a reload, when another
+        tab takes the seat, or when the client missed too much to resume. The newest ``latest`` events are sent again
+        automatically.
 
-        `player` begins after it; and if this is the first player, so does `run`, also at another server after
-        `restore`: what is needed here should be there since ``__init__``.
+        `player` starts after it. So does `run`, if this is the first player, also on another server after `restore`:
+        create the attributes that you need here in ``__init__``.
         """
 
     def admit(self, applicant: Applicant) -> None:
-        """Decide whether somebody may sit. Synchronous, so that nothing happens between the check and the seat.
+        """Admit an applicant, or refuse. Synchronous, so that nothing happens between the check and the seat.
 
         Raises:
-          Refused: with a sentence for them.
+          Refused: the applicant gets no seat, and is told this sentence.
         """
 
     def publish(self, event: ToPlayer) -> None:
-        """Take an event that somebody outside publishes into this room, over HTTP say: by default, all players get it.
+        """Take an event that is published from outside, such as by the HTTP API. By default, broadcast it.
 
         Raises:
-          Refused: with a sentence for them.
+          Refused: the event is refused with this sentence.
         """
         self.broadcast(event)
 
     def snapshot(self) -> Any:
-        """What the room would need to go on at another server: an attrs instance, if the method is annotated with its
-        class, or plain data. A room that overrides this and `restore` survives its server, with its seats.
+        """Return the state from which another server can restore the room. Synchronous.
 
-        Synchronous, like all that changes what it gives; called often, unless the room has `facts`.
+        Override this and `restore` to make the room persistent: it then survives its server, with its seats. This is
+        called often, unless the room has `facts`. Change the state in synchronous code only.
+
+        Returns: an attrs instance, if the method is annotated with its class; else plain data.
         """
         raise NotImplementedError
 
     def restore(self, state: Any) -> None:
-        """Be where a room was that gave this as its snapshot. Those who sat there sit here already, though away, and
-        their `Player.restored` is true. Then `run` starts from the beginning, and `player` of each."""
+        """Restore the state that `snapshot` returned.
+
+        The players are in `players` already, away, with `Player.restored` true. Afterwards `run` starts from the
+        beginning, and so does `player` for each of them.
+        """
         raise NotImplementedError
 
     def apply(self, fact: Any) -> None:
-        """Let a fact change the room's state: in `persist`, and once more at another server, after `restore`."""
+        """Change the state by a fact. Synchronous. Called by `persist`, and on another server again after `restore`."""
 
     @property
     def kind(self) -> str:
@@ -155,10 +169,10 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return self.__edge_runtime.name
 
     def persist(self, fact: Any) -> None:
-        """Apply a fact, and keep it: then `snapshot` is asked for now and then only, and need not be quick.
+        """Apply a fact, and write it to the journal. With facts, `snapshot` is called rarely, and may be slow.
 
         Raises:
-          TypeError: not one of the room's `facts`.
+          TypeError: `fact` is not one of the room's `facts`.
         """
         if type(fact) not in self.__edge_runtime.kind.facts.by_class:
             raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
@@ -167,7 +181,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.journal.note_fact(fact)
 
     def now(self) -> float:
-        """The room's clock: seconds since it opened. Clients know it, too: ``room.now()`` in edge.js, `Client.now`.
+        """The room's clock: the seconds since it opened. Clients have it, too: ``room.now()`` in edge.js, `Client.now`.
 
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
@@ -176,13 +190,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @property
     def fence(self) -> int:
-        """Higher than that of any server which had a room of this name before: hand it to whatever this room writes to,
-        and have that refuse a lower one than it has seen. 0 where no servers share the rooms."""
+        """A number that is higher than for any earlier room of this name on other servers. 0 with one server.
+
+        Send it with each write to an external store, and have the store reject lower numbers than it has seen.
+        """
         return self.__edge_runtime.lease.fence
 
     @property
     def random(self) -> Random:
-        """The room's own source of chance. In a test it is seeded as the schedule is, so that a run repeats itself.
+        """The room's own random numbers. In a test their seed is that of the schedule, so that a run can be repeated.
 
         Raises:
           RuntimeError: the room is not open yet, as in `__init__`.
@@ -191,12 +207,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
-        """Everyone who holds a seat, connected or away, in the order in which they joined."""
+        """All players who hold a seat, connected or away, in the order in which they joined."""
         return self.seats.players
 
     @property
     def names(self) -> frozenset[str]:
-        """The names that are taken."""
+        """The names of all players."""
         return frozenset(player.name for player in self.players)
 
     def broadcast(
@@ -206,17 +222,17 @@ class Room(Generic[FromPlayer, ToPlayer]):
         to: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
         exclude: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
     ) -> None:
-        """Send an event to everyone who sits at this instant; all get it in the room's one order, encoded once.
+        """Send an event to all players who hold a seat now, in the room's one order. Never waits.
 
         Args:
-          to: only to these.
-          exclude: not to this one, or these.
+          to: send it to these players only.
+          exclude: do not send it to this player, or to these.
 
         Raises:
-          TypeError: not one of the room's events to players, or a value in it is not of its field's type.
-          ValueError: something in it can't travel: a NaN, a number too large, half a character; or all of it is larger
-            than `Limits.sent_bytes`. Then nobody is sent it.
-          SendOverflow: too much was sent in one step to some of them, who are not sent this. The others are.
+          TypeError: `event` is not one of the room's events, or a value has not the type of its field.
+          ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
+            than `Limits.sent_bytes`. Then no player gets it.
+          SendOverflow: some players were sent too much without a pause. They do not get the event; all others do.
         """
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
         if exclude != ():
@@ -229,7 +245,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     @typing.overload
     def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
     def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
-        """``async for player, event in room.listen(Buzz)``: everyone's events of these kinds, as they arrived."""
+        """``async for player, event in room.listen(Buzz)``: the events of these classes of all players, in order."""
         return self.__edge_runtime.listeners.listen(self.__edge_runtime.kind.check_receives(*kinds))
 
     @asynccontextmanager
@@ -240,18 +256,20 @@ class Room(Generic[FromPlayer, ToPlayer]):
         minimum: int | None = None,
         seconds: float = math.inf,
     ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
-        """``async with room.open_round() as round``: a scope that ends early on `reset`, or with too few players left.
+        """``async with room.open_round() as round``: a scope that ends early on `reset`, or with too few players.
 
-        What the round opened is over when the block is left; `Round.outcome` says how it ended.
+        When the block is left, all tasks and turns of the round have ended. `Round.outcome` says how it ended.
 
         Args:
-          players: who plays; by default everyone who sits now. Those who join later watch.
-          minimum: how many of them the round needs; by default `Seats.minimum`.
-          seconds: how long it may take; then it ends as `Outcome.TIMEOUT`.
+          players: the players of the round; by default all who hold a seat now. Players who join later are not in it.
+          minimum: the number of players that the round needs; by default `Seats.minimum`.
+          seconds: the time limit; then the outcome is `Outcome.TIMEOUT`.
 
         Raises:
           RuntimeError: a round is open already.
-          ExceptionGroup: of what the block, or a task of the round, raised.
+          ExceptionGroup: the exceptions of the block and of the tasks of the round.
+
+        *Cancellation* ends the round.
         """
         if self.__edge_runtime.round is not None:
             raise RuntimeError("a round is open already")
@@ -272,22 +290,23 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
-        """Cancel the open round, and all that it opened. False if none is open."""
+        """Cancel the open round with its tasks and turns. False if no round is open."""
         return self.__edge_runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
-        """``async for step in room.ticks(hz=30)``: a fixed step on absolute deadlines. See `Ticks`.
+        """``async for step in room.ticks(hz=30)``: steps of fixed length on absolute deadlines. See `Ticks`.
 
         Args:
-          catch_up: how many missed steps may be made up for at once: enough for a hiccup, too few for a spiral.
+          hz: steps per second.
+          catch_up: the most late steps that run at once; further ones are skipped.
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
     def shielded_cleanup(self) -> trio.CancelScope:
-        """``with self.shielded_cleanup():`` in a `finally` of `run`: a shield under which it may still wait.
+        """``with self.shielded_cleanup():`` in a `finally` block of `run`: a shielded scope in which you may await.
 
-        Two seconds at most, and one deadline for all when the room closes, so that clean-ups can't hold up a shutdown.
-        In `player`, use `Player.shielded_cleanup`.
+        It lasts two seconds at most. When the room closes, all clean-ups have one deadline, so that they cannot delay a
+        shutdown. In `player`, use `Player.shielded_cleanup`.
         """
         return self.__edge_runtime.shielded_cleanup(trio.current_time())
 
@@ -296,7 +315,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.__edge_runtime.ledger.locked = True
 
     def unlock(self) -> None:
-        """Let applicants in again."""
+        """End `lock`: admit applicants again."""
         self.__edge_runtime.ledger.locked = False
 
     @property
@@ -306,11 +325,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @property
     def closing(self) -> bool:
-        """True once the room is closing or closed: nobody is admitted any more."""
+        """True once the room is closing or closed: no applicant is admitted any more."""
         return self.__edge_runtime.closing
 
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
-        """Close the room: cancel its round and its `run`, and end every seat. Once, for the first reason given."""
+        """Close the room: cancel its round and its `run`, and end all seats. Once, for the first reason given."""
         self.__edge_runtime.close(reason, code=code)
 
     async def wait_closed(self) -> None:

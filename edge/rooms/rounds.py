@@ -17,7 +17,7 @@ from .rounds_runtime import Outcome, RoundRuntime, TurnRuntime
 
 @guard_members
 class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
-    """A scope in which a game is played: what it opened ends with it. Open one with `Room.open_round`."""
+    """A scope in which a game is played. Its tasks and turns end with it. Open one with `Room.open_round`."""
 
     def __init__(self, runtime: RoundRuntime) -> None:
         self._runtime = runtime
@@ -29,7 +29,7 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it is open, and when its block raised."""
+        """How it ended; None while it is open, and if its block raised."""
         return self._runtime.outcome
 
     @property
@@ -51,23 +51,23 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
 
         Args:
-          seconds: how long the turn may take, from when the block is entered.
-          max_absence: how many seconds the player may be without a connection, at a stretch: by default the whole turn
-            waits for them.
+          seconds: the length of the turn, from the time at which the block is entered.
+          max_absence: the seconds for which the player may be without a connection, each time. By default the turn
+            continues without the player.
         """
         return Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Start a task that ends with the round at the latest. If it raises, the round and the room's `run` do."""
+        """Start a task, which is cancelled when the round ends. An exception of the task ends the round."""
         self._runtime.nursery.start_soon(run, *args)
 
 
 @guard_members
 class Turn(metaclass=NoPublicConstructor):
-    """A deadline that one player owns. The block ends when the time is up, or when they leave; `outcome` says which.
+    """A deadline that one player owns. The block ends when the time is up or the player leaves; `outcome` says which.
 
-    An answer and a deadline at one instant can't both count: an event is either given to a waiting `receive` or refused
-    with ``not_now``, and that one step decides the turn as well.
+    An answer and the deadline at one instant cannot both count: an event is either given to a waiting `receive` or
+    refused with ``not_now``, and the same step decides the turn.
     """
 
     def __init__(self, runtime: TurnRuntime) -> None:
@@ -75,7 +75,7 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def player(self) -> Player[Any, Any]:
-        """Whose turn it is."""
+        """The player of the turn."""
         player: Player[Any, Any] = self._runtime.member.facade
         return player
 
@@ -91,7 +91,7 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it is open, and when its block raised."""
+        """How it ended; None while it is open, and if its block raised."""
         return self._runtime.outcome
 
     @property

@@ -18,9 +18,9 @@ class Seats:
     """How many may sit, and who does. As a class attribute of a `Room` it is the policy of each room's own.
 
     Args:
-      minimum: how many `wait_minimum` waits for, and below how many of its own players a round is cancelled.
-      maximum: how many seats there are; the next applicant is refused as ``full``.
-      grace: how many seconds a seat waits for its connection to come back; 0 ends it at once.
+      minimum: the number of players for which `wait_minimum` waits. A round with fewer of its players is cancelled.
+      maximum: the number of seats. Further applicants are refused as ``full``.
+      grace: the seconds for which a seat waits for a new connection; 0 ends the seat at once.
     """
 
     def __init__(self, *, minimum: int = 1, maximum: int = 100, grace: float = 30) -> None:
@@ -76,11 +76,11 @@ class Seats:
 
     @property
     def players(self) -> tuple[Player[Any, Any], ...]:
-        """Everyone who holds a seat, connected or not, in the order in which they joined."""
+        """All players who hold a seat, connected or away, in the order in which they joined."""
         return tuple(member.facade for member in self.__edge_ledger.members)
 
     def presence(self) -> tuple[Presence, ...]:
-        """The connected players, in the order in which they joined."""
+        """The presence of each player who holds a seat, in the order in which they joined."""
         return tuple(Presence(each.number, each.name, each.connected) for each in self.__edge_ledger.members)
 
     def find(self, session: str) -> Player[Any, Any] | None:
@@ -98,14 +98,14 @@ class Seats:
             await self.wait_change()
 
     async def wait_change(self) -> None:
-        """Wait until somebody joins, leaves, is away or comes back.
+        """Wait until a player joins, leaves, loses the connection or comes back.
 
-        *Cancellation*: nothing is lost: `presence` tells what is true now.
+        *Cancellation*: nothing is lost; `presence` has the current state.
         """
         await self.__edge_ledger.changed.wait()
 
     def changes(self) -> Changes:
-        """``async for change in seats.changes()``: who is here, as if they joined now, then what changes."""
+        """``async for change in seats.changes()``: first the present players, as joining now; then each change."""
         watch = ChangesWatch()
         for member in self.__edge_ledger.members:
             watch.note(member)

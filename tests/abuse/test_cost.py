@@ -141,7 +141,7 @@ TOKENS = st.sampled_from(
 )
 
 
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(
     name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
     unit=st.lists(UNITS, min_size=1, max_size=4),
@@ -154,7 +154,7 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
     check(MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
 
 
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(
     name=st.sampled_from(["say", "rows", "tree", "mixed", "scores", "unknown"]),
     opened=st.lists(TOKENS, max_size=4).map("".join),

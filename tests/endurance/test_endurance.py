@@ -17,6 +17,7 @@ from .servers import BLOWS, BY_AND_BY, ON_DISK, mistreat
 pytestmark = pytest.mark.real_time
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_killed_and_drained() -> None:
     """Clients come back by their own rules, on every transport, and the promises hold."""
     books = await kill(3, seed=1)
@@ -25,6 +26,7 @@ async def test_a_server_that_is_killed_and_drained() -> None:
     assert sum(book.lost for book in books) > 0
 
 
+@pytest.mark.slow
 async def test_connections_that_come_and_go() -> None:
     """Twelve thousand, a thousand at a time, in thirteen ways: no file, no task and no memory is left of them."""
     before, after = await churn(12_000, seed=1)

@@ -366,6 +366,7 @@ async def digest_of_play(seed: int, minutes: float) -> str:
     return told.hexdigest()
 
 
+@pytest.mark.slow
 def test_ten_minutes_of_forty_players_repeat_themselves() -> None:
     """Twice from one seed, in processes with other hash seeds: the same to the last bit. Another seed, another game."""
     command = [sys.executable, "-m", "tests.examples.test_hill"]

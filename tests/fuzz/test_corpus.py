@@ -21,7 +21,7 @@ def test_the_corpus(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@hypothesis.settings(deadline=None, max_examples=200)
+@hypothesis.settings(deadline=None, max_examples=2 * hypothesis.settings().max_examples)
 @hypothesis.given(drawn=st.data())
 def test_inputs_like_them(target: str, drawn: DataObject) -> None:
     """Nor does any that is made of their parts, with something else in between."""

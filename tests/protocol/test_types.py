@@ -176,7 +176,7 @@ def _trip(value: Any, cls: Any) -> list[Any]:
     return [structure(codec.decode(codec.encode(unstructure(value))), cls) for codec in (JSON, MESSAGEPACK)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.data())
 def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject) -> None:
     """Types and all: a union's members, an enum's members, an int that is a float."""
@@ -188,7 +188,7 @@ def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject)
         assert _typed(arrived) == _typed(value)
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(st.data())
 def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject) -> None:
     """A value of another type is a TypeError or a ValueError with its path, or arrives equal."""

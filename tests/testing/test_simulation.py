@@ -66,6 +66,7 @@ def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
     assert len(room.pages) <= room.seats.maximum
 
 
+@pytest.mark.slow
 @simulated(Hill, examples=30, play=steer)
 def test_the_arena_holds(room: Hill) -> None:
     """Every disc is on the board, and belongs to a seat."""
@@ -120,6 +121,7 @@ def test_a_failure_prints_a_test() -> None:
     assert "seed=5,\n        invariants=[quiet],\n" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "play", "hours"), [(ExquisiteCorpse, draw, 5), (Hill, steer, 1)], ids=["drawing", "arena"]
 )
@@ -372,7 +374,14 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
     """The rules as they are."""
 
 
-@pytest.mark.parametrize("plant", [nothing, *PLANTED], ids=lambda plant: plant.__name__)
+def _weighed(plant: Plant) -> Any:
+    """These two take long: the one has no fault, and the other's is found late."""
+    return pytest.param(
+        plant, marks=pytest.mark.slow if plant in (nothing, an_old_connection_takes_the_seat_along) else ()
+    )
+
+
+@pytest.mark.parametrize("plant", [_weighed(plant) for plant in (nothing, *PLANTED)], ids=lambda plant: plant.__name__)
 def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each within a few hundred scripts that hypothesis draws; and nothing where nothing was planted."""
     plant(monkeypatch)

@@ -113,6 +113,7 @@ def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1)
             raise AssertionError(f"{kind}, cut after {offset} of {passed[way]} bytes {way}") from exc
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_after_every_byte(kind: TransportKind, way: Way) -> None:

@@ -244,7 +244,7 @@ def test_in_two_pieces_cut_anywhere(name: str) -> None:
         check(run_virtual(see, serve_lane, [stream[:cut], stream[cut:]]), whole)
 
 
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(
     st.lists(st.sampled_from([stream for stream in STREAMS.values() if len(stream) < 700]), min_size=1, max_size=4),
     st.lists(st.integers(1, 300), max_size=8),
@@ -258,7 +258,7 @@ def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> No
     check(*both([piece for piece in (*pieces, rest) if piece]))
 
 
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(st.binary(min_size=1, max_size=80))
 def test_any_bytes_at_all(noise: bytes) -> None:
     """What was never meant to be frames."""
