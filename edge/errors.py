@@ -59,14 +59,14 @@ class RemoteProtocolError(ProtocolError):
 
 
 class InvalidEvent(EdgeError):
-    """A payload does not fit its event class, or no class is meant by it.
+    """A payload does not fit its event class, or its name is no known event.
 
     Args:
-      problem: what kind of fault it is.
-      message: one sentence that begins with the path, such as ``drawing.strokes[3].width: expected a number``.
-      path: the path alone; empty for the payload as a whole.
-      about: the name of the message, where it is not known otherwise.
-      request: its request number, likewise.
+      problem: the kind of the fault.
+      message: one sentence.
+      path: where in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
+      about: the name of the message, if whoever catches this does not know it.
+      request: the number of the request, likewise.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class InvalidEvent(EdgeError):
 
 
 class Refused(EdgeError):
-    """A seat was not given. Raise it in `Room.admit` with a sentence for the applicant.
+    """A client is refused. Raise it in `Room.admit` with a sentence for the applicant.
 
     Args:
-      message: why, for the person who asked.
-      code: `Code.REFUSED` for the room's own reasons; edge itself uses `FULL`, `LOCKED` and `CLOSING`.
-      where: the room's address at the server that has it, where the code is `Code.MOVED`.
+      message: the reason, for the person who asked.
+      code: leave `Code.REFUSED` in your own code; edge raises this with others, such as `Code.FULL`.
+      where: with `Code.MOVED`, the address of the server that has the room.
     """
 
     def __init__(self, message: str, code: Code = Code.REFUSED, where: str = "") -> None:
@@ -95,18 +95,18 @@ class Refused(EdgeError):
 
 
 class SendOverflow(EdgeError):
-    """A room sent a player more in one step than a connection may hold, see `Limits.step_bytes`.
+    """A room sent a player more without a pause than a connection may hold: see `Limits.step_bytes`.
 
-    What raises this was not sent to them; all that came before it is. Wait between large parts, with
-    ``await trio.sleep(0.01)``, say: what was sent is written once all tasks that can run have run.
+    The event that raises this is not sent to the player; all earlier events are. Pause between large parts, for example
+    with ``await trio.sleep(0.01)``: queued events are written after all tasks that can run have run.
     """
 
 
 class RequestFailed(EdgeError):
     """A request was answered with an error instead of an event.
 
-    `problem` is its kind: a `MessageProblem`; ``unanswered`` when there was no answer but its end; ``gone`` when the
-    seat was lost before one came.
+    `problem` is a `MessageProblem`; ``unanswered`` if the other side ended the request without an answer; ``gone`` if
+    the seat was lost before an answer came.
     """
 
     def __init__(self, problem: str, message: str) -> None:
@@ -115,15 +115,15 @@ class RequestFailed(EdgeError):
 
 
 class Gone(EdgeError):
-    """The player whom this wait was for has left the room."""
+    """The player for whom a task waited has left the room."""
 
     def __init__(self, who: str) -> None:
         super().__init__(f"{who} has left the room")
 
 
 class BrokerDown(EdgeError):
-    """The broker can't be reached, or did not answer in time: what was asked for may have been done, or not. Or, when
-    it is opened, it is of a kind that can't be used."""
+    """The broker cannot be reached, or did not answer in time: a request may have been done or not. Also raised when a
+    broker is opened that edge cannot use."""
 
 
 class ServerUnreachable(EdgeError):

@@ -105,6 +105,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
         ("architecture.md", "text"),
+        ("one-event.md", "python"),
     }
 
 
@@ -383,3 +384,15 @@ def test_an_event_goes_the_way_that_is_drawn() -> None:
     way = iter(line.split()[0] for line in walked.stdout.splitlines())
     assert len(files) == 14
     assert [file for file in files if file not in way] == []
+
+
+def test_the_excerpts_of_one_event_are_in_the_code() -> None:
+    """Line by line, whatever their indentation; and their files are those of the drawing, and in its order."""
+    for block in BLOCKS["one-event.md"]:
+        head, *lines = block.text.rstrip("\n").split("\n")
+        code = [line.strip() for line in (ROOT / head.removeprefix("# ")).read_text().splitlines()]
+        wanted = [line.strip() for line in lines]
+        assert any(code[at : at + len(wanted)] == wanted for at in range(len(code))), block.text
+    files = [block.text.split("\n")[0].removeprefix("# edge/") for block in BLOCKS["one-event.md"]]
+    drawn = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", BLOCKS["architecture.md"][0].text)
+    assert [file for file in dict.fromkeys(drawn) if file not in ("protocol/outgoing.py", *files)] == []

@@ -32,4 +32,4 @@ class OutageLog:
         """It works again."""
         if self.on:
             self.on = False
-            log.warning("%s: that is over", self._what)
+            log.warning("this is over: %s", self._what)

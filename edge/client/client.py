@@ -347,7 +347,7 @@ class Client(Generic[Sent, Heard]):
         try:
             key = await self._find_key()
         except Exception as exc:  # the caller's own code: another time it may do
-            log.warning("there is no key to join with: %r", exc)
+            log.warning("the session key could not be fetched, and is tried again: %r", exc)
             return Ended(Code.LOST, f"there is no key: {exc!r}", by_peer=False), False
         try:
             with trio.move_on_after(welcome_seconds or self._connector.welcome_seconds) as scope:

@@ -104,12 +104,12 @@ class UrlConnector(Connector):
         try:
             there = _Address(where) if where else self._url
         except ValueError as exc:
-            log.warning("sent to no address: %s", exc)
+            log.warning("the server sent this client to an invalid address, which is ignored: %s", exc)
             return
         if there.secure or not self._url.secure:
             self._at = there
         else:
-            log.warning("sent from a secure address to %s, which is none", where)
+            log.warning("the server sends this client to %s, which is not secure: ignored", where)
 
     @property
     def url(self) -> str:

@@ -92,7 +92,10 @@ class PeerLinks:
         self._in: dict[str, _In] = {}
         self._epoch = 0
         self._ready: dict[str, None] = {}
-        self._unsent, self._unheard = OutageLog("no messages go to other servers"), OutageLog("no messages come")
+        self._unsent, self._unheard = (
+            OutageLog("no messages are sent to other servers"),
+            OutageLog("no messages of other servers come"),
+        )
         self._wake_up = WakeUp()
 
     def put(self, server: str, message: PeerMessage, *, opening: bool = False) -> None:
@@ -184,7 +187,7 @@ class PeerLinks:
                 try:
                     self._open(batch)
                 except Exception:  # not one of ours
-                    log.exception("a batch could not be read")
+                    log.exception("a batch of messages of another server is dropped: it cannot be read")
 
     def _open(self, batch: bytes) -> None:
         sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(batch)

@@ -224,9 +224,8 @@ class ConnectionDriver:
                     log.exception("a message could not be delivered")
                     self.end(Code.INTERNAL_ERROR, "an error in the server")
                     self.reading.cancel("an error in the server")
-        if (
-            connection.next_read_at > now and not self._stopped_writing
-        ):  # the last frames of a peer that left need no pace
+        # The last frames of a peer that has left need no pace.
+        if connection.next_read_at > now and not self._stopped_writing:
             self._throttle(now)
         elif self._throttled_since < math.inf:
             self._throttled_since = math.inf

@@ -46,8 +46,8 @@ class JournalWriter:
         """The journals that are to be written again."""
         self._step = 0
         """The number of them that are written at once."""
-        self._unwritten = OutageLog("nothing is kept of rooms")
-        self._forgotten = OutageLog("logs of rooms are forgotten")
+        self._unwritten = OutageLog("journals of rooms are not written")
+        self._forgotten = OutageLog("the broker has lost journals of rooms")
 
     def note(self, journal: RoomJournal) -> None:
         """A room has news."""

@@ -113,7 +113,7 @@ class _Json(Codec):
 
     def _decode(self, frame: Frame) -> Any:
         if type(frame) is not str:
-            raise ValueError("expected a text frame")
+            raise ValueError("expected a text frame, since this connection uses JSON")
         return orjson.loads(frame)
 
     def _peek(self, frame: Frame) -> _Envelope:

@@ -137,7 +137,8 @@ class Directory:
         if self.full:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         if opener and self._opened[opener] >= self._max_rooms_each:
-            raise Refused(f"{opener} has opened {self._max_rooms_each} rooms", Code.FULL)
+            most = f"{self._max_rooms_each} rooms that {opener} has opened are still open"
+            raise Refused(f"{most}, the most for one address", Code.FULL)
 
     def open(
         self,

@@ -194,7 +194,7 @@ class PlayerRuntime(Member):
             self.deliver(message)
 
     def statistics(self) -> PlayerStatistics:
-        """A snapshot of the player."""
+        """The statistics of the player now."""
         away = self.state is PlayerState.AWAY and self.away_until < math.inf
         left = max(0.0, self.away_until - trio.current_time()) if away else None
         return PlayerStatistics(

@@ -151,7 +151,7 @@ class RoomRuntime(RoomCore):
             self.closed.set()
 
     def statistics(self) -> RoomStatistics:
-        """A snapshot of the room."""
+        """The statistics of the room now."""
         return RoomStatistics(
             name=self.path,
             age=self.now(),

@@ -77,7 +77,7 @@ class Seat(abc.ABC):
         return -math.inf
 
     def statistics(self) -> SeatStatistics:
-        """A snapshot of the messages on their way to and from the client."""
+        """The statistics of the messages on their way to and from the client."""
         return SeatStatistics()
 
     def measure(self) -> None:  # noqa: B027  # without a connection there is nothing to measure
@@ -85,7 +85,10 @@ class Seat(abc.ABC):
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
-        """Send a message to the client. Never waits and never raises, also without a connection."""
+        """Send a message to the client. Never waits and never raises, also without a connection.
+
+        The seat of a client is a `HeldSeat`, which inherits this from `SendBuffer`, or a `PersistentSeat`.
+        """
 
     @abc.abstractmethod
     def end(self, code: Code, reason: str) -> None:

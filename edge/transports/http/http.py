@@ -342,7 +342,9 @@ class HttpConnection(_Writer):
             if len(self._ahead) >= MAX_HEAD_BYTES:
                 raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
             if self._ahead.startswith(b"\n") or BARE_END.search(self._ahead, max(0, checked - 1)):
-                raise BadRequest(400, "malformed", "lines end with CR LF")  # now: such a head may never end
+                raise BadRequest(
+                    400, "malformed", "the lines of a head end with CR LF"
+                )  # now: such a head may never end
             checked = len(self._ahead)
             received = await self.stream.receive_some()
             if not received:
@@ -428,7 +430,7 @@ def _check_head(head: bytes) -> None:
         raise BadRequest(505, "version", "HTTP/1.1 is spoken here")
     ends = head.count(b"\r\n")
     if head.count(b"\n") != ends or head.count(b"\r") != ends:
-        raise BadRequest(400, "malformed", "lines end with CR LF")  # RFC 9112 section 2.2
+        raise BadRequest(400, "malformed", "the lines of a head end with CR LF")  # RFC 9112 section 2.2
     if CONTROL_CHARACTERS.search(head):
         raise BadRequest(400, "malformed", "a control character")
     if b"\n " in head or b"\n\t" in head:

@@ -216,6 +216,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 except UnicodeDecodeError:
                     self._receive_bytes(data, now)
                 else:
+                    # If this fills the receiver, no task is woken. The next bytes wake the one in `deliver_to`.
                     receiver.receive_frame(text, now)
                 return
             self._receive_bytes(data, now)
