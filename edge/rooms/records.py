@@ -35,6 +35,8 @@ class SeatRecord:
     """The indices of these messages in the `MessageTable`, the oldest first."""
     latest: list[int]
     """The same of the latest values."""
+    dropped: bool
+    """True if a latest value was dropped, so that the client can't resume."""
 
 
 @attrs.frozen

@@ -86,6 +86,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             whole=whole,
             unacked=[table.index(message) for message in unacked],
             latest=[table.index(message) for message in self.latest.values()],
+            dropped=self.latest.dropped,
         )
 
     def recorded(self) -> None:
@@ -114,6 +115,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
                 log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)
+        self.latest.dropped |= record.dropped
         self.player.restore(recovered.record)
         self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
 

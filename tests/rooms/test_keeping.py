@@ -31,6 +31,7 @@ SEAT_RECORD = SeatRecord(
     whole=True,
     unacked=[],
     latest=[],
+    dropped=True,
 )
 
 
@@ -146,4 +147,5 @@ async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     seat.restore(RecoveredPlayer(record, [], [["~gone", {"number": 1}], ["~added", {"other": 1}]]))
     assert [player.name for player in room.room.players] == ["ana"]
     assert caplog.text.count("is forgotten") == 2
+    assert not seat.can_resume(0), "what was dropped at the other server is missing here, too"
     room.room.close()
