@@ -44,7 +44,7 @@ log = logging.getLogger("edge.servers")
 # Renewals of a lease within its length.
 RENEWALS = 4
 # Lease periods without messages before this server counts as unreachable.
-DEAF_LEASES = 5
+UNREACHABLE_LEASES = 5
 # Seconds for which a room that could not be adopted is left to other servers.
 ADOPT_SECONDS = 10.0
 # The seconds over which clients that have to move are told so.
@@ -391,7 +391,7 @@ class Node:
 
     def _check_canary(self) -> None:
         """Send a canary, a message to this server itself, and check that earlier ones have come."""
-        if self._unheard_canaries >= DEAF_LEASES * RENEWALS:
+        if self._unheard_canaries >= UNREACHABLE_LEASES * RENEWALS:
             lost = f"{self._unheard_canaries} messages of this server to itself"
             raise ServerUnreachable(f"{lost} have not come, although the broker can be reached")
         self._unheard_canaries += 1

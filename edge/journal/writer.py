@@ -29,7 +29,7 @@ MAX_ENTRY_BYTES = 8 * 1024 * 1024
 # What is written at once, so that the broker is there for others in between.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
 # So many logs that were forgotten are written again at once: until then they are lost if this server is.
-ANEW_AT_ONCE = 20
+REWRITTEN_AT_ONCE = 20
 
 
 class JournalWriter:
@@ -63,7 +63,7 @@ class JournalWriter:
         """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
         self._forgotten_by_broker.extend(journals)
         passes = self._store.lease_seconds / 2 / TOGETHER_SECONDS
-        self._step = max(ANEW_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
+        self._step = max(REWRITTEN_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
         self._wake_up.wake()
 
     def forget(self, lease: Lease) -> None:

@@ -77,8 +77,8 @@ class HttpTransports:
             mode_of(request)
 
     def max_body(self, request: Request) -> int:
-        """The largest body of a request for a room: what a connection may carry; and of one over HTTP that is not known
-        to be open, or on none, what may be said before the welcome."""
+        """The largest body of a request for a room. It is smaller before the welcome of an HTTP transport, when only a
+        hello is expected."""
         limits, served = self._site.limits, self._served.get(request.headers.get(CONNECTION, ""))
         welcome = served is not None and served.transport.max_bytes == limits.socket_bytes
         return max_body(limits) if welcome else limits.opening_bytes + HEADS_BYTES
@@ -166,9 +166,7 @@ class HttpTransports:
         peer = self._addresses.peer_of(request.address)
         place.enter_context(self._limiter.connection(peer))
         transport, waiting = ServedHttpTransport(self._site.limits), partial(self._limiter.waiting, peer)
-        transport.max_bytes = (
-            self._site.limits.opening_bytes
-        )  # here, because its first POST is read before its seat is served
+        transport.max_bytes = self._site.limits.opening_bytes  # its first POST is read before its seat is served
 
         async def serve() -> None:
             try:

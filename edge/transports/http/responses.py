@@ -37,7 +37,7 @@ def refusal_response(status: int, code: Code, message: str) -> Response:
 
 
 def transport_over_response(over: TransportOver) -> Response:
-    """The refusal of a request over HTTP that is not open."""
+    """The refusal of a request of an HTTP transport that has ended or never was."""
     return refusal_response(410, over.code, "there is no such transport any more")
 
 
