@@ -18,7 +18,7 @@ CONNECTIONS ?= 400000
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile soak fuzz endure constraints audit lint types format docs clean
+.PHONY: demo test bench bench-quick profile soak fuzz endure constraints audit lint types format docs client clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -83,12 +83,17 @@ docs: $(READY)  ## Build the reference from the docstrings, into site/.
 clean:  ## Forget the environment and all that was built.
 	rm -rf .venv build dist site screenshots
 
-# The environment. npm is optional: with it come TypeScript, which checks edge.js, and terser, by which it is measured.
-$(READY): pyproject.toml
+client: $(READY)  ## Build edge.js from its modules, and write the constants that it shares with Python.
+	$(BIN)/python -m edge.client.build .venv/npm/node_modules/.bin/esbuild
+
+# The environment. npm is optional: with it come esbuild, which builds edge.js, and TypeScript, which checks edge.js.
+$(READY): pyproject.toml edge/client/js/package.json
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[testing,monitor,redis]' --group dev
-	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm typescript@~5.9 terser@~5.44; fi
+	mkdir -p .venv/npm
+	cp edge/client/js/package.json .venv/npm
+	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm; fi
 	touch $(READY)
 
 # The peers. A C compiler builds the load; Node and npm are optional, and with them come the peers that are written in it.

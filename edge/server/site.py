@@ -44,6 +44,7 @@ from ..transports.http.transport import CODE
 from ..transports.transport import Transport
 from .api import PREFIX, Api
 from .asgi import AsgiApp, MountedApp
+from .client_files import ClientFiles
 from .hosts import Hosts
 from .limiter import AddressLimits
 from .origins import Origins
@@ -56,12 +57,8 @@ R = TypeVar("R", bound=Route)
 # The environment's variable with which keys are signed where an app does not say.
 SECRET = "EDGE_SECRET"  # noqa: S105  # its name
 
-# The modules of the browser's client, and where they lie.
-MODULES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
-CLIENT = Path(__file__).parent.parent / "client"
-# What every app answers by itself.
+# What every app answers by itself, beside the browser's client.
 LIVE, READY, SESSION = "/livez", "/readyz", "/session"
-OWN_PATHS = (*MODULES, LIVE, READY, SESSION)
 ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
 
 
@@ -189,8 +186,10 @@ class Site:
         self._mount_body_bytes = mount_body_bytes
         self.route(LIVE)(self._livez)
         self.route(READY)(self._readyz)
-        for module in MODULES:
-            self.route(module)(self._module)
+        client = ClientFiles()
+        self._client_paths = client.paths
+        for path in client.paths:
+            self.route(path)(client.respond)
         self.route(SESSION, methods=("POST", "OPTIONS"))(self._session)
 
     def include(self, prefix: str, site: Site) -> None:
@@ -200,13 +199,14 @@ class Site:
         if site.guests != self.guests:
             raise ValueError(f"only one of the two lets guests in, this app or the one for {prefix!r}")
         prefix = prefix.rstrip("/")
-        routes = {prefix + path: methods for path, methods in site._routes.items() if path not in OWN_PATHS}
+        own = (*self._client_paths, LIVE, READY, SESSION)
+        routes = {prefix + path: methods for path, methods in site._routes.items() if path not in own}
         static = {prefix + below: folder for below, folder in site._static.items()}
         if taken := [*(routes.keys() & self._routes.keys()), *(static.keys() & self._static.keys())]:
             raise ValueError(f"there is something at {taken[0]} already")
         self.directory.add_kinds(site.directory.kinds)
         self._routes.update(routes)
-        self._routes.update({prefix + path: self._routes[path] for path in (*MODULES, SESSION)})
+        self._routes.update({prefix + path: self._routes[path] for path in (*self._client_paths, SESSION)})
         self._prefixes |= {prefix + below for below in site._prefixes}
         self._max_body.update({prefix + path: most for path, most in site._max_body.items() if prefix + path in routes})
         self._static.update(static)
@@ -418,7 +418,3 @@ class Site:
                 ("key", request.address, why), text, request.address, why, log_context={}
             )
         return attrs.evolve(response, headers={**response.headers, **self.origins.sharing(request)})
-
-    async def _module(self, request: Request) -> Response:
-        response = await static_file(CLIENT, request.path.rpartition("/")[2], request)
-        return attrs.evolve(response, headers={**response.headers, "access-control-allow-origin": "*"})

@@ -59,7 +59,7 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
     found = await trio.to_thread.run_sync(_find, root, path, request.method == "GET")
     if found is None:
         return error_response(404, "not_found", "there is no such file")
-    if request.headers.get("if-none-match") == found.tag:
+    if matches_tag(request.headers.get("if-none-match", ""), found.tag):
         return Response(304, headers={"etag": found.tag})
     content_type = (
         TYPES.get(found.path.suffix) or mimetypes.guess_type(found.path.name)[0] or "application/octet-stream"
@@ -77,6 +77,12 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
             status, (start, end) = 206, part
             headers["content-range"] = f"bytes {start}-{end - 1}/{found.size}"
     return Response(status, content_type=content_type, headers=headers, **found.body(start, end))
+
+
+def matches_tag(asked: str, tag: str) -> bool:
+    """True if an ``If-None-Match`` header names this entity tag, which a proxy may have made weak (RFC 9110 section
+    13.1.2)."""
+    return asked.strip() == "*" or tag in [each.strip().removeprefix("W/") for each in asked.split(",")]
 
 
 def _part(first: str, last: str, size: int) -> tuple[int, int] | None:

@@ -1,11 +1,15 @@
-// What a hostile server says, or a client through it, to a page that uses edge.js: node run_hostile.mjs <edge.js>
+// What a hostile server says, or a client through it, to a page that uses edge.js: node run_hostile.mjs <folder of the modules>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
 import { FakeSocket, WELCOME, greeted } from "./fake_socket.mjs";
 
-const [, , edgePath] = process.argv;
-const { Connection, Counts, ProtocolError, join } = await import(pathToFileURL(edgePath).href);
+const [, , modules] = process.argv;
+const load = (module) => import(new URL(module, `${pathToFileURL(modules)}/`).href);
+const { Connection } = await load("connection.js");
+const { Counts } = await load("counts.js");
+const { ProtocolError } = await load("wire.js");
+const { join } = await load("edge.js");
 
 const POISON = '{"__proto__": {"poisoned": true}, "constructor": {"prototype": {"poisoned": true}}}';
 const NAMES = ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "valueOf", "then"];

@@ -1,10 +1,13 @@
-// Runs the client's vectors through edge.js: node run_vectors.mjs <edge.js> <vectors.json>
+// Runs the client's vectors through edge.js: node run_vectors.mjs <folder of the modules> <vectors.json>
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [, , edgePath, vectorsPath] = process.argv;
-const { Connection, Counts, ProtocolError } = await import(pathToFileURL(edgePath).href);
+const [, , modules, vectorsPath] = process.argv;
+const load = (module) => import(new URL(module, `${pathToFileURL(modules)}/`).href);
+const { Connection } = await load("connection.js");
+const { Counts } = await load("counts.js");
+const { ProtocolError } = await load("wire.js");
 
 const WELCOME = {
   resumed: false, why: "new", received: 0, key: "k", number: 0, heartbeat: 20, dead_after: 30,

@@ -8,16 +8,16 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import edge.client
 import edge.protocol
+from edge.client.build import BUILT, ENTRIES, SOURCE, build, constants
 
-EDGE_JS = Path(edge.client.__file__).parent / "edge.js"
+EDGE_JS = BUILT / "edge.js"
 VECTORS = Path(edge.protocol.__file__).parent / "vectors.json"
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 GET_NODE = "install nodejs from your system's packages"
-GET_TSC = "install npm from your system's packages, then: make clean test"
+GET_NPM = "install npm from your system's packages, then: make clean test"
 
 Program = Callable[[str, str], str]
 
@@ -32,12 +32,12 @@ def test_vectors(program: Program) -> None:
     """edge.js runs every client's case of the vectors that the machine in Python runs."""
     cases = VECTORS.read_text().count('"side": "client"')
     assert cases > 10
-    assert run(program("node", GET_NODE), HERE / "run_vectors.mjs", EDGE_JS, VECTORS) == f"{cases} cases\n"
+    assert run(program("node", GET_NODE), HERE / "run_vectors.mjs", SOURCE, VECTORS) == f"{cases} cases\n"
 
 
 def test_a_hostile_server_poisons_nothing(program: Program) -> None:
     """Whatever events are called, and whatever they hold, no prototype changes; names like __proto__ are names."""
-    assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", EDGE_JS) == "110 frames\n"
+    assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", SOURCE) == "110 frames\n"
 
 
 def test_goodbyes(program: Program) -> None:
@@ -60,22 +60,43 @@ def test_an_older_page(program: Program) -> None:
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
 
 
-def test_size(program: Program) -> None:
-    """Minified and compressed, what a page may need of it is 10 KB at most."""
-    size = 0
-    for module in ("edge.js", "edge-http.js"):
-        small = run(program("terser", GET_TSC), "--compress", "--mangle", "--module", EDGE_JS.parent / module)
-        size += len(gzip.compress(small.encode(), 9))
-    assert 5_000 < size <= 10 * 1024
+def test_constants() -> None:
+    """The modules have Python's codes, tables and limits."""
+    assert (SOURCE / "constants.js").read_text() == constants(), "run: make client"
+
+
+def test_built(program: Program, tmp_path: Path) -> None:
+    """The files that are served were built from the modules as they are."""
+    build(program("esbuild", GET_NPM), tmp_path)
+    for built in (*ENTRIES, *(f"{entry}.map" for entry in ENTRIES)):
+        assert sources(tmp_path / built) == sources(BUILT / built), "run: make client"
+
+
+def sources(path: Path) -> str:
+    """A built file; of a map, without the folder in which it lies."""
+    return re.sub(r'"[^"]*/src/', '"src/', path.read_text())
+
+
+def test_size() -> None:
+    """Compressed, edge.js is 10 KB at most, and the HTTP transport, which few pages load, 2 KB."""
+    for built, most in (("edge.js", 10_000), ("edge-http.js", 2_000)):
+        assert most / 2 < len(gzip.compress((BUILT / built).read_bytes())) <= most
+
+
+def test_modules_are_short() -> None:
+    """No module is longer than 300 lines."""
+    modules = {path.name: path.read_text().count("\n") for path in SOURCE.glob("*.js")}
+    assert len(modules) > 15
+    assert max(modules.values()) <= 300, modules
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
     """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
     assert len(pages) >= 10
-    for module in EDGE_JS.parent.glob("*.js"):
+    for module in SOURCE.glob("*.js"):
         (tmp_path / module.name).write_text(module.read_text())
-    checked = [str(tmp_path / "edge.js")]
+    checked = [str(tmp_path / module.name) for module in SOURCE.glob("*.js")]
     for page in pages:
         folder = tmp_path / page.parents[1].name
         folder.mkdir(exist_ok=True)
@@ -83,4 +104,4 @@ def test_types(program: Program, tmp_path: Path) -> None:
         checked.append(str(folder / page.name))
     libraries = "es2023,dom,dom.iterable,dom.asynciterable"
     options = ["--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", libraries]
-    run(program("tsc", GET_TSC), *options, *checked)
+    run(program("tsc", GET_NPM), *options, *checked)

@@ -168,11 +168,11 @@ def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -
 @pytest.mark.parametrize(
     ("url_of_room", "options", "told"),
     [
-        ("/room/echo/one", {}, "is no room"),
-        ("/rooms/echo/", {}, "is no room"),
+        ("/room/echo/one", {}, "is not the address of a room"),
+        ("/rooms/echo/", {}, "is not the address of a room"),
         ("/rooms/echo/one", {"transports": []}, "transports are some of websocket,stream,poll"),
         ("/rooms/echo/one", {"transports": ["pigeon"]}, "not pigeon"),
-        ("/rooms/echo/one", {"session": "cookie"}, "a session is the browser's or the tab's"),
+        ("/rooms/echo/one", {"session": "cookie"}, 'session is "browser" or'),
     ],
 )
 def test_a_wrong_setup_is_told_at_once(

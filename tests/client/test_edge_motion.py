@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import edge.client
+from edge.client.build import SOURCE
 
-MOTION = Path(edge.client.__file__).parent / "edge-motion.js"
+MOTION = SOURCE / "edge-motion.js"
 
 
 def test_motion(program: Callable[[str, str], str]) -> None:

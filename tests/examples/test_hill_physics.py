@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import edge.client
+from edge.client.build import SOURCE
 from examples.hill import physics
 from examples.hill.physics import BOARD, RADIUS, TOP_SPEED, Disc, collide, step
 
 HERE = Path(__file__).parent
-MOTION = Path(edge.client.__file__).parent / "edge-motion.js"
+MOTION = SOURCE / "edge-motion.js"
 VECTORS = Path(physics.__file__).parent / "vectors.json"
 PHYSICS_JS = Path(physics.__file__).parent / "web" / "physics.js"
 CASES = json.loads(VECTORS.read_text())["cases"]

@@ -1,0 +1,180 @@
+// @ts-check
+import { Clock } from "./clock.js";
+import { ACK_SECONDS, CHECK_SECONDS, CLOCK_SECONDS, CONVERSATION, Code, LIMITS, MAX_PINGED, SENDER, VERSION } from "./constants.js";
+import { bytesOf, decode, encode, ProtocolError } from "./wire.js";
+
+/** @typedef {import("./counts.js").Counts} Counts */
+/** @typedef {import("./wire.js").Message} Message */
+/** @typedef {import("./wire.js").Welcome} Welcome */
+
+/**
+ * The connection machine: the protocol's rules for one transport, without a socket and without a clock. Frames and times (in
+ * seconds) go in, messages and frames come out. It runs the same test vectors as the machine in Python.
+ */
+export class Connection {
+  /** @type {import("./constants.js").ConnectionState} */
+  #state = "silent";
+  #helloAt;
+  #lastReceivedAt;
+  /** The time in the ping that the next ack answers. @type {number | null} */
+  #asked = null;
+  /** The times in the pings that are not answered. @type {number[]} */
+  #pinged = [];
+  #pingWait = Infinity;
+  /** The check that runs: when it began, and the time in its ping. @type {{since: number, ping: number} | null} */
+  #checking = null;
+  #ackDue = Infinity;
+  #pingDue = Infinity;
+  #ackedToPeer = 0;
+  #bytesSinceAck = 0;
+  #ackFrames = LIMITS.ackFrames;
+  #ackBytes = LIMITS.ackBytes;
+  #resuming = false;
+  #heartbeat = LIMITS.heartbeat;
+  #deadAfter = LIMITS.deadAfter;
+
+  /** @param {Counts} counts @param {number} now @param {Clock} [clock] the room's */
+  constructor(counts, now, clock = new Clock()) {
+    this.counts = counts;
+    this.clock = clock;
+    this.#helloAt = this.#lastReceivedAt = now;
+  }
+
+  get state() { return this.#state; }
+
+  /**
+   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null, vocabulary?: string}} hello
+   * @param {number} now @returns {string} the frame
+   */
+  hello({ name, key, client, attempt, received, since, vocabulary = "" }, now) {
+    this.#advance("hello", "client");
+    this.#helloAt = now;
+    this.#resuming = received !== null;
+    return encode(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
+  }
+
+  /** @param {number} code @param {string} reason @returns {string} the frame */
+  bye(code, reason) {
+    this.#advance("bye", "client");
+    return encode(["$bye", { code, reason }]);
+  }
+
+  /** Read one frame. Acks, pings and frames after a goodbye are handled here and give null. @param {string} frame @param {number} now @returns {Message | null} */
+  receive(frame, now) {
+    this.#lastReceivedAt = Math.max(this.#lastReceivedAt, now);
+    if (this.#state === "closed") return null;
+    const message = decode(frame);
+    this.#advance(message.kind, "server");
+    if (message.kind === "ack") return this.#acknowledged(message, now);
+    if (message.kind === "ping") return this.#pingedBy(message, now);
+    if (message.kind === "welcome") this.#open(message.welcome, now);
+    else if (message.kind !== "bye" && !("counted" in message && !message.counted)) this.#countReceived(bytesOf(frame), now);
+    return message;
+  }
+
+  /** Ping more often for a while, to measure the room's clock. @param {number} now @returns {boolean} true if this call began that */
+  askClock(now) {
+    if (this.#state !== "open" || this.#pingWait < Infinity) return false;
+    [this.#pingDue, this.#pingWait] = [now, CLOCK_SECONDS];
+    return true;
+  }
+
+  /**
+   * Ping at once, and expect an answer within three seconds, because the server may be gone.
+   * @param {number} now @returns {boolean} true if this call began that
+   */
+  check(now) {
+    if (this.#state !== "open" || this.#checking !== null) return false;
+    this.#checking = { since: now, ping: tenthsOfMilliseconds(now) };
+    this.#pingDue = now;
+    return true;
+  }
+
+  /** The time at which the connection ends if no frame arrives before. */
+  get #deadAt() {
+    const checked = this.#checking === null ? Infinity : Math.max(this.#checking.since, this.#lastReceivedAt) + CHECK_SECONDS;
+    return Math.min(this.#lastReceivedAt + this.#deadAfter, checked);
+  }
+
+  /** The time at which `due` must be called again. */
+  get nextDue() {
+    return this.#state === "open" ? Math.min(this.#ackDue, this.#pingDue, this.#deadAt) : Infinity;
+  }
+
+  /** The acks and pings that are due. Write all recorded frames before them. @param {number} now */
+  due(now) {
+    /** @type {string[]} */
+    const frames = [];
+    if (this.#state !== "open") return frames;
+    if (now >= this.#deadAt) throw new ProtocolError(`nothing received for ${Math.round(now - this.#lastReceivedAt)} s`, Code.SILENT);
+    if (now >= this.#ackDue) {
+      this.#ackedToPeer = this.counts.received;
+      this.#bytesSinceAck = 0;
+      this.#ackDue = Infinity;
+      const answer = this.#asked === null ? [] : [this.#asked, tenthsOfMilliseconds(now)];
+      this.#asked = null;
+      frames.push(JSON.stringify(["$ack", this.counts.received, ...answer]));
+    }
+    if (now >= this.#pingDue) {
+      this.#pingDue = now + Math.min(this.#pingWait, this.#heartbeat);
+      this.#pingWait *= 2;
+      this.#pinged = [...this.#pinged, tenthsOfMilliseconds(now)].slice(-MAX_PINGED);
+      frames.push(JSON.stringify(["$ping", this.counts.sent, tenthsOfMilliseconds(now)]));
+    }
+    return frames;
+  }
+
+  /** @param {Message["kind"] | "hello"} kind @param {"client" | "server"} sender */
+  #advance(kind, sender) {
+    const next = CONVERSATION[this.#state]?.[kind];
+    if (next === undefined || (SENDER[kind] ?? sender) !== sender) throw new ProtocolError(`${kind} while ${this.#state}`);
+    this.#state = next;
+  }
+
+  /** @param {Welcome} welcome @param {number} now */
+  #open(welcome, now) {
+    if (!welcome.resumed) this.clock.restart();
+    this.clock.note(this.#helloAt, welcome.now ?? 0, now);
+    if (this.#resuming && !welcome.resumed) this.counts.startFresh();
+    this.counts.acknowledge(welcome.received);
+    this.#ackedToPeer = this.counts.received;
+    this.#heartbeat = welcome.heartbeat;
+    this.#deadAfter = welcome.dead_after;
+    this.#ackFrames = welcome.ack_frames ?? this.#ackFrames;
+    this.#ackBytes = welcome.ack_bytes ?? this.#ackBytes;
+    this.#pingDue = now + this.#heartbeat;
+  }
+
+  /** @param {Message & {kind: "ack"}} message @param {number} now */
+  #acknowledged({ count, asked, told }, now) {
+    this.counts.acknowledge(count);
+    if (asked !== undefined && told !== undefined && this.#pinged.includes(asked)) {
+      this.#pinged = this.#pinged.filter((each) => each !== asked);
+      if (this.#checking !== null && asked >= this.#checking.ping) this.#checking = null;
+      this.clock.note(asked, told, now);
+    }
+    return null;
+  }
+
+  /** @param {Message & {kind: "ping"}} message @param {number} now */
+  #pingedBy({ count, asked }, now) {
+    const { received } = this.counts;
+    if (count !== received) throw new ProtocolError(`peer sent ${count} frames, ${received} arrived`, Code.MISCOUNT);
+    this.#ackDue = now;
+    this.#asked = asked ?? null;
+    return null;
+  }
+
+  /** @param {number} size in bytes @param {number} now */
+  #countReceived(size, now) {
+    this.counts.received += 1;
+    this.#bytesSinceAck += size;
+    const many = this.counts.received - this.#ackedToPeer >= this.#ackFrames || this.#bytesSinceAck >= this.#ackBytes;
+    this.#ackDue = many ? now : Math.min(this.#ackDue, now + ACK_SECONDS);
+  }
+}
+
+/** A time, rounded down to a tenth of a millisecond. @param {number} time */
+function tenthsOfMilliseconds(time) {
+  return Math.floor(time * 10_000) / 10_000;
+}

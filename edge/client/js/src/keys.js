@@ -1,0 +1,105 @@
+// @ts-check
+/** The session keys that servers issue to this page: its rooms share them. */
+import { Code, retryAfter } from "./constants.js";
+import { recall, remember } from "./storage.js";
+import { COPY_SECONDS, tabKeys } from "./tabs.js";
+import { after } from "./time.js";
+import { ProtocolError } from "./wire.js";
+
+/** @typedef {"browser" | "tab"} SessionScope */
+/** A key, and the time at which to renew it, in seconds since the epoch. @typedef {{key: string | null, renewAt: number}} IssuedKey */
+
+const KEY_SECONDS = 4; // how long a request for a key may take; then it is made again
+
+/** The keys by session and server, and those that are being renewed. @type {Map<string, Promise<IssuedKey>>} */
+const keys = new Map();
+
+/**
+ * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if the server issues no
+ * keys: then each room has a session of its own. Throws a `ProtocolError` if this page may have no key, and another error if
+ * the server could not be asked.
+ * @param {string} server the address before `/session` @param {SessionScope} scope
+ * @param {string | null} refused a key that the server has refused
+ * @returns {Promise<IssuedKey>}
+ */
+export async function issuedKey(server, scope, refused) {
+  const [stored, known] = [`edge ${server}`, `${scope} ${server}`];
+  const before = keys.get(known);
+  if (before !== undefined && refused !== null && (await before).key === refused && keys.get(known) === before) {
+    keys.delete(known); // unless another room of this page has replaced it meanwhile
+    if (recall("sessionStorage", stored) === refused) remember("sessionStorage", stored, "");
+  }
+  const found = keys.get(known) ?? (scope === "tab" ? tabKey(server) : requestKey(server, scope, ""));
+  keys.set(known, found);
+  found.then(({ key }) => key === null && keys.delete(known), () => keys.delete(known));
+  return found;
+}
+
+/** A newer key of the same session, which the rooms of this page share. @param {string} server @param {SessionScope} scope @param {string} key @returns {Promise<IssuedKey>} */
+export async function renewedKey(server, scope, key) {
+  const [known, renewal] = [`${scope} ${server}`, `renewal ${key}`];
+  const running = keys.get(renewal) ?? requestKey(server, scope, key);
+  keys.set(renewal, running);
+  const issued = await running.finally(() => keys.delete(renewal));
+  if (issued.key === null) throw new Error(`${server} issues no keys any more`);
+  if ((await keys.get(known))?.key === key) keys.set(known, running);
+  if (scope === "tab") storeTabKey(server, issued.key);
+  return issued;
+}
+
+/** The key that this tab has stored, unless it is a copy of another tab's; else a new one. All frames of the tab share it. @param {string} server @returns {Promise<IssuedKey>} */
+async function tabKey(server) {
+  const [stored, asking] = [`edge ${server}`, `edge asking ${server}`];
+  for (;;) {
+    const before = recall("sessionStorage", stored);
+    if (before && (await tabKeys.claim(before))) {
+      try {
+        const issued = await requestKey(server, "tab", before);
+        storeTabKey(server, issued.key);
+        return issued;
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error; // the key was too old, or another server's
+      }
+    }
+    if (recall("sessionStorage", stored) !== before) continue; // another frame has stored a new one
+    if (Date.now() - Number(recall("sessionStorage", asking)) < KEY_SECONDS * 1000) { // another frame asks for one
+      await new Promise((resolve) => after(COPY_SECONDS, () => resolve(undefined)));
+      continue;
+    }
+    remember("sessionStorage", asking, String(Date.now()));
+    try {
+      const issued = await requestKey(server, "tab", "");
+      storeTabKey(server, issued.key);
+      return issued;
+    } finally {
+      remember("sessionStorage", asking, "");
+    }
+  }
+}
+
+/** @param {string} server @param {string | null} key */
+function storeTabKey(server, key) {
+  remember("sessionStorage", `edge ${server}`, key ?? "");
+  if (key !== null) tabKeys.hold(key);
+}
+
+/** @param {string} server @param {SessionScope} scope @param {string} old the key to renew; empty for none @returns {Promise<IssuedKey>} */
+async function requestKey(server, scope, old) {
+  /** @type {Record<string, string>} */
+  const headers = { "edge-session": scope };
+  if (old) headers.authorization = `Bearer ${old}`;
+  const credentials = scope === "tab" ? "omit" : "include";
+  const signal = AbortSignal.timeout(KEY_SECONDS * 1000);
+  const response = await fetch(`${server}/session`, { method: "POST", headers, credentials, signal });
+  if ([404, 405, 501].includes(response.status)) {
+    console.warn(`edge: there is no ${server}/session, so this page is a new player each time it is loaded`);
+    return { key: null, renewAt: Infinity };
+  }
+  const body = await response.json().catch(() => ({})); // a page of a proxy is not JSON
+  if (response.ok && typeof body.key === "string") {
+    return { key: body.key, renewAt: Date.now() / 1000 + Math.max(1, body.renew_after ?? Infinity) };
+  }
+  const code = Number(response.headers.get("edge-code"));
+  if (code === Code.KEY_EXPIRED || retryAfter(code) === "never") throw new ProtocolError(String(body.message), code);
+  throw new Error(`POST ${server}/session was answered with ${response.status}`);
+}

@@ -1,0 +1,299 @@
+// @ts-check
+import { Clock } from "./clock.js";
+import { AGAIN_ATTEMPTS, AGAIN_SECONDS, Code, LONGEST_WAIT, retryAfter, SHORTEST_WAIT, STABLE_SECONDS, WELCOME_SECONDS } from "./constants.js";
+import { ConnectionDriver } from "./driver.js";
+import { TransportFallback } from "./fallback.js";
+import { PageLife } from "./page.js";
+import { randomName } from "./random.js";
+import { SendBuffer } from "./send_buffer.js";
+import { SessionKey } from "./session_key.js";
+import { after, seconds } from "./time.js";
+import { probeWebSocket } from "./websocket.js";
+import { ProtocolError } from "./wire.js";
+
+/** @typedef {"connecting" | "open" | "away" | "closed"} State */
+/** `unconfirmed`: another server may continue with the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
+/** @typedef {import("./wire.js").Welcome} Welcome */
+/**
+ * What the connection calls. `tell`: something that the page may handle, as `$state`. `problem`: something that was lost.
+ * `seatLost`: the requests of this seat have no answers any more.
+ * @typedef {{message: (message: import("./wire.js").Delivered) => void, tell: (name: string, body: any) => void,
+ *   problem: (problem: string, message: string) => void, seatLost: (reason: string) => void}} ConnectionListener
+ */
+
+/** One seat's connection: it is made again, by any transport, until a code says that it must not be. */
+export class ReconnectingConnection {
+  /** The current connection, which may not be open yet. @type {ConnectionDriver | null} */
+  #driver = null;
+  #buffer = new SendBuffer();
+  #clock = new Clock();
+  /** The failures in a row, and the hellos in all. */
+  #attempt = 0;
+  #hellos = 0;
+  /** The fingerprint in the first welcome: this page was made for those events. */
+  #vocabulary = "";
+  #client = randomName();
+  /** The timers for the welcome or a better transport, and for the next attempt. */
+  #fallbackTimer = 0;
+  #retryTimer = 0;
+  #seated = false;
+  /** The number of the hello that was answered with the newest fresh start. */
+  #since = 0;
+  #openedAt = 0;
+  /** The room's address, at first; or at the server that has the room. */
+  #address;
+  #url;
+  #name;
+  #key;
+  #fallback;
+  #listener;
+  #page;
+
+  /**
+   * @param {{url: string, server: string, name: string, key?: import("./session_key.js").Key,
+   *   session: import("./keys.js").SessionScope, transports: import("./fallback.js").TransportKind[]}} options
+   * @param {ConnectionListener} listener
+   */
+  constructor({ url, server, name, key, session, transports }, listener) {
+    this.#url = this.#address = url;
+    this.#name = name;
+    this.#key = new SessionKey(server, session, key);
+    this.#fallback = new TransportFallback(transports, `edge transport ${server}`, Date.now() / 1000);
+    this.#listener = listener;
+    /** @type {State} */
+    this.state = "connecting";
+    /** @type {Ending | null} */
+    this.ending = null;
+    /** The newest. @type {Welcome | null} */
+    this.welcome = null;
+    this.#page = new PageLife({
+      check: (mayBeBetter) => this.#check(mayBeBetter),
+      pause: () => this.#pause(),
+      needsGoodbye: () => this.#fallback.kind !== "websocket",
+    });
+    this.#connect();
+  }
+
+  get transport() { return this.#fallback.kind; }
+  get roundTrip() { return this.#clock.roundTrip; }
+  get waiting() { return this.#buffer.counts.unacked.length; }
+  get outdated() { return this.#vocabulary !== "" && this.#vocabulary !== (this.welcome?.vocabulary || this.#vocabulary); }
+
+  now() {
+    this.#driver?.askClock();
+    return this.#clock.at(seconds());
+  }
+
+  /** See `SendBuffer.frame`. @param {any[]} message */
+  frame(message) {
+    return this.#buffer.frame(message);
+  }
+
+  /** @param {string} frame */
+  sendCounted(frame) {
+    this.#buffer.counts.record(frame);
+    if (this.#buffer.counts.overflowed) this.#giveUp();
+    else if (this.state === "open") this.#driver?.send(frame);
+  }
+
+  /** @param {string} key @param {string} frame */
+  sendLatest(key, frame) {
+    this.#buffer.setLatest(key, frame);
+    if (this.state === "open") this.#driver?.writeLatest();
+  }
+
+  /** @param {string} frame @returns {boolean} false if it is dropped, because it can't be written now */
+  sendVolatile(frame) {
+    return this.state === "open" && this.#driver?.sendNow(frame) === true;
+  }
+
+  /** End the connection for good. @param {Ending} ending */
+  close(ending) {
+    if (this.ending !== null) return;
+    this.ending = ending;
+    this.#drop(ending.code, ending.reason);
+    this.#listener.seatLost(ending.reason);
+    this.#page.stop();
+    if (this.welcome === null && ending.code !== Code.LEFT) console.warn(`edge: no seat in ${this.#url}: ${ending.code} ${ending.reason}`);
+    this.#setState("closed");
+  }
+
+  async #connect() {
+    const kind = this.#fallback.kind;
+    const driver = this.#driver = new ConnectionDriver(this.#buffer, this.#clock, this.#key, {
+      welcomed: (welcome) => this.#welcomed(welcome, driver),
+      message: (message) => this.#listener.message(message),
+      lost: (code, reason, details) => this.#lost(code, reason, details),
+    });
+    /** @type {string | null} */
+    let key = null;
+    try {
+      key = await this.#key.find(this.#seated);
+    } catch (error) {
+      const fault = error instanceof ProtocolError ? error : new ProtocolError(String(error), Code.LOST);
+      if (fault !== error && !driver.dropped) console.warn("edge: there is no key yet to join with:", fault.message);
+      driver.lost(fault.code, fault.message, { explained: true });
+    }
+    if (driver.dropped) return;
+    // after a lost connection, no welcome is the server's fault, and not the transport's: another server may answer
+    const explained = this.#attempt > 0 && this.#attempt <= AGAIN_ATTEMPTS && this.welcome !== null;
+    this.#fallbackTimer = after(explained ? AGAIN_SECONDS : WELCOME_SECONDS[kind], () => {
+      this.#address = this.#url;
+      driver.lost(Code.SILENT, "no welcome", { explained });
+    });
+    driver.open(kind, this.#address, () => {
+      const [received, since] = this.#seated ? [this.#buffer.counts.received, this.#since] : [null, null];
+      this.#hellos += 1;
+      return { name: this.#name, key, client: this.#client, attempt: this.#hellos, received, since, vocabulary: this.#vocabulary };
+    });
+  }
+
+  /** @param {Welcome} welcome @param {ConnectionDriver} driver */
+  #welcomed(welcome, driver) {
+    const wasOutdated = this.outdated;
+    this.welcome = welcome;
+    this.#openedAt = seconds();
+    this.#buffer.maxBytes = welcome.message_bytes ?? this.#buffer.maxBytes;
+    this.#key.noteWelcome();
+    this.#page.noteWelcome();
+    this.#fallback.noteWelcome(Date.now() / 1000);
+    clearTimeout(this.#fallbackTimer);
+    this.#probeLater();
+    if (!welcome.resumed) {
+      this.#loseSeat();
+      this.#since = this.#hellos;
+    }
+    this.#seated = true;
+    driver.replay(); // before any handler can send more
+    this.#setState("open");
+    driver.writeLatest();
+    this.#listener.tell("$welcome", welcome);
+    this.#vocabulary ||= welcome.vocabulary ?? "";
+    if (this.outdated && !wasOutdated) this.#listener.tell("$outdated", welcome.vocabulary);
+  }
+
+  #probeLater() {
+    const upward = this.#fallback.upwardSeconds;
+    if (upward < Infinity) this.#fallbackTimer = after(upward, () => this.#probe());
+  }
+
+  /** Try a WebSocket; if it opens, connect again with it. */
+  #probe() {
+    const driver = this.#driver;
+    this.#fallback.noteProbe();
+    probeWebSocket(this.#address, () => {
+      if (driver === null || driver.dropped) return;
+      this.#fallback.climb();
+      this.#drop(Code.LOST, "a better transport is available");
+      this.#setState("away");
+      this.#connect();
+    }, () => {
+      if (driver !== null && !driver.dropped) this.#probeLater();
+    });
+  }
+
+  /** More frames wait to be acknowledged than may: drop them, and begin with a fresh start. */
+  #giveUp() {
+    const message = `${this.waiting} messages were not acknowledged, more than may wait: they are not sent again, and may be lost`;
+    this.#forgetSeat();
+    this.#listener.problem("behind", message);
+    if (this.state === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });
+  }
+
+  /** The connection has ended: connect again as its code says. @param {number} code @param {string} reason @param {import("./driver.js").EndDetails} [details] */
+  #lost(code, reason, { explained = false, unconfirmed = false, where = "" } = {}) {
+    const opened = this.#driver?.state !== "silent";
+    const welcomed = this.#driver?.state === "open"; // the welcome may be of a seat that has less than this page sent: it is lost
+    this.#redirect(where);
+    this.#drop(code, reason);
+    if (this.#mayBeAnother(code)) {
+      this.#loseSeat();
+      this.#setAway();
+      this.#connect();
+      return;
+    }
+    const retry = this.#key.missing && code === Code.KEY_INVALID ? "resume" : retryAfter(code);
+    if (retry === "never" || (code === Code.KEY_EXPIRED && !this.#key.renewable)) {
+      this.close(unconfirmed ? { code, reason, unconfirmed } : { code, reason });
+      return;
+    }
+    const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;
+    const blamed = !explained && (code < 4000 || code === Code.LOST || code === Code.SILENT);
+    const atOnce = blamed && this.#fallback.noteEnd(lasted, opened);
+    if (blamed) this.#address = this.#url;
+    if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // without a welcome, the code says nothing of the seat
+    this.#setAway();
+    if (lasted !== null && lasted > STABLE_SECONDS) this.#attempt = 0;
+    this.#openedAt = 0;
+    const longest = atOnce ? 0 : Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
+    this.#attempt += atOnce ? 0 : 1;
+    this.#retryTimer = after(Math.random() * longest, () => this.#connect()); // full jitter, so that a crowd does not return at once
+  }
+
+  /** True if the code ends this seat, but this page may have another at once: with a new key, or under a new name. @param {number} code */
+  #mayBeAnother(code) {
+    if (this.#key.noteRefusal(code)) return true;
+    if (code !== Code.REPLACED || !this.#page.restored) return false;
+    this.#page.restored = false; // another page took the seat while this one was in the browser's cache: take it back
+    this.#client = randomName();
+    return true;
+  }
+
+  /** The room is on another server: connect there, until that fails. @param {string} where empty if the server did not say */
+  #redirect(where) {
+    if (where === "") return;
+    try {
+      const there = new URL(where.replace(/^ws/, "http"));
+      const [from, to] = [new URL(this.#url).protocol, there.protocol];
+      if (to === "https:" || (to === "http:" && from === "http:")) this.#address = there.href;
+    } catch {
+      console.error(`edge: the room's address is not a URL: ${where}`);
+    }
+  }
+
+  /** Drop the unacknowledged frames of a lost seat, but not those that were sent without a seat. */
+  #loseSeat() {
+    if (this.#seated) this.#forgetSeat();
+  }
+
+  #forgetSeat() {
+    this.#seated = false;
+    this.#buffer.startFresh();
+    this.#listener.seatLost("the seat was lost");
+  }
+
+  /** @param {number} code @param {string} reason */
+  #drop(code, reason) {
+    clearTimeout(this.#fallbackTimer);
+    clearTimeout(this.#retryTimer);
+    this.#driver?.drop(code, reason);
+    this.#driver = null;
+  }
+
+  /** Send a goodbye, because the page goes away, and the server would not notice the end of an HTTP transport at once. */
+  #pause() {
+    this.#drop(Code.LOST, "the page was left");
+    this.#setAway();
+  }
+
+  /** Check an open connection; without one, connect now if that may help. @param {boolean} mayBeBetter */
+  #check(mayBeBetter) {
+    if (this.#driver !== null) {
+      this.#driver.check();
+    } else if (this.ending === null && mayBeBetter) {
+      clearTimeout(this.#retryTimer);
+      this.#connect();
+    }
+  }
+
+  #setAway() {
+    this.#setState(this.welcome === null ? "connecting" : "away");
+  }
+
+  /** @param {State} state */
+  #setState(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.#listener.tell("$state", state);
+  }
+}

@@ -1,0 +1,200 @@
+// @ts-check
+import { after } from "./time.js";
+import { checkEventName } from "./wire.js";
+
+/** @typedef {{name: string, body: any}} Answer */
+/** `seconds`: give up after this time. @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
+/** @typedef {(body: any, options: {signal: AbortSignal}) => [string, any] | Promise<[string, any]>} Answerer */
+
+/** A request failed, or was given up; `problem` says why: see docs/wire.md. */
+export class RequestFailed extends Error {
+  /** @param {string} problem @param {string} message */
+  constructor(problem, message) {
+    super(message);
+    this.name = "RequestFailed";
+    this.problem = problem;
+  }
+}
+
+/** The answers to one request as they arrive: `for await (const { name, body } of ...)`. Leaving the loop cancels the request. */
+class Replies {
+  /** @type {Answer[]} */
+  #answers = [];
+  #ended = false;
+  /** @type {Error | null} */
+  #fault = null;
+  #wake = () => {};
+  #stop;
+
+  /** @param {() => void} stop */
+  constructor(stop) {
+    this.#stop = stop;
+  }
+
+  /** @param {Answer} answer */
+  give(answer) {
+    this.#answers.push(answer);
+    this.#wake();
+  }
+
+  /** @param {Error | null} fault */
+  end(fault) {
+    this.#ended = true;
+    this.#fault = fault;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator]() {
+    try {
+      for (;;) {
+        const answer = this.#answers.shift();
+        if (answer !== undefined) yield answer;
+        else if (this.#fault !== null) throw this.#fault;
+        else if (this.#ended) return;
+        else await new Promise((resolve) => { this.#wake = () => resolve(undefined); });
+      }
+    } finally {
+      this.#stop();
+    }
+  }
+}
+
+/**
+ * How the requests of this page send: `frame` throws a `RangeError` for what is too large; `closed` is why nothing can be sent
+ * any more, or null.
+ * @typedef {{frame: (message: any[]) => string, sendCounted: (frame: string) => void, closed: () => string | null}} Sender
+ */
+
+/** Knows which requests of the page, and which of the room, are not answered. */
+export class Requests {
+  /** The page's. @type {Map<number, {part: (answer: Answer) => void, end: (answer: Answer | null, fault: Error | null) => void}>} */
+  #sent = new Map();
+  /** The room's. @type {Map<number, AbortController>} */
+  #received = new Map();
+  /** @type {Map<string, Answerer>} */
+  #answerers = new Map();
+  #newest = 0;
+  /** The number of the seat, of those that this room has had: an answer is for the seat that was asked. */
+  #seat = 0;
+  #sender;
+
+  /** @param {Sender} sender */
+  constructor(sender) {
+    this.#sender = sender;
+  }
+
+  /** See `Room.request`. @param {string} name @param {object} body @param {RequestOptions} options @returns {Promise<Answer>} */
+  request(name, body, options) {
+    return new Promise((resolve, reject) => {
+      const stop = this.#ask(name, body, options, (answer) => {
+        resolve(answer); // the first of many answers
+        stop();
+      }, (answer, fault) => {
+        if (fault !== null) reject(fault);
+        else if (answer === null || answer.name === "") reject(new RequestFailed("unanswered", "the room has no answer"));
+        else resolve(answer);
+      });
+    });
+  }
+
+  /** See `Room.stream`. @param {string} name @param {object} body @param {RequestOptions} options */
+  stream(name, body, options) {
+    /** @type {() => void} */
+    let stop = () => {};
+    const replies = new Replies(() => stop());
+    stop = this.#ask(name, body, options, (answer) => replies.give(answer), (answer, fault) => {
+      if (answer !== null && answer.name !== "") replies.give(answer);
+      replies.end(fault);
+    });
+    return replies;
+  }
+
+  /** See `Room.answer`. @param {string} name @param {Answerer} answerer */
+  answerWith(name, answerer) {
+    this.#answerers.set(name, answerer);
+  }
+
+  /** Take a message of the room's about a request. @param {import("./wire.js").Delivered} message */
+  receive(message) {
+    if (message.kind === "request") {
+      this.#answer(message.name, message.body, message.id, message.seconds);
+    } else if (message.kind === "cancel") {
+      this.#received.get(message.id)?.abort();
+    } else if (message.kind === "part") {
+      this.#sent.get(message.id)?.part({ name: message.name, body: message.body });
+    } else if (message.kind === "reply") {
+      this.#sent.get(message.id)?.end({ name: message.name, body: message.body }, null);
+    } else if (message.kind === "error" && message.id !== null) {
+      this.#sent.get(message.id)?.end(null, new RequestFailed(message.problem, message.message));
+    }
+  }
+
+  /** End all requests of both sides, because the seat is lost. @param {string} reason */
+  loseSeat(reason) {
+    this.#seat += 1;
+    for (const { end } of [...this.#sent.values()]) end(null, new RequestFailed("gone", reason));
+    for (const abort of this.#received.values()) abort.abort();
+  }
+
+  /**
+   * @param {string} name @param {object} body @param {RequestOptions} options @param {(answer: Answer) => void} part
+   * @param {(answer: Answer | null, fault: Error | null) => void} end called once @returns {() => void} cancels the request
+   */
+  #ask(name, body, { signal, seconds }, part, end) {
+    signal?.throwIfAborted();
+    checkEventName(name);
+    const closed = this.#sender.closed();
+    if (closed !== null) {
+      end(null, new RequestFailed("gone", closed));
+      return () => {};
+    }
+    const id = this.#newest + 1;
+    const frame = this.#sender.frame(seconds === undefined ? [name, body, id] : [name, body, id, seconds]);
+    this.#newest = id;
+    /** @param {string} text */
+    const cancel = (text) => {
+      const request = this.#sent.get(id);
+      if (request === undefined) return;
+      if (this.#sender.closed() === null) this.#sender.sendCounted(this.#sender.frame(["-", null, id]));
+      request.end(null, new RequestFailed("cancelled", text));
+    };
+    const abort = () => cancel("the request was aborted");
+    const timer = seconds === undefined ? 0 : after(seconds, () => cancel(`no answer within ${seconds} s`));
+    signal?.addEventListener("abort", abort);
+    this.#sent.set(id, {
+      part,
+      end: (answer, fault) => {
+        this.#sent.delete(id);
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        end(answer, fault);
+      },
+    });
+    this.#sender.sendCounted(frame);
+    return abort;
+  }
+
+  /** @param {string} name @param {any} body @param {number} id @param {number | null} seconds */
+  async #answer(name, body, id, seconds) {
+    const answerer = this.#answerers.get(name);
+    const seat = this.#seat;
+    const abort = new AbortController();
+    this.#received.set(id, abort);
+    const timer = seconds === null ? 0 : after(seconds, () => abort.abort());
+    /** @type {any[]} */
+    let reply = ["!not_now", { message: "the page has no handler for this request", about: name }, id];
+    try {
+      const answer = await answerer?.(body, { signal: abort.signal });
+      if (answer) reply = [`=${answer[0]}`, answer[1], id];
+      this.#sender.frame(reply); // an answer that can't be sent is the handler's fault, too
+    } catch (error) {
+      if (!abort.signal.aborted) console.error(error);
+      reply = ["!crashed", { message: "the handler of this request failed", about: name }, id];
+    }
+    clearTimeout(timer);
+    if (this.#received.get(id) === abort) this.#received.delete(id);
+    if (this.#sender.closed() !== null || seat !== this.#seat) return;
+    if (abort.signal.aborted) reply = ["!cancelled", { message: "the request was cancelled", about: name }, id];
+    this.#sender.sendCounted(this.#sender.frame(reply));
+  }
+}

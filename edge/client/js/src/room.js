@@ -1,0 +1,212 @@
+// @ts-check
+import { Code, MAX_NAME_BYTES, MAX_REPORTED, WELCOME_SECONDS } from "./constants.js";
+import { ReconnectingConnection } from "./reconnecting.js";
+import { Requests } from "./requests.js";
+import { bytesOf, checkEventName, encode } from "./wire.js";
+
+/** @typedef {"reliable" | "latest" | "volatile"} Delivery */
+/** @typedef {import("./fallback.js").TransportKind} TransportKind */
+/** @typedef {import("./keys.js").SessionScope} SessionScope */
+/** @typedef {import("./reconnecting.js").Ending} Ending */
+/** @typedef {import("./reconnecting.js").State} State */
+/** @typedef {import("./requests.js").Answer} Answer */
+/** @typedef {import("./requests.js").Answerer} Answerer */
+/** @typedef {import("./requests.js").RequestOptions} RequestOptions */
+/** @typedef {import("./session_key.js").Key} Key */
+/** @typedef {import("./wire.js").Welcome} Welcome */
+/** A problem, in a sentence, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
+/** @typedef {{name?: string, key?: Key, session?: SessionScope, transports?: TransportKind[]}} JoinOptions */
+
+/**
+ * One player's end of a room. Make it with `join`.
+ *
+ * `on` also takes names that no event can have: `$state` (the new state), `$welcome` (each welcome: if it was not `resumed`,
+ * begin from nothing), `$outdated` (the room's events have changed since this page first joined: offer a reload), and `$error`
+ * (the room refused a message, or sent an event for which this page has no handler; the latter once for each name). Without a
+ * handler of `$error`, the console gets the first of each problem and name.
+ */
+export class Room {
+  /** @type {Map<string, Set<(body: any) => void>>} */
+  #handlers = new Map();
+  /** The problems that were reported. @type {Set<string>} */
+  #reported = new Set();
+  /** @type {ReconnectingConnection} */
+  #connection;
+  #requests = new Requests({
+    frame: (message) => this.#connection.frame(message),
+    sendCounted: (frame) => this.#connection.sendCounted(frame),
+    closed: () => this.#closed,
+  });
+
+  /** @param {string} url @param {JoinOptions} [options] */
+  constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
+    const absolute = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href); // a frame's location may be about:srcdoc
+    absolute.protocol = absolute.protocol.replace("ws", "http");
+    absolute.hash = "";
+    const path = /^(.*)\/rooms\/[^/]+\/[^/]+$/.exec(absolute.pathname);
+    if (path === null) throw new TypeError(`${url} is not the address of a room: /rooms/<kind>/<name>`);
+    if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is not an http:, https:, ws: or wss: address`);
+    if (typeof name !== "string") throw new TypeError(`a name is a string, not ${name}`);
+    const size = bytesOf(encode(name)) - 2; // without its quotes
+    if (size > MAX_NAME_BYTES) throw new RangeError(`the name is ${size} bytes as JSON, and may be ${MAX_NAME_BYTES}`);
+    if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
+      throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
+    }
+    if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
+    this.#connection = new ReconnectingConnection(
+      { url: absolute.href, server: absolute.origin + path[1], name, key, session, transports },
+      {
+        message: (message) => this.#receive(message),
+        tell: (event, body) => this.#call(event, body),
+        problem: (problem, message) => this.#report({ problem, message, about: "" }),
+        seatLost: (reason) => this.#requests.loseSeat(reason),
+      },
+    );
+  }
+
+  /** @returns {State} */
+  get state() { return this.#connection.state; }
+
+  /** Why the room is closed; null while it is not. @returns {Ending | null} */
+  get ending() { return this.#connection.ending; }
+
+  /** The newest welcome; null before the first. @returns {Welcome | null} */
+  get welcome() { return this.#connection.welcome; }
+
+  /** The transport that is in use, or is tried. @returns {TransportKind} */
+  get transport() { return this.#connection.transport; }
+
+  /** The time of the room's clock, in seconds since the room opened. The first call makes edge.js measure it more often. */
+  now() { return this.#connection.now(); }
+
+  /** The seconds that the newest answer to a ping took. @returns {number | null} */
+  get roundTrip() { return this.#connection.roundTrip; }
+
+  /** True if the room's events have changed since this page first joined. Then offer a reload. */
+  get outdated() { return this.#connection.outdated; }
+
+  /** This player's number in the room; null before the first welcome. */
+  get number() { return this.welcome?.number ?? null; }
+
+  /** True if this player has not logged in; null before the first welcome. */
+  get guest() { return this.welcome?.guest ?? null; }
+
+  /**
+   * Call `handler` with the body of each event of this name. Returns a function that removes the handler.
+   * @param {string} name @param {(body: any) => void} handler @returns {() => void}
+   */
+  on(name, handler) {
+    const handlers = this.#handlers.get(name) ?? new Set();
+    this.#handlers.set(name, handlers.add(handler));
+    return () => void handlers.delete(handler);
+  }
+
+  /**
+   * Answer the room's requests of this name: `handler` returns `[name, body]`, or a promise of it. Its `signal` aborts if the
+   * room does not wait for the answer any more.
+   * @param {string} name @param {Answerer} handler
+   */
+  answer(name, handler) { this.#requests.answerWith(name, handler); }
+
+  /**
+   * The messages that wait to be acknowledged, sent or not: at most 2,048 and 512 KiB. With more, none of them is sent again,
+   * `$error` reports their number, and the seat starts fresh. Some of them may have arrived.
+   */
+  get waiting() { return this.#connection.waiting; }
+
+  /**
+   * Send the room an event. While the room is away, reliable events are stored, latest events are stored once for each key, and
+   * volatile events are dropped. A lone surrogate becomes `\ufffd`. Throws a `RangeError` if the event is larger than the room
+   * reads.
+   * @param {string} name @param {object} [body] @param {{delivery?: Delivery, key?: string}} [options]
+   * @returns {boolean} false if the event was dropped, or the room is closed
+   */
+  send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
+    checkEventName(name);
+    if (this.#closed !== null) {
+      this.#report({ problem: "gone", message: this.#closed, about: name });
+      return false;
+    }
+    const frame = this.#connection.frame([delivery === "reliable" ? name : `~${name}`, body]);
+    if (delivery === "reliable") this.#connection.sendCounted(frame);
+    else if (delivery === "latest") this.#connection.sendLatest(`${name} ${key}`, frame);
+    else return this.#connection.sendVolatile(frame);
+    return true;
+  }
+
+  /**
+   * Send an event as a request. Returns a promise of the room's answer, which may fail with a `RequestFailed`. Aborting the
+   * `signal`, or the end of the `seconds`, cancels the request in the room, too.
+   * @param {string} name @param {object} [body] @param {RequestOptions} [options] @returns {Promise<Answer>}
+   */
+  request(name, body = {}, options = {}) { return this.#requests.request(name, body, options); }
+
+  /**
+   * Send an event as a request with many answers: `for await (const { name, body } of room.stream("history"))`. Leaving the
+   * loop cancels the request.
+   * @param {string} name @param {object} [body] @param {RequestOptions} [options]
+   */
+  stream(name, body = {}, options = {}) { return this.#requests.stream(name, body, options); }
+
+  /** Leave the room for good. */
+  leave() { this.#connection.close({ code: Code.LEFT, reason: "left" }); }
+
+  /** Why nothing can be sent any more; null while it can. */
+  get #closed() { return this.ending === null ? null : `the room is closed: ${this.ending.reason}`; }
+
+  /** @param {import("./wire.js").Delivered} message */
+  #receive(message) {
+    if (message.kind === "event") {
+      if (!this.#handlers.has(message.name)) this.#reportUnknown(message.name);
+      this.#call(message.name, message.body);
+    } else if (message.kind === "error" && message.id === null) {
+      const { problem, message: text, about } = message;
+      this.#report({ problem, message: text, about });
+    } else {
+      this.#requests.receive(message);
+    }
+  }
+
+  /** Report that an event arrived for which this page has never had a handler: the page may be outdated. @param {string} name */
+  #reportUnknown(name) {
+    if (!this.#isNew(`no handler of ${name}`)) return;
+    this.#report({ problem: "unknown_event", message: "this page has no handler for this event", about: name });
+  }
+
+  /** Report a problem to the page's handlers, or else to the console, once. @param {Refusal} refusal */
+  #report(refusal) {
+    const { problem, message, about } = refusal;
+    if (this.#handlers.get("$error")?.size) this.#call("$error", refusal);
+    else if (this.#isNew(`${problem} of ${about}`)) console.warn(`edge: ${about || "the room"}: ${problem}: ${message}`);
+  }
+
+  /** True the first time that this is reported. @param {string} what */
+  #isNew(what) {
+    if (this.#reported.has(what) || this.#reported.size >= MAX_REPORTED) return false;
+    this.#reported.add(what);
+    return true;
+  }
+
+  /** @param {string} name @param {any} body */
+  #call(name, body) {
+    for (const handler of [...(this.#handlers.get(name) ?? [])]) {
+      try {
+        handler(body);
+      } catch (error) {
+        console.error(error); // one handler's error does not end the connection
+      }
+    }
+  }
+}
+
+/**
+ * Join a room. The connection is made again whenever it is lost, until a code says that it must not be.
+ * @param {string} url `/rooms/<kind>/<name>`, or a whole address
+ * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes. `key`: the session's key, or a function that
+ *   fetches one. `session`: without a key, whether the session is this browser's, which its tabs share, or this tab's alone.
+ *   `transports`: the transports to try, best first
+ * @returns {Room}
+ */
+export function join(url, options) {
+  return new Room(url, options);
+}

@@ -1,0 +1,20 @@
+// @ts-check
+/** Times and timers. All times are in seconds. */
+
+/** The seconds that this page has existed, on a clock that never goes back. */
+export function seconds() {
+  return performance.now() / 1000;
+}
+
+/** Like `setTimeout`, which runs a function at once if the wait is longer than 2^31 ms. @param {number} wait @param {() => void} run */
+export function after(wait, run) {
+  return setTimeout(run, Math.min(wait * 1000, 2 ** 31 - 1));
+}
+
+/** The result of a promise, or an error if there is none in time. @template T @param {number} wait @param {T | Promise<T>} promise @returns {Promise<T>} */
+export function within(wait, promise) {
+  return new Promise((resolve, reject) => {
+    const timer = after(wait, () => reject(new Error(`no result within ${wait} s`)));
+    Promise.resolve(promise).then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,65 @@
+// @ts-check
+import { PROBE_SECONDS } from "./constants.js";
+import { after } from "./time.js";
+import { SUBPROTOCOL } from "./wire.js";
+
+/**
+ * One live duplex of frames. `idle` is true if a frame that is sent now is written now.
+ * @typedef {{idle: boolean, send: (frame: string) => void, close: (code: number, reason: string) => void}} Transport
+ */
+
+/**
+ * What a transport calls: `frame` for each frame, `close` once, and `doubt` if the server may be gone without notice.
+ * @typedef {{frame: (frame: string) => void, close: (code: number, reason: string) => void, doubt: () => void}} TransportListener
+ */
+
+/** @param {string} url http: or https: */
+function open(url) {
+  return new WebSocket(url.replace("http", "ws"), SUBPROTOCOL);
+}
+
+/** WebSocket as a transport. @implements {Transport} */
+export class WebSocketTransport {
+  #socket;
+
+  /** @param {string} url @param {() => void} opened @param {TransportListener} listener */
+  constructor(url, opened, listener) {
+    const socket = this.#socket = open(url);
+    socket.onopen = opened;
+    socket.onmessage = ({ data }) => listener.frame(String(data));
+    socket.onclose = ({ code, reason }) => listener.close(code, reason);
+  }
+
+  get idle() { return this.#socket.bufferedAmount === 0; }
+
+  /** @param {string} frame */
+  send(frame) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frame);
+  }
+
+  /** @param {number} code @param {string} reason */
+  close(code, reason) {
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close(4000 <= code && code < 5000 ? code : 1000, reason.slice(0, 40));
+  }
+}
+
+/** Try to open a WebSocket, and close it again. @param {string} url @param {() => void} opened @param {() => void} ended called last, in either case */
+export function probeWebSocket(url, opened, ended) {
+  let socket;
+  try {
+    socket = open(url);
+  } catch {
+    return; // this page has no WebSocket at all
+  }
+  const close = () => socket.close();
+  const timer = after(PROBE_SECONDS, close);
+  socket.onopen = () => {
+    close();
+    opened();
+  };
+  socket.onclose = () => {
+    clearTimeout(timer);
+    ended();
+  };
+}

@@ -1,0 +1,88 @@
+"""The browser's client: ``/edge.js`` and the files beside it, as `edge.client.build` wrote them.
+
+With ``EDGE_JS_MODULES`` in the environment, ``/edge.js`` is the modules themselves, for people who work on edge.js.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from pathlib import Path
+
+import attrs
+import trio
+
+from ..transports.http.http import Request, Response
+from .static import TYPES, matches_tag, static_file
+
+CLIENT = Path(__file__).parent.parent / "client" / "js"
+BUILT, MODULES = CLIENT / "dist", CLIENT / "src"
+# The environment's variable that asks for the modules.
+AS_MODULES = "EDGE_JS_MODULES"
+ENTRIES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
+# Below this path there are the modules.
+MODULES_PATH = "/edge-js/"
+# Pages of other origins may load them. A browser asks each time, so that a page is never older than its server.
+HEADERS = {"access-control-allow-origin": "*", "cache-control": "no-cache"}
+
+
+@attrs.frozen
+class _File:
+    """A built file, as it is and compressed."""
+
+    content_type: str
+    data: bytes
+    zipped: bytes
+    digest: str
+
+
+class ClientFiles:
+    """Serves the browser's client. Each file is read and compressed once."""
+
+    def __init__(self) -> None:
+        self._as_modules = bool(os.environ.get(AS_MODULES))
+        self._files: dict[str, _File] = {}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that are served."""
+        if self._as_modules:
+            return *ENTRIES, *(MODULES_PATH + module.name for module in MODULES.glob("*.js"))
+        return *ENTRIES, *(path + ".map" for path in ENTRIES)
+
+    async def respond(self, request: Request) -> Response:
+        """The file at one of `paths`, or below a prefix."""
+        name = request.path.rpartition("/")[2]
+        if self._as_modules:
+            if not request.path.endswith(MODULES_PATH + name):
+                return Response(200, f'export * from ".{MODULES_PATH}{name}";\n'.encode(), TYPES[".js"], HEADERS)
+            response = await static_file(MODULES, name, request)
+            return attrs.evolve(response, headers={**response.headers, **HEADERS})
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = await trio.to_thread.run_sync(_read, BUILT / name)
+        zipped = accepts_gzip(request.headers.get("accept-encoding", ""))
+        tag = f'"{file.digest}{".gz" if zipped else ""}"'  # of this representation: RFC 9110 section 8.8.3.3
+        headers = {**HEADERS, "etag": tag, "vary": "accept-encoding"}
+        if matches_tag(request.headers.get("if-none-match", ""), tag):
+            return Response(304, headers=headers)
+        if zipped:
+            return Response(200, file.zipped, file.content_type, {**headers, "content-encoding": "gzip"})
+        return Response(200, file.data, file.content_type, headers)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """True if an ``Accept-Encoding`` header allows gzip (RFC 9110 section 12.5.3)."""
+    weights = {}
+    for each in accepted.lower().split(","):
+        coding, _, parameters = each.partition(";")
+        weights[coding.strip()] = parameters.replace(" ", "")
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return not weight.startswith("q=0") or weight.strip("q=0.") != ""
+
+
+def _read(path: Path) -> _File:
+    data = path.read_bytes()
+    content_type = TYPES[".js"] if path.suffix == ".js" else "application/json"
+    return _File(content_type, data, gzip.compress(data, mtime=0), hashlib.sha256(data).hexdigest()[:16])
