@@ -1,6 +1,6 @@
 """edge: realtime rooms on Trio.
 
-These are the names that an author types in an ordinary app. Others are imported from the modules that define them.
+This module exports the names of an ordinary app. Import other names from the modules that define them.
 """
 
 from .client.client import Client

@@ -1,4 +1,4 @@
-"""Players who are code, in the room's own process: ordinary clients, over memory."""
+"""Bots: players that are code in the room's own process. A bot is an ordinary client with a memory transport."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .sessions.keys import Keys
 from .transports.memory import open_memory_transports
 from .transports.transport import Transport
 
-# How often a bot looks again for its room, after a connection that was lost.
+# Seconds between a bot's attempts to connect to its room, after its connection was lost.
 RETRY_SECONDS = 1.0
-# How long the room's end of a connection may take to notice that the bot's is closed.
+# Seconds that the room's end of a connection may take to notice that the bot's end is closed.
 NOTICE_SECONDS = 0.1
 
 
@@ -37,25 +37,25 @@ NOTICE_SECONDS = 0.1
 async def open_bot(
     room: Room[FromPlayer, ToPlayer], *, name: str, limits: Limits | None = None
 ) -> AsyncIterator[Client[FromPlayer, ToPlayer]]:
-    """``async with open_bot(room, name="Robby") as bot:``: a player of this room whose client is this very block.
+    """Join a room as a bot while a block runs: ``async with open_bot(room, name="Robby") as bot:``.
 
-    It joins, sends and receives as any other: through admission, the protocol and its limits. Best opened in a task of
-    the room's own `run`, whose end it then does not outlive. `Session.bot` tells it from people; it does not keep the
-    room open.
+    The bot joins, sends and receives like any other client: `Room.admit`, the protocol and its limits apply. Open it in
+    a task of the room's own `run`, so that the bot ends with the room. `Session.bot` is true for a bot. A bot does not
+    keep the room open.
 
     Raises:
-      Disconnected: it was refused; `code` says why.
+      Disconnected: the bot was refused. Its `code` is the reason.
 
-    *Cancellation* leaves the room.
+    *Cancellation* makes the bot leave the room.
 
-    *Backpressure*: receive what it hears, or it is cut off like any client that does not read.
+    *Backpressure*: receive the bot's events in time, or it is disconnected like any client that does not read.
     """
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(RETRY_SECONDS)
 
     limits = limits or Limits()
-    number = room.random.getrandbits(128)  # not a secret: nobody else reaches a seat without connections from outside
+    number = room.random.getrandbits(128)  # need not be secret: no other client can connect to the seat of a bot
     session = Session(f"bot:{number:032x}", name, bot=True)
     client: Client[FromPlayer, ToPlayer] = Client(
         _RoomConnector(runtime_of(room), session, limits),
@@ -76,7 +76,7 @@ async def open_bot(
 
 @attrs.frozen
 class _RoomConnector(Connector):
-    """Reaches one room, without a server."""
+    """Connects to one room over memory, without a server."""
 
     room: RoomRuntime
     session: Session
@@ -97,11 +97,11 @@ class _RoomConnector(Connector):
             where=self.room.path,
             counters=self.room.counters,
             limits=self.limits,
-            keys=Keys(self.session.id),  # none is honoured: the session is given
+            keys=Keys(self.session.id),  # not used: the hello has no key, and the session is given
             session=self.session,
         )
 
-        serving = trio.CancelScope(shield=True)  # until our end is closed: so a bot that is cancelled has left
+        serving = trio.CancelScope(shield=True)  # until our end is closed, so that a cancelled bot leaves the room
 
         async def serve_to_the_end() -> None:
             with serving:

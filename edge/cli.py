@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from .testing.soak import Soaked
 
 
-# The environment's variable with the address of the broker.
+# The environment variable with the URL of the broker.
 BROKER = "EDGE_BROKER"
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the process's exit code."""
+    """Run the `edge` command. Return the exit code of the process."""
     parser = argparse.ArgumentParser(prog="edge", description="Realtime rooms on Trio.")
     commands = parser.add_subparsers(required=True, metavar="command")
     run = commands.add_parser("run", help="serve an app")
-    run.add_argument("app", metavar="module:app", help="where the App is; the current folder is importable")
+    run.add_argument("app", metavar="module:app", help="the App; modules in the current folder can be imported")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     run.add_argument(
-        "--drain", type=float, default=10, metavar="SECONDS", help="time for a drain on SIGTERM (default: 10)"
+        "--drain", type=float, default=10, metavar="SECONDS", help="deadline of the drain after SIGTERM (default: 10)"
     )
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
@@ -53,29 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--broker",
         metavar="URL",
         default=os.environ.get(BROKER) or None,
-        help=f"share rooms with other servers: redis://host:port/database (default: {BROKER} of the environment, which "
-        "keeps a password out of the list of processes)",
+        help=f"share rooms with other servers: redis://host:port/database (default: ${BROKER}, which keeps a password "
+        "out of the process list)",
     )
-    run.add_argument("--address", metavar="URL", help="where clients reach this very server: wss://one.example.org")
+    run.add_argument("--address", metavar="URL", help="URL of this one server for clients: wss://one.example.org")
     run.add_argument(
-        "--workers", type=_count, default=1, metavar="N", help="so many processes on the one port; needs --broker"
+        "--workers", type=_count, default=1, metavar="N", help="number of processes that share the port; needs --broker"
     )
     run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    run.add_argument("--log", choices=("text", "json"), default="text", help="how records are written (default: text)")
+    run.add_argument("--log", choices=("text", "json"), default="text", help="format of log records (default: text)")
     run.add_argument(
-        "--log-level", choices=LEVELS, default="info", help="which are (default: info; debug tells of seats)"
+        "--log-level", choices=LEVELS, default="info", help="lowest level to log (default: info; debug logs each seat)"
     )
-    soak = commands.add_parser("soak", help="simulate hours of a room under faults, in virtual time")
-    soak.add_argument("room", metavar="module:Room", help="a Room, or what makes one; the current folder is importable")
-    soak.add_argument("--hours", type=float, default=24, help="how much virtual time (default: 24)")
-    soak.add_argument("--seed", type=int, default=0, help="what scripts are drawn from (default: 0)")
-    soak.add_argument("--play", metavar="module:function", help="how each client plays: an async function of a Client")
+    soak = commands.add_parser("soak", help="test a room under simulated faults, for hours of virtual time")
+    soak.add_argument("room", metavar="module:Room", help="a Room class, or a function that makes a room")
+    soak.add_argument("--hours", type=float, default=24, help="hours of virtual time (default: 24)")
+    soak.add_argument("--seed", type=int, default=0, help="seed of the random scripts (default: 0)")
+    soak.add_argument("--play", metavar="module:function", help="async function that plays each Client")
     options = parser.parse_args(argv)
     if hasattr(options, "room"):
         return _soak(parser, options)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.log_level != "debug":
-        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge tells when Redis is away, and once
+        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge logs once that Redis is down
     if options.log == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter())
@@ -110,22 +110,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _first(group: BaseException) -> BaseException:
-    """The first error of a group, and of a group in it."""
+    """Return the first error of a group, or of its nested groups."""
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     return group
 
 
 def find_broker(url: str) -> Broker:
-    """The broker at a URL.
+    """Return the broker for a URL.
 
     Raises:
-      ImportError: what it needs is not installed.
-      ValueError: there is none of this kind.
+      ImportError: the extra `redis` is not installed.
+      ValueError: the URL is not a Redis URL.
     """
     try:
         from .cluster.broker.redis import (
-            RedisBroker,  # here: it needs the extra `redis`, which one server alone does not
+            RedisBroker,  # here, because one server alone does not need the extra `redis`
         )
     except ImportError as exc:
         raise ImportError(f"{exc}: install edge-rooms[redis]") from exc
@@ -134,11 +134,11 @@ def find_broker(url: str) -> Broker:
 
 def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, scheme: str) -> int:
     if options.address is not None:
-        parser.exit(2, "edge: workers share one address, which leads to any of them: leave --address out\n")
+        parser.exit(2, "edge: workers share one port, so a URL cannot name one of them: leave --address out\n")
     if options.broker is None:
-        parser.exit(2, "edge: workers share their rooms through a broker: --broker redis://host:port/database\n")
+        parser.exit(2, "edge: workers share their rooms through a broker: set --broker redis://host:port/database\n")
 
-    os.environ[BROKER] = options.broker  # not as an argument, which everybody on this machine can read
+    os.environ[BROKER] = options.broker  # not an argument, which every local user can read
 
     def command(port: int) -> list[str]:
         passed = [("--host", options.host), ("--port", port), ("--drain", options.drain)]
@@ -158,21 +158,24 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
 
 
 def _calm_collector() -> None:
-    """Have Python look for cycles less often: each look goes over every object of every seat, and while thousands join,
-    half the time went into it. This process is the server's own, so it is ours to say."""
+    """Run Python's garbage collector less often.
+
+    A full collection visits every object of every seat, and took half of the time while thousands of clients joined.
+    The command may change this setting because the process belongs to the server.
+    """
     gc.collect()
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # imported objects stay, so no collection needs to visit them
     gc.set_threshold(50_000, 20, 20)
 
 
 def _open_more_files() -> None:
-    """As many files as the system lets this process have: each connection is one."""
+    """Raise the limit of open file descriptors as far as the system allows: each connection needs one."""
     try:
         import resource  # here: not on Windows
     except ImportError:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # where "unlimited" is more than the system means
+    with contextlib.suppress(ValueError, OSError):  # some systems refuse their own "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -190,16 +193,16 @@ def _port(text: str) -> int:
 
 
 def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    """Simulate, and report."""
+    """Run ``edge soak``: simulate a room, and print the result."""
     try:
-        from .testing.soak import soak  # here: it needs the extra `testing`, which a server does not
+        from .testing.soak import soak  # here, because a server does not need the extra `testing`
     except ImportError as exc:
         parser.exit(2, f"edge: {exc}: install edge-rooms[testing]\n")
     try:
         make = _find(options.room, "Room")
         play = _find(options.play, "function") if options.play else None
         if not callable(make):
-            raise TypeError(f"{options.room} makes no room")
+            raise TypeError(f"{options.room} is not a Room class or a function that makes a room")
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
         parser.exit(2, f"edge: {exc}\n")
     began, told = time.monotonic(), 0.0
@@ -210,7 +213,7 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
             told = soaked.hours
             print(f"{_told(soaked)} in {time.monotonic() - began:.0f} s", flush=True)
 
-    logging.disable(logging.WARNING)  # clients whose connections are cut, as is wanted
+    logging.disable(logging.WARNING)  # the simulated faults cause warnings
     try:
         soaked = soak(make, hours=options.hours, seed=options.seed, play=play, tell=tell)
     except Exception as exc:
@@ -227,10 +230,11 @@ def _told(soaked: Soaked) -> str:
 
 
 def find_app(where: str) -> App:
-    """The app at ``module:name``.
+    """Import the app at ``module:name``.
 
     Raises:
-      ImportError, AttributeError, TypeError, ValueError: it is not there, or is no `App`.
+      ImportError, AttributeError, ValueError: the app cannot be found.
+      TypeError: the object is not an `App`.
     """
     app = _find(where, "app")
     if not isinstance(app, App):
@@ -247,34 +251,35 @@ def _find(where: str, what: str) -> Any:
 
 
 def find_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
-    """What serves HTTPS with this certificate and key; None if neither is named.
+    """Return the TLS context of a certificate file and its key file; None if neither is given.
 
     Raises:
-      OSError, ValueError: one is missing, or is none.
+      OSError: a file cannot be read.
+      ValueError: only one of the files is given, or they are not a certificate and its key.
     """
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise ValueError("--tls-cert and --tls-key go together")
+        raise ValueError("--tls-cert and --tls-key go together: give both or neither")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         tls.load_cert_chain(certificate, key)
     except ssl.SSLError as exc:
-        raise ValueError(f"{certificate} and {key} are no certificate and its key: {exc}") from exc
+        raise ValueError(f"{certificate} and {key} are not a certificate and its key: {exc}") from exc
     except OSError as exc:
         raise OSError(f"{certificate} or {key} can't be read: {exc.strerror}") from exc
     return tls
 
 
 def addresses(host: str, port: int, scheme: str) -> list[str]:
-    """Where to reach a server that listens on this host; if on all, the address that others on the network see, too."""
+    """Return the URLs of a server. If it listens on all addresses, the second URL is its address in the network."""
     anywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
     shown = "localhost" if anywhere or host == "127.0.0.1" else f"[{host}]" if ":" in host else host
     found = [f"{scheme}://{shown}:{port}/"]
     if anywhere:
         # OSError: no network
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks which way it would go (RFC 5737)
+            probe.connect(("192.0.2.1", 9))  # sends nothing: the system only chooses a route to the address (RFC 5737)
             found.append(f"{scheme}://{probe.getsockname()[0]}:{port}/")
     return found
 
@@ -282,7 +287,10 @@ def addresses(host: str, port: int, scheme: str) -> list[str]:
 async def _run(
     app: App, host: str, port: int, drain_seconds: float, tls: ssl.SSLContext | None, is_worker: bool
 ) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal stops waiting. A worker, until its input ends, too."""
+    """Serve until a drain ends. SIGTERM or SIGINT starts the drain, and a second signal cuts the drain short.
+
+    In a worker, the end of standard input starts the drain too.
+    """
     drain = trio.Event()
     with open_stop_receiver() as signals:
         async with trio.open_nursery() as nursery:
@@ -316,7 +324,7 @@ async def _run(
                 if drain.is_set():
                     break
                 drain.set()
-            nursery.cancel_scope.cancel("told twice")
+            nursery.cancel_scope.cancel("stopped by a second signal")
 
 
 if __name__ == "__main__":

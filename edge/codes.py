@@ -1,12 +1,13 @@
-"""Why a connection or a seat ended, and whether to come back: the one table, shared by `bye` and WebSocket's close.
+"""The codes of ended connections and seats, used in `bye` messages and as WebSocket close codes.
 
-The hundreds say what the client does next:
+The hundreds of a code are the client's next step:
 
-* 40xx: the seat is still held: connect again and resume it.
-* 41xx: what was under way is lost: connect again and start fresh.
-* 42xx: do not connect again by yourself.
+* 40xx: the server still holds the seat. Connect again and resume.
+* 41xx: the undelivered messages are lost. Connect again and start fresh.
+* 42xx: do not connect again automatically.
 
-Before a welcome, a code says nothing of the seat: whoever is told a 41xx then resumes it, too, or hears why not.
+Before a welcome, a code does not describe the seat. Then a client tries to resume after a 41xx too, and the next
+welcome is the result.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import enum
 
 
 class Retry(enum.Enum):
-    """The reaction of a client to a `Code`."""
+    """A client's next step after a connection ended with a `Code`: see the hundreds above."""
 
     RESUME = "resume"
     FRESH = "fresh"
@@ -23,34 +24,34 @@ class Retry(enum.Enum):
 
 
 class Code(enum.IntEnum):
-    """The codes of `bye`, also WebSocket close codes: RFC 6455 section 7.4.2 leaves 4000 to 4999 to applications."""
+    """The codes of `bye` and of WebSocket close frames. RFC 6455 section 7.4.2: 4000 to 4999 are for private use."""
 
     LOST = 4000
-    """The transport broke or closed without a word. Never sent: it is what the other side notices."""
+    """The transport broke, or was closed without a code. Never sent: each side sets this code locally."""
 
     OVERFLOW = 4001
-    """More was waiting for this connection than its outbox holds."""
+    """The connection's outbox was full for too long."""
 
     SILENT = 4002
-    """Nothing was heard for longer than the heartbeat allows."""
+    """The peer sent nothing for longer than the heartbeat allows."""
 
     STALLED = 4003
     """A write did not finish in time."""
 
     KEY_EXPIRED = 4004
-    """The session's key has expired: come back with a new one of the same session."""
+    """The session key has expired: connect again with a new key of the same session."""
 
     CROWDED = 4005
-    """Too many connections or requests, of this address or of all: come back later."""
+    """The address, or the server, has too many connections or requests: connect again later."""
 
     MOVED = 4006
-    """The room is on another server, or is about to be."""
+    """The room has moved to another server, or is about to move."""
 
     CUT_OFF = 4007
-    """The servers can't reach what they share: come back later."""
+    """The server cannot reach the broker: connect again later."""
 
     INTERNAL_ERROR = 4008
-    """An error in the server, which its log has: come back."""
+    """An error in the server, which is logged: connect again."""
 
     DRAINING = 4100
     """The server is shutting down."""
@@ -59,37 +60,38 @@ class Code(enum.IntEnum):
     """The two sides disagree on how many frames were sent."""
 
     BEHIND = 4102
-    """More went unacknowledged than the seat can replay."""
+    """The client left more unacknowledged than its window holds."""
 
     ROOM_CRASHED = 4103
-    """The room's `run` raised."""
+    """The room's `run` raised an exception."""
 
     LATE = 4104
-    """The hello did not come in time."""
+    """The hello did not arrive in time."""
 
     CLOSING = 4105
     """The room is closing."""
 
     EXPIRED = 4106
-    """The seat waited for its connection as long as its grace allows."""
+    """The seat's grace expired before its player connected again."""
 
     LEFT = 4200
-    """The player left, or its `player()` returned."""
+    """The player left, or the room's `player()` returned for this player."""
 
     VERSION = 4201
-    """The protocol version is not spoken here."""
+    """The server does not support the client's protocol version."""
 
     MALFORMED = 4202
     """The peer broke a rule of the protocol."""
 
     TOO_LARGE = 4203
-    """A frame was larger than a connection will read."""
+    """A frame was larger than the receiver's limit."""
 
     NO_ROOM = 4204
     """There is no room of that kind or name."""
 
     KEY_INVALID = 4205
-    """The session's key is not one of this server's: forged, foreign or damaged."""
+    """The session key is missing, forged, damaged, or signed for another app; or it is a guest's, and guests are not
+    admitted."""
 
     REVOKED = 4206
     """The session was revoked."""
@@ -98,40 +100,40 @@ class Code(enum.IntEnum):
     """The hello is a copy of an earlier one."""
 
     FOREIGN_ORIGIN = 4208
-    """Pages of this site may not connect."""
+    """Pages of this origin may not connect, or the server does not answer for this host name."""
 
     FLOODING = 4209
-    """More came than is heard of one connection, for too long; or much that made no message."""
+    """The peer exceeded the pace of one connection for too long, or sent too many fragments and control frames."""
 
     FULL = 4210
-    """Every seat is taken, or the server will not open another room."""
+    """Every seat is taken, or the server does not open another room."""
 
     LOCKED = 4211
     """The room is locked."""
 
     REFUSED = 4213
-    """The room's own `admit` said no."""
+    """The room's own `admit` refused the client."""
 
     REPLACED = 4220
     """Another page or connection of the same session took the seat."""
 
     KICKED = 4221
-    """The room put the player out."""
+    """The room removed the player."""
 
     CRASHED = 4222
-    """The player's `player()` raised."""
+    """The room's `player()` raised an exception for this player."""
 
     ROOM_CLOSED = 4223
     """The room's `run` returned, or the room was closed."""
 
     @property
     def retry(self) -> Retry:
-        """The client's next step, by the hundreds of the code."""
+        """The client's next step, from the hundreds of the code."""
         return {40: Retry.RESUME, 41: Retry.FRESH}.get(self // 100, Retry.NEVER)
 
     @classmethod
     def of(cls, number: int | None) -> Code:
-        """The code of a number from the wire, or of none. One that is not known here stands for its hundred."""
+        """Return the code for a number from the wire, or for None. An unknown number becomes a code of its hundred."""
         try:
             return cls(number or cls.LOST)
         except ValueError:

@@ -1,20 +1,20 @@
-"""Every error that edge raises by its own name.
+"""The exception classes of edge.
 
     EdgeError
-    ├── ProtocolError           a rule of the wire was broken; carries the `Code` of the goodbye
+    ├── ProtocolError           a rule of the protocol was broken; has the `Code` of the goodbye
     │   ├── LocalProtocolError  by this side: a bug in edge or in its caller
     │   └── RemoteProtocolError by the peer
-    ├── InvalidEvent            a payload that is not what its event class says; carries the path
-    ├── Refused                 a seat that was not given; carries the `Code`
-    ├── SendOverflow            more was sent to a player in one step than a connection may hold
-    ├── RequestFailed           an `ask` or `request` that was answered with an error
-    ├── Gone                    the player that a wait was for has left the room
-    ├── BrokerDown              what the servers share can't be reached
-    ├── ServerUnreachable       this server can't be reached by the others, and ends
-    └── Disconnected            a client's connection that has ended for good; carries the `Code`
+    ├── InvalidEvent            a payload does not fit its event class; has the path
+    ├── Refused                 a client was refused; has the `Code`
+    ├── SendOverflow            a room sent a player more in one step than a connection may hold
+    ├── RequestFailed           an `ask` or `request` was answered with an error
+    ├── Gone                    the player that a task waited for has left the room
+    ├── BrokerDown              the broker cannot be reached
+    ├── ServerUnreachable       other servers cannot reach this server, and it ends
+    └── Disconnected            a client's connection has ended for good; has the `Code`
 
-Waiting and closing use Trio's own: `trio.ClosedResourceError`, `trio.BrokenResourceError`, `trio.EndOfChannel`.
-This module knows nothing of the rest of edge but the table of codes.
+Streams, channels and transports raise Trio's own `trio.ClosedResourceError`, `trio.BrokenResourceError` and
+`trio.EndOfChannel`. This module imports nothing of edge but `codes`.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MessageProblem = Literal[
     "cancelled",
     "crashed",
 ]
-"""The problems that an error message may name."""
+"""The values of `problem` in an error message."""
 
 
 class EdgeError(Exception):
-    """The base of edge's own errors."""
+    """The base class of edge's exceptions."""
 
 
 class ProtocolError(EdgeError):
-    """A rule of the wire was broken. `code` is the goodbye that it deserves."""
+    """A rule of the protocol was broken. `code` is the code of the goodbye to send."""
 
     def __init__(self, message: str, code: Code = Code.MALFORMED) -> None:
         super().__init__(message)
@@ -51,22 +51,22 @@ class ProtocolError(EdgeError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side tried to do what the protocol does not allow."""
+    """This side tried to break a rule of the protocol."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer did what the protocol does not allow."""
+    """The peer broke a rule of the protocol."""
 
 
 class InvalidEvent(EdgeError):
     """A payload does not fit its event class, or its name is no known event.
 
     Args:
-      problem: the kind of the fault.
-      message: one sentence.
-      path: where in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
-      about: the name of the message, if whoever catches this does not know it.
-      request: the number of the request, likewise.
+      problem: the kind of the problem.
+      message: one sentence that describes the problem.
+      path: the place in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
+      about: the name of the message, for a handler that does not know the name.
+      request: the number of the request, for a handler that does not know the number.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class InvalidEvent(EdgeError):
 
 
 class Refused(EdgeError):
-    """A client is refused. Raise it in `Room.admit` with a sentence for the applicant.
+    """A client is refused. Raise this error in `Room.admit`, with a sentence for the applicant.
 
     Args:
-      message: the reason, for the person who asked.
-      code: leave `Code.REFUSED` in your own code; edge raises this with others, such as `Code.FULL`.
+      message: the reason, for the applicant.
+      code: keep the default in your own code. edge uses other codes, such as `Code.FULL`.
       where: with `Code.MOVED`, the address of the server that has the room.
     """
 
@@ -97,8 +97,8 @@ class Refused(EdgeError):
 class SendOverflow(EdgeError):
     """A room sent a player more without a pause than a connection may hold: see `Limits.step_bytes`.
 
-    The event that raises this is not sent to the player; all earlier events are. Pause between large parts, for example
-    with ``await trio.sleep(0.01)``: queued events are written after all tasks that can run have run.
+    The event that raises this error is not sent to the player; all earlier events are sent. Pause between large parts,
+    for example with ``await trio.sleep(0.01)``: queued events are written after all runnable tasks have run.
     """
 
 
@@ -106,7 +106,7 @@ class RequestFailed(EdgeError):
     """A request was answered with an error instead of an event.
 
     `problem` is a `MessageProblem`; ``unanswered`` if the other side ended the request without an answer; ``gone`` if
-    the seat was lost before an answer came.
+    the seat ended before an answer arrived.
     """
 
     def __init__(self, problem: str, message: str) -> None:
@@ -115,23 +115,25 @@ class RequestFailed(EdgeError):
 
 
 class Gone(EdgeError):
-    """The player for whom a task waited has left the room."""
+    """The player that a task waited for has left the room."""
 
     def __init__(self, who: str) -> None:
         super().__init__(f"{who} has left the room")
 
 
 class BrokerDown(EdgeError):
-    """The broker cannot be reached, or did not answer in time: a request may have been done or not. Also raised when a
-    broker is opened that edge cannot use."""
+    """The broker, or another server, did not answer in time. The request may or may not have been executed.
+
+    Also raised at the start, for a broker that edge cannot use.
+    """
 
 
 class ServerUnreachable(EdgeError):
-    """The broker renews this server's leases and brings none of its messages: other servers cannot reach it."""
+    """Other servers cannot reach this server: the broker renews the server's leases, but delivers no messages to it."""
 
 
 class Disconnected(EdgeError):
-    """This client's connection has ended and will not come back. `code` says why."""
+    """This client's connection has ended, and the client does not connect again. `code` is the reason."""
 
     def __init__(self, code: Code, reason: str) -> None:
         super().__init__(f"{code.name.lower()}: {reason}" if reason else code.name.lower())

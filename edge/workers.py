@@ -1,4 +1,4 @@
-"""Several processes of one app on one port: each a server of its own, that shares the rooms with the others."""
+"""Run several processes of one app on one port. Each process is a server, and the servers share their rooms."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .server.listeners import reserve
 from .server.signals import open_stop_receiver
 from .server.site import SECRET
 
-# How long a worker has to run before the next failure counts as the first again; and how long to wait after each of a
-# row before another takes its place.
+# A worker that ran for at least STABLE_SECONDS resets the count of failures. WAITS are the seconds before a new worker
+# starts, by the number of failures in a row.
 STABLE_SECONDS = 10.0
 WAITS = (0.0, 1.0, 5.0, 15.0)
 
@@ -25,16 +25,20 @@ WAITS = (0.0, 1.0, 5.0, 15.0)
 async def run_workers(
     count: int, host: str, port: int, command: Callable[[int], Sequence[str]], on_ready: Callable[[int], object]
 ) -> None:
-    """Run so many workers until SIGTERM or SIGINT, which each of them gets, too; a second signal is passed on likewise.
+    """Run worker processes until SIGTERM or SIGINT. Each of these signals is forwarded to the workers as SIGTERM.
 
-    A worker that dies is followed by another. If this process dies, they drain.
+    A worker that ends is replaced by a new one. If this process dies, the workers drain.
 
     Args:
-      command: what starts a worker on a port. It says one line once it serves, and drains when its input ends.
-      on_ready: told the port, once all serve.
+      count: the number of workers.
+      command: returns the command line of a worker for a port. The worker has to print one line once it serves, and to
+        drain when its standard input ends.
+      on_ready: called with the port once all workers serve.
 
     Raises:
       OSError: the port is taken.
+
+    *Cancellation* kills the workers without a drain.
     """
     os.environ[SECRET] = os.environ.get(SECRET) or secrets.token_urlsafe(32)
     family, kind, protocol, _, address = socket.getaddrinfo(
@@ -64,7 +68,7 @@ class _Crew:
         self._working: dict[trio.Process, None] = {}
 
     async def pass_on(self, signals: AsyncIterator[int]) -> None:
-        """Give the workers the signals that come."""
+        """Forward SIGTERM and SIGINT to the workers, as SIGTERM."""
         async for _ in signals:
             self.stopping.set()
             self.ready.set()
@@ -72,7 +76,7 @@ class _Crew:
                 worker.send_signal(signal.SIGTERM)
 
     async def work(self) -> None:
-        """One worker after the other."""
+        """Run one worker after another until `stopping` is set."""
         failures = 0
         while not self.stopping.is_set():
             began = trio.current_time()
@@ -81,23 +85,24 @@ class _Crew:
                 return
             failures = failures + 1 if trio.current_time() - began < STABLE_SECONDS else 0
             wait = WAITS[min(failures, len(WAITS) - 1)]
-            print(f"edge: a worker ended with {code}; another follows in {wait:g} s", file=sys.stderr, flush=True)
+            print(f"edge: a worker ended with {code}; a new one starts in {wait:g} s", file=sys.stderr, flush=True)
             with trio.move_on_after(wait):
                 await self.stopping.wait()
 
     async def _work_once(self) -> int | None:
-        # Its input is a pipe of ours, and ends when we do; and a terminal's signals are for us to pass on, once.
+        # stdin is a pipe, so that it ends when this process does. A new session keeps a terminal's signals from the
+        # worker: `pass_on` forwards them, once.
         worker = await trio.lowlevel.open_process(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._working[worker] = None
-        if self.stopping.is_set():  # it came while this one was being started
+        if self.stopping.is_set():  # a signal arrived while this worker was started
             worker.send_signal(signal.SIGTERM)
         try:
             assert worker.stdout is not None
             first = b""
             async for data in worker.stdout:
-                if b"\n" not in first:  # its first line: it serves
+                if b"\n" not in first:  # the first line means that the worker serves
                     first += data
                     data = first.partition(b"\n")[2]
                     if b"\n" in first:

@@ -207,7 +207,7 @@ def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureF
     [
         (["fragile:Nothing"], "no attribute 'Nothing'"),
         (["fragile"], "should be module:Room"),
-        (["fragile:number"], "makes no room"),
+        (["fragile:number"], "is not a Room class"),
         (["fragile:Holds", "--play", "fragile"], "should be module:function"),
     ],
 )
@@ -227,9 +227,9 @@ def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None
     for options, said in (
         (["--workers", "2"], "--broker"),
         (["--broker", "redis://localhost:1/0"], "EDGE_SECRET"),
-        (["--broker", "http://localhost:1/0"], "should be redis://"),
-        (["--broker", "redis://localhost:65o1/0"], "should be redis://"),
-        (["--broker", "redis://localhost/zero"], "should be redis://"),
+        (["--broker", "http://localhost:1/0"], "must be redis://"),
+        (["--broker", "redis://localhost:65o1/0"], "must be redis://"),
+        (["--broker", "redis://localhost/zero"], "must be redis://"),
         (["--broker", "redis://localhost:1/0", "--address", "one.example"], "is not a ws://"),
         (["--workers", "0"], "should be 1 or more"),
     ):

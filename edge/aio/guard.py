@@ -1,8 +1,8 @@
-"""The guard: where an author's code is called, and where its errors stop.
+"""The guard calls an author's code, and logs the errors that the code raises.
 
-`except*`, because an error in a clean-up during cancellation arrives beside a `trio.Cancelled` in one group, and a
-plain `except` would let both through. The traceback is formatted at once: keeping the exception would keep its frames,
-and the players in them.
+The guard uses `except*`, because an error in a clean-up during cancellation arrives in one group with a
+`trio.Cancelled`. A plain `except Exception` would let both through. The traceback is formatted at once, because a
+stored exception would keep its frames alive, and the players in them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ async def guarded(
     log_context: Mapping[str, object] | None = None,
     on_crash: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Run code that may raise; log what it raises. True if it returned, False if it crashed.
+    """Run code, and log the error that it raises. True if the code returned, False if it raised an error.
 
     Args:
-      log_context: attributes of the record: ``room``, ``seat``, ``session``.
-      on_crash: called if it raised.
+      what: the name of the code in the log message.
+      log_context: attributes of the log record: ``room``, ``seat``, ``session``.
+      on_crash: called if the code raised an error.
 
-    *Cancellation* passes through.
+    *Cancellation* propagates.
     """
     returned = True
     try:

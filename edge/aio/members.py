@@ -1,4 +1,4 @@
-"""Classes whose documented members can't be hidden by an attribute of an instance."""
+"""A class decorator: attributes of instances can't hide the public members of the class."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ C = TypeVar("C", bound=type[Any])
 
 
 def public_members(cls: type[Any]) -> frozenset[str]:
-    """The public names that a class defines itself."""
+    """Return the public names that a class itself defines."""
     return frozenset(name for name in vars(cls) if not name.startswith("_"))
 
 
 def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
-    """Make instances refuse attributes that hide a public member of this class, with an `AttributeError`.
+    """Make instances raise `AttributeError` if an attribute is set that would hide a public member of this class.
 
     This is a decorator because type checkers accept every attribute of a class that defines `__setattr__`.
 
     Args:
-      settings: members that belong into the body of a class that inherits from this one.
+      settings: members that a subclass sets in its class body.
     """
     guarded, kind = public_members(cls), f"edge.{cls.__name__}"
 
@@ -27,9 +27,9 @@ def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
         if name in guarded:
             what = f"{type(self).__name__}.{name}"
             if name in settings:
-                raise AttributeError(f"{what} is set in the class: write it in the body of class {type(self).__name__}")
+                raise AttributeError(f"{what} is a class setting: write it in the body of class {type(self).__name__}")
             raise AttributeError(f"{what} is a member of {kind}: call your attribute something else")
         object.__setattr__(self, name, value)
 
-    cls.__setattr__ = set_attribute  # type: ignore[assignment]  # a method, of every instance
+    cls.__setattr__ = set_attribute  # type: ignore[assignment]  # replaces a method
     return cls

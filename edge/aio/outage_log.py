@@ -1,4 +1,4 @@
-"""Outages between servers, logged once each."""
+"""Log an outage between servers once when it begins, and once when it ends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 
 log = logging.getLogger("edge.servers")
 
-# How long to wait until something that failed is tried again.
+# Seconds until a failed operation is tried again.
 AGAIN_SECONDS = 0.1
 
 
 class OutageLog:
-    """Logs an outage once when it begins and once when it is over.
+    """A log of one kind of outage: one line when an outage begins, and one line when it ends.
 
     Args:
-      what: what can't be done meanwhile.
+      what: a sentence for the log about the effect of the outage.
     """
 
     def __init__(self, what: str) -> None:
@@ -23,13 +23,13 @@ class OutageLog:
         """True during the outage."""
 
     def note(self, why: object) -> None:
-        """Something failed, for this reason."""
+        """Note a failure and its reason. Log it if it begins an outage."""
         if not self.on:
             self.on = True
             log.warning("%s: %s", self._what, why)
 
     def over(self) -> None:
-        """It works again."""
+        """Note a success. Log it if it ends an outage."""
         if self.on:
             self.on = False
-            log.warning("this is over: %s", self._what)
+            log.warning("this outage is over: %s", self._what)

@@ -1,4 +1,4 @@
-"""A wake-up: what one task waits for, again and again."""
+"""A wake-up: a reusable event for one waiting task."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import trio
 
 
 class WakeUp:
-    """Wakes the one task that waits for it.
+    """A reusable event for one waiting task, with less overhead than a `trio.Event`.
 
-    It is lighter than a `trio.Event` and can be used again. It has no memory: a `wake` that finds no task waiting is
-    forgotten, so look at what you wait for before you wait.
+    A `wake` has no effect if no task waits. Check before each wait that the condition is not already true.
     """
 
     __slots__ = ("_task",)
@@ -21,15 +20,15 @@ class WakeUp:
         self._task: trio.lowlevel.Task | None = None
 
     def wait(self) -> Coroutine[Any, Any, Any]:
-        """Wait until `wake` is called. Await the result at once; a plain function saves a coroutine in every wait.
+        """Wait until `wake` is called. Await the result at once. A plain function saves one coroutine for each wait.
 
         Raises:
           trio.BusyResourceError: another task waits already.
 
-        *Cancellation*: nothing is lost.
+        *Cancellation*: the task stops waiting, and no other state changes.
         """
         if self._task is not None:
-            raise trio.BusyResourceError("another task is already waiting here")
+            raise trio.BusyResourceError("another task already waits for these events: use one listener for each task")
         self._task = trio.lowlevel.current_task()
         return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105  # the caller awaits it
 

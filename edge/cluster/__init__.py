@@ -1,1 +1,1 @@
-"""Several servers: which of them has which room, and how they reach each other's. A single server needs none of it."""
+"""Several servers that share a broker: the ownership and placement of rooms, and messages between servers."""

@@ -1,8 +1,9 @@
-"""Links between servers: messages in batches, in order and exactly once, or both sides know that one was lost.
+"""Peer links: ordered messages, in batches, from one server to another.
 
-What has gathered for a server while the batch before was on its way leaves in one batch. A broker may lose batches,
-where it fails or a server is away for too long. Each batch has a number, so that the receiver sees the gap: then both
-start again, and whatever they shared is over on both sides.
+Each message arrives exactly once and in order, or both servers learn that messages were lost. Messages that are queued
+while a batch is being sent form the next batch. A broker may lose batches if it fails, or if a server does not renew in
+time. Batches are numbered, so that the receiver notices a gap. Then both servers start a new epoch, and end everything
+that they shared: relayed connections, forwarded requests and calls.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .broker.broker import Broker, Mailbox
 
 log = logging.getLogger("edge.servers")
 
-# How many bytes may wait for a server while the broker is away.
+# The most bytes that may wait for a server while the broker can't be reached.
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 PeerMessage = list[Any]
@@ -33,22 +34,22 @@ RESTART = "restart"
 
 @attrs.define(eq=False)
 class _Out:
-    """The messages to one server."""
+    """The unsent messages to one server."""
 
     epoch: int
-    """Grows each time both start again."""
+    """Grows each time that both servers start again after a loss."""
     number: int = 0
-    """The number of batches that were written in this epoch."""
+    """The number of the newest batch of this epoch."""
     opening: list[bytes] = attrs.field(factory=list)
     up: dict[int, list[Frame]] = attrs.field(factory=dict)
     down: dict[int, list[Frame]] = attrs.field(factory=dict)
     closing: list[bytes] = attrs.field(factory=list)
     waiting_bytes: int = 0
     frames: set[int] = attrs.field(factory=set)
-    """The `id` of each frame that waits. A frame for many links is sent once, and counts once."""
+    """The `id` of each waiting frame. A frame for many links is sent once, and counts once."""
 
     def batch(self, sender: str) -> bytes:
-        """All that waits, which then waits no more."""
+        """Take all waiting messages, packed into one batch."""
         self.number += 1
         written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
         self.opening, self.up, self.down, self.closing = [], {}, {}, []
@@ -64,17 +65,17 @@ class _In:
     epoch: int
     number: int = 0
     lost: bool = False
-    """True if something is missing: nothing more of this epoch is taken."""
+    """True if a batch of this epoch is missing: later batches of the epoch are dropped."""
 
 
 class PeerLinks:
     """The links of one server to all others.
 
     Args:
-      me: its name.
-      take: is given each message, with the name of its sender.
-      take_frames: is given frames of links, with the name of their sender, and whether they go up.
-      lose: called with the name of a server whose messages were lost: whatever was shared with that server is over.
+      me: the name of this server.
+      take: called with the sender's name and a message.
+      take_frames: called with the sender's name, whether the frames go up to the room, their links, and the frames.
+      lose: called with the name of a server after messages to it or from it were lost.
     """
 
     def __init__(
@@ -94,22 +95,22 @@ class PeerLinks:
         self._ready: dict[str, None] = {}
         self._unsent, self._unheard = (
             OutageLog("no messages are sent to other servers"),
-            OutageLog("no messages of other servers come"),
+            OutageLog("no messages of other servers are received"),
         )
         self._wake_up = WakeUp()
 
     def put(self, server: str, message: PeerMessage, *, opening: bool = False) -> None:
-        """Send a message, after the frames of the same batch; or, for what opens a link, before them. Never waits.
+        """Queue a message after the frames of the same batch, or before them if it opens a link. Never waits.
 
         Raises:
-          TypeError: it is no plain data.
+          TypeError: the message is not plain data.
         """
-        packed, out = _packed(message), self._to(server)  # here, so that what can't be packed is its sender's error
+        packed, out = _packed(message), self._to(server)  # packed here, so that the caller gets the error
         (out.opening if opening else out.closing).append(packed)
         self._note(server, out, len(packed))
 
     def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
-        """Send frames of a link: up to the server of its room, or down to that of its client. Never waits."""
+        """Queue frames of a link, up to the server of its room or down to the server of its client. Never waits."""
         out = self._to(server)
         (out.up if up else out.down).setdefault(link, []).extend(frames)
         size = 0
@@ -120,23 +121,25 @@ class PeerLinks:
         self._note(server, out, size)
 
     def pulse(self) -> None:
-        """Write to all who have been written to, whether or not there is anything to say: so it shows if the last
-        batch is missing."""
+        """Send a batch to every server to which messages were sent, even an empty batch.
+
+        So a receiver notices if the batch before was lost, although no message follows.
+        """
         for server in self._out:
             self._ready[server] = None
             self._wake_up.wake()
 
     def lose(self, server: str) -> None:
-        """Something on the way to that server is lost, or from it: both start again."""
+        """Start again with a server, because messages to it or from it were lost."""
         self._lose(server)
         known = self._in.get(server)
         if known is not None:
             known.lost = True
             packed = _packed([RESTART, known.epoch])
-            self._to(server).closing.append(packed)  # with the next batch: there may be no way now
+            self._to(server).closing.append(packed)  # with the next batch: the broker may be unreachable now
 
     def forget(self, servers: frozenset[str]) -> None:
-        """These are no servers any more."""
+        """End the links with servers that are gone."""
         for server in sorted((self._out.keys() | self._in.keys()) & servers):
             self._lose(server)
             self._out.pop(server, None)
@@ -144,11 +147,11 @@ class PeerLinks:
 
     @property
     def servers(self) -> frozenset[str]:
-        """The servers with which any messages were exchanged."""
+        """The servers to which messages were sent, or from which messages arrived."""
         return frozenset(self._out.keys() | self._in.keys())
 
     async def send(self) -> None:
-        """Send all pending messages, for ever."""
+        """Send queued messages, for ever."""
         while True:
             if self._ready:
                 await trio.lowlevel.checkpoint()
@@ -174,7 +177,7 @@ class PeerLinks:
                     self.lose(server)
 
     async def receive(self, mailbox: Mailbox) -> None:
-        """Take in what comes, for ever."""
+        """Receive and handle batches, for ever."""
         while True:
             try:
                 batches = await mailbox.receive()
@@ -186,8 +189,8 @@ class PeerLinks:
             for batch in batches:
                 try:
                     self._open(batch)
-                except Exception:  # not one of ours
-                    log.exception("a batch of messages of another server is dropped: it cannot be read")
+                except Exception:  # edge did not write this batch
+                    log.exception("a batch of messages from another server can't be read: the batch is dropped")
 
     def _open(self, batch: bytes) -> None:
         sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(batch)
@@ -198,11 +201,11 @@ class PeerLinks:
             known = self._in[sender] = _In(epoch)
         if epoch < known.epoch or number <= known.number:
             return
-        if known.lost:  # it goes on, and so has not heard that it is to start again
+        if known.lost:  # the sender continues the epoch, so it has not received the request to restart
             self.put(sender, [RESTART, epoch])
             return
         if number != known.number + 1:
-            log.warning("messages of server %s were lost: whatever was shared with it starts again", sender)
+            log.warning("messages from server %s were lost: connections and requests relayed to or from it end", sender)
             self._restart(sender)
             return
         known.number = number
@@ -213,14 +216,14 @@ class PeerLinks:
                 for links, run in frames:
                     self._take_frames(sender, goes_up, links, run)
         except Exception:
-            log.exception("frames of server %s could not be taken: what was shared with it starts again", sender)
+            log.exception("frames from server %s raised: connections and requests relayed to or from it end", sender)
             self._restart(sender)
             return
         for packed in closing:
             self._give(sender, packed)
 
     def _give(self, sender: str, packed: bytes) -> None:
-        """Take a message; a fault in it costs only what it was about."""
+        """Handle a message. An error in it is logged, and does not affect other messages."""
         try:
             message = MESSAGEPACK.decode(packed)
             if message[0] != RESTART:
@@ -228,7 +231,7 @@ class PeerLinks:
             elif message[1] == self._epoch_of(sender):
                 self._lose(sender)
         except Exception:
-            log.exception("a message of server %s could not be taken", sender)
+            log.exception("a message from server %s raised: the message is dropped", sender)
 
     def _restart(self, sender: str) -> None:
         self.lose(sender)
@@ -254,7 +257,7 @@ class PeerLinks:
     def _note(self, server: str, out: _Out, size: int) -> None:
         out.waiting_bytes += size
         if out.waiting_bytes > MAX_WAITING_BYTES:
-            log.warning("too much waits for server %s: what was shared with it starts again", server)
+            log.warning("too many bytes wait for server %s: connections and requests relayed to or from it end", server)
             self.lose(server)
         self._ready[server] = None
         self._wake_up.wake()
@@ -267,7 +270,7 @@ def _packed(plain: Any) -> bytes:
 
 
 def _grouped(frames: dict[int, list[Frame]]) -> list[tuple[list[int], list[Frame]]]:
-    """Frames by the links that get the very same: so a broadcast travels once."""
+    """Group links that get the same frames, so that the frames of a broadcast are sent once."""
     groups: dict[tuple[int, ...], tuple[list[int], list[Frame]]] = {}
     for link, run in frames.items():
         groups.setdefault(tuple(map(id, run)), ([], run))[0].append(link)

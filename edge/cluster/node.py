@@ -1,6 +1,7 @@
-"""The node: this server among those that share its broker, the rooms that it has, and the way to all others.
+"""The node: one server among those that share a broker. It opens rooms, and finds rooms of other servers.
 
-A room is opened only under a lease that the broker has granted; when the lease ends, Trio ends the room.
+A room of a shared broker is opened only under a lease that the broker has granted. If the lease runs out, the room's
+cancel scope is cancelled.
 """
 
 from __future__ import annotations
@@ -41,29 +42,29 @@ from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_ser
 
 log = logging.getLogger("edge.servers")
 
-# Renewals of a lease within its length.
+# Renewals in each lease period.
 RENEWALS = 4
 # Lease periods without messages before this server counts as unreachable.
 UNREACHABLE_LEASES = 5
-# Seconds for which a room that could not be adopted is left to other servers.
+# Seconds before this server tries again to adopt the same room.
 ADOPT_SECONDS = 10.0
-# The seconds over which clients that have to move are told so.
+# Seconds over which a draining server spreads the moves of rooms and relayed clients.
 SPREAD_SECONDS = 3.0
-# The seconds for its goodbye to other servers.
+# Seconds within which a stopping server returns its leases and leaves the broker.
 GOODBYE_SECONDS = 5.0
-# The seconds for flushing the journal of a room that moves, and then for another server to restore it.
+# Seconds for flushing the journal of a room that moves, and as many for another server to restore the room.
 MOVE_SECONDS = 2.0
 
 CANARY, ADOPT = "canary", "adopt"
 
-CUT_OFF = "the servers can't reach what they share"
+CUT_OFF = "this server can't reach the broker: try again later"
 
 
 class Sharer(Protocol):
     """A user of the links between servers."""
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """Take a message of another server. False if it is for another user."""
+        """Handle a message from another server. False if the message is for another user."""
 
     def lose(self, server: str) -> None:
         """End everything that is shared with this server."""
@@ -84,7 +85,7 @@ class _RemoteRoom:
 
 @attrs.define(eq=False)
 class _Claiming:
-    """A claim of a room under way, for all tasks that want the room."""
+    """A claim of a room under way, for all tasks that wait for the room."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     failed: bool = False
@@ -92,12 +93,12 @@ class _Claiming:
 
 
 class Node:
-    """One server.
+    """One server among those that share a broker.
 
     Args:
       relays: relays connections between servers.
       about: returns the status of this server.
-      balance: move rooms to servers with less load.
+      balance: True to move rooms to servers with less load.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Node:
         if broker.shared:
             directory.reopen = self._reopen
         self._unheard_canaries = 0
-        """The batches that this server has sent to itself since one came, or since the broker could be reached."""
+        """The canaries that were sent since one arrived, or since the broker was unreachable."""
         self._nursery: trio.Nursery
 
     @property
@@ -142,12 +143,12 @@ class Node:
 
     @property
     def cut_off(self) -> bool:
-        """True if the broker could not be reached when it was last asked to renew leases."""
+        """True if the broker could not be reached for the last renewal of leases."""
         return self._unrenewed.on
 
     @property
     def carried(self) -> int:
-        """The number of connections that it relays to other servers."""
+        """The number of connections that this server relays to other servers."""
         return len(self._relays.carried)
 
     def share(self, sharer: Sharer) -> None:
@@ -155,21 +156,22 @@ class Node:
         self._sharers.append(sharer)
 
     def home(self, name: str) -> str:
-        """The server that is responsible for this name.
+        """Return the server that is responsible for a name.
 
-        All servers that know each other agree. When a server comes or goes, nearly all names stay where they are
+        Servers that know the same servers agree. When a server is added or removed, only names of that server move
         (rendezvous hashing).
         """
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
     async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _RemoteRoom:
-        """Find the room of this name: open it here if no server has it, or return the way to it.
+        """Find a room on any server, or open it here if no server has it.
 
         Args:
-          adopt: open none but one that has been left.
+          adopt: open the room only if it is abandoned.
 
         Raises:
-          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`).
+          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`); or clients connect to the
+            room's server themselves, or this server shuts down (`Code.MOVED`).
         """
         room = f"{kind}/{name}"
         while True:
@@ -195,10 +197,10 @@ class Node:
             self._claiming.pop(room).done.set()
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
-        """The open rooms of all servers, by name: those of this one as they are, of others as they were told last.
+        """List the open rooms of all servers, rooms of other servers as last reported to the broker.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker can't be reached.
         """
         listed = {f"{each.kind}/{each.name}": each for each in self._directory.list(kind)}
         for lease in await self._broker.leases() if self._broker.shared else ():
@@ -209,10 +211,10 @@ class Node:
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
-        """The other server that has a room, or None.
+        """Return the other server that has a room, or None.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker can't be reached.
         """
         return self._other(await self._broker.lease(room)) if self._broker.shared else None
 
@@ -220,9 +222,9 @@ class Node:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
 
     async def hand_over(self) -> None:
-        """Leave the persistent rooms to other servers, because this one drains, and make relayed clients move.
+        """End the persistent rooms of a draining server, for other servers to restore, and close relayed connections.
 
-        This is spread over some seconds, so that not all clients come back at once.
+        This is spread over `SPREAD_SECONDS`, so that not all clients reconnect at once.
         """
         rooms = [room for room in self._directory.runtimes if room.journal is not None]
         leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
@@ -234,9 +236,9 @@ class Node:
                 nursery.start_soon(each)
 
     async def move(self, name: str, to: str) -> bool:
-        """Move a persistent room to another server. Clients that come for it meanwhile wait.
+        """Move a persistent room to another server. Clients that connect to the room meanwhile wait.
 
-        Returns: whether that server has it now. If not, anybody may.
+        Returns: True if that server has the room now. False if the room stays here, or any server may restore it.
         """
         room = self._directory.find_runtime(*name.split("/", 1))
         if room is None or room.journal is None:
@@ -269,10 +271,10 @@ class Node:
         """Renew leases and exchange messages with other servers, for ever.
 
         Raises:
-          BrokerDown: it could not be reached at the start.
+          BrokerDown: the broker could not be reached at the start.
           ServerUnreachable: no messages arrive, although the broker can be reached.
 
-        *Cancellation* gives its leases back.
+        *Cancellation* returns all leases, if the broker answers within `GOODBYE_SECONDS`.
         """
         if not self._broker.shared:
             task_status.started()
@@ -315,7 +317,7 @@ class Node:
             await self._leases.give_back()
             await self._broker.leave(self.id)
         except BrokerDown as exc:
-            log.warning("server %s could not say goodbye to the others: %s", self.id, exc)
+            log.warning("server %s could not return its leases, which other servers wait for: %s", self.id, exc)
 
     async def _keep_leases(self) -> None:
         pause = self._broker.lease_seconds / RENEWALS
@@ -334,14 +336,14 @@ class Node:
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
-        """End everything that is shared with other servers, once no lease can be left. Clients are told."""
+        """End everything that is shared with other servers, once all leases have run out. Clients get a goodbye."""
         if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
             for server in sorted(self.peer_links.servers - {self.id}):
                 self.peer_links.lose(server)
 
     async def _adopt(self) -> None:
-        """Restore persistent rooms that no server has: their clients may have no reason to come first."""
+        """Restore abandoned persistent rooms, for ever: their clients may not connect before that."""
         again_at: dict[str, float] = {}
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
@@ -356,7 +358,7 @@ class Node:
             again_at = {room: at for room, at in again_at.items() if at > now}
 
     async def _adopt_one(self, room: str) -> bool:
-        """Restore a room, if no server has it. True if it is here now."""
+        """Restore a room here, if no server has it. True if the room is on this server now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
             return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
@@ -373,7 +375,7 @@ class Node:
             return read_server(said)
         except InvalidEvent as exc:
             if server not in self.servers:
-                log.warning("server %s says of itself what can't be read: %s", server, exc)
+                log.warning("the status of server %s can't be read, so no rooms are moved to it: %s", server, exc)
             return UNKNOWN
 
     def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
@@ -390,10 +392,10 @@ class Node:
         self._writer.rewrite(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
-        """Send a canary, a message to this server itself, and check that earlier ones have come."""
+        """Send a canary, a message to this server itself, and check that earlier canaries have arrived."""
         if self._unheard_canaries >= UNREACHABLE_LEASES * RENEWALS:
-            lost = f"{self._unheard_canaries} messages of this server to itself"
-            raise ServerUnreachable(f"{lost} have not come, although the broker can be reached")
+            lost = f"{self._unheard_canaries} messages from this server to itself"
+            raise ServerUnreachable(f"{lost} have not arrived, although the broker can be reached")
         self._unheard_canaries += 1
         self.peer_links.pulse()
         self.peer_links.put(self.id, [CANARY])
@@ -402,7 +404,7 @@ class Node:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
-        except Refused as refused:  # to open another here
+        except Refused as refused:  # this server can't open the room, but another may have it
             if not self._broker.shared or refused.code not in (Code.FULL, Code.ROOM_CRASHED):
                 raise
             found = await self._broker.lease(room)
@@ -412,13 +414,13 @@ class Node:
             if refused.code is not Code.FULL or found is None or not found.kept or found.seconds > 0:
                 raise
             if self._directory.full:
-                raise Refused("all rooms are open here", Code.MOVED) from None
-            opener = ""  # a restored room counts for no opener
+                raise Refused("this server has as many rooms as it may open", Code.MOVED) from None
+            opener = ""  # a restored room does not count towards its opener's limit
         if self._broker.shared:
             claim, lease = await self._leases.claim(room)
             if lease is None:
                 if not claim.server:
-                    raise Refused("the broker has just begun", Code.CUT_OFF)
+                    raise Refused("the broker can't grant rooms yet: try again later", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
             if adopt and not claim.abandoned:  # the room has ended meanwhile
                 lease.conclude()
@@ -428,7 +430,11 @@ class Node:
         return self._directory.open_runtime(kind, name, opener=opener)
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
-        """The way to another server's room: a relay, or a refusal that names the address to which clients may move."""
+        """Return a relay to another server's room.
+
+        Raises:
+          Refused: clients can connect to that server themselves, at the address in the refusal.
+        """
         status = self.servers.get(owner)
         if status is not None and status.address:
             where = f"{status.address.rstrip('/')}/rooms/{kind}/{name}"
@@ -436,9 +442,9 @@ class Node:
         return _RemoteRoom(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
-        """Open a room under a lease: restored from its journal, if it has one, else fresh.
+        """Open a room under a lease: restored from its journal if it has one, else new.
 
-        If that fails, the journal stays, for a server that can read it.
+        If opening fails, the journal stays, for a server that can read it.
         """
 
         def prepare(room: RoomRuntime) -> None:
@@ -477,11 +483,11 @@ class Node:
         if message == [CANARY]:
             self._unheard_canaries = 0
         elif not any(sharer.take(sender, message) for sharer in self._sharers):
-            log.error("server %s sent what makes no sense here: %r", sender, message[:1])
+            log.error("server %s sent an unknown message, which is dropped: %r", sender, message[:1])
 
 
 def restore_player(room: RoomRuntime, limits: Limits, player: RecoveredPlayer) -> None:
-    """Restore a player who sat in this room on another server."""
+    """Restore a player who had a seat in this room on another server."""
     assert room.journal is not None
     record = player.record
     seat = PersistentSeat(room.journal, session_of(record), record.name, limits)

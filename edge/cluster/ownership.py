@@ -1,7 +1,7 @@
 """The leases of this server's rooms: claims them, renews them together, and returns them.
 
-The time of a lease is counted from before the request to the broker. So a lease ends here before the broker may give it
-to another server.
+The time of a lease is counted from before the request to the broker. So a lease ends here before the broker may grant
+it to another server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("edge.servers")
 MARGIN = 0.1
 # The most rooms in one request to the broker, so that other servers do not wait for long.
 BATCH = 500
-# The number of closed rooms that are remembered.
+# The most closed rooms that are remembered.
 MAX_CLOSED = 10_000
 
 
@@ -58,30 +58,32 @@ class Leases:
         rewrite: Callable[[Iterable[str]], object],
     ) -> None:
         self.renewed_at = -math.inf
-        """The time at which the broker's last answer was asked for."""
+        """The time at which the last renewal that succeeded was sent, on Trio's clock."""
         self._broker, self._server, self._tell, self._rewrite = broker, server, tell, rewrite
         self._about = b""
         self._mark = ""
-        """The mark of the broker's knowledge of all leases."""
+        """The `Renewed.mark` for which all leases were last compared with the broker; empty during a comparison."""
         self._held: dict[str, _Held] = {}
         self._ended: list[News] = []
         """Leases that are to be returned."""
         self._closed: dict[str, int] = {}
-        """The fences of rooms that have closed for good here. The broker may lose that."""
+        """The fences of rooms that have closed here for good, because the broker may lose that information."""
         self._given_back: dict[str, trio.Event] = {}
-        """The leases for which a task waits."""
+        """The rooms for which a task waits in `wait_given_back`."""
         self._numbers = count(1)
         self._waiting: dict[int, str] = {}
         """The numbers of unanswered requests, each with its room."""
         self._asking = trio.Lock()
-        """Held while leases are renewed or returned, one request after the other."""
+        """Held while leases are renewed or returned, so that these requests do not overlap."""
         self._wake_up = WakeUp()
 
     async def claim(self, room: str) -> tuple[Claim, Lease | None]:
-        """Claim the lease of a room. The lease is None if another server has it.
+        """Claim the lease of a room. The returned lease is None if the claim was not granted.
 
         Raises:
           BrokerDown: the broker cannot be reached.
+
+        *Cancellation*: if the claim was granted, the lease is returned to the broker.
         """
         if any(ended.room == room for ended in self._ended):  # a room that has closed here must not be restored
             await self.give_back()
@@ -125,7 +127,7 @@ class Leases:
         return renewed.servers
 
     async def _compare(self, mark: str) -> None:
-        """Tell the broker all leases again, because it may have lost any of them."""
+        """Send all leases to the broker again, because it may have lost any of them."""
         self._mark = ""
         live = self._live()
         for first in range(0, len(live), BATCH):
@@ -138,7 +140,7 @@ class Leases:
                 if room not in renewed.refused:
                     held.lease.renew(_until(asked_at, self._broker.lease_seconds))
                 elif self._held.get(room) is held:
-                    log.warning("room %s is another server's by now", room, extra={"room": room})
+                    log.warning("room %s ends here: another server has claimed it", room, extra={"room": room})
                     held.lease.lose()
             self._rewrite(sorted(renewed.forgotten))
         for lease in await self._broker.leases():  # leases that this server has returned, and that the broker still has
@@ -187,7 +189,7 @@ class Leases:
             del self._given_back[room]
 
     async def _settle(self, news: Sequence[News]) -> Renewed:
-        """Send a renewal of this server, with these requests."""
+        """Renew all leases, and send these requests with the renewal."""
         asked_at, stamp = trio.current_time(), self._stamp()
         try:
             renewed = await self._broker.renew(self._server, stamp, self._about, news)

@@ -1,4 +1,4 @@
-"""Which rooms should go to another server, so that none has much more to do than the others."""
+"""Placement: moves persistent rooms between servers, so that all servers have a similar load."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import trio
 from ..rooms.directory import Directory
 from .status import ServerStatus
 
-# How often it is looked at, and how much later than a room the next one goes, lest all come back at once.
+# Seconds between two checks, and between two moves, so that not all clients reconnect at once.
 BALANCE_SECONDS = 10.0
 NEXT_SECONDS = 0.05
-# How long a room stays that another server would not take.
+# Seconds for which a room stays here after its move has failed.
 STAY_SECONDS = 600.0
-# A server that has so much more to do than the mean sends rooms away: a part of the mean, and this at least, for each
-# player who moves has to connect again.
+# A server moves rooms away if its load exceeds the mean by SLACK, as a part of the mean, and by at least LEAST. Smaller
+# differences are not worth the moves: each moved player has to reconnect.
 SLACK = 0.25
 LEAST = 100
 
 
 class Movable(Protocol):
-    """The server, as far as placement knows it: see `Node`."""
+    """The part of `Node` that placement needs."""
 
     id: str
     servers: Mapping[str, ServerStatus]
@@ -34,7 +34,7 @@ class Movable(Protocol):
 
 
 async def keep_balance(node: Movable, directory: Directory) -> None:
-    """Send rooms that can be kept to servers that have less to do, such as one that is new; for ever."""
+    """Move persistent rooms to servers with less load, such as a new server, for ever."""
     stay = dict[str, float]()
     while True:
         await trio.sleep(BALANCE_SECONDS)
@@ -58,22 +58,22 @@ async def keep_balance(node: Movable, directory: Directory) -> None:
 
 
 def weight_of(rooms: int, seats: int) -> int:
-    """The load of this many rooms and players."""
+    """Return the load of this many rooms and seats."""
     return rooms + seats
 
 
 def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Which of a server's rooms should go where.
+    """Choose which rooms of a server should move to which other servers.
 
-    All servers may choose at once, by what they know of each other: each sends away only what it has above the mean,
-    and to servers to which none of the others sends any.
+    All servers may choose at the same time: each moves only its load above the mean, and servers that know the same
+    loads never choose the same receiver.
 
     Args:
-      me: the server.
-      rooms: those that can go, and the weight of each.
-      loads: what every server has to do, this one included.
+      me: the server whose rooms move.
+      rooms: the rooms that can move, and their weights.
+      loads: the loads of all servers, this one included.
 
-    Returns: pairs of a room and a server, the heaviest room first.
+    Returns: pairs of a room and its new server, the heaviest room first.
     """
     loads = dict(loads)
     mean = sum(loads.values()) / len(loads)

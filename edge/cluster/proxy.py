@@ -1,8 +1,8 @@
-"""The request proxy: sends requests of an HTTP transport to the server that has it, and relays the responses.
+"""The request proxy: forwards requests of an HTTP transport to the server that has it, and relays the responses.
 
-Consecutive requests of one HTTP transport may reach any server. The name of the transport says which server has it.
+The requests of one HTTP transport may reach any server. The name of the transport determines the server that has it.
 
-All connections between two servers share one link, and anybody can invent a name. A body is therefore passed on only if
+All requests between two servers share one link, and a client can invent a name. A body is therefore forwarded only if
 it opens an HTTP transport with a hello of at most the usual size, or if the transport is known to be open there. The
 bytes under way to one server are bounded, in total and for each address.
 """
@@ -38,18 +38,18 @@ log = logging.getLogger("edge.servers")
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
 
-# The question whether an HTTP transport is open.
+# The name of the call that asks whether an HTTP transport is open.
 IS_OPEN = "line-is-open"
-# Bytes of bodies that may be under way to one server, in all and from one address; more are refused as `crowded`.
+# The most bytes of bodies under way to one server, and from one address. Further requests are refused as `crowded`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
-# HTTP transports that are remembered as open elsewhere. The server of a forgotten transport is asked again.
+# The most HTTP transports that are remembered as open on other servers. For any other, its server is asked again.
 MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]
 
 
 class _RemoteResponder(Responder):
-    """The far end of a request's connection, which is at another server."""
+    """Responds to a request that another server forwarded: sends each step of the response back to that server."""
 
     def __init__(self, put: Callable[[PeerMessage], object]) -> None:
         self._put = put
@@ -82,11 +82,11 @@ class _RemoteResponder(Responder):
 
 
 class RequestProxy:
-    """What has come here for other servers, and there for this one.
+    """Sends HTTP requests to other servers, and answers requests that other servers forward.
 
     Args:
-      respond: answers a request over HTTP of this server.
-      nursery: where.
+      respond: answers an HTTP request on this server.
+      nursery: runs `respond` for forwarded requests.
     """
 
     def __init__(
@@ -95,23 +95,23 @@ class RequestProxy:
         self._peer_links, self._rpc, self._respond, self._nursery = peer_links, rpc, respond, nursery
         self._limits = limits
         self._known: dict[str, str] = {}
-        """HTTP transports that are open elsewhere, and at which server; the oldest first."""
+        """The servers of HTTP transports that are open on other servers, by transport; the oldest first."""
         self._to_server, self._from_address = Counter[str](), Counter[str]()
-        """The bytes of bodies under way."""
+        """The bytes of bodies under way, by server and by address."""
         self._numbers = itertools.count(1)
         self._forwarded: dict[int, tuple[str, trio.MemorySendChannel[PeerMessage]]] = {}
         self._responders: dict[tuple[str, int], _RemoteResponder] = {}
 
     def knows(self, request: Request, home: str) -> bool:
-        """True if the transport of a request is known to be open at another server."""
+        """Return whether the transport of a request is known to be open on the server `home`."""
         return self._known.get(request.headers[CONNECTION]) == home
 
     async def check(self, request: Request, room: tuple[str, str], home: str) -> None:
-        """Find out whether there is such an HTTP transport, unless the request may open it.
+        """Ask the server `home` whether the HTTP transport of a request is open, unless the request may open it.
 
         Raises:
-          TransportOver: there is none.
-          Refused: its server does not answer.
+          TransportOver: the transport is not open.
+          Refused: the server does not answer.
         """
         if self.knows(request, home) or opens(request):
             return
@@ -124,21 +124,21 @@ class RequestProxy:
         self._note_open(request, home)
 
     def max_body(self, request: Request, home: str) -> int:
-        """The largest body of a request over HTTP of another server."""
+        """Return the most bytes that the body of a request to the server `home` may have."""
         return max_body(self._limits) if self.knows(request, home) else self._limits.opening_bytes + HEADS_BYTES
 
     async def forward(
         self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str, *, peer: str
     ) -> None:
-        """Have another server answer a request over HTTP.
+        """Forward a request to the server `home`, and write that server's response to the connection.
 
         Args:
-          peer: for whom it comes.
+          peer: the address or network that the client's limits apply to; empty if there is none.
 
         Raises:
-          RemoteProtocolError: it would open the transport, and does not begin with a hello.
-          Refused: too much is on the way.
-          trio.BrokenResourceError: the client is gone.
+          RemoteProtocolError: the request would open the transport, but does not begin with a hello.
+          Refused: too many bytes are under way.
+          trio.BrokenResourceError: the client is gone, or the response is incomplete.
         """
         if request.method == "POST" and not self.knows(request, home):
             check_opening(request, self._limits)
@@ -152,9 +152,9 @@ class RequestProxy:
     @contextlib.contextmanager
     def _under_way(self, home: str, peer: str, size: int) -> Iterator[None]:
         if size and self._to_server[home] + size > MAX_BYTES:
-            raise Refused("too much is being sent to another server", Code.CROWDED)
+            raise Refused("too many bytes are under way to another server: try again later", Code.CROWDED)
         if size and peer and self._from_address[peer] + size > MAX_BYTES_EACH:
-            raise Refused(f"{peer} is sending too much to another server at once", Code.CROWDED)
+            raise Refused(f"{peer} is sending too many bytes to other servers: send less at once", Code.CROWDED)
         counters = ((self._to_server, home), (self._from_address, peer))
         for counter, whose in counters:
             counter[whose] += size
@@ -174,9 +174,9 @@ class RequestProxy:
             del self._known[next(iter(self._known))]
 
     async def _forward(self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str) -> int:
-        """Returns: the status of the answer."""
+        """Forward a request. Returns: the status of the response."""
         number = next(self._numbers)
-        arriving, steps = trio.open_memory_channel[PeerMessage](math.inf)  # a response has a most by itself
+        arriving, steps = trio.open_memory_channel[PeerMessage](math.inf)  # the size of a response is limited
         self._forwarded[number] = home, arriving
         status = 0
         self._peer_links.put(home, [REQUEST, number, [*room], attrs.astuple(request)])
@@ -190,11 +190,11 @@ class RequestProxy:
             del self._forwarded[number]
             self._peer_links.put(home, [HUNG_UP, number])
         if not status:
-            raise trio.BrokenResourceError("half an answer was all there was")
+            raise trio.BrokenResourceError("the response of another server could not be written completely")
         return status
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """A message has come: whether it was about a request."""
+        """Handle a message from another server. False if it is not about a request."""
         match message:
             case [kind, number, [room_kind, name], fields] if kind == REQUEST:
                 put = partial(self._put, sender, number)
@@ -204,7 +204,7 @@ class RequestProxy:
             case [kind, number, step] if kind == ANSWER:
                 home, arriving = self._forwarded.get(number, ("", None))
                 if arriving is not None and home == sender:
-                    # the client has just hung up, or it was answered that the transport is lost
+                    # the client has just disconnected, or has been sent the response that the transport is lost
                     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         arriving.send_nowait(step)
             case [kind, number] if kind == HUNG_UP:
@@ -215,7 +215,7 @@ class RequestProxy:
         return True
 
     def lose(self, server: str) -> None:
-        """Everything that was shared with this server is over."""
+        """End all requests that were forwarded to this server, or by it."""
         for home, arriving in self._forwarded.values():
             if home == server:
                 arriving.close()
@@ -233,7 +233,7 @@ class RequestProxy:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self._respond(responder, request, room)
         except Exception:
-            log.exception("a request that another server has forwarded could not be answered")
+            log.exception("a request that another server forwarded could not be answered, because of this error")
             with contextlib.suppress(trio.BrokenResourceError):
                 if responder.started:
                     await responder.finish()
@@ -244,13 +244,13 @@ class RequestProxy:
 
 
 async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[PeerMessage]) -> int:
-    """Do with a connection what another server says.
+    """Write a response to a connection, in the steps that another server sends.
 
-    Returns: the status of the answer; 0 if there was not all of it.
+    Returns: the status of the response; 0 if the response is incomplete.
     """
     status = 0
     async for what, argument in steps:
-        with trio.CancelScope(shield=True):  # by its own deadline: half a piece would not be HTTP
+        with trio.CancelScope(shield=True):  # a partial write would break HTTP; each write has its own deadline
             if what == SEND:
                 await connection.send(argument)
             elif what == FINISH:
@@ -273,7 +273,7 @@ async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[
 async def _wait_gone(connection: HttpConnection, scope: trio.CancelScope) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         await connection.wait_gone()
-    scope.cancel("the client hung up")
+    scope.cancel("the client disconnected")
 
 
 def _written(response: Response) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Connections whose room is on another server: their frames are relayed both ways.
+"""Relays: they carry the frames of a connection between the client's server and the server that has the room.
 
-The server at which a client has arrived only carries frames. Welcome, counts, heartbeats and goodbyes are between the
-client and the server of the room, so that a carrier which dies costs a reconnect, and no seat.
+The client's server, the carrier, only carries frames. The client and the server of the room exchange welcomes, counts,
+heartbeats and goodbyes. So if a carrier fails, its clients reconnect, and keep their seats.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..protocol.pace import Pace
 from ..transports.transport import Transport
 from .link import PeerLinks, PeerMessage
 
-# How much of one connection may be on its way each way, besides one frame.
+# The bytes of one connection that may be under way in each direction. The last frame may exceed this.
 WINDOW_BYTES = 128 * 1024
 
 OPEN, GONE, CLOSE, TOOK = "open", "gone", "close", "took"
@@ -35,7 +35,7 @@ ServeSeat = Callable[[Transport, Codec, str, str], Awaitable[None]]
 
 
 class RelayedTransport(Transport):
-    """The room's end of a connection whose client is at another server."""
+    """The transport of a connection, at the server of the room, whose client is connected to another server."""
 
     def __init__(self, relays: Relays, carrier: str, link: int) -> None:
         self._relays = relays
@@ -74,7 +74,7 @@ class RelayedTransport(Transport):
         return not self._queued and self._under_way <= WINDOW_BYTES
 
     def _send_kept(self) -> None:
-        """Send as much as may be under way."""
+        """Send queued frames until the window is full."""
         frames = []
         while self._queued and self._under_way <= WINDOW_BYTES:
             self._under_way += size_of(self._queued[0])
@@ -106,18 +106,18 @@ class RelayedTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def take(self, frames: list[Frame]) -> None:
-        """The client has sent these."""
+        """Take frames that the client has sent."""
         self._last_received_at = trio.current_time()
         self._arrived.extend(frames)
         self._note_change()
 
     def note_taken(self, count: int) -> None:
-        """The client has been given so many bytes."""
+        """Note that the carrier has written `count` bytes to the client."""
         self._under_way -= count
         self._note_change()
 
     def end(self, code: int | None) -> None:
-        """The client has closed, with this code; or it, or its server, is lost."""
+        """End the transport: the client has closed it with this code. None: the client or the carrier is lost."""
         self._over, self._lost, self.close_code = True, code is None, code
         self._note_change()
 
@@ -128,7 +128,7 @@ class RelayedTransport(Transport):
 
 @attrs.define(eq=False)
 class _Carried:
-    """The client's end: frames off its transport and onto it."""
+    """A relayed connection, at the carrier."""
 
     relays: Relays
     owner: str
@@ -138,13 +138,13 @@ class _Carried:
     nursery: trio.Nursery
     bulk: Bulk
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    goodbye: tuple[int, str] = (Code.MOVED, "the server is going")
+    goodbye: tuple[int, str] = (Code.MOVED, "the server is shutting down")
     under_way: int = 0
-    """Bytes on their way to the room."""
+    """The bytes that were sent to the room's server, and that the room has not taken."""
     written: trio.Event | None = None
-    """While a write waits for the client."""
+    """An event while a write waits for the client, else None."""
     _later: tuple[Frame, float] | None = None
-    """A frame that has come and waits for the pace of its address; and until when."""
+    """A received frame that is delayed by the pace of its address, and the time at which it is sent."""
     _waiting: list[Frame] = attrs.field(factory=list)
     _space: trio.Event = attrs.field(factory=trio.Event)
 
@@ -165,13 +165,13 @@ class _Carried:
         self.relays.peer_links.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
-        """The room has taken so many bytes."""
+        """Note that the room has taken `count` bytes."""
         self.under_way -= count
         space, self._space = self._space, trio.Event()
         space.set()
 
     async def read(self) -> None:
-        """Carry what the client says, until it is gone."""
+        """Send the client's frames to the room, until the client's transport raises."""
         while True:
             while not self.has_space:
                 if self._later is not None:
@@ -184,7 +184,7 @@ class _Carried:
             await self.transport.deliver_to(self)
 
     def write(self, frames: list[Frame]) -> None:
-        """Carry to the client. Never waits."""
+        """Write frames to the client. Never waits."""
         self._waiting += frames
         if self.written is None:
             self._write_on()
@@ -198,7 +198,7 @@ class _Carried:
                 self.written = trio.Event()
                 self.nursery.start_soon(self._wait_written, frames)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the reader notices, too
+            pass  # `read` raises, too
 
     async def _wait_written(self, frames: list[Frame]) -> None:
         assert self.written is not None
@@ -220,17 +220,17 @@ class _Carried:
         self.relays.peer_links.put(self.owner, [TOOK, self.link, sum(map(size_of, frames)), False])
 
     def end(self, code: int, reason: str) -> None:
-        """It is over: close the client's transport with this code, once what waits is written."""
+        """Write all waiting frames, then close the client's transport with this code."""
         self.goodbye = code, reason
         self.scope.cancel(reason)
 
 
 class Relays:
-    """Every connection that is carried here for another server, or there for this one.
+    """The relayed connections of a server: of its own clients, and of other servers' clients to its rooms.
 
     Args:
       serve_seat: serves a connection to a room of this server.
-      nursery: where.
+      nursery: runs `serve_seat` for relayed connections.
     """
 
     def __init__(self, serve_seat: ServeSeat, nursery: trio.Nursery, limits: Limits) -> None:
@@ -253,13 +253,13 @@ class Relays:
         *,
         bulk: Pace | None = None,
     ) -> None:
-        """Carry a connection to its room, to its end, and close it.
+        """Relay a connection to the server of its room until either side ends it, and close it.
 
         Args:
-          hello: its first frame, which has been read.
-          large: the pace of what it sends in bulk, in bytes, shared with the other connections of its address.
+          hello: the first frame of the connection, already read.
+          bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
 
-        *Cancellation* tells the client to come back, and resume.
+        *Cancellation* closes the transport with `Code.MOVED`: the client reconnects and resumes.
         """
         link = next(self._links)
         told: int | None = None
@@ -288,17 +288,17 @@ class Relays:
 
     @property
     def carried(self) -> tuple[int, ...]:
-        """The links of those who are carried for other servers."""
+        """The links of this server's clients whose rooms are on other servers."""
         return tuple(self._carried)
 
     async def send_on(self, link: int) -> None:
-        """Have a client that is carried come back by another server."""
+        """Close a client's relayed connection, so that the client reconnects through another server."""
         if link in self._carried:
             self._carried[link].end(Code.MOVED, "the server is shutting down")
         await trio.lowlevel.checkpoint()
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """A message has come: whether it was about a connection."""
+        """Handle a message from another server. False if it is not about a relayed connection."""
         match message:
             case [str(kind), int(link), *rest] if kind == OPEN:
                 self._open(sender, link, *rest)
@@ -318,7 +318,7 @@ class Relays:
         return True
 
     def take_frames(self, sender: str, up: bool, links: list[int], frames: list[Frame]) -> None:
-        """Frames have come for these links."""
+        """Pass frames to these links: up to the room, or down to the client."""
         for link in links:
             if up and (served := self._served.get((sender, link))) is not None:
                 served.take(frames)
@@ -326,23 +326,23 @@ class Relays:
                 carried.write(frames)
 
     def lose(self, server: str) -> None:
-        """Everything that was shared with this server is over."""
+        """End all connections that are relayed to or from this server."""
         for (carrier, _), served in [*self._served.items()]:
             if carrier == server:
                 served.end(None)
         for carried in [*self._carried.values()]:
             if carried.owner == server:
-                carried.end(Code.MOVED, "the server of the room is gone")
+                carried.end(Code.MOVED, "the link to the server of the room was lost")
 
     def let_go(self, carrier: str, link: int) -> None:
-        """The room's end is closed."""
+        """Forget a relayed connection, because its transport at the room's server is closed."""
         self._served.pop((carrier, link), None)
 
     def _open(self, carrier: str, link: int, kind: str, name: str, protocol: str, hello: Frame) -> None:
         transport = self._served[carrier, link] = RelayedTransport(self, carrier, link)
         transport.take([hello])
         serve = partial(self._serve_seat, transport, SUBPROTOCOLS[protocol], kind, name)
-        self._nursery.start_soon(guarded, "a carried connection", serve)
+        self._nursery.start_soon(guarded, "a relayed connection", serve)
 
     def _carried_by(self, owner: str, link: int) -> _Carried | None:
         carried = self._carried.get(link)

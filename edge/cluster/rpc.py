@@ -14,7 +14,7 @@ from ..aio.guard import guarded
 from ..errors import BrokerDown
 from .link import PeerLinks, PeerMessage
 
-# How long another server may take to answer.
+# Seconds within which another server has to answer a call.
 ANSWER_SECONDS = 5.0
 
 ASK, ANSWER, TELL = "ask", "answer", "tell"
@@ -24,11 +24,11 @@ Answerer = Callable[..., Awaitable[Any]]
 
 @attrs.define(eq=False)
 class _Asked:
-    """A question that is not answered yet."""
+    """A call that is not answered yet."""
 
     server: str
     answers: list[Any] = attrs.field(factory=list)
-    """The one, once it has come."""
+    """The answer, once it has arrived; empty until then."""
     over: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -43,19 +43,19 @@ class NodeRpc:
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
-        """Answer what is asked, for ever."""
+        """Answer the calls of other servers, for ever."""
         async with trio.open_nursery() as self._nursery:
             await trio.sleep_forever()
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer questions of this name that other servers ask, and hear what they tell by it."""
+        """Register the function that answers calls of this name, and handles notices of this name."""
         self._answerers[what] = answerer
 
     async def ask(self, server: str, what: str, *arguments: Any) -> Any:
-        """Another server's answer to a question.
+        """Call another server, and return its answer.
 
         Raises:
-          BrokerDown: no answer came.
+          BrokerDown: no answer arrived within `ANSWER_SECONDS`, or the link was lost.
         """
         number, asked = next(self._numbers), _Asked(server)
         self._asked[number] = asked
@@ -70,12 +70,12 @@ class NodeRpc:
         return asked.answers[0]
 
     def tell(self, servers: Iterable[str], what: str, *arguments: Any) -> None:
-        """Tell servers something that needs no answer. Never waits; who can't be reached now does not hear it."""
+        """Send servers a notice, which has no answer. Never waits. A server that can't be reached may not get it."""
         for server in servers:
             self._peer_links.put(server, [TELL, what, [*arguments]])
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """A message has come: whether it was a question, an answer, or told."""
+        """Handle a message from another server. False if it is no call, answer or notice."""
         match message:
             case [kind, number, what, arguments] if kind == ASK:
                 reply = partial(self._reply, sender, number, what, arguments)
@@ -87,13 +87,13 @@ class NodeRpc:
                     asked.over.set()
             case [kind, what, arguments] if kind == TELL:
                 told = partial(self._answerers[what], *arguments)
-                self._nursery.start_soon(guarded, f"what was told: {what!r}", told)
+                self._nursery.start_soon(guarded, f"the notice {what!r}", told)
             case _:
                 return False
         return True
 
     def lose(self, server: str) -> None:
-        """No answer comes from this server any more."""
+        """End the unanswered calls to this server."""
         for asked in self._asked.values():
             if asked.server == server:
                 asked.over.set()

@@ -1,5 +1,7 @@
-"""What servers that share rooms say of themselves, and of their rooms. Whoever reads it may be older or newer, so that
-nothing in it can be relied on."""
+"""The statuses of servers and rooms, which servers publish through the broker.
+
+A reader may run another version of edge, so it must accept statuses that it can't read.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ class ServerStatus:
     """The status of a server."""
 
     address: str = ""
-    """The address at which clients reach it; empty if they should not go there."""
+    """The URL at which clients reach this server; empty if other servers have to relay connections to it."""
     pid: int = 0
     draining: bool = False
     full: bool = False
@@ -45,26 +47,26 @@ UNKNOWN = ServerStatus(draining=True)
 
 
 def pack(status: ServerStatus | RoomStatus) -> bytes:
-    """As the broker keeps it; of a room in few bytes, for there are many."""
+    """Encode a status for the broker: the status of a room as a list, because there are many rooms."""
     packed = MESSAGEPACK.encode([*attrs.astuple(status)] if isinstance(status, RoomStatus) else unstructure(status))
     assert isinstance(packed, bytes)
     return packed
 
 
 def read_server(said: bytes) -> ServerStatus:
-    """What a server has said of itself.
+    """Decode the status of a server.
 
     Raises:
-      InvalidEvent: that can't be read.
+      InvalidEvent: the status can't be read.
     """
     return structure(MESSAGEPACK.decode(said), ServerStatus, ignore_extra=True)
 
 
 def read_room(said: bytes) -> RoomStatus:
-    """Read the description of a room; zeros if it cannot be read."""
+    """Decode the description of a room; zeros if it cannot be read."""
     try:
         plain = MESSAGEPACK.decode(said)
         return RoomStatus(*structure(plain[:3] if isinstance(plain, list) else plain, tuple[int, int, bool]))
     except InvalidEvent as exc:
-        log.debug("a server says of a room what can't be read: %s", exc)
+        log.debug("the description of a room by another server can't be read: %s", exc)
         return RoomStatus(0, 0, locked=False)

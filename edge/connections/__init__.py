@@ -1,1 +1,1 @@
-"""One connection at work: what is sent and kept, the driver, and the write scheduler. Used by both ends."""
+"""One connection in use, at either end: the driver, the outbox, the write scheduler, and the seat's send buffer."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..protocol.pace import Pace
 
-# The allowance of each connection, in bytes a second and at once. It is more than the events of a player who steers
-# thirty times a second, and too little to cost a server much. Bytes beyond it count against the pace of the address.
+# The allowance of each connection, in bytes a second and in bytes at once. The allowance covers the events of a player
+# that sends thirty inputs a second, and costs a server little. Other bytes are charged to the pace of the address.
 LIGHT_BYTES_PER_SECOND, LIGHT_BURST = 8 * 1024, 8 * 1024
 
 

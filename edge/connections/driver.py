@@ -1,10 +1,10 @@
-"""The connection driver: it passes frames between a transport and the protocol's state machine until one side ends it.
+"""The connection driver passes frames between a transport and the connection machine, until either side ends it.
 
-Every decision is a synchronous step: `receive_frame` for a frame that came, `flush` for frames to write, `on_timer` for
-what is due. The caller's task waits for frames or for the end. The socket reader calls `receive_frame` and the write
-scheduler calls `flush`, without a task in between. Only if a write would block does a task wait for it. That task is
-shielded, because a write that is cancelled midway corrupts the stream. It has a deadline, so that a peer that does not
-read delays nobody.
+Every decision is a synchronous step: `receive_frame` for a received frame, `flush` for frames to write, `on_timer` for
+due timers. The caller's task waits for frames or for the end. The socket reader calls `receive_frame` and the write
+scheduler calls `flush`, without a task in between. Only if a write would block does a task wait for the write. That
+task is shielded, because a write that is cancelled midway corrupts the stream. The task has a deadline, so that a peer
+that does not read delays no other connection.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLOSING_SECONDS = 2.0
 SLOW_SECONDS = 1.0
 # The bytes that a peer must read within `Limits.write_seconds`.
 WRITE_BYTES = 64 * 1024
-# A peer is told that it is throttled after this time.
+# Seconds of throttling after which the peer gets the error `too_fast`.
 TELL_SECONDS = 1.0
 # The time for which a connection is still read after a write has failed. A peer may send its goodbye and close while a
 # write to it is under way.
@@ -51,7 +51,7 @@ class Ended:
     code: Code
     reason: str
     by_peer: bool
-    """True if the peer ended it, False if this side did."""
+    """True if the peer ended the connection, False if this side did."""
     unconfirmed: bool = False
     """True if the peer could not write the end to its journal: see `Room.when_cut_off`."""
 
@@ -61,7 +61,7 @@ class MessageReceiver(Protocol):
 
     @property
     def has_space(self) -> bool:
-        """True if one more message may be delivered. Checked before each frame is read, so `deliver` never waits."""
+        """True if one more message may be delivered. The driver checks this before each frame is read."""
 
     async def wait_space(self) -> None:
         """Wait until `has_space` is true."""
@@ -70,7 +70,7 @@ class MessageReceiver(Protocol):
         """Take a message. Never waits."""
 
     def refuse(self, fault: InvalidEvent, /) -> None:
-        """Tell the peer that one of its messages is invalid."""
+        """Send the peer an error about one of its messages."""
 
 
 async def drive_connection(
@@ -81,7 +81,7 @@ async def drive_connection(
     scheduler: WriteScheduler | None = None,
     bulk: Pace | None = None,
 ) -> Ended:
-    """Pass messages both ways until either side says goodbye or the transport breaks; then close the transport.
+    """Pass messages both ways until either side ends the connection or the transport breaks. Then close the transport.
 
     Args:
       scheduler: writes for this connection; by default, a scheduler of its own.
@@ -107,7 +107,7 @@ async def drive_connection(
 
 
 async def close_transport(transport: Transport, code: int, reason: str, *, deadline: float = math.inf) -> None:
-    """Close a transport with a code: shielded, by the deadline, and within two seconds."""
+    """Close a transport with a code. Shielded from cancellation until the deadline, and for two seconds at most."""
     with trio.CancelScope(shield=True, deadline=min(deadline, trio.current_time() + CLOSING_SECONDS)):
         await transport.close(code, reason)
 
@@ -124,34 +124,34 @@ class ConnectionDriver:
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Cancelled when the connection is over, to end a wait for more frames."""
     _paused: bool = False
-    """True while this side does not read. Then the peer's silence is no sign that it is gone."""
+    """True while this side does not read. Then the peer's silence does not end the connection."""
     _throttled: bool = False
-    """True if the last frame came faster than the connection's pace: the next one is read later."""
+    """True if the last frame exceeded the connection's pace. The next frame is read later."""
     _throttled_since: float = math.inf
-    """Since when every frame came too fast; infinite if the last one did not."""
+    """The time since which every frame exceeded the pace; infinite if the last frame did not."""
     _delayed: tuple[Frame, float] | None = None
-    """A frame that waits for the pace of its address, and until when."""
+    """A frame that waits for the pace of its address, and the time at which it is delivered."""
     _blocked_write: _BlockedWrite | None = None
-    """A write that waits for the peer."""
+    """The write that waits for the peer to read, if there is one."""
     _stopped_writing: bool = False
     """True after the goodbye was written, a write failed, or the peer ended the connection. Then nothing is written."""
     _timers: list[Timer] = attrs.field(factory=list)
     """The pending timers of this connection."""
     _soonest: float = math.inf
-    """The time of the first of them."""
+    """The time of the earliest pending timer; infinite without timers."""
 
     def begin(self) -> None:
-        """Have the write scheduler write for this connection from now on."""
+        """Connect the outbox and the transport to this driver, and the driver to the write scheduler."""
         self.outbox.notify = partial(self.scheduler.schedule, self)
         self.outbox.on_overfull = self._note_overfull
         self.transport.on_doubt = self._check
         if self.outbox.ready:
             self.outbox.notify()
-        self._throttled = self.connection.next_read_at > trio.current_time()  # by what came before on the same seat
+        self._throttled = self.connection.next_read_at > trio.current_time()  # the seat's last connection was too fast
         self._set_timer()
 
     def _check(self) -> None:
-        """Ping the peer, because something suggests that it may be gone."""
+        """Ping the peer, because the transport suspects that the peer is gone."""
         if self.connection.check(trio.current_time()):
             self._set_timer()
 
@@ -176,7 +176,7 @@ class ConnectionDriver:
     async def _wait_space(self) -> None:
         """Wait until one cause that blocks reading has ended.
 
-        There are three: the pace of the address (`_delayed`), the pace of this connection (`_throttled`), and a
+        The three causes are the pace of the address (`_delayed`), the pace of this connection (`_throttled`), and a
         receiver without space, such as a full inbox.
         """
         if self._delayed is not None:
@@ -195,7 +195,7 @@ class ConnectionDriver:
         return not self._throttled and self._delayed is None and self.receiver.has_space
 
     def receive_frame(self, frame: Frame, now: float) -> None:
-        """Take a frame from the transport."""
+        """Process a frame from the transport, or delay it if it exceeds the pace of its address."""
         size = size_of(frame)
         at = self.bulk.reserve(size, now)
         if at > now and not self._stopped_writing:
@@ -206,7 +206,7 @@ class ConnectionDriver:
 
     def _take(self, frame: Frame, now: float, size: int) -> None:
         if self.ended is not None or self.outbox.goodbye is not None:
-            return  # frames after our goodbye are dropped: the seat may have a newer connection
+            return  # frames after this side's goodbye are dropped: the seat may have a newer connection
         connection = self.connection
         try:
             message = connection.receive(frame, now=now, size=size)
@@ -221,10 +221,10 @@ class ConnectionDriver:
                 try:
                     self.receiver.deliver(message)
                 except Exception:  # a bug of edge
-                    log.exception("a message could not be delivered")
+                    log.exception("a bug in edge: a received message could not be delivered, so its connection ends")
                     self.end(Code.INTERNAL_ERROR, "an error in the server")
                     self.reading.cancel("an error in the server")
-        # The last frames of a peer that has left need no pace.
+        # The last frames of a peer that has disconnected are not throttled.
         if connection.next_read_at > now and not self._stopped_writing:
             self._throttle(now)
         elif self._throttled_since < math.inf:
@@ -235,16 +235,16 @@ class ConnectionDriver:
             self._set_timer()
 
     def _throttle(self, now: float) -> None:
-        """Read the next frame later, because the peer is too fast; or end the connection, if that has lasted long."""
+        """Delay the next frame, because the peer exceeds its pace. End the connection if this lasts too long."""
         connection, limits = self.connection, self.connection.limits
         self._throttled = True
         self._throttled_since = min(self._throttled_since, now)
         if now - self._throttled_since > limits.catch_up_seconds:
-            self.end(Code.FLOODING, "the connection was over its pace for too long")
+            self.end(Code.FLOODING, "the connection exceeded its pace for too long")
         elif now - self._throttled_since > TELL_SECONDS and not connection.held_back:
             connection.held_back = True
             most = f"{limits.events_per_second:g} messages or {limits.bytes_per_second:g} bytes a second"
-            text = f"more than {most}: later messages are delayed, see Limits"
+            text = f"this connection sends more than {most}: later messages are delayed, see Limits"
             self.receiver.refuse(InvalidEvent("too_fast", text))
 
     def flush(self, now: float, early: float = 0.0) -> None:
@@ -252,11 +252,11 @@ class ConnectionDriver:
         if self._blocked_write is not None or self._stopped_writing:
             return
         outbox, connection = self.outbox, self.connection
-        if outbox.gate.until <= now:  # the lease has run out, say because the process was suspended
+        if outbox.gate.until <= now:  # the lease has expired, for example because the process was suspended
             outbox.drop()
             self.end(Code.MOVED, "the room is not this server's any more")
         if outbox.goodbye is not None:
-            self.reading.cancel("a goodbye is to be sent")
+            self.reading.cancel("this side ended the connection")
             return
         frames = outbox.take()
         if early or connection.ack_due <= now or connection.ping_due <= now or connection.counts.exceeded:
@@ -288,11 +288,11 @@ class ConnectionDriver:
         waiting = self._blocked_write
         if waiting is not None and waiting.overfull and now + early >= waiting.began + SLOW_SECONDS:
             self.outbox.drop()
-            self.end(Code.OVERFLOW, "too much was waiting for this connection")
+            self.end(Code.OVERFLOW, "too many messages waited while the peer did not read")
             self.reading.cancel("the peer does not read")
         elif waiting is not None and now + early >= self.connection.dead_at:
             self.outbox.drop()
-            self.end(Code.SILENT, "nothing received while a write waited")
+            self.end(Code.SILENT, "no bytes received while a write was blocked")
             self.reading.cancel("the peer is silent")
         self.flush(now, early)
         self._set_timer()
@@ -300,7 +300,7 @@ class ConnectionDriver:
     async def close(self) -> None:
         """Write the goodbye, if there is one, and close the transport, in two seconds at most."""
         goodbye = self.outbox.goodbye
-        if self.ended is None and (goodbye is None or self._stopped_writing):  # a write failed, and no goodbye came
+        if self.ended is None and (goodbye is None or self._stopped_writing):  # a write failed, without a goodbye
             self.end_by_peer(None, "the transport broke")
         elif self.ended is None and goodbye is not None:
             self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
@@ -325,12 +325,12 @@ class ConnectionDriver:
             await close_transport(self.transport, *self._stop_writing(), deadline=closing.deadline)
 
     def _stop_writing(self) -> tuple[int, str]:
-        """Write nothing from now on. Returns: the code and the reason with which to close the transport."""
+        """Stop writing for good. Return the code and the reason with which the caller must close the transport."""
         self._stopped_writing = True
-        self.outbox.drop()  # not only when the garbage collector finds this connection: the messages may be large
+        self.outbox.drop()  # at once, not by the garbage collector: the messages may be large
         for timer in self._timers:
             self.scheduler.cancel(timer)
-        if (goodbye := self.outbox.goodbye) is None:  # the code is the same on every transport
+        if (goodbye := self.outbox.goodbye) is None:  # every transport closes with this code
             assert self.ended is not None
             return (1000 if self.ended.code is Code.LOST else self.ended.code), ""
         return goodbye.code, goodbye.reason
@@ -346,7 +346,7 @@ class ConnectionDriver:
             self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._stopped_writing = True
             if not self.transport.stop_delivery():
-                self.reading.cancel("the peer has ended it")
+                self.reading.cancel("the peer ended the connection")
 
     async def _write_goodbye(self) -> None:
         goodbye = self.outbox.goodbye
@@ -381,23 +381,23 @@ class ConnectionDriver:
         waiting.over.set()
 
     def _note_overfull(self) -> None:
-        """End the connection if the current write takes more than one second in all: the outbox is over its bounds."""
+        """Set a timer that ends the connection one second after the blocked write began: the outbox is overfull."""
         waiting = self._blocked_write
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True
             self._timers.append(self.scheduler.set_timer(self, waiting.began + SLOW_SECONDS))
 
     def fail(self) -> None:
-        """End the connection after a bug of edge. No goodbye is sent."""
+        """End the connection after a bug in edge. No goodbye is sent."""
         self.end_by_peer(None, "an error in the server")
 
     def _note_write_failure(self) -> None:
-        """Stop writing. Frames that the peer sent before it left may still come, and are read for a moment."""
+        """Stop writing, but read for one more second: frames that the peer sent before may still arrive."""
         self._stopped_writing = True
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + GOODBYE_SECONDS)
 
     def _set_timer(self) -> None:
-        """Set a timer for what is due next. While a write waits, that is only the peer's silence."""
+        """Set a timer for the next due action. While a write is blocked, only the peer's silence has a timer."""
         due = self.connection.next_due if self._blocked_write is None else self.connection.dead_at
         if due < self._soonest and not self._stopped_writing and (self._blocked_write is None or self.ended is None):
             self._soonest = due
@@ -405,11 +405,11 @@ class ConnectionDriver:
 
 
 class _BlockedWrite:
-    """A write that waits for its peer, for a limited time."""
+    """A write that waits until the peer reads, with a deadline."""
 
     def __init__(self, began: float, seconds: float) -> None:
         self.began = began
         self.overfull = False
-        """True if the outbox behind it is over its bounds."""
+        """True once the outbox has exceeded its bounds during this write."""
         self.scope = trio.CancelScope(shield=True, deadline=began + seconds)
         self.over = trio.Event()

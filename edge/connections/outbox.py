@@ -16,11 +16,11 @@ from ..protocol.outgoing import Outgoing
 
 
 class Gate(Protocol):
-    """Limits the time until which a room's messages may be written: the room's lease."""
+    """The deadline for writing a room's messages: the room's lease."""
 
     @property
     def until(self) -> float:
-        """The instant, on Trio's clock."""
+        """The deadline, on Trio's clock."""
 
 
 @attrs.frozen
@@ -37,26 +37,27 @@ class Outbox:
     *Backpressure*: a ``latest`` message replaces the queued message with its key. A ``volatile`` message is dropped
     while a write waits for the peer, or if the queue is full. All other messages are queued. While a write waits,
     `on_overfull` is called for each message beyond the bounds; the driver then ends the connection with `Code.OVERFLOW`
-    if the peer does not read soon. Without such a write there are no bounds: a burst of the room is no slow reader.
+    if the peer does not read soon. Without such a write there are no bounds, because a burst of messages does not mean
+    that the peer is slow.
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec
         self.gate: Gate = ALWAYS
-        """The time until which the messages may be written."""
+        """The deadline for writing the messages."""
         self.cancel_code = Code.DRAINING
         """The code of the goodbye if the connection is cancelled from outside."""
         self.goodbye: Bye | None = None
-        """The last message, once the connection is to end."""
+        """The last message; None until this side ends the connection."""
         self.writing = False
         """True while a write waits for the peer."""
         self.notify: Callable[[], object] = _nobody
-        """Called when there is something to write: once until the next `take`. Set by `ConnectionDriver.begin`, to
+        """Called when a message must be written, once until the next `take`. `ConnectionDriver.begin` sets this to
         `WriteScheduler.schedule`."""
         self.on_overfull: Callable[[], object] = _nobody
-        """Called for each message beyond the bounds, while a write waits."""
+        """Called for each message beyond the bounds while a write waits."""
         self.on_crowded: Callable[[], object] = _nobody
-        """Called for each message beyond the bounds of one step."""
+        """Called for each message beyond the bounds of one step, unless `on_overfull` is called."""
         self.ready = False
         """True if `notify` was called since the last `take`."""
         self._json = codec is JSON
@@ -72,7 +73,7 @@ class Outbox:
 
     @property
     def crowded(self) -> bool:
-        """True if more is queued than may be sent in one step."""
+        """True if the queue exceeds the bounds of one step."""
         return self._bytes > self._step_bytes or len(self._waiting) > self._step_frames
 
     @property
@@ -110,7 +111,7 @@ class Outbox:
         self.wake()
 
     def end(self, code: Code, reason: str = "", *, unconfirmed: bool = False) -> None:
-        """End the connection after the queued messages, with this goodbye: once, for the first reason given."""
+        """End the connection with this goodbye, after the queued messages. Later calls do not change the goodbye."""
         if self.goodbye is None:
             self.goodbye = Bye(int(code), reason, unconfirmed=unconfirmed)
         self.wake()
@@ -122,7 +123,7 @@ class Outbox:
         self._bytes = 0
 
     def wake(self) -> None:
-        """Call `notify`, because something is due earlier than the driver knows."""
+        """Call `notify`, because a write is due earlier than the driver's timer."""
         if not self.ready:
             self.ready = True
             self.notify()

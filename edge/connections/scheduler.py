@@ -1,9 +1,10 @@
 """The write scheduler: writes for all connections of a server, and runs their timers.
 
 It has two tasks, however many connections there are. The first flushes the connections that have something to write,
-after all tasks of the current Trio step have run. So everything that one step of a room sends to a connection leaves
-in one write, and a broadcast is a loop. The second wakes when an ack, a ping or a deadline of a connection is due. It
-also runs the timers that are due soon after, so that thousands of connections wake it a few dozen times a second.
+after all tasks of the current Trio step have run. So one write carries all messages that one step of a room sends to a
+connection, and a broadcast is a plain loop. The second task wakes when an ack, a ping or a deadline of a connection is
+due. This task also runs the timers that are due soon after, so that thousands of connections wake it only a few dozen
+times a second.
 
 A write that would block waits in a task of its own, and delays no other connection.
 """
@@ -39,7 +40,7 @@ class Sender(Protocol):
         """Write the queued frames. Never waits."""
 
     def on_timer(self, now: float, early: float) -> None:
-        """Do what is due by now, or within `early` seconds, and set a timer for what is due next."""
+        """Perform the actions that are due by now or within `early` seconds, and set a timer for the next action."""
 
     def fail(self) -> None:
         """End the connection: `flush` or `on_timer` has raised."""
@@ -78,7 +79,7 @@ class WriteScheduler:
                 await self._write()
 
     def close(self) -> None:
-        """Stop: no connection is open any more."""
+        """Stop the scheduler. All its connections must have ended."""
         self._scope.cancel("every connection has ended")
 
     def schedule(self, sender: Sender) -> None:
@@ -107,7 +108,7 @@ class WriteScheduler:
             self._cancelled = 0
 
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Run a write that has to wait for its peer, in a task."""
+        """Run a write that waits for its peer in a task of its own."""
         self._nursery.start_soon(guarded, "a write", write)
 
     async def _write(self) -> None:
@@ -148,13 +149,13 @@ class WriteScheduler:
 
 
 def _note_fault(sender: Sender) -> None:
-    log.exception("a connection could not be flushed")
+    log.exception("a bug in edge: a connection could not be flushed, so the connection ends")
     sender.fail()
 
 
 @asynccontextmanager
 async def open_write_scheduler() -> AsyncIterator[WriteScheduler]:
-    """Run a write scheduler during a block, in which all its connections end.
+    """Run a write scheduler during a block. All its connections must end within the block.
 
     Entering is not a checkpoint, so that a caller that is already cancelled can still send a goodbye.
     """

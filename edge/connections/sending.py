@@ -1,4 +1,4 @@
-"""The sending half of a seat, at either end. It outlives the connections."""
+"""The send buffer of a seat, at either end. The buffer outlives the connections."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class SendBuffer:
         self.outbox: Outbox | None = None
         """The outbox of the current connection, or None."""
         self.over = False
-        """True once nothing more is sent."""
+        """True once no more messages may be sent."""
         self.latest: LatestValues[Outgoing] = LatestValues(
             limits.outbox_frames, limits.window_bytes, self._note_dropped
         )
-        """Sent latest values, for a connection that comes later."""
+        """The newest sent ``latest`` event of each key, for the next connection."""
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
@@ -46,11 +46,11 @@ class SendBuffer:
 
     def _note_dropped(self, key: Hashable, oldest: Outgoing) -> None:
         most = f"{self.latest.max_values} keys or {self.latest.max_bytes} bytes"
-        text = "more than %s of latest values: the oldest, %r, is dropped"
+        text = "the latest values sent to a seat are more than %s: the oldest, %r, is dropped; use fewer keys"
         log.warning(text, most, oldest, extra=self._log_context())
 
     def _log_context(self) -> dict[str, object]:
-        """The context of log records about this seat."""
+        """Return the context of log records about this seat."""
         return {}
 
     @property
@@ -59,18 +59,18 @@ class SendBuffer:
         return self.counts.pressed
 
     async def wait_relief(self) -> None:
-        """Wait until `pressed` is false."""
+        """Wait until `pressed` is false. A cancellation loses nothing."""
         await trio.lowlevel.checkpoint()
         while self.pressed:
             await self._relieved.wait()
 
     def reset_counts(self) -> None:
-        """Forget the messages under way, but not the latest values."""
+        """Reset the counts and drop the unacknowledged messages, but not the latest values."""
         self.counts.reset_counts()
         self.latest.dropped = False
 
     def forget_latest(self) -> None:
-        """Forget the latest values, because the seat is lost."""
+        """Drop the latest values, because the seat is lost."""
         self.latest.clear()
 
     def can_resume(self, received: int) -> bool:
@@ -78,12 +78,12 @@ class SendBuffer:
         return self.counts.can_resume(received) and not self.latest.dropped
 
     def release(self) -> None:
-        """Drop all stored messages: no connection follows. Do not wait for the garbage collector: they may be large."""
+        """Drop all stored messages at once, because no connection follows and the messages may be large."""
         self.counts.release()
         self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
-        """Use a new connection. End an older one, and queue the messages that the peer missed."""
+        """Use a new connection: end the older one, and queue the messages that the peer missed."""
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
@@ -91,11 +91,11 @@ class SendBuffer:
         outbox.put_first(*(message.frame(outbox.codec) for message in missed))
 
     def _current(self) -> list[Outgoing]:
-        """The latest values that may be sent."""
+        """Return the latest values that may be sent."""
         return self.latest.values()
 
     def detach(self, outbox: Outbox) -> bool:
-        """Stop using a connection that is gone. False if a newer one is in use."""
+        """Stop using a connection that has ended. False if a newer connection is in use."""
         if self.outbox is not outbox:
             return False
         self.outbox = None

@@ -1,4 +1,4 @@
-"""Entries of journals, as they are handed to whatever stores them."""
+"""Journal entries, and the interface of the store that they are written to."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class Entry:
     room: str
     fence: int
     number: int
-    """Counts this owner's entries, from 1: the same entry twice is one."""
+    """The number of the entry under this fence, from 1. An entry that is appended twice is stored once."""
     data: bytes
     whole: bool = False
-    """True if all that came before may be forgotten."""
+    """True if the entry replaces all entries before it."""
     over: bool = False
-    """True if the room is over: nobody is to go on with it, and all that came before may be forgotten."""
+    """True if the room is over: no server may restore it, and all entries before this one may be deleted."""
 
 
 class Written(enum.Enum):
     """The result of writing an entry."""
 
     THERE = "there"
-    """It is in the log."""
+    """The entry is in the journal."""
     FORGOTTEN = "forgotten"
-    """It is not: the broker does not know the lease, or the entries before. Once the lease is renewed, a whole entry
-    will do."""
+    """The entry is not written: the lease has run out, or the broker has lost it or earlier entries. After a renewal of
+    the lease, a whole entry can be written."""
     REFUSED = "refused"
-    """It is not, and never will be: another has claimed the room since."""
+    """The entry is not and will not be written: another server has claimed the room since."""
 
 
 class EntryStore(Protocol):
@@ -44,8 +44,10 @@ class EntryStore(Protocol):
         """The length of a lease."""
 
     async def append(self, entries: Sequence[Entry], /) -> Sequence[Written]:
-        """Append entries of several rooms. Returns: what became of each.
+        """Append entries of several rooms. Returns: the result for each.
 
         Raises:
           BrokerDown: the store can't be reached. Each entry may be written or not.
+
+        *Cancellation*: each entry may be written or not.
         """

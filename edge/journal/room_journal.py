@@ -1,9 +1,9 @@
-"""The journal of a persistent room: its state, its seats, and what it has sent.
+"""The journal of a persistent room: its state, its seats, and the messages that it has sent.
 
-An entry is what is true between two steps of Trio, so that state, seats and events fit together. A reliable event
-leaves the room only after the entry that has it is written, and what a client sent is acknowledged only then: so the
-journal knows whatever a client knows, and both resume where they were on another server. The end of a seat or of the
-room is an entry, too: nobody is told of it before.
+An entry describes the room between two steps of Trio, so that state, seats and events are consistent. A reliable event
+is sent, and a client's message is acknowledged, only after the entry that contains it is written. So the journal
+contains everything that a client knows, and the client can resume on another server. The end of a seat or of the room
+is an entry, too: the server sends it to clients only after it is written.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..rooms.records import MessageTable, PlayerRecord, RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 
-# An entry that repeats everything comes after so many that have only changes.
+# One entry of this many repeats everything. The others have only changes.
 WHOLE_EVERY = 64
-# How long a closed room waits until its journal says so. A lease that ends sooner ends the wait.
+# Seconds that a closed room waits until the end of the room is written. The wait also ends with the lease.
 CONCLUDE_SECONDS = 10.0
 
 
 @attrs.frozen
 class JournalEntry:
-    """One entry."""
+    """The content of an entry."""
 
     whole: bool
     """True if the entry repeats everything."""
@@ -55,7 +55,7 @@ class JournalEntry:
 
 @attrs.frozen
 class Draft:
-    """An entry as it is to be written."""
+    """An encoded entry."""
 
     data: bytes
     whole: bool = False
@@ -67,7 +67,7 @@ class RoomJournal(Journal):
     """The journal of one room.
 
     Args:
-      notify: called when there is something to write, until `next_entry` is called.
+      notify: called with this journal after each change that has to be written.
     """
 
     def __init__(self, room: RoomRuntime, notify: Callable[[RoomJournal], object]) -> None:
@@ -81,7 +81,7 @@ class RoomJournal(Journal):
         self._changed: set[Member] = set()
         """The players who are to be in the next entry."""
         self._left: list[str] = []
-        """The sessions of those who have left since the newest entry."""
+        """The sessions of the players who have left since the newest entry."""
         self._recorded: list[RestorableSeat] = []
         """The seats that are in the newest entry."""
         self._rewrite = False
@@ -92,16 +92,16 @@ class RoomJournal(Journal):
         self.awaited = False
         """True if a task waits for the next entry."""
         self.over = False
-        """True once nothing more is written."""
+        """True once the journal is closed: nothing more is written."""
         self.concluding = False
         """True if the room is closing: the next entry says that it is over."""
         self.concluded = False
-        """True if that is in the log, so that nobody goes on with the room; or is not waited for any more."""
+        """True once that entry is written, so that no server restores the room, or once the room stops waiting."""
         self._concluded = trio.Event()
         self._ending: list[RestorableSeat] = []
         """The seats whose players have ended, and whose ends are not written yet."""
         self._ended = 0
-        """The number of them whose end is in the newest entry."""
+        """The number of seats of `_ending` whose ends are in the newest entry."""
         self._draft = Draft(b"")
         """The newest entry."""
 
@@ -134,10 +134,10 @@ class RoomJournal(Journal):
         self.mark_changed()
 
     def next_entry(self) -> Draft:
-        """The next entry, with all changes. Before you ask for another, call `note_written` or `note_lost`.
+        """Return the next entry, with all changes. Call `note_written` or `note_lost` before the next call.
 
         Raises:
-          Exception: whatever the author's `snapshot` raises, or why what that returns can't be written.
+          Exception: the author's `snapshot` raised this, or its result can't be encoded.
         """
         self.changes, self.awaited, self._ended = 0, False, len(self._ending)
         if self.concluding:
@@ -178,7 +178,7 @@ class RoomJournal(Journal):
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
-        """The newest entry is written."""
+        """Note that the newest entry is written."""
         if self._draft.over:
             self._finish()
         else:
@@ -193,12 +193,12 @@ class RoomJournal(Journal):
         written.set()
 
     def note_lost(self) -> None:
-        """The newest entry is not written, nor are all before it: the next one is whole."""
+        """Note that the newest entry is not written, and that earlier ones may be lost: the next one is whole."""
         self._rewrite = True
         self.mark_changed()
 
     def give_up(self) -> None:
-        """The log can't be reached: where the room goes on all the same, endings are told without it."""
+        """Stop waiting for ends to be written if the room continues without the broker, and send unconfirmed ends."""
         if self.room.lease.continues_without_broker:
             if self.concluding:
                 self._finish(unconfirmed=True)
@@ -216,7 +216,7 @@ class RoomJournal(Journal):
             seat.conclude(unconfirmed=unconfirmed)
 
     async def wait_written(self) -> None:
-        number = self.number + 1  # one that is on its way may be older
+        number = self.number + 1  # an entry under way may lack the newest changes
         self.awaited = True
         self.mark_changed()
         while self.written_number < number and not (self.over or self.room.lease.over or self.room.closing):
@@ -239,7 +239,7 @@ class RoomJournal(Journal):
 
 @attrs.define
 class Recovery:
-    """The state in a journal, from its newest whole entry on."""
+    """The content of a journal, from its newest whole entry on."""
 
     age: float = 0.0
     state: Any = None
@@ -252,7 +252,7 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
     """Read a journal.
 
     Raises:
-      InvalidEvent: an entry is not one of this version.
+      InvalidEvent: an entry does not fit this version of edge.
     """
     recovery = Recovery()
     for data in entries:
@@ -278,10 +278,10 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
 
 
 def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[RecoveredPlayer], object]) -> None:
-    """Restore a room that does not live yet from its journal.
+    """Restore a room from its journal, before the room runs.
 
     Raises:
-      Exception: whatever the author's `restore` or `apply` raises, or why its state is none.
+      Exception: the author's `restore` or `apply` raised this, or the state or a fact does not fit its class.
     """
     room.set_age(recovery.age)
     room.ledger.reserve(player.record.number for player in recovery.players.values())
@@ -295,5 +295,5 @@ def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[Rec
 
 
 def session_of(record: PlayerRecord) -> Session:
-    """The session of a player."""
+    """Return the session in the record of a player."""
     return Session(record.session, record.session_name, record.claims, guest=record.guest)

@@ -19,16 +19,16 @@ from .room_journal import RoomJournal
 
 log = logging.getLogger("edge.rooms")
 
-# The news of so many seconds, or so many of them in one room, make an entry. The first after a silence is written at
-# once, and what somebody waits for, such as a welcome, sooner.
+# The changes of TOGETHER_SECONDS, or TOGETHER_NEWS changes of one room, form an entry. The first change after a pause
+# is written at once. An entry for which a task waits, for example to send a welcome, waits only for AWAITED_SECONDS.
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
 AWAITED_SECONDS = 0.01
-# What an entry may hold: more is a fault of the room, for it would hold up all others.
+# The most bytes of an entry. More is an error of the room, because a large entry delays the entries of all other rooms.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
-# What is written at once, so that the broker is there for others in between.
+# The entries, or their bytes, after which a request is sent, so that the broker serves other servers in between.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
-# So many logs that were forgotten are written again at once: until then they are lost if this server is.
+# The least number of lost journals that are written again together. Until then, they are lost if this server fails.
 REWRITTEN_AT_ONCE = 20
 
 
@@ -40,42 +40,42 @@ class JournalWriter:
         self._news: dict[RoomJournal, None] = {}
         self._wake_up = WakeUp()
         self._began = -math.inf
-        """The time at which the newest entries were begun."""
+        """The time at which the newest entries were gathered, on Trio's clock."""
         self._gathering = trio.CancelScope()
         self._forgotten_by_broker = deque[RoomJournal]()
-        """The journals that are to be written again."""
+        """The journals that have to be written again, because the broker has lost them."""
         self._step = 0
-        """The number of them that are written at once."""
+        """The number of these journals that are written together."""
         self._unwritten = OutageLog("journals of rooms are not written")
         self._forgotten = OutageLog("the broker has lost journals of rooms")
 
     def note(self, journal: RoomJournal) -> None:
-        """A room has news."""
+        """Note that a room has a change to write."""
         if journal.changes == 1:
             self._news[journal] = None
             self._wake_up.wake()
         elif journal.changes >= TOGETHER_NEWS:
-            self._gathering.cancel("enough has gathered")
+            self._gathering.cancel("a room has enough changes for an entry")
         if journal.awaited:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
     def rewrite(self, journals: Iterable[RoomJournal]) -> None:
-        """The broker has forgotten these logs: write them within half a lease, not all at once if they are many."""
+        """Write journals again that the broker has lost: within half a lease, and in parts if there are many."""
         self._forgotten_by_broker.extend(journals)
         passes = self._store.lease_seconds / 2 / TOGETHER_SECONDS
         self._step = max(REWRITTEN_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
         self._wake_up.wake()
 
     def forget(self, lease: Lease) -> None:
-        """The room under this lease could not be opened."""
+        """Drop the changes of a room that could not be opened under this lease."""
         self._news = {journal: None for journal in self._news if journal.room.lease is not lease}
 
     async def run(self) -> None:
-        """Write, for ever."""
+        """Write the journals of changed rooms, for ever."""
         while True:
             if not (self._news or self._forgotten_by_broker):
                 await self._wake_up.wait()
-            await trio.lowlevel.checkpoint()  # so that what others do in this step is told, too
+            await trio.lowlevel.checkpoint()  # to include the changes of other tasks in this step
             self._began = trio.current_time()
             for _ in range(min(self._step, len(self._forgotten_by_broker))):
                 self._forgotten_by_broker.popleft().note_lost()
@@ -88,7 +88,7 @@ class JournalWriter:
                 await trio.sleep_forever()
 
     def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
-        """The entries of these journals that are to be written together."""
+        """Yield the next entries of these journals, in lists that are each written in one request."""
         written: list[tuple[RoomJournal, Entry]] = []
         size = 0
         for journal in journals:
@@ -98,9 +98,9 @@ class JournalWriter:
             try:
                 draft = journal.next_entry()
                 if len(draft.data) > MAX_ENTRY_BYTES:
-                    raise ValueError(f"{len(draft.data)} bytes are more than fit into an entry: {MAX_ENTRY_BYTES}")
+                    raise ValueError(f"{len(draft.data)} bytes exceed the limit of a journal entry: {MAX_ENTRY_BYTES}")
             except Exception:
-                log.exception("room %s: what it is can't be kept", room.path, extra=room.log_context)
+                log.exception("room %s is closed: its journal can't be written", room.path, extra=room.log_context)
                 room.counters.crashes += 1
                 room.close("an error in the room's code", code=Code.ROOM_CRASHED)
             else:
@@ -136,12 +136,14 @@ class JournalWriter:
                         forgotten = True
                     case Written.REFUSED if not journal.over:
                         log.warning(
-                            "room %s is another server's by now", journal.room.path, extra=journal.room.log_context
+                            "room %s ends here: another server has claimed it",
+                            journal.room.path,
+                            extra=journal.room.log_context,
                         )
                         journal.room.lease.lose()
             if forgotten:
                 self._forgotten.note("they are written again")
-                await trio.sleep(AGAIN_SECONDS)  # for leases to be renewed
+                await trio.sleep(AGAIN_SECONDS)  # meanwhile leases can be renewed
             else:
                 self._forgotten.over()
             return

@@ -1,4 +1,4 @@
-"""The wire, sans-IO: typed events, codecs, messages, counting, and the connection machine.
+"""The sans-IO wire protocol: typed events, codecs, messages, counts, and the connection machine.
 
-Knows no Trio, no sockets, no clock and no randomness: time is an argument.
+This package uses no Trio, no sockets, no clock and no randomness. Time is an argument.
 """

@@ -1,45 +1,48 @@
-"""The other side's clock: what its answers to pings say of it, and how long they took."""
+"""An estimate of the peer's clock and of the round-trip time, from the peer's answers to pings."""
 
 from __future__ import annotations
 
-# How many answers are remembered: enough for one good one among them, few enough to follow a clock that drifts.
+# The number of stored samples: enough to include a short round trip, few enough to follow a clock that drifts.
 SAMPLES = 8
-# How fast what is shown follows a better guess, in seconds a second: slow enough not to be seen in what moves.
+# Seconds a second by which `at` approaches a better estimate: slow enough that animations show no jump.
 SLEW = 0.1
-# A guess that is this much better, in seconds, is taken at once.
+# An estimate that differs by more seconds than this is used at once.
 JUMP = 1.0
-# By how many seconds two answers may contradict each other, because clocks drift; by more, and one was set, or slept.
+# Seconds by which two samples may contradict each other, because clocks drift. A larger contradiction means that a
+# clock was set or a machine was suspended.
 DRIFT = 0.02
 
 
 class Clock:
-    """The peer's clock, guessed as NTP does it: the answer that took least time tells it best.
+    """An estimate of the peer's clock, as in NTP: from the sample with the shortest round trip.
 
-    The error is half of what that answer took, at most. Answers that the newest contradicts are forgotten.
+    The error is at most half of that round trip. Samples that contradict the newest one are dropped.
     """
 
     def __init__(self) -> None:
         self.round_trip: float | None = None
-        """The newest round trip, in seconds; None before the first."""
+        """The newest round-trip time in seconds; None before the first sample."""
         self._samples: list[tuple[float, float]] = []
         self._offset: float | None = None
         self._read_at = 0.0
 
     def restart(self) -> None:
-        """Forget what is known: the peer is another, or its clock started again."""
+        """Drop all samples, because the peer is another one or its clock has restarted."""
         self.round_trip = self._offset = None
         self._samples.clear()
 
     def note(self, asked: float, told: float, now: float) -> None:
-        """The peer was asked at `asked`, and says at `now` that its clock showed `told`."""
+        """Add a sample: a ping sent at `asked`, and its answer, received at `now`, with the peer's time `told`."""
         took, offset = max(0.0, now - asked), told - (asked + now) / 2
         agreeing = [each for each in self._samples if abs(each[1] - offset) <= (each[0] + took) / 2 + DRIFT]
         self.round_trip = took
         self._samples = [*agreeing[1 - SAMPLES :], (took, offset)]
 
     def at(self, now: float) -> float:
-        """What the peer's clock shows now. It goes on evenly, whatever is learned, unless it was wrong by more than a
-        second. Before anything is known, 0."""
+        """Return the estimated time of the peer's clock; 0 without samples.
+
+        The result approaches a better estimate slowly, and jumps only if its error is more than a second.
+        """
         if not self._samples:
             return 0.0
         best = min(self._samples)[1]

@@ -1,11 +1,11 @@
-"""Frames to plain data and back: JSON in text frames, MessagePack in binary frames.
+"""Codecs convert between frames and plain data: JSON in text frames, MessagePack in binary frames.
 
-orjson reads JSON. It refuses what the standard library lets through (NaN, Infinity, lone surrogates, truncated input),
-and takes the same time for every number: msgspec takes 9 µs for one like 1e308, so 64 KiB of them cost 90 ms. msgspec
-writes JSON, and finds the name of a frame whose body is not read.
+orjson reads JSON. It rejects input that the standard library accepts: NaN, Infinity and lone surrogates. It takes the
+same time for every number. msgspec takes 9 µs for a number like 1e308, so 64 KiB of such numbers cost 90 ms. msgspec
+writes JSON, and reads the name of a frame without decoding the body.
 
-ormsgpack refuses every map key that is not text before it builds the dict. Other decoders accept arrays as keys, as
-tuples, whose hashes the sender can choose: 64 KiB of equal hashes cost a third of a second.
+ormsgpack rejects a map key that is not text before it builds the dict. Other decoders accept arrays as keys, and turn
+them into tuples, whose hashes a sender can choose: 64 KiB of equal hashes cost a third of a second.
 """
 
 from __future__ import annotations
@@ -27,35 +27,38 @@ Frame = str | bytes
 
 
 def size_of(frame: Frame) -> int:
-    """The size of a frame on the wire, in bytes."""
+    """Return the size of a frame on the wire, in bytes."""
     return len(frame) if type(frame) is bytes or frame.isascii() else len(frame.encode())  # type: ignore[union-attr]
 
 
 class Codec(abc.ABC):
-    """One encoding of frames. Stateless, so one object serves every connection."""
+    """An encoding of frames. A codec is stateless, so one object serves every connection."""
 
     name: str
     """The last part of the WebSocket sub-protocol, after ``edge.1.``."""
 
     @abc.abstractmethod
     def encode(self, plain: Any) -> Frame:
-        """Lists, dicts, text, numbers and bytes as one frame."""
+        """Encode lists, dicts, text, numbers and bytes as one frame."""
 
     def decode(self, frame: Frame) -> Any:
-        """One frame as plain data.
+        """Decode one frame into plain data.
 
         Raises:
-          InvalidEvent: the frame is of the wrong kind, is not this encoding, or nests too deeply to read.
+          InvalidEvent: the frame has the wrong type, is not valid in this encoding, or nests too deeply.
         """
         try:
             return self._decode(frame)
         except (TypeError, ValueError) as exc:
             if any(words in str(exc) for words in TOO_DEEP):
-                raise InvalidEvent("too_deep", "nested too deeply to read") from None
-            raise InvalidEvent("malformed", f"not readable as {self.name}: {exc}") from None
+                raise InvalidEvent("too_deep", "the frame is nested too deeply") from None
+            raise InvalidEvent("malformed", f"the frame is not valid {self.name}: {exc}") from None
 
     def peek(self, frame: Frame) -> tuple[str, int | None]:
-        """The name and the request number of a frame whose body will not be read, where they can be read."""
+        """Return the name and the request number of a frame without decoding its body.
+
+        Returns: an empty name if the name is unreadable, and None if there is no readable number.
+        """
         try:
             envelope = self._peek(frame)
         except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
@@ -70,33 +73,33 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
-        """The same where the body can't be skipped, because it nests too deeply or is not what the encoding allows."""
+        """Peek into a frame whose body the decoder can't skip, because it nests too deeply or is not valid."""
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
 
 
 class _Envelope(msgspec.Struct, array_like=True):
-    """A frame whose body and number are left as bytes."""
+    """A frame whose body and request number stay encoded."""
 
     name: str
     body: msgspec.Raw = msgspec.Raw()
     id: msgspec.Raw = msgspec.Raw()
 
 
-# Parts of the errors of orjson and ormsgpack for a frame that nests deeper than about a thousand levels.
+# Parts of the error messages of orjson and ormsgpack for a frame that nests deeper than about a thousand levels.
 TOO_DEEP = ("depth limit exceeded", "Recursion limit reached")
 _encode_json = msgspec.json.Encoder().encode
 _decode_json_id = msgspec.json.Decoder(int).decode
 _decode_packed_id = msgspec.msgpack.Decoder(int).decode
 
-# ormsgpack ignores bytes after the first value of a frame. A frame is therefore read as the first of two values, the
-# second being this mark: if the frame holds more than one value, the second value is not the mark.
+# ormsgpack ignores bytes after the first value of a frame. Therefore a frame is decoded as the first item of an array
+# of two, and this mark is added after it. If the frame holds more than one value, the second item is not the mark.
 _PAIR, _MARK = b"\x92", b"the end of the frame"
 _PACKED_MARK = ormsgpack.packb(_MARK)
 
 
-# What is around the body of a JSON frame, and the strings in it, in which brackets mean nothing.
+# The parts of a JSON frame before and after its body. `_STRING` matches strings, whose brackets are not structure.
 _HEAD = re.compile(r'\s*\[\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,', re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TAIL = re.compile(r",\s*([0-9]{1,16})\s*(?:,\s*[0-9.eE+-]{1,32}\s*)?\]\s*\Z")
@@ -104,7 +107,7 @@ _TAIL_CHARACTERS = 80
 
 
 class _Json(Codec):
-    """JSON, in text frames."""
+    """The codec for JSON in text frames."""
 
     name = "json"
 
@@ -113,7 +116,7 @@ class _Json(Codec):
 
     def _decode(self, frame: Frame) -> Any:
         if type(frame) is not str:
-            raise ValueError("expected a text frame, since this connection uses JSON")
+            raise ValueError("expected a text frame, because this connection uses JSON")
         return orjson.loads(frame)
 
     def _peek(self, frame: Frame) -> _Envelope:
@@ -140,7 +143,7 @@ class _Json(Codec):
 
 
 class _MessagePack(Codec):
-    """MessagePack, in binary frames."""
+    """The codec for MessagePack in binary frames."""
 
     name = "msgpack"
 
@@ -149,10 +152,10 @@ class _MessagePack(Codec):
 
     def _decode(self, frame: Frame) -> Any:
         if not isinstance(frame, bytes):
-            raise ValueError("expected a binary frame")
+            raise ValueError("expected a binary frame, because this connection uses MessagePack")
         plain, mark = ormsgpack.unpackb(_PAIR + frame + _PACKED_MARK)
         if mark != _MARK:
-            raise ValueError("more than one value")
+            raise ValueError("the frame holds more than one value")
         return plain
 
     def _peek(self, frame: Frame) -> _Envelope:
@@ -184,17 +187,17 @@ class _MessagePack(Codec):
 
 
 def _skip(frame: bytes, at: int) -> int:
-    """Where the value of MessagePack that begins here ends, however deeply it nests.
+    """Return the index after the MessagePack value that begins at `at`. The value may nest to any depth.
 
     Raises:
-      IndexError: the frame ends before.
+      IndexError: the frame ends before the value.
     """
     values = 1
     while values:
         sign, values, at = frame[at], values - 1, at + 1
         if sign < 0x80 or sign >= 0xE0 or 0xC0 <= sign <= 0xC3:  # small integers, nil, true, false
             continue
-        if sign < 0xC0:  # the small maps, arrays and strings say their size in the sign
+        if sign < 0xC0:  # the first byte of a small map, array or string contains the size
             values += (2 * (sign & 15), sign & 15, 0, 0)[(sign >> 4) - 8]
             at += sign & 31 if sign >= 0xA0 else 0
             continue
@@ -210,7 +213,7 @@ def _skip(frame: bytes, at: int) -> int:
     return at
 
 
-# Of the signs from 0xc4: how many bytes follow besides those of a size, and how many bytes say the size.
+# For each first byte from 0xc4: the number of bytes that follow in addition to a size, and the number of size bytes.
 _PACKED = dict(
     zip(
         range(0xC4, 0xE0),
@@ -218,7 +221,7 @@ _PACKED = dict(
             *((0, 1), (0, 2), (0, 4)),  # bytes
             *((1, 1), (1, 2), (1, 4)),  # extensions
             *((4, 0), (8, 0)),  # floats
-            *((1, 0), (2, 0), (4, 0), (8, 0)) * 2,  # integers, without and with a sign
+            *((1, 0), (2, 0), (4, 0), (8, 0)) * 2,  # unsigned and signed integers
             *((2, 0), (3, 0), (5, 0), (9, 0), (17, 0)),  # extensions of a fixed size
             *((0, 1), (0, 2), (0, 4)),  # text
             *((0, 2), (0, 4)) * 2,  # arrays and maps
@@ -229,7 +232,7 @@ _PACKED = dict(
 
 
 def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | None:
-    """The number of a request, if there is one and it can be one."""
+    """Return a request number, or None if the value is missing or is no valid number."""
     try:
         number = decode(raw)
     except msgspec.DecodeError:
@@ -238,7 +241,7 @@ def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | Non
 
 
 def _as_list(value: object) -> list[Any]:
-    """Sets travel as arrays."""
+    """Convert a set to a list: ormsgpack calls this for values that it can't encode."""
     if isinstance(value, set | frozenset):
         return list(value)
     raise TypeError(f"{type(value).__name__} can't be encoded")
@@ -249,4 +252,4 @@ MESSAGEPACK: Codec = _MessagePack()
 
 VERSION = 1
 SUBPROTOCOLS = {f"edge.{VERSION}.{codec.name}": codec for codec in (JSON, MESSAGEPACK)}
-"""The WebSocket sub-protocols spoken here, best first."""
+"""The supported WebSocket sub-protocols, the preferred one first."""

@@ -1,7 +1,7 @@
 """The connection machine: the rules of the protocol for one transport, without I/O and without a clock.
 
-`CONVERSATION` is the whole state table. It is the same for both sides: it checks the messages that this side sends and
-those that the peer sends. `SENDER` has the messages that only one side may send.
+`CONVERSATION` is the complete state table. Both sides use the same table, for sent and for received messages. `SENDER`
+lists the messages that only one side may send.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from .pace import Pace
 
 
 class Side(enum.Enum):
-    """A side of the connection."""
+    """One of the two sides of a connection."""
 
     CLIENT = "client"
     SERVER = "server"
 
 
 class State(enum.Enum):
-    """The state of the connection."""
+    """The state of a connection."""
 
     SILENT = "silent"
     GREETED = "greeted"
@@ -74,24 +74,24 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
-# How many times faster events may be read that may be dropped.
+# Multiple of the pace at which `latest` and `volatile` events are read: they may be dropped instead of delayed.
 SPARE = 10
 # Seconds from the first ping that measures the peer's clock to the second. Each further interval is twice as long.
 CLOCK_SECONDS = 0.25
-# Seconds in which a peer must answer a ping that checks whether it is still there.
+# Seconds of silence that end the connection while a ping of `Connection.check` is unanswered.
 CHECK_SECONDS = 3.0
-# The most pings that may be unanswered. Answers to other pings are ignored.
+# The number of unanswered pings that are remembered. Answers to other pings are ignored.
 MAX_PINGED = 8
 
 
 class Connection:
-    """The state machine of one connection: frames and times in, messages and frames out.
+    """The state machine of one connection. Its input is frames and times; its output is messages and frames.
 
     Args:
-      side: which of the two this is.
-      codec: how frames are read and written.
-      now: the current time in seconds, on any clock that does not go back.
-      limits: sizes and times.
+      side: the side that uses this object.
+      codec: decodes and encodes the frames.
+      now: the current time in seconds, on a monotonic clock.
+      limits: sizes, rates and times.
     """
 
     def __init__(self, side: Side, codec: Codec, *, now: float, limits: Limits) -> None:
@@ -103,15 +103,15 @@ class Connection:
         self.clock = Clock()
         """The peer's clock."""
         self.epoch = 0.0
-        """The time at which the clock that the peer is told showed 0."""
-        self._lenient = side is Side.CLIENT  # a server may be newer
+        """The time at which the clock that is reported to the peer was 0."""
+        self._lenient = side is Side.CLIENT  # a newer server may send unknown fields
         self._resuming = False
         self._hello_at = now
         self._asked: float | None = None
         self._pinged: list[float] = []
         self._ping_wait = math.inf
         self._checked_at = math.inf
-        """Since when a ping checks whether the peer is still there; infinite if none does."""
+        """The time of an unanswered ping of `check`; infinite if there is none."""
         self._acked_to_peer = 0
         self._message_bytes = limits.message_bytes
         self._ack_frames, self._ack_bytes = limits.most_unacked
@@ -121,26 +121,26 @@ class Connection:
         self.ping_due = math.inf
         """The time at which a ping is due."""
         self._last_received_at = now
-        rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client trusts its server
+        rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client does not limit its server
         self._pace = Pace(rate, limits.events_burst)
         self._spare = Pace(SPARE * rate, SPARE * limits.events_burst)
         self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
         self._over_since = math.inf
-        """Since when the window is exceeded; infinite if it is not."""
+        """The time since which the window is exceeded; infinite if it is not exceeded."""
         self.next_read_at = now
-        """The time from which the next frame may be read, by the pace of the connection."""
+        """The earliest time for reading the next frame, by the pace of the connection."""
         self.held_back = False
-        """True once the peer was told that it is too fast."""
+        """True once the driver has sent `too_fast` to the peer."""
 
     def receive(self, frame: Frame, *, now: float, size: int | None = None) -> Message | None:
-        """Read one frame. Acks, pings and frames after a goodbye are handled here and give None.
+        """Process a received frame. Return its message, or None for an ack, a ping, or a frame after a goodbye.
 
         Args:
-          size: of the frame in bytes, if it is known.
+          size: the size of the frame in bytes, if the caller knows it.
 
         Raises:
-          InvalidEvent: the message is unusable; it was counted if its sender counts it, and the conversation goes on.
-          RemoteProtocolError: the conversation can't go on; `code` is the goodbye to say.
+          InvalidEvent: the message is unusable. It was counted if its sender counts it, and the connection continues.
+          RemoteProtocolError: the connection must end. `code` is the code for the goodbye.
         """
         if now > self._last_received_at:
             self._last_received_at = now
@@ -160,7 +160,7 @@ class Connection:
             if name[:1] not in UNCOUNTED_SIGNS:
                 self._count_received(size, now)
             if name[:1] in SIGNS:
-                request = None  # it is the number of a request of this side
+                request = None  # the number is that of a request of this side
             raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all messages, which change no state
             if message.counted:
@@ -176,7 +176,7 @@ class Connection:
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
         match message:
             case Ack(count, asked, told):
-                if count > self.counts.acked:  # at most as many acks as messages can come
+                if count > self.counts.acked:  # not charged: there are at most as many such acks as sent messages
                     self.next_read_at = self._pace.give_back()
                 self.counts.acknowledge(count)
                 if asked is not None and told is not None and asked in self._pinged:
@@ -207,7 +207,7 @@ class Connection:
         """Return the frame of a message that opens or ends the connection.
 
         Raises:
-          LocalProtocolError: it can't be said now.
+          LocalProtocolError: this side may not send the message in the current state.
         """
         self._advance(message, by=self.side, error=LocalProtocolError)
         if isinstance(message, Welcome):
@@ -217,41 +217,43 @@ class Connection:
         return self.codec.encode(to_plain(message))
 
     def follow(self, earlier: Connection, now: float) -> None:
-        """Continue with the pace of the seat's previous connection. Messages that the client stored in between may come
-        at once."""
+        """Continue with the pace of the seat's previous connection.
+
+        The client gets an allowance, at most a window, for messages that it stored while it was not connected.
+        """
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
         self.next_read_at = earlier.next_read_at
         self._pace.allow(earlier._last_received_at, now, self.limits.window_frames)
         self._bytes.allow(earlier._last_received_at, now, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
-        """Ping more often for a while, to measure the peer's clock. True if this call began that."""
+        """Start a series of more frequent pings that measure the peer's clock. True if this call started the series."""
         if self.state is not State.OPEN or self._ping_wait < math.inf:
             return False
         self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
     def check(self, now: float) -> bool:
-        """Ping at once, and expect an answer within three seconds, because the peer may be gone.
+        """Ping at once, because the peer may be gone. Until the answer, three seconds of silence end the connection.
 
-        Returns: True if this call began that."""
+        Returns: False if such a ping is unanswered already, or if the connection is not open."""
         if self.state is not State.OPEN or self._checked_at < math.inf:
             return False
         self.ping_due, self._checked_at = now, self._time(now) + self.epoch
         return True
 
     def note_confirmed(self, now: float) -> None:
-        """Send an ack now, because more may be acknowledged than before."""
+        """Make an ack due now if more messages may be acknowledged than the last ack reported."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
             self.ack_due = now
 
     @property
     def low_rate_at(self) -> float:
-        """When the peer is below half of its byte pace again."""
+        """The time at which half of the burst of bytes is available to the peer again."""
         return self._bytes.half_free_at()
 
     def note_received(self, now: float) -> None:
-        """Note that bytes came, whole frame or not: the peer is there."""
+        """Note that bytes of the peer arrived at `now`, even if they are not a complete frame."""
         if now > self._last_received_at:
             self._last_received_at = now
 
@@ -262,24 +264,24 @@ class Connection:
 
     @property
     def pulse_due(self) -> float:
-        """The time at which a ping is due, or the peer has been silent for too long."""
+        """The time at which a ping is due, or at which silence or an exceeded window ends the connection."""
         if self.state is not State.OPEN:
             return math.inf
         return min(self.ping_due, self.dead_at, self._over_since + self.limits.write_seconds)
 
     @property
     def dead_at(self) -> float:
-        """The time at which the connection ends if no byte comes before."""
+        """The time at which the connection ends unless bytes arrive before."""
         dead_at = self._last_received_at + self.limits.dead_after
         if self._checked_at == math.inf:
             return dead_at
         return min(dead_at, max(self._checked_at, self._last_received_at) + CHECK_SECONDS)
 
     def note_over(self, now: float) -> None:
-        """Note whether the window is exceeded.
+        """Note since when the window is exceeded.
 
         Raises:
-          RemoteProtocolError: it has been for too long (`Code.BEHIND`).
+          RemoteProtocolError: the window was exceeded for `Limits.write_seconds` (`Code.BEHIND`).
         """
         if not self.counts.exceeded:
             self._over_since = math.inf
@@ -287,22 +289,23 @@ class Connection:
             self._over_since = now
         elif now >= self._over_since + self.limits.write_seconds:
             self.counts.give_up()
-            raise RemoteProtocolError("too much was not acknowledged", Code.BEHIND)
+            raise RemoteProtocolError("more than a window was unacknowledged for too long", Code.BEHIND)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
-        """Return the acks and pings that are due. Write all messages recorded in `counts` before them.
+        """Return the acks and pings that are due. The caller must write all messages recorded in `counts` first.
 
         Args:
-          early: take along what is due within so many seconds.
+          early: also return frames that are due within this many seconds.
 
         Raises:
-          RemoteProtocolError: the peer has been silent for too long (`Code.SILENT`), or see `note_over`.
+          RemoteProtocolError: the peer was silent for too long (`Code.SILENT`), or the window was exceeded for too
+            long (`Code.BEHIND`).
         """
         if self.state is not State.OPEN:
             return []
         self.note_over(now)
         if now >= self.dead_at:
-            raise RemoteProtocolError(f"nothing heard for {now - self._last_received_at:.0f} s", Code.SILENT)
+            raise RemoteProtocolError(f"no bytes received for {now - self._last_received_at:.0f} s", Code.SILENT)
         frames = []
         if now + early >= self.ack_due:
             self._acked_to_peer, self._bytes_since_ack, self.ack_due = self.counts.acknowledgeable, 0, math.inf
@@ -317,20 +320,20 @@ class Connection:
         return frames
 
     def _time(self, now: float) -> float:
-        """This side's clock, rounded down to a tenth of a millisecond."""
+        """Return the time that is reported to the peer, rounded down to a tenth of a millisecond."""
         return math.floor((now - self.epoch) * 10_000) / 10_000
 
     def _check_size(self, size: int) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
-        if size > limit and self.side is Side.SERVER:  # a client trusts its server with larger ones
-            raise InvalidEvent("too_large", f"{size} bytes are more than {limit}, see Limits")
+        if size > limit and self.side is Side.SERVER:  # a client accepts larger messages of its server
+            raise InvalidEvent("too_large", f"{size} bytes exceed the limit of {limit} bytes for a message: see Limits")
 
     def _advance(
         self, message: Message, *, by: Side, error: type[LocalProtocolError] | type[RemoteProtocolError]
     ) -> None:
         following = CONVERSATION[self.state].get(type(message))
         if following is None or SENDER.get(type(message), by) is not by:
-            raise error(f"the {by.value} can't say {type(message).__name__.lower()} while {self.state.value}")
+            raise error(f"the {by.value} must not send {type(message).__name__.lower()} in state {self.state.value}")
         self.state = following
 
     def _open(self, now: float) -> None:
@@ -339,11 +342,11 @@ class Connection:
 
     def _check_ping(self, count: int, now: float) -> None:
         if count != self.counts.received:
-            raise RemoteProtocolError(f"peer sent {count} frames, {self.counts.received} arrived", Code.MISCOUNT)
+            raise RemoteProtocolError(f"peer sent {count} frames, but {self.counts.received} arrived", Code.MISCOUNT)
         self.ack_due = now
 
     def _note_pace(self, size: int, now: float) -> float:
-        """Count a message of so many bytes. Returns: when the next one may be read, at the pace of this connection."""
+        """Charge a message to the pace of this connection. Return the earliest time for reading the next message."""
         return max(self._pace.take(now), self._bytes.take(now, size))
 
     def _count_received(self, size: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The counts that both sides of a seat remember across connections: messages sent, acknowledged and received."""
+"""The counts of sent, acknowledged and received messages, which both sides of a seat store across connections."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .outgoing import Outgoing
 
 @attrs.define(eq=False)
 class Counts:
-    """One side's counts, and the window of messages that it can send again.
+    """The counts of one side, and its window: the sent messages that a resume can repeat.
 
-    The window holds references to shared messages, never copies of them.
+    The window holds references to shared messages, never copies.
     """
 
     max_frames: int
     """The most unacknowledged frames that are stored."""
 
     max_bytes: int
-    """The same in bytes of JSON, whichever codec the connection uses."""
+    """The most unacknowledged bytes that are stored, measured as JSON whichever codec the connection uses."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called for each message that leaves more than half of the window unacknowledged, or that does not fit into it."""
+    """Called for each message that is recorded while the window is more than half full or given up."""
 
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when less than half of the window is unacknowledged again."""
+    """Called when no more than half of the window is unacknowledged again."""
 
     on_empty: Callable[[], object] = attrs.field(default=lambda: None)
     """Called when all messages are acknowledged."""
@@ -38,22 +38,22 @@ class Counts:
     """Counted frames sent since the fresh start."""
 
     withheld: int = 0
-    """The number of the newest of `sent` that may not be written yet: the journal does not have them."""
+    """The number of the newest sent frames that may not be written yet, because the journal does not have them."""
 
     received: int = 0
     """Counted frames received since the fresh start."""
 
     confirmed: int | None = None
-    """How many of `received` may be acknowledged; None for all. A persistent room acknowledges what its journal has."""
+    """Received frames that may be acknowledged; None for all. A persistent room first writes them to its journal."""
 
     connected: bool = False
-    """True while there is a connection, which may acknowledge more. Then the window may be exceeded: see `exceeded`."""
+    """True while there is a connection, whose peer can acknowledge more. Only then may the window be exceeded."""
 
     exceeded: bool = False
-    """True while the window is exceeded. If that lasts, the connection ends."""
+    """True while more is unacknowledged than fits into the window. If this state lasts, the connection ends."""
 
     behind: bool = False
-    """True once the window was given up: nothing is stored until the next fresh start."""
+    """True once the window was given up. Then no message is counted or stored until the next fresh start."""
 
     pressed: bool = False
     """True while more than half of the window is unacknowledged."""
@@ -67,15 +67,17 @@ class Counts:
         return self.sent - len(self._unacked)
 
     def reset_counts(self) -> None:
-        """Start again from zero."""
+        """Reset all counts to zero and drop the window, for a fresh start."""
         self.sent = self.received = self.withheld = 0
         self.confirmed = None if self.confirmed is None else 0
         self.behind = False
         self._forget_all()
 
     def record(self, message: Outgoing) -> None:
-        """Count a message as sent, and store it until it is acknowledged. If it does not fit and there is no
-        connection, give up the window."""
+        """Count a message as sent, and store it until it is acknowledged.
+
+        Without a connection, a message that does not fit into the window makes this side give up the window.
+        """
         if self.behind:
             self.on_pressure()
             return
@@ -94,24 +96,24 @@ class Counts:
             self.on_pressure()
 
     def release(self) -> None:
-        """Drop the stored messages: no connection follows."""
+        """Drop the stored messages, because no connection follows."""
         self._unacked.clear()
         self._unacked_bytes = 0
 
     def give_up(self) -> None:
-        """Give up the window: store nothing until the next fresh start."""
+        """Drop the window, and store no messages until the next fresh start."""
         self.behind = True
         self._forget_all()
         self.on_pressure()
 
     def acknowledge(self, count: int) -> None:
-        """Forget the first `count` frames, which the peer has.
+        """Drop the first `count` frames since the fresh start, because the peer has acknowledged them.
 
         Raises:
-          RemoteProtocolError: the peer cannot have that many, or had more before.
+          RemoteProtocolError: `count` is less than before, or more than was written.
         """
         if not self.can_resume(count):
-            raise RemoteProtocolError(f"acknowledged {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
+            raise RemoteProtocolError(f"peer acked {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
         for _ in range(count - self.acked):
             self._unacked_bytes -= self._unacked.popleft().size
         self._note_relief()
@@ -128,15 +130,15 @@ class Counts:
         return self.received if self.confirmed is None else self.confirmed
 
     def unacked(self) -> list[Outgoing]:
-        """The messages to send again, the oldest first."""
+        """Return the messages that a resume repeats, the oldest first."""
         return list(self._unacked)[: max(0, len(self._unacked) - self.withheld)]
 
     def newest(self, count: int) -> list[Outgoing]:
-        """The newest `count` unacknowledged messages, the oldest first."""
+        """Return the newest `count` unacknowledged messages, the oldest first."""
         return list(self._unacked)[max(0, len(self._unacked) - count) :]
 
     def restore(self, sent: int, received: int, unacked: list[Outgoing], *, behind: bool) -> None:
-        """Restore the counts that another server had."""
+        """Restore the counts and the window that another server stored."""
         self.sent, self.received, self.behind = sent, received, behind
         self.confirmed = received
         self._unacked.extend(unacked)

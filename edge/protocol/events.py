@@ -1,4 +1,4 @@
-"""Events: frozen attrs classes with a name and a delivery, and vocabularies of them."""
+"""Events: frozen attrs classes with a name and a delivery. A vocabulary is a set of event classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Delivery = Literal["reliable", "latest", "volatile"]
 ExtraFields = Literal["refuse", "ignore"]
 C = TypeVar("C")
 
-# A name never begins with a sign that the envelope uses (see messages.py), and is short enough for every log line.
+# A name never begins with a sign of the envelope (see messages.py), and is short enough for a log line.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 
 
@@ -26,19 +26,19 @@ class EventType:
     """The frozen attrs class."""
 
     name: str
-    """Its name on the wire."""
+    """The name of the event on the wire."""
 
     delivery: Delivery
-    """How it is delivered: see `event`."""
+    """The delivery of the event: see `event`."""
 
     key: str
-    """For ``latest``: the field that tells one value from another; empty when there is only one."""
+    """For ``latest``: the field whose value is the key; empty if all events of the class share one key."""
 
     ignores_extra: bool = False
-    """True if a server ignores extra fields, too."""
+    """True if a server ignores extra fields, as clients always do."""
 
     def key_of(self, event: object) -> tuple[str, object]:
-        """The key of an event with delivery ``latest``: a later event with the same key replaces it."""
+        """Return the key of a ``latest`` event. A later event with the same key replaces the event."""
         return self.name, getattr(event, self.key) if self.key else None
 
 
@@ -57,22 +57,22 @@ def event(
     key: str = "",
     extra_fields: ExtraFields = "refuse",
 ) -> type[C] | Callable[[type[C]], type[C]]:
-    """Make a class an event: a frozen attrs class that can travel.
+    """Make a class an event: a frozen attrs class that can be sent.
 
-    Use it bare (``@edge.event``: the name on the wire is the class's own) or with a name
-    (``@edge.event("turn:done")``).
+    ``@edge.event`` uses the name of the class on the wire. ``@edge.event("turn:done")`` uses the given name.
 
     Args:
-      delivery: ``"reliable"``: ordered, counted, replayed on resume. ``"latest"``: only the newest of each `key` is
-        kept for a connection that is behind; sent again on resume. ``"volatile"``: dropped when it can't be written
-        at once, for cursors and previews.
-      key: for ``"latest"``, the field by which values are told apart.
-      extra_fields: what a server does with a field that the class does not have. ``"refuse"``: it refuses the event,
-        and says so. ``"ignore"``: it ignores the field, so that newer clients can talk to older servers. Clients always
-        ignore such fields, and report them once.
+      delivery: ``"reliable"``: each event arrives once and in order, also after a resume. ``"latest"``: only the newest
+        event of each `key` is stored for a slow connection, and sent again after a resume. ``"volatile"``: an event
+        that can't be written at once is dropped, for cursors and previews.
+      key: for ``"latest"``: the field whose value is the key. Without it, all events of the class share one key.
+      extra_fields: a server's reaction to a field that the class does not have. ``"refuse"``: the server refuses the
+        event, and the client gets an error. ``"ignore"``: the server ignores the field, so that newer clients can use
+        older servers. Clients always ignore such fields, and report the first ones of each event.
 
     Raises:
-      TypeError: the name can't be used, or `key` is not a field or not wanted.
+      TypeError: the name is invalid, `key` is not a field or is used without ``"latest"``, or another argument has an
+        unknown value.
     """
 
     def make(cls: type[C]) -> type[C]:
@@ -80,14 +80,14 @@ def event(
         name = cls_or_name if isinstance(cls_or_name, str) and cls_or_name else cls.__name__
         if not NAME.fullmatch(name):
             raise TypeError(
-                f"{name!r} can't be an event's name: letters, digits and _ . : - after a letter, 64 at most"
+                f"{name!r} can't be an event's name: use a letter, then letters, digits and _ . : -, at most 64"
             )
         if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
-            raise TypeError(f"event {name}: key={key!r} must name a field, and goes with delivery='latest'")
+            raise TypeError(f"event {name}: key={key!r} must name a field, and needs delivery='latest'")
         if delivery not in typing.get_args(Delivery):
-            raise TypeError(f"event {name}: delivery is 'reliable', 'latest' or 'volatile', not {delivery!r}")
+            raise TypeError(f"event {name}: delivery must be 'reliable', 'latest' or 'volatile', not {delivery!r}")
         if extra_fields not in typing.get_args(ExtraFields):
-            raise TypeError(f"event {name}: extra_fields is 'refuse' or 'ignore', not {extra_fields!r}")
+            raise TypeError(f"event {name}: extra_fields must be 'refuse' or 'ignore', not {extra_fields!r}")
         frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore")
         return cast("type[C]", frozen)
 
@@ -95,7 +95,7 @@ def event(
 
 
 def event_type(cls: type[Any]) -> EventType:
-    """What `@edge.event` noted on this class.
+    """Return the `EventType` of a class that `event` has decorated.
 
     Raises:
       TypeError: the class is not an event.
@@ -108,17 +108,19 @@ def event_type(cls: type[Any]) -> EventType:
 
 @attrs.frozen
 class Vocabulary:
-    """The events that may travel one way, by name: made from a union of event classes."""
+    """The event classes that one side may send, by name and by class."""
 
     by_name: dict[str, EventType]
     by_class: dict[type[Any], EventType]
 
     @classmethod
     def of(cls, union: object) -> Vocabulary:
-        """Read a union of event classes, or one class, or None for no events at all; or take what was read before.
+        """Make a vocabulary of a union of event classes, of one class, or of None for no events.
+
+        A `Vocabulary` is returned as it is.
 
         Raises:
-          TypeError: a member is not an event, or two have one name.
+          TypeError: a member is not an event, or two members have the same name.
         """
         if isinstance(union, Vocabulary):
             return union
@@ -135,11 +137,11 @@ class Vocabulary:
 
 
 def _members(union: object) -> Iterator[type[Any]]:
-    union = getattr(union, "__value__", union)  # of a `type` statement, in Python 3.12 and later
+    union = getattr(union, "__value__", union)  # the value of a `type` statement, in Python 3.12 and later
     if typing.get_origin(union) in (typing.Union, types.UnionType):
         for member in typing.get_args(union):
             yield from _members(member)
     elif isinstance(union, type) and union is not type(None):
         yield union
     elif union is not None and union is not type(None):
-        raise TypeError(f"{union!r} is not a union of event classes, nor None for no events")
+        raise TypeError(f"{union!r} is not a union of event classes: use a union, one event class, or None")

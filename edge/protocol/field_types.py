@@ -1,4 +1,4 @@
-"""Which types the fields of an event may have: checked when a room is defined.
+"""Check the types of an event's fields when a room is defined.
 
 A type is accepted if each of its values can be written as JSON and MessagePack and read back as the same value.
 """
@@ -14,42 +14,44 @@ from typing import Any, Literal, Union
 
 import attrs
 
-# JavaScript's safe integers; larger ones also make Python's hashes collide on demand.
+# The largest safe integer of JavaScript. With larger integers, a sender could also choose colliding Python hashes.
 MAX_INTEGER = 2**53 - 1
 
-# Deeper than any drawing, shallower than any stack.
+# The most levels of nesting: more than real events need, and far fewer than exhaust the stack.
 MAX_DEPTH = 32
 
-# Types whose values travel as arrays.
+# Types whose values are encoded as arrays.
 LISTED = (list, set, frozenset, tuple)
 
-# Types of the constants of a Literal or an Enum. They are told apart by type and value: 1 is not True.
+# Types of the constants of a Literal or an Enum. Constants are compared by type and value: 1 is not True.
 CONSTANTS = (str, int, bool)
 
 
 def check_type(cls: type[Any]) -> None:
-    """Check a class, so that a field which can't travel is found when a room is defined, not when an event comes.
+    """Check that every field of a class has a type whose values can be encoded.
 
     Raises:
-      TypeError: naming the class, the field, and what is wrong with its type.
+      TypeError: a field has another type. The message names the class, the field, and the fault.
     """
     _check_fields(cls, set())
 
 
 def check_key(cls: type[Any], field: str) -> None:
-    """Check that the values of a field can tell events apart: see `event`. The class has been checked.
+    """Check that the values of a field can be the key of a ``latest`` event: see `event`.
+
+    `check_type` must have accepted the class.
 
     Raises:
-      TypeError: they can't be the key of a dict.
+      TypeError: the values are not hashable by value, or are attrs objects.
     """
     kind = attrs.fields_dict(cls)[field].type
     if not is_hashable(kind) or attrs.has(kind):  # type: ignore[arg-type]  # has takes anything
-        raise TypeError(f"{cls.__name__}.{field} can't be a key: text, numbers, Literal or Enum can")
+        raise TypeError(f"{cls.__name__}.{field} can't be a key: use text, a number, a Literal or an Enum")
 
 
 @functools.cache
 def is_hashable(cls: Any) -> bool:
-    """True if every value of a type that was checked can be hashed by what it holds, and so does not change."""
+    """True if every value of a checked type can be hashed by its content, and is therefore immutable."""
     return _is_hashable(cls, ())
 
 
@@ -57,7 +59,7 @@ def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
     origin = typing.get_origin(cls)
     if origin in (list, set, dict):
         return False
-    if cls in above:  # it holds itself: the rest of it decides
+    if cls in above:  # a recursive type: its other parts decide
         return True
     if attrs.has(cls):
         by_value = getattr(cls, "__hash__", None) is not None and cls.__eq__ is not object.__eq__
@@ -67,7 +69,7 @@ def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
 
 
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
-    """True if a type holds itself, or one that does: then its values may nest without end."""
+    """True if a type is recursive or contains a recursive type, so that its values may nest to any depth."""
     if cls in above:
         return True
     if attrs.has(cls):
@@ -78,7 +80,7 @@ def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
 
 
 def deeper_than(value: object, levels: int) -> bool:
-    """True if lists and objects nest deeper than this, without recursing into them."""
+    """True if lists and dicts nest deeper than `levels`. This function does not recurse."""
     layer = [value]
     while layer and levels >= 0:
         below: list[object] = []
@@ -99,25 +101,25 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
     try:
         attrs.resolve_types(cls)
     except NameError as exc:
-        raise TypeError(f"{cls.__name__} can't travel: {exc}") from exc
+        raise TypeError(f"{cls.__name__} can't be encoded: {exc}") from exc
     _check_order(cls)
     for attribute in attrs.fields(cls):
         fault = "it has no type" if attribute.type is None else _type_fault(attribute.type, seen)
         if fault:
-            raise TypeError(f"{cls.__name__}.{attribute.name} can't travel: {fault}")
+            raise TypeError(f"{cls.__name__}.{attribute.name} can't be encoded: {fault}")
 
 
 def _check_order(cls: type[Any]) -> None:
-    """A class is called with its mandatory fields in their order, so those by keyword have to be the last."""
+    """Check that no positional mandatory field follows a keyword-only one: cattrs passes them in this order."""
     mandatory = [each for each in attrs.fields(cls) if each.init and each.default is attrs.NOTHING]
     for first, second in itertools.pairwise(mandatory):
         if first.kw_only and not second.kw_only:
             text = f"it comes after {first.name}, which is keyword-only: make it keyword-only, too"
-            raise TypeError(f"{cls.__name__}.{second.name} can't travel: {text}")
+            raise TypeError(f"{cls.__name__}.{second.name} can't be encoded: {text}")
 
 
 def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
-    """Say why values of a type cannot be sent; empty if they can."""
+    """Return the reason why values of a type can't be encoded; empty if they can."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if cls in (int, float, str, bool, bytes, None, type(None)):
         return ""
@@ -125,14 +127,14 @@ def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
         return _constants_fault([arg for arg in args if arg is not None])
     if _is_enum(cls):
         if issubclass(cls, enum.Flag):
-            return f"members of the Flag {cls.__name__} combine: use set[...] of an Enum"
+            return f"members of the Flag {cls.__name__} can be combined: use set[...] of an Enum instead"
         return _constants_fault([member.value for member in cls])
     if attrs.has(cls):
         _check_fields(cls, seen)
         return ""
     if origin in (Union, types.UnionType):
         if any(_alike(one, other) for one, other in itertools.combinations(args, 2)):
-            return f"the members of {cls} can't be told apart"
+            return f"the members of {cls} can't be told apart once they are encoded"
     elif origin is dict and args[0] is not str:
         return f"only text can be a key, as in JSON, not {getattr(args[0], '__name__', args[0])}"
     elif origin not in (*LISTED, dict):
@@ -146,12 +148,12 @@ tuple[...], dict[str, ...], unions and attrs classes of these"
 
 
 def _constants_fault(values: list[Any]) -> str:
-    """Say why one of these constants can't travel, or can't be told from another after it did."""
+    """Return the reason why one of these constants is not supported; empty if all are."""
     for value in values:
         if type(value) not in CONSTANTS:
             return f"{value!r} is not text, a whole number or a bool"
         if type(value) is int and abs(value) > MAX_INTEGER:
-            return f"{value} is beyond JavaScript's integers"
+            return f"{value} is beyond JavaScript's safe integers"
         if type(value) is str and not _is_well_formed(value):
             return f"{value!r} is not well-formed text"
     return "" if values else "it has no members"
@@ -170,7 +172,7 @@ def _is_enum(cls: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """True if a value of one type may look, on its way, like another value that is of the other type."""
+    """True if a value of one type may have the same encoding as a value of the other type."""
     origins = (typing.get_origin(one), typing.get_origin(other))
     if all(origin in LISTED for origin in origins) or (_is_object(one) and _is_object(other)):
         return True
@@ -192,7 +194,7 @@ def _is_object(cls: Any) -> bool:
 
 
 def _constants(cls: Any) -> list[Any]:
-    """The values that a Literal or an Enum has on its way; empty for other types."""
+    """Return the encoded values of a Literal or an Enum; an empty list for other types."""
     if typing.get_origin(cls) is Literal:
         return list(typing.get_args(cls))
     return [member.value for member in cls] if _is_enum(cls) else []

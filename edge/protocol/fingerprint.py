@@ -1,4 +1,4 @@
-"""A short text that differs when two sides know different events: what hello and welcome say of a vocabulary."""
+"""The fingerprint in hello and welcome: a short text that differs if the two sides know different events."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .events import Vocabulary
 
 
 def fingerprint(from_player: Vocabulary, to_player: Vocabulary) -> str:
-    """Describe all that travels by 16 hexadecimal digits: names, deliveries, fields, their types, which are needed.
+    """Return 16 hexadecimal digits, a hash of the events' names, deliveries, keys, fields, types and mandatory fields.
 
-    Defaults, validators and names of classes do not count: they change nothing on the wire.
+    Defaults, validators and class names are not part of the hash, because they change nothing on the wire.
     """
     nested: dict[Any, int] = {}
     described = [_vocabulary(from_player, nested), _vocabulary(to_player, nested)]
@@ -31,7 +31,7 @@ def _vocabulary(vocabulary: Vocabulary, nested: dict[Any, int]) -> Any:
 
 
 def _type(cls: Any, nested: dict[Any, int]) -> Any:
-    """A description of a type that is the same in every process, in JSON."""
+    """Return a description of a type as JSON data. The description is the same in every process."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if attrs.has(cls):
         if cls in nested:

@@ -1,4 +1,4 @@
-"""The latest value of each key, within bounds."""
+"""A bounded store for the latest value of each key."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ Value = TypeVar("Value")
 
 
 class LatestValues(Generic[Value]):
-    """The latest value of each key. Beyond the bounds the oldest values are dropped, but never the newest.
+    """A store for the latest value of each key. Beyond its bounds, the store drops the oldest values, never the newest.
 
     Args:
       max_values: the most values that are stored.
-      max_bytes: the most bytes that they have together.
-      on_drop: called with the key and the value of the first that is dropped; not again until `dropped` is reset,
-        since each further value may drop another.
+      max_bytes: the most bytes of all values together.
+      on_drop: called with the key and the value of the first dropped value. Not called again until `dropped` is reset,
+        because each further value may drop another one.
     """
 
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
         self.max_values = max_values
         self.max_bytes = max_bytes
         self.size = 0
-        """The bytes of all values."""
+        """The size of all values, in bytes."""
         self.dropped = False
-        """True once a value was dropped. Reset it when the loss no longer matters."""
+        """True once a value was dropped. Set it to false when the loss no longer matters."""
         self._on_drop = on_drop
         self._stored: dict[Hashable, tuple[Value, int]] = {}
         """The values and their sizes, the oldest first."""
@@ -33,7 +33,7 @@ class LatestValues(Generic[Value]):
         return len(self._stored)
 
     def put(self, key: Hashable, value: Value, size: int) -> None:
-        """Store a value of so many bytes in place of the one with this key."""
+        """Store a value of `size` bytes, in place of the previous value of this key."""
         if key in self._stored:
             self._take(key)
         self._stored[key] = value, size
@@ -46,16 +46,16 @@ class LatestValues(Generic[Value]):
                 self._on_drop(oldest, dropped)
 
     def get(self, key: Hashable) -> Value | None:
-        """The value with this key, or None."""
+        """Return the value of this key, or None."""
         stored = self._stored.get(key)
         return None if stored is None else stored[0]
 
     def values(self) -> list[Value]:
-        """All values, the oldest first."""
+        """Return all values, the oldest first."""
         return [value for value, _ in self._stored.values()]
 
     def clear(self) -> None:
-        """Forget all values."""
+        """Drop all values, and reset `dropped`."""
         self._stored.clear()
         self.size, self.dropped = 0, False
 

@@ -10,10 +10,10 @@ class Limits:
     """Limits of one connection. Sizes are in bytes, times in seconds."""
 
     hello_seconds: float = 10
-    """The time for the hello of a new connection; phones on bad networks need a few seconds."""
+    """The time in which a new connection must send its hello. Phones on bad networks need a few seconds."""
 
     hello_bytes: int = 4 * 1024
-    """The largest hello: a name and a key fit many times."""
+    """The largest hello: several times the size of a name and a key."""
 
     message_bytes: int = 64 * 1024
     """The largest message that is read; a larger one is answered with ``too_large``."""
@@ -21,95 +21,98 @@ class Limits:
     sent_bytes: int = attrs.field(
         default=1024 * 1024, validator=[attrs.validators.ge(64 * 1024), attrs.validators.le(16 * 1024 * 1024)]
     )
-    """The largest message that a room may send, as JSON: for its author, a larger one is a ``ValueError``. Send large
-    things in parts, so that others are not kept waiting. From 64 KiB to 16 MiB."""
+    """The largest message that a room may send, as JSON: from 64 KiB to 16 MiB. A larger message raises `ValueError` in
+    the room's code. Send large data in parts, so that other messages are not delayed."""
 
     fragments_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
-    """How many fragments and control frames of a WebSocket are read a second, in the long run: each costs four times
-    what a usual message costs in all. With more, the connection ends with `Code.FLOODING`."""
+    """WebSocket fragments and control frames that one connection may send a second, in the long run. Each costs the
+    server four times as much as an ordinary message. More of them end the connection with `Code.FLOODING`."""
 
     fragments_burst: int = attrs.field(default=300, validator=attrs.validators.gt(0))
-    """The same at once. The largest message may come in that many pieces."""
+    """Fragments and control frames that one connection may send at once. The largest message may have that many
+    fragments."""
 
     inbox: int = 64
-    """The most events of one player that wait for the room. Then its connection is not read."""
+    """The most events of one player that wait for the room's code. While this many wait, the server does not read the
+    player's connection."""
 
     inbox_bytes: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
-    """The same in bytes of their frames. As many bytes each may be kept of a player's ``latest`` values, and of its
-    requests that are not answered."""
+    """The most bytes of these events, measured as frames. The same limit applies separately to a player's stored
+    ``latest`` values and to its unanswered requests."""
 
     events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
-    """How many messages of one connection are read a second, in the long run: more than a hand makes, and than a game
-    at 30 Hz. The next wait unread, and its client with them, so nothing is lost; for `catch_up_seconds`. Acks are
-    free."""
+    """Messages that are read from one connection a second, in the long run: more than a person or a game at 30 Hz
+    sends. Further messages are read later, so none is lost. A connection that exceeds this limit for more than
+    `catch_up_seconds` ends with `Code.FLOODING`. Acks do not count."""
 
     events_burst: int = attrs.field(default=100, validator=attrs.validators.gt(0))
-    """How many at once: enough to catch up after a hiccup; a resume may bring more, by as long as nothing was heard.
-    ``volatile`` and ``latest`` events, which should not be old, don't wait: ten times as many are read, and refused as
-    ``too_fast``, or kept without being heard."""
+    """Messages that are read at once: enough to catch up after a short interruption. After a resume more are read, in
+    proportion to the time without a connection. ``volatile`` and ``latest`` events are not delayed, because they should
+    not be old: up to ten times as many are read. Those beyond the pace are refused as ``too_fast``, or stored without a
+    listener if they are ``latest``."""
 
     bytes_per_second: float = attrs.field(default=64 * 1024, validator=attrs.validators.gt(0))
-    """How many bytes of one connection are read a second, in the long run: one message of the largest size, or fifty of
-    1,300 bytes. Later ones wait unread, as above."""
+    """Bytes that are read from one connection a second, in the long run: one message of the largest size, or fifty of
+    1,300 bytes. Further messages are read later, as with `events_per_second`."""
 
     bytes_burst: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
-    """How many bytes at once: as many as an outbox holds, so that a room which repeats what it hears to everybody fills
-    no outbox by what one client says."""
+    """Bytes that are read at once: as many as an outbox holds, so that one client can't overflow the outboxes of a room
+    that broadcasts each event."""
 
     outbox_frames: int = 1024
-    """How many frames may wait for a connection whose socket does not take them; then it ends with `Code.OVERFLOW`.
-    Everything that a room sends in one step is written first, and does not count."""
+    """The most frames that may wait while a write to the connection is blocked. More frames end the connection with
+    `Code.OVERFLOW`. Without a blocked write, only `step_frames` and `step_bytes` limit the frames."""
 
     outbox_bytes: int = 256 * 1024
-    """The same in bytes."""
+    """The most bytes that may wait while a write to the connection is blocked."""
 
     heartbeat: float = 20
-    """How often each side pings: below the 30 s after which common proxies drop an idle connection."""
+    """The time between two pings of a side: less than the 30 s after which common proxies drop an idle connection."""
 
     dead_after: float = 30
-    """The time without any byte from the peer after which it counts as gone."""
+    """The time without any byte from the peer after which the connection ends."""
 
     write_seconds: float = 10
-    """How long a write of 64 KiB may take before the connection counts as stalled; and how long more than the window
-    may be unacknowledged before the seat is reset."""
+    """The time that a write of 64 KiB may take before the connection ends with `Code.STALLED`. Also the time for which
+    more than the window may be unacknowledged before the connection ends with `Code.BEHIND`, for a fresh start."""
 
     ack_frames: int = 32
-    """Acknowledge at the latest after this many frames, or after a quarter of the outbox, in frames or bytes."""
+    """The number of unacknowledged frames after which a side sends an ack at once: see `most_unacked`."""
 
     ack_seconds: float = 0.5
-    """Acknowledge at the latest this many seconds after the first frame that is not acknowledged."""
+    """The longest time between an unacknowledged frame and the ack for it."""
 
     @property
     def opening_bytes(self) -> int:
-        """The largest frame read off a socket that has not said hello yet."""
+        """The largest frame that is read from a socket before the hello."""
         return 4 * self.hello_bytes
 
     @property
     def socket_bytes(self) -> int:
-        """The largest frame read off a socket: a mistake is answered, abuse ends the connection (close code 1009)."""
+        """The largest frame that is read from a socket. A larger one ends the connection (close code 1009)."""
         return 4 * self.message_bytes
 
     @property
     def most_unacked(self) -> tuple[int, int]:
-        """The most frames and bytes that either side may leave unacknowledged: a part of the smaller window."""
+        """Unacknowledged frames and bytes after which either side sends an ack: at most a quarter of the outbox."""
         return min(self.ack_frames, max(1, self.outbox_frames // 4)), max(1, self.outbox_bytes // 4)
 
     @property
     def window_frames(self) -> int:
-        """The frames that a seat stores for a resume: a full outbox, and as many again while it reconnects."""
+        """The most frames that a seat stores for a resume: a full outbox, and as many again during a reconnect."""
         return 2 * self.outbox_frames
 
     @property
     def step_frames(self) -> int:
-        """How many frames a room may send to one connection in one step.
+        """The most frames that a room may send to one connection in one step.
 
-        With more, its author gets a `SendOverflow`: it is a loop without an end, or should wait in between.
+        More frames raise `SendOverflow` in the room's code, which has an endless loop or must pause between the events.
         """
         return 16 * self.window_frames
 
     @property
     def step_bytes(self) -> int:
-        """The same in bytes, or a few of the largest messages."""
+        """The most bytes that a room may send to one connection in one step: at least four of the largest messages."""
         return max(16 * self.window_bytes, 4 * self.sent_bytes)
 
     @property
@@ -119,11 +122,11 @@ class Limits:
 
     @property
     def catch_up_seconds(self) -> float:
-        """How long a connection may be too fast without a pause: as long as all takes that a client can have kept for
-        its resume. Then it is a flood."""
+        """The longest time for which a connection may exceed its pace without a pause, before it ends with
+        `Code.FLOODING`: the time in which a client can send a full window after a resume."""
         return max(self.window_frames / self.events_per_second, self.window_bytes / self.bytes_per_second)
 
     @property
     def window_bytes(self) -> int:
-        """The same in bytes."""
+        """The most bytes that a seat stores for a resume."""
         return 2 * self.outbox_bytes

@@ -1,8 +1,8 @@
-"""The envelope: what travels in one frame.
+"""Messages: the envelope in each frame.
 
-A frame is an array, name first. The first sign of the name says what kind of message it is:
+A frame is an array that begins with a name. The first character of the name, its sign, tells the kind of the message:
 
-| first sign | message | shape                                   | counted |
+| sign       | message | shape                                   | counted |
 |------------|---------|-----------------------------------------|---------|
 | `$`        | control | `["$ack", 12]`                          | no      |
 | `~`        | event   | `["~cursor", {...}]`: latest, volatile  | no      |
@@ -13,9 +13,9 @@ A frame is an array, name first. The first sign of the name says what kind of me
 | `-`        | cancel  | `["-", null, 7]`                        | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
-Both sides count the counted frames instead of numbering them, so that a broadcast is the same bytes for everyone. A
-frame that can't be used counts like any other of its sign, and one without a sign that can be read counts as one: its
-sender did count it.
+Both sides count the counted frames instead of numbering them, so that a broadcast has the same bytes for all receivers.
+An unusable frame counts like any other frame with its sign. A frame whose sign is unreadable is counted, because its
+sender counted it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .field_types import MAX_INTEGER
 from .structure import structure
 from .unstructure import unstructure
 
-# How long a client's name may be, as JSON: a hello has room for it beside the longest key.
+# The most bytes of a client's name, as JSON: a hello has space for such a name and the longest key.
 MAX_NAME_BYTES = 512
 
 SIGNS = "$~=+-!"
@@ -39,7 +39,7 @@ UNCOUNTED_SIGNS = ("$", "~")
 
 @attrs.frozen(kw_only=True)
 class Hello:
-    """The first message, from the client: who it is, and how much it has if it is coming back."""
+    """The first message of a client: its identity, and for a resume the number of messages that it has received."""
 
     sign: ClassVar[str] = "$hello"
 
@@ -47,131 +47,131 @@ class Hello:
     """The protocol version."""
 
     name: str = ""
-    """The name for this player that the client asks for; `Room.admit` decides."""
+    """The player name that the client requests. `Room.admit` decides."""
 
     key: str | None = attrs.field(default=None, repr=False)
-    """The session's key; without one, the session is the cookie's, or one of this client alone."""
+    """The session's key. Without a key, the session is that of the cookie, or a session for this client only."""
 
     client: str = attrs.field(default="", repr=False)
-    """The name of this client, the same for all its connections: random, 16 to 64 letters, digits, _ and -."""
+    """A random identifier of this client for all its connections: 16 to 64 letters, digits, _ and -."""
 
     vocabulary: str = attrs.field(default="", repr=False)
-    """The `fingerprint` of the events that this client knows, if it knows it."""
+    """The `fingerprint` of the events that this client knows; empty if the client does not have it."""
 
     attempt: int = 1
-    """Which of this client's attempts this is: each has a higher number than any before."""
+    """The number of this attempt to connect: higher than those of the client's earlier attempts."""
 
     received: int | None = None
-    """The counted frames that the client has of the seat that it resumes; None if it never had a welcome."""
+    """The counted frames that the client has received from the seat; None if it never received a welcome."""
 
     since: int | None = None
-    """Which of its attempts was answered with the fresh start that these are counted from."""
+    """The number of the attempt that led to the fresh start from which `received` is counted."""
 
 
 @attrs.frozen(kw_only=True)
 class Welcome:
-    """The server's answer: the seat is given."""
+    """The server's answer to a hello: the client has a seat."""
 
     sign: ClassVar[str] = "$welcome"
 
     resumed: bool
-    """True: an exact replay follows. False: a fresh start, and `why` says so."""
+    """True if the seat is resumed: the missing messages follow. False for a fresh start."""
 
     why: str = ""
-    """For a fresh start: ``new``, ``expired``, ``lost`` (the room was, with its server), ``moved`` (the seat was
-    another page's), ``miscount`` or ``behind``."""
+    """The reason for a fresh start: ``new``, ``expired``, ``lost`` (the room ended with its server), ``moved`` (another
+    page had the seat), ``miscount`` or ``behind``."""
 
     received: int
-    """The counted frames of this client that the seat has."""
+    """The counted frames that the seat has received from this client."""
 
     number: int
     """The seat's number in the room, from 0."""
 
     guest: bool = False
-    """True if nobody has vouched for the session whose seat it is: see `Session.guest`."""
+    """True if the player is a guest: see `Session.guest`."""
 
     heartbeat: float
-    """How often the server pings, in seconds."""
+    """The seconds between two pings of each side."""
 
     dead_after: float
-    """After how many seconds of silence each side gives the other up."""
+    """The seconds of silence after which each side ends the connection."""
 
     ack_frames: int = 32
-    """Acknowledge at once after this many counted frames."""
+    """The number of counted frames after which the client must send an ack."""
 
     ack_bytes: int = 64 * 1024
-    """Acknowledge at once after this many bytes of counted frames, so that the server's window does not overflow."""
+    """The bytes of counted frames after which the client must send an ack. More could overflow the server's window."""
 
     now: float = 0
     """The room's clock: the seconds since the room opened."""
 
     message_bytes: int = 64 * 1024
-    """The largest message that the server reads."""
+    """The largest message that the server reads, in bytes."""
 
     sent_bytes: int = 1024 * 1024
-    """The largest message that it sends, as JSON."""
+    """The largest message that the server sends, in bytes of JSON."""
 
     vocabulary: str = ""
-    """The `fingerprint` of the room's events. A client that was made for others may be too old, or too new."""
+    """The `fingerprint` of the room's events. A client with another fingerprint may be too old or too new."""
 
 
 @attrs.frozen
 class Bye:
-    """The last message of either side."""
+    """The goodbye: the last message of a side."""
 
     sign: ClassVar[str] = "$bye"
 
     code: int
-    """A `Code`; a client that does not know it goes by the hundreds."""
+    """A `Code`. A client that does not know this code uses its hundreds, as in 41xx."""
 
     reason: str = ""
-    """One sentence for a person."""
+    """One sentence for people."""
 
     where: str = ""
-    """The room's address at the server that has it, if the client may go there."""
+    """The address of the room at the server that has it, if the client may connect there."""
 
     unconfirmed: bool = False
-    """True if the end may not be in the journal: another server may continue with the room."""
+    """True if the end is perhaps not in the journal, so that another server may continue the room."""
 
 
 @attrs.frozen
 class Ack:
-    """The counted frames of the peer that have arrived, in total. Also the answer to a ping."""
+    """The number of the peer's counted frames that are acknowledged since the fresh start. Also answers a ping."""
 
     sign: ClassVar[str] = "$ack"
     count: int
     asked: float | None = None
-    """As the answer to a ping: what it said."""
+    """In the answer to a ping: the `asked` of the ping."""
     told: float | None = None
-    """As the answer to a ping: what this side's clock shows."""
+    """In the answer to a ping: the time on the clock of the ack's sender."""
 
 
 @attrs.frozen
 class Ping:
-    """The heartbeat, with how many counted frames its sender has sent: a mismatch is an error, never silence."""
+    """The heartbeat, with the number of counted frames that its sender has sent. A mismatch ends the connection."""
 
     sign: ClassVar[str] = "$ping"
     count: int
     asked: float | None = None
-    """The sender's clock, which the answer repeats. None if the sender does not measure the clocks."""
+    """The time on the sender's clock; the answer repeats it. None if the sender does not measure the clocks."""
 
 
-@attrs.define  # made for nearly every frame, and a frozen one takes twice as long
+@attrs.define  # not frozen: nearly every frame makes one, and a frozen one takes twice as long
 class Event:
-    """An event, not yet structured. `counted` is False for latest and volatile ones."""
+    """An event whose body is plain data. `counted` is False for ``latest`` and ``volatile`` events."""
 
     name: str
     body: Any
     counted: bool = True
     too_fast: bool = False
-    """True if the event came faster than its connection's pace, and is to be refused."""
+    """True if the event exceeded its connection's pace. Then no listener may get the event."""
     size: int = attrs.field(default=0, eq=False, repr=False)
-    """The length of its frame, where it came in one."""
+    """The size of the received frame, in bytes; 0 if the message was not received."""
 
 
 @attrs.frozen
 class Request:
-    """An event that wants an answer carrying the same `id`."""
+    """An event that expects an answer with the same `id`."""
 
     name: str
     body: Any
@@ -179,14 +179,14 @@ class Request:
     seconds: float | None = None
     """Seconds for which the sender waits for the answer; None without a limit."""
     size: int = attrs.field(default=0, eq=False, repr=False)
-    """The length of its frame, where it came in one."""
+    """The size of the received frame, in bytes; 0 if the message was not received."""
     too_fast: ClassVar[bool] = False
-    """It is never heard too late: it waits."""
+    """Always false: requests beyond the pace are delayed, not refused."""
 
 
 @attrs.frozen
 class Reply:
-    """The event that answers the request `id`, and the last answer to it; without a name, that no more come."""
+    """The only or last answer to the request `id`. An empty name ends the answers without another event."""
 
     name: str
     body: Any
@@ -195,7 +195,7 @@ class Reply:
 
 @attrs.frozen
 class Part:
-    """One of several events that answer the request `id`."""
+    """One of several answers to the request `id`. A `Reply` ends the answers."""
 
     name: str
     body: Any
@@ -204,7 +204,7 @@ class Part:
 
 @attrs.frozen
 class Cancel:
-    """Nobody waits for the answer to the request `id` any more."""
+    """The sender of the request `id` no longer waits for its answer."""
 
     sign: ClassVar[str] = "-"
     id: int
@@ -212,12 +212,12 @@ class Cancel:
 
 @attrs.frozen
 class Error:
-    """A message was refused; the room goes on. `id` when it answers a request."""
+    """A message was refused, or the request `id` failed. The connection continues."""
 
     problem: str
     message: str
     about: str = ""
-    """The name of the refused message, where it could be read."""
+    """The name of the refused message; empty if unknown."""
     id: int | None = None
 
 
@@ -234,9 +234,9 @@ class _ErrorBody:
 
 
 def to_plain(message: Message) -> list[Any]:
-    """The array of a message, its event body being plain already."""
+    """Return the array of a message. The body of an event must be plain data."""
     match message:
-        case Event():  # nearly all
+        case Event():  # nearly all messages
             return [message.name if message.counted else f"~{message.name}", message.body]
         case Ack(count, None):
             return [message.sign, count]
@@ -262,14 +262,14 @@ def to_plain(message: Message) -> list[Any]:
 
 
 def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message:
-    """The message of an array.
+    """Return the message of an array.
 
     Args:
-      size: the length of its frame.
-      ignore_extra: ignore what a newer server says besides in a welcome, an error or a goodbye.
+      size: the size of the frame in bytes.
+      ignore_extra: ignore unknown fields of a welcome, an error or a goodbye, which a newer server may send.
 
     Raises:
-      InvalidEvent: it is not a message.
+      InvalidEvent: the array is not a message.
     """
     if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # nearly all
         return Event(plain[0], plain[1], size=size)
@@ -300,7 +300,7 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
             return _error(name, body, None, ignore_extra)
         case [str(name), body, id] if name[:1] == "!" and _is_number(id):
             return _error(name, body, id, ignore_extra)
-    raise InvalidEvent("malformed", "not a message: expected an array of a name, a body and perhaps a request's number")
+    raise InvalidEvent("malformed", "the frame is not a message: expected [name, body] or [name, body, request number]")
 
 
 def _is_number(value: object) -> bool:

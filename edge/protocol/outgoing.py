@@ -1,4 +1,4 @@
-"""A message on its way out, encoded once for however many receive it."""
+"""Outgoing messages: each is encoded once for all its receivers."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from .unstructure import unstructure
 
 
 class Outgoing:
-    """A message and its frames, one per codec, made once and shared from then on.
+    """A message to send, with one frame per codec. All receivers share the frames.
 
     Raises:
-      ValueError: something in it can't be encoded.
+      ValueError: a value in the message can't be encoded.
     """
 
     __slots__ = ("_packed", "_plain", "counted", "key", "size", "text", "volatile")
 
     counted: bool
-    """True if the receiver's seat counts and replays it."""
+    """True if both sides count the message, and a resume repeats it."""
 
     volatile: bool
-    """True if it is dropped when it can't be written at once."""
+    """True if the message is dropped when it can't be written at once."""
 
     key: Hashable
-    """For a ``latest`` event: what it replaces. None for every other message."""
+    """The key of a ``latest`` event, which replaces the previous event of this key. None for every other message."""
 
     text: Frame
-    """The frame for connections that speak JSON."""
+    """The frame for connections that use JSON."""
 
     size: int
-    """The size as JSON, in bytes."""
+    """The size of the message as JSON, in bytes."""
 
     def __init__(self, message: Message, *, volatile: bool = False, key: Hashable = None) -> None:
         self.counted = is_counted(message)
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)
-        # One frame at once: what can't be encoded is found here, before anybody has been sent it.
+        # Encode one frame at once, so that a value that can't be encoded raises before any receiver gets the message.
         self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None
         self.size = size_of(self.text)
@@ -60,7 +60,7 @@ class Outgoing:
         return self._plain
 
     def frame(self, codec: Codec) -> Frame:
-        """The frame for connections that speak this codec."""
+        """Return the frame for connections that use this codec."""
         if codec is JSON:
             return self.text
         if self._packed is None:
@@ -69,14 +69,14 @@ class Outgoing:
 
 
 def outgoing_event(event: Any, kind: EventType | None = None) -> Outgoing:
-    """An event, with the delivery that its class declares.
+    """Make the message of an event, with the delivery that its class declares.
 
     Args:
-      kind: of the event, if it is known.
+      kind: the type of the event, if the caller knows it.
 
     Raises:
-      TypeError: not an instance of an event class.
-      ValueError: something in it can't travel.
+      TypeError: `event` is not an instance of an event class, or a value does not have the type of its field.
+      ValueError: a value can't be encoded.
     """
     if kind is None:
         kind = event_type(type(event))
@@ -89,27 +89,27 @@ def outgoing_event(event: Any, kind: EventType | None = None) -> Outgoing:
 
 
 def outgoing_request(event: Any, id: int, seconds: float | None = None) -> Outgoing:
-    """An event that wants an answer: always reliable, whatever its class declares."""
+    """Make the message of a request. A request is reliable, whatever the class of the event declares."""
     return Outgoing(Request(event_type(type(event)).name, unstructure(event), id, seconds))
 
 
 def outgoing_reply(event: Any, id: int) -> Outgoing:
-    """The answer to the request `id`; None for the end of several."""
+    """Make the last answer to the request `id`. None ends the answers without another event."""
     if event is None:
         return Outgoing(Reply("", None, id))
     return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
 
 
 def outgoing_part(event: Any, id: int) -> Outgoing:
-    """One of several answers to the request `id`."""
+    """Make one of several answers to the request `id`."""
     return Outgoing(Part(event_type(type(event)).name, unstructure(event), id))
 
 
 def outgoing_cancel(id: int) -> Outgoing:
-    """The answer to the request `id` is not wanted any more."""
+    """Make the message that cancels the request `id`."""
     return Outgoing(Cancel(id))
 
 
 def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None) -> Outgoing:
-    """The refusal of a message. The name it was about is the peer's text: cut, so that it can't be used to amplify."""
+    """Make the refusal of a message. `about` is text of the peer, and is cut so that it can't amplify traffic."""
     return Outgoing(Error(problem, message[:300], about[:64], id))

@@ -1,32 +1,31 @@
-"""A pace: so many a second in the long run, and a burst at once. A token bucket, kept as one number."""
+"""A pace: a token bucket, stored as one number."""
 
 from __future__ import annotations
 
 
 class Pace:
-    """How fast something may come.
+    """A limit for items: `rate` items a second in the long run, and `burst` items at once.
 
-    Kept as the time up to which all that came is paid for, at `rate` a second: it may run ahead of the clock by as long
-    as the burst takes (the generic cell rate algorithm). Time is an argument.
+    The state is one time: the time up to which all items so far are paid for, at `rate` a second. This time may be
+    ahead of the clock by the duration of the burst (the generic cell rate algorithm). The current time is an argument.
 
     Args:
-      rate: how many a second, in the long run; `math.inf` for any number.
-      burst: how many at once.
+      rate: items a second, in the long run; `math.inf` for no limit.
+      burst: items at once.
     """
 
     __slots__ = ("_each", "_free", "_paid", "_slack")
 
     def __init__(self, rate: float, burst: float) -> None:
         self._each = 1 / rate
-        self._slack = (burst - 0.5) * self._each  # half of one, so that rounding decides nothing
+        self._slack = (burst - 0.5) * self._each  # less half an item, so that rounding errors change no result
         self._paid = 0.0
         self._free = 0
 
     def allow(self, since: float, now: float, most: int) -> None:
-        """Add an allowance for the time between two instants, in which nothing could be sent.
+        """Set an allowance of free items for the time between two instants, in which the sender could send nothing.
 
-        The allowance may be used at any time. It leaves out the time that has refilled the burst, which would otherwise
-        count twice.
+        The allowance does not expire. Time that refilled the burst is left out, because it would count twice.
 
         Args:
           most: the largest allowance.
@@ -35,9 +34,9 @@ class Pace:
         self._free = int(min(most, unused / self._each)) if self._each else 0
 
     def take(self, now: float, count: int = 1) -> float:
-        """Count so many, whether or not they were in time.
+        """Charge `count` items, even if they exceed the pace.
 
-        Returns: from when on one more would be; not after now, if it may come at once.
+        Returns: the time from which the next item is within the pace; not later than `now` if that is now.
         """
         if self._free:
             free = min(self._free, count)
@@ -49,24 +48,24 @@ class Pace:
         return self._paid - self._slack
 
     def reserve(self, now: float, count: int) -> float:
-        """Count so many that have come. Returns: when they are in time; not after now, if they are already."""
+        """Charge `count` items. Return the time from which these items are within the pace; may be before `now`."""
         at = self._paid - self._slack
         self.take(now, count)
         return at
 
     def give_back(self) -> float:
-        """The last one that came does not count. Returns: see `take`."""
+        """Refund the last item. Return the time from which the next item is within the pace."""
         self._paid -= self._each
         return self._paid - self._slack
 
     def allows(self, now: float) -> bool:
-        """True if one may come now."""
+        """True if one more item is within the pace now."""
         return self._paid - self._slack <= now or self._free > 0
 
     def half_free_at(self) -> float:
-        """The time at which half of the burst may come at once."""
+        """Return the time from which half of the burst is available."""
         return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:
-        """True once the full burst may come at once."""
+        """True if the full burst is available."""
         return self._paid <= now

@@ -1,8 +1,8 @@
-"""Frames in the bodies of HTTP requests and responses: what a stream and a poll carry.
+"""Records: the encoding of frames in the bodies of HTTP requests and responses, for streams and polls.
 
-A body is a run of records, each a letter, a number in decimal and a line feed: ``t12`` and ``b12`` are followed by the
-twelve bytes of a text or binary frame, ``c4221`` says that its sender has closed with this code. ``k0`` says nothing;
-only a server sends it, at the start of a stream. A body may break off anywhere; what is whole counts.
+A body is a sequence of records. Each record begins with a letter, a decimal number and a line feed. The twelve bytes of
+a text or binary frame follow ``t12`` or ``b12``. ``c4221`` means that the sender has closed with this code. ``k0`` is
+empty; only a server sends it, at the start of a stream. A body may end anywhere; its complete records are valid.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .codec import Frame
 
 NOTHING = b"k0\n"
 
-# No head of a record is longer.
+# The most bytes of a record's head, including the line feed.
 MAX_HEAD_BYTES = 16
 
 
 @attrs.frozen
 class Closed:
-    """The sender has closed."""
+    """The sender has closed the transport with this code."""
 
     code: int
 
 
 def record(item: Frame | Closed) -> bytes:
-    """One record."""
+    """Encode a frame or a close as a record."""
     if isinstance(item, Closed):
         return b"c%d\n" % item.code
     payload = item.encode() if isinstance(item, str) else item
@@ -37,11 +37,11 @@ def record(item: Frame | Closed) -> bytes:
 
 
 class Records:
-    """Reads records from pieces of a body.
+    """A parser of records, for a body that arrives in pieces.
 
     Args:
-      max_bytes: the largest frame there may be.
-      kinds: the letters of the records that there may be.
+      max_bytes: the largest frame that is accepted.
+      kinds: the letters of the records that are accepted.
     """
 
     def __init__(self, max_bytes: int, *, kinds: bytes = b"tbck") -> None:
@@ -50,10 +50,10 @@ class Records:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame | Closed]:
-        """What is whole by now.
+        """Add a piece of the body, and yield the records that are complete.
 
         Raises:
-          RemoteProtocolError: these are no records, or one is too large.
+          RemoteProtocolError: the data is not a record, or a frame is too large.
         """
         self._buffer += data
         start = 0
@@ -70,7 +70,7 @@ class Records:
                 elif kind != "k":
                     yield _text(payload) if kind == "t" else payload
             if len(self._buffer) - start >= MAX_HEAD_BYTES:
-                raise RemoteProtocolError("not a record")
+                raise RemoteProtocolError("the body contains data that is not a record")
         finally:
             del self._buffer[:start]
 
@@ -78,7 +78,7 @@ class Records:
         head = bytes(self._buffer[start:end])
         kind, digits = head[:1], head[1:]
         if not kind or kind not in self._kinds or not digits.isdigit():
-            raise RemoteProtocolError("not a record")
+            raise RemoteProtocolError("the body contains data that is not a record")
         if kind in b"tb" and int(digits) > self.max_bytes:
             raise RemoteProtocolError(f"a frame of {int(digits)} bytes is too large", Code.TOO_LARGE)
         return kind.decode(), int(digits)
@@ -88,4 +88,4 @@ def _text(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError:
-        raise RemoteProtocolError("a text frame that is not UTF-8") from None
+        raise RemoteProtocolError("a text frame is not valid UTF-8") from None

@@ -1,8 +1,9 @@
-"""Plain data into typed values, through cattrs, without any coercion. `unstructure` is the way back.
+"""Convert plain data into typed values with cattrs, without any coercion. `unstructure` is the inverse.
 
-cattrs by itself turns "12" into 12 and a string into a list of letters; every hook here refuses what is not
-already the right shape. The converter stops at the first fault and says nothing of where it was, which keeps a hostile
-payload cheap (cattrs' own detailed validation costs 200 times as much); only then `_find_fault` looks for the path.
+By default, cattrs converts "12" into 12 and a string into a list of letters. Every hook here rejects a value that does
+not have the right type already. The converter stops at the first fault and does not report its path. That keeps a
+hostile payload cheap: cattrs' own detailed validation costs 200 times as much. Only after a fault does `_find_fault`
+search for the path.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 Inner = Callable[[Any], Hook]
 
-# Members of one set with the same hash. A sender can choose tuples, numbers and attrs instances that hash alike, and
-# adding n of them to a set takes n² comparisons. Honest values reach two or three.
+# The most members of one set with the same hash. A sender can choose tuples, numbers and attrs instances with equal
+# hashes, and adding n of them to a set takes n² comparisons. Honest values reach two or three.
 MAX_SAME_HASH = 16
 
-# The hashes of these can't be chosen: text and bytes are salted, whole numbers are bounded.
+# Types whose hashes a sender can't choose: text and bytes are salted, whole numbers are bounded.
 SALTED = (str, bytes, int, bool)
 
 
 class Mismatch(ValueError):
-    """A value is not what its type says; the text says what was expected."""
+    """A value does not fit its type. The text describes the expected value."""
 
 
 def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
-    """Make a `cls` of plain data, or say why not.
+    """Convert plain data into an instance of `cls`.
 
     Args:
-      ignore_extra: ignore the fields that a class does not have, here and in the classes of its fields.
+      ignore_extra: ignore the fields that a class does not have, also in nested classes.
 
     Raises:
-      InvalidEvent: with the path of the first fault, and a sentence.
+      InvalidEvent: the data does not fit `cls`. The error has the path of the first fault, and a sentence.
     """
     hook, bottomless = _hook_of(cls, ignore_extra)
     if bottomless:
@@ -56,15 +57,17 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
     try:
         made: T = hook(value, cls)
         return made
-    except Exception:  # an attrs validator may raise anything; all of it means the payload is refused
+    except Exception:  # an attrs validator may raise any exception to reject the value
         _check_depth(value)
         fault = _find_fault(value, cls, ignore_extra)
         raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
 def _find_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool]:
-    """What structures a class, and whether its values may nest without end: only then their depth has to be looked at
-    before, since a value that fits any other class is as deep as the class is."""
+    """Return the hook of a type, and True if the type's values may nest to any depth.
+
+    Only the depth of such values must be checked beforehand. A value that fits another type is as deep as the type.
+    """
     return _make_hook(cls, ignore_extra), holds_itself(cls)
 
 
@@ -74,7 +77,7 @@ _hook_of: Callable[[Any, bool], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 def _make_hook(cls: Any, ignore_extra: bool) -> Hook:
     def inner_of(inner: Any) -> Hook:
-        if holds_itself(inner):  # it may be the very one that is being made
+        if holds_itself(inner):  # the hook of `inner` may be the one that is being made
             return lambda value, _: _hook_of(inner, ignore_extra)[0](value, inner)
         return _hook_of(inner, ignore_extra)[0]
 
@@ -137,13 +140,13 @@ def _listed(make: Callable[[list[Any]], Any], cls: Any, inner_of: Inner) -> Hook
 
 
 def _set_of(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    """A set of values whose hashes a sender could choose."""
+    """Make a set of values whose hashes a sender could choose."""
     same_hash: dict[int, list[Any]] = {}
     for item in items:
         others = same_hash.setdefault(hash(item), [])
         if item not in others:
             if len(others) == MAX_SAME_HASH:
-                raise Mismatch(f"a set with at most {MAX_SAME_HASH} members of one hash")
+                raise Mismatch(f"a set with at most {MAX_SAME_HASH} members of the same hash")
             others.append(item)
     return make(items)
 
@@ -188,7 +191,7 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Only the members that a value of its plain type could fit are tried; whole numbers before numbers."""
+    """Return a hook that tries only the members that match the value's plain type, `int` before `float`."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
@@ -200,7 +203,7 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
         for structured, member in candidates.get(type(value), ()):
             try:
                 return structured(value, member)
-            except Exception:  # noqa: S112  # this member does not fit; the last line speaks for all of them
+            except Exception:  # noqa: S112  # this member does not fit; the error below names all members
                 continue
         raise Mismatch(expected)
 
@@ -208,7 +211,7 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
 
 
 def _plain_types(cls: Any) -> set[type[Any]]:
-    """The types of the plain values that may be structured as this type, before a hook looks at them."""
+    """Return the plain types whose values the hook of this type may accept."""
     origin = typing.get_origin(cls)
     if origin is Literal:
         return {type(value) for value in typing.get_args(cls)}
@@ -243,7 +246,7 @@ def _object(cls: Any, inner_of: Inner, *, ignore_extra: bool) -> Hook:
 
 _converter = cattrs.Converter(detailed_validation=False)
 
-# By the very type: never by what it inherits from, or a hook for text would read every StrEnum, and accept any text.
+# Hooks by exact type. By base class, the hook for text would apply to every StrEnum, and accept any text.
 SCALARS: dict[Any, Hook] = {
     bool: _exactly(bool, "true or false"),
     int: _int,
@@ -266,7 +269,7 @@ BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
 }
 
 
-class _Fault(Exception):  # it is raised in this file only
+class _Fault(Exception):  # raised only in this file
     """The first fault in a value."""
 
     def __init__(self, sentence: str, path: str = "") -> None:
@@ -281,14 +284,14 @@ def _find_fault(value: object, cls: Any, ignore_extra: bool) -> _Fault:
         _retrace(value, cls, ignore_extra)
     except _Fault as fault:
         return fault
-    return _Fault("not valid")
+    return _Fault("the value is not valid")
 
 
 def _retrace(value: object, cls: Any, ignore_extra: bool) -> Any:
-    """Structure a value once more, step by step where it does not fit.
+    """Structure a value again, one part after the other, to find the first fault.
 
-    The cost grows with the size of the value and with the depth of its type. The values of a type that holds itself
-    may be deeper: each part of those is structured once.
+    The cost grows with the size of the value and with the depth of its type. Values of a recursive type may be deeper
+    than the type: each of their parts is structured once.
 
     Raises:
       _Fault: the first fault.
@@ -335,7 +338,7 @@ def _retrace_children(
     made, pairs = [], [*zip(children, kinds, strict=False)]
     for number, ((name, child), cls) in enumerate(pairs, 1):
         hook, bottomless = _hook_of(cls, ignore_extra)
-        step_in = bottomless or number == len(pairs)  # if the others fit, this is the one that does not
+        step_in = bottomless or number == len(pairs)  # if all others fit, the last one does not
         try:
             made.append(_retrace(child, cls, ignore_extra) if step_in else hook(child, cls))
         except Exception as exc:
@@ -348,7 +351,7 @@ def _made(make: Callable[[Any], Any], plain: Any) -> Any:
     """Call a hook, or a class with its validators.
 
     Raises:
-      _Fault: it raises.
+      _Fault: the call raised an error.
     """
     try:
         return make(plain)
@@ -356,5 +359,5 @@ def _made(make: Callable[[Any], Any], plain: Any) -> Any:
         raise _Fault(f"expected {exc}") from None
     except ValueError as exc:
         raise _Fault(str(exc)) from None
-    except Exception:  # an attrs validator may raise anything
-        raise _Fault("not valid") from None
+    except Exception:  # an attrs validator may raise any exception
+        raise _Fault("the value is not valid") from None

@@ -1,8 +1,8 @@
-"""Typed values into plain data, by the rules by which `structure` reads them.
+"""Convert typed values into plain data, by the rules that `structure` uses to read them.
 
-A value that its reader would refuse, or read as another value, is refused here: its author learns of it where the
-mistake is. The hooks of cattrs stop at the first fault and do not know where it is; only then `_find_fault` looks for
-the path.
+A value that the reader would reject, or read as another value, is rejected here, so that the error is raised in the
+code with the mistake. The hooks of cattrs stop at the first fault and do not know its path. Only after a fault does
+`_find_fault` search for the path.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Inner = Callable[[Any], Hook]
 
 
 def unstructure(value: object, cls: Any = None) -> Any:
-    """The plain data of a typed value.
+    """Convert a typed value into plain data.
 
     Args:
-      cls: the type that it should have; by default, its own.
+      cls: the type that the value should have; by default, its own type.
 
     Raises:
       TypeError: a value is not of the type that its field declares. The message begins with the path.
-      ValueError: a value can't travel: a number that JSON or JavaScript does not have, text that is not well-formed,
-        or more levels than a reader accepts; or a validator refuses it. The message begins with the path.
+      ValueError: a value can't be encoded: a number that JSON or JavaScript does not have, text that is not
+        well-formed, or more levels than a reader accepts; or a validator rejects it. The message begins with the path.
     """
     cls = cls or type(value)
     hook, bottomless = _hook_of(cls)
@@ -61,7 +61,7 @@ _hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 def _make_hook(cls: Any) -> Hook:
     def inner_of(inner: Any) -> Hook:
-        if holds_itself(inner):  # it may be the very one that is being made
+        if holds_itself(inner):  # the hook of `inner` may be the one that is being made
             return lambda value: _hook_of(inner)[0](value)
         return _hook_of(inner)[0]
 
@@ -79,7 +79,7 @@ def _make_hook(cls: Any) -> Hook:
 
 def _refuse(cls: Any, value: object) -> Any:
     plain = "dict[str, ...], list[...], text, numbers, bool, bytes, None, Enum and attrs classes"
-    raise TypeError(f"{value!r:.64} is a {cls.__name__}, and not one of {plain}")
+    raise TypeError(f"{value!r:.64} is a {cls.__name__}, which can't be encoded: use {plain}")
 
 
 def _text(value: Any) -> str:
@@ -91,8 +91,8 @@ def _text(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as exc:
-            raise ValueError(f"{value[exc.start]!r} is half a character, and can't travel") from None
-    return value  # type: ignore[no-any-return]  # it is one: `cast` would be a call
+            raise ValueError(f"{value[exc.start]!r} is a lone surrogate, which can't be encoded") from None
+    return value  # type: ignore[no-any-return]  # a str; `cast` would cost a call
 
 
 def _int(value: Any) -> int:
@@ -101,8 +101,8 @@ def _int(value: Any) -> int:
             raise _wrong("a whole number", value)
         value = int(value)
     if not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise ValueError(f"{value} can't travel: JavaScript has no such integer")
-    return value  # type: ignore[no-any-return]  # it is one: `cast` would be a call
+        raise ValueError(f"{value} can't be encoded: it is beyond JavaScript's safe integers")
+    return value  # type: ignore[no-any-return]  # an int; `cast` would cost a call
 
 
 def _float(value: Any) -> float:
@@ -114,10 +114,10 @@ def _float(value: Any) -> float:
         try:
             value = float(value)
         except OverflowError:
-            raise ValueError("a whole number beyond all floats can't travel") from None
+            raise ValueError("a whole number that is too large for a float can't be encoded") from None
     if not math.isfinite(value):
-        raise ValueError(f"{value} can't travel: JSON has no such number")
-    return value  # type: ignore[no-any-return]  # it is one: `cast` would be a call
+        raise ValueError(f"{value} can't be encoded: JSON has no such number")
+    return value  # type: ignore[no-any-return]  # a float; `cast` would cost a call
 
 
 def _exactly(cls: type[Any], expected: str) -> Hook:
@@ -186,7 +186,7 @@ def _enum(cls: Any) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """The hook of the member whose values are of the value's own type, if there is one."""
+    """Return a hook that tries the members of the value's own type, or all members if there is none."""
     members = typing.get_args(cls)
     hooks = [(member, inner_of(member)) for member in members]
     by_type: dict[type[Any], list[Hook]] = {}
@@ -203,7 +203,7 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
         for write in by_type.get(type(value), others):
             try:
                 return write(value)
-            except Exception:  # noqa: S112  # this member does not fit; the last line speaks for all of them
+            except Exception:  # noqa: S112  # this member does not fit; the error below names all members
                 continue
         raise _wrong(expected, value)
 
@@ -221,7 +221,7 @@ def _object(cls: Any, inner_of: Inner) -> Hook:
     fields = attrs.fields(attrs.resolve_types(cls))
     hooks: dict[str, Any] = {each.name: override(unstruct_hook=inner_of(each.type)) for each in fields}
     write: Hook = make_dict_unstructure_fn(cls, _converter, **hooks)
-    # What was valid when it was made may have changed since, unless it can't.
+    # A validated value may have changed since it was made, unless it is immutable.
     changeable = not is_hashable(cls) and any(each.validator is not None for each in fields)
 
     def hook(value: Any) -> Any:
@@ -256,7 +256,7 @@ BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
     types.UnionType: _union,
     Literal: _literal,
 }
-# Values without a declared type, as in a snapshot that is plain data.
+# The types that are used for values without a declared type, as in a snapshot of plain data.
 UNTYPED: dict[type[Any], Any] = {dict: dict[str, Any], list: list[Any]}
 
 
@@ -265,7 +265,7 @@ def _wrong(expected: str, value: object) -> TypeError:
 
 
 def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
-    """Find where a value does not fit its type: the fault, with the path before it."""
+    """Find the first part of a value that does not fit its type. Return its fault, after the path of the part."""
     for step, child, kind in _children(value, cls):
         try:
             _hook_of(kind)[0](child)
@@ -277,7 +277,7 @@ def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
 
 
 def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
-    """The parts of a value that is of its type, each with its step of the path and its type."""
+    """Yield the parts of a value, each with its step of the path and its type. A value of another type has none."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if attrs.has(cls):
         if type(value) is cls:

@@ -1,1 +1,1 @@
-"""Match incoming events and replies with the tasks that wait for them. Both ends of a connection use this package."""
+"""Give received events and replies to the tasks that wait for them. Both ends of a connection use this package."""

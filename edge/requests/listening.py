@@ -1,8 +1,8 @@
-"""Listeners: decide which task gets an event that arrives, or that no task wants it.
+"""Listeners give each received event to the task that listens for it, or report that there is none.
 
 There are two ways to listen. A `Waiter` is one task in `receive`, which gets its event directly. A `Subscription` is an
-``async for`` loop: events that arrive while the body of the loop runs are queued. A subscription lives as long as its
-`Listener` object. When the loop is left, in whatever way, the events that are still queued are refused.
+``async for`` loop: events that arrive while the body of the loop runs are queued. A subscription exists as long as its
+`Listener` object. When a task leaves the loop, in any way, the events that are still queued are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import trio
 
 from ..aio.wakeup import WakeUp
 
-# A loop takes up to this many queued events or bytes without a checkpoint. `TOGETHER_BYTES` is a quarter of an outbox,
+# The most queued events and bytes that a loop takes without a checkpoint. `TOGETHER_BYTES` is a quarter of an outbox,
 # so that a room that broadcasts each event yields to the write scheduler before an outbox is full.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class Waiter(Generic[V]):
         self._outcome: outcome.Outcome[V] | None = None
 
     async def wait(self, forget: Callable[[], object]) -> V:
-        """Wait for `give` or `fail`, which may also have been called before.
+        """Wait for `give` or `fail`. Either may have been called before.
 
         *Cancellation*: `forget` is called. No value is lost: a value is given to this task or not at all.
         """
@@ -77,7 +77,7 @@ class Arrival(abc.ABC):
 
     event: Any
     size: int
-    """The length of its frame."""
+    """The size of the event's frame, in bytes."""
 
     @abc.abstractmethod
     def take(self) -> None:
@@ -85,24 +85,24 @@ class Arrival(abc.ABC):
 
     @abc.abstractmethod
     def refuse_unheard(self) -> None:
-        """Refuse the event: no task takes it."""
+        """Refuse the event, because no listener takes it."""
 
 
 @attrs.define(eq=False)
 class Subscription:
-    """One loop: the events that it wants, those that it has not taken yet, and its waiting task."""
+    """The state of one loop: its event classes, its queued events, and its waiting task."""
 
     kinds: frozenset[type[Any]] | None
-    """Event classes; None for all events that no other listener wants."""
+    """Event classes; None for all events that no other listener takes."""
     value: Callable[[Any], Any]
     """Converts an arrival into the object that the loop gets."""
     closed: bool = False
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     taken: int = 0
-    """Events that were taken since other tasks last ran."""
+    """Events that the loop has taken since the last checkpoint."""
     taken_bytes: int = 0
-    """The same in bytes."""
+    """Bytes that the loop has taken since the last checkpoint."""
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
@@ -134,9 +134,9 @@ class Subscription:
 
 
 class Listener(Generic[E]):
-    """An open ``async for`` over events. Loop over it, as in ``async for event in player``, or store it and `receive`.
+    """A subscription to events. Loop over it, as in ``async for event in player``, or store it and call `receive`.
 
-    The loop ends when the player or the room is gone.
+    The loop ends when the player has left or the room has ended.
     """
 
     def __init__(self, subscription: Subscription, end: Callable[[], None]) -> None:
@@ -155,7 +155,7 @@ class Listener(Generic[E]):
         except trio.BusyResourceError:
             raise  # the listener belongs to another task's loop, which continues
         except BaseException:
-            # The loop is left. End it now, and not only when the exception's traceback is collected.
+            # The loop has ended. End the subscription now, not when the exception's traceback is garbage-collected.
             self._end()
             raise
 
@@ -163,9 +163,10 @@ class Listener(Generic[E]):
         """Wait for the next event. Always a cancellation point; up to 16 queued events may be taken in one step.
 
         Raises:
-          trio.EndOfChannel: the player or the room is gone.
+          trio.EndOfChannel: the player has left or the room has ended.
+          trio.BusyResourceError: another task already waits on this listener.
 
-        *Cancellation*: nothing is taken.
+        *Cancellation*: no event is lost.
         """
         event: E = await self._subscription.receive()
         return event
@@ -189,11 +190,11 @@ class Listeners:
         return len(self._waiters) + len(self._specific) + len(self._general)
 
     async def receive(self, kinds: frozenset[type[Any]]) -> Any:
-        """Wait for one event of these kinds."""
+        """Wait for one event of these classes. A cancellation loses no event."""
         entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
         arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
-        arrival.take()  # in the step in which the listener continues, lest a journal entry in between lose the event
+        arrival.take()  # not earlier: a journal entry written before the listener continues would lose the event
         return self._value(arrival)
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
@@ -209,8 +210,8 @@ class Listeners:
     def give(self, arrival: Arrival, of_room: Listeners) -> bool:
         """Give an event to the most specific listener. False if there is none.
 
-        These are tried in turn: a listener for the event's class here, one in `of_room`, and the newest loop here that
-        takes all events.
+        The order is: a listener for the event's class in this object, one in `of_room`, and the newest loop in this
+        object that takes all events.
         """
         if (self._waiters or self._specific) and self._give_by_class(arrival):  # nearly always there are none
             return True
@@ -222,8 +223,10 @@ class Listeners:
         return True
 
     def _give_by_class(self, arrival: Arrival) -> bool:
-        """Give an event to a task that waits for its class, or queue it for the newest loop that wants its class. False
-        if there is none."""
+        """Give an event to a task that waits for its class, or queue the event for the newest loop over its class.
+
+        Returns: False if there is no such task or loop.
+        """
         kind = type(arrival.event)
         for entry in self._waiters:
             if kind in entry[0]:
@@ -237,7 +240,7 @@ class Listeners:
         return False
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """End all loops, also those that begin later, and fail all waits, each with an error of its own."""
+        """End all loops, also those that begin later, and fail all waiting tasks, each with a new `fault()`."""
         self._closed = True
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:

@@ -1,4 +1,4 @@
-"""The reply scope: a block in which a request is answered. It ends when the other side no longer waits."""
+"""The reply scope: a block in which a request is answered. The block ends when the other side no longer waits."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Answer = TypeVar("Answer")
 
 @attrs.define(eq=False)
 class IncomingRequest:
-    """A request of the other side that is not answered yet."""
+    """An unanswered request of the other side."""
 
     number: int
     event: Any
     """Referenced until the request is answered, so that Python does not reuse its `id()`. None afterwards."""
     deadline: float
-    """The time until which the other side waits, on Trio's clock."""
+    """The time until which the other side waits for the answer, on Trio's clock."""
     size: int = 0
-    """The length of its frame."""
+    """The size of the request's frame, in bytes."""
     scope: trio.CancelScope | None = None
     answered: bool = False
     """True once the last answer is sent."""
     wanted: bool = True
-    """True while the other side waits."""
+    """True while the other side waits for the answer."""
 
 
 class ReplyScope(Generic[Answer]):
     """``with player.answering(request) as answering:``: a block in which a request is answered.
 
-    The block is cancelled, and ends without an exception, when the other side cancels the request, when its time is up,
-    or when the other side is gone. Then the request is answered with an error, never with success. If the block is
-    cancelled from outside or raises, the request is answered with an error, too. If the block ends without a reply, the
-    other side is told that no answer comes.
+    The block is cancelled, and ends without an exception, when the other side cancels the request, when the request's
+    deadline expires, or when the other side is gone. Then the request is answered with an error. If the block raises or
+    is cancelled from outside, the request is answered with an error, too. If the block ends without a reply, the other
+    side is informed that no answer follows.
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class ReplyScope(Generic[Answer]):
     def reply(self, answer: Answer) -> bool:
         """Send the only or the last answer.
 
-        Returns: True if the other side waits for it; False if the request is answered or cancelled.
+        Returns: True if the other side waits for the answer; False if the request is answered or cancelled already.
 
         Raises:
-          TypeError, ValueError: `answer` is no event that may be sent, or one of its values cannot be encoded.
+          TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
+            large.
         """
         message = outgoing_reply(self._check(answer), self._incoming.number)
         self._check_size(message)
@@ -82,14 +83,15 @@ class ReplyScope(Generic[Answer]):
     async def send(self, answer: Answer) -> bool:
         """Send one of several answers.
 
-        Returns: True if the other side waits for it.
+        Returns: True if the other side waits for the answer; False if the request is answered or cancelled already.
 
-        *Backpressure*: waits while the window is more than half full.
+        *Backpressure*: waits while more than half of the window is unacknowledged.
 
-        *Cancellation*: the answer is sent, or not at all.
+        *Cancellation*: the answer is not sent.
 
         Raises:
-          TypeError, ValueError: `answer` is no event that may be sent, or one of its values cannot be encoded.
+          TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
+            large.
         """
         message = outgoing_part(self._check(answer), self._incoming.number)
         self._check_size(message)
@@ -103,7 +105,7 @@ class ReplyScope(Generic[Answer]):
         self._scope.deadline = self._incoming.deadline
         self._incoming.scope = self._scope
         if not self._incoming.wanted:
-            self._scope.cancel("the answer is not wanted any more")
+            self._scope.cancel("the other side no longer waits for the answer")
         self._scope.__enter__()
         return self
 
@@ -114,17 +116,17 @@ class ReplyScope(Generic[Answer]):
         self._incoming.scope = None
         try:
             caught = bool(self._scope.__exit__(kind, exc, trace))
-        except BaseException:  # an exception group with a cancellation and another error, which propagates
-            self._fail("crashed", "answering it failed")
+        except BaseException:  # an exception group of a cancellation and another error, which propagates
+            self._fail("crashed", "an error was raised while the request was answered")
             raise
         if exc is None and not asked_off:
             self._finish(outgoing_reply(None, self._incoming.number))
         elif isinstance(exc, Exception) and not caught:
-            self._fail("crashed", "answering it failed")
+            self._fail("crashed", "an error was raised while the request was answered")
         else:
-            self._fail("cancelled", "the time was up" if caught else "it was cancelled before it was answered")
+            self._fail("cancelled", "its deadline expired" if caught else "it was cancelled before it was answered")
         if asked_off:
-            self._abandon(self._incoming, "the time was up")
+            self._abandon(self._incoming, "the request's deadline expired")
         return caught
 
     def _fail(self, problem: MessageProblem, text: str) -> None:
@@ -139,5 +141,5 @@ class ReplyScope(Generic[Answer]):
 
 
 def deadline_of(seconds: float | None) -> float:
-    """The deadline of a request that may wait for this many seconds, on Trio's clock."""
+    """Return the deadline, on Trio's clock, of a request whose sender waits for this many seconds."""
     return math.inf if seconds is None else trio.current_time() + seconds

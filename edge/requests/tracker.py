@@ -27,25 +27,25 @@ MAX_REQUESTS = 64
 
 @attrs.define(eq=False)
 class _OutgoingRequest:
-    """A request of this side, while this side waits for its answers."""
+    """A request of this side that still expects answers, or has answers that are not taken yet."""
 
     answer: type[Any]
     message: Outgoing
     single: bool
     parts: deque[Any] = attrs.field(factory=deque)
-    """Answers that came and are not taken yet."""
+    """Received answers that are not taken yet."""
     fault: Exception | None = None
     """The error with which the request failed."""
     ended: bool = False
-    """True once no more answers come."""
+    """True once no more answers are accepted."""
     waiter: Waiter[None] = attrs.field(factory=Waiter)
-    """For a single answer: the waiting task either gets the answer or is cancelled, in one step."""
+    """For a single answer: the waiting task, which in one step either gets the answer or is cancelled."""
     woken: trio.Event = attrs.field(factory=trio.Event)
     on_take: Callable[[], object] = lambda: None
     """Called whenever an answer is taken."""
 
     def wake(self) -> None:
-        """Wake the waiting task: an answer or the end has come."""
+        """Wake the waiting task, because an answer or the end of the answers has arrived."""
         if self.single:
             self.waiter.give(None)
         woken, self.woken = self.woken, trio.Event()
@@ -53,9 +53,9 @@ class _OutgoingRequest:
 
 
 class Replies(Generic[E]):
-    """The answers to one request, as they come: ``async for line in lines``. Leaving the block of the stream ends them.
+    """The answers to one request, in order: ``async for line in lines``.
 
-    The loop ends when the other side says that no more come.
+    The loop ends when the other side ends the answers. Leaving the block of the stream cancels the request.
     """
 
     def __init__(self, question: _OutgoingRequest) -> None:
@@ -68,9 +68,9 @@ class Replies(Generic[E]):
         """Wait for the next answer.
 
         Raises:
-          RequestFailed: the other side could not continue.
+          RequestFailed: the other side answered with an error.
 
-        *Cancellation*: nothing is lost.
+        *Cancellation*: no answer is lost.
         """
         await trio.lowlevel.checkpoint()
         while not self._question.parts:
@@ -85,19 +85,19 @@ class Replies(Generic[E]):
 
 
 class RequestTracker:
-    """Tracks the requests of this side and those of the other side.
+    """A tracker for the unanswered requests of this side and of the other side.
 
     Args:
       send: sends a message to the other side.
       receives: the events that the other side may send.
-      wait_relief: waits while too much is unacknowledged to send several answers.
-      check_size: raises an error if a message of this side's user is too large.
+      wait_relief: waits while more than half of the window is unacknowledged.
+      check_size: raises an error if a message of this side's code is too large.
       on_refusal: called with the problem, a sentence and the name of each message that is refused.
       on_unusable: called with the error and the name of each event that does not fit its class. Returns True if the
-        other side is to be told.
-      on_ignored: called once for each event that comes with fields that its class does not have; the fields are
-        ignored. By default such an event does not fit.
-      tolerant: keep waiting if an answer does not fit, so that a client cannot break a room with a wrong answer. If
+        other side must get an error.
+      on_ignored: called once for each event name that arrives with unknown fields; such fields are then ignored. If
+        None, an event with unknown fields is invalid.
+      tolerant: continue to wait if an answer does not fit, so that a client can't break a room with a wrong answer. If
         false, the request fails.
       max_request_bytes: the most bytes of unanswered requests of the other side. Further ones are refused as `busy`.
     """
@@ -125,14 +125,14 @@ class RequestTracker:
         self._on_unusable = on_unusable
         self._on_ignored = on_ignored
         self._loose = {name for name, kind in receives.by_name.items() if kind.ignores_extra}
-        """Names of events whose extra fields are ignored, because of their class or because such fields have come."""
+        """Names of events whose unknown fields are ignored, by their class or because `on_ignored` was called."""
         self._receives = receives
         self._wait_relief = wait_relief
         self._outgoing: dict[int, _OutgoingRequest] = {}
         self._incoming: dict[int, IncomingRequest] = {}
         """The unanswered requests of the other side, by the `id()` of their events."""
         self._given_up: dict[int, weakref.ref[Any]] = {}
-        """The events of cancelled requests, while anything else refers to them."""
+        """The events of cancelled requests, as long as other code refers to them."""
         self._sent_requests = 0
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class RequestTracker:
 
     @property
     def queued(self) -> int:
-        """The number of answers that have come and are not taken yet."""
+        """The number of received answers that are not taken yet."""
         return sum(len(question.parts) for question in self._outgoing.values())
 
     @property
@@ -168,13 +168,13 @@ class RequestTracker:
         return frozenset(incoming.number for incoming in self._incoming.values())
 
     async def ask(self, question: Any, answer: type[E]) -> E:
-        """Send an event as a request and wait for the typed answer. The caller's deadline travels with it.
+        """Send an event as a request and wait for the typed answer. The request includes the caller's deadline.
 
         Raises:
-          RequestFailed: the request was answered with an error.
-          Exception: the error that `close` was given.
+          RequestFailed: the request was answered with an error, or ended without an answer.
+          Exception: the error of `close`.
 
-        *Cancellation*: the other side is told.
+        *Cancellation*: cancels the request at the other side. A later answer is dropped.
         """
         number, request = self._begin(question, answer, single=True)
         try:
@@ -184,7 +184,7 @@ class RequestTracker:
         if request.fault is not None:
             raise request.fault
         if not request.parts:
-            raise RequestFailed("unanswered", "the other side says that there is no answer")
+            raise RequestFailed("unanswered", "the other side ended the request without an answer")
         value: E = request.parts[0]
         return value
 
@@ -196,7 +196,7 @@ class RequestTracker:
         Args:
           on_take: called whenever an answer is taken.
 
-        Returns: the answers, and a function that ends them.
+        Returns: the answers, and a function that cancels the request if it is unanswered.
         """
         number, request = self._begin(question, answer, single=False)
         request.on_take = on_take
@@ -211,7 +211,7 @@ class RequestTracker:
     def receive_reply(self, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Settle the request that this message answers. A late answer to a cancelled request is dropped.
 
-        An answer that does not fit is refused; see `tolerant` for the request.
+        An answer that does not fit is refused. `tolerant` decides whether the request then fails.
         """
         question = self._outgoing.get(message.id) if message.id is not None else None
         if question is None or question.ended:
@@ -222,12 +222,12 @@ class RequestTracker:
             try:
                 event = self._structure(message.name, message.body)
                 if type(event) is not question.answer:
-                    raise InvalidEvent("invalid", f"this question is answered by a {question.answer.__name__}")
+                    raise InvalidEvent("invalid", f"this request must be answered by a {question.answer.__name__}")
             except InvalidEvent as exc:
                 if not self._tolerant:
                     question.fault = RequestFailed(exc.problem, str(exc))
                     self._end(question, message)
-                if self._tolerant or not isinstance(message, messages.Part):  # a part has been cancelled
+                if self._tolerant or not isinstance(message, messages.Part):  # a part's request is cancelled
                     self.refuse(exc.problem, str(exc), message.name, None)
                 return
             question.parts.append(event)
@@ -237,21 +237,21 @@ class RequestTracker:
             question.wake()
 
     def _end(self, question: _OutgoingRequest, message: messages.Reply | messages.Part | messages.Error) -> None:
-        """Take no more answers after this one, and tell the other side if it would send more."""
+        """Accept no answers after this one, and cancel the request if the other side would send more."""
         question.ended = True
         question.wake()
         if isinstance(message, messages.Part):
             self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
-        """Start again with a client that has lost its state: drop its requests, and repeat those of this side."""
+        """Drop the requests of a client that has lost its state, and repeat the unanswered requests of this side."""
         self._give_up_requests()
         for question in self._outgoing.values():
             if not question.ended:
                 self._send(question.message)
 
     def read_event(self, message: messages.Event | messages.Request) -> Any | None:
-        """Build the typed event of a message. None if the event is refused, and the other side told."""
+        """Build the typed event of a message. Return None if the event is refused."""
         number = message.id if isinstance(message, messages.Request) else None
         kind = self._receives.by_name.get(message.name)
         try:
@@ -265,11 +265,11 @@ class RequestTracker:
             return None
         if isinstance(message, messages.Request):
             if len(self._incoming) >= MAX_REQUESTS:
-                text = f"{MAX_REQUESTS} requests are unanswered"
+                text = f"{MAX_REQUESTS} requests are unanswered: wait for answers before you send more"
                 self.refuse("busy", text, message.name, message.id)
                 return None
             if self._request_bytes >= self._max_request_bytes:
-                text = f"{self._request_bytes} bytes of requests are unanswered"
+                text = f"{self._request_bytes} bytes of requests are unanswered: wait for answers before you send more"
                 self.refuse("busy", text, message.name, message.id)
                 return None
             self._request_bytes += message.size
@@ -277,18 +277,18 @@ class RequestTracker:
         return event
 
     def receive_cancel(self, message: messages.Cancel) -> None:
-        """End the block that answers a request which the other side has cancelled, and confirm with an error."""
+        """End the block that answers a request that the other side has cancelled, and confirm with an error."""
         for incoming in self._incoming.values():
             if incoming.number == message.id:
-                self._give_up_request(incoming, "the asker has cancelled")
-                self.refuse("cancelled", "you cancelled it", "", message.id)
+                self._give_up_request(incoming, "the other side cancelled the request")
+                self.refuse("cancelled", "the sender of the request cancelled it", "", message.id)
                 return
 
     def reply(self, request: Any, answer: Any) -> bool:
-        """Answer a request of the other side. `request` is the received object itself.
+        """Answer a request of the other side. `request` is the received object itself, not an equal one.
 
-        Returns: True if the other side waits for the answer; False if the event was no request, or if the request is
-          answered or cancelled.
+        Returns: True if the other side waits for the answer; False if the event was not a request, or if the request
+          is answered or cancelled already.
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
@@ -309,18 +309,18 @@ class RequestTracker:
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
-        """Tell the other side that one of its messages is refused."""
+        """Send the other side an error: one of its messages is refused."""
         self._on_refusal(problem, text, about)
         self._send(outgoing_error(problem, text, about, request))
 
     def forget_request(self, event: Any) -> None:
-        """Forget a request that will not be answered here."""
+        """Stop tracking a request that this side will not answer."""
         incoming = self._incoming.get(id(event))
         if incoming is not None:
             self._mark_answered(incoming)
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """Fail all requests of this side, each with an error of its own, and drop those of the other side."""
+        """Fail all requests of this side, each with a new error from `fault`, and drop those of the other side."""
         self._give_up_requests()
         for question in self._outgoing.values():
             if not question.ended:
@@ -347,7 +347,7 @@ class RequestTracker:
         self._send(outgoing_cancel(number))
 
     def _mark_answered(self, incoming: IncomingRequest) -> None:
-        """Note that a request has its last answer."""
+        """Note that the last answer to a request is sent."""
         incoming.answered = True
         self._request_bytes -= incoming.size
         del self._incoming[id(incoming.event)]
@@ -365,7 +365,7 @@ class RequestTracker:
 
     def _give_up_requests(self) -> None:
         for incoming in [*self._incoming.values()]:
-            self._give_up_request(incoming, "the asker has gone")
+            self._give_up_request(incoming, "the other side is gone")
 
     def _structure(self, name: str, body: Any) -> Any:
         kind = self._receives.by_name.get(name)

@@ -1,1 +1,1 @@
-"""The seat that survives its connections, and how a connection gets one."""
+"""Seats, which survive their connections, and the code that gives a connection its seat."""

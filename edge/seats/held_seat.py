@@ -28,7 +28,7 @@ FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
 # The server ends a connection with these codes if the client does not read or acknowledge, or sends too much.
 CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
 
-# A seat remembers this many clients that lost it to another page, to tell them when they come back.
+# A seat remembers this many clients that lost it to another page, to refuse them when they reconnect.
 MAX_FORMER = 16
 
 
@@ -38,18 +38,18 @@ class HeldSeat(SendBuffer, Seat):
     `send` is inherited from `SendBuffer`.
 
     Args:
-      session: whose seat it is.
-      name: what the client wants to be called, where the session does not say.
+      session: the session that has the seat.
+      name: the name that the client asks for, which is used if the session has none.
       limits: sizes and times.
     """
 
     player: PlayerRuntime
-    """Set by `enter`."""
+    """The run time of the player, set by `enter`."""
 
     def __init__(self, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
         self._goodbye = Code.LEFT, ""
-        """The goodbye after its player has ended."""
+        """The code and the reason of the goodbye that is sent after the player has ended."""
         self._goodbye_due = False
         """True once the goodbye may be sent."""
         self.session = session
@@ -62,9 +62,9 @@ class HeldSeat(SendBuffer, Seat):
         self.attempt = 0
         """The number of the client's newest connection."""
         self.since = 0
-        """The number of the connection with which it started fresh."""
+        """The number of the connection with which the client started fresh."""
         self.why = ""
-        """Why it started fresh: see `Welcome.why`."""
+        """The reason of the fresh start: see `Welcome.why`."""
         self.former: tuple[str, ...] = ()
         """Clients that had the seat before, the oldest first."""
         self.crowded = self._told_crowded = False
@@ -72,10 +72,10 @@ class HeldSeat(SendBuffer, Seat):
         """The state machine of the newest connection."""
 
     def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
-        """Have the room admit this seat. Call this when the seat is complete: from then on other code finds it.
+        """Take this seat in a room. Call this when the seat is complete: from then on other code finds it.
 
         Args:
-          number: of the seat, if it was given on another server.
+          number: the number of the seat, if the seat is restored from another server.
 
         Raises:
           Refused: see `RoomRuntime.take_seat`.
@@ -108,7 +108,7 @@ class HeldSeat(SendBuffer, Seat):
     def check_crowded(self, message: Outgoing) -> None:
         if self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
             sent = f"{len(self.outbox)} messages, {self.outbox.waiting_bytes} bytes"
-            text = f"{sent}, were sent to {self.name!r} without a pause: wait in such a loop, with trio.sleep(0.01)"
+            text = f"{sent}, were sent to {self.name!r} without a pause: call trio.sleep(0.01) in the loop that sends"
             if not self._told_crowded:
                 self._told_crowded = True
                 log.warning("%s: %r is not sent", text, message, extra=self._log_context())
@@ -124,7 +124,7 @@ class HeldSeat(SendBuffer, Seat):
         self.conclude()
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
-        """Tell the client that its player has ended.
+        """Send the client its goodbye, after its player has ended.
 
         Args:
           unconfirmed: see `RestorableSeat.conclude`.
@@ -136,12 +136,12 @@ class HeldSeat(SendBuffer, Seat):
             self.release()
 
     def disconnect(self, code: Code, reason: str) -> None:
-        """End the connection, if there is one. The code decides whether the seat waits for another."""
+        """End the connection, if there is one. The code decides whether the seat waits for another connection."""
         if self.outbox is not None:
             self.outbox.end(code, reason)
 
     def give_to(self, client: str, why: str) -> None:
-        """Give the seat to this client, which starts fresh: messages on their way are lost."""
+        """Give the seat to this client, which starts fresh: unacknowledged messages are dropped."""
         if self.client and client != self.client:
             self.former = (*self.former[1 - MAX_FORMER :], self.client)
         self.client, self.since, self.why = client, self.attempt, why
@@ -158,7 +158,7 @@ class HeldSeat(SendBuffer, Seat):
             outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
-        """Note that a connection is gone. The seat waits for another, or its player leaves, as the code says."""
+        """Note that a connection has ended. Depending on the code, the seat waits for another, or the player leaves."""
         if not self.detach(outbox):
             return
         self.counts.connected = False
@@ -180,7 +180,7 @@ class HeldSeat(SendBuffer, Seat):
 
     def _note_pressure(self) -> None:
         if self.counts.behind:
-            self.disconnect(Code.BEHIND, "too much was not acknowledged")
+            self.disconnect(Code.BEHIND, "too many messages were not acknowledged")
             return
         if self.counts.connected:
             self.player.room.note_strain(self.player, strained=True)

@@ -11,7 +11,7 @@ from ..errors import Refused
 
 @attrs.define(eq=False)
 class PendingConnection:
-    """A connection that owes a request or a hello, and holds no seat. A full server drops it first."""
+    """A connection that has not sent its request or hello yet, and holds no seat. A full server drops it first."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """The scope in which the request or the hello is awaited."""
@@ -19,9 +19,9 @@ class PendingConnection:
     turned_away: bool = False
     """True once `turn_away` was called."""
     may_ask: bool = False
-    """True if a draining server waits a little longer, so that the client can still get its goodbye."""
+    """True if a draining server waits a little longer for the next request, whose response is the goodbye."""
 
     def turn_away(self, why: Refused | None = None) -> None:
-        """Wait no more; by default, because the server is shutting down."""
+        """Stop waiting for the request or the hello; by default, because the server is shutting down."""
         self.why, self.turned_away = why or self.why, True
         self.scope.cancel(str(self.why))

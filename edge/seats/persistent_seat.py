@@ -36,7 +36,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._life = 0
         """The number of fresh starts."""
         self._drafted_life, self._drafted_sent = -1, 0
-        """The newest entry has the messages of this life, up to this count."""
+        """The newest entry has the messages since the fresh start of this number (`_life`), up to this count."""
         self._drafted_withheld = self._drafted_received = 0
         self._drafted_since = self._recorded_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
@@ -49,7 +49,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
 
     @property
     def all_written(self) -> bool:
-        """True if everything that its client has sent is in the journal."""
+        """True if all counted messages of the client are in the journal."""
         return self.counts.confirmed == self.counts.received
 
     def send(self, message: Outgoing) -> None:
@@ -112,12 +112,12 @@ class PersistentSeat(HeldSeat, RestorableSeat):
                 kind = self.player.room.kind.sends.by_name[event.name]
                 message = outgoing_event(structure(event.body, kind.cls), kind)
             except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote the entry
-                log.warning("the latest %r is forgotten: %r", event.name, exc, extra=self._log_context())
+                log.warning("the latest value %r is dropped: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)
         self.latest.dropped |= record.dropped
         self.player.restore(recovered.record)
-        self.player.room.ledger.lose(self.player, Code.LOST, "its server is gone")
+        self.player.room.ledger.lose(self.player, Code.LOST, "the server of the room is gone")
 
     def reset_counts(self) -> None:
         self._life += 1
@@ -129,7 +129,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         super().release()
 
     def _current(self) -> list[Outgoing]:
-        behind = {message.key for _, message in self._behind}  # they follow the messages that they wait for
+        behind = {message.key for _, message in self._behind}  # sent later, after the messages that they wait for
         return [message for message in super()._current() if message.key not in behind]
 
     def _release(self, count: int) -> None:
@@ -151,7 +151,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._goodbye = code, reason
         if code is Code.MOVED:
             self.hand_over()
-        else:  # the last messages and the goodbye are sent once they are in the journal
+        else:  # the last messages and the goodbye are sent once the end is in the journal
             self._journal.note_end(self)
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
@@ -159,7 +159,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         super().conclude(unconfirmed=unconfirmed)
 
     def hand_over(self) -> None:
-        self._goodbye_due, self._goodbye = True, (Code.MOVED, "the room is not this server's any more")
+        self._goodbye_due, self._goodbye = True, (Code.MOVED, "this server no longer has the room")
         self.disconnect(*self._goodbye)
         if self.outbox is None:
             self.release()

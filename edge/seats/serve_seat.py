@@ -68,14 +68,14 @@ async def serve_seat(
     """Serve one connection to one room, and close it.
 
     Args:
-      find_room: finds the room, once the session is known; or raises `Refused`.
+      find_room: finds the room, or raises `Refused`. Called once the session is known.
       where: the kind and name of the room, for the log.
       counters: counts and logs refusals.
-      guests: admit guests, with a guest's key or without a key.
+      guests: True to admit guests, with a guest's key or without a key.
       session: the session of the connection, unless the hello has a key.
       scheduler: writes for the connection; by default, a scheduler of its own.
       bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
-      waiting: opens the pending connection in which the hello is awaited.
+      waiting: returns a context manager that registers the pending connection during the wait for the hello.
 
     *Cancellation* sends a goodbye with the code `Outbox.cancel_code`. The seat ends with its room.
     """
@@ -108,9 +108,8 @@ async def serve_seat(
                 and room.journal is not None
                 and not (seat.known or room.lease.continues_without_broker)
             ):
-                await (
-                    room.journal.wait_written()
-                )  # or an event that the client sends right after its welcome could be lost
+                # otherwise an event that the client sends right after its welcome could be lost
+                await room.journal.wait_written()
             seat.player.deliver_restored()
             ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
             closed = True
@@ -128,7 +127,7 @@ async def serve_seat(
         bye = Bye(exc.code, str(exc), exc.where if isinstance(exc, Refused) else "")
         await _say_bye(transport, connection, bye)
     except (trio.BrokenResourceError, trio.EndOfChannel):
-        ended = Ended(Code.LOST, "gone before its hello", by_peer=True)
+        ended = Ended(Code.LOST, "the client disconnected before its hello", by_peer=True)
     except Exception:
         ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
         raise
@@ -155,7 +154,7 @@ def _keyless(hello: Hello) -> Session:
 
 
 def _meaning_for_seat(ended: Ended) -> Code:
-    """Return the code of a connection's end for its seat. A client may leave or come back, but cannot kick itself."""
+    """Return the code with which a connection's end affects the seat. A client can only leave or reconnect."""
     if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *FRESH_CODES):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
@@ -174,21 +173,22 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
     if not isinstance(hello, Hello):
         raise RemoteProtocolError(f"no hello within {connection.limits.hello_seconds:g} s", Code.LATE)
     if hello.version != VERSION:
-        raise RemoteProtocolError(f"version {hello.version} is not spoken here, {VERSION} is", Code.VERSION)
+        raise RemoteProtocolError(f"protocol version {hello.version} is not supported, but {VERSION} is", Code.VERSION)
     if not CLIENT.fullmatch(hello.client):
-        raise RemoteProtocolError("a client calls itself by 16 to 64 letters, digits, _ and -")
+        raise RemoteProtocolError("`client` in a hello must be 16 to 64 letters, digits, _ or -")
     return hello, frame
 
 
 async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:
-    """In a persistent room, wait until the journal has all that this client sent: its welcome tells how much."""
+    """In a persistent room, wait until the journal has all messages of this client, whose count the welcome has."""
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
         if held is None or not isinstance(seat := held.seat, PersistentSeat) or seat.client != hello.client:
             return
         if seat.all_written:
             return
-        # so that no more comes. The code allows a resume: if this connection ends during the wait, the seat must stay
+        # end the old connection, so that no more messages arrive. The code allows a resume, because the seat must stay
+        # if this connection ends during the wait
         seat.disconnect(Code.MOVED, "another connection takes the seat")
         await room.journal.wait_written()
 
@@ -197,14 +197,14 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
     """Give a client its seat, and put the welcome into the outbox, in one synchronous step.
 
     So nothing happens between the admission and the seat, and no frame of an older connection is counted after the
-    welcome has told the count.
+    count was written into the welcome.
 
     Raises:
       Refused: the client gets no seat.
     """
     held = room.find(session.id)
     if held is None:
-        if room.journal is None or session.bot:  # a bot is code of the room, which starts again on another server
+        if room.journal is None or session.bot:  # the room starts its bots again on another server
             seat = HeldSeat(session, hello.name, connection.limits)
         else:
             seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
@@ -219,7 +219,7 @@ def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: O
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
             room.restart(seat.player)
-    except Exception:  # no one may find a seat that is not served
+    except Exception:  # otherwise other code would find a seat that no connection serves
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
         else:
@@ -273,18 +273,18 @@ def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
 
 
 def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
-    """Let a client have the seat.
+    """Give a client the seat, if it may have it.
 
-    Returns: why the client starts fresh, empty if it resumes; and whether the client has to be greeted.
+    Returns: the reason of a fresh start, empty for a resume; and whether the room has to greet the client.
 
     Raises:
-      Refused: another client has the seat by now, or this hello came before.
+      Refused: another client took the seat from this one, or this hello is a copy of an earlier one.
     """
     if hello.client in seat.former:
         raise Refused("another page of yours took the seat", Code.REPLACED)
     same, received = hello.client == seat.client, hello.received or 0
     if same and hello.attempt <= seat.attempt:
-        raise Refused("this hello was said before", Code.REPLAYED)
+        raise Refused("this hello was already received: send a higher attempt number", Code.REPLAYED)
     seat.attempt = hello.attempt
     began_together = same and hello.since == seat.since
     if began_together and seat.can_resume(received):

@@ -1,1 +1,1 @@
-"""The server: an `App` on one port, HTTP and rooms."""
+"""The server: serves an `App`, its HTTP routes and its rooms, on one port."""

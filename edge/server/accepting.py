@@ -1,4 +1,4 @@
-"""Accepting connections, also when this process has no files left."""
+"""Accept connections, and reject them with an answer when the process has no file descriptors left."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import trio
 
 log = logging.getLogger("edge.server")
 
-# What `accept` says when there is no file or no memory for another connection.
+# Errors of `accept` if there is no file descriptor or no memory for another connection.
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-# How many connections can be told at a time that there is none.
+# Spare file descriptors: the most connections that are rejected at the same time.
 SPARE_FILES = 16
-# How long to wait if that is not possible either.
+# Seconds to wait before the next attempt if no spare file descriptor is left.
 PAUSE_SECONDS = 0.1
-# How often the log says so.
+# Seconds between two warnings that no connection can be accepted.
 TELL_SECONDS = 60.0
 
 Serve = Callable[[Any], Awaitable[None]]
 
 
 class SpareFiles:
-    """Files that are held so that there are some when all others are taken."""
+    """File descriptors that are kept open, to be closed when an `accept` needs one and none is free."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
@@ -36,17 +36,17 @@ class SpareFiles:
 
     @property
     def lent(self) -> bool:
-        """True if one is lent, or could not be taken back."""
+        """True if a spare file descriptor is lent, or could not be reopened."""
         return len(self._held) < SPARE_FILES
 
     @property
     def any_left(self) -> bool:
-        """True if one can be lent."""
+        """True if a spare file descriptor can be lent."""
         return bool(self._held)
 
     @contextmanager
     def lend(self) -> Iterator[None]:
-        """One file fewer is held, while a block runs. There must be one."""
+        """Free one spare file descriptor while a block runs. `any_left` must be true."""
         os.close(self._held.pop())
         self._away += 1
         try:
@@ -56,11 +56,11 @@ class SpareFiles:
             self.refill()
 
     def refill(self) -> None:
-        """Take back what can be taken back."""
+        """Reopen the spare file descriptors that are not lent, as far as the system allows."""
         self._fill(SPARE_FILES - self._away)
 
     def close(self) -> None:
-        """Hold none any more."""
+        """Close all spare file descriptors."""
         self._closed = True
         while self._held:
             os.close(self._held.pop())
@@ -77,9 +77,10 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     """Accept connections until cancelled, then close the listener.
 
     Args:
-      nursery: where connections are served.
-      serve: serves and closes one.
-      serve_full: the same for one that comes when there are no files left. It must be quick, and open none.
+      nursery: runs a task for each connection.
+      serve: serves and closes a connection.
+      serve_full: rejects and closes a connection that was accepted with a spare file descriptor. It must be quick, and
+        must not open file descriptors.
 
     Raises:
       OSError: the listener is broken.
@@ -88,7 +89,7 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     try:
         async with listener:
             while True:
-                if spare.lent:  # what they have is theirs to give back, and not for others to take
+                if spare.lent:  # an ordinary accept could take the file descriptor that a spare file needs back
                     if spare.any_left:
                         await nursery.start(_tell_full, listener, serve_full, spare)
                     else:
@@ -113,13 +114,13 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
 async def _tell_full(
     listener: trio.abc.Listener[Any], serve_full: Serve, spare: SpareFiles, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Accept the next connection with a spare file, and tell it that there is no space."""
+    """Accept the next connection with a spare file descriptor, and reject it."""
     with spare.lend():
         stream = None
         try:
             with trio.move_on_after(PAUSE_SECONDS):
                 stream = await listener.accept()
-        except OSError:  # somebody else has taken the file
+        except OSError:  # other code has taken the freed file descriptor
             await trio.sleep(PAUSE_SECONDS)
         task_status.started()
         if stream is not None:

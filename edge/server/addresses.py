@@ -1,4 +1,4 @@
-"""Addresses of clients, also behind proxies, and the peers to which they belong."""
+"""Client addresses, also behind proxies, and the address or network that is limited as one peer."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-# Whoever comes through a proxy of ours that says for whom in words we can't read.
+# The peer of all requests for which a trusted proxy sent a client address that can't be parsed.
 UNKNOWN = "unknown"
 
 
 class Addresses:
-    """Reads addresses, as sockets and proxies tell them.
+    """Parses the addresses that sockets and proxies report.
 
     Args:
-      proxies: the networks of our proxies.
+      proxies: the networks of the trusted proxies.
 
     Raises:
-      ValueError: one is no network.
+      ValueError: an item is not a network.
     """
 
     def __init__(self, proxies: Iterable[str]) -> None:
@@ -25,12 +25,12 @@ class Addresses:
         self._read = lru_cache(4096)(self._find)
 
     def find(self, peer: str, forwarded: Sequence[str] = ()) -> str:
-        """The address that somebody comes from; of what our proxies carry, what they say.
+        """Return the address of the client of a request.
 
         Args:
-          peer: the other end of the socket.
-          forwarded: what the proxies of a request say, see `Forwarded`. Each adds whom it heard from at the end, so the
-            last that is no proxy of ours is who it was; what stands before that is hearsay.
+          peer: the other end of the socket. If this is not a trusted proxy, it is the client.
+          forwarded: the addresses that the proxies report, see `Forwarded`. Each proxy appends its own peer. The last
+            address that is not a trusted proxy is the client. A client can forge the addresses before it.
         """
         if not forwarded or self._read(peer):
             return peer
@@ -41,11 +41,14 @@ class Addresses:
         return peer
 
     def is_proxy(self, address: str) -> bool:
-        """True if an address is one of our proxies'."""
+        """True if an address belongs to a trusted proxy."""
         return bool(address) and not self._read(address)
 
     def peer_of(self, address: str) -> str:
-        """For whom an address stands: itself, or its /64; empty for a proxy of ours, and where there is none."""
+        """Return the peer of an address: the IPv4 address, or the /64 of an IPv6 address.
+
+        The peer is empty for a trusted proxy and for an empty address.
+        """
         return self._read(address) if address else ""
 
     def _find(self, said: str) -> str:
@@ -63,7 +66,7 @@ class Addresses:
 
 
 def _bare(said: str) -> str:
-    """An address without its quotes, brackets and port, which some proxies add."""
+    """Remove the quotes, brackets and port that some proxies add to an address."""
     said = said.strip().strip('"')
     if said.startswith("["):
         return said[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""The HTTP API for a web app beside edge: publish into a room, list rooms and seats, kick, revoke."""
+"""The HTTP API for a separate web app: publish to a room, list rooms and seats, kick a player, revoke a session."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Publish:
-    """An event for a room."""
+    """The request body to publish an event to a room."""
 
     event: str
-    """Its name on the wire."""
+    """The event's name on the wire."""
     body: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class Kick:
-    """Put somebody out of a room."""
+    """The request body to remove a session's player from a room."""
 
     session: str
     reason: str = ""
@@ -45,15 +45,15 @@ class Kick:
 
 @attrs.frozen
 class Revoke:
-    """Honour no key any more that was issued for this session."""
+    """The request body to revoke the keys of a session."""
 
     session: str
     until: float | None = None
-    """Up to when, in seconds since the epoch, keys were issued that are dead now."""
+    """Keys that were issued up to this time are revoked, in seconds since the epoch. None: see `Keys.revoke`."""
 
 
 class Served(Protocol):
-    """The app, as the API sees it."""
+    """The members of `Site` that the API uses."""
 
     directory: Directory
     node: Node | None
@@ -62,26 +62,26 @@ class Served(Protocol):
 
 
 class Api:
-    """The answers. What is asked about a room that is on another server is answered by that server.
+    """Answers API requests. A request about a room on another server is passed to that server.
 
     Args:
-      token: what the web app proves itself with, in ``Authorization: Bearer``; at least 16 bytes.
+      token: the secret that the web app sends in ``Authorization: Bearer``; at least 16 bytes.
 
     Raises:
-      ValueError: a token that could be guessed.
+      ValueError: the token is shorter than 16 bytes.
     """
 
     def __init__(self, token: str, site: Served) -> None:
         if len(token.encode()) < MIN_TOKEN_BYTES:
-            raise ValueError(f"the token of the API needs at least {MIN_TOKEN_BYTES} bytes")
+            raise ValueError(f"api_token is too short: it needs at least {MIN_TOKEN_BYTES} bytes")
         self._token = token.encode()
         self._site = site
 
     async def respond(self, request: Request) -> Response:
-        """The answer to a request below `PREFIX`."""
+        """Return the response to a request below `PREFIX`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
-            return error_response(401, "token", "the token of the API is needed")
+            return error_response(401, "token", "send the API token in the header Authorization: Bearer")
         assert self._site.node is not None
         try:
             match request.method, request.path.removeprefix(PREFIX).split("/"):
@@ -103,10 +103,10 @@ class Api:
             return error_response(422, exc.problem, str(exc))
         except BrokerDown as exc:
             return error_response(503, "broker", str(exc))
-        return error_response(404, "not_found", "the API has no such request")
+        return error_response(404, "not_found", "the API has no request with this method and path")
 
     async def answer(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> tuple[int, bytes]:
-        """The answer to another server, which was asked about a room of this one."""
+        """Answer a request about a room of this server that another server received. Return the status and the body."""
         response = self._act(method, kind, name, rest, body)
         return response.status, response.body
 
@@ -121,7 +121,7 @@ class Api:
         }
         action = actions.get((method, *rest))
         if action is None:
-            return error_response(404, "not_found", "the API has no such request")
+            return error_response(404, "not_found", "the API has no request with this method and path")
         try:
             return action(room, body)
         except InvalidEvent as exc:
@@ -136,7 +136,7 @@ class Api:
         asked = _read(body, Publish)
         kind = room.kind.sends.by_name.get(asked.event)
         if kind is None:
-            raise InvalidEvent("unknown_event", f"this room sends no event {asked.event[:64]!r}")
+            raise InvalidEvent("unknown_event", f"this room does not send an event named {asked.event[:64]!r}")
         decided("publish()", room.facade.publish(structure(asked.body, kind.cls)))
         return json_response({"seated": len(room.ledger)})
 
@@ -162,5 +162,5 @@ def _read(body: bytes, kind: type[T]) -> T:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise InvalidEvent("malformed", "not UTF-8") from None
+        raise InvalidEvent("malformed", "the request body is not UTF-8") from None
     return structure(JSON.decode(text), kind)

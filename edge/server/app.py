@@ -1,4 +1,4 @@
-"""An app: kinds of rooms, pages and routes under one roof."""
+"""`App`: the kinds of rooms, the static files and the HTTP routes that one server serves."""
 
 from __future__ import annotations
 
@@ -24,41 +24,45 @@ R = TypeVar("R", bound=Callable[[Request], Awaitable[Response]])
 
 @guard_members
 class App:
-    """What `serve` serves.
+    """A web application with rooms. Pass it to `serve`, or name it in ``edge run module:app``.
 
     Args:
-      rooms: what makes a room of each kind; ``{"drawing": Drawing}`` serves ``/rooms/drawing/<name>``.
-      name: the audience of its keys. Apps with the same ``EDGE_SECRET`` honour each other's keys if their names agree.
-      static: folders by URL prefix, such as ``{"/": Path("web")}``; the longest prefix that fits wins.
+      rooms: a `Room` class, or a function that makes a room, for each kind: ``{"drawing": Drawing}`` serves
+        ``/rooms/drawing/<name>``.
+      name: the audience of the app's keys. Apps with the same ``EDGE_SECRET`` and the same name accept each other's
+        keys.
+      static: folders by URL prefix, such as ``{"/": Path("web")}``. The longest prefix that matches is used.
       static_headers: further headers of the files in these folders, such as `STRICT_HEADERS`.
-      hosts: the names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names below,
-        ``"*"`` for any. By default those of this machine, if the server listens on this machine only, and else any.
-      origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all of them. A page
-        of the same host always may, unless it came over HTTP and connects over HTTPS.
-      keys: who issues and checks the keys of sessions. By default they are signed with ``EDGE_SECRET`` of the
-        environment, or else with a secret of this process alone: then a restart ends every session, and no other server
-        honours them.
-      guests: whether guests may come: people without a key, or with a guest's. If not, only those to whom your own code
-        has issued one: see `Session.guest`.
-      cookie: in which a browser keeps its key.
-      mount: an ASGI app, for every path that is not a room's, a route's, or below a prefix of `static`.
+      hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names
+        below, ``"*"`` for any name. By default the names of this machine if the server listens on a loopback address,
+        else any name.
+      origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all sites. A page of
+        the same host may always connect, unless the page was loaded over HTTP and connects over HTTPS.
+      keys: issues and checks session keys. By default keys are signed with the environment variable ``EDGE_SECRET``, or
+        else with a random secret of this process: then a restart ends every session, and no other server accepts the
+        keys.
+      guests: admit guests: people without a key, or with a guest's key. If false, only people to whom your own code has
+        issued a key are admitted: see `Session.guest`.
+      cookie: the cookie in which a browser stores its key.
+      mount: an ASGI app, for every path that is not a room, a route, or below a prefix of `static`.
       mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called; at
-        most `AddressLimits.body_bytes_each`, which bounds all the bodies that one address sends at a time.
-      api_token: lets whoever knows it publish into rooms, list, kick and revoke over HTTP, below ``/edge-api/``.
-      limits: what one connection may cost.
-      address_limits: what one address may take of the server, and all together.
-      broker: what several servers share, so that any of them leads to every room; by default, this is the only one.
-        All of them need the same `keys`.
-      address: where clients reach this very server, such as ``"wss://one.example.org"``: those who come to another one,
-        for a room of this one, are then sent here. By default the other carries what they say.
-      balance: whether rooms that can be kept leave for servers that have less to do.
-      max_rooms: how many rooms may be open.
-      max_rooms_each: how many that one address has opened.
-      idle: close a room in which nobody has sat for this many seconds.
+        most `AddressLimits.body_bytes_each`, which limits the bodies that one address sends at the same time.
+      api_token: the secret that permits requests to publish to rooms, list, kick and revoke, below ``/edge-api/``.
+        By default there is no API.
+      limits: the limits of one connection.
+      address_limits: the limits of one address, and of the whole server.
+      broker: the store and message bus that several servers share, so that a client can reach every room through any of
+        them. All servers need the same `keys`. By default this server shares no rooms.
+      address: the URL of this one server, such as ``"wss://one.example.org"``. Another server then redirects clients of
+        this server's rooms here. By default the other server relays their frames.
+      balance: move persistent rooms to servers with less load.
+      max_rooms: the most open rooms.
+      max_rooms_each: the most open rooms that one address has opened.
+      idle: close a room after this many seconds without a seat.
 
-    ``/edge.js`` is the browser's client, ``POST /session`` gives a page its session's key. ``/livez`` answers 200 for
-    as long as anything is answered, and ``/readyz`` 503 while draining, or while no other room may be opened,
-    because there are too many or because the broker can't be reached.
+    The app also serves these paths: ``/edge.js`` is the browser client. ``POST /session`` gives a page its session key.
+    ``/livez`` responds 200. ``/readyz`` responds 503 while the server drains, and while it cannot open another room:
+    because `max_rooms` are open, or because the broker cannot be reached.
     """
 
     def __init__(
@@ -110,78 +114,85 @@ class App:
 
     @property
     def directory(self) -> Directory:
-        """The rooms that are open on this server."""
+        """The open rooms of this server."""
         return self.__edge_site.directory
 
     @property
     def keys(self) -> Keys:
-        """Issues and checks the keys of sessions."""
+        """The object that issues and checks session keys."""
         return self.__edge_site.keys
 
     @property
     def cookie(self) -> SessionCookie:
-        """The cookie in which a browser keeps its key."""
+        """The cookie in which a browser stores its session key."""
         return self.__edge_site.cookie
 
     def include(self, prefix: str, app: App) -> None:
-        """Serve another app's rooms here, and its routes and static files below a prefix: several apps on one port.
+        """Serve another app's rooms too, and its routes and static files below a prefix: several apps on one port.
 
-        From then on the other app shares this one's directory, keys, cookie and limits; what it was told of its own no
-        longer counts. Its ``/livez`` and ``/readyz`` are this one's. ``/session``, ``/edge.js`` and the rooms are at
-        their own paths and below the prefix, so that pages with relative addresses work at either.
+        The other app then uses this app's directory, keys, cookie and limits instead of its own. Its ``/livez`` and
+        ``/readyz`` are not included. ``/session``, ``/edge.js`` and the rooms are served at their own paths and below
+        the prefix, so that pages with relative URLs work at either place.
 
         Args:
-          prefix: such as ``"/drawing"``; the other app's pages should use relative addresses.
+          prefix: such as ``"/drawing"``. The other app's pages should use relative URLs.
 
         Raises:
-          ValueError: a kind of room, or a path, is there already; the other app has a mounted app, or an API; only one
-            of the two lets guests in. Nothing was included then.
+          ValueError: both apps have the same kind of room, or the same path; the other app has a mounted app, or an
+            API; only one of the two admits guests. Then nothing is included.
         """
         self.__edge_site.include(prefix, app.__edge_site)
 
     def route(
         self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
     ) -> Callable[[R], R]:
-        """Decorate an ``async def(request) -> Response`` that answers this very path.
+        """Register the decorated ``async def(request) -> Response`` for requests of exactly this path.
 
         Args:
-          max_body_bytes: the largest body of its requests, which is read before it is called. It can't be more than
-            `AddressLimits.body_bytes_each`, which bounds all the bodies that one address sends at a time.
+          methods: the HTTP methods. A route for GET also answers HEAD.
+          max_body_bytes: the largest request body, which is read before the function is called; at most
+            `AddressLimits.body_bytes_each`, which limits the bodies that one address sends at the same time.
 
         Raises:
-          ValueError: the path is taken, or `max_body_bytes` is more than `AddressLimits.body_bytes_each`.
+          ValueError: the path has a route for this method, or `max_body_bytes` is negative or more than
+            `AddressLimits.body_bytes_each`.
         """
         return self.__edge_site.route(path, methods=methods, max_body_bytes=max_body_bytes)
 
     def session(self, request: HasCookies) -> Session | None:
-        """Whose request it is, by its cookies or ``Authorization: Bearer``; None without a key that is honoured.
+        """Return the session of a request, by its ``Authorization: Bearer`` or its cookies; None without a valid key.
 
         Args:
-          request: of a route, or anything with ``headers`` and ``cookies``, such as Starlette's of a mounted app.
+          request: a request of a route, or any object with ``headers`` and ``cookies``, such as Starlette's request.
         """
         return self.__edge_site.session(request)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
-        """Honour no key any more that was issued for the session of this id, and end its seats with `Code.REVOKED`, on
-        every server that shares the broker and can be reached now.
+        """Revoke the keys of the session with this id, and end the session's seats with `Code.REVOKED`.
+
+        This applies to every server that shares the broker and can be reached now.
 
         Args:
-          until: the instant up to which keys were issued that are dead now: see `Keys.revoke`.
+          until: keys that were issued up to this time are revoked, in seconds since the epoch; see `Keys.revoke`.
 
-        Returns: that instant, in seconds since the epoch.
+        Returns: that time.
         """
         return self.__edge_site.revoke(session, until=until)
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
-        """The open rooms of all servers that share the broker, of one kind or of all: what others have told last.
+        """List the open rooms of all servers that share the broker, of one kind or of all kinds.
+
+        The rooms of other servers are listed as these servers last reported them.
 
         Raises:
-          BrokerDown: it can't be reached.
+          BrokerDown: the broker cannot be reached.
+
+        *Cancellation* loses nothing.
         """
         return await self.__edge_site.list_rooms(kind)
 
 
 def site_of(app: App) -> Site:
-    """The site of an app."""
-    site: Site = app._App__edge_site  # type: ignore[attr-defined]  # out of the way of authors' names
+    """Return the site of an app."""
+    site: Site = app._App__edge_site  # type: ignore[attr-defined]  # a private name cannot collide with authors' names
     return site

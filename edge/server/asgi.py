@@ -1,6 +1,6 @@
-"""A web app on the same port: whatever speaks ASGI 3 and runs on Trio, such as Starlette or FastAPI.
+"""Run a mounted web app on the same port: any ASGI 3 app that runs on Trio, such as Starlette or FastAPI.
 
-It gets every HTTP request that is not edge's own. WebSocket is edge's: the app is never asked.
+The app receives every HTTP request that edge does not answer itself. edge never opens a ``websocket`` scope.
 https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
@@ -28,18 +28,19 @@ AsgiApp = Callable[
 
 VERSION = {"version": "3.0", "spec_version": "2.3"}
 
-# How long the app may go on with a request whose client has gone.
+# Seconds that the app may continue to process a request after its client has disconnected.
 GONE_SECONDS = 5.0
-# How long responses that are under way when the server drains may take before their app is told to end them.
+# Seconds from the start of a drain until the app receives `http.disconnect` for incomplete responses.
 DRAIN_SECONDS = 1.0
-# How long what the app does after its responses may take when a server without a deadline has drained.
+# Seconds that a drained server without a deadline waits for the app's work after its responses.
 AFTERWARDS_SECONDS = 10.0
 
 
 class MountedApp:
-    """An ASGI app, and the state that its lifespan gives to its requests.
+    """An ASGI app, and the state that its lifespan shares with its requests.
 
-    Its requests are tasks of its own nursery: what it does after a response goes on while the connection serves others.
+    Each request runs as a task in a nursery of this object, not of the connection. So the app can continue after its
+    response, while the connection serves the next request.
     """
 
     def __init__(self, app: AsgiApp) -> None:
@@ -52,23 +53,25 @@ class MountedApp:
         self._idle = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be its lifespan: started when it is ready; on cancellation it may shut down, in ten seconds.
+        """Run the app's lifespan. `task_status.started` is called once the app has started.
 
         Raises:
-          RuntimeError: it could not start.
+          RuntimeError: the app reported that it could not start.
+
+        *Cancellation* gives the app ten seconds to shut down.
         """
-        to_app, incoming = trio.open_memory_channel[Message](2)  # both that there are
+        to_app, incoming = trio.open_memory_channel[Message](2)  # a lifespan has two messages: startup and shutdown
         outgoing, from_app = trio.open_memory_channel[Message](1)
         scope = {"type": "lifespan", "asgi": VERSION, "state": self._state}
 
-        life = trio.CancelScope(shield=True)  # its own shutdown ends it, or impatience
+        life = trio.CancelScope(shield=True)  # so that the app can shut down; cancelled below
 
         async def live() -> None:
             try:
                 with life:
                     await self._app(scope, incoming.receive, outgoing.send)
-            except Exception as exc:  # the specification's way to say that it has no lifespan
-                log.debug("no lifespan: %r", exc)
+            except Exception as exc:  # the ASGI specification: an app without a lifespan raises
+                log.debug("the mounted app has no lifespan: %r", exc)
             outgoing.close()
 
         async with trio.open_nursery() as nursery:
@@ -93,15 +96,18 @@ class MountedApp:
         try:
             answer = await from_app.receive()
         except trio.EndOfChannel:
-            return  # it has no lifespan
+            return  # the app has no lifespan
         if answer["type"] != "lifespan.startup.complete":
             raise RuntimeError(f"the mounted app could not start: {answer.get('message', '')}")
 
     async def respond(self, connection: HttpConnection, request: Request) -> None:
-        """Let it answer a request, whose body is read. Returns once the response is whole; the app may go on.
+        """Have the app answer a request, whose body has been read.
+
+        Return once the response is complete. The app may continue after that.
 
         Raises:
-          Exception: whatever it raises; if `connection` is then still waiting for an answer, give it one.
+          Exception: the app raised this. If `connection.unanswered` is then true, the caller has to respond.
+          RuntimeError: the app returned without a response.
         """
         assert self._requests is not None
         exchange = _Exchange(connection, request)
@@ -131,14 +137,16 @@ class MountedApp:
         try:
             with exchange.life:
                 await guarded(what, call)
-            exchange.gone |= exchange.life.cancelled_caught  # then nobody waits for its response
+            exchange.gone |= exchange.life.cancelled_caught  # only after the connection has ended
         finally:
             exchange.answered.set()
             self._note_idle()
 
     def drain(self) -> None:
-        """Tell the app that the clients of responses which are not whole in a second have gone. An app that goes on has
-        as long as the drain."""
+        """After a second, send `http.disconnect` to the app for each response that is still incomplete.
+
+        The app may continue until the deadline of the drain.
+        """
         assert self._beside is not None
         self._beside.start_soon(self._end_responses)
 
@@ -148,7 +156,7 @@ class MountedApp:
             exchange.disconnect()
 
     async def wait_idle(self, deadline: float) -> None:
-        """Wait until nothing of its requests goes on: until the deadline, or for ten seconds if there is none."""
+        """Wait until no task of a request runs; at most until the deadline, or for ten seconds if it is infinite."""
         with trio.move_on_at(deadline if deadline < math.inf else trio.current_time() + AFTERWARDS_SECONDS):
             while self._requests is not None and self._requests.child_tasks:
                 self._idle = trio.Event()
@@ -167,16 +175,16 @@ class _Exchange:
     life: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """The scope of the app's task."""
     answered: trio.Event = attrs.field(factory=trio.Event)
-    """Set once the response is whole, or never will be."""
+    """Set once the response is complete, or can no longer become complete."""
     fault: Exception | None = None
     """The exception that the app raised before its response was complete."""
     gone: bool = False
-    """True if nothing can be written any more."""
+    """True once nothing more can be written to the client."""
     _asked: bool = False
     _head: Message | None = None
     _started: bool = False
     _over: trio.Event = attrs.field(factory=trio.Event)
-    """Set once there is nothing more to receive: the response is whole, or the client has gone."""
+    """Set once the response is complete, or the client has gone: then `receive` returns `http.disconnect`."""
 
     def scope(self, state: dict[str, Any]) -> dict[str, Any]:
         request = self.request
@@ -198,14 +206,17 @@ class _Exchange:
         }
 
     async def wait_answered(self) -> None:
-        """Wait until the response is whole, or never will be; meanwhile notice if the client goes."""
+        """Wait until `answered` is set. Meanwhile, notice if the client disconnects."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             await self.answered.wait()
             nursery.cancel_scope.cancel("answered")
 
     def let_go(self) -> None:
-        """The connection is not this exchange's any more. What the app does after its response has its own time."""
+        """Detach the exchange from its connection.
+
+        If the response is complete, the app's task continues without a deadline. If not, the task is cancelled.
+        """
         self.life.deadline = math.inf
         if not self.answered.is_set():
             self.gone = True
@@ -214,11 +225,11 @@ class _Exchange:
         self._over.set()
 
     def disconnect(self) -> None:
-        """Tell the app that there is no client any more."""
+        """Send `http.disconnect` to the app."""
         self._over.set()
 
     def note_gone(self) -> None:
-        """The client has gone: the app is told, and has a while to end."""
+        """Note that the client has gone: send `http.disconnect`, and cancel the app's task after five seconds."""
         self.disconnect()
         self.life.deadline = min(self.life.deadline, trio.current_time() + GONE_SECONDS)
 
@@ -232,7 +243,7 @@ class _Exchange:
             self._asked = True
             await trio.lowlevel.checkpoint()
             return {"type": "http.request", "body": self.request.body, "more_body": False}
-        if not self._over.is_set():  # Starlette's `is_disconnected` asks in a scope that is cancelled already
+        if not self._over.is_set():  # no checkpoint: Starlette's `is_disconnected` receives in a cancelled scope
             await self._over.wait()
         return {"type": "http.disconnect"}
 
@@ -255,7 +266,8 @@ class _Exchange:
             await trio.lowlevel.checkpoint()
 
     async def _send_body(self, head: Message, body: bytes, *, more: bool) -> None:
-        whole = not more and not self._started and self.request.method != "HEAD"  # which keeps the length that it says
+        # a response to HEAD keeps the app's content-length, although its body is empty
+        whole = not more and not self._started and self.request.method != "HEAD"
         lines = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.get("headers", [])]
         if whole:
             lines = [line for line in lines if line[0] != "content-length"]
@@ -277,6 +289,6 @@ class _Exchange:
 
 
 def _server_of(request: Request) -> tuple[str, int] | None:
-    """The name and the port that the client asked for."""
+    """Return the host name and the port in the request's `Host`; None if it has no valid `Host`."""
     found = HOST.fullmatch(request.headers.get("host", ""))
     return None if found is None else (found["name"], int(found["port"] or DEFAULT_PORTS[request.scheme]))

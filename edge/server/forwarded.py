@@ -9,7 +9,7 @@ import attrs
 
 from .hosts import HOST
 
-# RFC 7239 section 4: a parameter of `Forwarded`, and what parts it from the next: of the same proxy, or of another.
+# RFC 7239 section 4: a parameter of `Forwarded`, and the separator after it: ";" within one proxy's element, or ",".
 PARAMETER = re.compile(
     r"""\s* (?P<name>[\w!#$%&'*+.^`|~-]+) =
         (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<token>[^\s;,"]*) )
@@ -20,20 +20,21 @@ PARAMETER = re.compile(
 
 @attrs.frozen
 class Forwarded:
-    """For whom proxies of ours ask, and how they were asked. Only to be believed of those."""
+    """The client address, scheme and host that proxies report. Use it only for requests of trusted proxies."""
 
     addresses: Sequence[str] = ()
-    """One for each proxy that says so, as it was said; the newest last."""
+    """The reported addresses, unparsed, the nearest proxy's last."""
     scheme: str = ""
-    """``http`` or ``https``; empty if nobody says."""
+    """``http`` or ``https``; empty if no proxy reports it."""
     host: str = ""
-    """The host that the first proxy was asked for; empty if unknown."""
+    """The host that the client requested; empty if no proxy reports it."""
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> Forwarded:
         """Read ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` if there is no ``X-Forwarded-For``.
 
-        A proxy that says the one passes on the other as its client sent it. Nearly all say ``X-Forwarded-For``.
+        The two are never combined: a proxy that sets one of them forwards the other unchanged, and a client could forge
+        it. ``X-Forwarded-For`` comes first because nearly all proxies set it.
         """
         if "x-forwarded-for" not in headers and "forwarded" in headers:
             return cls._read_standard(headers["forwarded"])
@@ -50,7 +51,7 @@ class Forwarded:
         while at < len(said):
             found = PARAMETER.match(said, at)
             if found is None:
-                return cls(("unknown",))  # somebody was named, in words that nobody can read
+                return cls(("unknown",))  # an address was reported, but the header cannot be parsed
             value = re.sub(r"\\(.)", r"\1", found["quoted"]) if found["quoted"] is not None else found["token"]
             parameters.setdefault(found["name"].lower(), []).append(value)
             at = found.end()
@@ -62,11 +63,11 @@ def _listed(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def _scheme(said: Sequence[str]) -> str:
-    """The scheme: https, if any of several proxies says so, since one of them ends TLS."""
+    """Return the reported scheme: https if any proxy reports https, because one of the proxies terminates TLS."""
     schemes = {each.lower() for each in said} & {"http", "https"}
     return max(schemes, default="")
 
 
 def _host(said: Sequence[str]) -> str:
-    """The last that is one: a proxy adds its own at the end, if it does not replace what its client sent."""
+    """Return the last valid host: a proxy replaces the client's value, or appends its own."""
     return next((each for each in reversed(said) if HOST.fullmatch(each)), "")

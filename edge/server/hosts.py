@@ -1,7 +1,7 @@
-"""Which names a server answers for, and which sites' pages may connect.
+"""The host names that a server answers for, and the origins of pages.
 
-A page of any site can have its own name resolve to this server's address (DNS rebinding). Its requests then come with
-an `Origin` and a `Host` that agree, so only a list of names tells them from the server's own pages.
+Any site can make its own name resolve to this server's address (DNS rebinding). The requests of its pages then have an
+`Origin` and a `Host` that match. Only a list of host names distinguishes them from the server's own pages.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> Origin:
-        """Read an origin; case, a default port and a slash at the end make no difference.
+        """Parse an origin. Case, a default port and a final slash make no difference.
 
         Raises:
-          ValueError: it is not one.
+          ValueError: the text is not an origin.
         """
         scheme, separator, host = text.lower().partition("://")
         found = HOST.fullmatch(host.removesuffix("/"))
         known = scheme in DEFAULT_PORTS or (found is not None and found["port"])
         if not separator or found is None or not known or "*" in found["name"] or int(found["port"] or 0) > MAX_PORT:
-            raise ValueError(f"{text!r} is not an origin: a scheme and a host, such as https://example.org")
+            raise ValueError(f"{text!r} is not an origin: write a scheme and a host, such as https://example.org")
         return cls(scheme, found["name"], int(found["port"] or DEFAULT_PORTS[scheme]))
 
     def is_of(self, host: str, scheme: str) -> bool:
-        """True if this is the origin of pages at a host, which is asked by this scheme. A page that came over plain
-        HTTP, and that anybody on the way may have changed, is not of the same site as one over HTTPS."""
+        """Return true if pages of this origin belong to the host of a request with this scheme.
+
+        A page that was loaded over plain HTTP does not belong to the same host over HTTPS, because anyone on the
+        network path may have changed the page.
+        """
         found = HOST.fullmatch(host.lower())
         if found is None or (self.scheme, scheme) == ("http", "https"):
             return False
@@ -52,31 +55,32 @@ class Origin:
 
 
 class Hosts:
-    """The names that a server answers for.
+    """The host names that a server answers for.
 
     Args:
-      names: such as ``"example.org"``; ``"*.example.org"`` for every name below, ``"*"`` for any. None for the names of
-        this machine if only this machine can connect, and else for any.
+      names: such as ``"example.org"``; ``"*.example.org"`` for all names below, ``"*"`` for any name. None means the
+        names of this machine if `bound` is a loopback address, else any name.
       bound: the address on which the server listens.
 
     Raises:
-      ValueError: one is not a name.
+      TypeError: `names` is a string.
+      ValueError: an item is not a host name.
     """
 
     def __init__(self, names: Iterable[str] | None, *, bound: str = "") -> None:
         if isinstance(names, str):
-            raise TypeError("hosts is a list of them")
+            raise TypeError("hosts must be a list of host names, not a string")
         self._local = names is None and bool(bound) and is_loopback(bound)
         self._names = {name.lower().removesuffix(".") for name in names or ()}
         for name in self._names:
             found = HOST.fullmatch(name)
             if found is None or found["port"]:
-                raise ValueError(f"{name!r} is not the name of a host, without a scheme and a port")
+                raise ValueError(f"{name!r} is not a host name: leave out the scheme and the port, as in example.org")
         self.any = "*" in self._names or (names is None and not self._local)
-        """True if any name will do."""
+        """True if the server answers for every host name."""
 
     def allow(self, host: str) -> bool:
-        """True if the server answers a request with this `Host`."""
+        """Return true if the server answers a request with this `Host`."""
         if self.any:
             return True
         found = HOST.fullmatch(host.lower())
@@ -91,7 +95,7 @@ class Hosts:
 
 @lru_cache(256)
 def is_loopback(host: str) -> bool:
-    """True if only this machine can connect to a server that listens on this host, or reach anything by this name."""
+    """Return true if this host is a loopback address, or `localhost`: only this machine can connect to it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The HTTP transports of a server: which request belongs to which."""
+"""The HTTP transports of a server. Pass each request to its transport."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .addresses import Addresses
 from .limiter import ConnectionLimiter
 from .site import Site
 
-# Posts on one transport that may be under way: one, and an older one whose connection is dead without our noticing.
+# The most open POST requests of one transport: the current one, and an older one whose connection broke unnoticed.
 MAX_POSTS = 2
 
 
 @attrs.frozen
 class _Served:
-    """An HTTP transport, and the room that it leads to."""
+    """An HTTP transport, and the kind and name of its room."""
 
     room: tuple[str, str]
     transport: ServedHttpTransport
 
 
 class HttpTransports:
-    """Every open transport.
+    """All open HTTP transports of a server.
 
     Args:
-      nursery: runs a task for each.
-      scheduler: writes for them.
-      limiter: where each takes a place, as a connection does.
-      addresses: say for whom somebody comes.
+      nursery: runs a task for each transport.
+      scheduler: writes for the transports.
+      limiter: counts each transport as a connection.
+      addresses: finds the peer of a client's address.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class HttpTransports:
         self._scheduler = scheduler
         self._served: dict[str, _Served] = {}
         self._posts: dict[str, list[trio.CancelScope]] = {}
-        """POST requests under way, local and remote, the oldest first, by the names of their HTTP transports."""
+        """Open POST requests by the name of their HTTP transport, local or on another server; the oldest first."""
 
     def check(self, request: Request) -> None:
-        """Check what can be known of a request over HTTP before its body is read.
+        """Check the headers of a request of an HTTP transport, before its body is read.
 
         Raises:
-          RemoteProtocolError: it can't be one.
+          RemoteProtocolError: a header is invalid.
         """
         if not NAME.fullmatch(request.headers[CONNECTION]):
-            raise RemoteProtocolError("an HTTP transport's name has 16 to 64 letters, digits, _ and -")
+            raise RemoteProtocolError("the name of an HTTP transport must have 16 to 64 letters, digits, _ or -")
         codec_of(request)
         number_in(request.headers, HAS)
         if request.method == "POST":
@@ -77,27 +77,34 @@ class HttpTransports:
             mode_of(request)
 
     def max_body(self, request: Request) -> int:
-        """The largest body of a request for a room. It is smaller before the welcome of an HTTP transport, when only a
-        hello is expected."""
+        """Return the largest body of a request for a room, in bytes.
+
+        The body may be smaller before the welcome of its HTTP transport, when only a hello is expected.
+        """
         limits, served = self._site.limits, self._served.get(request.headers.get(CONNECTION, ""))
         welcome = served is not None and served.transport.max_bytes == limits.socket_bytes
         return max_body(limits) if welcome else limits.opening_bytes + HEADS_BYTES
 
     async def is_open(self, name: str, kind: str, room: str) -> bool:
-        """True if an HTTP transport of this name leads to this room. Other servers ask this before they proxy to it."""
+        """Return true if an HTTP transport of this name is open for this room.
+
+        Another server calls this before it proxies a request.
+        """
         served = self._served.get(name)
         await trio.lowlevel.checkpoint()
         return served is not None and served.room == (kind, room)
 
     @contextlib.contextmanager
     def posting(self, request: Request) -> Iterator[trio.CancelScope]:
-        """A scope for a post over HTTP, from its body to its answer. Two may be under way: one more, and the oldest of
-        them is cancelled, for its client has given it up."""
+        """Open the cancel scope of a POST request, from its body to its response.
+
+        A transport may have two open POST requests. A third cancels the oldest, because its client has given it up.
+        """
         name, scope = request.headers[CONNECTION], trio.CancelScope()
         posts = self._posts.setdefault(name, [])
         posts.append(scope)
         for oldest in posts[:-MAX_POSTS]:
-            oldest.cancel("another post of this transport has come")
+            oldest.cancel("a newer POST request of this transport has arrived")
         try:
             with scope:
                 yield scope
@@ -107,7 +114,10 @@ class HttpTransports:
                 del self._posts[name]
 
     def expects(self, request: Request, room: tuple[str, str]) -> bool:
-        """True if a request, whose body may be unread, belongs to an open HTTP transport and keeps its pace."""
+        """Return true if a request belongs to an open HTTP transport of this room, and is within the transport's pace.
+
+        The request is charged to that pace. Its body may be unread.
+        """
         served = self._served.get(request.headers.get(CONNECTION, ""))
         return (
             served is not None
@@ -117,16 +127,16 @@ class HttpTransports:
         )
 
     def end(self, request: Request, room: tuple[str, str], code: Code) -> None:
-        """A request over HTTP broke a rule that deserves this code: so its client hears by each of its requests."""
+        """Close the HTTP transport of a request that broke a rule. Its other requests then return this code."""
         served = self._served.get(request.headers.get(CONNECTION, ""))
         if served is not None and served.room == room:
             served.transport.close_by_peer(code)
 
     async def respond(self, connection: Responder, request: Request, room: tuple[str, str]) -> None:
-        """Answer a request over HTTP, whose body is read.
+        """Respond to a request of an HTTP transport, whose body has been read.
 
         Raises:
-          trio.BrokenResourceError: the client is gone.
+          trio.BrokenResourceError: the client has disconnected.
         """
         headers = self._site.origins.sharing(request)
         try:
@@ -153,7 +163,7 @@ class HttpTransports:
         if served is None:
             return self._open(name, request, room)
         if served.room != room:
-            raise RemoteProtocolError("this transport leads to another room")
+            raise RemoteProtocolError("this HTTP transport belongs to another room")
         return served.transport
 
     def _open(self, name: str, request: Request, room: tuple[str, str]) -> ServedHttpTransport:
@@ -166,7 +176,7 @@ class HttpTransports:
         peer = self._addresses.peer_of(request.address)
         place.enter_context(self._limiter.connection(peer))
         transport, waiting = ServedHttpTransport(self._site.limits), partial(self._limiter.waiting, peer)
-        transport.max_bytes = self._site.limits.opening_bytes  # its first POST is read before its seat is served
+        transport.max_bytes = self._site.limits.opening_bytes  # `serve_seat` sets this only after the first POST
 
         async def serve() -> None:
             try:
@@ -178,7 +188,7 @@ class HttpTransports:
                             transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("the transport has ended")
-                    if not self._site.draining:  # its last words may be asked for again
+                    if not self._site.draining:  # the client may fetch the last frames again
                         with waiting() as wait, wait.scope:
                             await trio.sleep(GAP_SECONDS)
             finally:

@@ -25,16 +25,16 @@ log = logging.getLogger("edge.server")
 
 POSITIVE = attrs.validators.gt(0)
 
-# The part of a process's files that is for connections. The rest is for dropped connections that linger.
+# The part of the process's file descriptors for open connections. The rest is for dropped connections that linger.
 FILES = 0.9
 
-# The most refusals that are written at a time, and the part of the files that they may take.
+# The most rejected connections that are answered at the same time, and the part of the file descriptors for them.
 MAX_TOLD, TOLD_FILES = 100, 0.05
 
-# The seconds for which a draining server waits for HTTP transports, which have to ask for the goodbye.
+# Seconds that a draining server waits for the requests in which HTTP transports fetch their goodbye.
 ASKING_SECONDS = 2.0
 
-# The number of remembered addresses from which idle ones are forgotten.
+# Idle addresses are forgotten once this many addresses are remembered.
 SWEEP_AT = 1000
 
 
@@ -46,40 +46,42 @@ class AddressLimits:
     """
 
     connections: int = attrs.field(default=20_000, validator=POSITIVE)
-    """The most open connections, and never more than the process may have files. For one more, the oldest pending
-    connection is dropped: one that owes a request, a body or a hello, and holds no seat. Without any, the new
-    connection is rejected."""
+    """The most open connections of the server, and at most 90 % of the process's file descriptors.
+
+    At the limit, a new connection replaces the oldest pending connection, which is still waiting for a request, a body
+    or a hello, and holds no seat. If no connection is pending, the new connection is rejected."""
 
     connections_each: int = attrs.field(default=1000, validator=POSITIVE)
-    """The same of one address, whose own connections are dropped first. HTTP transports count, too. A whole school may
-    share one address."""
+    """The most open connections of one address, HTTP transports included. At the limit, a new connection replaces the
+    oldest pending connection of the same address. The default suits a school that shares one address."""
 
     requests_each: float = attrs.field(default=200, validator=POSITIVE)
-    """Connections and requests of one address that are served per second, in the long run. The requests of an open HTTP
-    transport have a pace of their own."""
+    """Connections and requests of one address per second, in the long run. Requests of an open HTTP transport have
+    their own pace."""
 
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
-    """The same at once, for a school that opens a page."""
+    """Connections and requests of one address at once. The default suits a school that opens a page."""
 
     bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
-    """Bytes a second that are read from all connections of one address, beside an allowance of 8 KiB a second for each.
-    Further bytes wait unread. A server can read about a megabyte a second of the most expensive messages."""
+    """Bytes per second that are read from all connections of one address, in addition to 8 KiB per second of each
+    connection. Further bytes wait unread. A server can read about 1 MB per second of the most expensive messages."""
 
     bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=POSITIVE)
-    """The same at once, for a school that saves its pictures."""
+    """Bytes that are read from all connections of one address at once. The default suits a school that saves its
+    pictures."""
 
     body_bytes: int = 256 * 1024 * 1024
-    """The bytes of request bodies that may be in memory."""
+    """The most bytes of request bodies in memory, of all addresses."""
 
     body_bytes_each: int = 16 * 1024 * 1024
-    """The same of one address."""
+    """The most bytes of request bodies in memory, of one address."""
 
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """The networks of your proxies. A proxy is believed when it names the address of a client, and is not limited.
-    By default, this machine."""
+    """The networks of your trusted proxies. The server uses the client address that a trusted proxy reports, and does
+    not limit the proxy's own address. By default the loopback networks."""
 
     def __attrs_post_init__(self) -> None:
-        Addresses(self.proxies)  # an invalid network is an error here
+        Addresses(self.proxies)  # raises ValueError for an invalid network
 
 
 @attrs.define(eq=False)
@@ -88,23 +90,23 @@ class _Peer:
 
     pace: Pace
     bulk: Pace
-    """The byte pace of all its connections."""
+    """The pace, in bytes, of all its connections."""
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
-    """True once the log says that the address exceeds a limit."""
+    """True once a warning is logged that the address exceeds a limit."""
     waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
     """Its pending connections, the oldest first."""
 
 
 class ConnectionLimiter:
-    """Limits connections, requests and bodies, for each address and in total."""
+    """Limits connections, requests and request bodies, for each address and for the server."""
 
     def __init__(self, address_limits: AddressLimits) -> None:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
-        """The most refusals that are written at a time. For one more, the oldest is cut off."""
+        """The most rejected connections that are answered at the same time. One more ends the oldest."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0
@@ -115,7 +117,11 @@ class ConnectionLimiter:
 
     @contextmanager
     def waiting(self, peer: str, *, may_ask: bool = False) -> Iterator[PendingConnection]:
-        """Register a pending connection of a peer during a block."""
+        """Register a pending connection of a peer while a block runs.
+
+        Args:
+          may_ask: during a drain, wait two more seconds for a request that fetches the goodbye of an HTTP transport.
+        """
         waiting, theirs = PendingConnection(may_ask=may_ask), self._know(peer).waiting
         self._waiting[waiting] = theirs[waiting] = None
         if self._draining:
@@ -127,7 +133,7 @@ class ConnectionLimiter:
             theirs.pop(waiting, None)
 
     def drain(self) -> None:
-        """Drop all pending connections. HTTP transports may still ask for a goodbye, for two seconds."""
+        """Drop all pending connections. Those with `may_ask` get two more seconds to fetch their goodbye."""
         self._draining = True
         for waiting in [*self._waiting]:
             self._drain(waiting)
@@ -140,15 +146,15 @@ class ConnectionLimiter:
 
     @contextmanager
     def connection(self, peer: str) -> Iterator[None]:
-        """Count an open connection of a peer during a block.
+        """Count an open connection of a peer while a block runs, and charge it to the peer's pace.
 
         Raises:
-          Refused: there are too many connections, or too many requests.
+          Refused: the server or the peer has too many connections, or the peer exceeds its pace.
         """
         self.check_pace(peer)
         with self.place(peer) as instead:
             if self._connections >= self._most and not (instead or _make_space(self._waiting)):
-                raise Refused("the server has no space for more connections", Code.CROWDED)
+                raise Refused("the server has reached its limit of connections", Code.CROWDED)
             self._connections += 1
             try:
                 yield
@@ -157,17 +163,17 @@ class ConnectionLimiter:
 
     @contextmanager
     def place(self, peer: str) -> Iterator[bool]:
-        """Count a connection, or a request that came through a proxy, for a peer during a block.
+        """Count a connection of a peer, or a request that a proxy forwarded for the peer, while a block runs.
 
-        Returns: True if another connection of the peer was dropped for it.
+        Returns: True if another connection of the peer was dropped to make space.
 
         Raises:
-          Refused: the peer has too many.
+          Refused: the peer has too many connections.
         """
         known = self._know(peer)
         crowded = bool(peer) and known.connections >= self._limits.connections_each
         if crowded and not _make_space(known.waiting):
-            raise self._refused(peer, "has as many connections as one address may")
+            raise self._refused(peer, "has reached the limit of connections of one address")
         known.connections += 1
         try:
             yield crowded
@@ -175,11 +181,11 @@ class ConnectionLimiter:
             known.connections -= 1
 
     def connections(self, peer: str) -> int:
-        """The number of connections of a peer."""
+        """Return the number of connections of a peer."""
         return self._know(peer).connections
 
     def bulk_pace(self, peer: str) -> Pace | None:
-        """The byte pace of a peer. None for a trusted proxy."""
+        """Return the pace of a peer, in bytes; None for a trusted proxy."""
         return self._know(peer).bulk if peer else None
 
     def check_pace(self, peer: str) -> None:
@@ -192,25 +198,25 @@ class ConnectionLimiter:
             return
         pace, now = self._know(peer).pace, trio.current_time()
         if not pace.allows(now):
-            raise self._refused(peer, "asks for too much at once")
+            raise self._refused(peer, "exceeds the limit of requests per second of one address")
         pace.take(now)
 
     @contextmanager
     def body(self, peer: str) -> Iterator[Callable[[int], None]]:
-        """Account for the body of a request, which is in memory during a block.
+        """Account for the body of a request, which is in memory while a block runs.
 
-        Returns: a function to call with the size of each piece. It raises `Refused` if a limit is exceeded.
+        Returns: a function to call with the size of each piece. The function raises `Refused` if a limit is exceeded.
         """
         known, kept = self._know(peer), 0
 
         def keep(size: int) -> None:
             nonlocal known, kept
-            if not kept:  # the address may have been forgotten meanwhile
+            if not kept:  # `_forget_peers` may have replaced the peer's record before the first piece
                 known = self._know(peer)
             if self._body_bytes + size > self._limits.body_bytes:
-                raise Refused("the server has no space for more request bodies", Code.CROWDED)
+                raise Refused("the server has reached its limit of request bodies in memory", Code.CROWDED)
             if peer and known.body_bytes + size > self._limits.body_bytes_each:
-                raise self._refused(peer, "is sending too much at once")
+                raise self._refused(peer, "exceeds the limit of request bodies of one address")
             kept += size
             known.body_bytes += size
             self._body_bytes += size
@@ -223,9 +229,9 @@ class ConnectionLimiter:
 
     def _refused(self, peer: str, why: str) -> Refused:
         known = self._know(peer)
-        if not known.told:  # once: this may happen many times a second
+        if not known.told:  # once for each peer: this may happen many times a second
             known.told = True
-            log.warning("%s %s: if it is a proxy, name it in AddressLimits.proxies", peer, why)
+            log.warning("%s %s: if this is your proxy, add it to AddressLimits.proxies", peer, why)
         return Refused(f"{peer} {why}", Code.CROWDED)
 
     def _know(self, peer: str) -> _Peer:
@@ -240,7 +246,7 @@ class ConnectionLimiter:
         return known
 
     def _forget_peers(self) -> None:
-        """Forget idle addresses. The next time is when there are twice as many as are left."""
+        """Forget idle peers. The next sweep is due once twice as many peers are remembered as remain now."""
         now = trio.current_time()
         self._peers = {
             peer: known
@@ -254,16 +260,16 @@ class ConnectionLimiter:
 
 
 def _make_space(waiting: dict[PendingConnection, None]) -> bool:
-    """Drop the oldest of these pending connections. False if there is none."""
+    """Drop the oldest of these pending connections. Return false if there is none."""
     for longest in waiting:
         if not longest.scope.cancel_called:
-            longest.turn_away(Refused("this connection was idle, and newer ones need its place", Code.CROWDED))
+            longest.turn_away(Refused("this connection was idle, and was dropped for a newer one", Code.CROWDED))
             return True
     return False
 
 
 def _most_files() -> float:
-    """The number of files and sockets that this process may have open."""
+    """Return the number of file descriptors that this process may have open."""
     if resource is None:
         return math.inf
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Open the listeners of a server, on its own port or on one that processes of this machine share."""
+"""Open the listeners of a server, on a port of its own or on a port that several processes share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 import trio
 
-# How many connections may wait to be accepted: as many as the system allows.
+# The most connections that wait to be accepted. The system reduces this to its own maximum.
 BACKLOG = 65_535
 
 
@@ -14,12 +14,11 @@ async def open_listeners(host: str, port: int, *, shared: bool) -> list[trio.Soc
     """Listen on all addresses of a host.
 
     Args:
-      port: 0 for any free one.
-      shared: whether other processes may listen there, too, with SO_REUSEPORT: the kernel gives each a part of the
-        connections.
+      port: 0 for any free port.
+      shared: let other processes listen on the same port with SO_REUSEPORT. The kernel distributes the connections.
 
     Raises:
-      OSError: the port is taken, or this system shares none.
+      OSError: the port is taken, or `shared` is true on a system without SO_REUSEPORT.
     """
     if not shared:
         return await trio.open_tcp_listeners(port, host=host)
@@ -33,20 +32,20 @@ async def open_listeners(host: str, port: int, *, shared: bool) -> list[trio.Soc
 
 
 def reserve(family: int, kind: int, protocol: int, address: object) -> socket.socket:
-    """A socket that is bound to a port which others may share, and does not listen yet.
+    """Bind a socket to a port that other processes may share. The socket does not listen yet.
 
     Raises:
-      OSError: the port is taken by somebody who does not share it, or this system shares none.
+      OSError: another process uses the port without SO_REUSEPORT, or this system has no SO_REUSEPORT.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise OSError("this system shares no ports")
+        raise OSError("processes cannot share a port on this system: it has no SO_REUSEPORT")
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+        opened.bind(address)  # type: ignore[arg-type]  # getaddrinfo returned it
     except BaseException:
         opened.close()
         raise

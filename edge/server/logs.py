@@ -1,4 +1,4 @@
-"""The log, as lines that programs read."""
+"""Format log records as JSON."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import logging
 from datetime import UTC, datetime
 
-# What edge's own records may be about, besides what every record has.
+# The extra attributes of edge's own log records.
 ABOUT = ("room", "seat", "session")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message; where known, room, seat, session; and what further
-    lines the message had, such as a traceback, as detail.
+    """Formats each log record as one line of JSON.
 
-    For any handler of the standard library's; ``edge run --log json`` uses it.
+    The keys are ``time`` (UTC), ``level``, ``logger`` and ``message``; ``room``, ``seat`` and ``session`` if known; and
+    ``detail``: the further lines of the message, such as a traceback.
+
+    Set it on any `logging.Handler`. ``edge run --log json`` uses it.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""One port: connections, the requests on them, and the upgrade to a room."""
+"""Serve an app on one port: accept connections, answer their HTTP requests, and upgrade to WebSocket for rooms."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 
 log = logging.getLogger("edge.server")
 
-# How long an idle connection is kept for another request; most browsers give up after a minute or more.
+# Seconds that an idle connection is kept open for another request. Most browsers close it after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0
 
-# How long TLS's goodbye may take.
+# Seconds that the TLS close alert may take.
 GOODBYE_SECONDS = 1.0
 
-# The names of this machine.
+# The host names of this machine.
 LOCAL = Hosts(None, bound="localhost")
-# More connections than a developer opens at once.
+# More open connections than a developer needs at the same time.
 MANY_UNFORWARDED = 50
 
-# How long somebody for whom there is no space may take to be told so; less if there is not even a file for them.
+# Seconds to answer a rejected connection; fewer if the connection uses a spare file descriptor.
 TOLD_SECONDS, TOLD_IN_HASTE_SECONDS = 1.0, 0.2
 
-# Load balancers ask for these by the address of a server, not by its name.
+# These paths are answered for every `Host`, because load balancers request them by a server's IP address.
 PROBES = (LIVE, READY)
 
 WEBSOCKET_VERSION = "13"
@@ -75,26 +75,29 @@ async def serve(
     """Serve an app until it is drained.
 
     Args:
-      host: the address to listen on; "0.0.0.0" or "::" for all.
-      port: 0 for any free one.
-      drain_seconds: how long draining may take before what is left is cancelled.
-      drain: set it to stop: nobody is admitted any more, rooms and players are told, and it returns when all have gone.
-      tls: serve HTTPS and WSS: a context with the server's certificate, see `ssl.create_default_context`. It speaks
-        HTTP/1.1 only, and is told so.
-      shared_port: let other processes listen on the port, too.
+      host: the address to listen on; "0.0.0.0" or "::" for all addresses.
+      port: 0 for any free port.
+      drain_seconds: the deadline of a drain, in seconds. Then the remaining connections and rooms are cancelled.
+      drain: set this event to stop the server. It then admits no more players and closes its rooms, and `serve` returns
+        once all connections have ended.
+      tls: a context with the server's certificate, to serve HTTPS and WSS; see `ssl.create_default_context`. `serve`
+        changes its ALPN protocols to HTTP/1.1 alone.
+      shared_port: let other processes listen on the same port.
       task_status: ``nursery.start`` returns the listeners.
 
     Raises:
       OSError: the port is taken.
-      ssl.SSLError: `tls` is a client's context.
-      BrokerDown: what the app shares with other servers can't be reached.
-      ValueError: it shares rooms, and not its keys.
+      RuntimeError: the mounted app could not start.
+      ssl.SSLError: `tls` is a client context.
+      BrokerDown: the broker cannot be reached.
+      ValueError: the app has a shared broker, but neither `keys` nor ``EDGE_SECRET``.
 
-    *Cancellation* drains at once: rooms are told, and their clean-ups have two seconds.
+    *Cancellation* closes the rooms and connections at once. Clean-ups of rooms have two seconds, and a mounted app has
+    ten seconds to shut down.
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
-        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # here, and not at the first connection
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # fails now, not at the first connection
     listeners = await open_listeners(host, port, shared=shared_port)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
@@ -106,9 +109,7 @@ async def serve(
                 secured = _secured(listener, tls)
                 accepting.start_soon(accept_from, secured, server.connections, serve_one, server.serve_full)
             if server.any_host:
-                log.info(
-                    "every Host is answered: name yours in App(hosts=[...]), so that no other site can use this address"
-                )
+                log.info("requests with any Host are answered: set App(hosts=[...]) to protect against DNS rebinding")
             task_status.started(listeners)
             await (trio.Event() if drain is None else drain).wait()
             accepting.cancel_scope.cancel("draining")
@@ -121,7 +122,7 @@ def _secured(listener: trio.SocketListener, tls: ssl.SSLContext | None) -> trio.
 
 
 def _peer_address(stream: trio.abc.Stream) -> str:
-    """From where a connection comes; empty if it is over already."""
+    """Return the address of a connection's peer; empty if the connection has already ended."""
     socket_stream = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     assert isinstance(socket_stream, trio.SocketStream)
     try:
@@ -133,14 +134,20 @@ def _peer_address(stream: trio.abc.Stream) -> str:
 
 @asynccontextmanager
 async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
-    """A server without a port, for streams that come from elsewhere. It ends once it is drained and nobody is left.
+    """Open a server that does not listen: pass streams to its `serve_connection`.
+
+    The ``async with`` block waits at its end until `Server.drain` was called and all connections and rooms have ended.
 
     Args:
-      bound: the address on which whoever brings the streams listens; empty if there is none.
+      bound: the address on which the caller listens for the streams; empty if there is none. See `Hosts`.
 
     Raises:
       RuntimeError: the mounted app could not start.
-      BrokerDown: what it shares with other servers can't be reached.
+      BrokerDown: the broker cannot be reached.
+      ValueError: the app has a shared broker, but neither `keys` nor ``EDGE_SECRET``.
+
+    *Cancellation* closes the rooms and connections at once. Clean-ups of rooms have two seconds, and a mounted app has
+    ten seconds to shut down.
     """
     site = site_of(app)
     async with trio.open_nursery() as background:
@@ -161,7 +168,7 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
 
 
 class Server:
-    """An app that is being served. Made by `open_server`."""
+    """A running server of one app, made by `open_server`."""
 
     def __init__(
         self,
@@ -181,9 +188,9 @@ class Server:
         self._hosts = hosts
         self._addresses = Addresses(site.address_limits.proxies)
         self._misdirected = False
-        """True if the log says that a request was for another host."""
+        """True once a warning is logged that a request was for an unknown host."""
         self._unforwarded = False
-        """True if the log says that requests of a proxy's address do not tell for whom they are."""
+        """True once a warning is logged that a proxy does not report the addresses of its clients."""
         self._limiter = ConnectionLimiter(site.address_limits)
         self._http_transports = HttpTransports(site, connections, scheduler, self._limiter, self._addresses)
         self._proxy = RequestProxy(node.peer_links, node.rpc, self._http_transports.respond, connections, site.limits)
@@ -191,40 +198,42 @@ class Server:
         node.rpc.answer(IS_OPEN, self._http_transports.is_open)
         self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
-        """Scopes of the refusals that are being written, the oldest first."""
+        """The scopes of rejected connections that are being answered, the oldest first."""
 
     @property
     def any_host(self) -> bool:
-        """True if it answers for whatever name it is asked by."""
+        """True if the server answers for every host name."""
         return self._hosts.any
 
     def drain(self) -> None:
-        """Close the rooms, and the connections on which nothing is going on."""
+        """Start a drain: close the rooms and the idle connections, and hand persistent rooms over to other servers."""
         self.site.draining = True
         self.site.directory.close()
-        self.connections.start_soon(guarded, "handing over", self._node.hand_over)
+        self.connections.start_soon(guarded, "the hand-over of rooms", self._node.hand_over)
         if self.site.mount is not None:
             self.site.mount.drain()
         self._limiter.drain()
 
     async def serve_connection(self, stream: trio.abc.Stream, address: str = "") -> None:
-        """Serve one connection to its end, and close it.
+        """Serve one connection until it ends, and close its stream.
 
         Args:
-          address: where it comes from, where that can be said.
+          address: the address of the peer; empty if unknown.
+
+        *Cancellation* ends the connection.
         """
         try:
             await guarded("a connection", lambda: self._serve_connection(stream, address))
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
-            else:  # TLS has something to say, and a peer that does not read could hold it up
+            else:  # TLS sends a close alert; the deadline is for a peer that does not read
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
                     await stream.aclose()
 
     async def serve_full(self, stream: trio.abc.Stream) -> None:
-        """Answer the one request of a connection for which there was no file, and close it."""
-        refused = Refused("the server has no files left for more connections", Code.CROWDED)
+        """Reject the first request of a connection that uses a spare file descriptor, and close its stream."""
+        refused = Refused("the server has no file descriptors left for more connections", Code.CROWDED)
         try:
             await guarded("a connection", lambda: self._tell_crowded(stream, refused, seconds=TOLD_IN_HASTE_SECONDS))
         finally:
@@ -238,13 +247,13 @@ class Server:
                 await self._tell_crowded(stream, refused)
                 return
             upgrade = await self._serve_requests(stream, address, places)
-            if upgrade is not None:  # what HTTP needed is forgotten by now
+            if upgrade is not None:  # here, because the HTTP objects of `_serve_requests` are freed by now
                 await self._serve_seat(stream, upgrade)
 
     async def _serve_requests(
         self, stream: trio.abc.Stream, address: str, places: contextlib.ExitStack
     ) -> Upgrade | None:
-        """Answer requests until the connection ends, or one for a WebSocket comes that may have it."""
+        """Answer HTTP requests until the connection ends. Return the `Upgrade` of an accepted WebSocket handshake."""
         connection, request = HttpConnection(stream, address), None
         idle, may_ask = self.site.limits.hello_seconds, False
         try:
@@ -277,7 +286,7 @@ class Server:
                 if not connection.reusable or self.site.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
-                if connection.pipelined:  # one of all that were sent ahead begins at a time: others come in between
+                if connection.pipelined:  # pipelined requests begin in turn, so that other tasks run in between
                     async with self._turn:
                         await trio.lowlevel.checkpoint()
         except BadRequest as bad:
@@ -286,7 +295,7 @@ class Server:
             assert request is not None
             await _answer_last(connection, self._refusal(refused, request))
         except trio.BrokenResourceError:
-            pass  # the peer went away; nothing was promised to it
+            pass  # the peer has disconnected, and no response can reach it
         return None
 
     async def _serve_request(
@@ -296,8 +305,8 @@ class Server:
 
         Raises:
           BadRequest: see `HttpConnection.read_body`.
-          Refused, TransportOver, RemoteProtocolError: it is not served; its body may be unread.
-          trio.BrokenResourceError: the peer is gone.
+          Refused, TransportOver, RemoteProtocolError: the request is rejected. Its body may be unread.
+          trio.BrokenResourceError: the peer has disconnected.
         """
         if room is not None and request.method != "OPTIONS" and not self.site.origins.allow(request):
             await _answer_last(connection, self.site.origins.refuse(request))
@@ -307,7 +316,7 @@ class Server:
         if room is not None:
             max_bytes = self._http_transports.max_body(request)
             if "transfer-encoding" in request.headers:
-                raise BadRequest(411, "length", "a body needs a Content-Length")
+                raise BadRequest(411, "length", "a request to a room needs a Content-Length, not Transfer-Encoding")
         if joined is not None:
             self._http_transports.check(request)
             home = self._node.home(request.headers[CONNECTION])
@@ -327,7 +336,7 @@ class Server:
             else:
                 await self._respond(connection, request, room)
         if scope.cancelled_caught and connection.unanswered:
-            raise Refused("another post of this transport has come", Code.CROWDED)
+            raise Refused("a newer POST request of this transport has arrived", Code.CROWDED)
 
     async def _next_request(
         self, connection: HttpConnection, address: str, idle: float, *, may_ask: bool
@@ -338,7 +347,7 @@ class Server:
         if request is None or not self._addresses.is_proxy(address):
             return request
         forwarded, headers = Forwarded.read(request.headers), request.headers
-        if forwarded.host and self.site.hosts is not None:  # else anybody could name us, through a careless proxy
+        if forwarded.host and self.site.hosts is not None:  # else a client could forge it, through a careless proxy
             headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
@@ -348,21 +357,23 @@ class Server:
         return attrs.evolve(request, address=peer, scheme=forwarded.scheme or request.scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
-        """Warn once if a proxy does not say for whom its requests are: no cap of one address applies to those. A few
-        requests for a name of this machine may be a developer's own."""
+        """Warn once if a proxy does not report its clients' addresses: then no limit of one address applies to them.
+
+        Do not warn for a few connections to a host name of this machine, because they may be a developer's own.
+        """
         local = LOCAL.allow(request.headers.get("host", ""))
         if local and self._limiter.connections("") < MANY_UNFORWARDED:
             return
         self._unforwarded = True
         text = "requests of %s have no X-Forwarded-For or Forwarded, so the limits of one address do not apply to them"
-        log.warning(text + ": let the proxy there say for whom they are", address)
+        log.warning(text + ": configure this proxy to send one of these headers", address)
 
     def _note_misdirected(self, request: Request) -> None:
-        if not self._misdirected:  # once, for it may be many times a second
+        if not self._misdirected:  # once: this may happen many times a second
             self._misdirected = True
             host = request.headers.get("host", "")[:100]
             log.warning(
-                "a request for the host %r is refused: if that is this server's, name it in App(hosts=[...])", host
+                "a request for the host %r is refused: if this is your host name, add it to App(hosts=[...])", host
             )
 
     async def _read_body(
@@ -378,7 +389,7 @@ class Server:
         raise waiting.why
 
     async def _serve_seat(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
-        """Serve a WebSocket to its end."""
+        """Serve a WebSocket connection until it ends."""
         limits = self.site.limits
         transport = ServedWebSocket(
             stream,
@@ -401,11 +412,11 @@ class Server:
         )
 
     async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
-        """Answer the one request of somebody for whom there is no space; but alive this server is."""
+        """Reject the first request of a connection for which there is no space. `LIVE` is answered as usual."""
         if len(self._told) >= self._limiter.max_told:
             first = next(iter(self._told))
             del self._told[first]
-            first.cancel("others are to be told")
+            first.cancel("a newer rejected connection is answered instead")
         with trio.move_on_after(seconds) as scope, contextlib.suppress(BadRequest, trio.BrokenResourceError):
             self._told[scope] = None
             try:
@@ -423,7 +434,7 @@ class Server:
             return error_response(bad.status, bad.code, str(bad))
         if (room := self.site.room_at(request.raw_path)) is not None:
             self._http_transports.end(request, room, Code.TOO_LARGE)
-        response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # its client should not try again
+        response = refusal_response(bad.status, Code.TOO_LARGE, str(bad))  # so that the client does not retry
         return attrs.evolve(response, headers={**response.headers, **self.site.origins.sharing(request)})
 
     def _refusal(self, why: Refused | TransportOver | RemoteProtocolError, request: Request) -> Response:
@@ -451,40 +462,43 @@ class Server:
                     head_only = request.method == "HEAD"
                     await connection.respond(response, head_only=head_only, close=self.site.draining)
             except trio.BrokenResourceError:
-                pass  # the peer went away
+                pass  # the peer has disconnected
 
         if not await guarded(f"{request.method} {request.path!r}", answer) and connection.unanswered:
-            crashed = error_response(500, "crashed", "the server could not answer")
+            crashed = error_response(500, "crashed", "an error in the server: see its log")
             await connection.respond(crashed, head_only=request.method == "HEAD", close=self.site.draining)
 
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
-        """A request for a room that asks for no WebSocket: it is over HTTP, or a mistake."""
+        """Respond to a request to a room that is not a WebSocket handshake.
+
+        Such a request belongs to an HTTP transport, is a CORS preflight, or is refused.
+        """
         if request.method == "OPTIONS":
             await connection.respond(self.site.origins.preflight(request))
         elif request.method in ("GET", "POST") and CONNECTION in request.headers:
             await self._http_transports.respond(connection, request, room)
         else:
-            text = f"a room is spoken to over WebSocket, or with the header {CONNECTION}"
+            text = f"connect to a room with a WebSocket, or with an HTTP transport, which needs the header {CONNECTION}"
             await connection.respond(
                 attrs.evolve(error_response(426, "upgrade", text), more=(("upgrade", "websocket"),))
             )
 
     def _check_upgrade(self, request: Request) -> str | Response:
-        """The sub-protocol of a WebSocket that may be opened, or why it may not."""
+        """Return the sub-protocol of a WebSocket handshake that is accepted, or the response that rejects it."""
         subprotocol = agreed_subprotocol(request)
         if not self.site.origins.allow(request):
             return self.site.origins.refuse(request)
         if not is_websocket(request):
             return refusal_response(400, Code.MALFORMED, "not a WebSocket handshake")
         if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:  # RFC 6455 section 4.4
-            refusal = refusal_response(426, Code.VERSION, f"version {WEBSOCKET_VERSION} of WebSocket is spoken here")
+            refusal = refusal_response(426, Code.VERSION, f"use version {WEBSOCKET_VERSION} of WebSocket")
             spoken = {"sec-websocket-version": WEBSOCKET_VERSION, "upgrade": "websocket"}
             return attrs.evolve(refusal, headers={**refusal.headers, **spoken})
-        return subprotocol or refusal_response(400, Code.VERSION, f"spoken here: {', '.join(SUBPROTOCOLS)}")
+        return subprotocol or refusal_response(400, Code.VERSION, f"use a sub-protocol of: {', '.join(SUBPROTOCOLS)}")
 
 
 def _room_over_http(request: Request, room: tuple[str, str] | None) -> tuple[str, str] | None:
-    """The room of a request of an HTTP transport; None if the request belongs to none."""
+    """Return the room of a request of an HTTP transport; None for any other request."""
     if room is None or request.method not in ("GET", "POST") or CONNECTION not in request.headers:
         return None
     return room
@@ -492,12 +506,12 @@ def _room_over_http(request: Request, room: tuple[str, str] | None) -> tuple[str
 
 def _misdirected_response(request: Request) -> Response:
     host = request.headers.get("host", "")[:100]
-    text = f"this server does not answer for the host {host!r}: name it in App(hosts=[...])"
+    text = f"this server does not answer for the host {host!r}: to allow it, add it to App(hosts=[...])"
     return refusal_response(421, Code.FOREIGN_ORIGIN, text)
 
 
 async def _answer_last(connection: HttpConnection, response: Response) -> None:
-    """Answer, and say that the connection ends."""
+    """Send the last response of a connection, with ``Connection: close``, then linger so that the response arrives."""
     with contextlib.suppress(trio.BrokenResourceError):
         await connection.respond(response, close=True)
         await linger(connection.stream)

@@ -1,4 +1,4 @@
-"""Session keys over HTTP: who sent a request, and the one request that gives a page its key."""
+"""Session keys over HTTP: the session of a request, the session cookie, and ``POST /session``."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..sessions.keys import Keys
 from ..transports.http.http import Request, Response
 from ..transports.http.responses import json_response, refusal_response
 
-# Whether the session is the "browser"'s, kept in a cookie, or a "tab"'s, which keeps its key itself. No page of another
-# site can send this header unless it is allowed to; a form never can.
+# The header of `POST /session`. With "browser", the key is stored in a cookie; with "tab", the page stores the key. The
+# header protects against CSRF: a page of another site can send it only if CORS allows that, and a form never can.
 CUSTOM = "edge-session"
-# How many random bytes name the session of somebody unknown.
+# The number of random bytes in the id of a new guest session.
 ID_BYTES = 16
 
-# RFC 6265bis: a browser takes a cookie of this prefix only over TLS, for all paths, and of this very host.
+# RFC 6265bis: a browser accepts a cookie with this prefix only over TLS, for all paths, and from exactly this host.
 HOST_PREFIX = "__Host-"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# How long a browser keeps a key, where nobody says: as long as `Keys` makes them good for.
+# The default lifetime of the cookie, in seconds: the default lifetime of a key in `Keys`.
 KEEP_SECONDS = 30 * 24 * 3600.0
 PORT = re.compile(r":([0-9]{1,5})$")
 
 
 class HasCookies(Protocol):
-    """A request, of edge's or of a mounted app's."""
+    """A request of edge, or a request of a mounted app, such as Starlette's."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -41,39 +41,40 @@ class HasCookies(Protocol):
 
 def _check_name(cookie: SessionCookie, field: object, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a cookie: 1 to 64 letters, digits, '_', '.', '-'; no sign first")
+        raise ValueError(f"{name!r} is not a cookie name: use 1 to 64 letters, digits, '_', '.', '-'; no sign first")
 
 
 @attrs.frozen
 class SessionCookie:
-    """The cookie in which a browser keeps the key of its session.
+    """The cookie in which a browser stores the key of its session.
 
-    Cookies know no ports: two apps on one host share a jar, so give each a name of its own. Where another app's key is
-    found under this name, it is left alone, and this app's is kept under the name with the port appended.
+    A browser sends a cookie to all ports of a host, so give each app on one host its own cookie name. If a request has
+    another app's key under this name, that cookie is not changed, and this app's key is stored under the name with the
+    port appended.
 
-    Over TLS the name has the prefix ``__Host-``, so that no other host can set it; a cookie without the prefix is read,
-    too, for a web app may have set it by itself. A key that your code issued is preferred to a guest's.
+    Over TLS the name has the prefix ``__Host-``, so that no other host can set the cookie. A cookie without the prefix
+    is read too, because a web app may have set it itself. A key that your code issued is preferred to a guest's key.
 
-    Log somebody in with `keep`, and out with `clear`, in a response of yours.
+    To log a user in or out, add the headers of `keep` or `clear` to a response of your own.
 
     Raises:
-      ValueError: not such a name.
+      ValueError: the name is not a valid cookie name.
     """
 
     name: str = attrs.field(default="edge_session", validator=_check_name)
 
     partitioned: bool = attrs.field(default=False, kw_only=True)
-    """True if pages may be in frames of other sites, or join from other sites: over TLS the cookie is then sent there,
-    too (``SameSite=None``), and is another one below each of these sites (``Partitioned``). Otherwise it is
-    ``SameSite=Lax``."""
+    """True if pages run in frames of other sites, or other sites' pages join rooms. Over TLS the cookie is then sent
+    from there too (``SameSite=None``), and a browser stores a separate cookie for each top-level site
+    (``Partitioned``). If false, the cookie is ``SameSite=Lax``."""
 
     def _names(self, host: str) -> tuple[str, ...]:
-        """Without the prefix, the usual one first."""
+        """Return the possible names of the cookie without the prefix; the name without a port first."""
         port = PORT.search(host)
         return (self.name,) if port is None else (self.name, f"{self.name}_{port[1]}")
 
     def _found(self, request: HasCookies) -> Iterator[tuple[str, str]]:
-        """The names under which a request has something, and what."""
+        """Iterate over the names and values of the request's cookies that may hold a key."""
         cookies = request.cookies
         for prefix in (HOST_PREFIX, ""):
             for name in self._names(request.headers.get("host", "")):
@@ -81,29 +82,33 @@ class SessionCookie:
                     yield prefix + name, value
 
     def keep(self, key: str, *, secure: bool, lifetime: float = KEEP_SECONDS) -> tuple[str, str]:
-        """The header of a response that keeps a key: its name and its value.
+        """Return the response header, as name and value, that stores a key in the browser.
 
         Args:
-          secure: whether the page came over TLS.
-          lifetime: for how many seconds.
+          secure: True if the page was loaded over TLS.
+          lifetime: the lifetime of the cookie in seconds.
         """
         return self._header(HOST_PREFIX + self.name if secure else self.name, key, secure=secure, lifetime=lifetime)
 
     def clear(self, request: HasCookies, *, secure: bool) -> list[tuple[str, str]]:
-        """The headers of a response that make a browser forget the keys of its request, also those of another app that
-        has the same name for its cookie."""
+        """Return the response headers that delete the request's session cookies from the browser.
+
+        This also deletes the cookie of another app with the same cookie name.
+        """
         names = [name for name, _ in self._found(request)]
         return [self._header(name, "", secure=secure, lifetime=0) for name in names]
 
     def _free_name(self, request: Request, taken: set[str]) -> str:
-        """The name under which to keep a new key: if possible, one under which there is no key of another app."""
+        """Return the cookie name for a new key: if possible, a name that holds no key of another app."""
         prefix = HOST_PREFIX if _is_secure(request) else ""
         names = [prefix + name for name in self._names(request.headers.get("host", ""))]
         return next((name for name in names if name not in taken), names[-1])
 
     def _header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
-        """The header that keeps a key under a name. One without the prefix may be a web app's, which knows of no
-        partitions, and would not find its cookie again."""
+        """Return the header that stores a key under a name.
+
+        A cookie without the prefix is never partitioned: a web app that set the cookie itself could not replace it.
+        """
         site = "Secure; SameSite=Lax" if secure else "SameSite=Lax"
         if self.partitioned and name.startswith(HOST_PREFIX):
             site = "Secure; SameSite=None; Partitioned"
@@ -111,24 +116,24 @@ class SessionCookie:
 
 
 def _is_secure(request: Request) -> bool:
-    """True if the page came over TLS. Not every proxy says so, but the page's own origin does."""
+    """Return true if the page was loaded over TLS. The page's `Origin` counts because some proxies report no scheme."""
     return request.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
 @attrs.frozen
 class _Found:
-    """The session that the cookies of a request name."""
+    """The session that was found in the cookies of a request, and the refusals of the other cookies."""
 
     name: str = ""
     key: str = attrs.field(default="", repr=False)
     session: Session | None = None
-    """Whose that key is; None if none is honoured."""
+    """The session of the key; None if no key is valid."""
     refused: Refused | None = None
-    """Why the first that was not honoured was not."""
+    """The refusal of the first invalid key."""
     revoked: Refused | None = None
-    """Likewise, of one that was revoked."""
+    """The refusal of a revoked key."""
     foreign: frozenset[str] = frozenset()
-    """The names under which there are keys of another app's."""
+    """The names of cookies that hold an invalid key, such as another app's."""
 
 
 def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> _Found:
@@ -149,13 +154,13 @@ def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: boo
 
 
 def bearer(request: HasCookies) -> str | None:
-    """The key of a request, from its header ``Authorization: Bearer``."""
+    """Return the key in a request's header ``Authorization: Bearer``; None if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 def session_of(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> Session | None:
-    """The session of a request; None without a valid key."""
+    """Return the session of a request; None without a valid key."""
     borne = bearer(request)
     if not borne:
         return _find(request, keys, cookie, guests=guests).session
@@ -166,16 +171,17 @@ def session_of(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests
 
 
 def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: bool, by_cookie: bool) -> Response:
-    """Answer ``POST /session``: the key of whoever asks, a new one of the same session once half its time is over.
+    """Return the response to ``POST /session``: the key of the page's session.
 
-    Somebody unknown becomes a new session, where guests may come. A browser keeps the key in a cookie, so that the next
-    page has the same session.
+    Once half of the key's lifetime is over, the response has a new key of the same session. A client without a key gets
+    a new guest session, if guests are admitted. A cookie stores the key, so that the browser's next page has the same
+    session.
 
     Args:
-      by_cookie: whether the cookies of a page like this one count.
+      by_cookie: use the request's cookies; false for a page of another site.
     """
     if CUSTOM not in request.headers:
-        return refusal_response(403, Code.FOREIGN_ORIGIN, f"a page has to send the header {CUSTOM}")
+        return refusal_response(403, Code.FOREIGN_ORIGIN, f"this request needs the header {CUSTOM}")
     by_cookie = by_cookie and request.headers[CUSTOM] != "tab"
     borne = bearer(request)
     found = _find(request, keys, cookie, guests=guests) if by_cookie else _Found()
@@ -187,7 +193,7 @@ def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: boo
         elif found.revoked is not None or (found.refused is not None and not guests):
             raise found.revoked or found.refused or AssertionError
         elif not guests:
-            raise Refused("a key is needed", Code.KEY_INVALID)
+            raise Refused("a session key is needed: this server does not admit guests", Code.KEY_INVALID)
         else:
             before, key = None, keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
     except Refused as refused:
@@ -201,5 +207,5 @@ def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: boo
 
 
 def _is_of(session: Session | None, other: Session) -> bool:
-    """True if the cookie is still of the session whose key was borne: another tab may have logged in, or out."""
+    """Return true if the cookie belongs to the session of the bearer key. Another tab may have logged in or out."""
     return session is not None and session.id == other.id

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: what tells a server to stop."""
+"""Receive SIGTERM and SIGINT, the signals that stop a server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def open_stop_receiver() -> Iterator[AsyncIterator[int]]:
-    """The signals that come while a block runs. After it they are ignored, for the process is about to end: one that
-    came just then would kill it, and it had done what it was told."""
+    """Receive SIGTERM and SIGINT while a block runs. After the block these signals are ignored.
+
+    The process then ends by itself. A signal at that moment would kill it, although it has already stopped.
+    """
     early: list[int] = []
     for each in STOP:
         signal.signal(each, lambda number, _: early.append(number))

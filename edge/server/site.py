@@ -1,4 +1,4 @@
-"""The site: the rooms, pages and routes of an app, as a server needs them."""
+"""`Site`: the run time of an `App`, with its rooms, files and routes."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ from .static import static_file
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
-# The environment's variable with which keys are signed where an app does not say.
-SECRET = "EDGE_SECRET"  # noqa: S105  # its name
+# The environment variable with the secret that signs keys, if the app has no `keys`.
+SECRET = "EDGE_SECRET"  # noqa: S105  # a name, not a secret
 
-# What every app answers by itself, beside the browser's client.
+# The paths that every app answers itself, beside the browser client.
 LIVE, READY, SESSION = "/livez", "/readyz", "/session"
 ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
 
 
 def check_address(address: str) -> str:
-    """The address, if clients could go there; or none.
+    """Check the address of a server, and return it. An empty address is valid.
 
     Raises:
-      ValueError: they could not.
+      ValueError: the address is not a ws, wss, http or https URL.
     """
     if address and not address.startswith(("ws://", "wss://", "http://", "https://")):
         raise ValueError(f"{address!r} is not a ws://, wss://, http:// or https:// address")
@@ -74,16 +74,16 @@ def check_address(address: str) -> str:
 
 
 def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
-    """Check what makes rooms, so that a mistake is found now, and not by those who join.
+    """Check the `rooms` of an app, so that a mistake is reported now, and not when the first client joins.
 
     Raises:
-      TypeError: it is no mapping of kinds to what can make a room.
+      TypeError: `rooms` is not a mapping from kinds to room classes, or to functions that make a room.
     """
     if not isinstance(rooms, Mapping):
-        raise TypeError(f'rooms is a mapping such as {{"drawing": Drawing}}, not {rooms!r:.100}')
+        raise TypeError(f'rooms must be a mapping such as {{"drawing": Drawing}}, not {rooms!r:.100}')
     for kind, make in rooms.items():
         if type(kind) is not str:
-            raise TypeError(f"a kind of room is a text, as it stands in /rooms/<kind>/<name>, not {kind!r:.100}")
+            raise TypeError(f"a kind of room must be a string, as in /rooms/<kind>/<name>, not {kind!r:.100}")
         made: object = typing.get_origin(make) or make
         if isinstance(made, type) and issubclass(made, Room):
             kind_of(made).check_complete()
@@ -92,32 +92,32 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
         try:
             inspect.signature(made).bind()
         except TypeError as exc:
-            raise TypeError(f"rooms[{kind!r}] is called without arguments, and can't be: {exc}") from None
-        except ValueError:  # of something that does not say
+            raise TypeError(f"rooms[{kind!r}] must be callable without arguments: {exc}") from None
+        except ValueError:  # some callables have no signature
             pass
 
 
 def _check_folder(prefix: str, path: str | PathLike[str]) -> Path:
-    """The folder that is served below this prefix.
+    """Check a folder of static files, and return it.
 
     Raises:
       ValueError: there is no such folder.
     """
     if not os.path.lexists(path) or Path(path).is_file():
-        raise ValueError(f"static[{prefix!r}] is {os.fspath(path)!r}, and there is no such folder")
+        raise ValueError(f"static[{prefix!r}] is {os.fspath(path)!r}, which is not an existing folder")
     return Path(path)
 
 
 @attrs.frozen
 class _Folder:
-    """A folder whose files are served, and their further headers."""
+    """A folder of static files, and the further headers of their responses."""
 
     path: Path
     headers: Mapping[str, str]
 
 
 class Site:
-    """The rooms, routes and folders that a server serves. The arguments are those of `App`."""
+    """The rooms, routes and folders of an app, for its server. The arguments are those of `App`."""
 
     def __init__(
         self,
@@ -148,28 +148,28 @@ class Site:
         self.limits = limits or Limits()
         self.address_limits = address_limits or AddressLimits()
         if not isinstance(broker, Broker | None):
-            raise TypeError(f"broker is a Broker, such as RedisBroker(url), not {broker!r:.100}")
+            raise TypeError(f"broker must be a Broker, such as RedisBroker(url), not {broker!r:.100}")
         self.broker = broker or MemoryBroker()
         self.address = check_address(address)
         self._balance = balance
         self.node: Node | None = None
-        """This server among those that share the broker, while it is served."""
+        """This server as a node of the broker; None until the app is served."""
         secret = os.environ.get(SECRET) or None
         if keys is not None and name:
-            raise ValueError("name is the audience of the app's own keys: give yours their audience instead")
+            raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")
         self._has_own_keys = keys is None and secret is None
         self.keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
         self.guests = guests
         self.cookie = cookie or SessionCookie()
         self.mount = MountedApp(mount) if mount is not None else None
         self.draining = False
-        Hosts(hosts)  # here, so that a typo is found when it is made
+        Hosts(hosts)  # raises for an invalid name now, not when the app is served
         self.hosts = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
         for name, value in (("static", static), ("static_headers", static_headers)):
             if not isinstance(value, Mapping | None):
-                raise TypeError(f"{name} is a mapping, not {value!r:.100}")
+                raise TypeError(f"{name} must be a mapping, not {value!r:.100}")
         headers = {name.lower(): value for name, value in (static_headers or {}).items()}
         self._static = {
             prefix.rstrip("/") + "/": _Folder(_check_folder(prefix, path), headers)
@@ -180,7 +180,7 @@ class Site:
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}
         self._prefixes = {""}
-        """Below what there are rooms."""
+        """The prefixes below which rooms are served."""
         self._max_body: dict[str, int] = {}
         self._check_body_bytes("mount_body_bytes", mount_body_bytes)
         self._mount_body_bytes = mount_body_bytes
@@ -195,15 +195,15 @@ class Site:
     def include(self, prefix: str, site: Site) -> None:
         """See `App.include`."""
         if site.mount is not None or site._api is not None:
-            raise ValueError(f"an app with a mounted app or an API of its own can't be included, at {prefix!r}")
+            raise ValueError(f"an app with a mounted app or an API of its own can't be included below {prefix!r}")
         if site.guests != self.guests:
-            raise ValueError(f"only one of the two lets guests in, this app or the one for {prefix!r}")
+            raise ValueError(f"guests must have the same value in this app and in the app for {prefix!r}")
         prefix = prefix.rstrip("/")
         own = (*self._client_paths, LIVE, READY, SESSION)
         routes = {prefix + path: methods for path, methods in site._routes.items() if path not in own}
         static = {prefix + below: folder for below, folder in site._static.items()}
         if taken := [*(routes.keys() & self._routes.keys()), *(static.keys() & self._static.keys())]:
-            raise ValueError(f"there is something at {taken[0]} already")
+            raise ValueError(f"both apps serve the path {taken[0]}: change one of them")
         self.directory.add_kinds(site.directory.kinds)
         self._routes.update(routes)
         self._routes.update({prefix + path: self._routes[path] for path in (*self._client_paths, SESSION)})
@@ -213,7 +213,7 @@ class Site:
         site.directory, site.keys, site.limits, site.cookie = self.directory, self.keys, self.limits, self.cookie
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Answer what other servers that share the broker ask by this name, with plain data: see `NodeRpc`."""
+        """Register the answerer of calls of this name from other servers that share the broker. See `NodeRpc`."""
         self._answerers[what] = answerer
 
     def route(
@@ -271,7 +271,7 @@ class Site:
         bulk: Pace | None,
         waiting: Callable[[], AbstractContextManager[PendingConnection]],
     ) -> Coroutine[Any, Any, None]:
-        """Serve one connection to one room, and close it. See `serve_seat`, and `Directory.open` for the opener."""
+        """Serve one connection to one room, and close it. See `serve_seat`; for `opener` see `Directory.open`."""
         assert self.node is not None
         return serve_seat(
             transport,
@@ -288,7 +288,7 @@ class Site:
         )
 
     def _about(self) -> ServerStatus:
-        """The status of this server, for the other servers."""
+        """Return the status of this server, which other servers read."""
         seated, counters = sum(len(room.ledger) for room in self.directory.runtimes), self.directory.counters
         return ServerStatus(
             address=self.address,
@@ -307,15 +307,15 @@ class Site:
         return self.directory.list(kind) if self.node is None else await self.node.list_rooms(kind)
 
     def check_keys(self) -> None:
-        """Raise `ValueError` if it shares rooms with servers that would not honour its keys."""
+        """Raise `ValueError` if the broker is shared, but the keys are signed with a secret of this process alone."""
         if self.broker.shared and self._has_own_keys:
-            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or give the app its keys")
+            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or App(keys=...)")
 
     def join_servers(self, nursery: trio.Nursery, scheduler: WriteScheduler) -> Node:
-        """Become one of the servers that share the broker: the node is for whoever serves the app to run.
+        """Make the node of this server, for the broker. The caller has to run the node.
 
         Args:
-          nursery: where connections that come by other servers are served.
+          nursery: runs the connections that other servers relay to this one.
 
         Raises:
           ValueError: see `check_keys`.
@@ -325,7 +325,7 @@ class Site:
         async def find_here(kind: str, name: str) -> RoomRuntime:
             room = self.directory.find_runtime(kind, name)
             if room is None:
-                raise Refused("the room is on another server by now", Code.MOVED)
+                raise Refused("the room is on another server now", Code.MOVED)
             return room
 
         async def serve_relayed(transport: Transport, codec: Codec, kind: str, name: str) -> None:
@@ -356,44 +356,44 @@ class Site:
         return self.node
 
     def room_at(self, raw_path: str) -> tuple[str, str] | None:
-        """The kind and name of the room at a path, as it was sent; None if it is no room's."""
+        """Return the kind and name of the room at a path, which is still encoded; None if it is no path of a room."""
         found = ROOM_PATH.fullmatch(raw_path)
         return (found[2], found[3]) if found is not None and unquote(found[1]) in self._prefixes else None
 
     def max_body(self, request: Request) -> int:
-        """The largest body of a request that is not for a room."""
+        """Return the largest body of a request that is not for a room, in bytes."""
         if request.path in self._max_body:
             return self._max_body[request.path]
         return MAX_BODY_BYTES if self.mount_for(request) is None else self._mount_body_bytes
 
     def mount_for(self, request: Request) -> MountedApp | None:
-        """The mounted app, if this request is for it."""
+        """Return the mounted app if this request is for it, else None."""
         own = (*self._static, *((PREFIX,) if self._api is not None else ()))
         is_own = request.path in self._routes or request.path == "*" or request.path.startswith(own)
         return None if is_own else self.mount
 
     async def respond(self, request: Request) -> Response:
-        """The answer to a request that is not for a room, nor for the mounted app."""
+        """Return the response to a request that is neither for a room nor for the mounted app."""
         if self._api is not None and request.path.startswith(PREFIX):
             return await self._api.respond(request)
-        if request.path == "*":  # RFC 9110 section 9.3.7: what the server as a whole can do
+        if request.path == "*":  # RFC 9110 section 9.3.7: a request about the server as a whole
             return Response(204, headers={"allow": "GET, HEAD, POST, OPTIONS"})
         methods = self._routes.get(request.path)
         if methods is not None:
             route = methods.get("GET" if request.method == "HEAD" else request.method)
             if route is None:
                 allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ())])
-                refusal = error_response(405, "method", f"this path answers {allowed}")
+                refusal = error_response(405, "method", f"this path supports only {allowed}")
                 return attrs.evolve(refusal, headers={**refusal.headers, "allow": allowed})
             return await route(request)
-        if request.path + "/" in self._static:  # relative, for there may be a prefix that only the proxy knows
+        if request.path + "/" in self._static:  # relative, because a proxy may remove a prefix
             return redirect("./" + quote(request.path.rpartition("/")[2]) + "/")
         for prefix in sorted(self._static, key=len, reverse=True):
             if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):
                 folder = self._static[prefix]
                 response = await static_file(folder.path, request.path.removeprefix(prefix), request)
                 return attrs.evolve(response, headers={**folder.headers, **response.headers})
-        return error_response(404, "not_found", "there is nothing here")
+        return error_response(404, "not_found", "nothing is served at this path")
 
     async def _livez(self, request: Request) -> Response:
         return json_response({"status": "ok"})
@@ -413,7 +413,7 @@ class Site:
         response = give_key(request, self.keys, self.cookie, guests=self.guests, by_cookie=by_cookie)
         if response.status == HTTPStatus.UNAUTHORIZED:
             why = response.headers[CODE]
-            text = "a key is refused to a page of %s: code %s"
+            text = "a request for a session key from %s was refused: code %s"
             self.directory.counters.refusals.note(
                 ("key", request.address, why), text, request.address, why, log_context={}
             )

@@ -1,4 +1,4 @@
-"""Files from folders, nothing from outside them, and nothing whose name begins with a dot."""
+"""Serve files from folders. Files outside the folder, and names that begin with a dot, are never served."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import trio
 from ..transports.http.http import WRITE_BYTES, FilePart, Request, Response, version_of
 from ..transports.http.responses import error_response
 
-# For pages that bring all that they need: nothing of other sites is loaded, nothing inline is run, and none may frame
-# them. https://www.w3.org/TR/CSP3/
+# For pages without resources of other sites: these headers forbid other sites' resources, inline scripts, and frames
+# around the page. https://www.w3.org/TR/CSP3/
 STRICT_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "font-src 'self'; media-src 'self'; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -24,10 +24,10 @@ STRICT_HEADERS = {
     "x-frame-options": "DENY",
 }
 
-# What the platform's own table may not know, or get wrong for modules.
+# Types that the platform's table may lack, or may have wrong for JavaScript modules.
 TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}
 BINARY = "application/octet-stream"
-# One range of bytes; of several, the whole file is the answer, which RFC 9110 section 14.2 allows.
+# One range of bytes. A request for several ranges gets the whole file, which RFC 9110 section 14.2 allows.
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 
@@ -41,20 +41,20 @@ class _Found:
     """The entity tag of this version of the file."""
     version: tuple[int, int, int]
     data: bytes | None
-    """The content of a small file, read by the thread that finds it: another visit of a thread would cost as much."""
+    """The content of a small file, read by the thread that finds it: a second thread would double the cost."""
 
     def body(self, start: int, end: int) -> dict[str, Any]:
-        """A part of it, as arguments of a response."""
+        """Return a part of the file, as arguments of `Response`."""
         if self.data is not None:
             return {"body": self.data[start:end]}
         return {"file": FilePart(self.path, start, end - start, self.version)}
 
 
 async def static_file(root: Path, path: str, request: Request) -> Response:
-    """A file below `root`, or its folder's index.html; or the range of it that is asked for.
+    """Return a response with a file below `root`, or with the requested range of the file.
 
     Args:
-      path: the decoded path below the mount point.
+      path: the decoded path below the URL prefix. For a folder, its index.html is the file.
     """
     found = await trio.to_thread.run_sync(_find, root, path, request.method == "GET")
     if found is None:
@@ -71,7 +71,7 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
     if asked is not None and request.headers.get("if-range", found.tag) == found.tag:
         part = _part(asked[1], asked[2], found.size)
         if part is not None and part[0] >= part[1]:
-            none = error_response(416, "range", "there is no such part of the file")
+            none = error_response(416, "range", "the range is outside the file")
             return attrs.evolve(none, headers={"content-range": f"bytes */{found.size}"})
         if part is not None:
             status, (start, end) = 206, part
@@ -86,8 +86,10 @@ def matches_tag(asked: str, tag: str) -> bool:
 
 
 def _part(first: str, last: str, size: int) -> tuple[int, int] | None:
-    """From where to where a range goes in a file of a size (RFC 9110 section 14.1.2): from one byte to another, both
-    included; or, without a first, so many of its last bytes. None if that is no range."""
+    """Return the start and the end (exclusive) of a range in a file; None if the range is invalid.
+
+    RFC 9110 section 14.1.2: both positions are inclusive. Without `first`, the range is the last `last` bytes.
+    """
     if not first:
         return (max(0, size - int(last)), size) if last else None
     if last and int(last) < int(first):
@@ -107,7 +109,7 @@ def _find(root: Path, path: str, to_read: bool) -> _Found | None:
             return None
         stat = found.stat()
         data = found.read_bytes() if to_read and stat.st_size <= WRITE_BYTES else None
-    except (OSError, RuntimeError):  # a name too long for any file; a loop of links, before Python 3.13
+    except (OSError, RuntimeError):  # a name that is too long; a loop of links, before Python 3.13
         return None
     size = stat.st_size if data is None else len(data)
     return _Found(found, size, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', version_of(stat), data)

@@ -1,4 +1,4 @@
-"""Requests that ask for a WebSocket (RFC 6455 section 4.2)."""
+"""Check WebSocket handshake requests (RFC 6455 section 4.2)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..transports.http.http import Request, tokens_of
 
 @attrs.frozen
 class Upgrade:
-    """A WebSocket that is granted."""
+    """An accepted WebSocket handshake, and the room that it is for."""
 
     granting: bytes
-    """The response that grants it, which is to be written first."""
+    """The handshake response. It must be written first."""
     ahead: bytes
-    """The bytes that the client has sent after its request."""
+    """The bytes that the client sent after the handshake request."""
     subprotocol: str
     kind: str
     name: str
@@ -25,16 +25,16 @@ class Upgrade:
 
 
 def agreed_subprotocol(request: Request) -> str | None:
-    """The first sub-protocol of the client's that is spoken here; None if there is none."""
+    """Return the first sub-protocol of the client's list that edge supports; None if it supports none of them."""
     offered = [each.strip() for each in request.headers.get("sec-websocket-protocol", "").split(",")]
     return next((each for each in offered if each in SUBPROTOCOLS), None)
 
 
 def is_websocket(request: Request) -> bool:
-    """True if a request is a WebSocket handshake, of whatever version."""
+    """Return true if a request is a WebSocket handshake, of any version."""
     try:
         nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
-    except ValueError:  # binascii.Error is one; so is what is not ASCII
+    except ValueError:  # also binascii.Error, and the error for a key that is not ASCII
         return False
     return (
         request.method == "GET"

@@ -48,7 +48,8 @@ async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixtu
         assert not is_crowded(await here.say(LAST_GET))
         assert here.server.site.directory.counters.refused[Code.CROWDED] == 3
     assert [record.getMessage() for record in caplog.records if record.name == "edge.server"] == [
-        f"{ATTACKER} has as many connections as one address may: if it is a proxy, name it in AddressLimits.proxies"
+        f"{ATTACKER} has reached the limit of connections of one address: "
+        "if this is your proxy, add it to AddressLimits.proxies"
     ]
 
 

@@ -153,5 +153,8 @@ async def test_limits_count_bytes(edge_room: EdgeRoom) -> None:
     assert JSON.decode(await ours.receive())[1]["message_bytes"] == 3000
     await ours.send([JSON.encode(["Say", {"text": "語" * 1000}, 1]), JSON.encode(["Say", {"text": "語" * 990}, 2])])
     refused, answered = [JSON.decode(await ours.receive()) for _ in range(2)]
-    assert (refused[0], refused[1]["message"]) == ("!too_large", "3021 bytes are more than 3000, see Limits")
+    assert (refused[0], refused[1]["message"]) == (
+        "!too_large",
+        "3021 bytes exceed the limit of 3000 bytes for a message: see Limits",
+    )
     assert (answered[0], answered[2]) == ("=Said", 2)

@@ -117,10 +117,10 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "half a restore": (define(restore=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
     "facts without apply": (define(facts=Verdict), "Pub has facts"),
     "a room that is none": (lambda: edge.App({"pub": 3}), r"rooms\['pub'\] is 3: give the class, or a function"),  # type: ignore[dict-item]
-    "rooms in a list": (lambda: edge.App([Quiet]), 'rooms is a mapping such as {"drawing": Drawing}'),  # type: ignore[arg-type]
+    "rooms in a list": (lambda: edge.App([Quiet]), 'rooms must be a mapping such as {"drawing": Drawing}'),  # type: ignore[arg-type]
     "a folder that is not there": (
         lambda: edge.App({}, static={"/": Path("/nowhere")}),
-        r"static\['/'\] is '/nowhere', and there is no such folder",
+        r"static\['/'\] is '/nowhere', which is not an existing folder",
     ),
     "a turn of one's own": (lambda: edge.Turn(), "Turn has no public constructor"),  # type: ignore[call-arg]
     "a player of one's own": (lambda: edge.Player(), "Player has no public constructor"),  # type: ignore[call-arg]

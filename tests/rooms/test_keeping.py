@@ -146,6 +146,6 @@ async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     seat.enter(room.runtime, number=0)
     seat.restore(RecoveredPlayer(record, [], [["~gone", {"number": 1}], ["~added", {"other": 1}]]))
     assert [player.name for player in room.room.players] == ["ana"]
-    assert caplog.text.count("is forgotten") == 2
+    assert caplog.text.count("is dropped") == 2
     assert not seat.can_resume(0), "what was dropped at the other server is missing here, too"
     room.room.close()

@@ -236,5 +236,5 @@ def test_what_a_newer_server_says_besides_is_ignored_by_a_client() -> None:
 @pytest.mark.parametrize("extra", ["allow", True, ""])
 def test_extra_fields_are_refused_or_ignored(extra: Any) -> None:
     """Nothing else can be said of them."""
-    with pytest.raises(TypeError, match="extra_fields is 'refuse' or 'ignore'"):
+    with pytest.raises(TypeError, match="extra_fields must be 'refuse' or 'ignore'"):
         edge.event("Odd", extra_fields=extra)(type("Odd", (), {}))

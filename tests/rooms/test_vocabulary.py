@@ -110,7 +110,7 @@ def test_what_a_generic_base_is_given_is_checked() -> None:
     class Odd:
         value: complex
 
-    with pytest.raises(TypeError, match=r"Odd\.value can't travel"):
+    with pytest.raises(TypeError, match=r"Odd\.value can't be encoded"):
 
         class Bad(GameBase[Odd, None]):
             pass

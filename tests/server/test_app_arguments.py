@@ -30,13 +30,13 @@ class Needy(Quiet):
 @pytest.mark.parametrize(
     ("rooms", "message"),
     [
-        ([Quiet], "rooms is a mapping"),
+        ([Quiet], "rooms must be a mapping"),
         ({"quiet": Quiet()}, r"rooms\['quiet'\] is <Quiet .*: give the class"),
         ({"base": Base}, "Base is a generic base, and no room"),
         ({"base": Base[FromPlayer]}, "Base is a generic base, and no room"),
-        ({3: Quiet}, "a kind of room is a text"),
+        ({3: Quiet}, "a kind of room must be a string"),
         ({"number": int}, r"rooms\['number'\] is <class 'int'>: give the class"),
-        ({"needy": Needy}, r"rooms\['needy'\] is called without arguments, and can't be: missing .* 'size'"),
+        ({"needy": Needy}, r"rooms\['needy'\] must be callable without arguments: missing .* 'size'"),
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
@@ -49,13 +49,13 @@ def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
 @pytest.mark.parametrize("given", [{"static": "web"}, {"static_headers": "x"}])
 def test_what_is_no_mapping(given: dict[str, Any]) -> None:
     """Folders and headers are given by name."""
-    with pytest.raises(TypeError, match="is a mapping, not"):
+    with pytest.raises(TypeError, match="must be a mapping, not"):
         edge.App({}, **given)
 
 
 def test_a_broker_is_no_address() -> None:
     """An address is for the command line."""
-    with pytest.raises(TypeError, match=r"broker is a Broker, such as RedisBroker\(url\), not 'redis:"):
+    with pytest.raises(TypeError, match=r"broker must be a Broker, such as RedisBroker\(url\), not 'redis:"):
         edge.App({"quiet": Quiet}, broker="redis://localhost")  # type: ignore[arg-type]
 
 
@@ -78,5 +78,5 @@ def test_bodies_that_no_address_may_send() -> None:
 @pytest.mark.parametrize("delivery", ["lastest", "", None])
 def test_a_delivery_that_is_none(delivery: Any) -> None:
     """An event with a misspelt delivery would not be counted, nor be sent again."""
-    with pytest.raises(TypeError, match="delivery is 'reliable', 'latest' or 'volatile'"):
+    with pytest.raises(TypeError, match="delivery must be 'reliable', 'latest' or 'volatile'"):
         edge.event("odd", delivery=delivery)(type("Odd", (), {}))

@@ -322,7 +322,7 @@ async def test_the_name_of_the_cookie_can_be_chosen() -> None:
     async with open_network(app) as network:
         assert kept(await ask(network, "POST", "/session", PAGE))[0] == "chat"
     for wrong in ("", "a b", "a;b", "a=b"):
-        with pytest.raises(ValueError, match="no name of a cookie"):
+        with pytest.raises(ValueError, match="is not a cookie name"):
             SessionCookie(wrong)
 
 
@@ -407,7 +407,7 @@ async def test_a_strange_origin_is_foreign(origin: str, caplog: pytest.LogCaptur
             refused = await ask(network, "POST", path, {"edge-session": "tab", "origin": origin})
             assert (refused.status, refused.code) == (403, "4208")
     (record,) = caplog.records
-    assert record.getMessage().startswith("pages of ")
+    assert record.getMessage().startswith("pages ")
     assert len(record.getMessage()) < 600
 
 
@@ -429,7 +429,7 @@ async def test_a_refused_key_is_logged(caplog: pytest.LogCaptureFixture) -> None
         for _ in range(3):
             assert (await ask(network, "POST", "/session", PAGE)).status == 401
     (told,) = [record.getMessage() for record in caplog.records if record.name == "edge.rooms"]
-    assert told.startswith("a key is refused to a page of ")
+    assert told.startswith("a request for a session key from ")
 
 
 async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -443,6 +443,6 @@ async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture)
             assert refused.headers["access-control-allow-origin"] == origin
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == (
-        "pages of 'https://0.example' may not connect: if they should, allow it with App(origins=['https://0.example'])"
+        "pages of 'https://0.example' may not connect: to allow them, set App(origins=['https://0.example'])"
     )
     assert len(told) == 101

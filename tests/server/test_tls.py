@@ -85,7 +85,7 @@ def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert find_tls(None, None) is None
     for options, text in (
         (["--tls-cert", certificate], "go together"),
-        (["--tls-cert", certificate, "--tls-key", certificate], "no certificate and its key"),
+        (["--tls-cert", certificate, "--tls-key", certificate], "not a certificate and its key"),
         (["--tls-cert", certificate, "--tls-key", str(tmp_path / "none.pem")], "can't be read"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -1,1 +1,1 @@
-"""The broker, which servers share: leases of rooms, journals, and messages."""
+"""Brokers, which servers share: they store leases and journals, and carry messages between servers."""

@@ -1,4 +1,4 @@
-"""The interface of brokers. A broker alone decides which server has which room."""
+"""The interface of brokers. Only the broker decides which server has a room."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import attrs
 
 from ...journal.entries import Entry, Written
 
-# How long a lease lasts, unless it is renewed: shorter than a client waits for its welcome, so that the failure of a
-# server does not look to it like one of its transport; and longer than a process ever stops for by itself.
+# Seconds that a lease lasts without a renewal. Shorter than a client waits for its welcome, so that the client does not
+# mistake a failed server for a failed transport. Longer than a process ever pauses by itself.
 LEASE_SECONDS = 3.0
-# After how long a room that nobody has let go of is forgotten: if it is kept, with its log; if not, once its players
-# need no longer be told why it is a fresh one. For as long as the former a server is remembered that has gone.
+# Seconds after which an abandoned room is deleted, with its journal: FORGOTTEN_SECONDS if the room can be restored. If
+# not, LOST_SECONDS, in which clients that reconnect still learn why the room is a new one. A server that is gone is
+# deleted after FORGOTTEN_SECONDS.
 FORGOTTEN_SECONDS = 24 * 3600.0
 LOST_SECONDS = 60.0
-# How many rooms that nobody has are told of at once.
+# The most rooms that `Broker.left` returns.
 LEFT = 1000
 
 
 @attrs.frozen
 class Stamp:
-    """Tells a request of a server from its others. What a server has given up is not done any more once the broker has
-    seen a later request of that server."""
+    """The number of a server's request. The broker ignores a request whose number is lower than the `oldest` of a later
+    request, because the server no longer waits for its answer."""
 
     number: int
-    """Grows from each request of a server to its next."""
+    """Higher with each request of the server."""
 
     oldest: int
-    """The lowest number of those whose answers that server still waits for, this one included."""
+    """The lowest number of the requests that the server still waits for, this one included."""
 
 
 @attrs.frozen
@@ -40,61 +41,62 @@ class Claim:
     """The result of a claim."""
 
     server: str
-    """Whose the room is: the claimant's, if the claim was granted; empty if nobody may have it yet."""
+    """The server that has the room: the claimant, if the claim was granted. Empty if the claim was rejected, but not
+    because of another owner."""
 
     seconds: float
-    """The seconds that the lease lasts; or, for a claim that failed, the seconds until another is possible."""
+    """The seconds that the lease lasts; for a rejected claim, the seconds until another claim is possible."""
 
     fence: int = 0
-    """Higher than that of any claim of this room before."""
+    """Higher than the fence of every earlier claim of this room."""
 
     abandoned: bool = False
-    """If it was granted: whether whoever had the room before had not let go of it, and may have opened it."""
+    """True if the claim was granted, and an earlier owner may have opened the room without closing it for good."""
 
 
 @attrs.frozen
 class Lease:
-    """One room's lease, as all see it."""
+    """The lease of a room, as the broker reports it to every server."""
 
     room: str
     server: str
-    """Whose it is, or was last; empty if it was handed over."""
+    """The server that has the lease or had it last; empty if the room was handed over."""
     fence: int
     seconds: float
-    """The seconds that it still lasts. 0 or less: no server has the room, and none has returned it."""
+    """The seconds until the lease ends. 0 or less: the room is abandoned or handed over."""
     about: bytes = b""
-    """The description of the room by its owner."""
+    """The owner's description of the room."""
     kept: bool = False
-    """True if the room can go on from its log: whether that has an entry, and none that says it is over."""
+    """True if the room can be restored: its journal has an entry, and no entry that ends the room."""
 
 
 class Wish(enum.Enum):
-    """A request about a lease."""
+    """An owner's request about the lease of a room."""
 
     TELL = "tell"
-    """It is as it was; its owner has something else to say of the room."""
+    """Store a new description of the room."""
     KEEP = "keep"
-    """Its owner wants to keep it, whatever the broker knows of it: see `Renewed.mark`."""
+    """Keep the lease, even if the broker has lost its record: see `Renewed.mark`."""
     RELEASE = "release"
-    """The room has closed: its log is forgotten."""
+    """Delete the lease and the journal: the room has closed."""
     HAND_OVER = "hand over"
-    """Anybody may claim it now, and go on from its log. The log of one that is over is forgotten."""
+    """Let any server claim the room and restore it. If the room is over, delete its lease and its journal."""
 
 
 @attrs.frozen
 class News:
-    """A server's request about one of its rooms. It has no effect if another server has the room by now."""
+    """A server's request about one of its rooms. It has no effect if another server has claimed the room since."""
 
     wish: Wish
     room: str
     fence: int
-    """That of the lease; or 0, if its server has claimed the room and had no answer."""
+    """The fence of the lease; 0 if the server has claimed the room and received no answer."""
     about: bytes = b""
-    """To tell or keep: what is said of the room."""
+    """With `Wish.TELL` and `Wish.KEEP`: the description of the room."""
     entries: int = 0
-    """To keep: the number of the newest entry that should be in its log under this fence; 0 if none need be."""
+    """With `Wish.KEEP`: the number of the newest entry that the journal should have under this fence, or 0."""
     claim: int = 0
-    """If the fence is 0: the number of the stamp of that claim."""
+    """If the fence is 0: the number of the claim's stamp."""
 
 
 @attrs.frozen
@@ -102,109 +104,117 @@ class Renewed:
     """The result of a renewal."""
 
     mark: str
-    """As long as it is the same, so is what the broker knows of this server, and nobody else can have had its rooms.
-    It changes where the server's time had run out, and where the broker has forgotten something, or may have: then each
-    lease counts as renewed only once the server has asked to keep it, and was not refused."""
+    """While the mark stays the same, the broker has lost no lease of this server, and no other server has had its
+    rooms. The mark changes if the leases had run out, or if the broker may have lost data. Then a lease counts as
+    renewed only after a `Wish.KEEP` that was not refused."""
 
     servers: Mapping[str, bytes]
-    """Every server that has renewed within the time of a lease, and what it says of itself."""
+    """Every server that has renewed within a lease period, and its status."""
 
     refused: frozenset[str] = frozenset()
-    """The rooms to keep that other servers have by now."""
+    """The rooms of a `Wish.KEEP` that other servers have claimed."""
 
     forgotten: frozenset[str] = frozenset()
-    """The rooms whose journal is incomplete: it has to be written again."""
+    """The rooms of a `Wish.KEEP` whose journals are incomplete: the server has to write them again."""
 
 
 class Mailbox(abc.ABC):
-    """The messages to one server, in order."""
+    """The batches that are sent to one server, in order."""
 
     @abc.abstractmethod
     async def receive(self) -> Sequence[bytes]:
-        """What has come, one piece at least.
+        """Wait for batches, and return them: at least one.
 
         Raises:
-          BrokerDown: the broker can't be reached now. Call again: what was posted meanwhile is not lost, unless the
-            server was away for longer than a lease.
+          BrokerDown: the broker can't be reached now. Call again: no batch is lost, unless the server does not renew
+            within a lease period.
 
-        *Cancellation*: nothing is lost.
+        *Cancellation* loses no batch.
         """
 
 
 class Broker(abc.ABC):
-    """Who has which room, for all servers that share it. `edge.testing.BROKER_CONFORMANCE` tests all of this.
+    """The store and message bus that servers share. `edge.testing.BROKER_CONFORMANCE` tests all of this.
 
-    A room belongs to a server, and a server renews all that it has at once: so what that costs does not grow with its
-    rooms. Every decision is the broker's own, by its own clock, in one atomic step. Every method may raise
-    `BrokerDown`: it can't be reached, or did not answer in time. Then what was asked for may have been done, or not, or
-    be done yet, until a later request of this server is; and all can be asked for again.
+    A server renews all its leases in one request, so the cost does not grow with the number of its rooms. The broker
+    decides every request by its own clock, in one atomic step. Every method may raise `BrokerDown`: the broker can't be
+    reached, or did not answer in time. Then the request may have taken effect or not, or may still take effect until a
+    later request of this server does. Every request can be repeated.
 
-    *Cancellation*: as with `BrokerDown`.
+    *Cancellation*: the request may take effect or not, as after `BrokerDown`.
     """
 
     lease_seconds: float = LEASE_SECONDS
-    """The length of a lease, in seconds. The same for all servers."""
+    """The seconds that a lease lasts: the same for all servers."""
 
     shared = True
-    """True if there may be other servers."""
+    """True if several servers may use this broker."""
 
     def name_server(self) -> str:
-        """A name for another server, which none has had."""
+        """Return a new name for a server, unlike that of any other."""
         return secrets.token_hex(6)
 
     @abc.abstractmethod
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Connect while a block runs.
+        """Keep a connection to the broker open during an ``async with`` block.
 
         Raises:
-          BrokerDown: what is there can't be used.
+          BrokerDown: the broker was reached, but can't be used.
         """
 
     @abc.abstractmethod
     async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
-        """Take a room's lease, if nobody has it. The only way in which a room is opened, and only a server that has
-        renewed within the time of a lease may.
+        """Claim the lease of a room, which is granted if no other server has it.
 
-        From then on nobody with a lower fence can write to its log.
+        A server may open a room only after a claim, and may claim only if it has renewed within a lease period. After a
+        claim, no server with a lower fence can write to the room's journal.
         """
 
     @abc.abstractmethod
     async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
-        """Keep all of a server's leases for their full time from now, and do what it wishes; and be one of the servers,
-        with a mailbox, for as long."""
+        """Renew all leases of a server for their full length from now, and carry out its requests.
+
+        The first renewal registers the server and creates its mailbox. Both last as long as the leases.
+
+        Args:
+          about: the status of the server.
+        """
 
     @abc.abstractmethod
     async def lease(self, room: str) -> Lease | None:
-        """A room's lease, if it has one, abandoned or not."""
+        """Return the lease of a room, abandoned or not; None if there is none."""
 
     @abc.abstractmethod
     async def leases(self) -> Sequence[Lease]:
-        """Every lease, the abandoned ones included, by room: not quite as they are at one instant."""
+        """Return all leases, sorted by room, abandoned ones included. They may change while they are read."""
 
     @abc.abstractmethod
     async def left(self) -> Sequence[str]:
-        """Rooms that are kept, and that nobody has: a thousand at most, those first that were left first.
+        """Return at most a thousand rooms that can be restored and that no server has, longest abandoned first.
 
-        What has been abandoned for a while is forgotten here: for a minute, or a day, if the room is kept.
+        Also delete abandoned rooms: after a day if they can be restored, else after a minute.
         """
 
     @abc.abstractmethod
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
-        """Write to rooms' logs, in this order, and say what became of each: an entry needs the lease, and the one
-        before it; one that is whole, or says that the room is over, only needs to be newer than what is there."""
+        """Append entries to journals, in this order. Returns: the result for each.
+
+        An entry needs the lease and the entry before it. An entry that is whole, or that ends the room, needs only to
+        be newer than the newest written entry.
+        """
 
     @abc.abstractmethod
     async def read(self, room: str) -> Sequence[bytes]:
-        """A room's log, from its last whole entry on; empty if the room is over."""
+        """Return the journal of a room, from its newest whole entry on; empty if the room is over."""
 
     @abc.abstractmethod
     async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
-        """Put a batch each into the mailboxes of servers: to which of them, for the others are gone."""
+        """Put batches into the mailboxes of servers. Returns: the servers that got theirs; the others are gone."""
 
     @abc.abstractmethod
     def mailbox(self, server: str) -> AbstractAsyncContextManager[Mailbox]:
-        """Open a server's mailbox, which `renew` has made."""
+        """Open the mailbox of a server, for an ``async with`` block."""
 
     @abc.abstractmethod
     async def leave(self, server: str) -> None:
-        """Be no server any more. What it has not let go of, anybody may claim."""
+        """Remove a server. Other servers may then claim the rooms whose leases it has not returned."""

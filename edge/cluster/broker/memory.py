@@ -1,4 +1,4 @@
-"""A broker in one process: for a single server, and for several in one test."""
+"""A broker in memory: for a single server, or for several servers in one process, as in tests."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from .broker import FORGOTTEN_SECONDS, LEFT, LOST_SECONDS, Broker, Claim, Lease,
 
 @attrs.define
 class _Server:
-    """A server."""
+    """The broker's record of a server."""
 
     until: float
-    """Its leases last until then."""
+    """The time at which the server's leases end."""
     since: float
-    """The time since which it has renewed without a gap."""
+    """The time since which the server has renewed without a gap."""
     about: bytes = b""
     oldest: int = 0
-    """The number of its newest request. Older requests have no effect."""
+    """The highest `Stamp.oldest` of the server's requests. Requests with a lower number have no effect."""
 
 
 @attrs.define
 class _Held:
-    """A lease."""
+    """The broker's record of a lease."""
 
     server: str
-    """Empty if the room was handed over."""
+    """The owner; empty if the room was handed over."""
     fence: int
     claim: int
-    """The number of the request that took it."""
+    """The number of the claim's stamp."""
     about: bytes = b""
     kept: bool = False
     over: bool = False
     left_at: float = 0.0
-    """The time at which it was handed over."""
+    """The time at which the room was handed over."""
 
 
 @attrs.define
 class _Log:
-    """A room's log."""
+    """The journal of a room."""
 
     top: tuple[int, int] = (0, 0)
-    """The fence and number of the newest entry: only higher ones follow."""
+    """The fence and the number of the newest entry. Only higher pairs may follow."""
     entries: list[bytes] = attrs.field(factory=list)
 
 
@@ -67,10 +67,11 @@ class _MemoryMailbox(Mailbox):
 
 
 class MemoryBroker(Broker):
-    """What an `App` has that is given no other. Several apps of one process may share one.
+    """A broker in memory, which an `App` uses by default.
 
     Args:
-      lease_seconds: how long a lease lasts; for ever, where nobody shares it.
+      lease_seconds: the seconds that a lease lasts. Set it if several apps of one process share the broker. By default,
+        leases last for ever, and the broker serves a single app.
     """
 
     def __init__(self, *, lease_seconds: float = math.inf) -> None:
@@ -142,7 +143,7 @@ class MemoryBroker(Broker):
         held, log = self._leases.get(news.room), self._logs.get(news.room, _Log())
         if news.fence < max(held.fence if held is not None else 0, log.top[0]):
             return False
-        if held is None or held.fence < news.fence:  # it was forgotten meanwhile
+        if held is None or held.fence < news.fence:  # the lease was deleted
             held = self._leases[news.room] = _Held(server, news.fence, 0, kept=bool(log.entries))
         held.server, held.about = server, news.about
         return True
@@ -178,7 +179,7 @@ class MemoryBroker(Broker):
         return [room for _, room in islice(sorted(left), LEFT)]
 
     def _seconds(self, held: _Held) -> float:
-        """The seconds that a lease still lasts."""
+        """Return the seconds until a lease ends."""
         server = self._servers.get(held.server)
         return (held.left_at if server is None else server.until) - trio.current_time()
 
@@ -237,7 +238,7 @@ class MemoryBroker(Broker):
         return self._mailboxes.setdefault(server, _MemoryMailbox())
 
     def _is_there(self, server: str) -> bool:
-        """True if a server has renewed in time; of one that has not, its mailbox is gone."""
+        """Return whether a server has renewed in time. If not, empty its mailbox."""
         known = self._servers.get(server)
         if known is not None and known.until > trio.current_time():
             return True
@@ -245,7 +246,7 @@ class MemoryBroker(Broker):
         return False
 
     def _take_note(self, server: str, stamp: Stamp) -> bool:
-        """True if a request is not one that was given up."""
+        """Note the stamp of a request. False if the server has given up this request."""
         known = self._servers[server]
         known.oldest = max(known.oldest, stamp.oldest)
         return stamp.number >= known.oldest

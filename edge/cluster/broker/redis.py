@@ -1,23 +1,24 @@
-"""A broker in Redis, through coredis: the only file that knows it.
+"""A broker in Redis. Only this file imports coredis.
 
-All that decides runs inside Redis, as scripts, by Redis's clock. What is kept there, below a prefix:
+Lua scripts inside Redis make every decision, by Redis's clock. Each key begins with a prefix:
 
-| key             | what                                                                                     |
-|-----------------|------------------------------------------------------------------------------------------|
-| `leases`        | hash: room → `fence kept claim server`: kept is 1, or 2 once the room is over             |
-| `abouts`        | hash: room → what its owner says of it                                                    |
-| `left`, `lost`  | sorted sets: rooms that nobody has, kept and not, by since when                           |
-| `servers`       | hash: server → `until since oldest`, in milliseconds of Redis's clock: till when it has   |
-|                 | its rooms, since when without a gap, and the oldest request that is not given up          |
-| `words`         | hash: server → what it says of itself                                                     |
-| `log:<room>`    | stream: its log; ids are `fence-number`, so that Redis refuses what a former owner writes |
-| `peer_links:<server>` | stream: its mailbox, which expires with it                                                |
-| `redis`         | which run of a Redis decides, and since when                                              |
+| key                | value                                                                                      |
+|--------------------|--------------------------------------------------------------------------------------------|
+| `leases`           | hash: room → `fence kept claim server`; `kept` is 1 if the room can be restored, 2 once it |
+|                    | is over, else 0                                                                            |
+| `abouts`           | hash: room → its owner's description of it                                                 |
+| `left`, `lost`     | sorted sets: abandoned rooms by the time since when; `left` if they can be restored        |
+| `servers`          | hash: server → `until since oldest`: the end of its leases and the time since which it has |
+|                    | renewed without a gap, in milliseconds; the oldest request that is not given up            |
+| `words`            | hash: server → its status                                                                  |
+| `log:<room>`       | stream: the journal; ids are `fence-number`, so Redis rejects writes of a former owner     |
+| `mailbox:<server>` | stream: the mailbox, which expires with the server's leases                                |
+| `redis`            | string: the id of the Redis process that decides, and the time since when                  |
 
-A fence is the time in microseconds, or one more than the last: so it grows even where Redis has forgotten the last.
-Redis may forget: it writes to its disk, and to its replicas, after it has answered. Which run of it is asked is marked;
-for as long as a lease lasts after the mark was set, nobody can claim a room, and every server compares what Redis knows
-of its rooms and their logs with what it knows itself, and has what is missing written again.
+A fence is the time in microseconds, or one more than the last fence, if that is higher. So fences grow even if Redis
+has lost the last one. Redis may lose data, because it writes to its disk and its replicas after it has answered. A new
+process of Redis is noted under the key `redis`. For one lease period after that, no server can claim a room: each
+server compares its own rooms and journals with those in Redis, and writes missing ones again.
 
 Every script declares its keys.
 """
@@ -57,30 +58,31 @@ T = TypeVar("T")
 
 log = logging.getLogger("edge.servers")
 
-# How many strange fields are told of.
+# The most unreadable fields that are logged.
 MAX_PASSED_OVER = 100
-# How many rooms one script goes through.
+# The most rooms that one script handles.
 BATCH = 500
-# How long an answer may take; but no longer than half a lease.
+# Seconds that an answer may take; but at most half a lease period.
 ANSWER_SECONDS = 2.0
-# How long Redis blocks a read of a mailbox that stays empty.
+# Seconds that Redis blocks a read of an empty mailbox.
 HOLD_SECONDS = 5.0
-# How many batches are read at once, and after how many batches or bytes those that were read are dropped.
+# The most batches in one read; and the read batches, or their bytes, after which they are deleted from the mailbox.
 BATCHES, BATCHES_BYTES = 256, 1024 * 1024
 
 
 class RedisBroker(Broker):
     """A broker that servers on any number of machines share: ``RedisBroker("redis://localhost:6379/0")``.
 
-    Needs Redis 7 or newer, and the extra ``redis``.
+    It needs Redis 7 or newer, and the extra ``redis``.
 
     Args:
       url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix:///path``.
-      prefix: what its keys begin with: one for each app that shares the Redis.
-      lease_seconds: how long a room stays a server's that is not heard of. The same on all servers.
+      prefix: the beginning of all keys. Each app that shares the Redis needs its own.
+      lease_seconds: the seconds after which another server may claim the rooms of a server that does not renew. Must
+        be the same on all servers.
 
     Raises:
-      ValueError: no such URL.
+      ValueError: the URL is none of these.
     """
 
     def __init__(self, url: str, *, prefix: str = "edge:", lease_seconds: float = LEASE_SECONDS) -> None:
@@ -97,13 +99,13 @@ class RedisBroker(Broker):
             yield
 
     async def _check_alone(self) -> None:
-        """Raise `BrokerDown` if this is a part of a Redis Cluster: what a script decides on is not all in one part."""
+        """Raise `BrokerDown` if this is a node of a Redis Cluster: a script needs keys of several nodes."""
         try:
             info = await self._client.ask(lambda redis: redis.info("server"))
-        except BrokerDown:  # whoever asks next will say so
+        except BrokerDown:  # the next request reports it
             return
         if info.get("redis_mode") == "cluster":
-            raise BrokerDown("a broker can't be a Redis Cluster: give it one Redis, with a replica if you like")
+            raise BrokerDown("the broker can't be a Redis Cluster: use a single Redis, with or without replicas")
 
     async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
         keys = self._keys("leases", "servers", f"log:{room}", "redis", "left", "lost")
@@ -153,7 +155,7 @@ class RedisBroker(Broker):
         return [_bytes(room).decode() for room in found]
 
     async def _servers(self) -> dict[str, _Server]:
-        """All that Redis knows of, those that are gone included."""
+        """Return all servers that Redis has a record of, also those that are gone."""
         now, found = await self._client.run(scripts.SERVERS, self._keys("servers"), [])
         servers = {}
         for server, value in zip(found[::2], found[1::2], strict=True):
@@ -165,7 +167,7 @@ class RedisBroker(Broker):
         return dict(sorted(servers.items()))
 
     async def _sweep(self, server: str) -> None:
-        """Note that nobody has the rooms of a server that is gone."""
+        """Mark the rooms of a server that is gone as abandoned."""
         keys, rooms, cursor = self._keys("leases", "servers", "left", "lost"), list[bytes](), 0
         while True:
             cursor, found = await self._client.ask(partial(_scan, key=self._key("leases"), cursor=cursor))
@@ -179,13 +181,13 @@ class RedisBroker(Broker):
         )
 
     def _pass_over(self, key: str, field: str | bytes) -> None:
-        """Say once that somebody has written there what edge did not."""
+        """Log a field that edge has not written, once."""
         if (key, field) not in self._passed_over and len(self._passed_over) < MAX_PASSED_OVER:
             self._passed_over.add((key, field))
-            log.warning("Redis: %r in %s can't be read, and is passed over", _bytes(field), self._key(key))
+            log.warning("Redis: field %r of %s can't be read and is ignored", _bytes(field), self._key(key))
 
     async def _forget(self, name: str, seconds: float) -> None:
-        """Forget the rooms that nobody has had for so long."""
+        """Delete the rooms of a sorted set that were abandoned more than `seconds` ago."""
         oldest = await self._client.ask(lambda redis: redis.zrange(self._key(name), 0, BATCH - 1))
         rooms = [_bytes(room).decode() for room in oldest]
         if rooms:
@@ -211,9 +213,8 @@ class RedisBroker(Broker):
 
     @asynccontextmanager
     async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
-        client = _Client(
-            self._url, HOLD_SECONDS + ANSWER_SECONDS
-        )  # of its own: a question that is held would hold up all that follow it
+        # a client of its own, because a blocked read would delay all other requests
+        client = _Client(self._url, HOLD_SECONDS + ANSWER_SECONDS)
         async with client.open():
             yield _RedisMailbox(client, self._key(f"mailbox:{server}"))
 
@@ -233,16 +234,16 @@ class RedisBroker(Broker):
 
 @attrs.frozen
 class _Server:
-    """A server, as Redis knows it."""
+    """The record of a server in Redis."""
 
     left: float
-    """For how many seconds its leases still last."""
+    """The seconds until the server's leases end; negative if they have ended."""
     swept: bool
-    """True if it has no rooms, and is gone."""
+    """True if the server is gone, and all its rooms are marked as abandoned."""
 
 
 async def _scan(redis: coredis.Redis[bytes], *, key: str, cursor: int) -> tuple[int, dict[bytes, bytes]]:
-    """Some of a hash, and where to go on: 0 at the end."""
+    """Read a part of a hash. Returns: the cursor of the next part, 0 at the end; and the fields."""
     return await redis.hscan(key, cursor=cursor, count=BATCH)
 
 
@@ -256,7 +257,7 @@ class _RedisMailbox(Mailbox):
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            # here, where there are no batches that could be lost
+            # before the read, because a failure or cancellation here loses no batch
             if self._read >= BATCHES or self._read_bytes >= BATCHES_BYTES:
                 await self._client.run(scripts.TRIM, [self._key], [self._last])
                 self._read = self._read_bytes = 0
@@ -276,26 +277,29 @@ class _RedisMailbox(Mailbox):
 
 @attrs.define(eq=False)
 class _Connection:
-    """A client of coredis, with connections of its own."""
+    """A client of coredis, with its own pool of connections."""
 
     redis: coredis.Redis[bytes]
     calls: int = 0
     """The number of requests under way."""
     failed: trio.Event = attrs.field(factory=trio.Event)
-    """Set when one of them has failed: no others are begun."""
+    """Set when a request has failed: no further requests use this client."""
     idle: trio.Event = attrs.field(factory=trio.Event)
-    """Set when none is under way any more."""
+    """Set when `failed` is set, and no request is under way."""
 
 
 class _Client:
-    """A client of coredis, and another after each failure: its pool gives no connection twice that broke while it was
-    used, and would run out of them. What is under way meanwhile goes on with the one before."""
+    """Sends requests through a client of coredis, and replaces that client after each failure.
+
+    The pool of coredis does not recover a connection that broke during a request, and would run out of connections.
+    Requests under way continue with the previous client.
+    """
 
     def __init__(self, url: str, seconds: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
-        """Matches the user and the password. An error must not have them, but Redis repeats the arguments of a command
-        that it does not know."""
+        """Matches the user and the password, to remove them from errors: Redis repeats the arguments of an unknown
+        command."""
         self._seconds = seconds
         self._connection: _Connection | None = None
         self._changed = trio.Event()
@@ -303,7 +307,7 @@ class _Client:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Have one while a block runs; an error of the block comes out as it is, not in a group."""
+        """Keep a client open during a block. An error of the block is raised as it is, not in an exception group."""
         fault: Exception | None = None
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._hold)
@@ -326,14 +330,14 @@ class _Client:
                 await connection.idle.wait()
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
-        """The result of a script."""
+        """Run a script, and return its result. Raises: see `ask`."""
         return await self.ask(lambda redis: redis.register_script(script)(keys, arguments))
 
     async def ask(self, ask: Callable[[coredis.Redis[bytes]], Awaitable[T]]) -> T:
-        """An answer of Redis.
+        """Send a request to Redis, and return its answer.
 
         Raises:
-          BrokerDown: none came in time, or it was an error.
+          BrokerDown: no answer arrived in time, or the answer was an error.
         """
         failed = False
         try:
@@ -349,12 +353,12 @@ class _Client:
                     raise
                 finally:
                     self._note_done(connection, failed=failed)
-        except* Exception as group:  # whatever coredis and AnyIO make of a connection that breaks
+        except* Exception as group:  # coredis and AnyIO raise various errors if a connection breaks
             down = BrokerDown(f"Redis: {self._secrets.sub('***', repr(group.exceptions[0]))}")
         raise down
 
     def _note_done(self, connection: _Connection, *, failed: bool) -> None:
-        """A call is over."""
+        """Note that a request has ended."""
         connection.calls -= 1
         if failed:
             connection.failed.set()
@@ -365,13 +369,15 @@ class _Client:
 
 
 def _is_answer(exc: BaseException) -> bool:
-    """True if an error came from Redis itself, over a connection that is well; but for one that has become a replica,
-    whose place another has taken."""
+    """Return whether Redis itself answered with this error, so that the connection is usable.
+
+    False for `ReadOnlyError`: this Redis has become a replica, and another Redis has replaced it.
+    """
     return isinstance(exc, coredis.exceptions.ResponseError) and not isinstance(exc, coredis.exceptions.ReadOnlyError)
 
 
 def _owner(value: str | bytes) -> str:
-    """Which server has a room, by its lease as it is kept."""
+    """Return the server in a value of the hash `leases`."""
     return _bytes(value).decode(errors="replace").split(" ", 3)[-1]
 
 
@@ -380,12 +386,12 @@ def _names(found: Sequence[bytes]) -> frozenset[str]:
 
 
 def _bytes(value: str | bytes) -> bytes:
-    assert isinstance(value, bytes)  # nothing is decoded
+    assert isinstance(value, bytes)  # `decode_responses` is off
     return value
 
 
 def _check_url(url: str) -> None:
-    """Raise `ValueError` unless coredis could go there. It says nothing of the URL, wherever in it the password is."""
+    """Raise `ValueError` if coredis can't use a URL. The error does not quote the URL, which may contain a password."""
     try:
         parts = urlsplit(url)
         whole = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
@@ -396,13 +402,13 @@ def _check_url(url: str) -> None:
         whole &= parts.scheme == "unix" or re.fullmatch(r"(/\d*)?", parts.path) is not None
     if not whole:
         raise ValueError(
-            "the broker's address should be redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
+            "the URL of the broker must be redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
 unix:///path"
         )
 
 
 def _secrets_of(url: str) -> re.Pattern[str]:
-    """The user and the password of a URL, as it has them, and as they are meant."""
+    """Return a pattern that matches the user and the password of a URL, percent-encoded or decoded."""
     parts = urlsplit(url)
     said = [part for part in (parts.username, parts.password) if part]
     said += [value for name, value in parse_qsl(parts.query) if name in ("username", "password")]

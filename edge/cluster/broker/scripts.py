@@ -1,7 +1,7 @@
-"""The Lua scripts of the Redis broker. Each runs atomically, by Redis's clock. `redis.py` describes their keys."""
+"""The Lua scripts of the Redis broker. Each runs atomically, by Redis's clock. `redis.py` describes the keys."""
 
-# What every script begins with. Values in hashes are words: `lease` of a room, `server` of a server; one that was
-# written by somebody else is none.
+# The beginning of most scripts. `lease` and `server_of` read values of the hashes `leases` and `servers`: a value that
+# edge has not written counts as missing. `top` reads the fence and the number of the newest entry of a journal.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -29,8 +29,8 @@ local function top(log)
 end
 """
 
-# Which run of a Redis is asked, and since when. It is marked: another run may be one that has forgotten, or a replica
-# that has taken over, and may not know what the last one granted; and where there is no mark it has forgotten all.
+# Returns the run id of this Redis and the time since which it decides, and notes both under the key. Another run id
+# means a restart or a replica that took over: it may lack the newest claims. A missing key means that all data is lost.
 MARK = """
 local function marked(key)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -146,7 +146,7 @@ return {table.concat({run, text(began), text(since)}, ' '), living, refused, for
 
 SERVERS = COMMON + "return {text(now), redis.call('HGETALL', KEYS[1])}"
 
-# Notes that nobody has these rooms of a server that is gone.
+# Marks these rooms of a server that is gone as abandoned.
 ABANDON = (
     COMMON
     + """
@@ -163,7 +163,7 @@ end
 """
 )
 
-# Notes that no room of a server that is gone is left; forgets it after a while.
+# Notes that all rooms of a server that is gone are marked as abandoned. Deletes the server after a while.
 SWEPT = (
     COMMON
     + """
@@ -181,7 +181,7 @@ end
 """
 )
 
-# Forgets rooms that nobody has had for so long.
+# Deletes rooms that were abandoned more than this long ago.
 FORGET = (
     COMMON
     + """
