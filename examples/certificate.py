@@ -1,6 +1,6 @@
 """A certificate to try TLS with: ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
 
-Made by trustme, for this machine's own addresses. Nobody trusts its issuer: a browser warns, and lets one go on.
+trustme makes it for the addresses of this machine. Browsers do not trust its issuer: they show a warning first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge.cli import addresses
 
 
 def write_certificate(folder: Path) -> None:
-    """Write cert.pem and key.pem, for localhost and the address that others on the network see."""
+    """Write cert.pem and key.pem for localhost and for the addresses of this machine on its network."""
     hosts = {str(urlsplit(address).hostname) for address in addresses("0.0.0.0", 0, "https")}  # noqa: S104
     certificate = trustme.CA().issue_cert("localhost", "127.0.0.1", *sorted(hosts - {"localhost"}))
     folder.mkdir(parents=True, exist_ok=True)

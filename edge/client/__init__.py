@@ -1,1 +1,1 @@
-"""Clients of a room: in Python here, in a browser `edge.js`."""
+"""Clients of a room: the Python client, and `edge.js` for browsers."""

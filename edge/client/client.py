@@ -1,4 +1,4 @@
-"""The Python client: a room as one player's program sees it. The same words as `edge.js`."""
+"""The Python client: one player's end of a room. `edge.js` is the same for browsers."""
 
 from __future__ import annotations
 
@@ -41,19 +41,20 @@ E2 = TypeVar("E2")
 
 log = logging.getLogger("edge.client")
 
-# A connection that lasted this long makes the next wait short again; a room that crashes at once is not hammered.
+# A connection that lasted this long resets the backoff. Shorter connections do not: clients must not hammer a room that
+# crashes at once.
 STABLE_SECONDS = 5.0
-# How long writing the hello may take.
+# Seconds within which the hello must be written.
 HELLO_SECONDS = 2.0
-# How long the user's own function may take to give a key.
+# Seconds within which the caller's `key` function must return.
 KEY_SECONDS = 20.0
-# How long the welcome may take of the first attempts after a connection that was lost. Longer than a lease lasts; but a
-# server that has stopped still takes connections, and another may answer.
+# Seconds that the first reconnections wait for the welcome: longer than a lease lasts, but short, because a suspended
+# server still accepts connections, while another server may answer.
 AGAIN_SECONDS, AGAIN_ATTEMPTS = 4.0, 2
-# Reports of what can't be used, and positions in lists, which make no difference between two of them.
+# The most problems that are reported. Problems that differ only in positions in lists count as the same.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
-# Connections that end so have broken.
+# The codes of a connection that broke.
 BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
 
@@ -61,21 +62,21 @@ class State(enum.StrEnum):
     """The state of a client."""
 
     CONNECTING = "connecting"
-    """For the first time."""
+    """Not welcomed yet."""
     OPEN = "open"
     AWAY = "away"
-    """The connection was lost; another is tried."""
+    """The connection was lost; the client reconnects."""
     CLOSED = "closed"
-    """For good; `Client.ending` says why."""
+    """Closed for good; `Client.ending` says why."""
 
 
 class Client(Generic[Sent, Heard]):
     """One player's end of a room. Open one with `join`.
 
-    ``async for event in client`` gives what the room sends, in order.
+    ``async for event in client`` yields the room's events in order, until the client is closed.
 
-    *Backpressure*: when `inbox` events wait, it stops reading, and the server notices; while it needs an answer or
-    acks, when twice as many do.
+    *Backpressure*: while `inbox` events wait to be received, the client does not read, so that the server's writes
+    block. While it waits for a reply or for acks, it reads until twice as many events wait.
     """
 
     def __init__(
@@ -94,17 +95,18 @@ class Client(Generic[Sent, Heard]):
     ) -> None:
         self.state = State.CONNECTING
         self.ending: Ended | None = None
-        """Why it closed."""
+        """Why the client closed; None before."""
         self.lost: Ended | None = None
-        """Why the newest connection ended, or did not come about."""
+        """Why the newest connection ended, or why it could not be opened."""
         self.welcome: messages.Welcome | None = None
         """The newest welcome: this player's `number`, and whether the seat was resumed or started fresh, and why."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
-        """What the room refused, and what this client could not use of what the room sent, newest last. The latter is
-        told once for each event and field, and is a WARNING in the log."""
+        """The newest 100 problems, newest last: messages that the room refused, events of the room that this client
+        cannot use (once for each event and field), and windows that were dropped. The first of each kind is also
+        logged at WARNING."""
         self._told_outdated = False
         self._reported: set[tuple[str, str, str]] = set()
-        """The problems, events and fields that this client could not use."""
+        """The problems, events and fields that were logged."""
         self._connector = connector
         self._clock = Clock()
         self._connection: Connection | None = None
@@ -135,20 +137,21 @@ class Client(Generic[Sent, Heard]):
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
-        """At which hello the seat was given, or given fresh; None while there is none."""
+        """The number of the hello that was answered with the fresh start of the seat; None without a seat."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
     def send(self, event: Sent) -> None:
-        """Send the room an event. Never waits: while away, a reliable one is kept, a volatile one dropped.
+        """Send an event to the room, without waiting.
 
-        What waits to be acknowledged is bounded: see `waiting`. With one too many, none of it is sent again, and the
-        seat starts fresh; `errors` and a WARNING tell how much it was. Some of it may have arrived.
+        Without a connection, reliable and latest events are stored, and volatile ones are dropped. If more messages are
+        unacknowledged than `waiting` allows, all of them are dropped and the seat starts fresh; `errors` and a WARNING
+        have their number. Some of them may have arrived.
 
         Raises:
           Disconnected: the client is closed.
-          TypeError: not one of the events it may send, or a value in it is not of its field's type.
-          ValueError: something in it can't travel, or all of it is larger than the room reads.
+          TypeError: this client does not send events of this class, or a value does not have its field's type.
+          ValueError: a value cannot be encoded, or the message is larger than the room reads.
         """
         message = outgoing_event(self._check(event))
         self._check_size(message)
@@ -156,16 +159,16 @@ class Client(Generic[Sent, Heard]):
 
     @property
     def waiting(self) -> int:
-        """The messages that wait to be acknowledged, sent or not: at most 2,048 and 512 KiB."""
+        """The number of unacknowledged messages, sent or not. By default, at most 2,048 with 512 KiB."""
         return self._send_buffer.counts.sent - self._send_buffer.counts.acked
 
     async def wait_acknowledged(self) -> None:
-        """Wait until the room's server has everything, or it was given up.
+        """Wait until `waiting` is 0: the server has acknowledged all messages, or they were dropped (see `send`).
 
         Raises:
-          Disconnected: the client is closed.
+          Disconnected: the client is closed before.
 
-        *Cancellation*: nothing is lost.
+        *Cancellation*: no message is lost.
         """
         await trio.lowlevel.checkpoint()
         while self.waiting:
@@ -180,17 +183,17 @@ class Client(Generic[Sent, Heard]):
     @overload
     async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """The next event of these kinds, or of any. Events of other kinds stay where they are.
+        """Wait for the next event of these classes, or of any class. Other events stay in the inbox.
 
         Raises:
-          Disconnected: the client is closed, and there is no such event left.
-          TypeError: not one of the events it hears.
+          Disconnected: the client is closed, and the inbox has no such event.
+          TypeError: this client does not receive events of one of these classes.
 
-        *Cancellation*: nothing is lost.
+        *Cancellation*: no event is lost.
         """
         for kind in kinds:
             if kind not in self._receives:
-                raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of the events that this client hears")
+                raise TypeError(f"{getattr(kind, '__name__', kind)} is not one of the events that this client receives")
         await trio.lowlevel.checkpoint()
         for index, event in enumerate(self._inbox):
             if not kinds or isinstance(event, kinds):
@@ -216,23 +219,26 @@ class Client(Generic[Sent, Heard]):
         """Send an event as a request, and wait for the room's typed answer.
 
         Raises:
-          RequestFailed: it was answered with an error, or with another event than that.
-          Disconnected: the client is closed before an answer comes.
+          RequestFailed: the room answered with an error, with an event of another class, or not at all; or the seat
+            was lost.
+          Disconnected: the client is closed before the answer comes.
+          TypeError, ValueError: see `send`.
 
-        *Cancellation* is told to the room, and so is the deadline of the scopes around.
+        *Cancellation* cancels the request in the room. The caller's deadline is sent with the request.
         """
-        self._note_change()  # the reader may be waiting for space, in front of the answer
+        self._note_change()  # the reader may be waiting for space, and the answer may come after other events
         return await self._requests.ask(self._check(event), answer)
 
     @contextmanager
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
-        """``with client.stream(History(), Line) as lines: async for line in lines``: a request with many answers.
+        """``with client.stream(History(), Line) as lines: async for line in lines``: a request with several answers.
 
-        Leaving the block tells the room to stop. What waits to be taken counts as the inbox does.
+        The end of the block cancels the request. Answers that wait to be taken count as events in the inbox.
 
         Raises:
-          Disconnected: the client is closed.
-          RequestFailed: from the loop: the room could not go on, or answered with another event than that.
+          Disconnected: the client is closed. The loop raises this, too.
+          RequestFailed: raised by the loop: the room failed, or answered with an event of another class.
+          TypeError, ValueError: see `send`.
         """
         replies, stop = self._requests.open_stream(self._check(event), answer, self._note_change)
         try:
@@ -241,42 +247,42 @@ class Client(Generic[Sent, Heard]):
             stop()
 
     def answering(self, request: Heard) -> ReplyScope[Sent]:
-        """``with client.answering(request) as answering:``: a block that ends when the room waits no more. See
+        """``with client.answering(request) as answering:``: a block that ends when the room no longer waits. See
         `Player.answering`.
         """
         return self._requests.answering(request, self._check)
 
     def reply(self, request: Heard, answer: Sent) -> bool:
-        """Answer an event with which the room asked this player something.
+        """Answer an event that the room sent as a request. `request` is the received object itself.
 
-        Returns: whether an answer was waited for.
+        Returns: True if the room waits for the answer.
         """
         return self._requests.reply(request, self._check(answer))
 
     def leave(self) -> None:
-        """Leave the room: say goodbye, and close. What was sent while there is no connection is lost: see
+        """Leave the room: send a goodbye, and close. Without a connection, unacknowledged messages are lost: see
         `wait_acknowledged`."""
         if self.ending is None and self.waiting and self._send_buffer.outbox is None:
-            log.warning("left with %d messages that were not sent, or not acknowledged", self.waiting)
+            log.warning("the client left with %d messages that were not sent, or not acknowledged", self.waiting)
         self._close(Ended(Code.LEFT, "left", by_peer=False))
 
     @property
     def outdated(self) -> bool:
-        """True if this client and the room have different events, because one of them is newer.
+        """True if this client and the room define different events, because one of them is newer.
 
-        Most of it may work: see `errors`. False before the first welcome."""
+        Most events may still work; `errors` has the problems with the others. False before the first welcome."""
         return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
 
     @property
     def guest(self) -> bool | None:
-        """True if nobody has vouched for this client, which has no key, or a guest's: see `Session.guest`. None before
-        the first welcome."""
+        """True if this client has no key, or a guest's key: see `Session.guest`. None before the first welcome."""
         return None if self.welcome is None else self.welcome.guest
 
     def now(self) -> float:
-        """What the room's clock shows, in seconds since it opened: `Room.now`, as far as is known here.
+        """Return this client's estimate of `Room.now`: the seconds since the room opened.
 
-        It goes on evenly, whatever is learned. The first call makes the client find out more about it.
+        The first call starts measurements of the room's clock. They correct the estimate gradually, unless it was wrong
+        by more than a second. Before the first welcome, the estimate is 0.
         """
         now = trio.current_time()
         outbox = self._send_buffer.outbox
@@ -285,10 +291,12 @@ class Client(Generic[Sent, Heard]):
         return self._clock.at(now)
 
     async def wait_state(self, *states: State) -> State:
-        """Wait until the client is in one of these states.
+        """Wait until the client is in one of these states, and return that state.
 
         Raises:
-          Disconnected: it closed, and `State.CLOSED` was not waited for.
+          Disconnected: the client is closed, and `states` does not contain `State.CLOSED`.
+
+        *Cancellation*: nothing is lost.
         """
         await trio.lowlevel.checkpoint()
         while self.state not in states:
@@ -298,7 +306,7 @@ class Client(Generic[Sent, Heard]):
         return self.state
 
     async def run(self) -> None:
-        """Connect, and connect again as the codes say, until it closes."""
+        """Connect, and reconnect as the codes require, until the client closes. *Cancellation* leaves the room."""
         try:
             with self._scope:
                 await self._keep_connected()
@@ -322,7 +330,7 @@ class Client(Generic[Sent, Heard]):
                 self._connector.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
-            if ended.code.retry is Retry.FRESH and lasted is not None:  # who gets no welcome hears nothing of the seat
+            if ended.code.retry is Retry.FRESH and lasted is not None:  # else the code is not about the seat
                 self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
             if self.state is not State.CLOSED and not at_once:
@@ -330,15 +338,17 @@ class Client(Generic[Sent, Heard]):
                 attempt += 1
 
     def _lasted(self) -> float | None:
-        """For how long the connection has been a good one."""
+        """The seconds since the welcome of the connection; None without a welcome."""
         return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
     async def _connect_once(self, welcome_seconds: float | None) -> tuple[Ended, bool]:
-        """One connection: why it ended; and whether it broke, which may be its kind's fault, or somebody said why.
+        """Open a connection, and use it until it ends.
 
         Args:
-          welcome_seconds: how long its welcome may take, before another server is asked; by default, as long as its
-            kind has.
+          welcome_seconds: the seconds within which the welcome must come; by default, those of the transport.
+
+        Returns: why the connection ended; and True if it broke without a known cause, so that its kind of transport
+          may be at fault.
         """
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts, connection.clock = self._send_buffer.counts, self._clock
@@ -346,16 +356,16 @@ class Client(Generic[Sent, Heard]):
         outbox = Outbox(self._codec, self._limits)
         try:
             key = await self._find_key()
-        except Exception as exc:  # the caller's own code: another time it may do
-            log.warning("the session key could not be fetched, and is tried again: %r", exc)
-            return Ended(Code.LOST, f"there is no key: {exc!r}", by_peer=False), False
+        except Exception as exc:  # the caller's code, which may succeed later
+            log.warning("the client's `key` function failed, and is called again later: %r", exc)
+            return Ended(Code.LOST, f"the `key` function failed: {exc!r}", by_peer=False), False
         try:
             with trio.move_on_after(welcome_seconds or self._connector.welcome_seconds) as scope:
                 async with self._connector.dial() as transport:
                     try:
                         refusal = await self._greet(transport, connection, key)
                     except trio.Cancelled:
-                        if not scope.cancel_called:  # or the seat would wait for us
+                        if not scope.cancel_called:  # so that the seat does not wait for this client
                             await close_transport(transport, Code.LEFT, "left before the welcome")
                         raise
                     if refusal is not None:
@@ -367,13 +377,13 @@ class Client(Generic[Sent, Heard]):
                     self._set_state(State.OPEN)
                     ended = await self._exchange(transport, connection, outbox)
                     return ended, ended.code in BROKEN
-            return Ended(Code.SILENT, "no welcome came", by_peer=False), welcome_seconds is None
+            return Ended(Code.SILENT, "no welcome came in time", by_peer=False), welcome_seconds is None
         except RemoteProtocolError as exc:
-            if connection.state is Phase.OPEN:  # a welcome to a seat that knows less than it had said: it is lost
+            if connection.state is Phase.OPEN:  # the welcome contradicts earlier acks: the server has lost the seat
                 self._welcomed_at = trio.current_time()
             return Ended(exc.code, str(exc), by_peer=False), False
         except trio.TooSlowError:
-            return Ended(Code.STALLED, "the hello could not be written", by_peer=False), True
+            return Ended(Code.STALLED, "the hello could not be written in time", by_peer=False), True
         except OSError as exc:
             return Ended(Code.LOST, str(exc), by_peer=True), False
         except (trio.BrokenResourceError, trio.EndOfChannel) as exc:
@@ -390,7 +400,7 @@ class Client(Generic[Sent, Heard]):
     async def _exchange(self, transport: Transport, connection: Connection, outbox: Outbox) -> Ended:
         async def make_way() -> None:
             await self._connector.wait_better()
-            outbox.end(Code.LOST, "a better transport is to be had")
+            outbox.end(Code.LOST, "a better transport is available")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(make_way)
@@ -399,7 +409,7 @@ class Client(Generic[Sent, Heard]):
         return ended
 
     async def _greet(self, transport: Transport, connection: Connection, key: str | None) -> Ended | None:
-        """Say hello and hear the welcome; or why there is none."""
+        """Send the hello and read the welcome. Returns: why there is no welcome; None if there is one."""
         self._hellos += 1
         hello = messages.Hello(
             version=VERSION,
@@ -412,7 +422,7 @@ class Client(Generic[Sent, Heard]):
             since=self._since,
         )
         transport.max_bytes = self._limits.read_bytes
-        with trio.fail_after(HELLO_SECONDS, shield=True):  # whole, or nothing can be said after it
+        with trio.fail_after(HELLO_SECONDS, shield=True):  # half a frame breaks the stream
             await transport.send([connection.send(hello, now=trio.current_time())])
         try:
             answer = connection.receive(await transport.receive(), now=trio.current_time())
@@ -423,7 +433,7 @@ class Client(Generic[Sent, Heard]):
         if isinstance(answer, messages.Bye):
             self._connector.send_to(answer.where)
             return Ended(Code.of(answer.code), answer.reason, by_peer=True, unconfirmed=answer.unconfirmed)
-        assert isinstance(answer, messages.Welcome)  # the machine lets nothing else through here
+        assert isinstance(answer, messages.Welcome)  # the connection machine rejects all others here
         if not answer.resumed:
             self._lose_seat()
             self._since = self._hellos
@@ -439,7 +449,7 @@ class Client(Generic[Sent, Heard]):
     def has_space(self) -> bool:
         waiting = len(self._inbox) + self._requests.queued
         if self._requests.asking or self._send_buffer.pressed:
-            return waiting < 2 * self._capacity  # an answer or acks that are needed may be behind the rest
+            return waiting < 2 * self._capacity  # the awaited answer or acks may come after other events
         return waiting < self._capacity
 
     async def wait_space(self) -> None:
@@ -465,7 +475,8 @@ class Client(Generic[Sent, Heard]):
             self._requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
-        """Report what the room sent and this client can't use, or not all of it. False if that is known."""
+        """Report an event of the room, or a field of it, that this client cannot use. False if nothing is reported,
+        because the problem is known or there are too many."""
         problem = fault.problem if dropped else "extra_field"
         known = (problem, about[:64], INDEX.sub("[]", fault.path))
         if known in self._reported or len(self._reported) >= MAX_REPORTED:
@@ -475,7 +486,7 @@ class Client(Generic[Sent, Heard]):
         self.errors.append(messages.Error(problem, f"{what}: {fault}", about[:64]))
         log.warning("%r: %s: %s", about[:64], what, fault)
         if len(self._reported) == MAX_REPORTED:
-            log.warning("so much of the room can't be used that nothing more is reported")
+            log.warning("too many different problems with the room's events: further ones are not reported")
         return True
 
     def _give(self, event: Any) -> None:
@@ -524,15 +535,15 @@ class Client(Generic[Sent, Heard]):
         self._set_state(State.CLOSED)
 
     def _log_refusal(self, refused: messages.Error) -> None:
-        """Log the first of each kind of refusal of each event."""
+        """Log the first refusal of each kind for each event."""
         known = ("refused", refused.problem, refused.about)
         if known not in self._reported and len(self._reported) < MAX_REPORTED:
             self._reported.add(known)
             log.warning("the room refused %r: %s: %s", refused.about, refused.problem, refused.message)
 
     def _give_up(self, count: int) -> None:
-        """More waits to be acknowledged than may: give it up, and come back to a fresh start."""
-        text = f"{count} messages were not acknowledged, more than may wait: they are not sent again, and may be lost"
+        """Drop the unacknowledged messages, which are too many. The next connection starts fresh."""
+        text = f"{count} messages were not acknowledged, which is too many: they are not sent again, and may be lost"
         log.warning("%s", text)
         self.errors.append(messages.Error("behind", text))
         self._forget_seat()

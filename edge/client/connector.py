@@ -1,4 +1,4 @@
-"""The seam between a client and whatever connects it."""
+"""The interface through which a client connects to its server."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ from ..transports.transport import Transport
 
 
 class Connector(abc.ABC):
-    """How a client reaches its server."""
+    """Opens the connections of one client."""
 
     @property
     @abc.abstractmethod
     def welcome_seconds(self) -> float:
-        """The seconds that the next connection may take until its welcome."""
+        """The seconds within which the next connection must have its welcome."""
 
     @abc.abstractmethod
     def dial(self) -> AbstractAsyncContextManager[Transport]:
-        """A connection, while a block runs.
+        """Open a connection, which is closed at the end of the block.
 
         Raises:
-          OSError, trio.BrokenResourceError: there is none now.
-          RemoteProtocolError: there will be none; `code` says why.
+          OSError, trio.BrokenResourceError: no connection can be opened now.
+          RemoteProtocolError: the server refused the connection; `code` says why.
         """
 
-    def send_to(self, where: str) -> None:  # noqa: B027  # who has only one way goes that way
-        """The server said where the room is: dial there; or, if it did not say, where one began."""
+    def send_to(self, where: str) -> None:  # noqa: B027  # optional: some connectors have only one address
+        """Dial this address from now on: the server said that the room is there. If empty, dial the first address."""
 
     def ended(self, lasted: float | None) -> bool:
-        """The connection has broken, so many seconds after its welcome, or without one; nobody has said why.
+        """Note that a connection broke without a known cause.
 
-        Returns: whether to dial again at once, because there is another way to try.
+        Args:
+          lasted: the seconds since its welcome; None without a welcome.
+
+        Returns: True to dial again at once, because there is another transport to try.
         """
         return False
 
     async def wait_better(self) -> None:
-        """Wait until there is a better connection to be had than the one there is."""
+        """Wait until a better transport than the current one is available. By default, wait forever."""
         await trio.sleep_forever()

@@ -1,6 +1,7 @@
-"""Which transport to try: WebSocket, else a stream, else polling. Judged end to end, remembered, tried upward later.
+"""The choice of a transport: WebSocket, then an HTTP stream, then HTTP polling.
 
-Knows no sockets and no clock: times are arguments. `edge.js` goes by the same rules and numbers.
+A transport works if the welcome comes through it. The choice is remembered, and better transports are probed later.
+This module has no sockets and no clock: times are arguments. `edge.js` has the same rules and numbers.
 """
 
 from __future__ import annotations
@@ -17,30 +18,34 @@ class TransportKind(enum.StrEnum):
     POLL = "poll"
 
 
-# How long a welcome may take: a proxy may accept a connection and then hold what it carries. The last kind has as long
-# as a hello has.
+# Seconds within which the welcome must come: a proxy may accept a connection and then withhold its data. The last kind
+# has as much time as `Limits.hello_seconds`.
 WELCOME_SECONDS = {TransportKind.WEBSOCKET: 5.0, TransportKind.STREAM: 5.0, TransportKind.POLL: 10.0}
-# A connection that lasted this long after its welcome was a good one.
+# A connection that lasted this many seconds after its welcome counts as good.
 STABLE_SECONDS = 5.0
-# So many in a row that did not last, and the next kind is tried.
+# After this many connections in a row that did not last, or one without a welcome, the next kind is tried.
 MAX_STRIKES = 2
-# When to try a better kind again, where it could not be opened: soon, for that may have been the server's; and where it
-# was opened, and then carried nothing: later, for trying it costs. Twice as late each time.
+# Seconds until a better kind is probed. A kind that could not be opened is probed soon: the server may have been down.
+# A kind that was opened but brought no welcome is probed later: a failed switch is expensive. Each further wait is
+# twice as long.
 UPWARD_SECONDS = 10.0
 HELD_SECONDS = 300.0
 MAX_UPWARD_SECONDS = 3600.0
 
 
 class TransportFallback:
-    """What has worked so far, on one client's way to its server.
+    """Chooses the transport of one client, by how its earlier connections ended.
 
     Args:
-      kinds: what may be tried, best first.
+      kinds: the transports that may be tried, best first.
+
+    Raises:
+      ValueError: `kinds` is empty.
     """
 
     def __init__(self, kinds: tuple[TransportKind, ...] = tuple(TransportKind)) -> None:
         if not kinds:
-            raise ValueError("there has to be a transport to try")
+            raise ValueError("no transport to try is given: name at least one")
         self._kinds = kinds
         self._rung = 0
         self._strikes = 0
@@ -53,17 +58,18 @@ class TransportFallback:
 
     @property
     def upward_seconds(self) -> float:
-        """The seconds after a welcome at which to try a better transport; infinite if there is none."""
-        climbable = self._rung > 0 and self._kinds[0] is TransportKind.WEBSOCKET  # a probe opens nothing else
+        """The seconds after a welcome until a better transport is probed; infinite if there is none."""
+        climbable = self._rung > 0 and self._kinds[0] is TransportKind.WEBSOCKET  # a probe opens only WebSockets
         return self._upward if climbable else math.inf
 
     def ended(self, lasted: float | None, *, opened: bool = True) -> bool:
-        """A connection has broken, so many seconds after its welcome, or without one.
+        """Note that a connection broke.
 
         Args:
-          opened: whether there was a connection, whatever came over it.
+          lasted: the seconds since its welcome; None without a welcome.
+          opened: True if the connection was opened, even if it carried no data.
 
-        Returns: whether to try another kind at once.
+        Returns: True to try another kind at once.
         """
         if opened and lasted is None and self._rung == 0:
             self._upward = max(self._upward, HELD_SECONDS)
@@ -79,7 +85,7 @@ class TransportFallback:
         return self._rung > 0
 
     def note_probe(self) -> None:
-        """A better kind is being tried: if it does not do, wait longer for the next time."""
+        """Note that a better kind is being probed: wait twice as long for the next probe."""
         self._upward = min(2 * self._upward, MAX_UPWARD_SECONDS)
 
     def climb(self) -> None:

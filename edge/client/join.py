@@ -1,4 +1,4 @@
-"""How a program joins a room: a client that is kept connected in the background."""
+"""`join`: a client of a room that stays connected in the background."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from .url import UrlConnector
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
 
-# Full jitter: the n-th wait is anything up to min(longest, shortest * 2**n), so that a crowd does not return at once.
+# Full jitter: the n-th wait is random, up to min(longest, shortest * 2**n), so that many clients do not reconnect at
+# once.
 SHORTEST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 
 
 async def back_off(attempt: int) -> None:
-    """Wait before the next attempt to connect, after so many in vain."""
+    """Wait before connecting again, after `attempt` failed attempts."""
     longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
     await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
 
 
 @asynccontextmanager
 async def open_client(client: Client[Sent, Heard]) -> AsyncIterator[Client[Sent, Heard]]:
-    """Run a client in the background while the block runs; it leaves when the block ends."""
+    """Run a client in the background while the block runs. The client leaves when the block ends."""
     fault: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
         try:
             yield client
         except Exception as exc:
-            fault = exc  # raised below, outside of the nursery, which would put it into a group
+            fault = exc  # raised below, outside of the nursery, which would wrap it in a group
         finally:
             client.leave()
     if fault is not None:
@@ -64,26 +65,29 @@ def join(
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
     """``async with edge.join("ws://localhost:8000/rooms/drawing/one", sends=..., receives=..., name="ana") as client:``
 
-    Connects in the background, and again with full-jitter backoff whenever the connection is lost; leaves the room when
-    the block ends. `Client.state` tells how it goes.
+    The client connects in the background, and reconnects with full-jitter backoff whenever the connection is lost. It
+    leaves the room when the block ends. `Client.state` is its current state.
 
     Args:
       url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``. A query
-        is passed on, and a user and password before the host as ``Authorization: Basic``. The first redirect to the
-        same host is followed.
+        is sent to the server; a user and password before the host are sent as ``Authorization: Basic``. The first
+        redirect to the same host is followed.
       sends: the union of events that players send.
-      receives: the union of events that players are sent.
-      name: what to be called, 512 bytes at most.
-      key: the key of the session whose seat it is, see `Keys`; or what gives one, asked at each connection, and again
-        if none comes within 20 seconds. Without one, the session is this client's alone.
-      inbox: how many events may wait to be received before it stops reading.
-      transports: which to try, best first.
-      tls: for ``wss://``; the default verifies the server.
-      headers: further headers of its requests, for a gateway in front of the server.
+      receives: the union of events that players receive.
+      name: the name that the player asks for, at most 512 bytes as JSON.
+      key: the session key (see `Keys`), or an async function that returns one. The function is called for each
+        connection, and again later if it fails or takes more than 20 seconds. Without a key, the session belongs to
+        this client alone.
+      inbox: the number of events waiting to be received at which the client stops reading.
+      transports: the transports to try, best first.
+      tls: the TLS context for ``wss://``; the default verifies the server's certificate.
+      headers: further headers of each request, for a gateway in front of the server.
 
     Raises:
-      ValueError: not such a URL, not such headers, or a name that can't travel.
-      TypeError: the name is not text.
+      ValueError: `url`, `name` or a header is invalid, or `transports` is empty.
+      TypeError: `name` is not a string.
+
+    *Cancellation*: the client leaves the room, as at the end of the block.
     """
     _check_name(name)
     limits = limits or Limits()
@@ -104,7 +108,7 @@ def join(
 
 def _check_name(name: str) -> None:
     if not isinstance(name, str):
-        raise TypeError(f"a name is text, not {name!r:.100}")
+        raise TypeError(f"`name` must be a str, not {name!r:.100}")
     size = size_of(JSON.encode(name)) - 2  # without its quotes; a UnicodeEncodeError is a ValueError
     if size > MAX_NAME_BYTES:
-        raise ValueError(f"a name of {size} bytes, as JSON: it may have {MAX_NAME_BYTES}")
+        raise ValueError(f"`name` has {size} bytes as JSON, and must not be longer than {MAX_NAME_BYTES}")

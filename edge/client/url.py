@@ -1,4 +1,4 @@
-"""How a client reaches its server: a URL, the kinds of transport, and which of them works here."""
+"""The connector for the URL of a room. It dials with the best transport that works."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .fallback import WELCOME_SECONDS, TransportFallback, TransportKind
 
 log = logging.getLogger("edge.client")
 
-# How long to wait for a probe of a better transport.
+# Seconds that a probe of a better transport may take.
 PROBE_SECONDS = 10.0
 
-# Letters, digits and signs that a URL may hold as they are.
+# The characters that a query may contain without further encoding.
 QUERY = re.compile(r"[\w.~%!$&'()*+,;=:@/?-]*", re.ASCII)
 ROOM_PATH = re.compile(r"/(?:[\w.~%-]+/)*rooms/[\w.~%-]+/[\w.~%-]+", re.ASCII)
 
@@ -41,10 +41,10 @@ Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class _Address:
-    """A room's address, taken apart.
+    """The parts of a room's URL.
 
     Raises:
-      ValueError: not such a URL.
+      ValueError: `url` is not the URL of a room.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,32 +52,32 @@ class _Address:
         if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
         if not ROOM_PATH.fullmatch(parts.path):
-            raise ValueError(f"{url!r} is no room's address: it ends with /rooms/<kind>/<name>")
+            raise ValueError(f"{url!r} is not the URL of a room: its path must end with /rooms/<kind>/<name>")
         if not QUERY.fullmatch(parts.query):
-            raise ValueError(f"the query of {url!r} holds signs that have to be encoded")
+            raise ValueError(f"the query of {url!r} contains characters that have to be encoded")
         self.url = url
         self.secure = parts.scheme in ("wss", "https")
         self.hostname = parts.hostname
         self.port = parts.port or (443 if self.secure else 80)
         credentials, _, self.host = parts.netloc.rpartition("@")
         self.path = parts.path + (f"?{parts.query}" if parts.query else "")
-        # RFC 7617: user and password, as they are meant, in Base64
+        # RFC 7617: the decoded user and password, in Base64
         basic = base64.b64encode(unquote(credentials).encode()).decode()
         self.headers = {"authorization": f"Basic {basic}"} if credentials else {}
 
 
 class UrlConnector(Connector):
-    """Dials a room's URL, by whatever transport works.
+    """Dials a room's URL with the best transport that works.
 
     Args:
       url: ``ws://``, ``wss://``, ``http://`` or ``https://``, host, and ``/rooms/<kind>/<name>``.
-      kinds: which transports to try, best first.
-      tls: for a secure one; the default verifies the server.
-      headers: further ones of each request.
-      connect: opens a connection to the server; by default over TCP.
+      kinds: the transports to try, best first.
+      tls: the TLS context for a secure URL; the default verifies the server's certificate.
+      headers: further headers of each request.
+      connect: opens a byte stream to the server; by default over TCP, with TLS for a secure URL.
 
     Raises:
-      ValueError: not such a URL, or not such headers.
+      ValueError: `url` or a header is invalid, or `kinds` is empty.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class UrlConnector(Connector):
         try:
             there = _Address(where) if where else self._url
         except ValueError as exc:
-            log.warning("the server sent this client to an invalid address, which is ignored: %s", exc)
+            log.warning("the server named an invalid address for the room, which is ignored: %s", exc)
             return
         if there.secure or not self._url.secure:
             self._at = there
         else:
-            log.warning("the server sends this client to %s, which is not secure: ignored", where)
+            log.warning("the server named %s for the room, which is ignored because it is not secure", where)
 
     @property
     def url(self) -> str:
@@ -118,7 +118,7 @@ class UrlConnector(Connector):
 
     @property
     def kind(self) -> TransportKind:
-        """The transport that is in use, or is tried next."""
+        """The transport that is in use or is tried next."""
         return self._fallback.kind
 
     @property
@@ -138,7 +138,7 @@ class UrlConnector(Connector):
                         websocket = await stack.enter_async_context(self._open_websocket())
                     except Redirected as again:
                         self._follow(again)
-                        raise AssertionError from again  # only the first is followed
+                        raise AssertionError from again  # `_follow` has raised: it follows only one redirect
                 self._opened = True
                 yield websocket
             return
@@ -167,19 +167,21 @@ class UrlConnector(Connector):
             yield websocket
 
     def _follow(self, redirect: Redirected) -> tuple[str, str]:
-        """Dial where a redirect leads to: once, to the same host, and not from a secure address to another.
+        """Use the target of a redirect: one per connection, on the same host, and not from a secure to another URL.
+
+        Returns: the host and the path of the target.
 
         Raises:
-          OSError: it is not followed.
+          OSError: the redirect is not followed.
         """
         try:
             there = _Address(urljoin(self._at.url.replace("ws", "http", 1), redirect.location))
         except ValueError as exc:
-            raise OSError(f"{redirect}, which is no room's address") from exc
+            raise OSError(f"{redirect}, which is not the URL of a room") from exc
         if self._followed:
-            raise OSError(f"{redirect}, after another redirect")
+            raise OSError(f"{redirect}, after another redirect: only one is followed")
         if there.hostname != self._at.hostname:
-            raise OSError(f"{redirect}, which is another host: join there, if that is right")
+            raise OSError(f"{redirect}, which is another host: if that is intended, join that URL")
         if self._at.secure and not there.secure:
             raise OSError(f"{redirect}, which is not secure")
         self._followed = True
@@ -199,7 +201,7 @@ class UrlConnector(Connector):
                 return
 
     async def _probe(self) -> bool:
-        """True if a WebSocket can be opened now; whether it carries anything is for its welcome to show."""
+        """Return True if a WebSocket can be opened now. Only a welcome shows that it also carries data."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
                 async with self._open_websocket():
@@ -215,7 +217,7 @@ class UrlConnector(Connector):
         self._tls = self._tls or ssl.create_default_context()
         stream = await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)
         try:
-            await stream.do_handshake()  # here, where the cause of a failure is known
+            await stream.do_handshake()  # now, because a later failure would hide its cause
         except trio.BrokenResourceError as exc:
             await trio.aclose_forcefully(stream)
             raise OSError(f"no secure connection to {hostname}: {exc.__cause__ or exc}") from exc
@@ -226,14 +228,14 @@ class UrlConnector(Connector):
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers that a user of ours may set, by lower-case name.
+    """Return the caller's headers by lower-case name.
 
     Raises:
-      ValueError: one is not a header, or is one that the protocol sets.
+      ValueError: a header is invalid, or edge sets it.
     """
     for name, value in headers.items():
         if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
             raise ValueError(f"{name!r}: {value!r} is not a header")
         if name.lower() in OWN_HEADERS or name.lower().startswith(("sec-websocket-", "edge-")):
-            raise ValueError(f"the header {name} is edge's own")
+            raise ValueError(f"the header {name} is edge's own, and cannot be set")
     return {name.lower(): value for name, value in headers.items()}

@@ -1,6 +1,6 @@
-"""What goes on in an edge app: `mount` a live dashboard and Prometheus metrics. Needs the extra ``monitor``.
+"""The monitor of an edge app: `mount` adds a live dashboard and Prometheus metrics. Needs the extra ``monitor``.
 
-The layer above the server: it looks at rooms from outside, and is itself a room.
+This layer is above the server. It reads the state of rooms from outside. The dashboard is itself a room.
 """
 
 from .counters import counters_of

@@ -1,4 +1,4 @@
-"""The counters of this server, for a room that shows them."""
+"""Gives a room access to the counters of its server."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from ..rooms.room import Room, runtime_of
 
 
 def counters_of(room: Room[Any, Any]) -> Counters:
-    """The counts of everything that has happened in the rooms of this room's server. They only go up."""
+    """Return the counters of all rooms on this room's server. Their values never decrease."""
     return runtime_of(room).counters

@@ -1,4 +1,4 @@
-"""The dashboard: a room whose players are operators, and which looks at all the others."""
+"""The dashboard: a room whose players are operators, and which shows the other rooms."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from ..rooms.statistics import RoomStatistics
 from ..server.app import App, site_of
 from .process import ProcessStatistics, ProcessWatch
 
-# The claim of a session that may look, and act: True, or what stands for the token with which it came in.
+# The claim of an operator's session: True, or a digest of the token with which the key was issued.
 CLAIM = "edge-monitor"
-# How many rooms are listed: the newest are left out.
+# The most rooms in the overview; newer rooms are left out.
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5
-# What dashboards ask other servers.
+# The names of requests to other servers.
 ROOM, ACT = "monitor:room", "monitor:act"
 
 
 @event("watch", delivery="latest")
 class Watch:
-    """Show me this room; an empty name for none."""
+    """Show this room; no room if the name is empty."""
 
     room: str
 
 
 @event("kick")
 class Kick:
-    """Put this player out: as the room's own code would."""
+    """Kick this player out of the room."""
 
     room: str
     number: int
@@ -69,7 +69,7 @@ class Close:
 
 @attrs.frozen
 class Line:
-    """One room, in the list of them."""
+    """One room in the list of rooms."""
 
     name: str
     seated: int
@@ -79,16 +79,16 @@ class Line:
     playing: bool
     """True if a round is open."""
     server: str = ""
-    """On which other server it is; of such a room only the seats are known here."""
+    """The server that has the room; empty for this server. For rooms of other servers, only the seats are known."""
 
 
 @attrs.frozen
 class Server:
-    """One of the servers that share the rooms, as it has told last."""
+    """The newest status of one of the servers that share the broker."""
 
     name: str
     here: bool
-    """True if it is the one whose counts these are."""
+    """True for the server that runs this dashboard."""
     rooms: int
     seated: int
     received: int
@@ -99,7 +99,7 @@ class Server:
 
 @event("overview", delivery="latest")
 class Overview:
-    """Everything at a glance. Counts are since the server began."""
+    """The overview of a server. Counts are totals since the server started."""
 
     process: ProcessStatistics
     requests: int
@@ -110,11 +110,11 @@ class Overview:
     left: dict[str, int]
     messages_refused: dict[str, int]
     late: list[int]
-    """The number of ticks that began so late: see `late_bounds`."""
+    """The number of ticks in each bucket of lateness: see `late_bounds`."""
     late_bounds: list[float]
     skipped: int
     servers: list[Server]
-    """None, if there is only this one."""
+    """Empty if there is only this server."""
     rooms: list[Line]
     more: int
     """The number of rooms that are not listed."""
@@ -122,14 +122,14 @@ class Overview:
 
 @event("room", delivery="latest")
 class RoomShown:
-    """The room that is watched, if it is still open."""
+    """The watched room; None if it is not open."""
 
     room: RoomStatistics | None
 
 
 @event("done")
 class Done:
-    """The result of a command: done, or the reason why not."""
+    """The result of a command, with a text for the operator."""
 
     done: bool
     text: str
@@ -141,12 +141,12 @@ Operator: TypeAlias = Player[FromOperator, ToOperator]
 
 
 class Dashboard(Room[FromOperator, ToOperator]):
-    """Looks at a directory, for sessions that may.
+    """Shows the rooms of a directory to operators, and acts on them.
 
     Args:
-      directory: gives the directory, which the dashboard is in itself.
-      node: gives this server among those that share its rooms.
-      is_operator: whether a session may look, and act.
+      directory: returns the directory, which contains the dashboard, too.
+      node: returns this server's node; None if there is none.
+      is_operator: returns True if a session may use the dashboard.
     """
 
     seats = Seats(minimum=1, maximum=20, grace=10)
@@ -165,7 +165,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     def admit(self, applicant: Applicant) -> None:
         if not self._is_operator(applicant.session):
-            raise Refused("only operators may look here")
+            raise Refused("only operators may use the dashboard")
 
     def greet(self, player: Operator) -> None:
         player.send(self._newest or self.overview())
@@ -195,7 +195,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
             await trio.sleep(ROOM_SECONDS)
 
     async def _look_around(self) -> None:
-        """See which rooms other servers have."""
+        """Read the list of rooms of other servers, once per interval."""
         while True:
             await self.seats.wait_minimum()
             node = self._node()
@@ -223,7 +223,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
         return done
 
     async def _ask(self, room: str, what: str, *arguments: object) -> object:
-        """The answer of the server that has a room; None if none has."""
+        """Return the answer of the server that has a room; None if no reachable server has it."""
         node = self._node()
         try:
             owner = await node.owner(room) if node is not None else None
@@ -250,7 +250,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
         ]
 
     def overview(self) -> Overview:
-        """Everything at a glance."""
+        """Return the current overview."""
         directory = self._directory()
         counters = directory.counters
         self._process = self._process or ProcessWatch()
@@ -274,13 +274,13 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
 
 def find(directory: Directory, name: str) -> RoomRuntime | None:
-    """The run time of the open room of this name."""
+    """Return the run time of the open room with this path; None if this server does not have the room."""
     kind, _, rest = name.partition("/")
     return directory.find_runtime(kind, rest)
 
 
 def look_at(directory: Directory, name: str) -> RoomStatistics | None:
-    """The statistics of a room, if it is open here. Its players are measured more often for a while."""
+    """Return the statistics of a room; None if it is not open here. Round trips are measured more often for a while."""
     room = find(directory, name)
     for player in room.players if room is not None else ():
         player.seat.measure()
@@ -288,27 +288,27 @@ def look_at(directory: Directory, name: str) -> RoomStatistics | None:
 
 
 def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
-    """Do what an operator asks for: each is a cancellation. None if the room is not open here."""
+    """Execute an operator's command. None if the room is not open here."""
     room = find(directory, request.room)
     if room is None:
         return None
     match request:
         case EndRound():
-            ended = room.reset("an operator ended it")
+            ended = room.reset("an operator ended the round")
             return Done(ended, "the round is over" if ended else "no round is open")
         case Close():
-            room.close("an operator closed it")
+            room.close("an operator closed the room")
             return Done(True, "the room is closed")
         case Kick(_, number):
             player = next((player for player in room.players if player.number == number), None)
             if player is None:
-                return Done(False, "nobody sits there any more")
-            player.leave(Code.KICKED, "an operator put you out")
-            return Done(True, f"{player.name or 'the player'} is out")
+                return Done(False, "this seat is empty")
+            player.leave(Code.KICKED, "an operator removed you from the room")
+            return Done(True, f"{player.name or 'the player'} was kicked")
 
 
 def answer_others(app: App) -> None:
-    """Let the dashboards of other servers look at the rooms of this one, and act on them."""
+    """Answer requests of dashboards on other servers about the rooms of this server."""
 
     async def room(name: str) -> object:
         shown = look_at(app.directory, name)

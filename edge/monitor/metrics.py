@@ -1,6 +1,6 @@
-"""Metrics for Prometheus, through prometheus-client: the only file that knows it.
+"""Metrics for Prometheus. No other file imports prometheus-client.
 
-Nothing is counted here: what the rooms have counted, and what they look like, is read when somebody asks.
+This file counts nothing itself. It reads the counters and the state of rooms when Prometheus requests the page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUANTILES = (0.5, 0.9, 1.0)
 
 
 class Metrics:
-    """The page of metrics of a directory."""
+    """The metrics page of a directory."""
 
     def __init__(self, directory: Callable[[], Directory]) -> None:
         self._registry = CollectorRegistry()
@@ -31,7 +31,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def page(self) -> bytes:
-        """All of them, as text of `CONTENT_TYPE`."""
+        """Return the metrics page, as text of `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
 
@@ -40,7 +40,7 @@ class _Rooms(Collector):
         self._directory = directory
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # nothing is asked before somebody wants to know
+        return ()  # so that `register` does not call `collect`
 
     def collect(self) -> Iterable[Metric]:
         directory = self._directory()
@@ -57,7 +57,7 @@ class _Rooms(Collector):
         for kind in directory.kinds:
             open_rooms.add_metric([kind], rooms[kind])
         yield open_rooms
-        taken = GaugeMetricFamily("edge_seats", "Seats that are taken.", labels=["kind", "state"])
+        taken = GaugeMetricFamily("edge_seats", "Taken seats.", labels=["kind", "state"])
         for (kind, state), count in seats.items():
             taken.add_metric([kind, state.value], count)
         yield taken
@@ -66,10 +66,14 @@ class _Rooms(Collector):
             "The newest round trip of each connection.",
             [seat.round_trip for seat in seen if seat.round_trip is not None],
         )
-        yield _spread("edge_outbox_frames", "Frames that wait for each connection.", [s.waiting_frames for s in seen])
-        yield _spread("edge_outbox_bytes", "Bytes that wait for each connection.", [s.waiting_bytes for s in seen])
         yield _spread(
-            "edge_unacked_frames", "Frames that each client has yet to acknowledge.", [s.unacked for s in seen]
+            "edge_outbox_frames", "Frames that wait to be written to each connection.", [s.waiting_frames for s in seen]
+        )
+        yield _spread(
+            "edge_outbox_bytes", "Bytes that wait to be written to each connection.", [s.waiting_bytes for s in seen]
+        )
+        yield _spread(
+            "edge_unacked_frames", "Sent messages that each client has not acknowledged.", [s.unacked for s in seen]
         )
 
 
@@ -77,33 +81,33 @@ def _counted(counters: Counters) -> Iterable[Metric]:
     plain: dict[str, tuple[str, Callable[[Counters], int]]] = {
         "edge_http_requests": ("HTTP requests.", lambda c: c.requests),
         "edge_rooms_opened": ("Rooms that were opened.", lambda c: c.opened),
-        "edge_seats_given": ("Applicants who got a seat.", lambda c: c.admitted),
-        "edge_events_received": ("Events from players that reached their room.", lambda c: c.received),
+        "edge_seats_given": ("Applicants that got a seat.", lambda c: c.admitted),
+        "edge_events_received": ("Events from players that were delivered to their room.", lambda c: c.received),
         "edge_held_back": (
-            "Connections that sent faster than they may, by now over.",
+            "Ended connections that were throttled for more than one second.",
             lambda c: c.held_back,
         ),
         "edge_messages_sent": (
             "Messages to players; a broadcast counts once for each.",
             lambda c: c.sent,
         ),
-        "edge_messages_unusable": ("Messages that clients say they could not use.", lambda c: c.unusable),
-        "edge_clients_outdated": ("Welcomes of clients that know other events.", lambda c: c.outdated),
-        "edge_crashes": ("Times that code of a room raised.", lambda c: c.crashes),
-        "edge_ticks_skipped": ("Ticks that were given up.", lambda c: c.skipped),
+        "edge_messages_unusable": ("Messages to players that clients reported as unusable.", lambda c: c.unusable),
+        "edge_clients_outdated": ("Welcomes to clients whose events differ from their room's.", lambda c: c.outdated),
+        "edge_crashes": ("Exceptions that the code of rooms raised.", lambda c: c.crashes),
+        "edge_ticks_skipped": ("Ticks that were skipped, because too many were late.", lambda c: c.skipped),
     }
     for name, (text, count) in plain.items():
         yield CounterMetricFamily(name, text, value=count(counters))
     by_code = (
         ("edge_refused", "Connections that got no seat.", counters.refused),
-        ("edge_left", "Players who left.", counters.ended),
+        ("edge_left", "Players that left.", counters.ended),
     )
     for name, text, codes in by_code:
         family = CounterMetricFamily(name, text, labels=["code"])
         for code, number in codes.items():
             family.add_metric([code.name.lower()], number)
         yield family
-    away = CounterMetricFamily("edge_messages_refused", "Messages that did not reach their room.", labels=["problem"])
+    away = CounterMetricFamily("edge_messages_refused", "Refused messages from players.", labels=["problem"])
     for problem, number in counters.turned_away.items():
         away.add_metric([problem], number)
     yield away
@@ -112,12 +116,15 @@ def _counted(counters: Counters) -> Iterable[Metric]:
         total += number
         buckets.append((bound, float(total)))
     yield HistogramMetricFamily(
-        "edge_tick_late_seconds", "How late ticks began.", buckets=buckets, sum_value=counters.late_seconds
+        "edge_tick_late_seconds",
+        "Seconds between the deadline of a tick and its start.",
+        buckets=buckets,
+        sum_value=counters.late_seconds,
     )
 
 
 def _spread(name: str, text: str, values: Sequence[float]) -> Metric:
-    """The median, the 90th percentile and the maximum."""
+    """Return a gauge with the median, the 90th percentile and the maximum."""
     family = GaugeMetricFamily(name, text, labels=["quantile"])
     ordered = sorted(values)
     for quantile in QUANTILES if ordered else ():

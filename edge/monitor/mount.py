@@ -1,4 +1,4 @@
-"""Puts the dashboard and the metrics into an app, closed to strangers."""
+"""Adds the dashboard and the metrics to an app, protected by a token."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from .metrics import CONTENT_TYPE, Metrics
 KIND = "edge-monitor"
 PREFIX = "/edge-monitor"
 MIN_TOKEN_BYTES = 16
-# The environment's variable with the token, where the app does not say.
+# The environment variable with the token, if the app passes none.
 VARIABLE = "EDGE_MONITOR_TOKEN"
-# How long an operator may stay away and come back without the token.
+# The lifetime of an operator's key, in seconds. After it the dashboard asks for the token again.
 KEY_SECONDS = 12 * 3600.0
 
 
 def mount(app: App, *, token: str | None = None) -> str:
-    """Give an app a dashboard at ``/edge-monitor/`` and metrics for Prometheus at ``/metrics``.
+    """Add a dashboard at ``/edge-monitor/`` and metrics for Prometheus at ``/metrics`` to an app.
 
-    Strangers get neither. The dashboard asks for the token, and gives a key in return with which to come in for twelve
-    hours, or until the token is another; so does a key of the app's `Keys` with the claim ``{"edge-monitor": true}``,
-    which your own code may issue. Prometheus sends the token as ``Authorization: Bearer``.
+    Both need authorization. The dashboard asks for the token, and issues a key that is valid for twelve hours, or until
+    the token changes. A key of the app's `Keys` with the claim ``{"edge-monitor": true}``, which your own code may
+    issue, is valid, too. Prometheus sends the token as ``Authorization: Bearer``.
 
     Args:
-      token: at least 16 bytes; by default ``EDGE_MONITOR_TOKEN`` of the environment, or else a new one, which is
-        printed to the terminal.
+      token: at least 16 bytes; by default the environment variable ``EDGE_MONITOR_TOKEN``, or else a new token, which
+        is printed to the terminal.
 
     Returns: the token.
 
     Raises:
-      ValueError: there is no token and no terminal to print one to; a token that could be guessed; or a path that is
-        taken.
+      ValueError: there is no token and no terminal to print one to; the token is too short; or a path is already in
+        use.
     """
     token = token or os.environ.get(VARIABLE) or _make_token()
     if len(token.encode()) < MIN_TOKEN_BYTES:
@@ -62,7 +62,7 @@ def mount(app: App, *, token: str | None = None) -> str:
 
     async def enter(request: Request) -> Response:
         if not site_of(app).origins.allow(request) or not is_token(bearer(request)):
-            return error_response(401, "token", "this is not the token")
+            return error_response(401, "token", "the token is wrong")
         session = f"operator:{secrets.token_urlsafe(12)}"
         key = app.keys.issue(session, name="operator", claims={CLAIM: mark}, lifetime=KEY_SECONDS)
         response = json_response({"key": key})
@@ -71,7 +71,7 @@ def mount(app: App, *, token: str | None = None) -> str:
     async def show_metrics(request: Request) -> Response:
         session = app.session(request)
         if not is_token(bearer(request)) and not (session is not None and is_operator(session)):
-            return error_response(401, "token", "the token of the monitor is needed")
+            return error_response(401, "token", "send the token of the monitor as Authorization: Bearer")
         return Response(200, metrics.page(), CONTENT_TYPE, {"cache-control": "no-store"})
 
     make = partial(Dashboard, lambda: app.directory, lambda: site_of(app).node, is_operator=is_operator)
@@ -84,9 +84,9 @@ def mount(app: App, *, token: str | None = None) -> str:
 
 
 def _make_token() -> str:
-    """A new token, printed where a person sees it and no log keeps it; and left to the workers of this app."""
+    """Make a token, print it to the terminal, where no log stores it, and put it into the environment for workers."""
     if not sys.stdout.isatty():
-        raise ValueError(f"there is no terminal to print a token of the monitor to: give it one, or set {VARIABLE}")
+        raise ValueError(f"there is no terminal to print a monitor token to: pass a token, or set {VARIABLE}")
     token = os.environ[VARIABLE] = secrets.token_urlsafe(24)
     print(f"edge: the token of {PREFIX}/ and /metrics is {token}", flush=True)
     return token

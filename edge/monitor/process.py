@@ -19,11 +19,11 @@ class ProcessStatistics:
 
 
 class ProcessWatch:
-    """Samples this process. Synchronous, and quick enough for a room: some tens of microseconds."""
+    """Samples this process. Synchronous, and fast enough for a room: some tens of microseconds."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first one only begins to measure
+        self._process.cpu_percent()  # the first call only starts the measurement
 
     def sample(self) -> ProcessStatistics:
         """Take a sample."""

@@ -1,4 +1,4 @@
 """Rooms, players, rounds and turns.
 
-Knows no sockets, keys or connections: a room meets whoever sits in it through the one abstract class in `seat`.
+This package imports no sockets, keys or connections: a room sends through `Seat`, the abstract class in `seat`.
 """

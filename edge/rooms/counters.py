@@ -1,4 +1,4 @@
-"""Counters of the rooms of a directory. They only grow."""
+"""Counters of the rooms of a directory. Their values never decrease."""
 
 from __future__ import annotations
 
@@ -11,72 +11,72 @@ import attrs
 from ..codes import Code
 from .rate_limited_log import RateLimitedLog
 
-# Upper bounds, in seconds, by which late ticks are told apart; the last class has none.
+# Upper bounds of the histogram buckets for late ticks, in seconds. The last bucket has no bound.
 LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
 @attrs.define(eq=False)
 class Counters:
-    """Everything since the directory began, over all its rooms, those that have closed included."""
+    """Totals since the directory was created, over all its rooms, including closed rooms."""
 
     requests: int = 0
-    """HTTP requests that were answered beside the rooms, those of HTTP transports and of a mounted app included."""
+    """HTTP requests, including those of HTTP transports and of a mounted app. WebSocket upgrades do not count."""
 
     opened: int = 0
-    """Rooms."""
+    """Rooms that were opened."""
 
     admitted: int = 0
-    """Applicants who got a seat."""
+    """Applicants that got a seat."""
 
     refused: Counter[Code] = attrs.field(factory=Counter)
-    """Connections that said hello, or should have, and got no seat, by why."""
+    """Connections that got no seat, by the code of the refusal."""
 
     ended: Counter[Code] = attrs.field(factory=Counter)
-    """Players who left, by why."""
+    """Players that left, by the code of their ending."""
 
     crashes: int = 0
-    """Times that code of a room raised."""
+    """Exceptions that the code of rooms raised."""
 
     held_back: int = 0
-    """Connections that sent faster than their pace for more than a second, so that some of it had to wait."""
+    """Ended connections that were throttled for more than one second."""
 
     received: int = 0
-    """Events from players that reached their room."""
+    """Events from players that were delivered to their room."""
 
     turned_away: Counter[str] = attrs.field(factory=Counter)
-    """Messages from players that did not, by what was wrong with them."""
+    """Refused messages from players, by problem."""
 
     unusable: int = 0
-    """Messages to players that their clients say they could not use."""
+    """Messages to players that clients reported as unusable."""
 
     outdated: int = 0
-    """Welcomes of clients that know other events than their room."""
+    """Welcomes to clients whose events differ from the events of the room."""
 
     sent: int = 0
-    """Messages to players: events, answers, refusals. A broadcast counts once for each."""
+    """Messages to players: events, replies, errors. A broadcast counts once for each player."""
 
     late: list[int] = attrs.field(factory=lambda: [0] * (len(LATE_BOUNDS) + 1))
-    """Ticks, by how late they began: see `LATE_BOUNDS`."""
+    """The number of ticks in each bucket of lateness: see `LATE_BOUNDS`."""
 
     late_seconds: float = 0.0
-    """The sum of it."""
+    """The total lateness of all ticks, in seconds."""
 
     skipped: int = 0
-    """Ticks that were given up, because too many were late."""
+    """Ticks that were skipped, because too many were late."""
 
     refusals: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logging.getLogger("edge.rooms")), repr=False)
-    """The log of what was refused: messages, and seats."""
+    """The log of refused messages and seats."""
 
     _known: set[tuple[object, ...]] = attrs.field(factory=set)
 
     def is_first(self, *key: object) -> bool:
-        """True if this is the first time that it is asked of this. There may not be many keys."""
+        """Return True for the first call with this key. Every key is stored, so use few different keys."""
         known = key in self._known
         self._known.add(key)
         return not known
 
     def note_tick(self, late: float, skipped: int) -> None:
-        """A tick began so many seconds after its deadline, and so many before it were given up."""
+        """Count a tick that began `late` seconds after its deadline, after `skipped` skipped ticks."""
         self.late[bisect_left(LATE_BOUNDS, late)] += 1
         self.late_seconds += late
         self.skipped += skipped

@@ -1,4 +1,4 @@
-"""The directory: rooms by kind and name, opened when first wanted and closed when nobody sits in them."""
+"""The directory: the rooms of a server, by kind and name. It opens rooms on demand and closes idle rooms."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .room_runtime import RoomRuntime
 
 log = logging.getLogger("edge.rooms")
 
-# What a room can be called: safe in a URL, a log line and a file name.
+# The allowed names of rooms and kinds: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @attrs.frozen
 class Listing:
-    """One open room, as `Directory.list` shows it."""
+    """One open room in the result of `Directory.list`."""
 
     kind: str
     name: str
@@ -38,19 +38,19 @@ class Listing:
     maximum: int
     locked: bool
     server: str = ""
-    """On which other server it is, where several share the rooms; empty for this one."""
+    """The server that has the room, if that is another server; empty for this server."""
 
 
 class Directory:
-    """Finds rooms by kind and name, and owns the nursery in which they live.
+    """Finds rooms by kind and name, and owns the nursery in which they run.
 
     Args:
-      kinds: what makes a room of each kind: a `Room` subclass, or any callable that returns a new room, or raises
+      kinds: the factory of each kind of room: a `Room` subclass, or any callable that returns a new room or raises
         `Refused`.
-      max_rooms: how many rooms may be open; more are refused as ``full``. Each costs some kilobytes and a few tasks.
-      max_rooms_each: how many of one opener may.
-      idle: close a room in which nobody has sat for this many seconds.
-      seeds: gives each room the seed of its `Room.random`.
+      max_rooms: the most open rooms; further rooms are refused as ``full``. Each costs some kilobytes and a few tasks.
+      max_rooms_each: the most open rooms of one opener.
+      idle: the seconds after which a room without players other than bots is closed.
+      seeds: returns the seed for `Room.random` of a new room.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Directory:
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
         self.reopen: Callable[[str, str, str], object] = self._reopen
-        """Opens a room of this kind and name, for this opener, where one has crashed."""
+        """Opens a new room after a crash. Called with the kind, the name and the opener."""
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -87,14 +87,14 @@ class Directory:
         return self._kinds
 
     def add_kinds(self, kinds: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
-        """Open rooms of these kinds, too.
+        """Add kinds of rooms.
 
         Raises:
-          ValueError: a kind that can't be one, or is there already. None was added then.
+          ValueError: the name of a kind is invalid or already in use. Then no kind is added.
         """
         for kind in kinds:
             if not ROOM_NAME.fullmatch(kind):
-                raise ValueError(f"{kind!r} can't be a kind of room: letters, digits, _ and -")
+                raise ValueError(f"{kind!r} can't be the name of a kind of room: use 1 to 64 letters, digits, _ and -")
             if kind in self._kinds:
                 raise ValueError(f"there is a kind of room {kind!r} already")
         self._kinds.update(kinds)
@@ -110,27 +110,27 @@ class Directory:
         return tuple(self._rooms.values())
 
     def find(self, kind: str, name: str) -> Room[Any, Any] | None:
-        """The open room of this name, or None."""
+        """Return the open room of this kind and name, or None."""
         runtime = self.find_runtime(kind, name)
         return None if runtime is None else room_of(runtime)
 
     def find_runtime(self, kind: str, name: str) -> RoomRuntime | None:
-        """The run time of the open room of this name, or None."""
+        """Return the run time of the open room of this kind and name, or None."""
         return self._rooms.get((kind, name))
 
     @property
     def full(self) -> bool:
-        """True if no other room may be open."""
+        """True if `max_rooms` rooms are open."""
         return len(self) >= self._max_rooms
 
     def check(self, kind: str, name: str, *, opener: str = "") -> None:
-        """Raise `Refused` unless a room of this name could be opened; `open` tells why not."""
+        """Raise `Refused` if `open` could not open a new room of this kind and name."""
         if self._closing.is_set() or self._nursery is None:
             raise Refused("the server is shutting down", Code.DRAINING)
         if kind not in self._kinds:
-            raise Refused("there is no such kind of room", Code.NO_ROOM)
+            raise Refused("this server has no such kind of room", Code.NO_ROOM)
         if not ROOM_NAME.fullmatch(name):
-            raise Refused("a room's name has letters, digits, _ and -, and 64 at most", Code.NO_ROOM)
+            raise Refused("the name of a room consists of at most 64 letters, digits, _ and -", Code.NO_ROOM)
         crashes = self._crashes.get((kind, name))
         if crashes is not None and crashes.shut(trio.current_time()):
             raise Refused("this room has crashed too often", Code.ROOM_CRASHED)
@@ -147,15 +147,16 @@ class Directory:
         *,
         opener: str = "",
     ) -> Room[Any, Any]:
-        """The room of this name, opened if need be. Synchronous, so that a seat can be taken in the same step.
+        """Return the room of this kind and name; open it if necessary. Synchronous, so that the caller can take a seat
+        in the same step.
 
         Args:
-          opener: who asks for it, such as an address; empty for the server itself.
+          opener: the client on whose behalf the room is opened, such as an address; empty for the server itself.
 
         Raises:
-          Refused: no such kind, or not a room's name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); shutting down
-            (`Code.DRAINING`); or the room could not be made (`Code.ROOM_CRASHED`), which is logged, or has crashed too
-            often: see `Room.restarts`.
+          Refused: unknown kind or invalid name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); the server is shutting
+            down (`Code.DRAINING`); the room could not be made, which is logged, or has crashed too often
+            (`Code.ROOM_CRASHED`): see `Room.restarts`.
         """
         return room_of(self.open_runtime(kind, name, opener=opener))
 
@@ -168,12 +169,12 @@ class Directory:
         lease: Lease | None = None,
         prepare: Callable[[RoomRuntime], object] = lambda room: None,
     ) -> RoomRuntime:
-        """The run time of the room of this name, opened if need be.
+        """Return the run time of the room of this kind and name; open the room if necessary.
 
         Args:
           opener: see `open`.
-          lease: the room is open under it; by default, one that lasts for ever.
-          prepare: called with the room before it is open; if it raises, the room could not be made.
+          lease: the lease of a new room; by default, a lease that never ends.
+          prepare: called with a new room before it is added to the directory. If this raises, the room is not opened.
 
         Raises:
           Refused: see `open`.
@@ -202,7 +203,7 @@ class Directory:
         return room
 
     def list(self, kind: str | None = None) -> tuple[Listing, ...]:
-        """The open rooms, of one kind or of all, in the order in which they were opened."""
+        """Return the open rooms, of one kind or of all kinds, in the order in which they were opened."""
         return tuple(
             Listing(of_kind, name, len(room.ledger), room.ledger.maximum, room.ledger.locked)
             for (of_kind, name), room in self._rooms.items()
@@ -215,15 +216,17 @@ class Directory:
         return self._closing.is_set()
 
     def close(self) -> None:
-        """Open no more rooms, and close those that are open, with `Code.DRAINING`; but those that are kept are to go on
-        elsewhere, which is for whoever keeps them to see to."""
+        """Refuse to open rooms from now on, and close the open rooms with `Code.DRAINING`.
+
+        Persistent rooms stay open: another server continues them, and the caller hands them over.
+        """
         self._closing.set()
         for room in tuple(self._rooms.values()):
             if room.journal is None:
                 room.close("the server is shutting down", code=Code.DRAINING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the rooms until `close`, and until the last of them has ended.
+        """Run the rooms until `close` is called and the last room has ended.
 
         *Cancellation* closes every room.
         """
@@ -247,7 +250,7 @@ class Directory:
             self._follow(kind, name, room, opener)
 
     def _follow(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
-        """Open a fresh room where one has crashed, if anybody was there, and it is not once too often."""
+        """Open a new room after a crash, if the crashed room had players and `Room.restarts` allows it."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
         crashes = self._crashes.setdefault((kind, name), Crashes(room.kind.restarts))
@@ -256,7 +259,7 @@ class Directory:
                 self.reopen(kind, name, opener)
         else:
             log.error(
-                "room %s has crashed too often: shut for %g s",
+                "room %s has crashed too often: it stays closed for %g s",
                 room.path,
                 room.kind.restarts.seconds,
                 extra=room.log_context,

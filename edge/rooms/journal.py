@@ -15,69 +15,69 @@ class RestorableSeat(Seat):
 
     @abc.abstractmethod
     def record(self, table: MessageTable, *, whole: bool) -> SeatRecord:
-        """Record what another server needs to restore this seat.
+        """Return a record from which another server can restore this seat.
 
         Args:
           table: takes the messages that the record refers to.
-          whole: record everything, not only what changed since the last record.
+          whole: record everything, not only the changes since the previous record.
         """
 
     @abc.abstractmethod
     def recorded(self) -> None:
-        """The newest `record` is written to the room's journal."""
+        """Note that the newest `record` is written to the room's journal."""
 
     @abc.abstractmethod
     def conclude(self, *, unconfirmed: bool = False) -> None:
-        """Tell the client that its player has ended: the end is written to the room's journal.
+        """Send the client its goodbye, after the end of the player is written to the room's journal.
 
         Args:
-          unconfirmed: the end may never be written, and the client is told so.
+          unconfirmed: the end may never be written; the goodbye to the client says so.
         """
 
     @abc.abstractmethod
     def hand_over(self) -> None:
-        """The end of the player will not be written: on another server the player has not ended."""
+        """Send the client `Code.MOVED`: the end of the player is not written, so another server restores the seat."""
 
 
 class Journal(abc.ABC):
-    """Records a persistent room. Reliable events and ends of seats leave the room only after they are written."""
+    """Records a persistent room. Reliable events and the ends of seats are sent only after they are written."""
 
     concluded: bool
-    """True once the journal says that the room is over, or the room does not wait for that any longer."""
+    """True once the end of the room is written, or the room no longer waits for that."""
 
     written_number: int
-    """The number of entries that are written."""
+    """The number of written entries."""
 
     @abc.abstractmethod
     def mark_changed(self, member: Member | None = None) -> None:
-        """Something changed that belongs into the next entry: in this player, or in the room."""
+        """Request a new entry, because the state of this player or of the room has changed."""
 
     @abc.abstractmethod
     def note_left(self, member: Member) -> None:
-        """A player has left."""
+        """Note that a player has left."""
 
     @abc.abstractmethod
     def note_fact(self, fact: Any) -> None:
-        """The room was given a fact, by `Room.persist`."""
+        """Note a fact for the next entry. `Room.persist` calls this."""
 
     @abc.abstractmethod
     def note_end(self, seat: RestorableSeat) -> None:
-        """The player of this seat has ended. What the seat says last waits until the journal has it."""
+        """Note that the player of this seat has ended. Its last messages wait until the end is written."""
 
     @abc.abstractmethod
     def conclude(self) -> None:
-        """The room closes for good: write that it is over."""
+        """Request an entry that says that the room has closed for good."""
 
     @abc.abstractmethod
     async def wait_written(self) -> None:
-        """Wait until everything that has happened up to now is written, or never will be.
+        """Wait until everything up to now is written, or until the room closes or loses its lease.
 
         *Cancellation*: nothing is lost.
         """
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """The room has closed: wait until the journal says so, or another server may have the room.
+        """Wait until the end of the closed room is written, or another server may have the room.
 
         *Cancellation* is ignored; the wait is bounded.
         """

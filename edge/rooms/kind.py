@@ -15,11 +15,9 @@ from ..protocol.field_types import check_key, check_type
 from .restarts import Restarts
 from .type_arguments import type_arguments, unresolved
 
-NO_EVENTS = (
-    "inherit from it with two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
-)
+NO_EVENTS = "give the base class two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
 
-# What an author may override: coroutine functions, plain functions, and settings.
+# The members that an author may override: coroutine functions, plain functions, and settings.
 ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
 PARAMETERS = {
     "run": (),
@@ -48,19 +46,19 @@ class RoomKind:
     state_class: type[Any] | None
     """The attrs class that `Room.snapshot` returns, read from its annotation; None for plain data."""
     persistent: bool
-    """True if the room has a snapshot, so that another server can restore it."""
+    """True if the class defines `snapshot`, so that another server can restore the room."""
     restarts: Restarts
     continues_without_broker: bool
-    """True if the room does not end while its server can't reach the broker: see `Room.when_cut_off`."""
+    """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
     is_generic: bool
-    """True if a class that inherits from this one has yet to say which events there are: it can make no rooms."""
+    """True if the class has unbound type variables for its events. Only subclasses that bind them can make rooms."""
 
     @classmethod
     def of(cls, room: type[Any], base: type[Any]) -> RoomKind:
         """Read and check a class that inherits from `base`, which is `Room`.
 
         Raises:
-          TypeError, ValueError: the class has a mistake. The message names the member, and what to write instead.
+          TypeError, ValueError: the class has a mistake. The message names the member and the correct form.
         """
         _check_members(room, base)
         receives, sends = type_arguments(room, base)
@@ -87,25 +85,25 @@ class RoomKind:
         """Check that the class can make rooms.
 
         Raises:
-          TypeError: it is a generic base.
+          TypeError: the class is a generic base class.
         """
         if self.is_generic:
-            raise TypeError(f"{self.class_name} is a generic base, and no room: {NO_EVENTS}")
+            raise TypeError(f"{self.class_name} is a generic base class and cannot make rooms: {NO_EVENTS}")
 
     def check_sends(self, event: Any) -> Any:
-        """Return this event.
+        """Return this event if the room may send it to players.
 
         Raises:
-          TypeError: it is not one of the events that players may be sent.
+          TypeError: the room may not send this object.
         """
         self.type_of_sent(event)
         return event
 
     def type_of_sent(self, event: Any) -> EventType:
-        """The event type of an event for players.
+        """Return the event type of an event for players.
 
         Raises:
-          TypeError: it is not one of the events that players may be sent.
+          TypeError: the room may not send this object.
         """
         kind = self.sends.by_class.get(type(event))
         if kind is None:
@@ -118,20 +116,20 @@ class RoomKind:
         """Return these event classes as a set.
 
         Raises:
-          TypeError: there are none, or one is not an event that players may send.
+          TypeError: no class is given, or players may not send a class.
         """
         if not kinds:
             heard = ", ".join(kind.cls.__name__ for kind in self.receives.by_name.values())
-            raise TypeError(f"say for which events: {self.class_name} hears {heard or 'none'}")
+            raise TypeError(f"name at least one event class: {self.class_name} receives {heard or 'none'}")
         for kind in kinds:
             if kind not in self.receives:
                 name = getattr(kind, "__name__", kind)
-                raise TypeError(f"{name} is not one of the events that {self.class_name} hears from players")
+                raise TypeError(f"{name} is not one of the events that {self.class_name} receives from players")
         return frozenset(kinds)
 
 
 def _check_members(room: type[Any], base: type[Any]) -> None:
-    """Check what the class, and whatever it inherits beside `base`, says about the members of `base`."""
+    """Check the overrides of members of `base` in the class and in the classes that it inherits from."""
     reserved = public_members(base) - {*ASYNC, *SYNC, *SETTINGS}
     for each in room.__mro__[: room.__mro__.index(base)]:
         if each.__module__ == base.__module__:
@@ -149,11 +147,11 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
 
 
 def _check_pairs(room: type[Any], base: type[Any]) -> None:
-    """Check that a class which can make rooms has both of what belongs together. A generic base may have one."""
+    """Check that a class defines both members of each pair. A generic base class may define only one."""
     if (room.snapshot is base.snapshot) != (room.restore is base.restore):
-        raise TypeError(f"{room.__name__} has one of snapshot and restore: a persistent room needs both")
+        raise TypeError(f"{room.__name__} has only one of snapshot and restore: a persistent room needs both")
     if room.facts is not None and room.apply is base.apply:
-        raise TypeError(f"{room.__name__} has facts, and no apply, which lets them change its state")
+        raise TypeError(f"{room.__name__} has facts but no apply: define apply, which changes the state by a fact")
 
 
 def _check_function(room: type[Any], name: str, *, wants_async: bool) -> None:
@@ -164,12 +162,12 @@ def _check_function(room: type[Any], name: str, *, wants_async: bool) -> None:
     outer = member if partial is None else partial.func
     functions = (outer, inspect.unwrap(outer))
     if any(inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each) for each in functions):
-        raise TypeError(f"{room.__name__}.{name} has a yield: it is called, and not iterated, so take the yield out")
+        raise TypeError(f"{room.__name__}.{name} has a yield: edge does not iterate over it, so remove the yield")
     is_async = any(map(inspect.iscoroutinefunction, functions))
     if wants_async and inspect.isfunction(functions[1]) and not is_async:
-        raise TypeError(f"{room.__name__}.{name} is a plain def: it has to wait for things, so make it an async def")
+        raise TypeError(f"{room.__name__}.{name} is a plain def: edge awaits it, so make it an async def")
     if not wants_async and is_async:
-        raise TypeError(f"{room.__name__}.{name} is async: it has to decide at once, so make it a plain def")
+        raise TypeError(f"{room.__name__}.{name} is async: edge calls it without await, so make it a plain def")
     if isinstance(inspect.getattr_static(room, name), FunctionType):
         _check_parameters(room, name, member)
 
@@ -180,18 +178,18 @@ def _check_parameters(room: type[Any], name: str, function: Any) -> None:
         inspect.signature(function).bind(*given)
     except TypeError as exc:
         wanted = f"{name}({', '.join(given)})"
-        raise TypeError(f"{room.__name__}.{name} is called as {wanted}, and can't be: {exc}") from None
+        raise TypeError(f"{room.__name__}.{name} is called as {wanted}, and does not accept this: {exc}") from None
 
 
 def decided(what: str, result: object) -> Any:
-    """Return what one of an author's synchronous methods has returned.
+    """Return the result of a synchronous method of an author.
 
     Raises:
-      TypeError: it is a coroutine: nothing was decided.
+      TypeError: the result is a coroutine: the method is async by mistake.
     """
     if inspect.iscoroutine(result):
         result.close()
-        raise TypeError(f"{what} has returned a coroutine: it has to decide at once, so make it a plain def")
+        raise TypeError(f"{what} has returned a coroutine: edge calls it without await, so make it a plain def")
     return result
 
 
@@ -204,7 +202,7 @@ def _state_class(room: type[Any]) -> type[Any] | None:
 
 
 def _vocabulary(events: object) -> Vocabulary:
-    """A vocabulary whose events can travel."""
+    """Make a vocabulary, and check that its events can be encoded."""
     vocabulary = Vocabulary.of(events)
     for kind in vocabulary.by_name.values():
         check_type(kind.cls)

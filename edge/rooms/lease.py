@@ -1,4 +1,4 @@
-"""The lease of a room: its right to be open on this server until a time, which renewals move on."""
+"""The lease of a room: the right to run the room on this server until a deadline, which renewals extend."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import trio
 
 
 class Lease:
-    """The right of one room to be open here. Without other servers it lasts for ever.
+    """The right to run one room on this server. With a single server a lease never ends.
 
     Args:
-      until: when it runs out, on Trio's clock.
-      give_back: called once, when nobody needs it any more.
-      fence: higher than that of any lease of this room before.
+      until: the end of the lease, on Trio's clock.
+      give_back: called once, with the lease, after the room has closed.
+      fence: a number higher than the fence of every earlier lease of this room.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Lease:
         self.until = until
         """The time, on Trio's clock, from which nothing is written for the room."""
         self.continues_without_broker = False
-        """True if the room continues while the broker cannot be reached: see `Room.when_cut_off`."""
+        """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
         self.done_with = False
         """True once the room has closed for good: no other server may restore it."""
         self._give_back = give_back
@@ -32,7 +32,7 @@ class Lease:
 
     @property
     def over(self) -> bool:
-        """True once it has run out."""
+        """True once the lease has run out."""
         return self.until < math.inf and trio.current_time() >= self.until
 
     def enter(self) -> trio.CancelScope:
@@ -41,11 +41,11 @@ class Lease:
         return self._scope
 
     def continue_without_broker(self) -> None:
-        """Let it last until another server is known to have the room. Call this before the room runs."""
+        """Make the lease last until another server is known to have the room. Call this before the room runs."""
         self.continues_without_broker, self.until = True, math.inf
 
     def renew(self, until: float) -> None:
-        """Move the end. No effect once it has run out."""
+        """Set a new end. This has no effect once the lease has run out."""
         if not (self.over or self.continues_without_broker):
             self.until = self._scope.deadline = until
 
@@ -54,10 +54,10 @@ class Lease:
         self.done_with = True
 
     def lose(self) -> None:
-        """End it: another server has the room."""
+        """End the lease, and cancel the room: another server has the room, or may claim it."""
         self.until = -math.inf
-        self._scope.cancel("the lease is another server's")
+        self._scope.cancel("this server has lost the lease")
 
     def end(self) -> None:
-        """End it after the room has closed."""
+        """Give the lease back after the room has closed."""
         self._give_back(self)

@@ -1,18 +1,18 @@
-"""The ledger of a room: the one place that knows who joins, is here, is away, or has left.
+"""The ledger of a room: the only record of the players who are joining, here, away, or gone.
 
-Theory. A seat enters the ledger only when it is whole, in one synchronous step with the author's `admit`, so that
-nothing can happen between the check and the seat. From then on its state changes by four events and by nothing else:
+A seat enters the ledger only when it is complete, in one synchronous step with the author's `admit`, so that nothing
+can happen between the check and the seat. From then on only four events change its state:
 
 * ``START``: the player's task has begun.
-* ``LOSE``: the connection is lost; the seat waits for another one as long as `Ledger.grace` allows.
-* ``FIND``: a connection has come.
-* ``LEAVE``: the player leaves, for whatever reason. This happens once, and nothing follows it.
+* ``LOSE``: the connection is lost; the seat waits for a new one for `Ledger.grace` seconds.
+* ``FIND``: the player has a new connection.
+* ``LEAVE``: the player leaves, for any reason. This is the last event.
 
-`TRANSITIONS` has the next state for each state and event. An event that changes nothing has the same state as its
-result, so that its caller need not know in which order a task, a connection and a deadline come. The number of a seat
-is free again when its player's task has ended, clean-up included: see `Ledger.release_number`.
+`TRANSITIONS` has the next state for each state and event. An event that changes nothing results in the same state, so
+that a caller need not know the order of a task, a connection and a deadline. The number of a seat is free again when
+its player's task has ended, including its clean-up: see `Ledger.release_number`.
 
-The ledger imports neither rooms nor players: they are its users.
+The ledger does not import rooms or players, which import the ledger.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .seat import Seat
 from .session import Session
 from .statistics import TurnStatistics
 
-# A seat whose grace has run out ends this much later, so that a reconnect at the very instant of the deadline wins.
+# The seconds by which a seat outlives its grace, so that a reconnect at the instant of the deadline succeeds.
 TIE = 0.001
 
 
@@ -42,17 +42,17 @@ class PlayerState(enum.StrEnum):
     """The state of a player in the ledger."""
 
     JOINING = "joining"
-    """The seat is given; the task of `Room.player` has not begun."""
+    """The player has a seat; the task of `Room.player` has not begun."""
     HERE = "here"
     """Connected."""
     AWAY = "away"
-    """The connection is lost, and the seat waits for another one."""
+    """The connection is lost, and the seat waits for a new one."""
     LEFT = "left"
-    """Gone, for the reason in `Player.ending`."""
+    """The player has left, for the reason in `Player.ending`."""
 
 
 class Happens(enum.Enum):
-    """An event in the life of a player."""
+    """An event that may change the state of a player."""
 
     START = enum.auto()
     LOSE = enum.auto()
@@ -92,35 +92,35 @@ class Ending:
 
 
 class OpenTurn(abc.ABC):
-    """A turn whose player may leave, or lose the connection, while it is open."""
+    """An open turn, as the ledger knows it: it is notified when its player leaves or the connection changes."""
 
     @abc.abstractmethod
     def player_left(self) -> None:
-        """The player has left."""
+        """Note that the player has left."""
 
     @abc.abstractmethod
     def player_away(self) -> None:
-        """The player's connection is lost."""
+        """Note that the player's connection is lost."""
 
     @abc.abstractmethod
     def player_back(self) -> None:
-        """A connection of the player has come."""
+        """Note that the player has a new connection."""
 
     @abc.abstractmethod
     def statistics(self) -> TurnStatistics:
-        """A snapshot of the turn."""
+        """Return a snapshot of the turn."""
 
 
 class Member(abc.ABC):
-    """What the ledger knows of one player.
+    """A player, as the ledger knows it.
 
     Args:
-      seat: takes what is sent to the player.
-      number: of the seat.
+      seat: sends messages to the player.
+      number: the number of the seat.
     """
 
     facade: Any
-    """The author's `Player`, once there is one."""
+    """The author's `Player`, once it exists."""
 
     def __init__(self, seat: Seat, number: int) -> None:
         self.seat = seat
@@ -130,9 +130,9 @@ class Member(abc.ABC):
         self.state = PlayerState.JOINING
         self.ending: Ending | None = None
         self.joined = 0
-        """Grows from one player of the room to the next."""
+        """The place in the order of joining: it grows from one player of the room to the next."""
         self.away_until = 0.0
-        """While away: when the grace runs out, on Trio's clock."""
+        """While away: the end of the grace, on Trio's clock."""
         self.turns: list[OpenTurn] = []
         """The open turns of this player."""
 
@@ -148,23 +148,23 @@ class Member(abc.ABC):
 
     @abc.abstractmethod
     def leave(self, code: Code, reason: str = "") -> bool:
-        """Leave, once, for the first reason given. True if this call was the first."""
+        """Let the player leave, once, for the first reason given. True if this call was the first."""
 
     @abc.abstractmethod
     def recheck_space(self) -> None:
-        """Look again whether there is space for more events of this player."""
+        """Check again if there is space for more events of this player."""
 
 
 class Watch(abc.ABC):
-    """Is told of each change in the ledger."""
+    """An observer of a ledger, which is notified of each change."""
 
     @abc.abstractmethod
     def note(self, member: Member) -> None:
-        """The state of this member has changed."""
+        """Note that the state of this member has changed."""
 
 
 class Ledger:
-    """Who holds a seat, and how many may.
+    """The members of a room, and the limits on their number.
 
     Args:
       minimum: see `Seats`.
@@ -182,16 +182,16 @@ class Ledger:
         self.changed = trio.Event()
         """Set, and replaced, at each change."""
         self.on_remove: Callable[[Member], object] = lambda member: None
-        """Called with each player who has left."""
+        """Called with each member that is removed."""
         self._members: dict[str, Member] = {}
         """The members by session, in the order in which they joined."""
         self._numbers = itertools.count()
         self._free_numbers: list[int] = []
         self._order = itertools.count()
         self._people = 0
-        """The number of members that are no bots."""
+        """The number of members that are not bots."""
         self._graces: list[tuple[float, int, Member]] = []
-        """A heap of deadlines of members who are away. Those who came back or left meanwhile are still in it."""
+        """A heap of deadlines of members who are away. Deadlines of members who came back or left are still in it."""
         self._empty_since = 0.0
         self._idle = math.inf
         self._timer = trio.CancelScope()
@@ -201,11 +201,11 @@ class Ledger:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Everyone who holds a seat, in the order in which they joined."""
+        """All members who hold a seat, in the order in which they joined."""
         return tuple(self._members.values())
 
     def find(self, session: str) -> Member | None:
-        """The member of the session with this id, or None."""
+        """Return the member of the session with this id, or None."""
         return self._members.get(session)
 
     def check_free(self) -> None:
@@ -220,7 +220,7 @@ class Ledger:
             raise Refused(f"all {self.maximum} seats are taken", Code.FULL)
 
     def take_number(self) -> int:
-        """Take the lowest free number."""
+        """Take and return the lowest free number."""
         return heapq.heappop(self._free_numbers) if self._free_numbers else next(self._numbers)
 
     def release_number(self, number: int) -> None:
@@ -235,18 +235,18 @@ class Ledger:
         self._free_numbers = [number for number in range(first) if number not in taken]
 
     def add(self, member: Member) -> None:
-        """Enter a player whom the room has admitted."""
+        """Add a player that the room has admitted."""
         self._members[member.session.id] = member
         member.joined = next(self._order)
         self._people += not member.session.bot
         self._note_change(member)
 
     def start(self, member: Member) -> None:
-        """The task of this player has begun."""
+        """Note that the task of this player has begun."""
         self._change(member, Happens.START)
 
     def lose(self, member: Member, code: Code, reason: str) -> None:
-        """The connection of this player is lost: wait for another one, or let the player leave if there is no grace."""
+        """Note that the connection of this player is lost. Start the grace, or let the player leave if it is 0."""
         if member.left:
             return
         if self.grace <= 0:
@@ -254,7 +254,7 @@ class Ledger:
             return
         self._change(member, Happens.LOSE)
         member.away_until = trio.current_time() + self.grace
-        if member.away_until < math.inf:  # an endless grace would never be taken off the heap
+        if member.away_until < math.inf:  # an infinite grace would stay in the heap for ever
             heapq.heappush(self._graces, (member.away_until, next(self._order), member))
             self._timer.deadline = self._next_deadline()
         for turn in member.turns:
@@ -262,14 +262,14 @@ class Ledger:
         self._note_change(member)
 
     def find_again(self, member: Member) -> None:
-        """A connection of this player has come."""
+        """Note that this player has a new connection."""
         if self._change(member, Happens.FIND):
             for turn in member.turns:
                 turn.player_back()
             self._note_change(member)
 
     def leave(self, member: Member, ending: Ending) -> bool:
-        """This player leaves: free the seat, and end the player's turns. False if the player had left already."""
+        """Record that a player leaves, and end the player's turns. False if the player had left already."""
         if member.ending is not None:
             return False
         member.ending = ending
@@ -279,7 +279,7 @@ class Ledger:
         return True
 
     def remove(self, member: Member) -> None:
-        """Take a player who has left off the ledger."""
+        """Remove a player that has left, so that the seat is free."""
         if self._members.get(member.session.id) is member:
             del self._members[member.session.id]
             if not member.session.bot:
@@ -290,11 +290,11 @@ class Ledger:
             self.on_remove(member)
 
     async def run_timer(self, *, idle: float) -> None:
-        """End the seats whose grace runs out. Return when no player but bots has sat here for `idle` seconds.
+        """End seats when their grace runs out. Return once no player except bots has held a seat for `idle` seconds.
 
-        There is one timer for all seats, and players whose grace ends together leave in the order in which they joined.
+        One timer serves all seats. Players whose grace ends at the same time leave in the order in which they joined.
 
-        *Cancellation*: no more seats end.
+        *Cancellation*: no more seats end by grace.
         """
         self._empty_since = trio.current_time()
         self._idle = idle
@@ -308,7 +308,7 @@ class Ledger:
                 await trio.sleep_forever()
 
     def _change(self, member: Member, happens: Happens) -> bool:
-        """Change the state of a member by the table. False if it is the same."""
+        """Change the state of a member by the table. False if the state stays the same."""
         before, member.state = member.state, TRANSITIONS[member.state][happens]
         return member.state is not before
 

@@ -1,4 +1,4 @@
-"""A player, as authors see it: a seat, and the task that runs for it."""
+"""The author's view of a player: a seat, and the task that runs for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ E3 = TypeVar("E3")
 class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """One player of a room. The room makes its players.
 
-    ``async for event in player`` gives all events that no `receive` or `listen` for their classes takes.
+    ``async for event in player`` yields all events that no `receive` or `listen` for their classes takes.
 
     You may set your own attributes, such as ``player.score = 0``, under any name that is not documented here.
     """
@@ -43,7 +43,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def number(self) -> int:
-        """The seat's number: the lowest that was free, from 0."""
+        """The number of the seat: the lowest number, from 0, that was free when the player joined."""
         return self.__edge_runtime.number
 
     @property
@@ -53,7 +53,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def session(self) -> Session:
-        """The session of the player, with the claims of the key's issuer."""
+        """The session of the player, with the claims that the issuer of the key gave."""
         return self.__edge_runtime.session
 
     @property
@@ -63,24 +63,24 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def left(self) -> bool:
-        """True once the player has left. Then no more events are sent."""
+        """True once the player has left. From then on `send` has no effect."""
         return self.__edge_runtime.left
 
     @property
     def ending(self) -> Ending | None:
-        """Why the player left; None before."""
+        """The code and the reason of the player's end; None until the player leaves."""
         return self.__edge_runtime.ending
 
     @property
     def restored(self) -> bool:
-        """True if the room was restored on this server with this player. Then `Room.player` runs once more."""
+        """True if this server restored the room with this player. Then `Room.player` runs again from the beginning."""
         return self.__edge_runtime.restored
 
     def send(self, event: ToPlayer) -> None:
-        """Send this player an event. Never waits. Without effect once the player has left.
+        """Send this player an event. Never waits. Has no effect once the player has left.
 
         Raises:
-          TypeError: `event` is not one of the room's events, or a value has not the type of its field.
+          TypeError: `event` is not one of the room's events, or a value does not have the type of its field.
           ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
             than `Limits.sent_bytes`.
           SendOverflow: the player was sent too much without a pause.
@@ -94,28 +94,28 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """Wait for the next event of these classes from this player. Only events that arrive during the wait count.
+        """Wait for the next event of these classes from this player. Earlier events do not count.
 
         Raises:
-          Gone: the player has left, or leaves.
+          Gone: the player has left, or leaves during the wait.
 
-        *Cancellation*: no event is lost. Events that come later are refused with ``not_now``.
+        *Cancellation*: no event is lost. Later events are refused with ``not_now`` if nothing else listens for them.
         """
         return await self.__edge_runtime.receive(*kinds)
 
     def latest(self, kind: type[E], key: Hashable = None) -> E | None:
-        """The newest event of this class from the player. The delivery of the class is ``latest``.
+        """Return the newest event of this class from the player. The delivery of the class must be ``latest``.
 
-        Such an event is stored, also without a listener, until a newer one comes or the client starts fresh. The newest
-        256 keys are stored, with at most `Limits.inbox_bytes`; the client is told if it sends more.
+        The event is stored, also without a listener, until a newer event replaces it or the client starts fresh. The
+        newest 256 keys are stored, with at most `Limits.inbox_bytes`. The client receives an error if it sends more.
 
         Args:
           key: the value of the key field, if the class has one.
 
-        Returns: the event, or None.
+        Returns: the event; None if none is stored.
 
         Raises:
-          TypeError: players do not send this class, or its delivery is not ``latest``.
+          TypeError: players may not send this class, or its delivery is not ``latest``.
         """
         return cast("E | None", self.__edge_runtime.latest(kind, key))
 
@@ -126,24 +126,25 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     def listen(self, kind: type[E], other: type[E2], another: type[E3], /) -> Listener[E | E2 | E3]: ...
     def listen(self, *kinds: type[Any]) -> Listener[Any]:
-        """``async for event in player.listen(Drew, Undid)``: all events of these classes from this player.
+        """Listen for events: ``async for event in player.listen(Drew, Undid)`` yields all events of these classes.
 
-        Events that come while the body of the loop runs are queued. With `receive` in a loop they would be refused.
+        Events that arrive while the body of the loop runs are queued. With `receive` in a loop they would be refused.
         """
         return self.__edge_runtime.listeners.listen(self.__edge_runtime.room.kind.check_receives(*kinds))
 
     async def ask(self, question: ToPlayer, answer: type[E]) -> E:
-        """Send an event as a request, and wait for the player's typed answer. Use a turn to limit the wait.
+        """Send an event as a request, and wait for the player's typed reply. Use a turn to limit the wait.
 
-        An answer that does not fit is refused, and the wait continues. A client that starts fresh, say on a reload, is
-        asked again.
+        A reply that does not fit `answer` is refused, and the wait continues. A client that starts fresh, for example
+        after a reload, receives the request again. The request contains the time until the deadline of the enclosing
+        scopes.
 
         Raises:
-          Gone: the player has left, or leaves before the answer. A turn of the player makes this its outcome.
-          RequestFailed: the client refuses to answer. A turn of the player makes this its outcome, too; outside of a
-            turn, catch it.
+          Gone: the player has left, or leaves before the reply. A turn of the player catches this as `Outcome.LEFT`.
+          RequestFailed: the client refuses to reply. A turn catches this as `Outcome.REFUSED`; outside a turn, catch
+            this error yourself.
 
-        *Cancellation*: the client is told. It also knows the deadline of the enclosing scopes.
+        *Cancellation*: the request is withdrawn, and the client is notified.
         """
         return cast("E", await self.__edge_runtime.ask(question, answer))
 
@@ -153,8 +154,8 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         Args:
           request: the received object itself.
 
-        Returns: True if the client waits for the answer; False if the event was no request, or if the request is
-          answered or cancelled.
+        Returns: True if the client waits for the reply; False if the event was not a request, or if the request was
+          already answered or cancelled.
 
         Raises:
           TypeError, ValueError: see `send`.
@@ -162,10 +163,10 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         return self.__edge_runtime.requests.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
 
     def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
-        """``with player.answering(request) as answering:``: a block that ends when the client no longer waits.
+        """Answer a request in a block: ``with player.answering(request) as answering:``.
 
-        `ReplyScope.reply` sends the only answer; ``await answering.send(...)`` sends one of several. For an event that
-        was no request, answers have no effect.
+        The block is cancelled when the client no longer waits. `ReplyScope.reply` sends the only reply;
+        ``await answering.send(...)`` sends one of several. For an event that was not a request, replies have no effect.
 
         Args:
           request: the received object itself.
@@ -173,18 +174,19 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         return self.__edge_runtime.requests.answering(request, self.__edge_runtime.room.kind.check_sends)
 
     def kick(self, reason: str = "") -> None:
-        """End the seat of this player with `Code.KICKED`. The task of `Room.player` is cancelled."""
+        """End the seat of this player with `Code.KICKED`, and cancel the task of `Room.player`."""
         self.__edge_runtime.leave(Code.KICKED, reason)
 
     def shielded_cleanup(self) -> trio.CancelScope:
-        """``with player.shielded_cleanup():`` in a `finally` block of `player()`: a shielded scope for awaiting.
+        """Return a shielded scope for awaiting in a `finally` block of `player()`: ``with player.shielded_cleanup():``.
 
-        All clean-ups of one player have two seconds together. When the room closes, all players have one deadline.
+        The deadline is two seconds after the player left, for all clean-ups together. When the room closes, all players
+        have the same deadline.
         """
         return self.__edge_runtime.shielded_cleanup()
 
 
 def member_of(player: Player[Any, Any]) -> PlayerRuntime:
-    """The run time of a player."""
-    runtime: PlayerRuntime = player._Player__edge_runtime  # type: ignore[attr-defined]  # out of the way of authors' names
+    """Return the run time of a player."""
+    runtime: PlayerRuntime = player._Player__edge_runtime  # type: ignore[attr-defined]  # a private name
     return runtime

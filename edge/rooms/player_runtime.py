@@ -28,18 +28,18 @@ from .statistics import PlayerStatistics
 
 log = logging.getLogger("edge.rooms")
 
-# The most latest values of one player, since a client may choose their keys. `Seat.inbox_bytes` bounds their bytes.
+# The most latest values of one player. Clients may choose the keys; `Seat.inbox_bytes` limits the total size.
 MAX_LATEST = 256
 
-TOO_FAST = "events came faster than one connection may send them"
+TOO_FAST = "the connection sends events faster than its pace allows"
 
 
 class PlayerRuntime(Member):
     """The run time of one player.
 
     Args:
-      room: the room in which the player sits.
-      seat: takes the messages that are sent to the player.
+      room: the room of the player.
+      seat: sends messages to the player.
       number: the number of the seat.
     """
 
@@ -49,20 +49,20 @@ class PlayerRuntime(Member):
         self.scope = trio.CancelScope()
         """The scope of the task of `Room.player`."""
         self.restored = False
-        """True if the seat was taken on another server, which the room has left."""
+        """True if the player joined on another server, and this server restored the room."""
         self.listeners = Listeners(operator.attrgetter("event"))
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
-        """The latest events of the client, by their names and keys."""
+        """The latest events of the client, by name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
-        """Events that came and are not taken yet."""
+        """Events that no listener has taken yet."""
         self._waiting_bytes = 0
         self._to_deliver: list[messages.Message] = []
-        """Messages that the room's previous server received, and that the room's code did not take."""
+        """Messages that the room's previous server received and the room's code did not take."""
         self._too_fast = False
-        """True if the last event came too fast, and was refused."""
+        """True if the newest event was refused as ``too_fast``."""
         self._left_at: float | None = None
         self._space: trio.Event | None = None
-        """Set when there may be space again. None while no task waits."""
+        """Set when the inbox may have space again; None while no task waits."""
         self._started = trio.Event()
         self.requests = RequestTracker(
             self._tell,
@@ -78,7 +78,7 @@ class PlayerRuntime(Member):
 
     @property
     def log_context(self) -> dict[str, object]:
-        """The context of a log record about this player."""
+        """The attributes of a log record about this player."""
         return {**self.room.log_context, "seat": self.number, "session": self.session.id}
 
     def send(self, event: Any) -> None:
@@ -117,7 +117,7 @@ class PlayerRuntime(Member):
         return self.room.shielded_cleanup(trio.current_time() if self._left_at is None else self._left_at)
 
     async def wait_started(self) -> None:
-        """Wait until the task of `Room.player` has begun or the player has left. Deliver no message before that.
+        """Wait until the task of `Room.player` has begun or the player has left. Deliver messages only after that.
 
         *Cancellation*: nothing is lost.
         """
@@ -129,7 +129,7 @@ class PlayerRuntime(Member):
         self._started.set()
 
     def forget_latest(self) -> None:
-        """Forget the latest values that the client sent."""
+        """Delete the latest values of the client."""
         self._latest.clear()
 
     def leave(self, code: Code, reason: str = "") -> bool:
@@ -158,7 +158,7 @@ class PlayerRuntime(Member):
         self.seat.end(self.ending.code, self.ending.reason)
 
     def record(self, seat: SeatRecord) -> PlayerRecord:
-        """Record what another server needs to restore this player.
+        """Return a record from which another server can restore this player.
 
         Args:
           seat: the record of the player's seat.
@@ -185,16 +185,16 @@ class PlayerRuntime(Member):
         self.requests.restore(record.asked)
         self._to_deliver = [messages.from_plain(plain, len(JSON.encode(plain))) for plain in record.pending]
         for number in record.unanswered:
-            self.requests.refuse("crashed", "the server that was asked is gone", "", number)
+            self.requests.refuse("crashed", "the server that received this request is gone", "", number)
 
     def deliver_restored(self) -> None:
-        """Deliver the messages that came to another server and were not taken there."""
+        """Deliver the messages that another server received and the room's code did not take there."""
         to_deliver, self._to_deliver = self._to_deliver, []
         for message in to_deliver:
             self.deliver(message)
 
     def statistics(self) -> PlayerStatistics:
-        """The statistics of the player now."""
+        """Return the current statistics of the player."""
         away = self.state is PlayerState.AWAY and self.away_until < math.inf
         left = max(0.0, self.away_until - trio.current_time()) if away else None
         return PlayerStatistics(
@@ -212,15 +212,16 @@ class PlayerRuntime(Member):
     def has_space(self) -> bool:
         """True if one more event may be delivered: the inbox has space, and other players can keep up.
 
-        Also true while the room waits for an answer of this player, or needs its acks: they may be behind events that
-        do not fit, which are then refused as busy. Also true once the player has left: later messages are dropped.
+        Also true while the room waits for a reply of this player, or needs its acks: these may follow events for which
+        there is no space, which are then refused as ``busy``. Also true once the player has left: later messages are
+        dropped.
         """
-        slowed = self.room.strained and self._slowed  # checked for each frame; nearly always no player is strained
+        slowed = self.room.strained and self._slowed  # runs for each frame; nearly always no player is strained
         return not (self._full or slowed) or self.requests.asking or self.seat.pressed or self.left
 
     @property
     def _slowed(self) -> bool:
-        """True if this player has sent much lately, and another player has much to acknowledge."""
+        """True if this player has sent much lately, and another player has not acknowledged much."""
         return self.room.strained_except(self) and self.seat.low_rate_at > trio.current_time()
 
     @property
@@ -274,7 +275,7 @@ class PlayerRuntime(Member):
             log.warning(text, self.name, event, kind.class_name, *why, extra=self.log_context)
 
     def refuse(self, fault: InvalidEvent) -> None:
-        """Tell the client that it sent an invalid message."""
+        """Send the client an error about an invalid message."""
         if not self.left:
             self.requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
@@ -287,7 +288,7 @@ class PlayerRuntime(Member):
             self.room.counters.received += 1
         arrival = PlayerArrival(self, event, message, stored, message.size)
         if message.too_fast:
-            if self._too_fast:  # only the first of a series is answered: answering all would be a flood, too
+            if self._too_fast:  # only the first of a series gets an error: an error for each would be a flood, too
                 self._note_refusal("too_fast", TOO_FAST, message.name)
             else:
                 arrival.refuse("too_fast", TOO_FAST)
@@ -295,7 +296,7 @@ class PlayerRuntime(Member):
             return
         self._too_fast = False
         if self._full:
-            arrival.refuse("busy", f"{len(self._waiting)} events are waiting")
+            arrival.refuse("busy", f"{len(self._waiting)} events are waiting: the inbox is full")
             return
         self._waiting[arrival] = None
         self._waiting_bytes += message.size
@@ -315,7 +316,7 @@ class PlayerRuntime(Member):
             self.seat.check_crowded(message)
 
     def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
-        if problem == "cancelled":  # the sender cancelled its own request: that is no error to log
+        if problem == "cancelled":  # the sender cancelled its own request, which is not an error
             return
         counters, name = self.room.counters, about[:64]
         counters.turned_away[problem] += 1
@@ -337,12 +338,12 @@ class PlayerRuntime(Member):
         self.requests.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: PlayerArrival) -> None:
-        """Note that an event of this player waits no more."""
+        """Note that an event of this player is taken or refused."""
         del self._waiting[arrival]
         self._waiting_bytes -= arrival.message.size
         if self.room.journal is not None:
             self.room.journal.mark_changed(self)
-        if (  # not for each event that is taken
+        if (  # half of the inbox is free: waking the reader for each event would cost more
             self._space is not None
             and 2 * len(self._waiting) <= self.seat.inbox
             and 2 * self._waiting_bytes <= self.seat.inbox_bytes
@@ -350,7 +351,7 @@ class PlayerRuntime(Member):
             self.recheck_space()
 
     def refuse_arrival(self, arrival: PlayerArrival, problem: MessageProblem, text: str) -> None:
-        """Tell the client that no task has taken its event, unless the event is a latest value."""
+        """Send the client an error, because no task took its event. Latest values are not refused."""
         self.requests.forget_request(arrival.event)
         if not (arrival.stored or self.left):
             number = arrival.message.id if isinstance(arrival.message, messages.Request) else None
@@ -359,7 +360,7 @@ class PlayerRuntime(Member):
 
 @attrs.define(eq=False)
 class PlayerArrival(Arrival):
-    """An event of a player, before the author's code takes it."""
+    """An event of a player that the author's code has not taken yet."""
 
     member: PlayerRuntime
     event: Any

@@ -1,4 +1,4 @@
-"""Presence: who is here now, and what changes in it."""
+"""Presence: the players who hold a seat, and the changes among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .player import Player
 
 @attrs.frozen
 class Presence:
-    """One line of who is here."""
+    """One player who holds a seat."""
 
     number: int
     name: str
@@ -28,7 +28,7 @@ class PresenceKind(enum.StrEnum):
 
     JOINED = "joined"
     AWAY = "away"
-    """The connection is lost, and the seat waits for it."""
+    """The connection is lost, and the seat waits for a new one."""
     BACK = "back"
     LEFT = "left"
 
@@ -43,23 +43,23 @@ class PresenceChange:
 
 @attrs.define(eq=False)
 class ChangesWatch(Watch):
-    """One reader of changes: the changes that it has and those that are pending, at most one for each player."""
+    """One reader of changes: the state that it has seen, and the pending changes, at most one for each player."""
 
     told: dict[Member, bool] = attrs.field(factory=dict)
-    """Whom they know of, and whether as connected."""
+    """The players that the reader has seen; the value is True if the reader saw the player as connected."""
     news: OrderedDict[Member, None] = attrs.field(factory=OrderedDict)
     woken: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, member: Member) -> None:
         self.news.pop(member, None)
         if member.state is PlayerState.LEFT and member not in self.told:
-            return  # came and went
+            return  # the player joined and left before the reader saw either
         self.news[member] = None
         woken, self.woken = self.woken, trio.Event()
         woken.set()
 
     def take(self) -> PresenceChange | None:
-        """The next change, if there is one."""
+        """Return the next change; None if nothing has changed."""
         while self.news:
             member, _ = self.news.popitem(last=False)
             before, now = self.told.get(member), None if member.state is PlayerState.LEFT else member.connected
@@ -70,7 +70,7 @@ class ChangesWatch(Watch):
             if before == now:
                 continue
             if before is None and now is False:
-                self.note(member)  # joined, and away already: both are told
+                self.note(member)  # joined, and already away: report both
                 self.told[member] = True
             kind = {None: PresenceKind.LEFT, False: PresenceKind.AWAY, True: PresenceKind.BACK}[now]
             return PresenceChange(member.facade, PresenceKind.JOINED if before is None else kind)
@@ -78,9 +78,9 @@ class ChangesWatch(Watch):
 
 
 class Changes(metaclass=NoPublicConstructor):
-    """``async for change in room.seats.changes()``: who is here, then who joins, is away, is back, leaves.
+    """Changes of presence: ``async for change in room.seats.changes()``. First come the present players, as joined.
 
-    What happens while the loop's body runs is told afterwards, what has undone itself meanwhile is not.
+    Changes during the loop's body follow afterwards, except those that have cancelled each other out by then.
     """
 
     def __init__(self, watch: ChangesWatch) -> None:
@@ -90,7 +90,7 @@ class Changes(metaclass=NoPublicConstructor):
         return self
 
     async def __anext__(self) -> PresenceChange:
-        """The next change.
+        """Wait for the next change.
 
         *Cancellation*: nothing is lost.
         """

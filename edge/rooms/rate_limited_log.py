@@ -1,4 +1,4 @@
-"""A log for events that clients cause, and that could fill a disk."""
+"""A rate-limited log for records that clients cause and that could fill a disk."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import trio
 
 from ..protocol.pace import Pace
 
-# How long nothing more is logged of what was logged before.
+# The seconds for which a logged subject is not logged again.
 QUIET_SECONDS = 60.0
-# How many records a second, in the long run, and at once.
+# The most records a second in the long run, and in one burst.
 RECORDS_PER_SECOND, RECORDS_BURST = 1.0, 20
-# How many things are remembered to have been logged.
+# The most subjects that are remembered as logged.
 MAX_KNOWN = 1000
 
 
 class RateLimitedLog:
-    """Logs at INFO: the same thing once a minute, and all of it at a bounded rate. A record says how many were left out
-    since the one before it. Characters that can't be printed are escaped in the arguments of a record.
+    """Logs at INFO: the same subject once a minute, and all subjects together at a limited rate.
+
+    A record contains the number of records that were left out before it. Unprintable characters in the arguments of a
+    record are escaped.
 
     Args:
-      log: where to.
+      log: the logger that writes the records.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -36,8 +38,8 @@ class RateLimitedLog:
         """Log a record, or count it.
 
         Args:
-          thing: what is logged once a minute.
-          text: of the record, and its arguments.
+          thing: the subject: records with the same subject are logged once a minute.
+          text: the text of the record, followed by its arguments.
           log_context: further attributes of the record.
         """
         if not self._log.isEnabledFor(logging.INFO):
@@ -51,13 +53,13 @@ class RateLimitedLog:
             self._known.clear()
         self._known[thing] = now
         if self._left_out:
-            text, args = f"{text} (%d more like this or others before it)", (*args, self._left_out)
+            text, args = f"{text} (%d earlier records were left out)", (*args, self._left_out)
             self._left_out = 0
         self._log.info(text, *(_in_one_line(arg) for arg in args), extra=dict(log_context))
 
 
 def _in_one_line(arg: object) -> object:
-    """Text without line breaks and control characters: clients choose it, and must not forge records."""
+    """Escape line breaks and control characters: clients choose the text, and must not forge records."""
     if not isinstance(arg, str) or arg.isprintable():
         return arg
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in arg)

@@ -11,37 +11,37 @@ from ..protocol.outgoing import Outgoing
 
 @attrs.frozen
 class SeatRecord:
-    """The record of a seat: its client and its counts."""
+    """The record of a seat: its client and its message counts."""
 
     client: str
     """The client that has the seat."""
     attempt: int
     """The number of the client's newest connection."""
     since: int
-    """The number of the connection with which the client began to count."""
+    """The number of the connection with which the client started fresh."""
     why: str
-    """Why it began to count then: see `Welcome.why`."""
+    """The reason for that fresh start: see `Welcome.why`."""
     former: list[str]
     """Clients that had the seat before, the oldest first."""
     sent: int
     acked: int
     received: int
-    """Counted messages since then: sent, acknowledged by the client, and received."""
+    """Counted messages since the fresh start: sent, acknowledged by the client, and received."""
     behind: bool
-    """True if the client can't resume: more was unacknowledged than is stored."""
+    """True if the client cannot resume, because more was unacknowledged than the seat stores."""
     whole: bool
-    """True if `unacked` has all unacknowledged messages; False if it has those that the record before has not."""
+    """True if `unacked` has all unacknowledged messages; False if it has only those since the previous record."""
     unacked: list[int]
-    """The indices of these messages in the `MessageTable`, the oldest first."""
+    """The indices of unacknowledged messages in the `MessageTable`, the oldest first."""
     latest: list[int]
-    """The same of the latest values."""
+    """The indices of the latest values in the `MessageTable`, the oldest first."""
     dropped: bool
-    """True if a latest value was dropped, so that the client can't resume."""
+    """True if a latest value was dropped, so that the client cannot resume."""
 
 
 @attrs.frozen
 class PlayerRecord:
-    """A player, and the player's seat."""
+    """The record of a player, with the record of the seat."""
 
     session: str
     session_name: str
@@ -52,32 +52,32 @@ class PlayerRecord:
     asked: int
     """The number of requests that the room has sent."""
     unanswered: list[int]
-    """The numbers of the client's requests that the room has taken, and not answered."""
+    """The numbers of the client's requests that the room has taken and not answered."""
     pending: list[Any]
-    """Messages that have come, and that the room has not taken."""
+    """Messages that the server has received and the room has not taken, as plain data."""
     seat: SeatRecord
 
 
 @attrs.frozen
 class RecoveredPlayer:
-    """A player as a journal describes them, with the messages."""
+    """A player that was read from a journal, with the messages."""
 
     record: PlayerRecord
     unacked: list[Outgoing]
     """Sent messages that the client has not acknowledged, the oldest first."""
     latest: list[Any]
-    """The newest latest values, as plain messages, the oldest first."""
+    """The latest values, as plain messages, the oldest first."""
 
 
 class MessageTable:
-    """The messages of one journal entry, each of them once."""
+    """The messages of one journal entry, each message once."""
 
     def __init__(self) -> None:
         self.plain: list[Any] = []
         self._indices: dict[int, int] = {}
 
     def index(self, message: Outgoing) -> int:
-        """The index of a message in the table; it is added if need be."""
+        """Return the index of a message; add the message if the table does not have it."""
         if id(message) not in self._indices:
             self._indices[id(message)] = len(self.plain)
             self.plain.append(message.plain)

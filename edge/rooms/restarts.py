@@ -1,4 +1,4 @@
-"""Restarts: fresh rooms after a crash of `Room.run`."""
+"""Restarts: new rooms after a crash of `Room.run`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Restarts:
-    """How often a fresh room takes the place of one that crashed. As of a supervisor in Erlang: so many in so long.
+    """The restart policy of a room after a crash of `run`, like the restart intensity of an Erlang supervisor.
 
-    A crash closes the room; its players are told to come back, and come to the fresh one, which is open already. Where
-    nobody sat, there is a fresh one when somebody comes. One crash too many, and the name is shut for a while: whoever
-    comes is refused with `Code.ROOM_CRASHED`, and tries again by and by.
+    A crash closes the room with `Code.ROOM_CRASHED`, after which clients connect again. If the room had players, a new
+    room is opened at once; otherwise, when a client connects. After too many crashes the name stays closed for a while:
+    clients are refused with `Code.ROOM_CRASHED`, and try again later.
     """
 
     most: int = 3
-    """The most fresh rooms within `seconds`; 0 for none."""
+    """The most restarts within `seconds`; 0 for none."""
 
     seconds: float = 60
-    """The seconds for which a crash counts, and for which the name is closed after too many."""
+    """The seconds for which a crash counts, and for which the name is closed after too many crashes."""
 
 
 @attrs.define(eq=False)
 class Crashes:
-    """The times at which rooms of one name have crashed."""
+    """The crashes of the rooms of one name."""
 
     policy: Restarts
     times: deque[float] = attrs.field(factory=deque)
 
     def note(self, now: float) -> bool:
-        """One has. Returns: whether a fresh one may follow."""
+        """Record a crash at `now`. True if a new room may be opened."""
         while self.times and self.times[0] + self.policy.seconds <= now:
             self.times.popleft()
         self.times.append(now)
@@ -39,9 +39,9 @@ class Crashes:
 
     @property
     def over_at(self) -> float:
-        """The time at which no crash counts any more."""
+        """The time from which no crash counts any more."""
         return self.times[-1] + self.policy.seconds
 
     def shut(self, now: float) -> bool:
-        """True if there were too many, not long ago."""
+        """Return True while the name is closed after too many crashes."""
         return len(self.times) > self.policy.most and now < self.over_at

@@ -1,4 +1,4 @@
-"""A room: what an author subclasses."""
+"""`Room`, the base class of authors' rooms."""
 
 from __future__ import annotations
 
@@ -37,35 +37,35 @@ class _SeatsMember:
         return self.policy if room is None else room._Room__edge_seats  # type: ignore[attr-defined]  # mangled
 
     def __set__(self, room: Room[Any, Any], value: object) -> None:
-        raise AttributeError("seats is set in the class")  # if an author's class has a __setattr__ of its own
+        raise AttributeError("seats is set in the class")  # reached if an author's class overrides __setattr__
 
 
 class Room(Generic[FromPlayer, ToPlayer]):
-    """A room: subclass it as ``edge.Room[FromPlayer, ToPlayer]``, two unions of event classes.
+    """A room. Subclass ``edge.Room[FromPlayer, ToPlayer]`` with two unions of event classes.
 
     Override `run` (the life of the room), `player` (the life of one player) and `admit` (the admission), and set
     `seats`. Your own attributes may have any name that is not documented here.
 
-    *Error handling*: an invalid message is refused, and nothing else happens. An exception in `player` ends that seat
-    with `Code.CRASHED`. An exception in `run` closes the room with `Code.ROOM_CRASHED`; see `restarts`. Each is logged
-    with its traceback, and the server continues.
+    *Error handling*: an invalid message is refused and has no other effect. An exception in `player` ends that seat
+    with `Code.CRASHED`. An exception in `run` closes the room with `Code.ROOM_CRASHED`; see `restarts`. Each exception
+    is logged with its traceback, and the server continues.
 
-    *Backpressure*: no method that sends ever waits. A player whose connection cannot keep up loses the connection, and
-    later the seat.
+    *Backpressure*: sending never waits. A player whose connection cannot keep up loses the connection, and later the
+    seat.
     """
 
     seats: Seats = Seats()
     """The policy of this kind of room. On an instance: the seats of the room."""
 
     restarts: ClassVar[Restarts] = Restarts()
-    """Restarts after a crash of `run`: by default a fresh room, three times a minute."""
+    """The restart policy after a crash of `run`: by default up to three new rooms a minute."""
 
     when_cut_off: ClassVar[Literal["pause", "go on"]] = "pause"
-    """With several servers: what happens to the room if its server cannot reach the broker for longer than a lease.
+    """With several servers: the policy for a room whose server cannot reach the broker for longer than a lease.
 
     ``"pause"``: the room ends here. A persistent room is restored on another server, or here when the broker is back;
     the state of any other room is lost. ``"go on"``: the room continues. Another server may open a room of the same
-    name meanwhile; this room ends when its server learns of that.
+    name meanwhile; this room ends when its server learns of the other room.
     """
 
     facts: ClassVar[Any] = None
@@ -86,7 +86,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         cls.__edge_kind.check_complete()
-        room = super().__new__(cls)  # all here, so that an author's __init__ need not remember to call ours
+        room = super().__new__(cls)  # set up here, so that an author's __init__ need not call super().__init__
         seats = empty(cls.seats)
         object.__setattr__(room, "_Room__edge_seats", seats)
         runtime = RoomRuntime(room, cls.__edge_kind, ledger_of(seats), Player._create)
@@ -97,51 +97,51 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return repr(self.__edge_runtime)
 
     async def run(self) -> None:
-        """The life of the room. Returning closes the room.
+        """Run the room. Override this; when it returns, the room closes.
 
-        *Cancellation*: when the room closes; see `shielded_cleanup`.
+        *Cancellation*: this is cancelled when the room closes; see `shielded_cleanup`.
         """
         await trio.sleep_forever()
 
     async def player(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """The life of one player. Returning lets the player leave.
+        """Run one player. Override this; when it returns, the player leaves.
 
-        *Cancellation*: when the player leaves, so `finally` blocks run at every end; see `Player.shielded_cleanup`.
+        *Cancellation*: this is cancelled when the player leaves, so `finally` blocks always run; see
+        `Player.shielded_cleanup`.
         """
         await trio.sleep_forever()
 
     def greet(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """Send the current state to a client that has none. Synchronous.
+        """Send the current state to a client that does not have it. Override this. Synchronous.
 
-        This is called in the step in which the client gets its seat, so that these events are the first that it
-        receives. It is called again whenever the client starts fresh and the player stays: after a reload, when another
-        tab takes the seat, or when the client missed too much to resume. The newest ``latest`` events are sent again
-        automatically.
+        edge calls this method in the step in which the client gets its seat, so that these events arrive first. edge
+        calls it again whenever the client starts fresh and the player stays: after a reload, when another tab takes the
+        seat, or when the client missed too much to resume. The newest ``latest`` events are sent again automatically.
 
-        `player` starts after it. So does `run`, if this is the first player, also on another server after `restore`:
-        create the attributes that you need here in ``__init__``.
+        `player` starts after `greet`. For the first player `run` starts after `greet`, too, also on another server
+        after `restore`: create the attributes that `greet` needs in ``__init__``.
         """
 
     def admit(self, applicant: Applicant) -> None:
-        """Admit an applicant, or refuse. Synchronous, so that nothing happens between the check and the seat.
+        """Raise `Refused` to refuse an applicant. Synchronous, so that nothing happens between the check and the seat.
 
         Raises:
-          Refused: the applicant gets no seat, and is told this sentence.
+          Refused: the applicant gets no seat; its client receives the message of this error.
         """
 
     def publish(self, event: ToPlayer) -> None:
-        """Take an event that is published from outside, such as by the HTTP API. By default, broadcast it.
+        """Handle an event that the HTTP API or other code outside the room publishes. By default, broadcast the event.
 
         Raises:
-          Refused: the event is refused with this sentence.
+          Refused: the event is refused with the message of this error.
         """
         self.broadcast(event)
 
     def snapshot(self) -> Any:
         """Return the state from which another server can restore the room. Synchronous.
 
-        Override this and `restore` to make the room persistent: it then survives its server, with its seats. This is
-        called often, unless the room has `facts`. Change the state in synchronous code only.
+        Override this and `restore` to make the room persistent: another server can then restore the room with its
+        seats. edge calls `snapshot` often, unless the room has `facts`. Change the state in synchronous code only.
 
         Returns: an attrs instance, if the method is annotated with its class; else plain data.
         """
@@ -150,13 +150,13 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def restore(self, state: Any) -> None:
         """Restore the state that `snapshot` returned.
 
-        The players are in `players` already, away, with `Player.restored` true. Afterwards `run` starts from the
-        beginning, and so does `player` for each of them.
+        `players` already contains the players, away, with `Player.restored` true. Afterwards `run` and the `player` of
+        each player start from the beginning.
         """
         raise NotImplementedError
 
     def apply(self, fact: Any) -> None:
-        """Change the state by a fact. Synchronous. Called by `persist`, and on another server again after `restore`."""
+        """Change the state by a fact. Synchronous. Called by `persist`, and again on another server after `restore`."""
 
     @property
     def kind(self) -> str:
@@ -169,7 +169,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return self.__edge_runtime.name
 
     def persist(self, fact: Any) -> None:
-        """Apply a fact, and write it to the journal. With facts, `snapshot` is called rarely, and may be slow.
+        """Apply a fact, and write the fact to the journal. With facts, edge calls `snapshot` rarely, so it may be slow.
 
         Raises:
           TypeError: `fact` is not one of the room's `facts`.
@@ -181,27 +181,28 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.journal.note_fact(fact)
 
     def now(self) -> float:
-        """The room's clock: the seconds since it opened. Clients have it, too: ``room.now()`` in edge.js, `Client.now`.
+        """Return the room's clock, in seconds since the room opened. Clients share it: ``room.now()`` in edge.js, and
+        `Client.now`.
 
         Raises:
-          RuntimeError: the room is not open yet, as in `__init__`.
+          RuntimeError: the room is not open yet, for example in `__init__`.
         """
         return self.__edge_runtime.now()
 
     @property
     def fence(self) -> int:
-        """A number that is higher than for any earlier room of this name on other servers. 0 with one server.
+        """The fencing number, higher than that of any earlier room of this name on other servers. 0 with one server.
 
-        Send it with each write to an external store, and have the store reject lower numbers than it has seen.
+        Send it with each write to an external store. The store has to reject a number lower than one it has seen.
         """
         return self.__edge_runtime.lease.fence
 
     @property
     def random(self) -> Random:
-        """The room's own random numbers. In a test their seed is that of the schedule, so that a run can be repeated.
+        """The room's random number generator. A test seeds it like the schedule, so that a run can be repeated.
 
         Raises:
-          RuntimeError: the room is not open yet, as in `__init__`.
+          RuntimeError: the room is not open yet, for example in `__init__`.
         """
         return self.__edge_runtime.random
 
@@ -222,17 +223,17 @@ class Room(Generic[FromPlayer, ToPlayer]):
         to: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
         exclude: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
     ) -> None:
-        """Send an event to all players who hold a seat now, in the room's one order. Never waits.
+        """Send an event to all players who hold a seat now. All players receive events in the same order. Never waits.
 
         Args:
-          to: send it to these players only.
-          exclude: do not send it to this player, or to these.
+          to: send the event to these players only.
+          exclude: do not send the event to this player, or to these players.
 
         Raises:
-          TypeError: `event` is not one of the room's events, or a value has not the type of its field.
+          TypeError: `event` is not one of the room's events, or a value does not have the type of its field.
           ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
             than `Limits.sent_bytes`. Then no player gets it.
-          SendOverflow: some players were sent too much without a pause. They do not get the event; all others do.
+          SendOverflow: some players were sent too much without a pause. These do not get the event; all others do.
         """
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
         if exclude != ():
@@ -245,7 +246,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     @typing.overload
     def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
     def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
-        """``async for player, event in room.listen(Buzz)``: the events of these classes of all players, in order."""
+        """Listen for events of all players, in order: ``async for player, event in room.listen(Buzz)``."""
         return self.__edge_runtime.listeners.listen(self.__edge_runtime.kind.check_receives(*kinds))
 
     @asynccontextmanager
@@ -256,14 +257,15 @@ class Room(Generic[FromPlayer, ToPlayer]):
         minimum: int | None = None,
         seconds: float = math.inf,
     ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
-        """``async with room.open_round() as round``: a scope that ends early on `reset`, or with too few players.
+        """Open a round: ``async with room.open_round() as round``. `reset` and a lack of players end the block early.
 
-        When the block is left, all tasks and turns of the round have ended. `Round.outcome` says how it ended.
+        When the block is left, all tasks and turns of the round have ended. `Round.outcome` has the outcome.
 
         Args:
-          players: the players of the round; by default all who hold a seat now. Players who join later are not in it.
+          players: the players of the round; by default all who hold a seat now. Players who join later do not belong to
+            the round.
           minimum: the number of players that the round needs; by default `Seats.minimum`.
-          seconds: the time limit; then the outcome is `Outcome.TIMEOUT`.
+          seconds: the time limit, after which the round ends with `Outcome.TIMEOUT`.
 
         Raises:
           RuntimeError: a round is open already.
@@ -290,23 +292,23 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
-        """Cancel the open round with its tasks and turns. False if no round is open."""
+        """Cancel the open round, its tasks and its turns. False if no round is open."""
         return self.__edge_runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
-        """``async for step in room.ticks(hz=30)``: steps of fixed length on absolute deadlines. See `Ticks`.
+        """Run a fixed time step, ``async for step in room.ticks(hz=30)``, on absolute deadlines. See `Ticks`.
 
         Args:
           hz: steps per second.
-          catch_up: the most late steps that run at once; further ones are skipped.
+          catch_up: the most late steps that run without waiting; further late steps are skipped.
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
     def shielded_cleanup(self) -> trio.CancelScope:
-        """``with self.shielded_cleanup():`` in a `finally` block of `run`: a shielded scope in which you may await.
+        """Return a shielded scope for awaiting in a `finally` block of `run`: ``with self.shielded_cleanup():``.
 
-        It lasts two seconds at most. When the room closes, all clean-ups have one deadline, so that they cannot delay a
-        shutdown. In `player`, use `Player.shielded_cleanup`.
+        The scope lasts two seconds at most. When the room closes, all clean-ups have the same deadline, so that they
+        cannot delay a shutdown. In `player`, use `Player.shielded_cleanup`.
         """
         return self.__edge_runtime.shielded_cleanup(trio.current_time())
 
@@ -325,11 +327,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @property
     def closing(self) -> bool:
-        """True once the room is closing or closed: no applicant is admitted any more."""
+        """True once the room is closing or closed, and admits no more applicants."""
         return self.__edge_runtime.closing
 
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
-        """Close the room: cancel its round and its `run`, and end all seats. Once, for the first reason given."""
+        """Close the room: cancel its round and its `run`, and end all seats. Later calls have no effect."""
         self.__edge_runtime.close(reason, code=code)
 
     async def wait_closed(self) -> None:
@@ -341,24 +343,24 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
 
 Room.seats = cast("Seats", _SeatsMember(Room.seats))
-Room._Room__edge_kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does for the others
+Room._Room__edge_kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does
 
 guard_members(Room, settings=SETTINGS)
 
 
 def runtime_of(room: Room[Any, Any]) -> RoomRuntime:
-    """The run time of a room."""
-    runtime: RoomRuntime = room._Room__edge_runtime  # type: ignore[attr-defined]  # out of the way of authors' names
+    """Return the run time of a room."""
+    runtime: RoomRuntime = room._Room__edge_runtime  # type: ignore[attr-defined]  # a private name
     return runtime
 
 
 def room_of(runtime: RoomRuntime) -> Room[Any, Any]:
-    """The author's room of a run time."""
+    """Return the author's room of a run time."""
     assert isinstance(runtime.facade, Room)
     return runtime.facade
 
 
 def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:
-    """The declarations of a room class."""
-    kind: RoomKind = room._Room__edge_kind  # type: ignore[union-attr]  # out of the way of authors' names
+    """Return the declarations of a room class."""
+    kind: RoomKind = room._Room__edge_kind  # type: ignore[union-attr]  # a private name
     return kind

@@ -1,4 +1,4 @@
-"""The core of a room's run time: the state that its facade, its players and its life share."""
+"""The core of a room's run time: the state that the room and its players share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ from .ledger import Ledger, Member
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
 
-# The time for all `shielded_cleanup` blocks of a leaving player, or of a closing room.
+# The seconds for all `shielded_cleanup` blocks of a leaving player or of a closing room together.
 CLEANUP_SECONDS = 2.0
 # Events beyond this size are checked against `Limits.sent_bytes`.
 LARGE_BYTES = 64 * 1024
 
-NOT_OPEN = (
-    "a room has its clock and its random numbers once it is open: in run, player, admit or greet, not in __init__"
-)
+NOT_OPEN = "a room has its clock and its random numbers once it is open: use them in run, player, admit or greet"
 
 
 class AuthoredRoom(Protocol):
@@ -50,8 +48,8 @@ class RoomCore:
 
     Args:
       facade: the author's `Room`.
-      kind: what its class declares.
-      ledger: its members.
+      kind: the declarations of its class.
+      ledger: the ledger of its members.
     """
 
     def __init__(self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger) -> None:
@@ -67,7 +65,7 @@ class RoomCore:
         self.journal: Journal | None = None
         """The journal of a persistent room; None for others."""
         self.lost = False
-        """True if another server had a room of this name and its state is lost."""
+        """True if another server had a room of this name, and the state of that room is lost."""
         self.listeners = Listeners(operator.attrgetter("member.facade", "event"))
         self.round: RoundRuntime | None = None
         """The open round."""
@@ -76,7 +74,8 @@ class RoomCore:
         self.run_scope = trio.CancelScope()
         self.timer_scope = trio.CancelScope()
         self.strained: set[Member] = set()
-        """Connected players with more than half of a window unacknowledged. They slow down players that send much."""
+        """Connected players with more than half of a window unacknowledged. While this set is not empty, players that
+        send much are read later."""
         self._opened_at: float | None = None
         self._random: Random | None = None
         self._cleanup_until = math.inf
@@ -91,18 +90,18 @@ class RoomCore:
 
     @property
     def log_context(self) -> dict[str, object]:
-        """The context of a log record about this room."""
+        """The attributes of a log record about this room."""
         return {"room": self.path}
 
     @property
     def closing(self) -> bool:
-        """True once the room is closing or closed: nobody is admitted any more."""
+        """True once the room is closing or closed, and admits no more applicants."""
         return self.ending is not None
 
     def open(self, kind: str, name: str, *, seed: int) -> None:
         """Start the room's clock and seed its random numbers."""
         self.kind_name, self.name = kind, name
-        self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # play, not secrets
+        self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # for games, not for secrets
 
     def set_age(self, age: float) -> None:
         """Set the room's clock, in seconds since the room opened."""
@@ -146,7 +145,7 @@ class RoomCore:
             raise overflow
 
     def note_strain(self, member: Member, *, strained: bool) -> None:
-        """Note whether a connected player has much to acknowledge."""
+        """Note whether a connected player has more than half of a window unacknowledged."""
         if strained:
             self.strained.add(member)
         elif member in self.strained:
@@ -155,7 +154,7 @@ class RoomCore:
                 each.recheck_space()
 
     def strained_except(self, member: Member) -> bool:
-        """True if another player has much to acknowledge."""
+        """Return True if a player other than this one is strained: see `strained`."""
         return len(self.strained) > (member in self.strained)
 
     def reset(self, reason: str) -> bool:
@@ -181,7 +180,7 @@ class RoomCore:
         self.listeners.close(lambda: Gone(self.path))
 
     def shielded_cleanup(self, since: float) -> trio.CancelScope:
-        """A shield for the clean-up of a task that began to end at this instant, on Trio's clock."""
+        """Return a shielded scope for the clean-up of a task that began to end at `since`, on Trio's clock."""
         until = since if self.lease.over else min(since + CLEANUP_SECONDS, self._cleanup_until)
         return trio.CancelScope(shield=True, deadline=until)
 

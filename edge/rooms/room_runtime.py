@@ -1,5 +1,4 @@
-"""The run time of a room: who is admitted, and the tasks of the author's code. The framework holds it, and it holds
-the room."""
+"""The run time of a room: admits players, and runs the tasks of the author's code. It holds the author's room."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from .statistics import RoomStatistics
 
 log = logging.getLogger("edge.rooms")
 
-# What a player is told whose `player` or `greet` raised: not what it was.
+# The reason that the client receives if `player` or `greet` raised. The exception itself may contain secrets.
 CRASHED = "an error in the room's code"
 
 
@@ -39,28 +38,28 @@ class RoomRuntime(RoomCore):
     ) -> None:
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
-        """Once `Room.run` has raised: how many sat here then."""
+        """Once `Room.run` has raised: the number of players who held a seat then. None before."""
         self.closed = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
         self._nursery: trio.Nursery | None = None
         self._admitted_early: list[PlayerRuntime] = []
-        """Players whose tasks begin with the room's."""
+        """Players who were admitted before the room's nursery was open."""
 
     @property
     def players(self) -> tuple[PlayerRuntime, ...]:
-        """Everyone who holds a seat, in the order in which they joined."""
-        return self.ledger.members  # type: ignore[return-value]  # nothing else is ever added
+        """All players who hold a seat, in the order in which they joined."""
+        return self.ledger.members  # type: ignore[return-value]  # `_add` adds only run times
 
     def find(self, session: str) -> PlayerRuntime | None:
-        """The player of the session with this id, or None."""
-        return self.ledger.find(session)  # type: ignore[return-value]  # nothing else is ever added
+        """Return the player of the session with this id, or None."""
+        return self.ledger.find(session)  # type: ignore[return-value]  # `_add` adds only run times
 
     def take_seat(self, seat: Seat) -> PlayerRuntime:
-        """Admit a seat, in one synchronous step: when this returns it is in the ledger, and its task will start.
+        """Admit a seat, in one synchronous step. On return the seat is in the ledger, and its task will start.
 
         Raises:
-          Refused: the seat is not admitted; `code` says why.
+          Refused: the seat is not admitted; `code` has the reason.
         """
         if self.lease.over:
             raise Refused("the room is not this server's any more", Code.MOVED)
@@ -76,7 +75,7 @@ class RoomRuntime(RoomCore):
         return player
 
     def restore_seat(self, seat: Seat, number: int) -> PlayerRuntime:
-        """Enter a seat that was admitted on another server. See `PlayerRuntime.restore` for what follows."""
+        """Add a seat that another server admitted. Call `PlayerRuntime.restore` afterwards."""
         return self._add(seat, number)
 
     def _add(self, seat: Seat, number: int) -> PlayerRuntime:
@@ -86,7 +85,7 @@ class RoomRuntime(RoomCore):
             self._admitted_early.append(player)
         else:
             self._nursery.start_soon(self._play, player)
-        self.ledger.add(player)  # after all that may fail
+        self.ledger.add(player)  # after everything that may fail
         return player
 
     def _check_admission(self, seat: Seat) -> None:
@@ -98,12 +97,12 @@ class RoomRuntime(RoomCore):
         except Exception:
             self.counters.crashes += 1
             log.exception("room %s: admit() raised", self.path, extra=self.log_context)
-            raise Refused("the room could not decide") from None
+            raise Refused("an error in the room's code") from None
 
     def restart(self, player: PlayerRuntime) -> None:
-        """The client of a player knows nothing of what it was sent: greet it, and repeat what it is asked.
+        """Greet a client that starts fresh, and send it again the requests that it has not answered.
 
-        A crash in the author's `greet` counts as one in `player`.
+        An exception of the author's `greet` has the effect of one in `player`.
         """
         player.forget_latest()
         if player.left:
@@ -121,9 +120,10 @@ class RoomRuntime(RoomCore):
         """Run the author's code until the room closes.
 
         Args:
-          idle: close when nobody but bots has sat here for this many seconds.
+          idle: the seconds after which a room without players other than bots closes.
 
-        *Cancellation* closes the room with `Code.DRAINING`; clean-ups still have their time.
+        *Cancellation* closes the room with `Code.DRAINING`; shielded clean-ups still get their time. A room that
+        another server may have closes with `Code.MOVED`, and its clean-ups get no time.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -151,7 +151,7 @@ class RoomRuntime(RoomCore):
             self.closed.set()
 
     def statistics(self) -> RoomStatistics:
-        """The statistics of the room now."""
+        """Return the current statistics of the room."""
         return RoomStatistics(
             name=self.path,
             age=self.now(),
@@ -163,7 +163,7 @@ class RoomRuntime(RoomCore):
         )
 
     async def _play(self, player: PlayerRuntime) -> None:
-        """The player's task, from the first step to the end of the seat."""
+        """Run the player's task, from its first step to the end of the seat."""
         try:
             with player.scope:
                 if not player.left:
@@ -192,8 +192,8 @@ class RoomRuntime(RoomCore):
             player.end()
 
     def _why_cancelled(self) -> tuple[Code, str]:
-        """What players are told when the room is cancelled from outside. A persistent room is then not over: another
-        server may restore it."""
+        """Return the code and the reason of a cancellation from outside. A persistent room gives up its lease, because
+        another server may restore it."""
         if self.journal is not None and not self.closing:
             self.lease.lose()
         if self.lease.over:
@@ -206,4 +206,4 @@ class RoomRuntime(RoomCore):
     async def _close_when_idle(self, idle: float) -> None:
         with self.timer_scope:
             await self.ledger.run_timer(idle=idle)
-            self.close("nobody is here")
+            self.close("the room was idle")

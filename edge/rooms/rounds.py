@@ -1,4 +1,4 @@
-"""Rounds and turns, as authors see them."""
+"""The author's view of rounds and turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .rounds_runtime import Outcome, RoundRuntime, TurnRuntime
 
 @guard_members
 class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
-    """A scope in which a game is played. Its tasks and turns end with it. Open one with `Room.open_round`."""
+    """A scope in which a game is played. Its tasks and turns end with it. `Room.open_round` opens a round."""
 
     def __init__(self, runtime: RoundRuntime) -> None:
         self._runtime = runtime
@@ -29,12 +29,12 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it is open, and if its block raised."""
+        """The outcome of the round; None while the round is open, and if its block raised."""
         return self._runtime.outcome
 
     @property
     def reason(self) -> str:
-        """The reason given to `Room.reset`."""
+        """The reason of an early end, such as the text given to `Room.reset`; else empty."""
         return self._runtime.reason
 
     @property
@@ -44,30 +44,30 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def remaining(self) -> float:
-        """The seconds left."""
+        """The seconds until the deadline; infinite without a limit."""
         return max(0.0, self.deadline - trio.current_time())
 
     def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, max_absence: float = math.inf) -> Turn:
-        """One player's turn: ``with round.turn(player, seconds=60) as turn:``, and afterwards `Turn.outcome`.
+        """Make a turn of one player: ``with round.turn(player, seconds=60) as turn:``. `Turn.outcome` has the result.
 
         Args:
           seconds: the length of the turn, from the time at which the block is entered.
           max_absence: the seconds for which the player may be without a connection, each time. By default the turn
-            continues without the player.
+            continues while the player is away.
         """
         return Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Start a task, which is cancelled when the round ends. An exception of the task ends the round."""
+        """Start a task that is cancelled when the round ends. An exception of the task ends the round."""
         self._runtime.nursery.start_soon(run, *args)
 
 
 @guard_members
 class Turn(metaclass=NoPublicConstructor):
-    """A deadline that one player owns. The block ends when the time is up or the player leaves; `outcome` says which.
+    """A deadline that one player owns. The block ends when the time is up or the player leaves; see `outcome`.
 
-    An answer and the deadline at one instant cannot both count: an event is either given to a waiting `receive` or
-    refused with ``not_now``, and the same step decides the turn.
+    If an event arrives at the instant of the deadline, only one of them counts: the event is either given to a waiting
+    `receive`, or refused with ``not_now``.
     """
 
     def __init__(self, runtime: TurnRuntime) -> None:
@@ -86,12 +86,12 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def max_absence(self) -> float:
-        """The seconds for which the player may be without a connection."""
+        """The seconds for which the player may be without a connection, each time."""
         return self._runtime.max_absence
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it is open, and if its block raised."""
+        """The outcome of the turn; None while the turn is open, and if its block raised."""
         return self._runtime.outcome
 
     @property
@@ -101,7 +101,7 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def remaining(self) -> float:
-        """The seconds left."""
+        """The seconds until the deadline; infinite until the block is entered."""
         return max(0.0, self.deadline - trio.current_time())
 
     def __enter__(self) -> Turn:

@@ -1,4 +1,4 @@
-"""The run time of rounds and turns: how they end, and with which outcome. `rounds` has what authors see of it."""
+"""The run time of rounds and turns, which ends them and sets their outcome. `rounds` has the classes for authors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .statistics import RoundStatistics, TurnStatistics
 
 
 class Outcome(enum.StrEnum):
-    """How a turn or a round ended."""
+    """The outcome of a turn or a round."""
 
     DONE = "done"
-    """Its block ran to the end."""
+    """The block ran to its end."""
     TIMEOUT = "timeout"
-    """Its time was up."""
+    """The time was up."""
     LEFT = "left"
-    """The player whose turn it was left."""
+    """The player of the turn left."""
     ABSENT = "absent"
-    """The player whose turn it was had no connection for longer than the turn's max_absence."""
+    """The player of the turn had no connection for longer than the turn's `max_absence`."""
     REFUSED = "refused"
-    """The player's client refused to answer an `ask`."""
+    """A client refused to reply to an `ask`."""
     RESET = "reset"
-    """It was cut from outside: the round was reset, the room closed, or a deadline around it passed."""
+    """Code outside cancelled the block: the round was reset, the room closed, or an enclosing deadline passed."""
     TOO_FEW = "too_few"
     """Too few of the round's players were left."""
 
@@ -37,10 +37,10 @@ class RoundRuntime:
     """An open round.
 
     Args:
-      members: who plays.
-      minimum: how many of them it needs.
-      seconds: how long it may take.
-      nursery: what the round opens runs in it, and is cancelled with it.
+      members: the players of the round.
+      minimum: the number of players that the round needs.
+      seconds: the time limit.
+      nursery: the nursery of the round's tasks. Its cancel scope ends the round.
     """
 
     def __init__(self, members: tuple[Member, ...], minimum: int, seconds: float, nursery: trio.Nursery) -> None:
@@ -52,7 +52,7 @@ class RoundRuntime:
         self._minimum = minimum
 
     def statistics(self) -> RoundStatistics:
-        """A snapshot of the round."""
+        """Return a snapshot of the round."""
         playing = [member.number for member in self.members if not member.left]
         return RoundStatistics(playing, remaining(self.deadline))
 
@@ -64,22 +64,22 @@ class RoundRuntime:
 
     def cancel(self, outcome: Outcome, reason: str) -> None:
         """End the round from outside, once."""
-        if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # its deadline came first
+        if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # the deadline passed first
             self.outcome = Outcome.TIMEOUT
         elif self.outcome is None:
             self.outcome, self.reason = outcome, reason
             self.nursery.cancel_scope.cancel(f"round: {outcome} {reason}")
 
     def finish(self) -> None:
-        """The block of the round ran to its end."""
+        """Note that the block of the round ran to its end."""
         if self.outcome is None:
             self.outcome = Outcome.DONE
         self.nursery.cancel_scope.cancel("the round is over")
 
     def note_end(self, exc: BaseException | None) -> None:
-        """The nursery of the round has ended, and raises this."""
+        """Note that the nursery of the round has ended, with this exception or None."""
         if self.outcome is None and exc is None:
-            self.outcome = Outcome.TIMEOUT  # cancelled, and by nobody
+            self.outcome = Outcome.TIMEOUT  # only the deadline cancels the scope without setting an outcome
         elif self.outcome is None and any(isinstance(fault, trio.Cancelled) for fault in _leaves(exc)):
             self.outcome = Outcome.RESET
 
@@ -88,9 +88,9 @@ class TurnRuntime(OpenTurn):
     """A turn.
 
     Args:
-      member: whose turn it is.
-      seconds: how long it may take.
-      max_absence: how long the player may be without a connection.
+      member: the player of the turn.
+      seconds: the length of the turn.
+      max_absence: the seconds for which the player may be without a connection.
     """
 
     def __init__(self, member: Member, seconds: float, max_absence: float) -> None:
@@ -127,7 +127,7 @@ class TurnRuntime(OpenTurn):
         self._scope.__enter__()
 
     def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> bool:
-        """End the turn, whose block ended with this exception. True if the exception was the turn's own."""
+        """End the turn after its block ended with this exception. True if the turn handles the exception."""
         self.member.turns.remove(self)
         caught = bool(self._scope.__exit__(kind, exc, trace))
         faults = list(_leaves(exc))
@@ -145,7 +145,7 @@ class TurnRuntime(OpenTurn):
 
 
 def remaining(deadline: float) -> float | None:
-    """Seconds until a deadline; None if there is none."""
+    """Return the seconds until a deadline; None for an infinite deadline."""
     return None if math.isinf(deadline) else max(0.0, deadline - trio.current_time())
 
 

@@ -1,4 +1,4 @@
-"""The interface between a room and a seat, which may be a client's, a bot's, a replay's, or on another server."""
+"""The interface between a room and a seat. Higher layers implement the seat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Applicant:
     """A client that asks for a seat, as `Room.admit` gets it."""
 
     name: str
-    """The session's name. Without one, the name that the client asks for, which nobody has checked."""
+    """The session's name. If the session has none, the name that the client asks for, unchecked."""
 
     session: Session
     """The session, with the claims of the key's issuer."""
@@ -28,35 +28,35 @@ class Applicant:
 class Seat(abc.ABC):
     """A seat, as its room needs it. The synchronous methods never wait.
 
-    The other direction goes through the `PlayerRuntime` that `RoomRuntime.take_seat` gives: `PlayerRuntime.deliver` for
-    what arrived, `Ledger.lose` and `Ledger.find_again` when the connection is lost and found, `PlayerRuntime.leave`
-    when they go.
+    `RoomRuntime.take_seat` returns the `PlayerRuntime` for the other direction: `PlayerRuntime.deliver` takes received
+    messages, `Ledger.lose` and `Ledger.find_again` take the loss and the return of the connection, and
+    `PlayerRuntime.leave` ends the player.
     """
 
     session: Session
-    """The session that holds the seat. A room gives each session one seat."""
+    """The session that holds the seat. A session has at most one seat in a room."""
 
     name: str
     """The player's name."""
 
     inbox: int = 64
-    """The most events that may wait for the room before `PlayerRuntime.wait_space` waits."""
+    """The most events in the inbox before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
-    """The same in bytes. Latest values and unanswered requests have this limit, too, each for itself."""
+    """The most bytes in the inbox. Latest values have the same limit of their own, and so have unanswered requests."""
 
     crowded: bool = False
-    """True if more may have been sent in this step than a connection may hold: then call `check_crowded`."""
+    """True if this step may have sent more than a connection may hold. Then call `check_crowded` before `send`."""
 
     def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections has no limit
         """Check the size of a large message that the author of the room sends.
 
         Raises:
-          ValueError: it is larger than any message may be.
+          ValueError: the message is larger than `Limits.sent_bytes`.
         """
 
-    def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # nor is it ever crowded
-        """Check whether too much was sent in this step, before this message.
+    def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections is never crowded
+        """Check that this step has not sent too much before this message.
 
         Raises:
           SendOverflow: more was sent than a connection may hold.
@@ -64,7 +64,7 @@ class Seat(abc.ABC):
 
     @property
     def pressed(self) -> bool:
-        """True while the acks of the client are needed soon: then it is read even with a full inbox."""
+        """True while the seat needs acks of the client soon. Then the client is read even if the inbox is full."""
         return False
 
     async def wait_relief(self) -> None:
@@ -73,11 +73,11 @@ class Seat(abc.ABC):
 
     @property
     def low_rate_at(self) -> float:
-        """When the client is below half of its byte pace again, on Trio's clock."""
+        """The time from which the client is below half of its byte pace again, on Trio's clock."""
         return -math.inf
 
     def statistics(self) -> SeatStatistics:
-        """The statistics of the messages on their way to and from the client."""
+        """Return the statistics of messages on their way to the client, and the round trip."""
         return SeatStatistics()
 
     def measure(self) -> None:  # noqa: B027  # without a connection there is nothing to measure
@@ -85,7 +85,7 @@ class Seat(abc.ABC):
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
-        """Send a message to the client. Never waits and never raises, also without a connection.
+        """Send a message to the client. Never waits and never raises, with or without a connection.
 
         The seat of a client is a `HeldSeat`, which inherits this from `SendBuffer`, or a `PersistentSeat`.
         """

@@ -1,4 +1,4 @@
-"""The seats of a room, as authors see them: a policy, and who sits."""
+"""The author's view of the seats of a room: their policy, and the players who hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .presence import Changes, ChangesWatch, Presence
 
 @guard_members
 class Seats:
-    """How many may sit, and who does. As a class attribute of a `Room` it is the policy of each room's own.
+    """The seats of a room. As a class attribute of a `Room` they are the policy, which each room copies.
 
     Args:
       minimum: the number of players for which `wait_minimum` waits. A round with fewer of its players is cancelled.
@@ -28,15 +28,15 @@ class Seats:
             if type(value) is not int:
                 raise TypeError(f"Seats({name}={value!r}): a number of seats is an int")
         if type(grace) not in (int, float):
-            raise TypeError(f"Seats(grace={grace!r}): it is a number of seconds; 0 for none, math.inf for ever")
+            raise TypeError(f"Seats(grace={grace!r}): it is a number of seconds: 0 for no grace, math.inf for no limit")
         if not grace >= 0:  # nor a NaN
-            raise ValueError(f"Seats(grace={grace!r}): it is a number of seconds, and not less than 0")
+            raise ValueError(f"Seats(grace={grace!r}): it is a number of seconds, not less than 0")
         if not 0 <= minimum <= maximum:
-            raise ValueError("a room needs 0 <= minimum <= maximum")
+            raise ValueError("Seats needs 0 <= minimum <= maximum")
         self.__edge_ledger = Ledger(minimum=minimum, maximum=maximum, grace=grace)
 
     def __init_subclass__(cls) -> None:
-        raise TypeError(f"{cls.__name__} inherits from edge.Seats: keep what you need beside them, in the room")
+        raise TypeError(f"{cls.__name__} inherits from edge.Seats: define further attributes on the room instead")
 
     def __repr__(self) -> str:
         return f"<Seats: {len(self)} of {self.maximum} taken>"
@@ -71,7 +71,7 @@ class Seats:
 
     @property
     def enough(self) -> bool:
-        """True if the minimum is met."""
+        """True if at least `minimum` players hold a seat."""
         return len(self) >= self.minimum
 
     @property
@@ -80,16 +80,16 @@ class Seats:
         return tuple(member.facade for member in self.__edge_ledger.members)
 
     def presence(self) -> tuple[Presence, ...]:
-        """The presence of each player who holds a seat, in the order in which they joined."""
+        """Return the presence of each player who holds a seat, in the order in which they joined."""
         return tuple(Presence(each.number, each.name, each.connected) for each in self.__edge_ledger.members)
 
     def find(self, session: str) -> Player[Any, Any] | None:
-        """The player of the session with this id, or None."""
+        """Return the player of the session with this id, or None."""
         member = self.__edge_ledger.find(session)
         return None if member is None else member.facade
 
     async def wait_minimum(self) -> None:
-        """Wait until enough players sit.
+        """Wait until at least `minimum` players hold a seat.
 
         *Cancellation*: nothing is lost.
         """
@@ -105,7 +105,7 @@ class Seats:
         await self.__edge_ledger.changed.wait()
 
     def changes(self) -> Changes:
-        """``async for change in seats.changes()``: first the present players, as joining now; then each change."""
+        """Iterate over presence: ``async for change in seats.changes()``. First come the present players, as joined."""
         watch = ChangesWatch()
         for member in self.__edge_ledger.members:
             watch.note(member)
@@ -116,11 +116,11 @@ class Seats:
 
 
 def ledger_of(seats: Seats) -> Ledger:
-    """The ledger of a room's seats."""
-    ledger: Ledger = seats._Seats__edge_ledger  # type: ignore[attr-defined]  # out of the way of authors' names
+    """Return the ledger of a room's seats."""
+    ledger: Ledger = seats._Seats__edge_ledger  # type: ignore[attr-defined]  # a private name
     return ledger
 
 
 def empty(seats: Seats) -> Seats:
-    """New seats under the same policy."""
+    """Return new, empty seats with the same policy."""
     return Seats(minimum=seats.minimum, maximum=seats.maximum, grace=seats.grace)

@@ -1,4 +1,4 @@
-"""The identity in a session key that was checked."""
+"""The identity of a client."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import attrs
 
 @attrs.frozen
 class Session:
-    """An identity: the same in all rooms, tabs and transports of a person. It was checked."""
+    """A verified identity, shared by all rooms, tabs and transports of a person."""
 
     id: str
-    """The unique id of the session, such as the user's id. No secret."""
+    """The unique id of the session, such as a user id. Not a secret."""
 
     name: str = ""
     """The name that the issuer of the key gave; empty if none."""
 
     claims: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
-    """Whatever else the issuer of the key says of them: plain data."""
+    """Further plain data that the issuer of the key gave."""
 
     guest: bool = False
-    """True if no code of the app's has vouched for this person: they came without a key, or with one that
-    ``POST /session`` gives to anybody."""
+    """True if the app's code has not verified this person: the client has no key, or a key that ``POST /session``
+    issues to everybody."""
 
     bot: bool = False
-    """True if it is code in the room's own process: see `open_bot`. No key can say so."""
+    """True if the player is code in the room's own process: see `open_bot`. A key cannot set this."""

@@ -7,16 +7,16 @@ import attrs
 
 @attrs.frozen
 class SeatStatistics:
-    """The messages on their way to and from one seat."""
+    """The connection of one seat, and the messages on their way to the client."""
 
     round_trip: float | None = None
-    """The newest round trip, in seconds; None before the first, or without a connection."""
+    """The newest round trip, in seconds; None before the first measurement, or without a connection."""
     waiting_frames: int = 0
     """Messages that wait to be written to the connection."""
     waiting_bytes: int = 0
-    """The same in bytes."""
+    """The size of these messages, in bytes."""
     unacked: int = 0
-    """The frames that the client has not acknowledged."""
+    """Sent messages that the client has not acknowledged."""
 
 
 @attrs.frozen
@@ -24,7 +24,7 @@ class TurnStatistics:
     """An open turn."""
 
     number: int
-    """The session of the player."""
+    """The number of the player's seat."""
     remaining: float | None
     """The seconds left; None without a limit."""
 
@@ -37,13 +37,13 @@ class PlayerStatistics:
     name: str
     session: str
     guest: bool
-    """True if nobody has vouched for them: see `Session.guest`."""
+    """True if the app's code has not verified the player: see `Session.guest`."""
     state: str
-    """See `PlayerState`."""
+    """The value of the player's `PlayerState`."""
     remaining: float | None
-    """While away: how many seconds the seat waits yet."""
+    """While away: the seconds left of the grace; None otherwise, and for an infinite grace."""
     inbox: int
-    """The events of the player that wait for the room."""
+    """The number of events in the player's inbox."""
     seat: SeatStatistics
 
 
@@ -52,14 +52,14 @@ class RoundStatistics:
     """An open round."""
 
     players: list[int]
-    """The numbers of those who play and have not left."""
+    """The numbers of the round's players who have not left."""
     remaining: float | None
     """The seconds left; None without a limit."""
 
 
 @attrs.frozen
 class RoomStatistics:
-    """One room, and who is in it."""
+    """One room and its players."""
 
     name: str
     """``<kind>/<name>``."""

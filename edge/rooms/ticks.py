@@ -1,4 +1,4 @@
-"""A fixed step: absolute deadlines, one constant `dt`, and an honest account of being late."""
+"""A fixed time step: absolute deadlines, one constant `dt`, and a measured lateness."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ class Step:
     """One tick."""
 
     number: int
-    """Which step of the simulation this is, from 1: the simulation's time is ``number * dt``."""
+    """The number of the step, from 1. Skipped steps get no number: the simulated time is ``number * dt``."""
     dt: float
-    """The length of the step, in seconds: always the same."""
+    """The length of the step, in seconds, always the same."""
     late: float
-    """The seconds between the deadline of the step and its begin."""
+    """The seconds from the deadline of the step to its start."""
     skipped: int
-    """The number of earlier steps that were skipped, because catching up would have taken too long."""
+    """The number of steps that were skipped just before this step, because too many were late."""
 
 
 class Ticks:
-    """``async for step in room.ticks(hz=30)``. A late step is followed at once by the next, until time is caught up.
+    """A fixed time step: ``async for step in room.ticks(hz=30)``. After a late step the next one starts at once.
 
     Args:
-      hz: steps a second.
-      catch_up: how many steps in a row may be made up for; what is beyond is skipped, and told.
-      note: told of each step how late it was, and how many were skipped.
+      hz: steps per second.
+      catch_up: the most late steps that run without waiting; further late steps are skipped and counted.
+      note: called for each step with its lateness in seconds and the number of skipped steps.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The type arguments that a class gives to a generic base, through whatever is between them."""
+"""Finds the type arguments that a class gives to a generic base, directly or through classes in between."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 
 def type_arguments(cls: type[Any], base: type[Any]) -> tuple[Any, ...]:
-    """What a class has for the parameters of a base; type variables where nobody has said.
+    """Return the arguments of a class for the parameters of a base; a type variable for each unbound parameter.
 
-    ``class Game(Room[F, T])`` and ``class Chess(Game[Move, Moved])``: of `Chess` and `Room`, ``(Move, Moved)``.
+    With ``class Game(Room[F, T])`` and ``class Chess(Game[Move, Moved])``, the result for `Chess` and `Room` is
+    ``(Move, Moved)``.
     """
     if cls is base:
         return _parameters(cls)
@@ -22,7 +23,7 @@ def type_arguments(cls: type[Any], base: type[Any]) -> tuple[Any, ...]:
 
 
 def unresolved(argument: Any) -> bool:
-    """True if an argument is a type variable, or has one in it."""
+    """Return True if an argument is a type variable or contains one."""
     return isinstance(argument, TypeVar) or bool(getattr(argument, "__parameters__", ()))
 
 

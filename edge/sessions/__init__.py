@@ -1,1 +1,1 @@
-"""Seats that survive their connections."""
+"""Session keys."""

@@ -1,9 +1,9 @@
-"""Session keys, through itsdangerous: the only file that knows it.
+"""Session keys, signed with itsdangerous. No other file imports itsdangerous.
 
-A key is signed and needs no store: whoever has the secret can issue one, in this process or in another, and any server
-with the secret honours it. It is no place for secrets: whoever holds a key can read what it says.
+Keys are signed, so they need no store: any process with the secret can issue a key, and any server with the secret
+accepts it. Keys are not encrypted: the holder of a key can read its contents.
 
-A key is JSON, in base64, with its signature. It is not compressed: a key of 3 KB would hold megabytes of claims.
+A key is JSON in base64, with a signature. It is not compressed: a compressed key of 3 KB could hold megabytes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..protocol.codec import JSON
 from ..protocol.structure import structure
 from ..rooms.session import Session
 
-# A key must fit a hello, a header and a cookie.
+# A key must fit into a hello, a header and a cookie.
 MAX_KEY_BYTES = 3072
-# How much later than its revocation a key may seem to have been issued, in seconds, by a machine whose clock is ahead.
+# The seconds by which the clock of a machine that issues keys may be ahead: see `Keys.revoke`.
 SKEW_SECONDS = 5.0
 MIN_SECRET_BYTES = 16
 
@@ -39,25 +39,25 @@ class _Body:
     issued: float
     expires: float
     renews: bool
-    """True if it may be exchanged for a new one of the same session."""
+    """True if the key may be exchanged for a new key of the same session."""
     guest: bool
-    """True if it was given to anybody who asked."""
+    """True if the key was issued to an unknown person: see `Session.guest`."""
 
 
 class Keys:
-    """Issues the keys of sessions, and says whose a key is.
+    """Issues and checks the keys of sessions.
 
     Args:
-      secrets: the first signs, all are honoured: put a new one in front, drop an old one once its keys have expired.
-        Each at least 16 bytes, best 32 random ones.
-      audience: the app that these keys are for; keys of the same secrets for another audience are not honoured.
-      lifetime: how many seconds a key is good for.
-      is_revoked: asked about every key that is presented, besides what `revoke` was told: for a list that outlives the
-        process. It must not wait.
-      now: the time in seconds since the epoch.
+      secrets: the first secret signs; keys that any of them has signed are accepted. To replace a secret, put the new
+        one in front, and remove the old one once its keys have expired. At least 16 bytes each, best 32 random ones.
+      audience: the app that these keys are for. Keys for another audience are rejected, even with the same secrets.
+      lifetime: the seconds for which a key is valid.
+      is_revoked: returns True if a session is revoked. Called for each presented key whose session `revoke` has not
+        revoked: for a revocation list that outlives the process. It must not block.
+      now: returns the time in seconds since the epoch.
 
     Raises:
-      ValueError: no secret, or one that could be guessed.
+      ValueError: there is no secret, or a secret is too short.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Keys:
         self._is_revoked = is_revoked
         self._now = now
         self._revoked: dict[str, float] = {}
-        # itsdangerous signs with the last, and compares signatures in constant time
+        # itsdangerous signs with the last secret, and compares signatures in constant time
         self._signer = itsdangerous.Signer(
             known[::-1],
             salt=f"edge.session.2:{audience}",
@@ -92,21 +92,22 @@ class Keys:
         lifetime: float | None = None,
         guest: bool = False,
     ) -> str:
-        """A key for a session.
+        """Issue a key for a session.
 
         Args:
-          id: what tells the session from all others: the user's id, or something random. It is no secret.
-          name: what rooms call them; without one they may choose.
-          claims: whatever else rooms should know of them, as plain data.
-          lifetime: instead of the usual one: then the key is good for exactly this many seconds, and is not renewed.
-          guest: True if you don't know who they are: see `Session.guest`.
+          id: the unique id of the session: the user's id, or a random string. It is no secret.
+          name: the name of the player in rooms; without a name, the player may choose one.
+          claims: further data for rooms, as plain data.
+          lifetime: the seconds for which this key is valid. Such a key is not renewed. The default is the `lifetime` of
+            `Keys`, with renewal.
+          guest: True if the person is unknown: see `Session.guest`.
 
         Raises:
-          ValueError: there is no id, or the key would be too long to travel.
-          TypeError: the claims are not plain data.
+          ValueError: `id` is empty or no string, or the key would be longer than 3,072 bytes.
+          TypeError: `claims` is not plain data.
         """
         if not id or not isinstance(id, str):
-            raise ValueError(f"a session's id is text, and not empty: {id!r}")
+            raise ValueError(f"a session's id must be a str that is not empty: {id!r}")
         now = self._now()
         body = {
             "id": id,
@@ -121,23 +122,24 @@ class Keys:
         assert isinstance(text, str)
         key = self._signer.sign(itsdangerous.base64_encode(text)).decode()
         if len(key) > MAX_KEY_BYTES:
-            raise ValueError(f"a key of {len(key)} bytes is too long: {MAX_KEY_BYTES} at most")
+            raise ValueError(f"with these claims, the key of {len(key)} bytes is too long: {MAX_KEY_BYTES} at most")
         return key
 
     def check(self, key: str | None, *, guests: bool = True) -> Session:
-        """Whose key this is. None, as of a cookie that is not there, is no key.
+        """Check a key, and return its session.
 
         Args:
-          guests: whether a guest's key will do.
+          key: None, as from a missing cookie, is rejected.
+          guests: True if a guest's key is accepted.
 
         Raises:
-          Refused: it is not honoured: `Code.KEY_INVALID`, `Code.KEY_EXPIRED` or `Code.REVOKED`.
+          Refused: the key is rejected with `Code.KEY_INVALID`, `Code.KEY_EXPIRED` or `Code.REVOKED`.
         """
         return self._check(self._read(key), guests=guests)
 
     def _check(self, body: _Body, *, guests: bool) -> Session:
         if body.guest and not guests:
-            raise Refused("a guest's key will not do", Code.KEY_INVALID)
+            raise Refused("a guest's key is not accepted here", Code.KEY_INVALID)
         if self._now() >= body.expires:
             raise Refused("the session's key has expired", Code.KEY_EXPIRED)
         session = Session(body.id, body.name, body.claims, guest=body.guest)
@@ -146,13 +148,15 @@ class Keys:
         return session
 
     def renew(self, key: str, *, guests: bool = True) -> str:
-        """The same key; or, once half of its time is over, a new one of the same session, if it may be renewed.
+        """Return a new key of the same session if half of the key's lifetime is over; otherwise the same key.
+
+        A key that was issued with a `lifetime` of its own is not renewed.
 
         Args:
-          guests: whether a guest's key will do.
+          guests: True if a guest's key is accepted.
 
         Raises:
-          Refused: it is not honoured.
+          Refused: the key is rejected: see `check`.
         """
         body = self._read(key)
         session = self._check(body, guests=guests)
@@ -161,23 +165,22 @@ class Keys:
         return self.issue(session.id, name=session.name, claims=session.claims, guest=session.guest)
 
     def renew_after(self, key: str) -> float | None:
-        """In how many seconds `renew` gives a new key for this one; None if it never does.
+        """Return the seconds until `renew` returns a new key for this one; None if it never does.
 
         Raises:
-          Refused: it is not one of ours.
+          Refused: the key is not valid.
         """
         body = self._read(key)
         return max(0.0, (body.issued + body.expires) / 2 - self._now()) if body.renews else None
 
     def revoke(self, id: str, *, until: float | None = None) -> float:
-        """Honour no key any more, in this process, that was issued for this session up to an instant.
+        """Reject, in this process, all keys that were issued for this session up to an instant.
 
         Args:
-          until: that instant, in seconds since the epoch; by default five seconds from now, since the clock of the
-            machine that issued the key may be ahead. A key that is issued to the same session within these seconds is
-            dead, too.
+          until: the instant, in seconds since the epoch. The default is five seconds from now, because the clock of the
+            machine that issued a key may be ahead; keys that are issued within these seconds are rejected, too.
 
-        Returns: that instant, for other processes to revoke until the same.
+        Returns: the instant, so that other processes can revoke up to the same.
         """
         until = self._now() + SKEW_SECONDS if until is None else until
         self._revoked[id] = max(until, self._revoked.get(id, until))
@@ -185,12 +188,12 @@ class Keys:
 
     def _read(self, key: str | None) -> _Body:
         if not key or len(key) > MAX_KEY_BYTES:
-            raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
+            raise Refused("the session's key is not valid", Code.KEY_INVALID)
         try:
             text = itsdangerous.base64_decode(self._signer.unsign(key)).decode()
             body = structure(JSON.decode(text), _Body)
         except (itsdangerous.BadData, InvalidEvent, ValueError):
-            raise Refused("the session's key is not one of ours", Code.KEY_INVALID) from None
+            raise Refused("the session's key is not valid", Code.KEY_INVALID) from None
         if not isinstance(body.claims, dict):
-            raise Refused("the session's key is not one of ours", Code.KEY_INVALID)
+            raise Refused("the session's key is not valid", Code.KEY_INVALID)
         return body

@@ -1,13 +1,13 @@
-"""What every broker must do: one suite, run against each of them, and against yours.
+"""The conformance suite for brokers. edge runs the suite against its own brokers; run it against yours.
 
-Parametrize a test by `BROKER_CONFORMANCE` and call each with an open broker that nobody else uses::
+Parametrize a test by `BROKER_CONFORMANCE`, and call each check with an open broker that has no other users::
 
     @pytest.mark.parametrize("check", edge.testing.BROKER_CONFORMANCE)
     async def test_my_broker(check):
         async with (broker := MyBroker(lease_seconds=1)).open():
             await check(broker)
 
-The checks wait for leases to run out, on the broker's own clock: a second or less, if that is a real one.
+The checks wait for leases to run out on the broker's clock. With a real clock, use a lease of a second or less.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ROOM = "game/one"
 
 @attrs.define(eq=False)
 class Asker:
-    """A server that asks a broker."""
+    """A server that sends requests to a broker."""
 
     broker: Broker
     name: str
     _numbers: count[int] = attrs.field(factory=lambda: count(1))
 
     def stamp(self) -> Stamp:
-        """Of a request that is answered before the next is made."""
+        """Return the stamp of the next request. The server waits for no other answer."""
         number = next(self._numbers)
         return Stamp(number, number)
 
@@ -46,7 +46,7 @@ class Asker:
         return await self.broker.renew(self.name, self.stamp(), about, news)
 
     async def keep(self, fence: int, room: str = ROOM, *, about: bytes = b"", entries: int = 0) -> bool:
-        """True if the lease is still its own."""
+        """Keep a lease. True if the broker did not refuse."""
         return not (await self.renew(News(Wish.KEEP, room, fence, about, entries))).refused
 
     async def release(self, fence: int, room: str = ROOM) -> None:
@@ -57,7 +57,7 @@ class Asker:
 
 
 async def open_askers(broker: Broker, *names: str) -> list[Asker]:
-    """Servers, once one of them may claim."""
+    """Return registered servers, once the broker grants their claims."""
     servers = [Asker(broker, name) for name in names]
     for server in servers:
         await server.renew()
@@ -70,7 +70,7 @@ async def open_askers(broker: Broker, *names: str) -> list[Asker]:
 
 
 async def _run_out(broker: Broker, room: str = ROOM) -> None:
-    """Wait until nobody has the room, though its server does not renew."""
+    """Wait until the lease of a room has run out."""
     lease = await broker.lease(room)
     assert lease is not None
     await trio.sleep(lease.seconds + 0.002)
@@ -83,7 +83,7 @@ async def _append(broker: Broker, entry: Entry) -> Written:
 
 
 async def one_of_many_gets_a_room(broker: Broker) -> None:
-    """Of ten who claim at once one gets it, and the others learn who."""
+    """If ten servers claim a room at once, one gets the lease, and the others get the name of that server."""
     servers = await open_askers(broker, *(f"server-{number}" for number in range(10)))
     claims = []
 
@@ -102,7 +102,7 @@ async def one_of_many_gets_a_room(broker: Broker) -> None:
 
 
 async def only_a_server_that_is_there_claims(broker: Broker) -> None:
-    """Who has not renewed in time gets nothing, until it does."""
+    """A server that has not renewed in time cannot claim a room until it renews."""
     (a,) = await open_askers(broker, "a")
     assert (await broker.claim(ROOM, "nobody", Stamp(1, 1))).server == ""
     await trio.sleep(broker.lease_seconds * 1.01)
@@ -113,7 +113,7 @@ async def only_a_server_that_is_there_claims(broker: Broker) -> None:
 
 
 async def a_lease_runs_out(broker: Broker) -> None:
-    """Then another may have the room, with a higher fence, and hears that it was abandoned."""
+    """After a lease has run out, another server can claim the room, with a higher fence and `abandoned` set."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     await _run_out(broker)
@@ -125,7 +125,7 @@ async def a_lease_runs_out(broker: Broker) -> None:
 
 
 async def a_server_renews_all_it_has(broker: Broker) -> None:
-    """For the full time, and nobody else's; what it says of a room is said by its owner alone."""
+    """A renewal extends all leases of the server, and no others. Only the owner can describe a room."""
     a, b = await open_askers(broker, "a", "b")
     claim, mark = await a.claim(), (await a.renew()).mark
     await a.claim("game/two")
@@ -145,7 +145,7 @@ async def a_server_renews_all_it_has(broker: Broker) -> None:
 
 
 async def a_gap_is_told(broker: Broker) -> None:
-    """Who did not renew in time learns it, for others may have claimed its rooms; and keeps what nobody has."""
+    """A late renewal returns another mark. The server then keeps the rooms that no other server has claimed."""
     a, b = await open_askers(broker, "a", "b")
     first, second = await a.claim(), await a.claim("game/two")
     mark = (await a.renew()).mark
@@ -163,10 +163,10 @@ async def a_gap_is_told(broker: Broker) -> None:
 
 
 async def what_is_forgotten_is_kept(broker: Broker) -> None:
-    """As long as nobody has claimed it since."""
+    """A server can keep a lease that the broker has forgotten, unless another server has claimed the room since."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
-    await a.release(claim.fence)  # as a broker forgets that has begun again
+    await a.release(claim.fence)  # as if the broker had restarted and forgotten the lease
     assert await a.keep(claim.fence, about=b"mine")
     (lease,) = await broker.leases()
     assert (lease.server, lease.fence, lease.about) == ("a", claim.fence, b"mine")
@@ -176,13 +176,13 @@ async def what_is_forgotten_is_kept(broker: Broker) -> None:
 
 
 async def what_is_forgotten_is_written_again(broker: Broker) -> None:
-    """By the owner, who learns it when it keeps its lease: one whole entry takes the place of all that was there."""
+    """If a broker has lost a log, the owner learns that when it keeps its lease, and writes a whole entry instead."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
     await a.hand_over(first.fence)
     second = await b.claim()
-    await b.release(second.fence)  # as a broker forgets that has begun again
+    await b.release(second.fence)  # as if the broker had restarted and forgotten the lease
     assert await _append(broker, Entry(ROOM, second.fence, 2, b"two")) is Written.FORGOTTEN
     assert await _append(broker, Entry(ROOM, second.fence, 3, b"all", whole=True)) is Written.FORGOTTEN
     assert (await b.renew(News(Wish.KEEP, ROOM, second.fence, entries=1))).forgotten == {ROOM}
@@ -200,7 +200,7 @@ async def what_is_forgotten_is_written_again(broker: Broker) -> None:
 
 
 async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
-    """Also where the broker still knows who had the room before: whose fence is lower."""
+    """A server can keep a forgotten claim, even if the broker still knows an earlier owner with a lower fence."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
@@ -217,7 +217,7 @@ async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
 
 
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
-    """A server that has the lease and does not know it gets it, with a higher fence; or gives it back unseen."""
+    """A server that did not get the answer to its claim can claim again with a higher fence, or hand the lease over."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     second = await a.claim()
@@ -232,7 +232,7 @@ async def who_lost_its_answer_claims_again(broker: Broker) -> None:
 
 
 async def what_was_given_up_is_not_done(broker: Broker) -> None:
-    """However late it arrives: not a claim, not a renewal, not what a former owner of a room would write or keep."""
+    """A request that its server has given up has no effect, however late: no claim, renewal, entry, or kept lease."""
     a, b = await open_askers(broker, "a", "b")
     late_claim, late_renewal = a.stamp(), a.stamp()
     claim = await a.claim()
@@ -244,7 +244,7 @@ async def what_was_given_up_is_not_done(broker: Broker) -> None:
     assert await _append(broker, Entry(ROOM, claim.fence, 2, b"all", whole=True)) is not Written.THERE
     assert (await broker.lease(ROOM), list(await broker.read(ROOM))) == (None, [])
     waiting = Stamp(next(a._numbers), 0)
-    await broker.renew("a", Stamp(next(a._numbers), waiting.number), b"")  # while it waits for that
+    await broker.renew("a", Stamp(next(a._numbers), waiting.number), b"")  # while it waits for the claim
     assert (await broker.claim(ROOM, "a", waiting)).server == "a"
     await broker.leave("a")
     assert (await b.claim()).server == "b"
@@ -253,7 +253,7 @@ async def what_was_given_up_is_not_done(broker: Broker) -> None:
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
-    """At once, and nothing is left of it. Only its owner can let go of it."""
+    """A released room is free at once, without its log. Only its owner can release a room."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -267,7 +267,7 @@ async def a_released_room_is_free(broker: Broker) -> None:
 
 
 async def a_room_is_handed_over(broker: Broker) -> None:
-    """Anybody may have it at once, with its log."""
+    """After a hand-over, any server can claim the room at once, with its log."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -280,7 +280,7 @@ async def a_room_is_handed_over(broker: Broker) -> None:
 
 
 async def rooms_that_are_left_are_found(broker: Broker) -> None:
-    """Those that are kept, once nobody has them."""
+    """`left` returns the rooms that have a log and no owner."""
     a, b = await open_askers(broker, "a", "b")
     kept, _ = await a.claim(), await a.claim("game/two")
     assert await _append(broker, Entry(ROOM, kept.fence, 1, b"said", whole=True)) is Written.THERE
@@ -292,11 +292,11 @@ async def rooms_that_are_left_are_found(broker: Broker) -> None:
     again = await b.claim()
     assert list(await broker.left()) == []
     await b.hand_over(again.fence)
-    assert list(await broker.left()) == [ROOM]  # though b has written nothing
+    assert list(await broker.left()) == [ROOM]  # although b has written nothing
 
 
 async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
-    """Whoever has said so, and whatever became of them: the next finds nothing to go on with."""
+    """A room whose log says that it is over cannot be restored, whether its owner hands it over or dies."""
     a, b = await open_askers(broker, "a", "b")
     for room, leave in ((ROOM, a.hand_over), ("game/two", None)):
         claim = await a.claim(room)
@@ -315,7 +315,7 @@ async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
-    """In order; the same entry twice is one, and after one that is missing nothing follows."""
+    """A log is read in order. A repeated entry counts once, and no entry can follow a missing one."""
     (a,) = await open_askers(broker, "a")
     fence = (await a.claim()).fence
 
@@ -333,7 +333,7 @@ async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
 
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
-    """Not after its lease has run out, and not once another has the room."""
+    """A server cannot write to a log after its lease has run out, or once another server has the room."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one")) is Written.THERE
@@ -349,7 +349,7 @@ async def a_former_owner_writes_nothing(broker: Broker) -> None:
 
 
 async def batches_arrive_in_order(broker: Broker) -> None:
-    """From several servers, before and after somebody reads; those for nobody are said to be."""
+    """Batches arrive in order, also those sent before a reader exists. `send` reports servers without a mailbox."""
     a = Asker(broker, "a")
     await a.renew()
     assert await broker.send({"a": b"0", "nobody": b"lost"}) == {"a"}
@@ -369,7 +369,7 @@ async def batches_arrive_in_order(broker: Broker) -> None:
 
 
 async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
-    """It is there for the next."""
+    """A cancelled `receive` loses no message: the next `receive` returns it."""
     await Asker(broker, "a").renew()
     async with broker.mailbox("a") as mailbox:
         with trio.move_on_after(0.01):
@@ -379,7 +379,7 @@ async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
 
 
 async def servers_come_and_go(broker: Broker) -> None:
-    """Each that has renewed is known with what it says, until it leaves, or does not; then its mailbox is gone."""
+    """A renewed server is listed with its description until it leaves or stops renewing. Then its mailbox is gone."""
     a, b, c = (Asker(broker, name) for name in "abc")
     await a.renew(about=b"first")
     assert (await b.renew(about=b"second")).servers == {"a": b"first", "b": b"second"}

@@ -1,13 +1,13 @@
-"""What every transport must do: one suite, run against each of them, and against yours.
+"""The conformance suite for transports. edge runs the suite against its own transports; run it against yours.
 
-Parametrize a test by `TRANSPORT_CONFORMANCE` and call each with two connected ends::
+Parametrize a test by `TRANSPORT_CONFORMANCE`, and call each check with two connected ends::
 
     @pytest.mark.parametrize("check", edge.testing.TRANSPORT_CONFORMANCE)
     async def test_my_transport(check):
         async with open_my_pair() as (left, right):
             await check(left, right)
 
-The checks take no time of their own, so they run on any clock.
+The checks do not sleep, so they run on any clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Check = Callable[[Transport, Transport], Awaitable[None]]
 
 
 async def frames_arrive_whole_and_in_order(left: Transport, right: Transport) -> None:
-    """Both ways, many at once, small and large, text that is not ASCII."""
+    """Frames arrive whole and in order, both ways: many at once, small and large, ASCII and not."""
     frames = ["", "a", "é\u2028🎨", "x" * 60_000, *(str(number) for number in range(100))]
 
     async def send(end: Transport) -> None:
@@ -37,7 +37,7 @@ async def frames_arrive_whole_and_in_order(left: Transport, right: Transport) ->
 
 
 async def binary_frames_stay_binary(left: Transport, right: Transport) -> None:
-    """Bytes are not mistaken for text, nor text for bytes."""
+    """Bytes arrive as bytes, and text arrives as text."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: left.send([b"\x00\xff", "\x00"]))
         assert await right.receive() == b"\x00\xff"
@@ -45,7 +45,7 @@ async def binary_frames_stay_binary(left: Transport, right: Transport) -> None:
 
 
 async def a_cancelled_receive_loses_nothing(left: Transport, right: Transport) -> None:
-    """A frame that comes after a cancelled receive is given to the next."""
+    """A frame that arrives after a cancelled `receive` is returned by the next `receive`."""
     with trio.move_on_after(0):
         await right.receive()
     async with trio.open_nursery() as nursery:
@@ -54,7 +54,7 @@ async def a_cancelled_receive_loses_nothing(left: Transport, right: Transport) -
 
 
 async def closing_is_told_with_its_code(left: Transport, right: Transport) -> None:
-    """What was sent before the close arrives; then the end of the channel, and the code."""
+    """Frames that were sent before the close arrive; then `receive` raises `EndOfChannel`, and the code is set."""
     async with trio.open_nursery() as nursery:
 
         async def send_and_close() -> None:
@@ -68,12 +68,12 @@ async def closing_is_told_with_its_code(left: Transport, right: Transport) -> No
         except trio.EndOfChannel:
             assert right.close_code == 4221
         else:
-            raise AssertionError("the close was not noticed")
+            raise AssertionError("receive() did not raise EndOfChannel after the other end closed")
         await right.close()
 
 
 async def a_closed_end_refuses(left: Transport, right: Transport) -> None:
-    """After `close`, this end sends and receives no more, and closing again does nothing."""
+    """After `close`, sending and receiving raise `ClosedResourceError`, and closing again has no effect."""
     async with trio.open_nursery() as nursery:
 
         async def receive_to_the_end() -> None:
@@ -91,11 +91,11 @@ async def a_closed_end_refuses(left: Transport, right: Transport) -> None:
             await refused
         except trio.ClosedResourceError:
             continue
-        raise AssertionError("a closed transport went on")
+        raise AssertionError("send() or receive() did not raise ClosedResourceError on a closed transport")
 
 
 async def closing_wakes_who_receives(left: Transport, right: Transport) -> None:
-    """Whoever waits for a frame hears that this end has closed, though the other says nothing."""
+    """`receive` raises `ClosedResourceError` when its own end is closed, even if the other end sends nothing."""
     woken = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -119,7 +119,7 @@ async def closing_wakes_who_receives(left: Transport, right: Transport) -> None:
 
 
 async def a_cancelled_send_breaks_the_transport(left: Transport, right: Transport) -> None:
-    """After a send was cancelled midway nothing more is sent: part of a frame may be on the wire."""
+    """A cancelled send breaks the transport, because part of a frame may be on the wire: later sends raise."""
     with trio.CancelScope() as scope:
         scope.cancel()
         await left.send(["never whole"])
@@ -127,7 +127,7 @@ async def a_cancelled_send_breaks_the_transport(left: Transport, right: Transpor
         await left.send(["after it"])
     except trio.BrokenResourceError:
         return
-    raise AssertionError("sent after a cancelled send")
+    raise AssertionError("send() did not raise BrokenResourceError after a cancelled send")
 
 
 TRANSPORT_CONFORMANCE: list[Check] = [

@@ -1,4 +1,4 @@
-"""A broker that fails: slow, unreachable, cut off, or too late. Its failures are drawn from a seed."""
+"""A broker with simulated failures: delays, lost requests, and cut connections, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ T = TypeVar("T")
 
 
 class FlakyBroker(Broker):
-    """One server's way to a broker that it shares with others.
+    """One server's unreliable connection to a shared broker.
 
     Args:
-      broker: the one they share.
-      nursery: where what was asked for is done, though nobody waits for the answer any more.
+      broker: the shared broker.
+      nursery: runs the requests to the broker, also after their callers have given up.
+      seed: determines the delays and losses.
     """
 
     def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0) -> None:
         self.lease_seconds = broker.lease_seconds
         self.cut = False
-        """True if nothing gets through, either way."""
+        """True while all requests and answers are lost."""
         self.unreachable = False
-        """True if no messages come, although everything else works."""
+        """True while the mailbox receives no messages, although requests to the broker work."""
         self.delay = 0.0
-        """Up to how many seconds a question takes, and an answer as long again."""
+        """The longest delay of a request, in seconds, and of an answer."""
         self.losses = 0.0
-        """What part of the questions is lost, and of the answers."""
+        """The share of requests that are lost, and of answers: 0 to 1."""
         self._broker, self._nursery = broker, nursery
         self._random = Random(seed)  # noqa: S311  # a simulation, not a secret
 
     def heal(self) -> None:
-        """From now on all gets through at once."""
+        """End all failures: requests and messages pass without delay."""
         self.cut = self.unreachable = False
         self.delay = self.losses = 0.0
 
@@ -104,7 +105,7 @@ class FlakyBroker(Broker):
         with trio.move_on_after(self.lease_seconds / 2):
             await answered.wait()
         if not answers:
-            raise BrokerDown("no answer came")
+            raise BrokerDown("the simulated broker did not answer within half a lease")
         return answers[0].unwrap()
 
 
@@ -116,6 +117,6 @@ class _FlakyMailbox(Mailbox):
         while True:
             batches = await self._mailbox.receive()
             if self._broker.cut:
-                raise BrokerDown("the connection broke")  # and what had come is missing
+                raise BrokerDown("the simulated connection to the broker is cut")  # the received batches are lost
             if not self._broker.unreachable:
                 return batches

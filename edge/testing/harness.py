@@ -1,4 +1,4 @@
-"""Rooms and their clients in one process, over memory: the whole of edge but the sockets."""
+"""Rooms and their clients in one process, over memory transports: all of edge except sockets."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from .virtual import task_tree
 
 log = logging.getLogger("edge.testing")
 
-# How long rooms and clients may take to close: far more than every deadline of a clean close together.
+# The seconds for rooms and clients to close: far more than all deadlines of an orderly close together.
 CLOSING_SECONDS = 60.0
 
 R = TypeVar("R", bound=Room[Any, Any])
 
 
 class Leaked(EdgeError, AssertionError):
-    """Something outlived the rooms of a test; the text says what."""
+    """A task, a seat or a deadline outlived the rooms of a test. The message names it."""
 
 
 class Crashed(EdgeError, AssertionError):
-    """Code of a room raised, which nobody expected; the text is what was logged. See `RoomUnderTest.expect_crash`."""
+    """The code of a room raised unexpectedly. The message is the log record. See `RoomUnderTest.expect_crash`."""
 
 
 class CrashWatch(logging.Handler):
-    """Notes what the guard logs."""
+    """Collects log records of level ERROR, such as the crashes that `guarded` logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -64,7 +64,7 @@ class CrashWatch(logging.Handler):
 
 
 class EdgeRoom(Protocol):
-    """What the `edge_room` fixture is: ``under_test = await edge_room(MyRoom)``."""
+    """The type of the `edge_room` fixture: ``under_test = await edge_room(MyRoom)``."""
 
     async def __call__(self, make: Callable[[], R]) -> RoomUnderTest[R]: ...
 
@@ -83,7 +83,7 @@ class _MemoryConnector(Connector):
 
 
 class MemoryClient(Client[Any, Any]):
-    """A client without a socket, whose connection the test cuts and restores. Made by `RoomUnderTest.join`."""
+    """A client over a memory transport, which a test can cut and restore. `RoomUnderTest.join` makes it."""
 
     def __init__(
         self,
@@ -116,23 +116,25 @@ class MemoryClient(Client[Any, Any]):
         )
 
     def drop(self) -> None:
-        """Cut the connection, as a network does: neither side is told, both find out. It stays cut until `resume`."""
+        """Cut the connection without a close; both sides notice. The client reconnects only on `resume`."""
         assert self._transport is not None
         self._held_back = trio.Event()
         self._transport.drop()
 
     async def resume(self) -> None:
-        """Connect again, and wait until that has been answered.
+        """Connect again, and wait until the connection is open.
 
         Raises:
-          Disconnected: it was refused.
+          Disconnected: the server refused the client.
+
+        *Cancellation*: the client continues to connect.
         """
         self._held_back.set()
         await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
         await self.wait_state(State.OPEN)
 
     def deliver(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Error) and message.id is None:  # a test that waits in vain should show why
+        if isinstance(message, messages.Error) and message.id is None:  # shows why a test waits for ever
             log.warning("client %r was refused %s: %s: %s", self.name, message.about, message.problem, message.message)
         super().deliver(message)
 
@@ -147,28 +149,28 @@ class MemoryClient(Client[Any, Any]):
 
     async def _wait_resume(self, attempt: int) -> None:
         if self.welcome is None and self.lost is not None:
-            self._close(self.lost)  # a test that joins wants to know
+            self._close(self.lost)  # so that `join` raises instead of trying again
         await self._held_back.wait()
 
 
 class RoomUnderTest(Generic[R]):
-    """A room and whoever joins it. Made by the `edge_room` fixture, or by `open_rooms`."""
+    """A room and its clients. The `edge_room` fixture and `open_rooms` make it."""
 
     def __init__(
         self, room: R, directory: Directory, nursery: trio.Nursery, scheduler: WriteScheduler, expected: list[str]
     ) -> None:
         self._expected = expected
         self.room = room
-        """The room itself, to look into."""
+        """The author's room."""
         self.clients: list[MemoryClient] = []
         self.keys = Keys("the secret of a room under test")
-        """Whose keys are honoured in a hello."""
+        """The keys that the room accepts in a hello."""
         self._directory = directory
         self._nursery = nursery
         self._scheduler = scheduler
 
     def expect_crash(self, text: str) -> None:
-        """Let a crash pass whose log, traceback included, contains this; any other fails the test."""
+        """Accept crashes whose log record, with its traceback, contains this text. Other crashes fail the test."""
         self._expected.append(text)
 
     async def join(
@@ -181,17 +183,21 @@ class RoomUnderTest(Generic[R]):
         sends: object = None,
         receives: object = None,
     ) -> list[MemoryClient]:
-        """Clients of these names, seated in this order.
+        """Connect clients with these names, one after the other, and return them once they have their seats.
 
         Args:
-          buffer: how many frames may be under way each way: a small one makes a client that does not read a slow one.
-          session: whose clients they are, as a key would say, and one client of its name if no names are given; by
-            default each is a guest. Two clients of one session are two tabs of it.
-          sends: the union of events that they send, for clients older or newer than the room; by default, the room's.
-          receives: the union of events that they are sent, likewise.
+          buffer: the most frames on their way in each direction. With a small buffer, a client that does not read slows
+            down the server's writes.
+          session: the session of the clients; without names, one client with the name of the session joins. By default
+            each client is a guest. Two clients of one session are like two tabs.
+          sends: the union of events that the clients send, for clients older or newer than the room; by default, the
+            events that the room receives.
+          receives: the union of events that the clients receive; by default, the events that the room sends.
 
         Raises:
-          Disconnected: one was refused; `code` says why.
+          Disconnected: the room refused a client; `code` has the reason.
+
+        *Cancellation*: clients that have begun to join continue.
         """
         clients = []
         for name in names or ([session.name] if session is not None else []):
@@ -209,7 +215,7 @@ class RoomUnderTest(Generic[R]):
         limits: Limits | None = None,
         session: Session | None = None,
     ) -> None:
-        """Serve the other end of a transport to this room, as the server would: for clients that are not polite."""
+        """Serve the server's end of a transport in this room, for tests of clients that break the protocol."""
 
         async def serve() -> None:
             await serve_seat(
@@ -232,7 +238,7 @@ class RoomUnderTest(Generic[R]):
         return runtime_of(self.room)
 
     async def find(self) -> RoomRuntime:
-        """The run time of the room, opened if need be, as `serve_seat` wants to be given it."""
+        """Return the run time of the room; open it if necessary. `serve_seat` takes this method as an argument."""
         return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
@@ -243,14 +249,16 @@ class RoomUnderTest(Generic[R]):
 
 @asynccontextmanager
 async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
-    """``async with open_rooms() as open_room: under_test = await open_room(MyRoom)``: rooms until the block ends.
+    """Open rooms until the block ends: ``async with open_rooms() as open_room: await open_room(MyRoom)``.
 
     Args:
-      seed: what `Room.random` is drawn from, in each of them another way.
+      seed: determines `Room.random`, differently for each room.
 
     Raises:
-      Crashed: a room's code raised, which the test did not expect.
-      Leaked: a task or a deadline outlived the rooms and their clients.
+      Crashed: the code of a room raised unexpectedly.
+      Leaked: a task, a seat or a deadline outlived the rooms and their clients.
+
+    *Cancellation* ends the rooms and the clients.
     """
     watch = CrashWatch()
     logging.getLogger("edge.rooms").addHandler(watch)
@@ -270,7 +278,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
-            room = make()  # here, so that what it raises is the test's own error
+            room = make()  # outside the directory, which would turn an exception into a refusal
 
             def only_once() -> R:
                 if room.closing:
@@ -300,22 +308,22 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
 
 
 def check_left(before: Collection[trio.lowlevel.Task]) -> None:
-    """Look for what should have ended by now.
+    """Check that no task and no deadline of a test is left.
 
     Args:
-      before: the tasks that there were before it began.
+      before: the tasks that existed before the test.
 
     Raises:
-      Leaked: a task is left, or a deadline.
+      Leaked: a task or a deadline is left.
     """
     if left := [task for task in current_tasks() if task not in before]:
-        raise Leaked("outlived its room:\n" + "\n".join(task_tree(task) for task in left))
+        raise Leaked("tasks outlived the room:\n" + "\n".join(task_tree(task) for task in left))
     if trio.lowlevel.current_statistics().seconds_to_next_deadline != math.inf:
         raise Leaked("a deadline is still pending after the last room has closed")
 
 
 def current_tasks() -> list[trio.lowlevel.Task]:
-    """Every task of the run."""
+    """Return all tasks of the current Trio run."""
     found: list[trio.lowlevel.Task] = []
     root = trio.lowlevel.current_root_task()
     waiting = [root] if root is not None else []

@@ -1,6 +1,6 @@
-"""A network in memory, between clients and a real server: bytes that take their time, come in pieces, or never.
+"""A simulated network between clients and a real server: it delays, splits and loses bytes.
 
-Its chance is drawn from one seed, so a run in virtual time repeats itself, but for the random bytes of WebSocket masks.
+One seed determines its randomness, so that a run in virtual time repeats itself, except for WebSocket masks.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ import attrs
 import trio
 
 Way = Literal["up", "down"]
-"""From a client to the server, or back."""
+"""A direction: ``up`` is from a client to the server."""
 
 Side = Literal["client", "server"]
 BOTH: frozenset[Side] = frozenset(("client", "server"))
 
-# What a socket's two buffers and the way between them hold.
+# The bytes that two socket buffers and the network between them hold.
 CAPACITY = 256 * 1024
 
 
 @attrs.frozen(kw_only=True)
 class Conditions:
-    """How a network is."""
+    """The properties of a network."""
 
     latency: float = 0.0
-    """Seconds that a byte takes one way, at least."""
+    """The shortest delay of a byte in one direction, in seconds."""
     jitter: float = 0.0
-    """At most this many more seconds. The order stays, as with TCP."""
+    """The longest random addition to the delay, in seconds. Bytes stay in order, as with TCP."""
     pieces: float = math.inf
-    """How many bytes a reader is given at once, at most: a frame may arrive in as many pieces as it has bytes."""
+    """The most bytes that one read returns. With 1, each byte of a frame arrives alone."""
     capacity: int = CAPACITY
-    """How many bytes may be under way on a connection, each way, before its writer has to wait."""
+    """The most bytes on their way on a connection, in each direction, before its writer waits."""
 
 
 class Network:
-    """The way to one server, for any number of clients.
+    """A simulated network between one server and any number of clients.
 
     Args:
-      serve: serves one connection, as `Server.serve_connection` does.
-      nursery: where connections are served.
-      conditions: how it is; to be changed at any time.
-      seed: what delays and pieces are drawn from.
+      serve: serves one connection, like `Server.serve_connection`.
+      nursery: runs `serve` for each connection.
+      conditions: the properties of the network. The attribute may be changed at any time.
+      seed: determines delays and pieces.
     """
 
     def __init__(
@@ -63,56 +63,58 @@ class Network:
         self._nursery = nursery
 
     def link(self) -> Link:
-        """A client's way to the server."""
+        """Make a link for a client."""
         link = Link(self)
         self.links.append(link)
         return link
 
     def heal(self) -> None:
-        """End every trouble that there is: from now on bytes pass at once. What is cut stays cut."""
+        """End all disturbances: bytes pass without delay from now on. Connections that are cut stay cut."""
         self.conditions = Conditions()
         for link in self.links:
             link.heal()
 
     def open(self, wire: Wire) -> None:
-        """The server accepts a connection."""
+        """Let the server accept a connection."""
         self._nursery.start_soon(self._serve, wire.server)
 
     def delay(self) -> float:
-        """How long the next bytes take."""
+        """Return the delay of the next bytes, in seconds."""
         conditions = self.conditions
         return conditions.latency + (conditions.jitter * self.random.random() if conditions.jitter else 0.0)
 
     def piece(self, available: int) -> int:
-        """How many of so many bytes a reader is given."""
+        """Return the number of bytes that a reader gets, if this many are available."""
         most = min(available, self.conditions.pieces)
         return available if most == available else self.random.randint(1, int(most))
 
 
 class Link:
-    """One client's way to the server. Made by `Network.link`; `connect` is for its connector."""
+    """One client's access to the network. `Network.link` makes it; the client's connector calls `connect`."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.wires: list[Wire] = []
-        """Every connection so far, newest last."""
+        """All connections so far, the newest last."""
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
-        """How many bytes have been written, each way."""
+        """The number of bytes written, in each direction."""
         self.troubled = False
-        """True if anything has ever gone wrong on it."""
+        """True once the link has been disturbed in any way."""
         self._offline: Literal["", "refused", "silent"] = ""
         self._reading = True
         self._cut: tuple[Way, int, frozenset[Side]] | None = None
 
     async def connect(self) -> trio.abc.Stream:
-        """A connection to the server, a round trip later.
+        """Connect to the server, after the delay of a round trip.
 
         Raises:
-          OSError: the client is offline.
+          OSError: `offline` is ``refused``.
+
+        *Cancellation*: no connection is opened.
         """
         await trio.sleep(2 * self.network.delay())
         if self.offline == "refused":
-            raise OSError("the network can't be reached")
+            raise OSError("the simulated network refuses the connection")
         wire = Wire(self)
         if self.offline == "silent":
             wire.cut(noticed_by=frozenset())
@@ -123,7 +125,7 @@ class Link:
 
     @property
     def offline(self) -> Literal["", "refused", "silent"]:
-        """What becomes of a client that connects: it gets through, or is refused, or hears nothing."""
+        """The result of connecting: empty for a connection, ``refused`` for an error, ``silent`` for no answer."""
         return self._offline
 
     @offline.setter
@@ -133,7 +135,7 @@ class Link:
 
     @property
     def reading(self) -> bool:
-        """True if the client takes what has come for it off its socket."""
+        """True while the client reads from its socket."""
         return self._reading
 
     @reading.setter
@@ -144,22 +146,22 @@ class Link:
             wire.wake()
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut its connection, if there is one: who does not notice hears nothing more, and speaks into the void."""
+        """Cut the connections of this client. A side that does not notice gets no data, and its writes are lost."""
         self.troubled = True
         for wire in self.wires:
             wire.cut(noticed_by=noticed_by)
 
     def cut_after(self, way: Way, count: int, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut its connection once so many more bytes have passed this way, and the next would."""
+        """Cut the connection once `count` more bytes have passed in this direction, at the next byte."""
         self.troubled = True
         self._cut = (way, self.passed[way] + count, noticed_by)
 
     def heal(self) -> None:
-        """End its troubles."""
+        """End all disturbances of this link."""
         self.offline, self._cut, self.reading = "", None, True
 
     def allow(self, wire: Wire, way: Way, count: int) -> int:
-        """How many of these bytes get through."""
+        """Return how many of `count` bytes pass, and cut the wire if `cut_after` requires that."""
         if self._cut is not None and self._cut[0] == way and self.passed[way] + count > self._cut[1]:
             count, noticed_by, self._cut = max(0, self._cut[1] - self.passed[way]), self._cut[2], None
             wire.cut(noticed_by=noticed_by)
@@ -173,21 +175,21 @@ class Wire:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.lost: frozenset[Side] | None = None
-        """Once it is cut: who has noticed."""
+        """The sides that notice that the wire is cut; None before."""
         self.said = bytearray()
-        """All that the client sent."""
+        """All bytes that the client sent."""
         up, down = _Pipe(self, "up", "client", "server"), _Pipe(self, "down", "server", "client")
         self.client: trio.abc.HalfCloseableStream = _End(up, down)
         self.server: trio.abc.HalfCloseableStream = _End(down, up)
         self._pipes = (up, down)
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Nothing more passes. What has passed is there to be read; then who notices finds the wire broken."""
+        """Cut the wire. Bytes on their way can still be read; then `noticed_by` sides get `BrokenResourceError`."""
         self.lost = noticed_by | (self.lost or frozenset())
         self.wake()
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
+        """Make waiting readers and writers check again."""
         for pipe in self._pipes:
             pipe.wake()
 
@@ -202,13 +204,13 @@ class _Pipe:
         self._writer = writer
         self._reader = reader
         self._passing: deque[tuple[float, bytes]] = deque()
-        """What is under way, by when it arrives; nothing at all is the end."""
+        """The bytes on their way, each with its time of arrival; empty bytes are the end of the stream."""
         self._size = 0
         self._arrival = 0.0
         self._closed = False
-        """True if the reader has gone."""
+        """True once the reader has closed its end."""
         self._ended = False
-        """True if the writer has said that nothing more comes."""
+        """True once the writer has ended the stream."""
         self._changed = trio.Event()
 
     def wake(self) -> None:
@@ -216,13 +218,13 @@ class _Pipe:
         changed.set()
 
     def end(self) -> None:
-        """Nothing more is written."""
+        """End the stream of bytes."""
         if not self._ended and self._wire.lost is None:
             self._put(b"")
         self._ended = True
 
     def close(self) -> None:
-        """Nothing more is read."""
+        """Close the reader's end."""
         self._closed = True
         self.wake()
 
@@ -230,7 +232,7 @@ class _Pipe:
         await trio.lowlevel.checkpoint()
         while data:
             if self._wire.lost is not None and self._writer not in self._wire.lost:
-                return  # into the void
+                return  # the writer has not noticed the cut: its bytes are lost
             if self._wire.lost is not None or self._closed or self._ended:
                 raise trio.BrokenResourceError
             free = self._network.conditions.capacity - self._size
@@ -275,7 +277,7 @@ class _Pipe:
         while self._passing and self._passing[0][0] <= now and self._passing[0][1]:
             arrived += self._passing.popleft()[1]
         if not arrived:
-            return b""  # the end, which stays
+            return b""  # the end marker stays in the queue
         piece = self._network.piece(int(min(len(arrived), max_bytes)))
         if piece < len(arrived):
             self._passing.appendleft((now, bytes(arrived[piece:])))

@@ -1,7 +1,7 @@
-"""What always holds, whatever a network does and whatever clients say: all of edge's own invariants, in this one place.
+"""edge's own invariants, which hold for every network and for all messages of clients.
 
-An `Oracle` watches rooms and clients from both ends: it notes what each side hands over and what the other is given,
-and compares. It changes nothing.
+An `Oracle` observes rooms and clients at both ends of a connection: it records the messages that each side sends and
+receives, and compares them. It changes no behaviour.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from ..rooms.room_runtime import RoomRuntime
 from ..seats.held_seat import HeldSeat
 from .network import Link
 
-# How long it may take until a seat is free whose client has left.
+# The seconds after which the seat of a client that has left must be free.
 LEAVING_SECONDS = 3.0
 
 Invariant = Callable[[Any], object]
-"""Given an open room, raises `AssertionError`, or any other error, if something is wrong with it."""
+"""Checks an open room: raises `AssertionError`, or any other exception, if the room breaks the invariant."""
 
 
 class InvariantBroken(EdgeError, AssertionError):
-    """Something that always holds did not; the text says what."""
+    """An invariant does not hold. The message names each violation."""
 
 
 @attrs.define(eq=False)
 class _Epoch:
-    """The counted messages between a seat and one client, from one fresh start to the next, as JSON."""
+    """The counted messages between a seat and one client from one fresh start to the next, as JSON."""
 
     client: str
     seat: HeldSeat
     sent: list[str] = attrs.field(factory=list)
     """Sent by the room."""
     heard: list[str | None] = attrs.field(factory=list)
-    """Received by the room; None for a message that was no event."""
+    """Received by the room; None for a message that was not an event."""
     client_sent: list[str] | None = None
-    """Sent by the client, once it has its welcome."""
+    """Sent by the client; None until the client has its welcome."""
     client_heard: list[str | None] = attrs.field(factory=list)
     """Received by the client."""
 
 
 @attrs.define(eq=False)
 class _Life:
-    """What became of one player."""
+    """Counts of the steps in the life of one player."""
 
     begun: int = 0
     over: int = 0
@@ -69,23 +69,23 @@ class _Life:
 
 @attrs.define(eq=False)
 class _Watched:
-    """A client."""
+    """A watched client."""
 
     client: Client[Any, Any]
     link: Link
     epoch: _Epoch | None = None
     given: int = 0
-    """How many events the client has given to its user."""
+    """The number of events that the client has given to its user."""
     left_at: float = math.inf
-    """When it left, if it had a connection then on which it had said hello."""
+    """The time at which the client left, if it had then sent its hello on an open connection; else infinite."""
     sending: list[str] = attrs.field(factory=list)
 
 
 class Oracle:
-    """Watches, and tells what is wrong.
+    """Observes rooms and clients, and reports broken invariants.
 
     Args:
-      invariants: an author's own.
+      invariants: further invariants, by authors.
     """
 
     def __init__(self, invariants: Sequence[Invariant] = ()) -> None:
@@ -94,11 +94,11 @@ class Oracle:
         self._rooms: weakref.WeakSet[RoomRuntime] = weakref.WeakSet()
         self._lives: weakref.WeakKeyDictionary[PlayerRuntime, _Life] = weakref.WeakKeyDictionary()
         self._epochs: dict[str, _Epoch] = {}
-        """The newest of each client."""
+        """The newest epoch of each client."""
         self._clients: dict[str, _Watched] = {}
 
     def watch_room(self, room: RoomRuntime) -> None:
-        """Watch a room, and whoever sits down there."""
+        """Watch a room and all its players."""
         self._rooms.add(room)
         order: dict[Outgoing, int] = {}
         take_seat, play, lives = room.take_seat, room.facade.player, self._lives
@@ -107,7 +107,7 @@ class Oracle:
             player = take_seat(seat)
             lives[player] = _Life()
             if len(room.ledger) > room.ledger.maximum:
-                self._fault(f"{len(room.ledger)} sit on {room.ledger.maximum} seats of {room.path}")
+                self._fault(f"{len(room.ledger)} players hold the {room.ledger.maximum} seats of {room.path}")
             self._watch_seat(seat, player, order)
             return player
 
@@ -120,16 +120,16 @@ class Oracle:
                 life.over += 1
 
         room.take_seat = watched_take_seat  # type: ignore[method-assign]
-        object.__setattr__(room.facade, "player", watched_player)  # an author could not
+        object.__setattr__(room.facade, "player", watched_player)  # `Room` rejects an ordinary assignment
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
-        """A client is about to leave."""
+        """Note that a client is about to leave."""
         greeted = client._connection is not None and client._connection.state is Conversation.GREETED
         if client.state is State.OPEN or greeted:
             self._clients[client._client].left_at = trio.current_time()
 
     def watch_client(self, client: Client[Any, Any], link: Link) -> None:
-        """Watch a client, from before it connects."""
+        """Watch a client. Call this before the client connects."""
         watched = self._clients[client._client] = _Watched(client, link)
         give = client._give
 
@@ -161,10 +161,10 @@ class Oracle:
             given = watched.given
             deliver(message)
             if isinstance(message, Event) and watched.given == given and not client.errors:
-                self._fault(f"the client {client._name!r} did not use {message.name}, and said nothing of it")
+                self._fault(f"the client {client._name!r} dropped {message.name} without an error")
 
         def watched_refuse(fault: InvalidEvent) -> None:
-            self._fault(f"the client {client._name!r} could not read what the room sent: {fault}")
+            self._fault(f"the client {client._name!r} could not read a message of the room: {fault}")
             refuse(fault)
 
         sending.send, sending.attach = watched_send, watched_attach  # type: ignore[method-assign]
@@ -198,7 +198,7 @@ class Oracle:
         def watched_give_to(client: str, why: str) -> None:
             nonlocal epoch, newest, before_fresh
             give_to(client, why)
-            newest, before_fresh = -1, last  # what the client was asked before is asked again, after its greeting
+            newest, before_fresh = -1, last  # open requests are sent again after the greeting
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
@@ -228,16 +228,16 @@ class Oracle:
     def _note_welcome(self, watched: _Watched) -> None:
         epoch, welcome = self._epochs.get(watched.client._client), watched.client.welcome
         if epoch is None or welcome is None:
-            self._fault(f"{watched.client._name!r} is welcome, but has no seat")
+            self._fault(f"{watched.client._name!r} got a welcome, but has no seat")
         elif not welcome.resumed:
             epoch.client_sent, watched.epoch = watched.sending, epoch
         elif epoch is not watched.epoch:
-            self._fault(f"{watched.client._name!r} was told that it resumes, but the seat is another by now")
+            self._fault(f"{watched.client._name!r} got a welcome to resume, but the seat is new or has started fresh")
 
     def _client_heard(self, watched: _Watched, text: str) -> None:
         epoch, who = watched.epoch, f"the client {watched.client._name!r}"
         if epoch is None:
-            self._fault(f"{who} heard {text} before it was welcome")
+            self._fault(f"{who} received {text} before its welcome")
         else:
             epoch.client_heard.append(text)
             self._compare(epoch.client_heard, epoch.sent, who)
@@ -246,22 +246,25 @@ class Oracle:
         epoch.heard.append(text)
         if len(epoch.heard) != epoch.seat.counts.received:
             self._fault(
-                f"the seat of {epoch.seat.name!r} heard {len(epoch.heard)}, counted {epoch.seat.counts.received}"
+                f"the seat of {epoch.seat.name!r} received {len(epoch.heard)}, counted {epoch.seat.counts.received}"
             )
         if epoch.client_sent is not None:
             self._compare(epoch.heard, epoch.client_sent, f"the seat of {epoch.seat.name!r}")
         elif epoch.client in self._clients:
-            self._fault(f"{epoch.seat.name!r} was heard before it was welcome")
+            self._fault(f"{epoch.seat.name!r} sent a message before its welcome")
 
     def _compare(self, heard: list[str | None], sent: list[str], who: str) -> None:
         place = len(heard) - 1
         if place >= len(sent):
-            self._fault(f"{who} heard {heard[place]}, which was not sent, or is heard twice")
+            self._fault(f"{who} received {heard[place]}, which was not sent, or is a duplicate")
         elif heard[place] is not None and heard[place] != sent[place]:
-            self._fault(f"{who} heard {heard[place]}, where {sent[place]} was next")
+            self._fault(f"{who} received {heard[place]}, but {sent[place]} was next")
 
     def unsettled(self) -> str:
-        """On a network without troubles: what has not come to rest yet; empty if everything has arrived."""
+        """Describe a message that has not arrived, or a client that is not connected; empty if there is none.
+
+        Call this on a network without disturbances.
+        """
         for watched in self._clients.values():
             client, epoch = watched.client, watched.epoch
             if client.state is State.CLOSED:
@@ -271,18 +274,18 @@ class Oracle:
             if epoch is None or epoch.client_sent is None:
                 return f"the client {client._name!r} is open without a seat"
             if len(epoch.client_heard) < len(epoch.sent):
-                return f"the client {client._name!r} was not told {epoch.sent[len(epoch.client_heard)]}"
+                return f"the client {client._name!r} has not received {epoch.sent[len(epoch.client_heard)]}"
             if len(epoch.heard) < len(epoch.client_sent):
-                return f"the seat of {client._name!r} was not told {epoch.client_sent[len(epoch.heard)]}"
+                return f"the seat of {client._name!r} has not received {epoch.client_sent[len(epoch.heard)]}"
             if forgotten := client._requests.unanswered - epoch.seat.player.requests.unsettled:
-                return f"{client._name!r} waits for answers to {sorted(forgotten)}, which nobody will give"
+                return f"{client._name!r} waits for answers to {sorted(forgotten)}, which the room has forgotten"
         return ""
 
     def check(self) -> None:
-        """Raise if anything is wrong now.
+        """Check all invariants that hold at any time.
 
         Raises:
-          InvariantBroken: with all that is.
+          InvariantBroken: an invariant is broken; the message has all violations so far.
         """
         for room in sorted(self._rooms, key=lambda room: room.path):
             self._check_seats(room)
@@ -302,20 +305,20 @@ class Oracle:
         for what in ("number", "session"):
             held = [getattr(player, what) for player in players]
             if len(set(held)) < len(held):
-                self._fault(f"two players of {room.path} have one {what}: {players}")
+                self._fault(f"two players of {room.path} have the same {what}: {players}")
         for player in players:
             if isinstance(player.seat, HeldSeat) and (player.state is PlayerState.AWAY) != (player.seat.outbox is None):
                 self._fault(f"{player!r} has {'no' if player.seat.outbox is None else 'a'} connection")
 
     def _check_calm(self, watched: _Watched) -> None:
-        """A client to which nothing has happened."""
+        """Check a client whose link was never disturbed."""
         client, lost = watched.client, watched.client.lost
         if lost is not None and lost.code in (Code.OVERFLOW, Code.BEHIND, Code.STALLED):
             self._fault(f"the client {client._name!r}, which reads, was cut off: {lost}")
         if trio.current_time() > watched.left_at + LEAVING_SECONDS:
             for player in [player for room in self._rooms for player in room.players]:
                 if _client_of(player) == client._client:
-                    self._fault(f"the client {client._name!r} has left, and {player!r} still sits")
+                    self._fault(f"the client {client._name!r} has left, and {player!r} still has its seat")
 
     def _check_life(self, player: PlayerRuntime, life: _Life) -> None:
         if max(life.begun, life.over, life.left, life.ended) > 1:
@@ -323,13 +326,13 @@ class Oracle:
         if player.left and (player.turns or len(player.listeners)):
             self._fault(f"{player!r} has left, and still has turns {player.turns}, listeners {len(player.listeners)}")
         if player.left and player in player.room.ledger.members:
-            self._fault(f"{player!r} has left, and still sits")
+            self._fault(f"{player!r} has left, and is still in the ledger")
 
     def check_over(self) -> None:
-        """Raise unless every room has closed, every player has left once, and their memory is free.
+        """Check that all players have left once, and that the memory of rooms and players is free.
 
         Raises:
-          InvariantBroken: with all that is wrong.
+          InvariantBroken: an invariant is broken; the message has all violations.
         """
         self._check_left()
         self.check()
@@ -343,7 +346,7 @@ class Oracle:
     def _check_left(self) -> None:
         for player, life in list(self._lives.items()):
             if (life.left, life.ended) != (1, 1) or life.begun != life.over:
-                self._fault(f"{player!r} left {life.left} times, said {life.ended} goodbyes")
+                self._fault(f"{player!r} left {life.left} times, and its seat ended {life.ended} times")
 
     def _fault(self, text: str) -> None:
         if text not in self._faults:

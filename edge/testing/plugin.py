@@ -1,39 +1,40 @@
-"""The pytest plugin: async tests run in virtual time, from a seed, unless marked ``real_time``.
+"""The pytest plugin: async tests run in virtual time with a seeded schedule, unless they are marked ``real_time``.
 
-Ask for it in the top conftest.py, ``pytest_plugins = ["edge.testing.plugin"]``: it takes over every async test, so it
-does not load by itself.
+Load it in the top conftest.py: ``pytest_plugins = ["edge.testing.plugin"]``. It does not load by itself, because it
+changes how every async test runs.
 
-pytest-trio runs the tests and their async fixtures; this plugin gives it the run.
+pytest-trio runs the tests and their async fixtures; this plugin gives pytest-trio its run function.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
+from typing import Any, cast
 
 import pytest
 import pytest_trio
+from _pytest.runner import call_and_report  # plugins that repeat tests build on it, such as pytest-rerunfailures
 
 from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
+# The seed with which an item runs now.
+SEED = pytest.StashKey[int]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--edge-seed", type=int, default=0, help="the schedule of async tests without seeds of their own")
-    parser.addoption("--edge-hours", type=float, default=3, help="how much virtual time one async test may take")
+    parser.addoption(
+        "--edge-seed", type=int, help="seed of all async tests; by default 0, or those of edge.testing.seeds"
+    )
+    parser.addoption("--edge-max-seeds", type=int, help="most seeds of one test with edge.testing.seeds")
+    parser.addoption("--edge-hours", type=float, default=3, help="most virtual hours that one async test may take")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "edge_seeds(range): run under each of these schedules; use edge.testing.seeds")
-    config.addinivalue_line("markers", "real_time: an async test of sockets or threads, on the real clock")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    marker = metafunc.definition.get_closest_marker("edge_seeds")
-    if marker is not None:
-        metafunc.fixturenames.append("edge_seed")
-        metafunc.parametrize("edge_seed", marker.args[0], ids=lambda seed: f"seed{seed}")
+    config.addinivalue_line("markers", "edge_seeds(range): run with each of these seeds; use edge.testing.seeds")
+    config.addinivalue_line("markers", "real_time: run an async test of sockets or threads on the real clock")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,8 +48,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("real_time") is not None:
             item.add_marker(pytest.mark.trio)
         else:
-            run = partial(run_virtual, seed=_seed_of(item), hours=config.getoption("--edge-hours"))
-            item.add_marker(pytest.mark.trio(run=run))
+            item.add_marker(pytest.mark.trio(run=partial(_run, item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test with each of its `edge.testing.seeds`, fixtures included, until one fails: all seeds are one test."""
+    seeds = seeds_of(item)
+    if len(seeds) < 2:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for seed in seeds:
+        item.stash[SEED] = seed
+        if seed != seeds[0]:
+            cast("Any", item)._initrequest()  # fixtures of its own
+        reports = [call_and_report(item, "setup", log=False)]
+        if reports[0].passed:
+            reports.append(call_and_report(item, "call", log=False))
+        is_last = seed == seeds[-1] or not all(report.passed for report in reports)
+        # between two seeds, only the fixtures of the test end
+        following = nextitem if is_last else item.parent
+        reports.append(call_and_report(item, "teardown", log=False, nextitem=following))
+        if not all(report.passed for report in reports):
+            if not is_last:
+                cast("Any", item.session)._setupstate.teardown_exact(nextitem)
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,25 +86,40 @@ def pytest_runtest_makereport(
     report = yield
     marker = item.get_closest_marker("trio")
     if report.when == "call" and report.failed and marker is not None and "run" in marker.kwargs:
-        again = f"pytest '{item.nodeid}' --edge-seed={item.config.getoption('--edge-seed')}"
-        report.sections.append(("edge", f"schedule of seed {_seed_of(item)}; the same again: {again}"))
+        seed = _seed_of(item)
+        report.sections.append(
+            ("edge", f"schedule of seed {seed}; repeat it with: pytest '{item.nodeid}' --edge-seed={seed}")
+        )
     return report
 
 
 @pytest.fixture
 def edge_seed(request: pytest.FixtureRequest) -> int:
-    """The seed of this test's schedule."""
-    return int(getattr(request, "param", request.config.getoption("--edge-seed")))
+    """Return the seed of this test's schedule."""
+    return _seed_of(request.node)
 
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
 async def edge_room(edge_seed: int) -> AsyncIterator[EdgeRoom]:
-    """``under_test = await edge_room(MyRoom)``: a `RoomUnderTest`. What outlives it, or crashes, fails the test."""
+    """Open a room: ``under_test = await edge_room(MyRoom)``, a `RoomUnderTest`. Crashes and leaks fail the test."""
     async with open_rooms(seed=edge_seed) as open_room:
         yield open_room
 
 
+def seeds_of(item: pytest.Item) -> Sequence[int]:
+    """Return the seeds with which a test runs."""
+    marker = item.get_closest_marker("edge_seeds")
+    chosen = item.config.getoption("--edge-seed")
+    if marker is None or chosen is not None:
+        return (chosen or 0,)
+    seeds: Sequence[int] = marker.args[0][: item.config.getoption("--edge-max-seeds")]
+    return seeds
+
+
 def _seed_of(item: pytest.Item) -> int:
-    callspec = getattr(item, "callspec", None)
-    params = callspec.params if callspec is not None else {}
-    return int(params.get("edge_seed", item.config.getoption("--edge-seed")))
+    return item.stash.get(SEED, seeds_of(item)[0])
+
+
+def _run(item: pytest.Item, main: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+    """Run a test in virtual time, with its seed."""
+    return run_virtual(main, *args, seed=_seed_of(item), hours=item.config.getoption("--edge-hours"), **options)

@@ -1,8 +1,8 @@
-"""Trio's scheduler, seeded. The only file that touches Trio's private names, watched by a canary among the tests.
+"""Seeds Trio's scheduler. No other file uses Trio's private names; a test checks that these names exist.
 
-Trio shuffles the tasks that are ready with a generator of its own, so a mock clock alone repeats nothing. Importing
-hypothesis makes Trio sort them before it shuffles, which is Trio's public way to a reproducible schedule; but
-hypothesis seeds the generator only inside its own tests, so the seed is set here.
+Trio shuffles the ready tasks with its own random generator, so a mock clock alone makes no run repeatable. Importing
+hypothesis makes Trio sort the tasks before it shuffles them, which is Trio's public way to a reproducible schedule.
+hypothesis seeds the generator only inside its own tests, so this file sets the seed.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import hypothesis  # noqa: F401  # its import runs Trio's plugin, which makes the schedule a function of the generator
+import hypothesis  # noqa: F401  # the import runs Trio's plugin, which makes Trio sort ready tasks
 import trio
 
 
 def spawn_order(task: trio.lowlevel.Task) -> int:
-    """When a task was spawned, compared with others of its run: sets of tasks have no order of their own."""
+    """Return a key that sorts tasks of one run by the time at which they were spawned."""
     return task._counter
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Every `trio.run` in this block schedules as the seed says, and what `random` gives in it is the seed's, too."""
-    generator = trio._core._run._r  # the one source of chance in Trio's scheduler; pytest-trio names it too
+    """Seed Trio's scheduler and the `random` module for all code in this block."""
+    generator = trio._core._run._r  # the only source of randomness in Trio's scheduler; pytest-trio uses it, too
     before, before_random = generator.getstate(), random.getstate()
     generator.seed(seed)
     random.seed(seed)

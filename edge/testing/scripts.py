@@ -1,4 +1,4 @@
-"""Scripts as hypothesis draws them: what clients of a room may do, in any order, with any event of its vocabulary."""
+"""Generates scripts with hypothesis: steps of clients, in any order, with any event of the room's vocabulary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from .town import Play
 F = TypeVar("F", bound=Callable[[Any], object])
 
 NAMES = ("ana", "ben", "cyn", "dan", "eve")
-# How long steps wait: an instant, a thought, a turn, a grace; so that deadlines fall between any two steps, or on one.
+# The seconds that steps wait, from 0 to longer than a usual grace, so that deadlines fall between steps and on steps.
 SECONDS = (0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 JSON_DATA = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(-1e9, 1e9) | st.text(max_size=10),
@@ -53,7 +53,7 @@ JSON_DATA = st.recursive(
     max_leaves=8,
 )
 
-# A simulation takes the time it takes, and its scripts are long.
+# Simulations run long and draw much data, which hypothesis would report as errors.
 UNHURRIED: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": list(hypothesis.HealthCheck),
@@ -61,7 +61,7 @@ UNHURRIED: dict[str, Any] = {
 }
 
 Events = Mapping[type[Any], st.SearchStrategy[Any]]
-"""How to draw events of some classes."""
+"""The strategies for events of some classes."""
 
 
 def simulated(
@@ -73,7 +73,7 @@ def simulated(
     play: Play | None = None,
     limits: Limits | None = None,
 ) -> Callable[[F], Callable[[], None]]:
-    """Turn an invariant of a room into a test that nobody can break it: a property, which hypothesis tries to refute.
+    """Turn an invariant of a room into a property test: hypothesis looks for a script that breaks the invariant.
 
     ::
 
@@ -81,24 +81,24 @@ def simulated(
         def test_the_table_holds(room: Corpse) -> None:
             assert len(room.page) <= len(room.players)
 
-    Each example is a script of steps that is simulated (see `simulate`): clients join, leave, lose their connections
-    and come back, and send whatever the room's vocabulary allows, and what it does not. The function is called with
-    each open room after each step. A failure shrinks to the shortest script, printed as a test to paste.
+    Each example is a script of steps that `simulate` runs: clients join, leave, lose their connections, reconnect, and
+    send valid and invalid events. After each step the decorated function is called with each open room. hypothesis
+    shrinks a failure to the shortest script, and prints the script as a test to paste.
 
     Args:
-      make: makes the room: its class, or any callable.
-      steps: how many a script has, at most, once somebody has joined.
-      examples: how many scripts are tried. The settings of hypothesis apply beside it: profiles, seeds, the database.
-      events: how to draw events of these classes; others are drawn from their fields.
-      play: how each client plays, beside the steps: see `simulate`.
-      limits: of the server and of the clients.
+      make: the class of the room, or any callable that returns a new room.
+      steps: the most steps of a script after the first clients have joined.
+      examples: the number of scripts. The other settings of hypothesis apply, too: profiles, seeds, the database.
+      events: strategies for events of these classes; other events are drawn from the types of their fields.
+      play: the code of each client, which runs beside the steps: see `simulate`.
+      limits: the limits of the server and of the clients.
     """
 
     def decorate(invariant: F) -> Callable[[], None]:
         def test(script: list[Step], seed: int) -> None:
             simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits)
 
-        for name in functools.WRAPPER_ASSIGNMENTS:  # not its signature: the room is no fixture
+        for name in functools.WRAPPER_ASSIGNMENTS:  # not the signature: pytest would take the room for a fixture
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
         drawn = hypothesis.given(scripts(make, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
@@ -117,14 +117,15 @@ def try_scripts(
     seconds: Sequence[float] = SECONDS,
     shrink: bool = True,
 ) -> None:
-    """Call a function with scripts for a room, and a seed for each, drawn from one seed; it raises if one will not do.
+    """Call a function with generated scripts for a room, each with a seed. The function raises if a script fails.
 
     Args:
       make: see `scripts`.
       steps: see `scripts`.
-      examples: how many scripts.
+      examples: the number of scripts.
+      seed: determines the scripts and their seeds.
       seconds: see `scripts`.
-      shrink: whether to look for the shortest script that will not do.
+      shrink: if true, look for the shortest script that fails.
     """
 
     def test(script: list[Step], seed: int) -> None:
@@ -145,13 +146,13 @@ def scripts(
     events: Events | None = None,
     seconds: Sequence[float] = SECONDS,
 ) -> st.SearchStrategy[list[Step]]:
-    """Scripts for a room: somebody joins, then anything may happen.
+    """Return a strategy for scripts: at least one client joins, then steps of all kinds follow.
 
     Args:
-      make: makes the room: its class, or any callable.
-      steps: how many more, at most.
+      make: the class of the room, or any callable that returns a new room.
+      steps: the most steps after the joins.
       events: see `simulated`.
-      seconds: how long steps may wait.
+      seconds: the waiting times of steps, in seconds.
     """
     client = st.integers(0, len(NAMES) - 1)
     noticed, wait = st.sampled_from(tuple(SIDES)), st.sampled_from(tuple(seconds))
@@ -188,13 +189,13 @@ def scripts(
         ),
         st.builds(Jump, st.sampled_from(SECONDS)),
     )
-    # By itself hypothesis favours lists of a few; what breaks rooms often takes many steps.
+    # hypothesis by default favours short lists, but many faults need many steps.
     rest = st.integers(0, steps).flatmap(lambda count: st.lists(step, min_size=count, max_size=count))
     return st.builds(list.__add__, st.lists(join, min_size=1, max_size=len(NAMES)), rest)
 
 
 def _sent(vocabulary: Vocabulary, client: st.SearchStrategy[int], events: Events) -> st.SearchStrategy[Step]:
-    """An event that a client sends, or asks, or one that is not quite one."""
+    """Return a strategy for steps that send an event, a request, or an invalid event."""
     kinds = [vocabulary.by_name[name] for name in sorted(vocabulary.by_name)]
     sent = st.one_of(*(_event_of(kind, client, events) for kind in kinds))
     names = st.sampled_from([kind.name for kind in kinds])
@@ -212,7 +213,7 @@ def _event_of(kind: EventType, client: st.SearchStrategy[int], events: Events) -
     def make(step: Callable[[int, Any], Step], client: int, fields: dict[str, Any]) -> Step:
         try:
             return step(client, kind.cls(**fields))
-        except (TypeError, ValueError):  # a validator of its class refuses what its type allows
+        except (TypeError, ValueError):  # a validator of the class rejects a value that the type allows
             plain = {name: unstructure(value, kinds[name]) for name, value in fields.items()}
             return SendWrong(client, kind.name, plain)
 
@@ -226,7 +227,7 @@ def _fields_of(cls: type[Any]) -> dict[str, st.SearchStrategy[Any]]:
 
 
 def _values_of(cls: Any) -> st.SearchStrategy[Any]:
-    """Values of a type that can travel."""
+    """Return a strategy for values of an encodable type."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     simple: dict[Any, st.SearchStrategy[Any]] = {
         int: st.integers(-3, 100) | st.integers(-MAX_INTEGER, MAX_INTEGER),
@@ -256,7 +257,7 @@ def _values_of(cls: Any) -> st.SearchStrategy[Any]:
 
 
 def _built(cls: type[Any]) -> st.SearchStrategy[Any]:
-    """Instances of a class, or the nearest that its validators allow."""
+    """Return a strategy for instances of a class. Examples that its validators reject are discarded."""
 
     def make(fields: dict[str, Any]) -> Any:
         try:

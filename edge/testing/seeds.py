@@ -14,12 +14,13 @@ F = TypeVar("F", bound=Callable[..., object])
 def seeds(count: int, *, start: int = 0) -> Callable[[F], F]:
     """Run an async test once under each of `count` schedules: ``@edge.testing.seeds(200)``.
 
-    Each seed is a test of its own, named in its id, so a failure is run again by that id.
+    All seeds are one test, which ends at the first failure. The report names the seed, and ``--edge-seed`` repeats it.
+    ``--edge-max-seeds`` limits the seeds of each test.
     """
 
     def mark(test: F) -> F:
         if not iscoroutinefunction(test):
-            raise TypeError(f"{test.__name__} is not async: there is no schedule to seed")
+            raise TypeError(f"{test.__name__} is not async and has no schedule: make it an async def, or remove seeds")
         marked: F = pytest.mark.edge_seeds(range(start, start + count))(test)
         return marked
 

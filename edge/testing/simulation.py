@@ -1,7 +1,7 @@
-"""A server, its network and its clients in one process, in virtual time, under one seed: and nothing may go wrong.
+"""Simulates a server, a network and clients in one process, in virtual time and with one seed, and checks invariants.
 
 The server and the clients are the real ones: HTTP requests, the upgrade, WebSocket framing, sessions, the directory and
-the rooms. Only the bytes between them travel over the simulation's own `Network`.
+the rooms. Only the network between them is simulated: see `Network`.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from .steps import Step
 from .town import Play, Simulation
 from .virtual import run_virtual
 
-# Within this everybody must have found their way back once the network has no troubles any more: a silence is noticed
-# after half a minute, and the longest wait before another attempt is as long again, or an attempt in vain between.
+# The seconds within which all clients must be connected after the network has healed. A client notices a silent
+# connection after half a minute, and waits up to half a minute before another attempt, of which some may fail.
 SETTLE_SECONDS = 300.0
-# The time of a drain, as `serve` has it by default; and the time of clean-ups and goodbyes.
+# The seconds of a drain, as in the default of `serve`; and the seconds for clean-ups and goodbyes.
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 5.0
-# How long clients that have been told to leave may take.
+# The seconds within which all clients must have ended after `leave`.
 LEAVE_SECONDS = 60.0
-# Simulated time that one script may take beside what its steps wait: connecting, settling and draining.
+# The simulated hours that a script may take in addition to its waits: for connecting, settling and draining.
 SPARE_HOURS = 1.0
 
 
 @attrs.frozen
 class Simulated:
-    """What a simulation has been through."""
+    """The totals of a simulation."""
 
     seconds: float
-    """Of virtual time."""
+    """The virtual time, in seconds."""
     events: int
-    """That rooms took from players, and sent to them."""
+    """The number of messages that rooms received from players and sent to them."""
 
 
 def simulate(
@@ -60,26 +60,26 @@ def simulate(
     play: Play | None = None,
     limits: Limits | None = None,
 ) -> Simulated:
-    """Take these steps against a room in virtual time, heal the network, let everything come to rest, and drain.
+    """Run steps against a room in virtual time, heal the network, wait until all messages have arrived, and drain.
 
     Args:
-      make: makes the room: its class, or any callable.
-      steps: from `edge.testing.steps`.
-      seed: what the schedule, the network and `Room.random` are drawn from.
-      invariants: called with each open room after each step; what they raise is a failure.
-      play: how each client plays, beside the steps; by default it only listens. It ends by being cancelled, or with
-        `Disconnected`, when the client is closed.
-      limits: of the server and of the clients.
+      make: the class of the room, or any callable that returns a new room.
+      steps: the script: a sequence of steps from `edge.testing.steps`.
+      seed: determines the schedule, the network and `Room.random`.
+      invariants: called with each open room after each step; an exception is a failure.
+      play: the code of each client, which runs beside the steps; by default it only receives. When the client closes,
+        `play` is cancelled or gets `Disconnected`.
+      limits: the limits of the server and of the clients.
 
     Raises:
-      InvariantBroken: something that always holds did not; see `Oracle`. A note on this, and on what follows, is the
-        script as a test.
-      Crashed: code of the room raised.
+      InvariantBroken: an invariant of edge does not hold; see `Oracle`. This error and the following ones have a note
+        with the script as a test.
+      Crashed: code of the room raised, or edge logged an error.
       Leaked: a task or a deadline outlived the server.
-      Deadlock: every task waits, and no deadline is pending.
+      Deadlock: every task waits, and no deadline is pending; or the virtual time is up.
     """
     hours = sum(getattr(step, "seconds", 0.0) for step in steps) / 3600 + SPARE_HOURS
-    gc.freeze()  # so that looking for what is not freed looks only at what this makes
+    gc.freeze()  # so that the search for leaked objects covers only objects of this simulation
     try:
         return run_virtual(_simulate, make, steps, seed, invariants, play, limits or Limits(), seed=seed, hours=hours)
     except Exception as exc:
@@ -87,20 +87,20 @@ def simulate(
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
         first.add_note("\n" + _as_test(make, steps, seed, invariants, play, limits))
-        raise first from first.__cause__  # without the groups around it
+        raise first from first.__cause__  # without its exception groups
     finally:
         gc.unfreeze()
 
 
 def example_of(make: Callable[[], Room[Any, Any]]) -> type[Room[Any, Any]] | Room[Any, Any]:
-    """What has the vocabularies of the rooms that this makes."""
+    """Return an object that has the vocabularies of the rooms: the class, or an instance."""
     return make if isinstance(make, type) else make()
 
 
 def _as_test(
     make: object, steps: Sequence[Step], seed: int, invariants: Sequence[Invariant], play: object, limits: object
 ) -> str:
-    """A simulation as a test to paste."""
+    """Return the source code of a test that runs this simulation."""
 
     def name(made: object) -> str:
         return str(getattr(made, "__name__", made))
@@ -202,5 +202,5 @@ async def _settle(oracle: Oracle) -> None:
         if not (why := oracle.unsettled()):
             return
         if trio.current_time() >= until:
-            raise InvariantBroken(f"{SETTLE_SECONDS:g} s after the network's last trouble, {why}")
+            raise InvariantBroken(f"{SETTLE_SECONDS:g} s after the network healed, {why}")
         await trio.sleep(1)

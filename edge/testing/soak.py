@@ -1,4 +1,4 @@
-"""Simulated hours: script after script against one room, until so much virtual time has passed or something breaks."""
+"""Soak tests: simulate scripts against one room until a virtual time has passed or a simulation fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .simulation import simulate
 from .steps import Step
 from .town import Play
 
-# How many scripts are drawn from one of hypothesis's seeds, how many steps one has at most, and how long they wait.
+# The scripts drawn from one seed of hypothesis, the most steps of a script, and the waiting times in seconds.
 BATCH = 200
 STEPS = 60
 WAITS = (*SECONDS, 300.0, 600.0)
@@ -22,7 +22,7 @@ WAITS = (*SECONDS, 300.0, 600.0)
 
 @attrs.define
 class Soaked:
-    """What has been simulated."""
+    """The totals of a soak test."""
 
     scripts: int = 0
     steps: int = 0
@@ -38,15 +38,16 @@ def soak(
     play: Play | None = None,
     tell: Callable[[Soaked], object] = lambda soaked: None,
 ) -> Soaked:
-    """Simulate a room for so many hours of virtual time, by scripts drawn from a seed. See `simulated`.
+    """Simulate a room for `hours` of virtual time, with generated scripts. See `simulated`.
 
     Args:
-      seed: the same seed draws the same scripts.
-      play: how each client plays, beside the steps.
-      tell: called after each script with what has been simulated so far.
+      hours: the virtual time of all scripts together.
+      seed: determines the scripts.
+      play: the code of each client, which runs beside the steps: see `simulate`.
+      tell: called after each script with the totals so far.
 
     Raises:
-      InvariantBroken, Crashed, Leaked, Deadlock: see `simulate`. A note on it is the shortest script found, as a test.
+      InvariantBroken, Crashed, Leaked, Deadlock: see `simulate`. A note has the shortest failing script as a test.
     """
     soaked = Soaked()
     failed = False
@@ -61,7 +62,7 @@ def soak(
             failed = True
             raise
         if failed:
-            return  # a script that was tried because it is shorter
+            return  # hypothesis is shrinking the failed script
         soaked.scripts += 1
         soaked.steps += len(script)
         soaked.events += done.events

@@ -1,7 +1,7 @@
-"""The steps of a simulation: what clients and the network do to a room. A list of them is a script.
+"""The steps of a simulation: actions of clients and of the network. A list of steps is a script.
 
-A client is named by its place in the order of joining, around again where there are fewer; a step that makes no sense,
-as where nobody has joined yet, does nothing. So any part of a script is a script.
+A step names a client by its place in the order of joining, modulo the number of clients. A step that is impossible, for
+example because no client has joined, has no effect. So any part of a script is a valid script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..protocol.outgoing import Outgoing
 from .network import Conditions, Link, Side, Way
 from .town import Simulation
 
-# A network that is no slower than this troubles nobody.
+# Links with at most this latency and jitter do not count as troubled: the oracle is stricter with them.
 CALM_SECONDS = 0.1
 
 Noticed = Literal["both", "server", "client", "nobody"]
@@ -33,15 +33,15 @@ SIDES: dict[Noticed, frozenset[Side]] = {
 
 
 class Step(abc.ABC):
-    """One thing that happens."""
+    """One step of a simulation."""
 
     @abc.abstractmethod
     async def take(self, simulation: Simulation) -> None:
-        """Let it happen."""
+        """Perform the step."""
 
 
 class _ClientStep(Step):
-    """Something that one client does, or that is done to it."""
+    """A step of one client."""
 
     client: int
 
@@ -52,12 +52,12 @@ class _ClientStep(Step):
 
     @abc.abstractmethod
     def act(self, simulation: Simulation, client: Client[Any, Any], link: Link) -> None:
-        """Do it. Never waits."""
+        """Perform the step. Never waits."""
 
 
 @attrs.frozen
 class Join(Step):
-    """Somebody new comes."""
+    """A new client joins."""
 
     name: str
     transport: str = "websocket"
@@ -69,7 +69,7 @@ class Join(Step):
 
 @attrs.frozen
 class Tab(_ClientStep):
-    """A second page of the same session: the newest has the seat."""
+    """Another client of the same session joins, and takes over the seat."""
 
     client: int
 
@@ -79,7 +79,7 @@ class Tab(_ClientStep):
 
 @attrs.frozen
 class Leave(_ClientStep):
-    """A client says goodbye."""
+    """A client leaves."""
 
     client: int
 
@@ -89,7 +89,7 @@ class Leave(_ClientStep):
 
 @attrs.frozen
 class Drop(_ClientStep):
-    """A client's connection is cut; it will try to come back by itself."""
+    """A client's connection is cut. The client tries to reconnect by itself."""
 
     client: int
     noticed_by: Noticed = "both"
@@ -100,7 +100,7 @@ class Drop(_ClientStep):
 
 @attrs.frozen
 class DropAfter(_ClientStep):
-    """The same, once so many more bytes have passed one way: in the middle of a frame, say."""
+    """A client's connection is cut after `count` more bytes in one direction, for example in the middle of a frame."""
 
     client: int
     way: Way
@@ -113,7 +113,7 @@ class DropAfter(_ClientStep):
 
 @attrs.frozen
 class Offline(_ClientStep):
-    """From now on a client can't connect; it is refused, or hears nothing."""
+    """From now on a client cannot connect: its attempts are refused or get no answer."""
 
     client: int
     how: Literal["refused", "silent"] = "refused"
@@ -134,8 +134,8 @@ class Online(_ClientStep):
 
 @attrs.frozen
 class Tunnel(_ClientStep):
-    """A client's connection is cut, nothing gets through for so many seconds, and the next is cut, too, after so many
-    bytes from the server: in the middle of its welcome, say."""
+    """A client's connection is cut, and new ones are refused for `seconds`. The next connection is cut, too, after
+    `count` bytes from the server, for example in the middle of its welcome."""
 
     client: int
     seconds: float
@@ -155,7 +155,7 @@ class Tunnel(_ClientStep):
 
 @attrs.frozen
 class Stall(_ClientStep):
-    """A client takes nothing off its socket any more, until `Online`."""
+    """A client stops reading from its socket, until `Online`."""
 
     client: int
 
@@ -187,7 +187,7 @@ class Ask(_ClientStep):
 
 @attrs.frozen
 class SendWrong(_ClientStep):
-    """A client sends what may be no event at all: a name, and any plain data."""
+    """A client sends an event that may be invalid: any name, and any plain data."""
 
     client: int
     name: str
@@ -199,7 +199,7 @@ class SendWrong(_ClientStep):
 
 @attrs.frozen
 class Burst(Step):
-    """The room says an event so many times to everybody, in one step."""
+    """Each room broadcasts an event `times` times in one step."""
 
     event: Any
     times: int
@@ -212,7 +212,7 @@ class Burst(Step):
 
 @attrs.frozen
 class Reset(Step):
-    """The room's round is reset, if one is open."""
+    """Each room resets its round, if one is open."""
 
     async def take(self, simulation: Simulation) -> None:
         for room in simulation.directory.rooms:
@@ -221,7 +221,7 @@ class Reset(Step):
 
 @attrs.frozen
 class Weather(Step):
-    """The network becomes slower, less even, or hands out smaller pieces: see `Conditions`."""
+    """The network gets another latency, jitter, or size of pieces: see `Conditions`."""
 
     latency: float = 0.0
     jitter: float = 0.0
@@ -236,7 +236,7 @@ class Weather(Step):
 
 @attrs.frozen
 class Wait(Step):
-    """Time passes: seconds."""
+    """Nothing happens for `seconds`."""
 
     seconds: float
 
@@ -246,7 +246,7 @@ class Wait(Step):
 
 @attrs.frozen
 class Jump(Step):
-    """The clock jumps forward while nobody runs, as after a machine's sleep: seconds."""
+    """The clock jumps forward by `seconds` while no task runs, as if the machine had been suspended."""
 
     seconds: float
 

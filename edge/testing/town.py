@@ -1,4 +1,4 @@
-"""What the steps of a simulation act on: its rooms, its network and its clients."""
+"""The state of a simulation that steps act on: its rooms, its network and its clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .network import Link, Network
 from .oracle import Oracle
 
 Play = Callable[[Client[Any, Any]], Awaitable[object]]
-"""How a client plays: run for each that joins, beside the steps, until it is closed."""
+"""The code of a client. It runs for each client that joins, beside the steps, until the client closes."""
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +39,7 @@ class Member:
 
 
 class Simulation:
-    """What steps act on."""
+    """The rooms, the network and the clients of a simulation."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Simulation:
         self.directory = app.directory
         self.network = network
         self.troubles = troubles
-        """Where what a step has begun goes on, until the network heals."""
+        """Runs background tasks of steps until the network heals."""
         self.members: list[Member] = []
-        """Everybody who has joined, in that order."""
+        """All clients, in the order in which they joined."""
         self._rough = False
         self._keys = app.keys
         self._nursery = nursery
@@ -69,39 +69,39 @@ class Simulation:
         self._sends, self._receives = vocabularies
 
     def member(self, place: int) -> Member | None:
-        """The client in this place of the order of joining, if it is not closed."""
+        """Return the client at this place in the order of joining; None if there is none, or if it is closed."""
         if not self.members:
             return None
         member = self.members[place % len(self.members)]
         return None if member.client.state is State.CLOSED else member
 
     def trouble_all(self) -> None:
-        """Something has happened to everybody after which connections may be lost, now or later."""
+        """Note that all connections may be lost, now or later: all links count as troubled."""
         self._rough = True
         for link in self.network.links:
             link.troubled = True
 
     def leave(self, client: Client[Any, Any]) -> None:
-        """Have a client leave; the oracle is told."""
+        """Let a client leave, and notify the oracle."""
         self._oracle.note_leaving(client)
         client.leave()
 
     def join(self, name: str, transport: TransportKind, codec: str) -> None:
-        """Have a new client connect."""
+        """Let a new client connect."""
         self._add(name, f"session-{len(self.members)}", transport, codec)
 
     def join_again(self, place: int) -> None:
-        """Have another client of the same session connect."""
+        """Let another client of the same session connect."""
         same = self.members[place % len(self.members)]
         self._add(same.client._name, same.session, same.transport, same.codec)
 
     def ask(self, client: Client[Any, Any], event: Any) -> None:
-        """Send a request, whose answer is waited for in the background; it must come to some end."""
+        """Send a request, and wait for the reply in a background task. The request must end in some way."""
         if not self._receives.by_name:
-            return  # nothing can be answered
+            return  # the room sends no events, so it cannot reply
         answer = self._receives.by_name[
             self._random.choice(sorted(self._receives.by_name))
-        ].cls  # perhaps not what is given
+        ].cls  # the reply may be of another class
 
         async def run() -> None:
             with contextlib.suppress(RequestFailed, Disconnected):

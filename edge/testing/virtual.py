@@ -1,4 +1,4 @@
-"""Runs in virtual time: hours in milliseconds, from a seed, and a deadlock is an error instead of a hang."""
+"""Runs Trio in virtual time, with a seeded schedule. A deadlock raises an error instead of hanging."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .schedule import seeded, spawn_order
 
 T = TypeVar("T")
 
-# How many times in a row Trio may look for I/O without running a task. Two are Trio's own: one to wake those who
-# `wait_all_tasks_blocked`, one to jump the clock.
+# The most times in a row that Trio may poll for I/O without running a task. Trio itself needs two: one to wake tasks
+# in `wait_all_tasks_blocked`, one to jump the clock.
 IDLE_PASSES = 3
 
 
 class Deadlock(EdgeError, AssertionError):
-    """The test waits for what will never happen. The text shows what each task awaits."""
+    """The test waits for an event that can never happen. The message shows the line at which each task waits."""
 
 
 class _Watchdog(trio.abc.Instrument):
-    """Cancels a scope when nothing can happen any more, which under a mock clock would be a silent busy loop; or when
-    only heartbeats and the like have happened for longer than any test plays."""
+    """Cancels the test in a deadlock, which would be a silent busy loop under a mock clock; or when its virtual time is
+    up, for example because only heartbeats run."""
 
     def __init__(self, hours: float) -> None:
         self.scope = trio.CancelScope()
@@ -61,17 +61,18 @@ def run_virtual(
     clock: trio.abc.Clock | None = None,
     instruments: Sequence[trio.abc.Instrument] = (),
 ) -> T:
-    """`trio.run` in virtual time: the clock jumps to the next deadline whenever every task waits.
+    """Run `trio.run` in virtual time: the clock jumps to the next deadline whenever every task waits.
 
-    Not for sockets, threads or subprocesses: time would jump while they work.
+    Do not use sockets, threads or subprocesses: the clock would jump while they work.
 
     Args:
-      seed: what the schedule is drawn from; the same seed gives the same run, in any process.
-      hours: how much virtual time may pass; a room's heartbeats would let a test that waits in vain run on for ever.
-      clock: instead of an autojumping mock clock that starts at 0.
+      seed: determines the schedule; the same seed gives the same run, in any process.
+      hours: the most virtual time that may pass. Without this limit, the heartbeats of a room would keep a test that
+        waits for ever running.
+      clock: replaces the autojumping mock clock that starts at 0.
 
     Raises:
-      Deadlock: every task waits, and no deadline is pending; or time is up.
+      Deadlock: every task waits, and no deadline is pending; or the virtual time is up.
     """
     watchdog = _Watchdog(hours)
 
@@ -89,7 +90,7 @@ def run_virtual(
 
 
 def task_tree(root: trio.lowlevel.Task | None = None) -> str:
-    """Every task below `root` (by default, of the run), with the line of code it is at."""
+    """Return the tree of tasks below `root`, by default of the whole run, with the line at which each task waits."""
     root = root or trio.lowlevel.current_root_task()
     return "\n".join(_tree_lines(root, "")) if root is not None else ""
 
@@ -102,7 +103,7 @@ def _tree_lines(task: trio.lowlevel.Task, indent: str) -> Iterator[str]:
 
 
 def _where(task: trio.lowlevel.Task) -> str:
-    """The innermost line of the task that is its author's, or else edge's: never Trio's."""
+    """Return the innermost waiting line of the author's code, or else of edge's code, but never of Trio's."""
     ours = theirs = None
     for frame, line in task.iter_await_frames():
         module = frame.f_globals.get("__name__", "")

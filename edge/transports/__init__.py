@@ -1,1 +1,1 @@
-"""Transports of frames, behind one small abstract class: WebSocket, HTTP and memory."""
+"""Transports of frames: WebSocket, HTTP and memory. They share one abstract class."""

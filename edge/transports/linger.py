@@ -1,4 +1,4 @@
-"""Closing a stream on a peer that is still sending."""
+"""Closing a stream while the peer is still sending."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 
 import trio
 
-# How long to read on.
+# The seconds for which `linger` reads at most.
 LINGER_SECONDS = 1.0
 
 
 async def send_eof(stream: trio.abc.Stream) -> None:
-    """Say that nothing more comes, on a stream that has a half-close. TLS has none."""
+    """Half-close a stream, if its kind supports that. TLS does not."""
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
     else:
@@ -19,10 +19,10 @@ async def send_eof(stream: trio.abc.Stream) -> None:
 
 
 async def linger(stream: trio.abc.Stream) -> None:
-    """Say that nothing more comes, then read and forget what the peer still sends, for a second at most.
+    """Half-close a stream, then read and drop the peer's bytes until it closes, for a second at most.
 
-    Closing at once, with bytes unread, would reset the connection, and the peer would lose our last words (RFC 9112
-    section 9.6). If another task reads the stream, as trio-websocket's does, it reads what is left.
+    Closing at once, with bytes unread, would reset the connection, and the peer could lose the last bytes of this side
+    (RFC 9112 section 9.6). If another task reads the stream, as trio-websocket's does, that task reads the rest.
     """
     over = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
     with trio.move_on_after(LINGER_SECONDS), over:

@@ -1,4 +1,4 @@
-"""Two ends of a transport in one process: for tests, and for players who are code."""
+"""A transport within one process, for tests and for bots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .transport import Transport
 
 
 class MemoryTransport(Transport):
-    """One end of a pair made by `open_memory_transports`. Takes no time, and waits when the other end does not read."""
+    """One end of a pair made by `open_memory_transports`. Frames arrive at once. Sending waits while `buffer` frames
+    are not received."""
 
     def __init__(self, outgoing: trio.MemorySendChannel[Frame], incoming: trio.MemoryReceiveChannel[Frame]) -> None:
         self._outgoing = outgoing
@@ -62,7 +63,7 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def drop(self) -> None:
-        """Cut the connection: both ends find it broken, and frames under way are lost."""
+        """Break the connection: both ends raise `trio.BrokenResourceError`, and frames under way are lost."""
         for end in (self, self._peer):
             assert end is not None
             end._cut = True
@@ -79,10 +80,10 @@ class MemoryTransport(Transport):
 
 
 def open_memory_transports(*, buffer: float = math.inf) -> tuple[MemoryTransport, MemoryTransport]:
-    """A pair of connected transports.
+    """Return a pair of connected transports.
 
     Args:
-      buffer: how many frames may be under way each way before `send` waits.
+      buffer: the frames that may be under way in each direction before `send` waits.
     """
     to_right, from_left = trio.open_memory_channel[Frame](buffer)
     to_left, from_right = trio.open_memory_channel[Frame](buffer)

@@ -17,73 +17,74 @@ class FrameReceiver(Protocol):
 
     @property
     def has_space(self) -> bool:
-        """True if one more frame may be given. Checked before each frame."""
+        """True if one more frame may be delivered. Checked before each frame."""
 
     def receive_frame(self, frame: Frame, now: float) -> None:
-        """Take a frame that came now, on Trio's clock. Never waits.
+        """Take a frame that arrived at `now`, on Trio's clock. Never waits.
 
-        If it is only kept for later, call `Transport.stop_delivery`: another frame may never come.
+        If this only stores the frame for later, it calls `Transport.stop_delivery`, because no other frame may come.
         """
 
 
 class Transport(abc.ABC):
-    """One live duplex of frames, in order, whole.
+    """One live duplex of whole frames, in order.
 
     One task sends, and one task receives; they may be different tasks. After a cancelled or failed `send` or `flush`
     the transport can only be closed: part of a frame may be on the wire. `edge.testing.transport_conformance` tests
-    all of this.
+    these rules.
     """
 
     close_code: int | None = None
-    """Once `receive` has raised `trio.EndOfChannel`: the code that the peer closed with, where there was one."""
+    """The code with which the peer closed the transport, if it gave one. Set when `receive` raises
+    `trio.EndOfChannel`."""
 
     close_reason: str = ""
-    """The sentence that it closed with, where there was one."""
+    """The reason with which the peer closed the transport, if it gave one."""
 
     max_bytes: int = sys.maxsize
-    """The largest frame that is read, where a transport reads one piece by piece: to be set by whoever uses it."""
+    """The largest frame that is read, in bytes. The transport's user sets it. A memory transport ignores it."""
 
     on_doubt: Callable[[], object] | None = None
-    """Called when it has reason to doubt that the peer is still there: to be set by whoever uses it."""
+    """Called when the peer may be gone. The transport's user sets it."""
 
     broken = False
-    """True if part of a frame may be on the wire, so that no other can follow."""
+    """True if part of a frame may be on the wire, so that no other frame can follow."""
 
     @property
     @abc.abstractmethod
     def last_received_at(self) -> float:
-        """The time at which the last byte came in, on Trio's clock. Heartbeats need it."""
+        """The time at which the last byte arrived, on Trio's clock, for heartbeats."""
 
     @abc.abstractmethod
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        """Write these frames, in one piece where the transport can, as far as it goes without waiting.
+        """Write as much of these frames as is possible without waiting, in one piece if the transport can.
 
-        Returns: whether all is written. What is not is kept, and `flush` has to come before the next.
+        Returns: True if all is written. If not, the rest is queued: call `flush` before the next `send_nowait`.
 
         Raises:
           trio.BrokenResourceError: the peer is gone, or an earlier send or flush was cancelled.
-          trio.ClosedResourceError: this side has closed it.
+          trio.ClosedResourceError: this side has closed the transport.
         """
 
     async def flush(self) -> None:
-        """Write what `send_nowait` has kept.
+        """Write the rest that `send_nowait` has queued.
 
         Raises:
           trio.BrokenResourceError, trio.ClosedResourceError: see `send_nowait`.
 
-        *Cancellation* breaks the transport: never let an author's scope cover it.
+        *Cancellation* breaks the transport: never call this in an author's cancel scope.
         """
-        self.broken = True  # until it is known to have gone through whole
+        self.broken = True  # until everything is written
         await self._write_queued()
         self.broken = False
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write these frames, in one piece where the transport can.
+        """Write these frames, in one piece if the transport can.
 
         Raises:
           trio.BrokenResourceError, trio.ClosedResourceError: see `send_nowait`.
 
-        *Cancellation* breaks the transport: never let an author's scope cover it.
+        *Cancellation* breaks the transport: never call this in an author's cancel scope.
         """
         broken, self.broken = self.broken, True
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -95,23 +96,23 @@ class Transport(abc.ABC):
 
     @abc.abstractmethod
     async def _write_queued(self) -> None:
-        """Write what `send_nowait` has kept; `flush` without the account of what a cancellation breaks."""
+        """Write the rest that `send_nowait` has queued. `flush` calls this, and sets `broken`."""
 
     @abc.abstractmethod
     async def receive(self) -> Frame:
-        """The next frame.
+        """Wait for the next frame.
 
         Raises:
-          trio.EndOfChannel: the peer closed it in good order.
-          trio.BrokenResourceError: it broke.
-          trio.ClosedResourceError: this side has closed it.
-          RemoteProtocolError: the peer sends what makes no frame.
+          trio.EndOfChannel: the peer closed the transport properly.
+          trio.BrokenResourceError: the transport broke.
+          trio.ClosedResourceError: this side has closed the transport.
+          RemoteProtocolError: the peer sent bytes that are no valid frame, or a frame that is too large.
 
         *Cancellation*: no frame is lost.
         """
 
     async def deliver_to(self, receiver: FrameReceiver) -> None:
-        """Give somebody the frames that come, one at least, and more for as long as they have space.
+        """Wait for a frame and pass it to `receiver`. Some transports then pass more frames, while it has space.
 
         Raises:
           trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError: see `receive`.
@@ -121,16 +122,16 @@ class Transport(abc.ABC):
         receiver.receive_frame(await self.receive(), trio.current_time())
 
     def stop_delivery(self) -> bool:
-        """Let `deliver_to` return without another frame. False if it has to be cancelled."""
+        """Make `deliver_to` return without another frame. False if its task has to be cancelled instead."""
         return False
 
     def close_nowait(self) -> bool:
-        """Close it, if the peer has closed it and nothing is left to write. False if `close` is needed."""
+        """Close the transport if the peer has closed it and nothing is left to write. False if `close` is needed."""
         return False
 
     @abc.abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, telling the peer this code if the transport can. Closing twice does nothing.
+        """Close the transport, and send the peer this code if the transport can. Closing twice does nothing.
 
-        *Cancellation*: it is closed all the same, without waiting for the peer.
+        *Cancellation*: the transport is closed all the same, without waiting for the peer.
         """

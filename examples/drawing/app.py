@@ -18,7 +18,7 @@ ANIMALS = ["badger", "crane", "dingo", "egret", "ferret", "gecko", "heron", "ibi
 
 @app.route("/lobby")
 async def lobby(request: edge.Request) -> edge.Response:
-    """A table with a free seat, the fullest first; or the name of a new one."""
+    """Return the fullest room that has a free seat; else the name of a new room."""
     rooms = await app.list_rooms("drawing")
     free = [room for room in rooms if room.seated < room.maximum and not room.locked]
     free.sort(key=lambda room: -room.seated)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-# A part's canvas, in units of its own: whatever the screen, everybody draws on the same paper.
+# The size of the canvas of a part, in units that do not depend on a player's screen.
 WIDTH, HEIGHT = 1000, 750
-# How much of the bottom of a part the next player sees.
+# The height of the strip at the bottom of a part that the next player sees.
 STRIP = 60
 COLORS = 8
-# The ink of one part: past this many points the turn is done.
+# The most points of one part. The turn ends when the part has this many.
 INK = 4_000
 
 Point = tuple[int, int]
@@ -19,7 +19,7 @@ def _on_paper(_: object, __: object, points: list[Point]) -> None:
     if not 1 <= len(points) <= 2000:
         raise ValueError("a stroke has 1 to 2000 points")
     if not all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points):
-        raise ValueError("a stroke stays on the paper")
+        raise ValueError("a stroke must stay on the paper")
 
 
 @attrs.frozen
@@ -32,7 +32,7 @@ class Stroke:
 
 
 def strip_below(strokes: list[Stroke]) -> list[Stroke]:
-    """What of a part shows in its bottom strip, moved up so that the strip begins at 0. Nothing above it is kept."""
+    """Return the strokes in the bottom strip of a part, moved up so that the strip begins at 0."""
     return [
         attrs.evolve(stroke, points=[(x, y - (HEIGHT - STRIP)) for x, y in run])
         for stroke in strokes
@@ -41,7 +41,7 @@ def strip_below(strokes: list[Stroke]) -> list[Stroke]:
 
 
 def _runs_below(points: list[Point], limit: int) -> list[list[Point]]:
-    """The pieces of a line that lie below `limit`, cut where it crosses."""
+    """Return the pieces of a line below `limit`, cut at the limit."""
     runs: list[list[Point]] = []
     previous: Point | None = None
     for point in points:

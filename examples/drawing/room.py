@@ -1,4 +1,4 @@
-"""The game: rounds, turns and what everybody is told."""
+"""The room of the game: its events, rounds and turns."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ PARTS = {2: ["head", "body"], 3: ["head", "body", "legs"], 4: ["head", "chest", 
 
 @edge.event("start")
 class Start:
-    """Do not wait for more players."""
+    """Start without waiting for more players."""
 
 
 @edge.event("drew")
 class Drew:
-    """The pen was lifted: one more stroke of this turn."""
+    """Add a stroke to the page of this turn."""
 
     stroke: Stroke
 
 
 @edge.event("undid")
 class Undid:
-    """Take the last stroke back."""
+    """Remove the last stroke."""
 
 
 @edge.event("turn:done")
 class TurnDone:
-    """My part is finished."""
+    """Finish this turn."""
 
 
 @attrs.frozen
 class Sitter:
-    """One line of the list of players."""
+    """One player in the list of players."""
 
     number: int
     name: str
     connected: bool
     part: str
-    """Which part is theirs this round; empty for those who watch."""
+    """The part that the player draws in this round; empty for a player who watches."""
     state: Literal["watching", "next", "drawing", "done", "timeout", "left"]
 
 
 @edge.event("scene", delivery="latest")
 class Scene:
-    """All that is public: the newest one is all that a client needs."""
+    """The public state of the game. A client needs only the newest scene."""
 
     phase: Phase
     players: list[Sitter]
     seconds: float
-    """How long this phase still lasts; 0 for as long as it takes."""
+    """The seconds left of this phase; 0 without a limit."""
     of_seconds: float
 
 
 @edge.event("your:turn")
 class YourTurn:
-    """Draw this part; `edge` is all that you see of the one above, `strokes` what you have drawn already."""
+    """Ask the player to draw a part. `edge` is the visible strip of the part above, `strokes` the drawing so far."""
 
     part: str
     edge: list[Stroke]
@@ -81,7 +81,7 @@ class Part:
 
 @edge.event("revealed")
 class Revealed:
-    """The whole figure, for everybody."""
+    """The whole figure."""
 
     parts: list[Part]
 
@@ -93,19 +93,19 @@ Player: TypeAlias = edge.Player[FromPlayer, ToPlayer]
 
 @attrs.define(eq=False)
 class Page:
-    """One player's part while it is being made."""
+    """One part of the figure, while it is drawn."""
 
     name: str
     player: Player | None
-    """Whose it is; None if they left, and another server has the room since."""
+    """The player who draws the part; None if the player left before another server restored the room."""
     session: str
     by: str
     strip: list[Stroke] = attrs.field(factory=list)
-    """What its player sees of the part above."""
+    """The strip of the part above that the player sees."""
     strokes: list[Stroke] = attrs.field(factory=list)
     outcome: edge.Outcome | None = None
     dealt: bool = False
-    """True if its player has been told to draw."""
+    """True once the player has been asked to draw."""
 
     @property
     def full(self) -> bool:
@@ -114,7 +114,7 @@ class Page:
 
 @attrs.frozen
 class SavedPage:
-    """A page, for another server to go on with."""
+    """A page in a snapshot."""
 
     name: str
     session: str
@@ -127,7 +127,7 @@ class SavedPage:
 
 @attrs.frozen
 class Saved:
-    """The game, likewise."""
+    """The snapshot of the game."""
 
     phase: Phase
     phase_seconds: float
@@ -137,7 +137,7 @@ class Saved:
 
 
 class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
-    """Two to four players, one figure."""
+    """A game in which two to four players draw one figure."""
 
     seats = edge.Seats(minimum=2, maximum=4, grace=20)
 
@@ -165,7 +165,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         if self.figure is not None:
             player.send(self.figure)
         if self.drawing is not None and self.drawing.player is player:
-            self.hand_pen(player, self.drawing)  # the page was reloaded in the middle of a turn
+            self.hand_pen(player, self.drawing)  # the player reloaded the page during the turn
         player.send(self.scene())
 
     def snapshot(self) -> Saved:
@@ -189,7 +189,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.show_who_is_here)
             while True:
-                if not self.pages:  # else another server had the room, and the game goes on
+                if not self.pages:  # otherwise this server has restored the room in the middle of a game
                     await self.gather()
                 await self.play()
 
@@ -199,7 +199,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             self.broadcast(self.scene())
 
     async def gather(self) -> None:
-        """Wait for enough players, then a little for more, unless somebody says start."""
+        """Wait for enough players, then a little longer for more players, until one of them sends `Start`."""
         while True:
             self.show("waiting")
             await self.seats.wait_minimum()
@@ -211,7 +211,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
                 return
 
     def deal(self) -> None:
-        """A page for each who sits now."""
+        """Make a page for each player who holds a seat now."""
         names = PARTS[max(2, len(self.players))]
         self.pages = [
             Page(name, player, player.session.id, player.name)
@@ -219,7 +219,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         ]
 
     async def play(self) -> None:
-        """A round, from the start or from where it is, and then the figure for a while."""
+        """Play a new or a restored round, and then show the figure for a while."""
         if not self.pages:
             self.deal()
         if self.figure is None and await self.draw_all() and any(page.strokes for page in self.pages):
@@ -231,7 +231,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         self.pages, self.figure = [], None
 
     async def draw_all(self) -> bool:
-        """Have each page drawn in turn. False if there were too few players in the end."""
+        """Let the players draw their pages, one after the other. False if too few players were left."""
         players = [page.player for page in self.pages if page.player is not None and not page.player.left]
         async with self.open_round(players) as round:
             above: list[Stroke] = []
@@ -261,7 +261,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         player.send(YourTurn(page.name, page.strip, page.strokes))
 
     async def draw(self, player: Player, page: Page) -> None:
-        """Take strokes until the player is done, or out of ink."""
+        """Take strokes until the player has finished or the page is full."""
         async for event in player.listen(Drew, Undid, TurnDone):
             match event:
                 case Drew(stroke):
@@ -274,7 +274,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
                 return
 
     def show(self, phase: Phase, seconds: float = 0) -> None:
-        """Begin a phase, and tell everybody."""
+        """Begin a phase, and broadcast the scene."""
         self.phase, self.phase_seconds, self.phase_until = phase, seconds, self.now() + seconds
         self.broadcast(self.scene())
 

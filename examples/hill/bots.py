@@ -1,6 +1,6 @@
-"""Players who are code: they join over memory, steer by events, and lose their seats like anybody else.
+"""Bots: they join over a memory transport, steer with events, and can lose their seats like other players.
 
-Only their eyes are better: they look at the room's own board instead of keeping a copy of it.
+Unlike other players, bots read the room's own board instead of keeping a copy.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 NAMES = ["Ada", "Alan", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Ivan", "Jean", "Ken",
          "Leslie", "Margaret", "Niklaus", "Ole", "Peter", "Radia", "Shafi", "Tony"]  # fmt: skip
 
-# How long after a bot was put out, or not let in, another tries.
+# The seconds after which a new bot replaces a bot that was kicked or refused.
 RETURN_SECONDS = 5.0
 
 
 @attrs.define(eq=False)
 class Crew:
-    """The bots of one room, in a nursery of it."""
+    """The bots of one room, which run in a nursery of the room."""
 
     room: Hill
     nursery: trio.Nursery
     aboard: dict[int, trio.CancelScope] = attrs.field(factory=dict)
-    """By the number in their name."""
+    """The cancel scopes of the bots, by the number in their names."""
 
     def fill(self, wanted: int) -> None:
-        """Let there be so many, from now on."""
+        """Start or cancel bots until there are `wanted` bots."""
         while len(self.aboard) > wanted:
             self.aboard.pop(max(self.aboard)).cancel("there are too many bots")
         while len(self.aboard) < wanted:
@@ -49,7 +49,7 @@ class Crew:
             self.nursery.start_soon(self.live, number, self.aboard[number])
 
     async def live(self, number: int, scope: trio.CancelScope) -> None:
-        """Be one bot, until its scope is cancelled; one that is put out, or not let in, makes way for another."""
+        """Run one bot until its scope is cancelled, or until the bot is kicked or refused."""
         with scope:
             with suppress(edge.Disconnected):
                 await self.play(f"{NAMES[(number - 1) % len(NAMES)]} {number}")
@@ -58,12 +58,12 @@ class Crew:
             del self.aboard[number]
 
     async def play(self, name: str) -> None:
-        """Sit in the room until it ends the seat."""
+        """Play until the room ends the seat."""
         async with open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
             chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # play
             nursery.start_soon(_drive, self.room, bot, chance)
             async for _ in bot:
-                pass  # it sees the board itself
+                pass  # the bot reads the board directly
             nursery.cancel_scope.cancel("the seat is gone")
 
 
@@ -77,7 +77,7 @@ async def _drive(room: Hill, bot: edge.Client[Any, Any], chance: Random) -> None
 
 
 def _intent(disc: Disc, chance: Random) -> tuple[int, int]:
-    """Towards the middle, more or less, and not too fast near it; now and then a rest."""
+    """Return a force roughly towards the middle, weaker near the middle, and sometimes no force."""
     if chance.random() < 0.1:
         return 0, 0
     x = -disc.x - 8 * disc.vx + chance.gauss(0, 120)

@@ -1,4 +1,4 @@
-"""What travels: changes of intent one way, and the facts that follow from them the other."""
+"""The events of the game: players send changes of intent, and the room sends the resulting facts."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import edge
 
 from .physics import Disc
 
-# How many intents one event tells, and how many bots there may be.
+# The most intents in one event, and the most bots.
 MAX_PLAN = 8
 MAX_BOTS = 30
 
 Phase: TypeAlias = Literal["playing", "won"]
 Intent: TypeAlias = tuple[int, int, int]
-"""At which tick, and where to: the two parts of the force, in hundredths."""
+"""An intent: the tick from which it holds, and the x and y parts of the force, in hundredths of full force."""
 
 
 def _plan(_: object, __: object, plan: list[Intent]) -> None:
     if not 1 <= len(plan) <= MAX_PLAN or [tick for tick, _, _ in plan] != sorted({tick for tick, _, _ in plan}):
-        raise ValueError(f"a plan has 1 to {MAX_PLAN} intents, each for a later tick")
+        raise ValueError(f"a plan has 1 to {MAX_PLAN} intents, each for a later tick than the one before")
     if not all(x * x + y * y <= 101 * 101 for _, x, y in plan):
-        raise ValueError("no force is stronger than 100")
+        raise ValueError("a force must not be stronger than 100")
 
 
 @edge.event("steer", delivery="latest")
 class Steer:
-    """The newest intents, oldest first: enough that nothing is missed when only the newest event comes through."""
+    """The newest intents, the oldest first: several, because only the newest event may arrive."""
 
     plan: list[Intent] = attrs.field(validator=_plan)
 
 
 @edge.event("bots")
 class Bots:
-    """How many bots there should be."""
+    """Set the number of bots."""
 
     count: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.le(MAX_BOTS)])
 
 
 @edge.event("look")
 class Look:
-    """I have lost track: show me the whole board."""
+    """Ask for the whole board, because the client's copy is out of step."""
 
 
 @edge.event("board")
@@ -51,16 +51,16 @@ class Board:
 
     tick: int
     at: float
-    """When that tick was due, on the room's clock."""
+    """The time at which that tick was due, on the room's clock."""
     begins: bool
-    """True if everybody was put back to the start, with this tick."""
+    """True if a round begins with this tick: all discs are at the start."""
     discs: list[Disc]
     names: list[tuple[int, str]]
 
 
 @edge.event("joined")
 class Joined:
-    """A new disc, at rest, before this tick."""
+    """A new disc, at rest, was added before this tick."""
 
     tick: int
     number: int
@@ -71,7 +71,7 @@ class Joined:
 
 @edge.event("left")
 class Left:
-    """A disc is gone, before this tick."""
+    """A disc was removed before this tick."""
 
     tick: int
     number: int
@@ -79,26 +79,26 @@ class Left:
 
 @edge.event("facts")
 class Facts:
-    """What is new with this tick. A tick without news is not told."""
+    """The changes of one tick. The room sends nothing for a tick without changes."""
 
     tick: int
     moved: list[tuple[int, int, int, int]]
-    """Whose intent changes before it, and where to; and how many ticks later than they had planned."""
+    """New intents before this tick: the number of the disc, x, y, and the delay after the planned tick, in ticks."""
     collided: list[tuple[int, int]]
-    """Who bounced off each other in it."""
+    """The pairs of discs that collided in this tick."""
     still: list[tuple[int, float, float]]
-    """Who came to rest in it, and where."""
+    """The discs that came to rest in this tick, with their positions."""
 
 
 @edge.event("score", delivery="latest")
 class Score:
-    """How the round stands."""
+    """The state of the round."""
 
     phase: Phase
     until: float
-    """When this phase ends, on the room's clock."""
+    """The time at which this phase ends, on the room's clock."""
     points: list[tuple[int, int]]
-    """Of each disc."""
+    """The points of each disc, by its number."""
     winner: str
     bots: int
 

@@ -1,9 +1,9 @@
 """The rules of motion: discs with force, friction and elastic collisions on a round board.
 
-`web/physics.js` says the same, operation by operation: both use nothing but + - * / and square roots of doubles, which
-IEEE 754 defines to the last bit, so that server and browsers agree exactly. `vectors.json` holds them to it.
+`web/physics.js` performs the same operations in the same order. Both use only + - * / and square roots of doubles,
+which IEEE 754 defines to the last bit, so that server and browsers agree exactly. `vectors.json` has test vectors.
 
-Lengths are in units of the board, times in ticks.
+Lengths are in units of the board, and times in ticks.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import attrs
 HZ = 30
 BOARD = 1000.0
 RADIUS = 44.0
-# What full steering adds to the speed each tick, what of the speed is left after a tick, and how fast a disc may be:
-# less than its radius, so that nothing is ever passed through.
+# The speed that full steering adds in a tick, the share of the speed that is left after a tick, and the top speed: less
+# than the radius, so that a disc cannot pass through another one.
 PUSH = 1.8
 DRAG = 0.93
 TOP_SPEED = 40.0
-# Slower than this without steering is still; a collision that is softer than this is a touch, and no news.
+# A disc slower than STILL without steering comes to rest. A collision softer than TOUCH is not reported.
 STILL = 0.2
 TOUCH = 8.0
 
 
 @attrs.define
 class Disc:
-    """One disc. Mass is the same for all."""
+    """One disc. All discs have the same mass."""
 
     number: int
     x: float
@@ -36,20 +36,20 @@ class Disc:
     vx: float = 0.0
     vy: float = 0.0
     sx: int = 0
-    """Steering, in hundredths of full force."""
+    """The steering force, in hundredths of full force."""
     sy: int = 0
 
 
 @attrs.frozen
 class Happenings:
-    """What a step brought about."""
+    """The collisions and rests of one step."""
 
     collided: list[tuple[int, int]]
     still: list[Disc]
 
 
 def step(discs: Iterable[Disc]) -> Happenings:
-    """Move the discs on by one tick. They come in the order of their numbers."""
+    """Move the discs by one tick. Pass the discs in the order of their numbers."""
     discs = list(discs)
     still = [disc for disc in discs if _move(disc)]
     collided = []
@@ -63,7 +63,7 @@ def step(discs: Iterable[Disc]) -> Happenings:
 
 
 def _move(disc: Disc) -> bool:
-    """Apply force and friction, and move. True if it has come to rest."""
+    """Apply force and friction, and move the disc. True if the disc has come to rest in this step."""
     moved = disc.vx != 0 or disc.vy != 0
     disc.vx = (disc.vx + PUSH * disc.sx / 100) * DRAG
     disc.vy = (disc.vy + PUSH * disc.sy / 100) * DRAG
@@ -80,7 +80,7 @@ def _move(disc: Disc) -> bool:
 
 
 def _near(discs: list[Disc]) -> list[tuple[int, int]]:
-    """The pairs that may overlap, in the order of their numbers."""
+    """Return the pairs of discs that may overlap, in the order of their numbers."""
     ordered = sorted(discs, key=lambda disc: (disc.x, disc.number))
     pairs = []
     for index, disc in enumerate(ordered):
@@ -94,7 +94,7 @@ def _near(discs: list[Disc]) -> list[tuple[int, int]]:
 
 
 def collide(one: Disc, other: Disc) -> float:
-    """Part two discs that overlap, and let them bounce off each other; how fast they came together."""
+    """Separate two overlapping discs, and let them bounce off each other. Return the speed of their approach."""
     dx, dy = other.x - one.x, other.y - one.y
     squared = dx * dx + dy * dy
     if squared >= 4 * RADIUS * RADIUS:
@@ -117,7 +117,7 @@ def collide(one: Disc, other: Disc) -> float:
 
 
 def hold(disc: Disc) -> None:
-    """Keep a disc on the board: the wall is as elastic as the discs."""
+    """Keep a disc on the board, with an elastic collision at the wall."""
     squared = disc.x * disc.x + disc.y * disc.y
     if squared <= (BOARD - RADIUS) * (BOARD - RADIUS):
         return

@@ -1,7 +1,7 @@
-"""The game: one board for everybody in the room, at thirty ticks a second, and what is told of it.
+"""The room of the game: one board for all players, at thirty ticks a second.
 
-Only changes of intent and facts travel. Every client moves the discs by the same rules as the server, from the same
-`Board`, so that between the news it needs no telling.
+The room sends only changes of intent and facts. Each client starts from the same `Board` and moves the discs by the
+same rules as the server, so that it needs no updates in between.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .events import (
 )
 from .physics import BOARD, HZ, RADIUS, Disc, step
 
-# Points a second in the very middle; at the wall there are none, and between the two the square of the nearness.
+# Points per second in the middle. They decrease with the square of `nearness`, to none at the wall.
 POINTS = 10
 START = 0.7 * BOARD
 SCORE_SECONDS = 0.5
 CREW_SECONDS = 0.5
-# How often one player may be shown the whole board.
+# The shortest time between two boards for one player that sends `Look`, in seconds.
 LOOK_SECONDS = 0.5
-# How many seats bots leave to people who are still to come.
+# The number of seats that bots leave free for people.
 KEPT_FREE = 4
-# How many ticks ahead an intent may be planned for.
+# The most ticks by which an intent may be planned ahead.
 MAX_AHEAD = 2 * HZ
-# What joins several signs into one, as of a family: in a name, it is as good as a letter.
+# The zero-width joiner, which combines several emoji into one. It is not printable, but allowed in a name.
 JOINER = "\u200d"
 
 
@@ -53,21 +53,21 @@ class Pilot:
     player: Player
     disc: Disc
     heeded: Intent
-    """The newest intent that was followed; at first none, at the tick in which they sat down."""
+    """The newest intent that was applied; at first, no force at the tick in which the player joined."""
     score: float = 0.0
     shown_at: float = -1.0
-    """When they last asked to be shown the whole board."""
+    """The time of the newest board sent for a `Look`, on the room's clock."""
 
 
 class Hill(edge.Room[FromPlayer, ToPlayer]):
-    """King of the hill, for up to forty."""
+    """King of the hill, for up to forty players."""
 
     seats = edge.Seats(maximum=40, grace=15)
 
     round_seconds = 90.0
     pause_seconds = 8.0
     bots = 4
-    """How many there should be, while people are there."""
+    """The number of bots while people play."""
 
     def __init__(self) -> None:
         self.tick = 0
@@ -84,7 +84,9 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             raise edge.Refused("a name has 1 to 16 letters")
         holder = next((player for player in self.players if player.name.casefold() == name.casefold()), None)
         if holder is not None:
-            raise edge.Refused("this name is taken" if holder.connected else "this name is kept for a moment yet")
+            raise edge.Refused(
+                "this name is taken" if holder.connected else "this name is reserved for a player who may return"
+            )
 
     def greet(self, player: Player) -> None:
         player.send(self.board())
@@ -111,14 +113,14 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
                 await self.play()
 
     async def fill_up(self, crew: Crew) -> None:
-        """As many bots as are wanted, while people are there; without people, none. They make way for people."""
+        """Adjust the number of bots: none without people, and fewer if people need the seats."""
         while True:
             people = sum(not player.session.bot for player in self.players)
             crew.fill(min(self.bots, max(0, self.seats.maximum - people - KEPT_FREE)) if people else 0)
             await trio.sleep(CREW_SECONDS)
 
     async def play(self) -> None:
-        """One round, and its winner."""
+        """Play one round, and announce its winner."""
         async with self.open_round(minimum=0, seconds=self.round_seconds) as round:
             self.begins = True
             self.show("playing", self.round_seconds)
@@ -132,7 +134,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             await trio.sleep(self.pause_seconds)
 
     async def move(self) -> None:
-        """The board's own time."""
+        """Move the board, tick by tick."""
         async for tick in self.ticks(hz=HZ):
             self.tick, self.due = self.tick + 1, self.now() - tick.late
             self.seat_discs()
@@ -148,10 +150,10 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             if moved or still or happenings.collided:
                 self.broadcast(Facts(self.tick, moved, happenings.collided, still))
             if tick.skipped:
-                self.broadcast(self.board())  # the ticks to come are due later than clients think
+                self.broadcast(self.board())  # the next ticks are due later than clients expect
 
     def seat_discs(self) -> None:
-        """Let the board follow the ledger of seats."""
+        """Add discs for new players, and remove those of players who have left."""
         here = {player.number: player for player in self.players}
         for number, pilot in list(self.pilots.items()):
             if here.get(number) is not pilot.player:
@@ -164,14 +166,14 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
                 self.broadcast(Joined(self.tick, number, player.name, disc.x, disc.y))
 
     def begin(self) -> None:
-        """A round: everybody back to the start."""
+        """Begin a round: put all discs back to the start."""
         self.begins = False
         for number, pilot in self.pilots.items():
             pilot.disc, pilot.score = Disc(number, *start(number)), 0.0
         self.broadcast(self.board(begins=True))
 
     def steer(self) -> list[tuple[int, int, int, int]]:
-        """Follow the intents whose tick has come, and tell which."""
+        """Apply the intents that are due, and return them."""
         moved = []
         for pilot in self.pilots.values():
             intent = self.intent(pilot)
@@ -181,13 +183,13 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         return moved
 
     def intent(self, pilot: Pilot) -> Intent | None:
-        """What this player wants from now on, if it is something new."""
+        """Return the newest intent of a player that is due; None if it has not changed."""
         steer = pilot.player.latest(Steer)
         steering = pilot.disc.sx != 0 or pilot.disc.sy != 0
-        if steer is None or not pilot.player.connected:  # the page was reloaded, or is away
+        if steer is None or not pilot.player.connected:  # the page was reloaded, or the player is away
             return (self.tick, 0, 0) if steering else None
-        # of one tick there may be two, of which the first was followed before the second came; and what is planned for
-        # far ahead was planned by a clock that has been wrong since
+        # One tick may have two intents, if the first was applied before the second arrived. An intent far ahead was
+        # planned with a wrong clock, and is applied at once.
         newer = [intent for intent in steer.plan if intent[0] >= pilot.heeded[0] and intent != pilot.heeded]
         due = [intent for intent in newer if intent[0] <= self.tick or intent[0] > self.tick + MAX_AHEAD]
         if not due:
@@ -196,7 +198,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         return due[-1]
 
     def show(self, phase: Phase, seconds: float) -> None:
-        """Begin a phase, and tell everybody."""
+        """Begin a phase, and broadcast the score."""
         self.phase, self.until = phase, self.now() + seconds
         self.broadcast(self.score())
 
@@ -211,11 +213,11 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
 
 
 def start(number: int) -> tuple[float, float]:
-    """Where a disc begins: on a circle, those with neighbouring numbers far apart."""
+    """Return the start position of a disc: on a circle, with neighbouring numbers far apart."""
     angle = number * math.pi * (3 - math.sqrt(5))
     return START * math.cos(angle), START * math.sin(angle)
 
 
 def nearness(disc: Disc) -> float:
-    """How near the middle a disc is: 1 in it, 0 at the wall."""
+    """Return the nearness of a disc to the middle: 1 in the middle, 0 at the wall."""
     return 1 - math.sqrt(disc.x * disc.x + disc.y * disc.y) / (BOARD - RADIUS)

@@ -1,3 +1,3 @@
-"""A live monitor: what this server does and takes, in streams of their own pace."""
+"""A live monitor: requests, CPU and memory of this server, each in a stream with its own rate."""
 
 from .app import app as app

@@ -1,4 +1,4 @@
-"""The monitor's app: its room, its page, and an address to aim a load tool at."""
+"""The monitor's app: its room, its page, and a path for load tools."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .room import Monitor
 
 app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
 
-# How much each request leaves behind for the collector: enough to be seen in the chart of the memory.
+# The garbage that each request leaves for the collector: enough to be visible in the chart of the memory.
 GARBAGE = b"garbage " * 8_192
 
-# Collect less often by itself: it holds up a realtime server, and would leave nothing for the button.
+# Automatic collections are made rare: they would delay the server, and leave no garbage for the button.
 gc.set_threshold(10_000)
 
 
 @app.route("/load")
 async def load(request: edge.Request) -> edge.Response:
-    """Do a little work, and leave something behind that only the garbage collector can find."""
-    pages = mmap.mmap(-1, len(GARBAGE))  # given back to the system when it is freed, as small objects are not
+    """Do a little work, and leave garbage that only the garbage collector can free."""
+    pages = mmap.mmap(-1, len(GARBAGE))  # returns its memory to the system when it is freed, unlike small objects
     pages.write(GARBAGE)
     knot: list[Any] = [pages]
     knot.append(knot)

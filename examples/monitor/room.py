@@ -1,4 +1,4 @@
-"""The room: several streams, each at its own pace, into one connection."""
+"""The room of the monitor: several streams, each with its own rate, over one connection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edge.monitor import ProcessWatch, counters_of
 
 @edge.event("collect")
 class Collect:
-    """Collect garbage, please."""
+    """Ask the server to collect garbage."""
 
 
 @edge.event("requests", delivery="latest")
 class Requests:
-    """How many HTTP requests were answered a second, lately, and in all."""
+    """HTTP requests: the current rate per second, and the total."""
 
     a_second: float
     total: int
@@ -26,27 +26,27 @@ class Requests:
 
 @edge.event("cpu", delivery="latest")
 class Cpu:
-    """How much of one core is taken: 1 is all of it."""
+    """The CPU time, as a share of one core: 1 is a whole core."""
 
     share: float
 
 
 @edge.event("memory", delivery="latest")
 class Memory:
-    """What the process occupies."""
+    """The resident memory of the process, in bytes."""
 
     bytes: int
 
 
 @edge.event("collected")
 class Collected:
-    """What a collection brought about, for everybody who watches."""
+    """The result of a garbage collection."""
 
     by: str
     objects: int
-    """How many were unreachable."""
+    """The number of unreachable objects."""
     before: int
-    """Bytes that the process occupied."""
+    """The resident memory before the collection, in bytes."""
     after: int
     seconds: float
 
@@ -56,7 +56,7 @@ ToWatcher: TypeAlias = Requests | Cpu | Memory | Collected
 
 
 class Monitor(edge.Room[FromWatcher, ToWatcher]):
-    """Everybody watches the same."""
+    """A room that shows the same charts to all players."""
 
     seats = edge.Seats(maximum=500, grace=10)
 
@@ -64,7 +64,7 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
     cpu_seconds = 1.0
     memory_seconds = 0.5
     pause_seconds = 1.0
-    """Between two collections: everything stands still meanwhile."""
+    """The shortest pause between two collections, which block the server."""
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
             self.broadcast(Memory(process.sample().memory_bytes))
 
     def collect(self, by: str) -> Collected:
-        """Collect garbage. It holds up everything else meanwhile, which is what there is to see."""
+        """Collect garbage. This blocks the whole server, which the charts make visible."""
         process = ProcessWatch()
         before, began = process.sample().memory_bytes, self.now()
         objects = gc.collect()

@@ -1,3 +1,3 @@
-"""The stage: a landing page for a crowd, whose buttons a speaker switches live; and all the demos behind it."""
+"""The stage: a landing page for an audience, whose buttons a speaker switches live, and all the demos behind it."""
 
 from .app import app as app

@@ -29,22 +29,22 @@ app.include("/drawing", drawing.app)
 app.include("/hill", hill.app)
 app.include("/monitor", monitor.app)
 
-# Secrets are for a person at a terminal, and in no log.
+# Secrets are printed only to a terminal, so that no log stores them.
 if sys.stdout.isatty() or os.environ.get("EDGE_MONITOR_TOKEN"):
     edge.monitor.mount(app)
 else:
-    log.warning("no terminal to print the monitor's token to, so there is no dashboard: set EDGE_MONITOR_TOKEN")
+    log.warning("the dashboard is off, because there is no terminal to print its token to: set EDGE_MONITOR_TOKEN")
 if sys.stdout.isatty():
-    # In the address's fragment, which a browser keeps to itself: it is in no request.
+    # The key is in the fragment of the address, because a browser sends the fragment in no request.
     key = app.keys.issue("speaker", name="speaker", claims={ADMIN: True})
     print(f"the speaker's page is /admin.html#{key}", flush=True)
 else:
-    log.warning("no terminal to print the speaker's address to")
+    log.warning("the speaker's page is off, because there is no terminal to print its address to")
 
 
 @app.route("/qr.svg")
 async def qr(request: edge.Request) -> edge.Response:
-    """The address of this stage, as the page knows it, to be scanned by phones."""
+    """Return a QR code of the address that the page passes, for phones to scan."""
     drawn = io.BytesIO()
     segno.make(request.query.get("of", "")[:300] or "/").save(drawn, kind="svg", scale=8, border=2)
     return edge.Response(200, drawn.getvalue(), "image/svg+xml", {"cache-control": "no-store"})

@@ -1,4 +1,4 @@
-"""The room that everybody has open: which demos there are, as the speaker switches them."""
+"""The room of the landing page: the list of demos, which the speaker switches on and off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 import edge
 
-# The claim of the session that may switch.
+# The claim of the speaker's session, which may switch demos.
 ADMIN = "stage-admin"
 
 Key: TypeAlias = Literal["drawing", "hill", "monitor"]
@@ -24,14 +24,14 @@ class Switch:
 
 @edge.event("prefer")
 class Prefer:
-    """Make a demo the default, which switches it on; or none."""
+    """Make a demo the default, and switch it on; None for no default."""
 
     key: Key | None
 
 
 @attrs.frozen
 class Demo:
-    """One button."""
+    """One demo, with its button on the landing page."""
 
     key: Key
     title: str
@@ -41,12 +41,12 @@ class Demo:
 
 @edge.event("program", delivery="latest")
 class Program:
-    """What everybody sees."""
+    """The content of the landing page."""
 
     demos: list[Demo]
     default: Key | None
     watching: int
-    """How many pages are open."""
+    """The number of open pages."""
 
 
 FromVisitor: TypeAlias = Switch | Prefer
@@ -62,7 +62,7 @@ DEMOS = [
 
 @attrs.define(eq=False)
 class Switchboard:
-    """What the speaker has set: it outlives the room, which closes when nobody looks for a while."""
+    """The speaker's settings. They outlive the room, which closes when it is idle."""
 
     demos: dict[Key, Demo] = attrs.field(factory=lambda: {demo.key: demo for demo in DEMOS})
     default: Key | None = None
@@ -79,7 +79,7 @@ class Switchboard:
 
 
 class Stage(edge.Room[FromVisitor, ToVisitor]):
-    """Everybody may look, the speaker may switch."""
+    """A room for any client. Only the speaker may switch demos."""
 
     seats = edge.Seats(minimum=0, maximum=5000, grace=5)
 
@@ -95,7 +95,7 @@ class Stage(edge.Room[FromVisitor, ToVisitor]):
         told = self.program()
         async for _ in self.ticks(
             hz=1 / self.show_seconds
-        ):  # however many come at once, everybody is told twice a second
+        ):  # at most two updates a second, however many visitors join at once
             if (newest := self.program()) != told:
                 self.broadcast(told := newest)
 

@@ -51,6 +51,7 @@ def talk(page: Page, words: list[str], *, every: int = 30) -> None:
         (Deed.REFUSE, "poll"),
     ],
 )
+@pytest.mark.usefixtures("each_edge_js")
 def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: str) -> None:
     """Connected within the 30 seconds that a test waits, by the transport that passes; the next page knows which."""
     with hostile(deed, url) as (proxied, _):
@@ -67,6 +68,7 @@ def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: 
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["stream"], ["poll"]], ids=str)
+@pytest.mark.usefixtures("each_edge_js")
 def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) -> None:
     """A proxy that hangs up after every 1,500 bytes, or every second: each word arrives once, in order."""
     words = [f"{number} {'x' * 40}" for number in range(60)]

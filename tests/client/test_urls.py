@@ -135,9 +135,9 @@ async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind,
 @pytest.mark.parametrize(
     ("to", "reason"),
     [
-        ("http://evil.example/rooms/judge/one", "which is another host: join there, if that is right"),
-        ("/login", "which is no room's address"),
-        (ROOM + "?a", "after another redirect"),
+        ("http://evil.example/rooms/judge/one", "which is another host: if that is intended, join that URL"),
+        ("/login", "which is not the URL of a room"),
+        (ROOM + "?a", "after another redirect: only one is followed"),
     ],
 )
 async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: str) -> None:

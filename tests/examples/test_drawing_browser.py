@@ -64,6 +64,7 @@ def near(picture: Image.Image, place: tuple[int, int], color: tuple[int, int, in
     return all(abs(one - other) <= 12 for one, other in zip(pixel, color, strict=True))
 
 
+@pytest.mark.usefixtures("each_edge_js")
 def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str, str], str]) -> None:
     """Drawn, left, drawn, revealed: the right pixels in the right part, and no hidden stroke on any wire."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:

@@ -130,6 +130,7 @@ def ram(hunter: Player, me: int, target: int) -> None:
     hunter.hold()
 
 
+@pytest.mark.usefixtures("each_edge_js")
 def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) -> None:
     """At rest each disc is at the same pixels of both screens, or within two of them."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:

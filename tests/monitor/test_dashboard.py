@@ -143,13 +143,13 @@ async def test_a_kick_frees_the_seat_at_once() -> None:
         room = server.app.directory.rooms[1]
         assert room.seats.free == 0
         done = await server.operator.request(Kick("playing/one", 1), Done)
-        assert done == Done(True, "ana is out")
+        assert done == Done(True, "ana was kicked")
         assert room.seats.free == 1
         await clients[1].wait_state(State.CLOSED)
         assert clients[1].ending.code is edge.Code.KICKED
         await server.join("/rooms/playing/one", 9)
         assert room.seats.free == 0
-        assert await server.operator.request(Kick("playing/one", 7), Done) == Done(False, "nobody sits there any more")
+        assert await server.operator.request(Kick("playing/one", 7), Done) == Done(False, "this seat is empty")
 
 
 async def test_a_round_is_ended_and_a_room_closed() -> None:
@@ -160,7 +160,7 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
         assert isinstance(room, Playing)
         assert await server.operator.request(EndRound("playing/one"), Done) == Done(True, "the round is over")
         await trio.sleep(0.1)
-        assert room.outcomes == [(edge.Outcome.RESET, "an operator ended it")]
+        assert room.outcomes == [(edge.Outcome.RESET, "an operator ended the round")]
         assert room.has_round
         assert (await server.operator.request(EndRound("edge-monitor/main"), Done)).text == "no round is open"
         assert (await server.operator.request(Close("playing/one"), Done)).done
@@ -211,7 +211,7 @@ async def test_all_servers_and_their_rooms() -> None:
             while (shown := (await operator.receive(RoomShown)).room) is None:
                 pass
             assert [player.name for player in shown.players] == ["ana"]
-            assert await operator.request(Kick("playing/a", 0), Done) == Done(True, "ana is out")
+            assert await operator.request(Kick("playing/a", 0), Done) == Done(True, "ana was kicked")
             await ana.wait_state(State.CLOSED)
             assert ana.ending is not None
             assert ana.ending.code is edge.Code.KICKED

@@ -73,5 +73,5 @@ def test_a_room_refuses_foreign_events() -> None:
         room.broadcast(Plain(1))  # type: ignore[arg-type]  # mypy says the same
     with pytest.raises(TypeError, match="Named is a class: send an instance"):
         room.broadcast(Named)  # type: ignore[arg-type]  # mypy says the same
-    with pytest.raises(TypeError, match="Named is not one of the events that Room hears from players"):
+    with pytest.raises(TypeError, match="Named is not one of the events that Room receives from players"):
         room.listen(Named)

@@ -85,11 +85,11 @@ class Named:
 
 
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
-    "a sync run": (define(run=returns), "Pub.run is a plain def: it has to wait for things, so make it an async def"),
+    "a sync run": (define(run=returns), "Pub.run is a plain def: edge awaits it, so make it an async def"),
     "a sync player": (define(player=returns), "Pub.player is a plain def: .*make it an async def"),
-    "an async admit": (define(admit=waits), "Pub.admit is async: it has to decide at once, so make it a plain def"),
+    "an async admit": (define(admit=waits), "Pub.admit is async: edge calls it without await, so make it a plain def"),
     "an async greet": (define(greet=waits), "Pub.greet is async: .*make it a plain def"),
-    "a run that yields": (define(run=loops), "Pub.run has a yield: it is called, and not iterated, so take the yield"),
+    "a run that yields": (define(run=loops), "Pub.run has a yield: edge does not iterate over it, so remove"),
     "a run that is no method": (define(run=3), "Pub.run is 3: edge.Room.run is a method, so define one"),
     "an async admit, wrapped": (define(admit=async_wrapper), "Pub.admit is async"),
     "a run that is a class": (define(run=int), "Pub.run is <class 'int'>: edge.Room.run is a method"),
@@ -97,9 +97,18 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         define(player=alone),
         r"Pub.player is called as player\(self, player\), and",
     ),
-    "a run with more": (define(run=more), r"Pub.run is called as run\(self\), and can't be: missing .*'much'"),
-    "seats that are a text": (lambda: edge.Seats(maximum="4"), r"Seats\(maximum='4'\): a number of seats is an int"),  # type: ignore[arg-type]
-    "grace that is none": (lambda: edge.Seats(grace=None), r"Seats\(grace=None\): it is a number of seconds"),  # type: ignore[arg-type]
+    "a run with more": (
+        define(run=more),
+        r"Pub.run is called as run\(self\), and does not accept this: missing .*'much'",
+    ),
+    "seats that are a text": (
+        lambda: edge.Seats(maximum="4"),  # type: ignore[arg-type]
+        r"Seats\(maximum='4'\): a number of seats is an int",
+    ),
+    "grace that is none": (
+        lambda: edge.Seats(grace=None),  # type: ignore[arg-type]
+        r"Seats\(grace=None\): it is a number of seconds",
+    ),
     "grace that is less": (lambda: edge.Seats(grace=-1), r"Seats\(grace=-1\): .* not less than 0"),
     "grace that is no number": (lambda: edge.Seats(grace=math.nan), r"Seats\(grace=nan\)"),
     "seats of one's own": (
@@ -113,11 +122,17 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "seats of another type": (define(seats=4), r"Pub.seats is 4: make it an edge.Seats\(...\)"),
     "restarts of another type": (define(restarts=4), r"Pub.restarts is 4: make it a Restarts\(...\)"),
     "an unknown policy": (define(when_cut_off="stop"), 'Pub.when_cut_off is "pause" or "go on", not \'stop\''),
-    "half a snapshot": (define(snapshot=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
-    "half a restore": (define(restore=returns), "Pub has one of snapshot and restore: a persistent room needs both"),
+    "half a snapshot": (define(snapshot=returns), "Pub has only one of snapshot and restore: a persistent room needs"),
+    "half a restore": (define(restore=returns), "Pub has only one of snapshot and restore: a persistent room needs"),
     "facts without apply": (define(facts=Verdict), "Pub has facts"),
-    "a room that is none": (lambda: edge.App({"pub": 3}), r"rooms\['pub'\] is 3: give the class, or a function"),  # type: ignore[dict-item]
-    "rooms in a list": (lambda: edge.App([Quiet]), 'rooms must be a mapping such as {"drawing": Drawing}'),  # type: ignore[arg-type]
+    "a room that is none": (
+        lambda: edge.App({"pub": 3}),  # type: ignore[dict-item]
+        r"rooms\['pub'\] is 3: give the class, or a function",
+    ),
+    "rooms in a list": (
+        lambda: edge.App([Quiet]),  # type: ignore[arg-type]
+        'rooms must be a mapping such as {"drawing": Drawing}',
+    ),
     "a folder that is not there": (
         lambda: edge.App({}, static={"/": Path("/nowhere")}),
         r"static\['/'\] is '/nowhere', which is not an existing folder",

@@ -32,8 +32,8 @@ class Needy(Quiet):
     [
         ([Quiet], "rooms must be a mapping"),
         ({"quiet": Quiet()}, r"rooms\['quiet'\] is <Quiet .*: give the class"),
-        ({"base": Base}, "Base is a generic base, and no room"),
-        ({"base": Base[FromPlayer]}, "Base is a generic base, and no room"),
+        ({"base": Base}, "Base is a generic base class and cannot make rooms"),
+        ({"base": Base[FromPlayer]}, "Base is a generic base class and cannot make rooms"),
         ({3: Quiet}, "a kind of room must be a string"),
         ({"number": int}, r"rooms\['number'\] is <class 'int'>: give the class"),
         ({"needy": Needy}, r"rooms\['needy'\] must be callable without arguments: missing .* 'size'"),

@@ -162,7 +162,7 @@ async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) ->
     ana.send(Say("one too many"))
     assert ana.waiting == 0
     assert [(error.problem, error.message) for error in ana.errors] == [
-        ("behind", "17 messages were not acknowledged, more than may wait: they are not sent again, and may be lost")
+        ("behind", "17 messages were not acknowledged, which is too many: they are not sent again, and may be lost")
     ]
     ana.send(Say("after"))
     assert ana.waiting == 1
@@ -236,7 +236,7 @@ async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog
     for client in (ana, ben):
         client.leave()
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warned == ["left with 3 messages that were not sent, or not acknowledged"]
+    assert warned == ["the client left with 3 messages that were not sent, or not acknowledged"]
 
 
 async def test_a_connection_that_is_cut_off_is_told_once(edge_room: EdgeRoom, caplog: Any) -> None:

@@ -164,23 +164,71 @@ async def test_an_hour(edge_room):
 
 
 def test_the_plugin(pytester: pytest.Pytester) -> None:
-    """Seeds that fail are printed and fail again; deadlocks, leaks and crashes fail; an hour passes."""
+    """A seed that fails is named and fails again; deadlocks, leaks and crashes fail; an hour passes."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     output = result.stdout.str()
-    failed = re.findall(r"FAILED .*\[seed(\d+)\]", output)
-    assert 3 <= len(failed) <= 17
-    result.assert_outcomes(passed=22 - len(failed), failed=5 + len(failed))
-    assert f"schedule of seed {failed[0]}; the same again" in output
+    result.assert_outcomes(passed=2, failed=6)
+    (again,) = re.findall(r"schedule of seed \d+; repeat it with: pytest '(.*test_race)' --edge-seed=(\d+)", output)
     assert "every task waits, and no deadline is pending" in output
     assert "waits in test_deadlock" in output
-    assert "outlived its room" in output
+    assert "tasks outlived the room" in output
     assert re.search(r"Crashed: .*player\(\) of seat 0 \('ana'\) raised", output)
     assert "client 'ana' was refused Word: not_now" in output
     assert "had not ended 60 s after being closed" in output
-    again = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"test_the_plugin.py::test_race[seed{failed[0]}]")
-    again.assert_outcomes(failed=1)
+    outcomes = [
+        pytester.runpytest_subprocess("-p", "no:cacheprovider", again[0], f"--edge-seed={seed}").parseoutcomes()
+        for seed in range(int(again[1]) + 1)
+    ]
+    assert outcomes == [{"passed": 1}] * int(again[1]) + [{"failed": 1}]
+
+
+FIXTURES = """
+import pytest, edge.testing
+
+made = []
+
+@pytest.fixture(scope="module")
+def of_the_module():
+    made.append("module")
+    yield
+    made.append("module ends")
+
+@pytest.fixture
+async def of_the_test(of_the_module):
+    made.append("test")
+    yield
+    made.append("test ends")
+
+@edge.testing.seeds(5, start=10)
+@pytest.mark.parametrize("last", [12, 99])
+async def test_seeds(of_the_test, edge_seed, last):
+    made.append(edge_seed)
+    assert edge_seed < last
+"""
+
+NEXT = """
+from test_first import made
+
+def test_next():
+    one_seed = lambda seed: ["test", seed, "test ends"]
+    assert made == [
+        "module", *one_seed(10), *one_seed(11), *one_seed(12),
+        *(each for seed in range(10, 15) for each in one_seed(seed)), "module ends",
+    ]
+"""
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_seeds_are_one_test(pytester: pytest.Pytester, processes: str) -> None:
+    """Each seed has fixtures of its own, those of the module excepted; after a failure, the other tests run as ever."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_first=FIXTURES, test_next=NEXT)
+    options = ("-p", "no:cacheprovider", "-n", processes)
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=2, failed=1)
+    pytester.runpytest_subprocess(*options, "--edge-max-seeds=2", "test_first.py").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*options, "--edge-seed=50", "test_first.py").assert_outcomes(passed=1, failed=1)
 
 
 async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) -> None:

@@ -13,8 +13,8 @@ import { join, recall, remember, RequestFailed } from "./edge.js";
  *   turns: {number: number, remaining: number | null}[], players: Player[]}} RoomStatistics
  */
 
-const HISTORY = 90; // overviews in a chart: one comes each second
-const QUIET_SECONDS = 3; // without news for so long, something is wrong
+const HISTORY = 90; // overviews in a chart; the server sends one a second
+const QUIET_SECONDS = 3; // seconds without an overview after which the light turns red
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -27,8 +27,6 @@ let heardAt = 0;
 /** @type {{at: number, overview: Overview}[]} */
 let history = [];
 
-// --- the door
-
 $("door").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
   const headers = { authorization: `Bearer ${tokenField.value}` };
@@ -38,7 +36,7 @@ $("door").addEventListener("submit", async (submitted) => {
     return;
   }
   if (!response.ok) {
-    $("complaint").textContent = response.status === 401 ? "This is not the token." : `The server answers ${response.status}.`;
+    $("complaint").textContent = response.status === 401 ? "The token is wrong." : `The server responded with status ${response.status}.`;
     return;
   }
   tokenField.value = "";
@@ -46,7 +44,7 @@ $("door").addEventListener("submit", async (submitted) => {
   remember("sessionStorage", "key", key);
   enter(key);
 });
-// Before somebody listens, a submitted form would load the page again.
+// Enabled only now: without the listener, submitting the form would reload the page.
 /** @type {HTMLButtonElement} */ ($("door").querySelector("button")).disabled = false;
 
 /** @param {string} key */
@@ -63,8 +61,6 @@ function enter(key) {
   room.on("overview", showOverview);
   room.on("room", ({ room: shown }) => showRoom(shown));
 }
-
-// --- at a glance
 
 /** @param {Overview} overview */
 function showOverview(overview) {
@@ -89,7 +85,7 @@ function showOverview(overview) {
   showLate(overview);
 }
 
-/** What a count grew by, each second. @param {(overview: Overview) => number} count */
+/** The growth of a count, per second. @param {(overview: Overview) => number} count */
 function rate(count) {
   return history.slice(1).map(({ at, overview }, index) => (
     (count(overview) - count(history[index].overview)) / Math.max(0.1, (at - history[index].at) / 1000)
@@ -136,10 +132,8 @@ function showLate({ late, late_bounds }) {
   }));
 }
 
-// --- rooms
-
 /**
- * Let a parent have one child for each item: those that stay are the same elements, so that no click is lost, and no focus.
+ * Give a parent one child for each item. Existing elements are reused, so that clicks and the focus are not lost.
  * @template T
  * @param {Element} parent @param {T[]} items @param {(item: T) => string} key @param {(item: T) => HTMLElement} make
  * @param {(element: HTMLElement, item: T) => void} update
@@ -204,7 +198,7 @@ function watch(name) {
 
 /** @param {RoomStatistics | null} shown */
 function showRoom(shown) {
-  if (shown !== null && shown.name !== watched) return; // the one before
+  if (shown !== null && shown.name !== watched) return; // an update of the room that was watched before
   $("room").hidden = false;
   $("room-name").textContent = watched;
   /** @type {HTMLButtonElement} */ ($("close")).disabled = shown === null;

@@ -1,1 +1,1 @@
-"""HTTP/1.1, and the transport that streams or polls over it."""
+"""HTTP/1.1, and the HTTP transport, which streams or polls over it."""

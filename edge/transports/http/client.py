@@ -18,9 +18,9 @@ from .http import HttpClient, sentence_of
 from .redirects import Redirected, check_redirect
 from .transport import BODY, CODE, CONNECTION, FIRST, HAS, HOLD_SECONDS, MODE, POST_BYTES, PROTOCOL, HttpTransport, Mode
 
-# How long a request may take: a GET, from its last byte, that much longer than it is held.
+# The seconds that a request may take. For a GET: the seconds without a byte, beyond the time for which it is held.
 REQUEST_SECONDS = 10.0
-# How many requests in a row may fail before the transport is given up, and the first pause between them.
+# The failed requests in a row after which the transport breaks, and the unit of the pauses between them, in seconds.
 MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
 
@@ -29,7 +29,7 @@ Follow = Callable[[Redirected], tuple[str, str]]
 
 
 def follow_nothing(redirect: Redirected) -> tuple[str, str]:
-    """Follow no redirect.
+    """Reject a redirect.
 
     Raises:
       OSError: always.
@@ -38,7 +38,7 @@ def follow_nothing(redirect: Redirected) -> tuple[str, str]:
 
 
 class ClientHttpTransport(HttpTransport):
-    """The client's end. Made by `open_http_transport`."""
+    """The client's end of an HTTP transport. Made by `open_http_transport`."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ClientHttpTransport(HttpTransport):
     ) -> None:
         super().__init__()
         self.reached = False
-        """True if the server, or something on the way, has ever answered."""
+        """True once the server, or a proxy in front of it, has answered."""
         self._dial = dial
         self._host = host
         self._path = path
@@ -76,7 +76,7 @@ class ClientHttpTransport(HttpTransport):
             await self._posted.wait()
 
     async def get_all(self) -> None:
-        """Get the server's frames until the transport is over."""
+        """Receive the server's frames until the transport is over."""
         await self._repeat(self._get)
 
     async def post_all(self) -> None:
@@ -87,7 +87,7 @@ class ClientHttpTransport(HttpTransport):
             self._posted.set()
 
     async def _repeat(self, request: Callable[[HttpClient], Awaitable[None]]) -> None:
-        """Make requests on one connection after the other; too many in a row that bring nothing break the transport."""
+        """Send requests, on one connection after another. Too many failures in a row break the transport."""
         failures = 0
         while not self._done():
             before, asked = (self.received, self._gone), (self._host, self._path)
@@ -103,7 +103,7 @@ class ClientHttpTransport(HttpTransport):
                 self.close_by_peer(exc.code, str(exc))
             except Redirected as exc:
                 try:
-                    if asked == (self._host, self._path):  # or the other request was redirected meanwhile
+                    if asked == (self._host, self._path):  # otherwise the other request has followed one
                         self._host, self._path = self._follow(exc)
                 except OSError as refusal:
                     self.fault = str(refusal)
@@ -114,19 +114,19 @@ class ClientHttpTransport(HttpTransport):
                 if failures >= MAX_FAILURES:
                     self._break()
                     return
-                if self.on_doubt is not None:  # the server may have died, and who is asked next be stopped
+                if self.on_doubt is not None:  # the server may have died, and the next request may hang
                     self.on_doubt()
-                if failures > 1:  # the first may be a connection that was kept for too long
+                if failures > 1:  # the first may only mean that the server has closed an idle connection
                     await trio.sleep(PAUSE_SECONDS * 2**failures)
 
     def _done(self) -> bool:
         return self.over or self._posted.is_set()
 
     async def _get(self, client: HttpClient) -> None:
-        """One GET.
+        """Send a GET, and take the frames of its response.
 
         Raises:
-          trio.TooSlowError: nothing came for longer than it is held.
+          trio.TooSlowError: no byte came for longer than the server holds a GET.
         """
         records = Records(self.max_bytes)
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
@@ -136,16 +136,16 @@ class ClientHttpTransport(HttpTransport):
             await self._check(client, *await client.request("GET", self._path, headers), body=BODY)
             while data := await client.receive():
                 self._last_received_at = trio.current_time()
-                scope.deadline = math.inf  # waiting for room is not the server's fault
+                scope.deadline = math.inf  # `_take` waits for this side, not for the server
                 records.max_bytes = self.max_bytes
                 for item in _read(records, data):
                     await self._take(self.received, item)
                 scope.deadline = trio.current_time() + timeout
         if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
-            await trio.sleep(PAUSE_SECONDS)  # something on the way answers in the server's place
+            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer instead of the server
 
     async def _post(self, client: HttpClient) -> None:
-        """One post of what is to go, once there is something."""
+        """Wait until there are frames to send, and send them in a POST."""
         while not (self._going or self._goodbye):
             await self._changed.wait()
             if self.over:
@@ -161,18 +161,23 @@ class ClientHttpTransport(HttpTransport):
             answer = await client.receive_all()
         self._last_received_at = trio.current_time()
         if not (answer.isdigit() and len(answer) <= 15 and first <= int(answer) <= first + len(self._going)):
-            raise trio.BrokenResourceError("a post was not answered with a count")
+            raise trio.BrokenResourceError("the answer to a POST is not a valid count of frames")
         self._acknowledge(int(answer))
         if goodbye and not self._going:
             self._posted.set()
         elif self._gone == first and parts:
-            await trio.sleep(PAUSE_SECONDS)  # the room is busy
+            await trio.sleep(PAUSE_SECONDS)  # the room is busy, and took no frame
 
     async def _check(self, client: HttpClient, status: int, headers: dict[str, str], *, body: str) -> None:
-        """Raise, unless this is an answer of the server's: as what it says, or as what another try may mend.
+        """Check that a response is a success, and comes from the server.
 
         Args:
-          body: of what type an answer's is; a page that tells people to log in is of another.
+          body: the content type of the server's answers. The login page of a proxy has another.
+
+        Raises:
+          RemoteProtocolError: the server refused the request; `code` says why.
+          Redirected: the response is a redirect.
+          trio.BrokenResourceError: any other response. Another attempt may succeed.
         """
         self._last_received_at = trio.current_time()
         self.reached = True
@@ -198,15 +203,15 @@ async def open_http_transport(
     headers: Mapping[str, str] | None = None,
     follow: Follow = follow_nothing,
 ) -> AsyncIterator[ClientHttpTransport]:
-    """An HTTP transport while its block runs; an error of the block comes out as it is, not in a group.
+    """Run an HTTP transport while the block runs. An error of the block propagates as it is, not in a group.
 
     Args:
-      dial: opens a connection to the server.
-      host: what the Host header says.
-      path: the room's.
-      name: the transport's: random, so that nobody else can guess it.
-      headers: further ones of each request.
-      follow: says which host and path a redirect leads to, or raises an `OSError` that says why it is not followed.
+      dial: opens a byte stream to the server.
+      host: the value of the Host header.
+      path: the path of the room.
+      name: the name of the transport: random, so that other clients cannot guess it.
+      headers: further headers of each request.
+      follow: returns the host and path to which a redirect leads, or raises an `OSError` if it is not followed.
 
     Raises:
       OSError: the server can't be reached.
@@ -215,7 +220,7 @@ async def open_http_transport(
         dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
     )
     fault: Exception | None = None
-    carrying = trio.CancelScope(shield=True)  # until the block has said its last words, though it may be cancelled
+    carrying = trio.CancelScope(shield=True)  # a cancelled block still sends its goodbye
 
     async def carry() -> None:
         with carrying:
@@ -243,4 +248,4 @@ def _read(records: Records, data: bytes) -> list[Frame | Closed]:
     except RemoteProtocolError as exc:
         if exc.code is Code.TOO_LARGE:
             raise
-        raise trio.BrokenResourceError(f"not what the server says: {exc}") from exc
+        raise trio.BrokenResourceError(f"a response without valid records: {exc}") from exc

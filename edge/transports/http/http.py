@@ -1,7 +1,8 @@
-"""HTTP/1.1 through h11: the only file that knows it. Both sides: requests that come, and requests of our own.
+"""HTTP/1.1, for servers and clients. No other file imports h11.
 
-h11 lets through what front ends and back ends read differently (a bare LF, folded headers, Content-Length twice or
-beside Transfer-Encoding): the way requests are smuggled. Those are refused here before h11 sees them.
+h11 accepts requests that a proxy and a server can read differently: with a bare LF, with folded headers, with two
+Content-Length headers, or with Content-Length beside Transfer-Encoding. Attackers use them for request smuggling, so
+this file rejects them.
 """
 
 from __future__ import annotations
@@ -26,31 +27,31 @@ import trio
 
 log = logging.getLogger("edge.server")
 
-# A head with a large cookie fits; a header bomb does not.
+# Enough for a head with a large cookie.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
-# RFC 9112 section 3.2.2: a client may name us in front of the path; then that is the host, whatever `Host` says.
+# RFC 9112 section 3.2.2: the target of a request may be an absolute URL. Its host then replaces that of `Host`.
 ABSOLUTE_FORM = re.compile(r"^https?://([^/?]*)", re.IGNORECASE)
-# RFC 9112 section 3.2: a name or an address, and perhaps a port; or nothing. A comma would be two hosts joined.
+# RFC 9112 section 3.2: a name or an address, with an optional port; or empty. A comma would mean two `Host` headers.
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.ASCII)
 VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
-# RFC 9110 section 5.5: what no value of a header may hold.
+# RFC 9110 section 5.5: the characters that no header value may contain.
 CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 BARE_END = re.compile(rb"[^\r]\n|\r[^\n]")
 CONTENT_LENGTH = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
 # Empty lines before a request that are ignored (RFC 9112 section 2.2).
 MAX_EMPTY_LINES = 4
-# A peer that does not read this much within this time is let go.
+# A peer must read this many bytes within this many seconds; otherwise its connection ends.
 WRITE_BYTES = 64 * 1024
 WRITE_SECONDS = 10.0
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# A whole response, however large its pieces: so many seconds, and one more for each so many bytes.
+# The seconds for a whole response, plus one second for each RESPONSE_BYTES_PER_SECOND bytes.
 RESPONSE_SECONDS, RESPONSE_BYTES_PER_SECOND = 60.0, 16 * 1024
-# RFC 9110 sections 15.3.5 and 15.4.5: these have no body, and say no length.
+# RFC 9110 sections 15.3.5 and 15.4.5: the status codes without a body and a length.
 BODILESS = (204, 304)
 DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
-# How long a body may take to arrive, and how fast a large one has to come.
+# The seconds for the body of a request, plus one second for each BODY_BYTES_PER_SECOND bytes.
 BODY_SECONDS, BODY_BYTES_PER_SECOND = 30.0, 32 * 1024
 
 
@@ -66,9 +67,9 @@ class Request:
     headers: dict[str, str] = attrs.field(repr=False)
     """Headers by lower-case name. Repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
     address: str = ""
-    """The address of the client, if known. Of a request through one of `AddressLimits.proxies`, as the proxy says."""
+    """The address of the client, if known. One of the `AddressLimits.proxies` may set it by a header."""
     scheme: str = "http"
-    """``https`` if it came over TLS, or if one of the `AddressLimits.proxies` says so."""
+    """``https`` if the request came over TLS, or if one of the `AddressLimits.proxies` sets that by a header."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -78,19 +79,19 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The decoded query; the last value of each name."""
+        """The decoded query, with the last value of each name."""
         return dict(parse_qsl(self.raw_query))
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies that came with it."""
+        """The cookies of the request."""
         pairs = (pair.partition("=") for pair in self.headers.get("cookie", "").split(";"))
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 @attrs.frozen
 class FilePart:
-    """A part of a file, as the body of a response: read piece by piece, as its reader takes it."""
+    """A part of a file, as the body of a response. It is read piece by piece, as fast as the client receives it."""
 
     path: Path
     start: int
@@ -100,7 +101,7 @@ class FilePart:
 
 
 def version_of(stat: os.stat_result) -> tuple[int, int, int]:
-    """Another value for another file, or for a file that has changed."""
+    """Return a value that differs for another file, and for a file that has changed."""
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
@@ -114,15 +115,15 @@ class Response:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     """Further headers."""
     more: tuple[tuple[str, str], ...] = ()
-    """Headers of which there may be several of one name: cookies."""
+    """Further headers whose names may repeat, such as cookies."""
     defaults: Mapping[str, str] = attrs.field(default=DEFAULTS, repr=False)
-    """Headers that are sent where `headers` does not say otherwise."""
+    """Headers that are sent unless `headers` has the same name."""
     file: FilePart | None = None
     """The body, if it is a part of a file."""
 
 
-class BadRequest(Exception):  # it is answered, not raised to anybody
-    """A request that can't be served; after its answer the connection closes."""
+class BadRequest(Exception):  # the server turns it into a response
+    """A request can't be served. The connection closes after the response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -131,7 +132,7 @@ class BadRequest(Exception):  # it is answered, not raised to anybody
 
 
 class Responder(Protocol):
-    """Sends the response to one request, whole or in pieces."""
+    """Sends the response to one request, at once or in pieces."""
 
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None: ...
     async def start(self, response: Response) -> None: ...
@@ -141,7 +142,7 @@ class Responder(Protocol):
 
 
 class _Writer:
-    """Writes in pieces, each with a deadline. For both sides."""
+    """Writes in pieces, each with a deadline. The base of server and client connections."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -161,10 +162,10 @@ def _h11_server() -> h11.Connection:
 
 
 class HttpConnection(_Writer):
-    """The requests of one connection, in turn.
+    """A server's end of one connection: one request after another.
 
-    After `next_request` has returned one, `respond` to it; or `start` a response, `send` its body piece by piece, and
-    `finish` it; or `switch` to another protocol.
+    After each request from `next_request`, call `respond`; or `start`, `send` for each piece of the body, and `finish`;
+    or `switch` to another protocol.
 
     Args:
       address: the address of the peer, if it is known.
@@ -175,7 +176,7 @@ class HttpConnection(_Writer):
         self._address = address
         self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
         self._head = b""
-        """The bytes of the current request's head, and of what followed it so far."""
+        """The head of the current request, and the bytes that came with it."""
         self._head_end = 0
         self._ahead = b""
         self._h11 = _h11_server()
@@ -187,23 +188,23 @@ class HttpConnection(_Writer):
 
     @property
     def pipelined(self) -> bool:
-        """True if something of the next request has come before the current one was answered."""
+        """True if bytes of the next request came before the current request was answered."""
         return bool(self._ahead)
 
     @property
     def unanswered(self) -> bool:
-        """True if nothing of an answer to the current request has been sent."""
+        """True if no part of the response to the current request has been sent."""
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
     async def next_request(self, *, idle: float, seconds: float) -> Request | None:
-        """The next request without its body; None if the peer is gone, or asks for nothing.
+        """Wait for the next request, and return it without its body; None if the peer is gone or sends no request.
 
         Args:
-          idle: how many seconds to wait for its first byte.
-          seconds: how long the head may take from then on.
+          idle: the seconds to wait for the first byte.
+          seconds: the seconds that the rest of the head may take.
 
         Raises:
-          BadRequest: it can't be served.
+          BadRequest: the request can't be served.
         """
         if self._h11.our_state is not h11.IDLE or self._h11.their_state is not h11.IDLE:
             self._h11 = _h11_server()
@@ -225,18 +226,18 @@ class HttpConnection(_Writer):
         *,
         max_bytes: int = MAX_BODY_BYTES,
     ) -> Request:
-        """The request with its body.
+        """Read the body of a request, and return the request with its body.
 
         Args:
-          keep: called with the size of each piece that comes; what it raises comes out.
+          keep: called with the size of each piece that arrives. Its errors propagate.
           max_bytes: the largest body that is read.
 
         Raises:
-          BadRequest: the body is too large, too slow, or not what its headers say.
+          BadRequest: the body is too large or too slow, or contradicts the headers.
         """
         body, began = bytearray(), trio.current_time()
         too_large = BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
-        if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has found that it is a number
+        if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has checked that it is a number
             raise too_large
         with trio.move_on_after(BODY_SECONDS) as scope:
             while True:
@@ -253,7 +254,7 @@ class HttpConnection(_Writer):
                     self._ahead = self._h11.trailing_data[0]
                     return attrs.evolve(request, body=bytes(body))
                 if isinstance(event, h11.Data):
-                    if len(body) + len(event.data) > max_bytes:  # in chunks: nobody has said how much it is
+                    if len(body) + len(event.data) > max_bytes:  # chunks announce no total size
                         raise too_large
                     keep(len(event.data))
                     body += event.data
@@ -261,23 +262,23 @@ class HttpConnection(_Writer):
         raise BadRequest(408, "late", "the body took too long")
 
     def switch(self) -> bytes:
-        """Leave the stream to the protocol that the current request, which has no body, asks for. That protocol answers
-        the request.
+        """Hand the stream to the protocol that the current request asks for. That protocol answers the request, which
+        has no body.
 
-        Returns: what the client has sent after its request so far.
+        Returns: the bytes that the client has sent after its request so far.
         """
         return self._head[self._head_end :]
 
     async def respond(self, response: Response, *, head_only: bool = False, close: bool = False) -> None:
-        """Answer the current request.
+        """Send the response to the current request.
 
         Args:
-          head_only: it asked with HEAD.
-          close: tell the peer that the connection ends with this.
+          head_only: True for a HEAD request: send no body.
+          close: True to announce that the connection closes after this response.
 
         Raises:
-          ValueError: it can't be sent: a header or the status is not HTTP's. Nothing was.
-          trio.BrokenResourceError: the peer is gone or takes too long to read it, or the file has changed.
+          ValueError: a header or the status is not valid HTTP. Nothing was sent.
+          trio.BrokenResourceError: the peer is gone or reads too slowly, or the file has changed.
         """
         bodiless = head_only or response.status in BODILESS
         size = len(response.body) if response.file is None else response.file.size
@@ -291,7 +292,7 @@ class HttpConnection(_Writer):
             raise trio.BrokenResourceError("the peer takes too long to read")
 
     async def _send_file(self, head: h11.Response, part: FilePart) -> None:
-        events: list[h11.Event] = [head]  # which leaves with the first piece
+        events: list[h11.Event] = [head]  # sent with the first piece
         for at in range(part.start, part.start + part.size, WRITE_BYTES):
             piece = await trio.to_thread.run_sync(_read_piece, part, at)
             if piece is None:
@@ -302,7 +303,7 @@ class HttpConnection(_Writer):
         await self._send(*events, h11.EndOfMessage())
 
     async def start(self, response: Response) -> None:
-        """Begin to answer the current request; its body comes in pieces, and its length is not known.
+        """Start the response to the current request. Its body follows in pieces, and its length is not known.
 
         Raises:
           ValueError, trio.BrokenResourceError: see `respond`.
@@ -312,7 +313,7 @@ class HttpConnection(_Writer):
             await self.send(response.body)
 
     async def send(self, data: bytes) -> None:
-        """The next piece of the body.
+        """Send the next piece of the body.
 
         Raises:
           trio.BrokenResourceError: the peer is gone, or does not read.
@@ -320,17 +321,17 @@ class HttpConnection(_Writer):
         await self._send(h11.Data(data=data))
 
     async def finish(self) -> None:
-        """That was the body."""
+        """End the body of the response."""
         await self._send(h11.EndOfMessage())
 
     async def wait_gone(self) -> None:
-        """Wait until the peer hangs up; what else it sends meanwhile is kept for the next request."""
+        """Wait until the peer closes the connection. Bytes that come meanwhile are stored for the next request."""
         while len(self._ahead) < MAX_HEAD_BYTES:
             received = await self.stream.receive_some()
             if not received:
                 return
             self._ahead += received
-        await trio.sleep_forever()  # it says more than it may, and is read no further
+        await trio.sleep_forever()  # the peer has sent too much, and is read no further
 
     async def _read_head(self) -> bool:
         empty, checked = 0, 0
@@ -343,8 +344,8 @@ class HttpConnection(_Writer):
                 raise BadRequest(431, "too_large", f"the head is larger than {MAX_HEAD_BYTES} bytes")
             if self._ahead.startswith(b"\n") or BARE_END.search(self._ahead, max(0, checked - 1)):
                 raise BadRequest(
-                    400, "malformed", "the lines of a head end with CR LF"
-                )  # now: such a head may never end
+                    400, "malformed", "each line of the head must end with CR LF"
+                )  # checked at once: such a head may never end
             checked = len(self._ahead)
             received = await self.stream.receive_some()
             if not received:
@@ -361,35 +362,37 @@ class HttpConnection(_Writer):
         except h11.RemoteProtocolError as exc:
             raise BadRequest(exc.error_status_hint, "malformed", str(exc)) from exc
         if not isinstance(event, h11.Request):
-            raise BadRequest(400, "malformed", "not a request")
+            raise BadRequest(400, "malformed", "the message is not a request")
         headers: dict[str, str] = {}
         for name, value in event.headers:
             key, text = name.decode("ascii"), value.decode("latin-1")
             joint = "; " if key == "cookie" else ", "
             headers[key] = f"{headers[key]}{joint}{text}" if key in headers else text
         if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
-            # RFC 9112 section 6.1: how requests are smuggled
-            raise BadRequest(400, "malformed", "a body has one length, or comes in chunks, which only this version has")
+            # RFC 9112 section 6.1: request smuggling
+            raise BadRequest(
+                400, "malformed", "Transfer-Encoding excludes Content-Length, and does not exist in HTTP/1.0"
+            )
         if event.http_version < b"1.1":
             headers.pop("upgrade", None)  # RFC 9110 section 7.8
         target = event.target.decode("latin-1")
         if not HOST.fullmatch(headers.get("host", "")):
-            raise BadRequest(400, "malformed", "that is no host")
+            raise BadRequest(400, "malformed", "the Host header is not a valid host")
         if absolute := ABSOLUTE_FORM.match(target):
             headers["host"], target = absolute[1], target[absolute.end() :]
             target = target if target.startswith("/") else f"/{target}"
             if not HOST.fullmatch(absolute[1]) or not absolute[1]:
-                raise BadRequest(400, "malformed", "that is no host")
+                raise BadRequest(400, "malformed", "the URL of the request has no valid host")
         if target == "*" and event.method == b"OPTIONS":
             return Request("OPTIONS", "*", "", headers, self._address, self._scheme)
         if not target.startswith("/"):
-            raise BadRequest(400, "malformed", "the target is not a path")
+            raise BadRequest(400, "malformed", "the target of the request must be a path")
         path, _, query = target.partition("?")
         return Request(event.method.decode("ascii"), path, query, headers, self._address, self._scheme)
 
 
 def date_now() -> str:
-    """The current time in the format of headers (RFC 9110 section 6.6.1)."""
+    """Return the current time in the format of HTTP headers (RFC 9110 section 6.6.1)."""
     return _date_at(int(time.time()))
 
 
@@ -399,7 +402,7 @@ def _date_at(seconds: int) -> str:
 
 
 def tokens_of(value: str) -> list[str]:
-    """The members of a header that is a list of tokens, in lower case."""
+    """Return the members of a header that is a list of tokens, in lower case."""
     return [each.strip() for each in value.lower().split(",")]
 
 
@@ -422,29 +425,29 @@ def _response_head(response: Response, length: int | None, *, close: bool = Fals
     try:
         return h11.Response(status_code=response.status, headers=[*headers.items(), *response.more], reason=reason)
     except h11.LocalProtocolError as exc:
-        raise ValueError(f"not a response: {exc}") from exc
+        raise ValueError(f"the response is not valid HTTP: {exc}") from exc
 
 
 def _check_head(head: bytes) -> None:
     if (version := VERSION.match(head)) and version[1] != b"1":
-        raise BadRequest(505, "version", "HTTP/1.1 is spoken here")
+        raise BadRequest(505, "version", "this server supports only HTTP/1.1")
     ends = head.count(b"\r\n")
     if head.count(b"\n") != ends or head.count(b"\r") != ends:
-        raise BadRequest(400, "malformed", "the lines of a head end with CR LF")  # RFC 9112 section 2.2
+        raise BadRequest(400, "malformed", "each line of the head must end with CR LF")  # RFC 9112 section 2.2
     if CONTROL_CHARACTERS.search(head):
-        raise BadRequest(400, "malformed", "a control character")
+        raise BadRequest(400, "malformed", "the head contains a control character")
     if b"\n " in head or b"\n\t" in head:
         raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
     lengths = CONTENT_LENGTH.findall(head)
     if len(lengths) > 1 or any(b"," in length for length in lengths):
-        raise BadRequest(400, "malformed", "two lengths")  # the same one twice, too: RFC 9110 section 8.6 lets us
+        raise BadRequest(400, "malformed", "more than one Content-Length")  # equal ones, too: RFC 9110 section 8.6
     if ends > MAX_HEADERS + 1:
         raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
 
 
 def _read_piece(part: FilePart, at: int) -> bytes | None:
-    """A piece of a file; None if the file is not the same any more. The file is open only meanwhile: a thousand clients
-    that read slowly hold no files."""
+    """Return a piece of a file; None if the file has changed. The file is open only during this call, so that slow
+    clients do not hold file descriptors."""
     try:
         with part.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != part.version:
@@ -456,7 +459,7 @@ def _read_piece(part: FilePart, at: int) -> bytes | None:
 
 
 def sentence_of(body: bytes) -> str:
-    """The sentence of a refusal: its ``message``, if the body is JSON that has one, as a server of ours sends it."""
+    """Return the sentence of a refusal: the ``message`` of a JSON body, as edge sends it; otherwise the whole body."""
     text = body.decode(errors="replace")
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         text = str(json.loads(text)["message"])
@@ -464,17 +467,17 @@ def sentence_of(body: bytes) -> str:
 
 
 class HttpClient(_Writer):
-    """One connection to a server, for requests in turn.
+    """A client's end of one connection: one request after another.
 
     Args:
-      stream: connected already.
-      host: what the Host header says.
+      stream: a connected stream.
+      host: the value of the Host header.
     """
 
     def __init__(self, stream: trio.abc.Stream, host: str) -> None:
         super().__init__(stream)
         self.last_received_at = trio.current_time()
-        """The time at which the last byte came in."""
+        """The time at which the last byte arrived, on Trio's clock."""
         self._host = host
         self._h11 = h11.Connection(h11.CLIENT)
 
@@ -486,10 +489,12 @@ class HttpClient(_Writer):
     async def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> tuple[int, dict[str, str]]:
-        """Send a request, and read the head of its response: the status and the headers.
+        """Send a request, and read the head of its response.
+
+        Returns: the status and the headers.
 
         Raises:
-          trio.BrokenResourceError: the server is gone, or does not answer in HTTP.
+          trio.BrokenResourceError: the server is gone, or its answer is not HTTP.
         """
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
@@ -507,13 +512,13 @@ class HttpClient(_Writer):
                     name.decode("ascii"): value.decode("latin-1") for name, value in event.headers
                 }
             if not isinstance(event, h11.InformationalResponse):
-                raise trio.BrokenResourceError("the server has hung up")
+                raise trio.BrokenResourceError("the server closed the connection without a response")
 
     async def receive(self) -> bytes:
-        """The next piece of the response's body; empty at its end.
+        """Wait for the next piece of the response's body. Return empty bytes at its end.
 
         Raises:
-          trio.BrokenResourceError: it broke off.
+          trio.BrokenResourceError: the response broke off.
         """
         event = await self._next_event()
         if isinstance(event, h11.Data):
@@ -523,10 +528,10 @@ class HttpClient(_Writer):
         raise trio.BrokenResourceError("the response broke off")
 
     async def receive_all(self) -> bytes:
-        """The response's whole body, up to a megabyte.
+        """Read the whole body of the response, up to a megabyte.
 
         Raises:
-          trio.BrokenResourceError: it broke off, or is larger.
+          trio.BrokenResourceError: the response broke off, or its body is larger.
         """
         body = b""
         while piece := await self.receive():

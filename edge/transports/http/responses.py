@@ -1,4 +1,4 @@
-"""Responses that routes and the server itself give."""
+"""HTTP responses of the server and of an app's routes."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from .transport import CODE
 
 
 def json_response(plain: Any, *, status: int = 200) -> Response:
-    """A response of plain data as JSON."""
+    """Return a response with plain data as JSON."""
     return Response(status, json.dumps(plain, allow_nan=False).encode(), "application/json")
 
 
 def redirect(location: str) -> Response:
-    """Send the browser elsewhere; it asks again each time (302)."""
+    """Return a redirect that browsers do not cache (302)."""
     return Response(302, headers={"location": quote(location, safe="/:?#[]@!$&'()*+,;=%")})
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    """A refusal that a program and a person can both read."""
+    """Return a refusal as JSON, with a code for programs and a sentence for people."""
     return json_response({"code": code, "message": message}, status=status)
 
 
 def refusal_response(status: int, code: Code, message: str) -> Response:
-    """A refusal with one of the codes of the wire: its number in a header, for clients, and its name in the body."""
+    """Return a refusal with a `Code`: its number is in a header, for clients, and its name in the body."""
     response = error_response(status, code.name.lower(), message)
     return attrs.evolve(response, headers={CODE: str(code.value)})
 
 
 def transport_over_response(over: TransportOver) -> Response:
-    """The refusal of a request of an HTTP transport that has ended or never was."""
-    return refusal_response(410, over.code, "there is no such transport any more")
+    """Return the refusal of a request whose HTTP transport has ended or never existed."""
+    return refusal_response(410, over.code, "this HTTP transport has ended, or never existed")
 
 
 def crowded_response(refused: Refused) -> Response:
-    """A refusal for want of space or time: come back later."""
+    """Return the refusal of an overloaded server: the client may try again after a second."""
     response = refusal_response(503, refused.code, str(refused))
     return attrs.evolve(response, headers={**response.headers, "retry-after": "1"})

@@ -18,23 +18,23 @@ from ...protocol.records import NOTHING, Closed, Records, record
 from .http import Responder, Response
 from .transport import BODY, HOLD_SECONDS, HttpTransport, Mode
 
-# An HTTP transport on which no request is open for this long is lost.
+# An HTTP transport is lost after this many seconds without an open request.
 GAP_SECONDS = 15.0
-# How many requests over HTTP, a second and at once, come for nothing: as fast as a browser asks that hears much.
+# The rate and burst of requests that cost an address nothing: the pace of a browser that receives many frames.
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
-# The records that a client may send, and how many of them are taken in one step; then others have their turn.
+# The kinds of records that a client may send, and the number of records that are taken before other tasks run.
 CLIENTS_KINDS, TOGETHER = b"tbc", 64
-# How long a post waits for a room that is busy, before it is answered with what was taken of it.
+# The seconds that a POST waits for a busy room. Then the answer says how many of its frames were taken.
 POST_SECONDS = 5.0
-# A stream's response ends early once it has carried this much: the next GET says what has arrived.
+# The response of a stream ends after this many bytes, so that the next GET acknowledges them.
 STREAM_BYTES = 128 * 1024
 
-# What asks proxies to pass on what they have.
+# Headers that ask proxies to pass on bytes at once.
 UNBUFFERED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 
 
-class TransportOver(Exception):  # it is answered, not raised to anybody
-    """Nothing more will be said on this transport; `code` says why."""
+class TransportOver(Exception):  # the server turns it into a response
+    """The HTTP transport has ended or never existed; `code` says why."""
 
     def __init__(self, code: Code = Code.LOST) -> None:
         super().__init__(code.name)
@@ -42,14 +42,14 @@ class TransportOver(Exception):  # it is answered, not raised to anybody
 
 
 class ServedHttpTransport(HttpTransport):
-    """The server's end: `post` and `get` are the client's requests, as they come."""
+    """The server's end of an HTTP transport. `post` and `get` serve the client's requests."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
         self.max_bytes = limits.socket_bytes
         self._goodbye: Closed | None = None
         self._told = False
-        """True if the goodbye is on its way."""
+        """True once a response contains the goodbye."""
         self._requests = 0
         self._pace = Pace(REQUESTS_PER_SECOND, REQUESTS_BURST)
         self._quiet_since = trio.current_time()
@@ -57,18 +57,18 @@ class ServedHttpTransport(HttpTransport):
 
     @property
     def lost_at(self) -> float:
-        """The time at which it will have been quiet for too long, on Trio's clock."""
+        """The time at which the transport is lost, on Trio's clock; infinite while a request is open."""
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
 
     def paces(self, now: float) -> bool:
-        """Another request comes: whether at a pace that costs its address nothing."""
+        """Return True if the pace allows another request, which then costs its address nothing."""
         allowed = self._pace.allows(now)
         if allowed:
             self._pace.take(now)
         return allowed
 
     async def watch(self) -> None:
-        """Notice when it is lost; to be run beside whoever uses it, who may not be receiving."""
+        """Break the transport when it is lost. Run this in a task of its own: its user may not be receiving."""
         while not self.over:
             with trio.move_on_at(self.lost_at):
                 await self._changed.wait()
@@ -76,9 +76,9 @@ class ServedHttpTransport(HttpTransport):
                 self._break()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, when the client has been given what was sent.
+        """Close the transport, and wait until the sent frames and the goodbye are in a response.
 
-        *Cancellation*: it is closed all the same, without waiting for the client.
+        *Cancellation*: the transport is closed all the same, without waiting for the client.
         """
         if not self._closed:
             self._closed, self._goodbye = True, Closed(code)
@@ -89,24 +89,32 @@ class ServedHttpTransport(HttpTransport):
             await self._changed.wait()
 
     async def post(self, first: int, has: int, body: bytes) -> int:
-        """Frames of the client, of which it says how many came before; how many have arrived by now.
+        """Serve a POST: take its frames.
 
-        *Backpressure*: what finds no room for five seconds is not taken, and has to be posted again.
+        Args:
+          first: the number of the client's frames before these.
+          has: the number of the server's frames that the client has received.
+
+        Returns: the number of the client's frames that have arrived.
+
+        *Backpressure*: frames for which there is no space for five seconds are not taken. The client repeats them.
+
+        *Cancellation*: frames that are taken stay taken. The client repeats the others.
 
         Raises:
-          TransportOver: there is no transport any more.
-          RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
+          TransportOver: the transport has ended.
+          RemoteProtocolError: the client broke a rule. The caller has to call `close_by_peer`.
         """
         if self._goodbye is not None:
             self._acknowledge(has)
             if not self._going:
                 raise TransportOver(Code.of(self._goodbye.code))
-            # its last words are for a GET to bring, which an answer that ends the transport would overtake
+            # a GET brings the last frames: an error here would reach the client first, and end its transport
             return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
         with self._request():
             self._acknowledge(has)
             if first > self.received:
-                raise RemoteProtocolError(f"{first} frames posted before, {self.received} have arrived")
+                raise RemoteProtocolError(f"{first} frames came before this POST, but {self.received} have arrived")
             with trio.move_on_after(POST_SECONDS):
                 for number, item in enumerate(Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body), start=first):
                     if number % TOGETHER == 0:
@@ -118,18 +126,18 @@ class ServedHttpTransport(HttpTransport):
         return self.received
 
     async def get(self, connection: Responder, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
-        """Answer a GET of the client, which has received `has` frames. The newest GET ends those before it.
+        """Serve a GET of a client that has received `has` frames. The newest GET ends the GETs before it.
 
         Args:
-          headers: further ones of the response.
+          headers: further headers of the response.
 
         Raises:
-          TransportOver: there is no transport any more.
-          RemoteProtocolError: the client broke a rule: `close_by_peer` is for you to call.
+          TransportOver: the transport has ended.
+          RemoteProtocolError: the client broke a rule. The caller has to call `close_by_peer`.
         """
         with self._request():
             if has < self._gone:
-                raise TransportOver  # a copy of an earlier request, from which nobody waits for an answer
+                raise TransportOver  # a late copy of an earlier request: the client does not wait for an answer
             self._acknowledge(has)
             self._getting.cancel("a newer GET has come")
             self._getting = trio.CancelScope()
@@ -137,7 +145,7 @@ class ServedHttpTransport(HttpTransport):
             with self._getting:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wait_gone, connection, nursery.cancel_scope)
-                    with contextlib.suppress(trio.BrokenResourceError):  # the client is gone, for now
+                    with contextlib.suppress(trio.BrokenResourceError):  # the client may send another GET
                         await (self._stream if mode is Mode.STREAM else self._poll)(connection, response)
                     nursery.cancel_scope.cancel("answered")
 
@@ -163,7 +171,7 @@ class ServedHttpTransport(HttpTransport):
         await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
 
     def _news(self, said: int) -> bytes:
-        """The body of a response after `has` frames."""
+        """Return the body of a response: all records after the first `said`, and the goodbye if there is one."""
         data = b"".join(self._after(said))
         if self._goodbye is None:
             return data
@@ -178,7 +186,7 @@ class ServedHttpTransport(HttpTransport):
 
 
 class _OpenRequest:
-    """While a request is open the transport is not lost."""
+    """A scope for an open request, during which the transport is not lost."""
 
     def __init__(self, transport: ServedHttpTransport) -> None:
         self._transport = transport
@@ -200,7 +208,7 @@ async def _wait_gone(connection: Responder, scope: trio.CancelScope) -> None:
 
 
 async def _uncut(write: Callable[..., Awaitable[None]], *what: object) -> None:
-    """Write to the end, by the connection's own deadline: half a piece would not be HTTP."""
+    """Write, shielded, within the connection's own deadline: half of a piece would not be valid HTTP."""
     with trio.CancelScope(shield=True):
         await write(*what)
 

@@ -1,4 +1,4 @@
-"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket. What both ends share.
+"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket. Both ends share this file.
 
 The client chooses a random name for the transport. It sends its frames in POST requests and gets the server's frames in
 responses to GET requests. In `Mode.STREAM` the response continues until one side ends it. In `Mode.POLL` the server
@@ -24,45 +24,46 @@ from ...protocol.codec import Frame, size_of
 from ...protocol.records import Closed, record
 from ..transport import Transport
 
-# Below the 30 s after which common proxies cut; plus or minus a tenth, so that a crowd does not return at once.
+# The seconds for which the server holds a GET: less than the 30 s after which common proxies cut a response. The server
+# varies it by a tenth, so that many clients do not send their next GET at once.
 HOLD_SECONDS = 25.0
-# How much may be under way until the peer says what it has: then sending waits.
+# Sending waits while more bytes than these are unacknowledged.
 MAX_UNDERWAY_BYTES = 256 * 1024
-# The most that goes into one post, unless one frame is larger.
+# The most bytes in one POST, unless one frame is larger.
 POST_BYTES = 256 * 1024
-# How many frames may wait to be received, or as many bytes as above: then no more are read.
+# Reading stops while this many frames, or MAX_UNDERWAY_BYTES, wait to be received.
 MAX_WAITING = 64
 
 BODY = "application/octet-stream"
 
-# The headers of a request over HTTP. No page of another site can send them unless it is allowed to: not by a form, and
-# not by `fetch` without asking first.
+# The headers of a request of an HTTP transport. Pages of other sites can send them only with permission: a form cannot
+# set headers, and `fetch` needs a CORS preflight.
 CONNECTION, PROTOCOL, MODE, FIRST, HAS = "edge-connection", "edge-protocol", "edge-mode", "edge-first", "edge-has"
-# The header of a refusal: the number of its `Code`.
+# The header of a refusal, with the number of its `Code`.
 CODE = "edge-code"
 
 
 class Mode(enum.StrEnum):
-    """How the server's frames come."""
+    """The way in which the server sends its frames."""
 
     STREAM = "stream"
     POLL = "poll"
 
 
 class HttpTransport(Transport):
-    """One end: frames that came, frames to go, and how it ended."""
+    """One end of an HTTP transport: received frames, frames to send, and its end."""
 
     def __init__(self) -> None:
         self.received = 0
-        """The frames of the peer that have arrived."""
+        """The number of the peer's frames that have arrived."""
         self._arrived: deque[Frame] = deque()
         self._arrived_bytes = 0
         self._going: deque[bytes] = deque()
         self._going_bytes = 0
         self.fault = "the connection closed"
-        """Once it is broken: why."""
+        """The reason of the newest fault, for the error of `receive`."""
         self._gone = 0
-        """The frames of this side that the peer is known to have."""
+        """The number of this side's frames that the peer has acknowledged."""
         self._last_received_at = trio.current_time()
         self._closed = False
         self._lost = False
@@ -75,7 +76,7 @@ class HttpTransport(Transport):
 
     @property
     def over(self) -> bool:
-        """True if nothing more comes on it."""
+        """True once no more frames come."""
         return self._lost or self._peer_closed
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
@@ -116,25 +117,25 @@ class HttpTransport(Transport):
         return frame
 
     def forget_arrived(self) -> None:
-        """Nobody receives any more."""
+        """Drop the frames that have arrived, because `receive` is not called again."""
         self._arrived.clear()
         self._arrived_bytes = 0
 
     def _acknowledge(self, count: int) -> None:
-        """The peer has this many of our frames; it may say so late.
+        """Drop the first `count` of this side's frames, which the peer has. A count that is out of date does nothing.
 
         Raises:
-          RemoteProtocolError: it can't have.
+          RemoteProtocolError: this side has not sent so many.
         """
         if count > self._gone + len(self._going):
-            raise RemoteProtocolError(f"has {count} frames of {self._gone + len(self._going)}")
+            raise RemoteProtocolError(f"the peer acknowledged {count} frames of {self._gone + len(self._going)}")
         while self._gone < count:
             self._going_bytes -= len(self._going.popleft())
             self._gone += 1
         self._note_change()
 
     def _after(self, count: int) -> list[bytes]:
-        """Our records after so many frames, or after those that the peer is known to have."""
+        """Return this side's unacknowledged records, without those of its first `count` frames."""
         return list(islice(self._going, max(0, count - self._gone), None))
 
     @property
@@ -142,11 +143,11 @@ class HttpTransport(Transport):
         return len(self._arrived) >= MAX_WAITING or self._arrived_bytes > MAX_UNDERWAY_BYTES
 
     async def _take(self, number: int, item: Frame | Closed) -> None:
-        """A record of the peer, before which there were so many frames: wait for room; take it, if it is the next."""
+        """Wait for space, then take a record of the peer if it is the next: if `number` frames came before it."""
         while self._full and not (self._closed or self.over):
             await self._changed.wait()
         if number != self.received or self.over or self._closed:
-            return  # it came by another request meanwhile
+            return  # another request has brought it meanwhile, or no more records are taken
         if isinstance(item, Closed):
             self.close_by_peer(item.code)
         else:
@@ -156,7 +157,7 @@ class HttpTransport(Transport):
             self._note_change()
 
     def close_by_peer(self, code: int, reason: str = "") -> None:
-        """The peer has closed it with this code, or broke a rule that deserves it: nothing more of it is heard."""
+        """End the transport because the peer closed it with this code, or broke a rule. No further frames are taken."""
         self.close_code, self.close_reason = code, reason
         self._peer_closed = True
         self._note_change()
@@ -166,6 +167,6 @@ class HttpTransport(Transport):
         self._note_change()
 
     def _note_change(self) -> None:
-        """Let everybody who waits look again."""
+        """Wake all waiting tasks, so that they check their conditions again."""
         changed, self._changed = self._changed, trio.Event()
         changed.set()

@@ -53,9 +53,9 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     Args:
       stream: connected to a client that has been granted a WebSocket.
-      ahead: the bytes that the client has sent so far.
+      ahead: the bytes that the client has sent after its request so far.
       max_bytes: the largest frame that is read.
-      socket_reader: the server's.
+      socket_reader: the socket reader of the server.
       on_unusual: called when there are bytes for trio-websocket.
       on_flood: called when the client sends too many fragments and control frames.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
@@ -193,7 +193,7 @@ class FastPath(trio.abc.HalfCloseableStream):
     def read(self, now: float) -> None:
         """Read once from the socket, which is ready, unless there is no space. Called by the socket reader."""
         if self._full:
-            self._pause()  # not before more bytes come: usually the receiver has taken the waiting frame by then
+            self._pause()  # only now that more bytes came: usually, the receiver has taken the waiting frame by then
             return
         try:
             data = os.read(self._fd, READ_BYTES)
@@ -226,7 +226,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._end(fault)
 
     def _receive_bytes(self, data: bytes, now: float) -> None:
-        """Take bytes that came. No bytes mean the end of the stream."""
+        """Process received bytes. Empty bytes mean the end of the stream."""
         self.last_received_at = now
         if not data:
             self._end(None)
@@ -268,7 +268,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._buffer, self._at = b"", 0
 
     def _next_frame(self) -> Frame | None:
-        """Return the next frame if it is whole. Hand over pings and pongs before it, and step aside for the unusual."""
+        """Return the next whole frame, or None. Hand over pings and pongs before it; step aside for unusual ones."""
         while (found := next_frame(self._buffer, self._at, self.max_bytes)) is not None:
             kind, end, payload = found
             if kind == UNUSUAL:
@@ -329,7 +329,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
-        """Note that no more bytes come."""
+        """End reading: no more bytes come."""
         self._pause()
         self._ended, self._fault = True, fault
         self.step_aside()
@@ -413,7 +413,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return False
 
     def write_soon(self, data: bytes) -> None:
-        """Write now, or in a task if the write has to wait. If the peer is gone, the next read reports it."""
+        """Write now, or in a task if the write has to wait. If the peer is gone, the next read raises an error."""
         with contextlib.suppress(trio.BrokenResourceError):
             if not self.write_nowait(data):
                 self._socket_reader.start_soon(self.flush_last)
@@ -430,7 +430,8 @@ class FastPath(trio.abc.HalfCloseableStream):
         """Write the queued bytes.
 
         Raises:
-          trio.BrokenResourceError, trio.ClosedResourceError: the peer is gone; this side has closed it.
+          trio.BrokenResourceError: the peer is gone.
+          trio.ClosedResourceError: this side has closed the stream.
 
         *Cancellation*: the rest of a plain socket's bytes stays queued. Any other stream is broken.
         """
@@ -485,7 +486,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             await self._bytes_wake_up.wait()
 
     async def linger(self) -> None:
-        """Half-close the stream, then read and drop what the peer still sends: see `linger.linger`."""
+        """Half-close the stream, then read and drop the peer's bytes: see `linger.linger`."""
         self._discarding = True
         self._handed.clear()
         with (
@@ -498,7 +499,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 await self._frame_wake_up.wait()
 
     def close_now(self) -> bool:
-        """Close a plain socket. False if the stream is none: then call `aclose`."""
+        """Close the stream if it is a plain socket. If not, return False: then call `aclose`."""
         if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
             return False
         self._end(None)
@@ -516,7 +517,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         await self._stream.aclose()
 
     def _drop_buffers(self) -> None:
-        """Drop all bytes now, and not only when the garbage collector finds this connection."""
+        """Drop all bytes now, not only when the garbage collector finds this connection."""
         self._buffer, self._at, self._next = b"", 0, None
         self._handed.clear()
         self._unwritten.clear()

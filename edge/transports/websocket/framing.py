@@ -1,4 +1,4 @@
-"""The format of WebSocket frames (RFC 6455 section 5.2), and how many unusual ones a peer may send.
+"""The format of WebSocket frames (RFC 6455 section 5.2), and the limits on unusual frames.
 
 No other file of edge knows the format.
 """
@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # where it is C, or Python where that is missing
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the C version if there is one
 
 from ...codes import Code
 from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 
-# RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode, of which one bit tells control frames.
+# RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode. One bit of the opcode marks control frames.
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
 FINAL, CONTROL_BIT = 0x80, 0x08
 CONTROL, KNOWN = (CLOSE, PING, PONG), (TEXT, BINARY, CLOSE, PING, PONG)
-# What the second byte says besides a length.
+# The bit of the second byte that marks a masked frame. The other bits are a length.
 MASKED = 0x80
-# By a first length that stands for a longer one: in how many bytes that follows, and the least it may be.
+# The lengths 126 and 127 mean that the real length follows: in how many bytes, and its least valid value.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
 
-# What `next_frame` says of a frame that only trio-websocket can judge.
+# The result of `next_frame` for a frame that trio-websocket has to judge.
 UNUSUAL = -1
 
 
 def short_text(data: bytes) -> bytes | None:
-    """The payload of a client's frame of text of up to 125 bytes, if these bytes are just that."""
+    """Return the payload if these bytes are exactly one text frame of a client, of up to 125 bytes; otherwise None."""
     size = len(data)
     if 6 <= size <= 131 and data[0] == TEXT and data[1] == size + 122:
         return apply_mask(data[6:], data[2:6])
@@ -36,18 +36,18 @@ def short_text(data: bytes) -> bytes | None:
 
 
 def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, int, bytes] | None:
-    """The client's frame that begins here.
+    """Parse the client's frame that begins at the position `at`.
 
-    Returns: its first byte, where the next frame begins, and its payload; None if it has not come whole. The first byte
-      is `UNUSUAL` if the frame is no text, binary message, ping, pong or close; if it breaks a rule; or if it is larger
-      than `max_bytes` and than 125 bytes.
+    Returns: the first byte of the frame, the position of the next frame, and the payload; None if the frame is not
+      whole yet. The first byte is `UNUSUAL` if the frame is no whole text or binary message, ping, pong or close; if it
+      breaks a rule; or if it is larger than both `max_bytes` and 125 bytes.
     """
     if len(data) - at < 2:
         return None
     kind, length, start = data[at], data[at + 1] - MASKED, at + 2
     if kind not in KNOWN or length < 0:
         return UNUSUAL, at, b""
-    if length > 125:  # a longer one follows, in as few bytes as it needs
+    if length > 125:  # the real length follows, in the fewest bytes possible
         width, least = EXTENDED[length]
         if len(data) < start + width:
             return None
@@ -61,7 +61,7 @@ def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, i
 
 
 def frames_of_server(frames: Sequence[Frame]) -> bytes:
-    """Messages as a server sends them: each in one frame, unmasked."""
+    """Return the bytes of a server's messages: each in one unmasked frame."""
     if len(frames) != 1:
         return b"".join([frames_of_server([frame]) for frame in frames])
     frame = frames[0]
@@ -82,7 +82,7 @@ class FrameCache:
         self._framed = b""
 
     def frame(self, messages: Sequence[Frame]) -> bytes:
-        """These messages as they go over the wire."""
+        """Return these messages as bytes for the wire."""
         same = tuple(messages)
         if same != self._messages:
             self._messages, self._framed = same, frames_of_server(messages)
@@ -90,17 +90,17 @@ class FrameCache:
 
 
 def fragments_pace(limits: Limits) -> Pace:
-    """The pace of one connection's fragments and control frames."""
+    """Return the pace of one connection's fragments and control frames."""
     return Pace(limits.fragments_per_second, limits.fragments_burst)
 
 
-# RFC 6455 section 7.4 and IANA's list: with these a peer may close. Any other is for trio-websocket to judge.
+# RFC 6455 section 7.4 and IANA's list: the valid close codes. trio-websocket judges any other code.
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 NO_CODE = 1005
 
 
 def read_close(payload: bytes) -> tuple[int, str] | None:
-    """The code and the reason of a close frame; None if the payload breaks a rule (RFC 6455 section 5.5.1)."""
+    """Return the code and the reason of a close frame; None if the payload breaks a rule (RFC 6455 section 5.5.1)."""
     if not payload:
         return NO_CODE, ""
     code = int.from_bytes(payload[:2], "big")
@@ -113,12 +113,12 @@ def read_close(payload: bytes) -> tuple[int, str] | None:
 
 
 def cut_reason(reason: str) -> str:
-    """As much of a reason as fits into a close frame."""
+    """Cut a reason to the length that fits into a close frame."""
     return reason.encode()[:120].decode(errors="ignore")
 
 
 def close_frame(payload: bytes) -> bytes:
-    """A close frame of a server."""
+    """Return a close frame of a server."""
     return bytes((CLOSE, len(payload))) + payload
 
 
@@ -128,36 +128,36 @@ def is_close(data: bytes | bytearray | memoryview) -> bool:
 
 
 def close_payload(code: int, reason: str) -> bytes:
-    """The payload of a close frame. A reason is cut after 120 bytes (RFC 6455 section 5.5: 123 are allowed)."""
+    """Return the payload of a close frame. The reason is cut after 120 bytes (RFC 6455 section 5.5 allows 123)."""
     return code.to_bytes(2, "big") + cut_reason(reason).encode()
 
 
 class Unusual:
-    """What trio-websocket is given of one connection, from the start of a frame on, in any pieces.
+    """Checks the bytes that trio-websocket is given of one connection, in any pieces, from the start of a frame on.
 
     Args:
-      pace: of fragments and control frames.
+      pace: the pace of fragments and control frames.
     """
 
     def __init__(self, pace: Pace) -> None:
         self.closed = False
-        """True if the peer has closed it."""
+        """True once a close frame of the peer has begun."""
         self._pace = pace
         self._unmade = 0
         """The bytes of fragments that are not a whole message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
-        """The last frame: its first byte, its head if that was cut off, and the bytes still to come."""
+        """The last frame: its first byte, its head if that is not whole, and the number of payload bytes to come."""
 
     @property
     def at_end(self) -> bool:
-        """True if the peer has closed it, and its close frame has come whole."""
+        """True once the close frame of the peer is whole."""
         return self.closed and not (self._payload_left or self._cut_head)
 
     def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
-        """What the connection ends with, if it does with these bytes.
+        """Check more bytes.
 
-        Returns: `Code.FLOODING` if more fragments and control frames begin than may; `Code.TOO_LARGE` if a message is
-          announced that is longer than so many bytes; None if neither. And how many of these bytes come before that.
+        Returns: `Code.FLOODING` if the pace does not allow a fragment or control frame; `Code.TOO_LARGE` if a message
+          announces more than `max_bytes`; otherwise None. Also the number of these bytes before that frame.
         """
         known = len(self._cut_head)
         data, at = self._cut_head + data, min(self._payload_left, len(data))
@@ -186,6 +186,6 @@ class Unusual:
         return None, len(data) - known
 
     def _note_payload(self, size: int, *, ends: bool) -> None:
-        """So many bytes of a frame's payload came, its last among them or not."""
+        """Note that `size` bytes of a frame's payload came. `ends` is True if the frame ends with them."""
         if not self._kind & CONTROL_BIT:
             self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size

@@ -17,13 +17,13 @@ log = logging.getLogger("edge.transports")
 
 
 class Readable(Protocol):
-    """A socket, as the reader sees it."""
+    """A connection whose socket a `SocketReader` reads."""
 
     def read(self, now: float) -> None:
         """Read from the socket, which is ready. Never waits."""
 
     def fail(self, fault: Exception) -> None:
-        """End the connection: `read` has raised."""
+        """End the connection, because `read` has raised an error."""
 
 
 class SocketReader:
@@ -39,11 +39,11 @@ class SocketReader:
         self.can_read = hasattr(self._selector, "fileno")
         """True if selectors have a descriptor, as epoll and kqueue have. If not, each socket has a task of its own."""
         self.frame_cache = FrameCache()
-        """Frames the messages of all these connections."""
+        """Frames the messages to all these connections."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Read until `close`. Shielded, so that goodbyes are read while the server is being cancelled."""
+        """Read until `close` is called. Shielded, so that goodbyes are read while the server is being cancelled."""
         with self._scope, self._selector as selector:
             while self.can_read:
                 await trio.lowlevel.wait_readable(selector)
@@ -56,11 +56,11 @@ class SocketReader:
                         key.data.fail(exc)
 
     def close(self) -> None:
-        """Stop: no connection is open any more."""
+        """Stop reading. Call this when no connection is open any more."""
         self._scope.cancel("every connection has ended")
 
     def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
-        """Run a task of one connection, which ends with the connection."""
+        """Start a task of one connection. The task has to end with the connection."""
         self._nursery.start_soon(guarded, "a connection", run)
 
     def add(self, fd: int, fast_path: Readable) -> None:
@@ -74,7 +74,7 @@ class SocketReader:
 
 @asynccontextmanager
 async def open_socket_reader() -> AsyncIterator[SocketReader]:
-    """Run a socket reader during a block."""
+    """Run a socket reader while the block runs."""
     async with trio.open_nursery() as nursery:
         socket_reader = SocketReader(nursery)
         nursery.start_soon(socket_reader.run)

@@ -1,8 +1,8 @@
-"""WebSocket, through trio-websocket: the only file that knows it.
+"""The WebSocket transports. No other file imports trio-websocket.
 
-trio-websocket's reader waits on a queue of one message, so whoever holds a transport must keep receiving; its tasks
-may raise when a ping or a close crosses a closing connection (`LocalProtocolError`), so they run guarded here and
-what they raise only means that the connection is over.
+trio-websocket's reader queues only one message, so the user of a transport must keep receiving. Its tasks may raise
+`LocalProtocolError` when a ping or a close crosses a closing connection. So they run in a guard: an error in a task
+ends only its connection.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .fast_path import FastPath
 from .framing import close_frame, close_payload, cut_reason, is_close
 from .reader import SocketReader
 
-# RFC 6455 section 7.4.1: with these trio-websocket fails a connection, without telling the peer.
+# RFC 6455 section 7.4.1: the codes with which trio-websocket fails a connection without sending a close frame.
 FAILURES = (1002, 1007)
 
-# For a trio-websocket that begins late: any request that wsproto accepts. Its answer goes nowhere.
+# The request that a late trio-websocket reads first: any that wsproto accepts. Its response is dropped.
 REPLAYED_HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -42,12 +42,13 @@ REPLAYED_HANDSHAKE = (
 
 # RFC 6455 section 7.4.1.
 MESSAGE_TOO_BIG = 1009
-# No server sends a larger message: `Limits.read_bytes` at most. A transport's own `max_bytes` is smaller.
+# No server sends a larger message: this is the largest possible `Limits.read_bytes`. A transport's `max_bytes` is
+# usually smaller.
 MAX_READ_BYTES = 64 * 1024 * 1024
 
 
 class _Bytes(trio.abc.HalfCloseableStream):
-    """A byte stream that notes when anything came in."""
+    """A byte stream that records the time of the last received bytes."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -72,10 +73,10 @@ class _Bytes(trio.abc.HalfCloseableStream):
 
 
 class _Guard:
-    """What trio-websocket starts its reader in: an error there ends the connection, not the nursery.
+    """A nursery for trio-websocket's tasks. An error in a task ends the connection, but does not cancel the nursery.
 
     Args:
-      shield: whether it goes on when its nursery is cancelled, until `end`: a closing handshake needs a reader.
+      shield: True if the tasks run until `end`, even if the nursery is cancelled: a closing handshake needs a reader.
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
@@ -83,14 +84,15 @@ class _Guard:
         self._scopes: list[trio.CancelScope] = []
         self.fault = "the connection closed"
         self.code: Code | None = None
-        """Why the server refused, where it was the server that did, and not something on the way."""
+        """The code with which the server refused; None if a proxy refused, or nothing did."""
         self.redirect: Redirected | None = None
         self._nursery = nursery
         self._ended = False
         self._handshake = trio.CancelScope()
 
     def handshake(self) -> trio.CancelScope:
-        """A scope for an opening or closing handshake, which would wait for ever for a reader that has died."""
+        """Return a scope for an opening or closing handshake. It ends if the reader has died: trio-websocket would wait
+        forever."""
         self._handshake = trio.CancelScope()
         if self._ended:
             self._handshake.cancel(self.fault)
@@ -100,7 +102,7 @@ class _Guard:
         self._nursery.start_soon(self._run, run, *args, name=name)
 
     def end(self) -> None:
-        """Cancel what it runs, though it may be shielded."""
+        """Cancel all tasks, even if they are shielded."""
         for scope in self._scopes:
             scope.cancel("the WebSocket is over")
 
@@ -110,7 +112,7 @@ class _Guard:
         try:
             with scope:
                 await run(*args)
-        except* Exception as group:  # whatever its parsers make of a peer's bytes ends this connection and no more
+        except* Exception as group:  # an error that a peer's bytes cause must end only this connection
             cause: BaseException = group.exceptions[0]
             while isinstance(cause, trio.BrokenResourceError) and cause.__cause__ is not None:
                 cause = cause.__cause__
@@ -142,7 +144,7 @@ class WebSocketTransport(Transport):
         self._stream = stream
         self._queued: list[Frame] = []
         self.closed = False
-        """True if this side has closed it."""
+        """True once this side has closed the transport."""
 
     @property
     def last_received_at(self) -> float:
@@ -187,15 +189,15 @@ class WebSocketTransport(Transport):
 
 
 class ServedWebSocket(Transport):
-    """The server's end of a WebSocket connection, once it is granted: a fast path.
+    """The server's end of a WebSocket connection: a fast path, with trio-websocket as the slow path.
 
-    trio-websocket begins, in tasks of its own, when something unusual has come. An ordinary close needs none.
+    trio-websocket starts, in tasks of its own, when unusual bytes have come. An ordinary close does not need it.
 
     Args:
-      ahead: what the client has sent after its request so far.
-      granting: the response that grants it, if that is still to be written.
-      max_bytes: the largest message that is read; `max_bytes` may say less for a while.
-      socket_reader: of this server.
+      ahead: the bytes that the client has sent after its request so far.
+      granting: the response that grants the WebSocket, if it is not written yet.
+      max_bytes: the largest message that is ever read. The attribute `max_bytes` may be smaller for a while.
+      socket_reader: the socket reader of the server.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
@@ -213,7 +215,7 @@ class ServedWebSocket(Transport):
         self._max_bytes = max_bytes
         self._slow_path: _SlowPath | None = None
         self.closed = False
-        """True if this side has closed it."""
+        """True once this side has closed the transport."""
         self._receiving = trio.CancelScope()
         self._stream = FastPath(
             stream,
@@ -225,7 +227,7 @@ class ServedWebSocket(Transport):
             fragments=fragments,
         )
         if granting:
-            self._stream.write_soon(granting)  # before anything that came with the request is read, and answered
+            self._stream.write_soon(granting)  # before reading starts: an answer must come after it
         self._stream.start()
 
     @property
@@ -286,10 +288,10 @@ class ServedWebSocket(Transport):
                     raise
                 self.close_code, self.close_reason = MESSAGE_TOO_BIG, f"a message of more than {self.max_bytes} bytes"
                 raise trio.EndOfChannel from None
-        raise RemoteProtocolError("more came than makes a message", Code.FLOODING)
+        raise RemoteProtocolError("too many fragments and control frames came", Code.FLOODING)
 
     def _stop_receiving(self) -> None:
-        self._receiving.cancel("more came than makes a message")
+        self._receiving.cancel("too many fragments and control frames came")
 
     def _start_slow_path(self) -> _SlowPath:
         if self._slow_path is None:
@@ -325,12 +327,12 @@ class ServedWebSocket(Transport):
                 await trio.aclose_forcefully(stream)
 
     async def _close_unusual(self, code: int, reason: str) -> None:
-        """Close it where trio-websocket has begun, or has to."""
+        """Close the connection if the fast path cannot close it: trio-websocket has to, or the stream is broken."""
         self._stream.step_aside()
         failed = self._slow_path.untold if self._slow_path is not None else None
         if failed is not None:
             await self._tell(failed)
-        elif self._stream.refusal is not None:  # nothing more of theirs is read: no answer could come
+        elif self._stream.refusal is not None:  # reading has stopped: the peer's close frame cannot be awaited
             await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
         elif not (self.broken or self._is_over()):
             slow_path = self._start_slow_path()
@@ -339,7 +341,7 @@ class ServedWebSocket(Transport):
             await self._stream.linger()
 
     async def _tell(self, code: int) -> None:
-        """Say with which code it is closed, and wait for no answer."""
+        """Send a close frame with this code, and do not wait for the answer."""
         with contextlib.suppress(trio.BrokenResourceError):
             await self._stream.send_all(close_frame(close_payload(code, "")))
 
@@ -364,7 +366,7 @@ async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, c
 
 
 class _SlowPath:
-    """trio-websocket on a fast path that has something unusual for it."""
+    """The slow path: trio-websocket, for the unusual bytes of a fast path."""
 
     def __init__(self, fast_path: FastPath, max_bytes: int) -> None:
         self.scope = trio.CancelScope(shield=True)
@@ -376,11 +378,11 @@ class _SlowPath:
 
     @property
     def closed(self) -> bool:
-        """True if it has heard or said that the connection is closed."""
+        """True once the connection is closed in the view of trio-websocket."""
         return self._websocket is not None and self._websocket.closed is not None
 
     async def run(self) -> None:
-        """Have trio-websocket read and answer until `scope` is cancelled."""
+        """Run trio-websocket until `scope` is cancelled."""
         try:
             with self.scope:
                 async with trio.open_nursery() as nursery:
@@ -395,15 +397,15 @@ class _SlowPath:
 
     @property
     def untold(self) -> int | None:
-        """The code with which it has failed the connection, and which it has not told the peer; or none."""
+        """The code with which trio-websocket has failed the connection, if no close frame was sent; otherwise None."""
         reason = self._websocket.closed if self._websocket is not None else None
         return None if reason is None or reason.code not in FAILURES or self._shown.closing else reason.code
 
     async def begun(self) -> trio_websocket.WebSocketConnection:
-        """Wait until it has begun.
+        """Wait until trio-websocket has started, and return its connection.
 
         Raises:
-          trio.BrokenResourceError: it was cancelled before.
+          trio.BrokenResourceError: `run` ended before.
         """
         await self._begun.wait()
         if self._websocket is None:
@@ -412,21 +414,21 @@ class _SlowPath:
 
 
 class _ReplayedHandshake(trio.abc.Stream):
-    """A fast path, for a trio-websocket that begins late: it sees a handshake, which the client has long had.
+    """The stream of a trio-websocket that starts late: first an invented handshake, then the bytes of the fast path.
 
-    Closing it leaves the fast path open: that is for whoever holds the transport.
+    Closing this stream leaves the fast path open: `ServedWebSocket` closes it.
     """
 
     def __init__(self, fast_path: FastPath) -> None:
         self.closing = False
-        """True if the peer has been told that the connection closes."""
+        """True once trio-websocket has sent a close frame to the peer."""
         self._fast_path = fast_path
         self._asked = False
         self._answered = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._asked:
-            await self._answered.wait()  # frames that wsproto is given before are not read as such
+            await self._answered.wait()  # wsproto reads frames only after its handshake
             return await self._fast_path.receive_some(max_bytes)
         self._asked = True
         await trio.lowlevel.checkpoint()
@@ -448,11 +450,11 @@ class _ReplayedHandshake(trio.abc.Stream):
 
 
 def switching_response(key: str, subprotocol: str) -> bytes:
-    """The response that grants a WebSocket (RFC 6455 section 4.2.2).
+    """Return the response that grants a WebSocket (RFC 6455 section 4.2.2).
 
     Args:
       key: the `Sec-WebSocket-Key` of the request, which the caller has checked.
-      subprotocol: the one of the client's that is agreed on.
+      subprotocol: the subprotocol that the server has chosen.
     """
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -464,17 +466,19 @@ def switching_response(key: str, subprotocol: str) -> bytes:
 async def open_websocket(
     stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[WebSocketTransport]:
-    """Ask a server for a WebSocket; a transport while the block runs. An error of the block comes out as it is.
+    """Open a WebSocket to a server, and close the stream after the block. An error of the block propagates as it is,
+    not in a group.
 
     Args:
-      stream: connected to it.
-      host: what the Host header says.
-      headers: further ones.
+      stream: a stream that is connected to the server.
+      host: the value of the Host header.
+      path: the path of the room.
+      headers: further headers of the request.
 
     Raises:
-      Redirected: it says where else to ask.
-      RemoteProtocolError: it refused; `code` says why.
-      trio.BrokenResourceError: there is no WebSocket, for some other reason.
+      Redirected: the response is a redirect.
+      RemoteProtocolError: the server refused; `code` says why.
+      trio.BrokenResourceError: the WebSocket could not be opened for another reason.
     """
     counted = _Bytes(stream)
     websocket = None
@@ -508,7 +512,7 @@ async def open_websocket(
     if fault is not None:
         raise fault
     if websocket is not None and websocket.subprotocol != subprotocol:
-        raise RemoteProtocolError(f"the server does not speak {subprotocol}", Code.VERSION)
+        raise RemoteProtocolError(f"the server does not support {subprotocol}", Code.VERSION)
     if websocket is None and guard.redirect is not None:
         raise guard.redirect
     if websocket is None and guard.code is not None:
