@@ -24,7 +24,7 @@ from edge.cluster.broker.broker import LEASE_SECONDS, Claim, News, Stamp, Wish
 from edge.cluster.broker.redis import BATCH, RedisBroker
 from edge.cluster.node import RENEWALS
 from edge.journal.entries import Entry
-from tests.broker.redis_server import RedisServer
+from tests.cluster.broker.redis_server import RedisServer
 
 SERVERS = 4
 ROUNDS = 8

@@ -10,11 +10,7 @@ from edge.bots import open_bot
 from edge.client.client import State
 from edge.rooms.directory import Directory
 from edge.testing import EdgeRoom, seeds
-
-
-@edge.event("say")
-class Say:
-    text: str
+from tests.small_rooms import Say
 
 
 @edge.event("said")

@@ -26,7 +26,7 @@ from edge.protocol.events import event_type
 from edge.protocol.messages import from_plain
 from edge.server.limiter import AddressLimits
 from edge.testing import open_rooms
-from tests.server.servers import open_town
+from tests.cluster.servers import open_town
 
 from .browser import GET_CHROMIUM, Tab, chromium, serving
 

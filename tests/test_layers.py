@@ -130,3 +130,14 @@ def test_every_layer_is_on_the_list() -> None:
     """A new folder or file at the top finds its place in the house first."""
     found = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found - {"__init__"} == set(LAYERS)
+
+
+# Folders of tests about behaviour across modules.
+ACROSS = {"abuse", "endurance", "examples", "fuzz"}
+
+
+def test_the_tests_mirror_edge() -> None:
+    """Each folder of tests has the tests of the package of the same path."""
+    tests = Path(__file__).parent
+    folders = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
+    assert {folder for folder in folders if not (ROOT / folder).is_dir()} == ACROSS

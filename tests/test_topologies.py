@@ -25,14 +25,10 @@ from edge.client.fallback import TransportKind
 from tests.browser import GET_CHROMIUM, Tab, chromium, serving
 from tests.client import echo_app
 from tests.endurance.process import free_port
+from tests.small_rooms import Say
 from tests.test_docs import BLOCKS, write_files
 
 Program = Callable[[str, str], str]
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("said")

@@ -16,6 +16,7 @@ from edge.protocol.events import Vocabulary
 from edge.protocol.limits import Limits
 from edge.protocol.messages import Event, Hello, Request, Welcome, to_plain
 from edge.protocol.structure import structure
+from tests.small_rooms import Say
 
 FRAME_BYTES = Limits().message_bytes
 
@@ -45,11 +46,6 @@ class Draw:
 @edge.event("walk")
 class Walk:
     path: list[int]
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("rows")

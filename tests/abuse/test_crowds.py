@@ -24,7 +24,6 @@ from tests.abuse.town import (
     LAST_GET,
     Heard,
     Know,
-    Say,
     Speaks,
     everything,
     frame,
@@ -33,6 +32,7 @@ from tests.abuse.town import (
     town,
 )
 from tests.network import joined
+from tests.small_rooms import Say
 
 
 async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixture) -> None:

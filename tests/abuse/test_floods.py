@@ -11,8 +11,9 @@ import trio
 
 from edge import Code
 from edge.client.client import State
-from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Say, Speaks, Town, frame, link_from, town
+from tests.abuse.town import ANOTHER, ATTACKER, CLIENT, Heard, Know, Plaza, Speaks, Town, frame, link_from, town
 from tests.network import joined
+from tests.small_rooms import Say
 
 
 async def test_a_burst_waits_and_loses_nothing() -> None:

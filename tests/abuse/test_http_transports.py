@@ -32,7 +32,7 @@ from tests.abuse.town import (
     link_from,
     town,
 )
-from tests.server.servers import LEASE_SECONDS, Town, open_town
+from tests.cluster.servers import LEASE_SECONDS, Town, open_town
 
 KIB = 1024
 

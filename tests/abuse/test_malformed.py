@@ -10,7 +10,8 @@ import trio
 
 import edge
 from edge import Code
-from tests.abuse.town import ATTACKER, CLIENT, GET, MASK, Heard, Say, everything, frame, town
+from tests.abuse.town import ATTACKER, CLIENT, GET, MASK, Heard, everything, frame, town
+from tests.small_rooms import Say
 
 
 def nested(depth: int) -> list[Any]:

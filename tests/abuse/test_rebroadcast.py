@@ -17,18 +17,9 @@ from edge.server.serve import open_server
 from edge.testing import EdgeRoom
 from edge.testing.network import Conditions, Network
 from tests.network import joined
+from tests.small_rooms import Said, Say
 
 KIB = 1024
-
-
-@edge.event("say")
-class Say:
-    text: str
-
-
-@edge.event("said")
-class Said:
-    text: str
 
 
 class Hall(edge.Room[Say, Said]):

@@ -12,15 +12,11 @@ from edge.requests.tracker import MAX_REQUESTS
 from edge.rooms.player import member_of
 from edge.testing import EdgeRoom
 from tests.rooms.inside import held_seat
+from tests.small_rooms import Say
 
 KIB = 1024
 LARGE = "x" * 60 * KIB
 FAST = edge.Limits(events_per_second=1e6, events_burst=10_000, bytes_per_second=1e9, bytes_burst=10**9)
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("note", delivery="latest", key="name")

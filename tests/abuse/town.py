@@ -15,15 +15,11 @@ from edge.client.client import Client
 from edge.server.serve import Server, open_server
 from edge.testing.network import Link, Network
 from tests.network import joined
+from tests.small_rooms import Say
 
 ATTACKER, ANOTHER, FRIEND = "203.0.113.7", "203.0.113.8", "198.51.100.1"
 CLIENT = "an-attacker-with-a-name"
 MASK = b"\1\2\3\4"
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("point", delivery="volatile")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import edge
-
-
-@edge.event("say")
-class Say:
-    text: str
+from tests.small_rooms import Say
 
 
 @edge.event("said")

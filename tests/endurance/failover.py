@@ -22,7 +22,7 @@ import trio
 
 from edge.client.client import Client, State
 from edge.client.fallback import TransportKind
-from tests.broker.redis_server import RedisServer
+from tests.cluster.broker.redis_server import RedisServer
 
 from .adding import Add, Added
 from .servers import BY_AND_BY, PLAYERS, SERVERS, Town

@@ -32,7 +32,7 @@ from edge.client.url import UrlConnector
 from edge.cluster.broker.broker import Stamp
 from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import JSON, MESSAGEPACK
-from tests.broker.redis_server import RedisServer
+from tests.cluster.broker.redis_server import RedisServer
 
 from .adding import EFFECTS, Add, Added, Adder, Ledger, check_effects
 from .banking import Customer, Said, Told

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.redis_server import redis_server
+from tests.cluster.broker.redis_server import redis_server
 
 from .churn import churn
 from .failover import repeat

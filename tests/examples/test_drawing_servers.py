@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, expect
 from edge.cluster.broker.broker import Stamp
 from edge.cluster.broker.redis import RedisBroker
 from edge.protocol.codec import MESSAGEPACK
-from tests.broker.redis_server import RedisServer, redis_server
 from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium
+from tests.cluster.broker.redis_server import RedisServer, redis_server
 from tests.examples.test_drawing_browser import BLUE, GREEN, INK, RED, Player, near
 
 # The longest of a few backoffs after a lease and its renewal.

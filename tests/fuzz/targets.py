@@ -26,7 +26,7 @@ from edge.testing import run_virtual
 from edge.transports.http.http import BadRequest, HttpConnection
 from tests.abuse.cost import FRAME_BYTES
 from tests.abuse.test_cost import check as check_cost
-from tests.transports.test_fast_path import both, check
+from tests.transports.websocket.test_fast_path import both, check
 
 Target = Callable[[bytes], None]
 # Inputs below this length count as that long.

@@ -28,9 +28,9 @@ from edge.monitor.dashboard import (
     Watch,
 )
 from edge.rooms.room import kind_of
+from tests.cluster.servers import open_town
 from tests.network import Network, joined, open_network
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
-from tests.server.servers import open_town
 
 
 class Playing(Quiet):

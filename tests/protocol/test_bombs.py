@@ -6,16 +6,10 @@ import struct
 
 import pytest
 
-import edge
 from edge.errors import InvalidEvent
 from edge.protocol.codec import MESSAGEPACK
 from edge.protocol.structure import structure
-
-
-@edge.event("say")
-class Say:
-    text: str
-
+from tests.small_rooms import Say
 
 PACKED: dict[str, tuple[bytes, str]] = {
     "an array that says it is long": (b"\x92\xa3say\xdd\xff\xff\xff\xff", "malformed"),

@@ -21,13 +21,9 @@ from edge.rooms.seat import Seat
 from edge.testing import MemoryClient, RoomUnderTest, seeds
 from edge.transports.memory import open_memory_transports
 from tests.rooms.inside import held_seat, open_turn
+from tests.small_rooms import Say
 
 Open = Callable[..., Any]
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("buzz")

@@ -21,18 +21,9 @@ from edge.client.client import State
 from edge.protocol.codec import JSON, MESSAGEPACK
 from edge.server.serve import serve as serve_app
 from edge.transports.http.responses import redirect
+from tests.small_rooms import Said, Say
 
 pytestmark = pytest.mark.real_time
-
-
-@edge.event("say")
-class Say:
-    text: str
-
-
-@edge.event("said")
-class Said:
-    text: str
 
 
 @edge.event("guess")

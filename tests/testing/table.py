@@ -8,11 +8,7 @@ import trio
 
 import edge
 from edge.rooms.player import member_of
-
-
-@edge.event("say")
-class Say:
-    text: str
+from tests.small_rooms import Say
 
 
 @edge.event("guess")

@@ -54,7 +54,8 @@ from edge.testing.steps import (
 from examples.drawing.room import ExquisiteCorpse
 from examples.hill.room import Hill
 from tests.examples.players import draw, steer
-from tests.testing.table import Guess, Said, Say, Table, play, turns_belong_to_a_round
+from tests.small_rooms import Say
+from tests.testing.table import Guess, Said, Table, play, turns_belong_to_a_round
 
 test_the_table_holds = simulated(Table, examples=150, play=play)(turns_belong_to_a_round)
 

@@ -18,18 +18,9 @@ from edge.protocol.pace import Pace
 from edge.seats.serve_seat import serve_seat
 from edge.testing import RoomUnderTest, seeds
 from edge.transports.memory import MemoryTransport, open_memory_transports
+from tests.small_rooms import Echo, Said, Say
 
 Open = Callable[..., Any]
-
-
-@edge.event("say")
-class Say:
-    text: str
-
-
-@edge.event("said")
-class Said:
-    text: str
 
 
 Player = edge.Player[Say, Said]
@@ -44,14 +35,6 @@ class Slow(edge.Room[Say, Said]):
         async for event in player:
             await trio.sleep(60)
             self.broadcast(Said(event.text))
-
-
-class Echo(edge.Room[Say, Said]):
-    """Says it again."""
-
-    async def player(self, player: Player) -> None:
-        async for event in player:
-            player.send(Said(event.text))
 
 
 async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:

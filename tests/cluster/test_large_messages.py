@@ -9,7 +9,7 @@ from edge.client.client import State
 from edge.client.fallback import TransportKind
 from edge.cluster.broker.broker import Broker
 from edge.sessions.keys import Keys
-from tests.server.servers import open_town
+from tests.cluster.servers import open_town
 from tests.transports.test_sizes import Give, Given, Large
 
 

@@ -17,13 +17,9 @@ from edge.cluster.broker.broker import Broker
 from edge.codes import Code
 from edge.errors import ServerUnreachable
 from edge.server.app import site_of
+from tests.small_rooms import Say
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
-
-
-@edge.event("say")
-class Say:
-    text: str
 
 
 @edge.event("said")

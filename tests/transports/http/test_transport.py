@@ -15,27 +15,9 @@ from edge.transports.http.http import HttpClient
 from edge.transports.http.served import ServedHttpTransport
 from tests.network import Network, open_network
 from tests.server.http import Answer, ask
+from tests.small_rooms import Echo, Said, Say
 
 HELLO = JSON.encode(["$hello", {"version": 1, "name": "ana", "client": "a-client-of-its-own"}])
-
-
-@edge.event("say")
-class Say:
-    text: str
-
-
-@edge.event("said")
-class Said:
-    text: str
-
-
-class Echo(edge.Room[Say, Said]):
-    seats = edge.Seats(grace=60)
-
-    async def player(self, player: edge.Player[Say, Said]) -> None:
-        async for event in player.listen(Say):
-            player.send(Said(event.text))
-            await trio.sleep(0.01)
 
 
 def say(text: str) -> bytes:

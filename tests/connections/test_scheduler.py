@@ -18,16 +18,7 @@ from edge.rooms.presence import PresenceKind
 from edge.testing import seeds
 from edge.testing.harness import EdgeRoom
 from edge.transports.memory import MemoryTransport, open_memory_transports
-
-
-@edge.event("say")
-class Say:
-    text: str
-
-
-@edge.event("said")
-class Said:
-    text: str
+from tests.small_rooms import Said, Say
 
 
 class Chorus(edge.Room[Say, Said]):

@@ -1,0 +1,26 @@
+"""The small events and rooms that many tests use."""
+
+from __future__ import annotations
+
+import edge
+
+
+@edge.event("say")
+class Say:
+    text: str
+
+
+@edge.event("said")
+class Said:
+    text: str
+
+
+class Echo(edge.Room[Say, Said]):
+    """Sends each event back to its player, as a reply if it is a request."""
+
+    seats = edge.Seats(grace=60)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for event in player:
+            if not player.reply(event, Said(event.text)):
+                player.send(Said(event.text))
