@@ -11,7 +11,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 
-log = logging.getLogger("edge.rooms")
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 
 async def guarded(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 # Seconds until a failed operation is tried again.
 AGAIN_SECONDS = 0.1
@@ -19,7 +19,7 @@ class OutageLog:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self.on = False
+        self.on: bool = False
         """True during the outage."""
 
     def note(self, why: object) -> None:

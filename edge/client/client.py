@@ -39,7 +39,7 @@ Heard = TypeVar("Heard")
 E = TypeVar("E")
 E2 = TypeVar("E2")
 
-log = logging.getLogger("edge.client")
+log: logging.Logger = logging.getLogger("edge.client")
 
 # A connection that lasted this long resets the backoff. Shorter connections do not: clients must not hammer a room that
 # crashes at once.
@@ -93,7 +93,7 @@ class Client(Generic[Sent, Heard]):
         client: str,
         key: str | Callable[[], Awaitable[str]] | None,
     ) -> None:
-        self.state = State.CONNECTING
+        self.state: State = State.CONNECTING
         self.ending: Ended | None = None
         """Why the client closed; None before."""
         self.lost: Ended | None = None

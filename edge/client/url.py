@@ -24,7 +24,7 @@ from ..transports.websocket.websocket import open_websocket
 from .connector import Connector
 from .fallback import WELCOME_SECONDS, TransportFallback, TransportKind
 
-log = logging.getLogger("edge.client")
+log: logging.Logger = logging.getLogger("edge.client")
 
 # Seconds that a probe of a better transport may take.
 PROBE_SECONDS = 10.0

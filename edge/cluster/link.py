@@ -21,7 +21,7 @@ from ..errors import BrokerDown
 from ..protocol.codec import MESSAGEPACK, Frame, size_of
 from .broker.broker import Broker, Mailbox
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 # The most bytes that may wait for a server while the broker can't be reached.
 MAX_WAITING_BYTES = 32 * 1024 * 1024

@@ -40,7 +40,7 @@ from .relay import Relays
 from .rpc import NodeRpc
 from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_server
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 # Renewals in each lease period.
 RENEWALS = 4
@@ -111,7 +111,7 @@ class Node:
         about: Callable[[], ServerStatus],
         balance: bool,
     ) -> None:
-        self.id = broker.name_server()
+        self.id: str = broker.name_server()
         """The unique id of this process among the servers."""
         self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
         """The newest status of each server, this one included."""
@@ -123,9 +123,11 @@ class Node:
         self._severed = False
         """True if everything that was shared with other servers has ended, because the broker cannot be reached."""
         self._unrenewed = OutageLog("leases are not renewed")
-        self.peer_links = PeerLinks(broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose)
+        self.peer_links: PeerLinks = PeerLinks(
+            broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose
+        )
         relays.peer_links = self.peer_links
-        self.rpc = NodeRpc(self.peer_links)
+        self.rpc: NodeRpc = NodeRpc(self.peer_links)
         """Calls between this server and others."""
         self.rpc.answer(ADOPT, self._adopt_one)
         self._sharers: list[Sharer] = [relays, self.rpc]

@@ -22,7 +22,7 @@ from ..rooms.lease import Lease
 from .broker.broker import Broker, Claim, News, Renewed, Stamp, Wish
 from .status import RoomStatus, pack
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 # Leases end earlier here than at the broker, by this part of their length, because clocks run at different rates.
 MARGIN = 0.1
@@ -57,7 +57,7 @@ class Leases:
         tell: Callable[[str], tuple[RoomStatus | None, int]],
         rewrite: Callable[[Iterable[str]], object],
     ) -> None:
-        self.renewed_at = -math.inf
+        self.renewed_at: float = -math.inf
         """The time at which the last renewal that succeeded was sent, on Trio's clock."""
         self._broker, self._server, self._tell, self._rewrite = broker, server, tell, rewrite
         self._about = b""

@@ -33,7 +33,7 @@ from ..transports.http.transport import CONNECTION
 from .link import PeerLinks, PeerMessage
 from .rpc import NodeRpc
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"

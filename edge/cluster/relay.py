@@ -118,7 +118,8 @@ class RelayedTransport(Transport):
 
     def end(self, code: int | None) -> None:
         """End the transport: the client has closed it with this code. None: the client or the carrier is lost."""
-        self._over, self._lost, self.close_code = True, code is None, code
+        self._over, self._lost = True, code is None
+        self.close_code = code
         self._note_change()
 
     def _note_change(self) -> None:

@@ -14,7 +14,7 @@ from ..protocol.codec import MESSAGEPACK
 from ..protocol.structure import structure
 from ..protocol.unstructure import unstructure
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 
 @attrs.frozen

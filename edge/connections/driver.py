@@ -29,7 +29,7 @@ from .bulk import Bulk
 from .outbox import Outbox
 from .scheduler import Timer, WriteScheduler, open_write_scheduler
 
-log = logging.getLogger("edge.transports")
+log: logging.Logger = logging.getLogger("edge.transports")
 
 # The time for writing the goodbye of a connection and for its closing handshake.
 CLOSING_SECONDS = 2.0

@@ -58,7 +58,7 @@ class Outbox:
         """Called for each message beyond the bounds while a write waits."""
         self.on_crowded: Callable[[], object] = _nobody
         """Called for each message beyond the bounds of one step, unless `on_overfull` is called."""
-        self.ready = False
+        self.ready: bool = False
         """True if `notify` was called since the last `take`."""
         self._json = codec is JSON
         self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes

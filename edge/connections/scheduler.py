@@ -24,7 +24,7 @@ import trio
 from ..aio.guard import guarded
 from ..aio.wakeup import WakeUp
 
-log = logging.getLogger("edge.transports")
+log: logging.Logger = logging.getLogger("edge.transports")
 
 # An ack or a ping may be sent this much before it is due, to share a wake-up with others.
 EARLY_SECONDS = 0.02
@@ -52,7 +52,7 @@ class Timer:
     __slots__ = ("at", "sender")
 
     def __init__(self, at: float, sender: Sender) -> None:
-        self.at = at
+        self.at: float = at
         self.sender: Sender | None = sender
         """None once the timer has fired or was cancelled."""
 

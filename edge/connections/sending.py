@@ -14,14 +14,14 @@ from ..protocol.limits import Limits
 from ..protocol.outgoing import Outgoing
 from .outbox import Outbox
 
-log = logging.getLogger("edge.sessions")
+log: logging.Logger = logging.getLogger("edge.sessions")
 
 
 class SendBuffer:
     """Counts sent messages, stores them for a resume, and queues them for the current connection."""
 
     def __init__(self, limits: Limits) -> None:
-        self.counts = Counts(limits.window_frames, limits.window_bytes, self._note_pressure, self._note_relief)
+        self.counts: Counts = Counts(limits.window_frames, limits.window_bytes, self._note_pressure, self._note_relief)
         """Counts of sent, acknowledged and received messages since the fresh start."""
         self.outbox: Outbox | None = None
         """The outbox of the current connection, or None."""

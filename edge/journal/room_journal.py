@@ -72,9 +72,9 @@ class RoomJournal(Journal):
 
     def __init__(self, room: RoomRuntime, notify: Callable[[RoomJournal], object]) -> None:
         self.room = room
-        self.number = 0
+        self.number: int = 0
         """The number of entries under this lease."""
-        self.changes = 0
+        self.changes: int = 0
         """The number of changes since the newest entry."""
         self._notify = notify
         self._facts: list[Any] = []
@@ -86,16 +86,16 @@ class RoomJournal(Journal):
         """The seats that are in the newest entry."""
         self._rewrite = False
         """True if the broker lost earlier entries."""
-        self.written_number = 0
+        self.written_number: int = 0
         """The number of entries that are written."""
         self._written_event = trio.Event()
-        self.awaited = False
+        self.awaited: bool = False
         """True if a task waits for the next entry."""
-        self.over = False
+        self.over: bool = False
         """True once the journal is closed: nothing more is written."""
-        self.concluding = False
+        self.concluding: bool = False
         """True if the room is closing: the next entry says that it is over."""
-        self.concluded = False
+        self.concluded: bool = False
         """True once that entry is written, so that no server restores the room, or once the room stops waiting."""
         self._concluded = trio.Event()
         self._ending: list[RestorableSeat] = []

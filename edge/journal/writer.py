@@ -17,7 +17,7 @@ from ..rooms.lease import Lease
 from .entries import Entry, EntryStore, Written
 from .room_journal import RoomJournal
 
-log = logging.getLogger("edge.rooms")
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 # The changes of TOGETHER_SECONDS, or TOGETHER_NEWS changes of one room, form an entry. The first change after a pause
 # is written at once. An entry for which a task waits, for example to send a welcome, waits only for AWAITED_SECONDS.

@@ -149,7 +149,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
       is_operator: returns True if a session may use the dashboard.
     """
 
-    seats = Seats(minimum=1, maximum=20, grace=10)
+    seats: Seats = Seats(minimum=1, maximum=20, grace=10)
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from ..rooms.directory import Directory
 from ..rooms.ledger import PlayerState
 from ..rooms.statistics import SeatStatistics
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+CONTENT_TYPE: str = CONTENT_TYPE_LATEST
 QUANTILES = (0.5, 0.9, 1.0)
 
 

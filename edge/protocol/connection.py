@@ -97,12 +97,12 @@ class Connection:
     def __init__(self, side: Side, codec: Codec, *, now: float, limits: Limits) -> None:
         self.side = side
         self.codec = codec
-        self.limits = limits
-        self.state = State.SILENT
-        self.counts = Counts(limits.window_frames, limits.window_bytes)
-        self.clock = Clock()
+        self.limits: Limits = limits
+        self.state: State = State.SILENT
+        self.counts: Counts = Counts(limits.window_frames, limits.window_bytes)
+        self.clock: Clock = Clock()
         """The peer's clock."""
-        self.epoch = 0.0
+        self.epoch: float = 0.0
         """The time at which the clock that is reported to the peer was 0."""
         self._lenient = side is Side.CLIENT  # a newer server may send unknown fields
         self._resuming = False
@@ -116,9 +116,9 @@ class Connection:
         self._message_bytes = limits.message_bytes
         self._ack_frames, self._ack_bytes = limits.most_unacked
         self._bytes_since_ack = 0
-        self.ack_due = math.inf
+        self.ack_due: float = math.inf
         """The time at which an ack is due."""
-        self.ping_due = math.inf
+        self.ping_due: float = math.inf
         """The time at which a ping is due."""
         self._last_received_at = now
         rate = limits.events_per_second if side is Side.SERVER else math.inf  # a client does not limit its server
@@ -127,7 +127,7 @@ class Connection:
         self._bytes = Pace(limits.bytes_per_second if side is Side.SERVER else math.inf, limits.bytes_burst)
         self._over_since = math.inf
         """The time since which the window is exceeded; infinite if it is not exceeded."""
-        self.next_read_at = now
+        self.next_read_at: float = now
         """The earliest time for reading the next frame, by the pace of the connection."""
         self.held_back = False
         """True once the driver has sent `too_fast` to the peer."""

@@ -21,9 +21,9 @@ class LatestValues(Generic[Value]):
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
         self.max_values = max_values
         self.max_bytes = max_bytes
-        self.size = 0
+        self.size: int = 0
         """The size of all values, in bytes."""
-        self.dropped = False
+        self.dropped: bool = False
         """True once a value was dropped. Set it to false when the loss no longer matters."""
         self._on_drop = on_drop
         self._stored: dict[Hashable, tuple[Value, int]] = {}

@@ -22,7 +22,7 @@ from .restarts import Crashes
 from .room import Room, room_of, runtime_of
 from .room_runtime import RoomRuntime
 
-log = logging.getLogger("edge.rooms")
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 # The allowed names of rooms and kinds: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -64,7 +64,7 @@ class Directory:
     ) -> None:
         self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
         self.add_kinds(kinds)
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         """Counters of the rooms."""
         self._seeds = seeds
         self._max_rooms, self._max_rooms_each = max_rooms, max_rooms_each

@@ -19,7 +19,7 @@ NO_EVENTS = "give the base class two unions of event classes, as in edge.Room[Fr
 
 # The members that an author may override: coroutine functions, plain functions, and settings.
 ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
-PARAMETERS = {
+PARAMETERS: dict[str, tuple[str, ...]] = {
     "run": (),
     "player": ("player",),
     "admit": ("applicant",),

@@ -21,11 +21,11 @@ class Lease:
         self, until: float = math.inf, give_back: Callable[[Lease], object] = lambda lease: None, *, fence: int = 0
     ) -> None:
         self.fence = fence
-        self.until = until
+        self.until: float = until
         """The time, on Trio's clock, from which nothing is written for the room."""
-        self.continues_without_broker = False
+        self.continues_without_broker: bool = False
         """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
-        self.done_with = False
+        self.done_with: bool = False
         """True once the room has closed for good: no other server may restore it."""
         self._give_back = give_back
         self._scope = trio.CancelScope()

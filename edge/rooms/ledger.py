@@ -125,13 +125,13 @@ class Member(abc.ABC):
     def __init__(self, seat: Seat, number: int) -> None:
         self.seat = seat
         self.session: Session = seat.session
-        self.name = seat.name
+        self.name: str = seat.name
         self.number = number
         self.state = PlayerState.JOINING
         self.ending: Ending | None = None
         self.joined = 0
         """The place in the order of joining: it grows from one player of the room to the next."""
-        self.away_until = 0.0
+        self.away_until: float = 0.0
         """While away: the end of the grace, on Trio's clock."""
         self.turns: list[OpenTurn] = []
         """The open turns of this player."""
@@ -179,7 +179,7 @@ class Ledger:
         self.locked = False
         """True while applicants are refused as ``locked``."""
         self.watches: list[Watch] = []
-        self.changed = trio.Event()
+        self.changed: trio.Event = trio.Event()
         """Set, and replaced, at each change."""
         self.on_remove: Callable[[Member], object] = lambda member: None
         """Called with each member that is removed."""

@@ -26,7 +26,7 @@ from .room_core import LARGE_BYTES, RoomCore
 from .seat import Seat
 from .statistics import PlayerStatistics
 
-log = logging.getLogger("edge.rooms")
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 # The most latest values of one player. Clients may choose the keys; `Seat.inbox_bytes` limits the total size.
 MAX_LATEST = 256
@@ -46,11 +46,11 @@ class PlayerRuntime(Member):
     def __init__(self, room: RoomCore, seat: Seat, number: int) -> None:
         super().__init__(seat, number)
         self.room = room
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         """The scope of the task of `Room.player`."""
-        self.restored = False
+        self.restored: bool = False
         """True if the player joined on another server, and this server restored the room."""
-        self.listeners = Listeners(operator.attrgetter("event"))
+        self.listeners: Listeners = Listeners(operator.attrgetter("event"))
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The latest events of the client, by name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
@@ -64,7 +64,7 @@ class PlayerRuntime(Member):
         self._space: trio.Event | None = None
         """Set when the inbox may have space again; None while no task waits."""
         self._started = trio.Event()
-        self.requests = RequestTracker(
+        self.requests: RequestTracker = RequestTracker(
             self._tell,
             room.kind.receives,
             wait_relief=seat.wait_relief,

@@ -57,22 +57,23 @@ class RoomCore:
         self.kind = kind
         self.ledger = ledger
         ledger.on_remove = self._note_left
-        self.kind_name = self.name = ""
+        self.kind_name: str = ""
+        self.name: str = ""
         """The kind and the name, once a `Directory` has opened the room."""
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         """Counters, shared by all rooms of a directory."""
-        self.lease = Lease()
+        self.lease: Lease = Lease()
         self.journal: Journal | None = None
         """The journal of a persistent room; None for others."""
         self.lost = False
         """True if another server had a room of this name, and the state of that room is lost."""
-        self.listeners = Listeners(operator.attrgetter("member.facade", "event"))
+        self.listeners: Listeners = Listeners(operator.attrgetter("member.facade", "event"))
         self.round: RoundRuntime | None = None
         """The open round."""
         self.ending: tuple[Code, str] | None = None
         """The code and the reason of the room's end, once it closes."""
-        self.run_scope = trio.CancelScope()
-        self.timer_scope = trio.CancelScope()
+        self.run_scope: trio.CancelScope = trio.CancelScope()
+        self.timer_scope: trio.CancelScope = trio.CancelScope()
         self.strained: set[Member] = set()
         """Connected players with more than half of a window unacknowledged. While this set is not empty, players that
         send much are read later."""

@@ -19,7 +19,7 @@ from .room_core import AuthoredRoom, RoomCore
 from .seat import Applicant, Seat
 from .statistics import RoomStatistics
 
-log = logging.getLogger("edge.rooms")
+log: logging.Logger = logging.getLogger("edge.rooms")
 
 # The reason that the client receives if `player` or `greet` raised. The exception itself may contain secrets.
 CRASHED = "an error in the room's code"
@@ -39,7 +39,7 @@ class RoomRuntime(RoomCore):
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
         """Once `Room.run` has raised: the number of players who held a seat then. None before."""
-        self.closed = trio.Event()
+        self.closed: trio.Event = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
         self._nursery: trio.Nursery | None = None

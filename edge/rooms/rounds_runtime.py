@@ -47,8 +47,9 @@ class RoundRuntime:
         self.members = members
         self.nursery = nursery
         self.outcome: Outcome | None = None
-        self.reason = ""
-        self.deadline = nursery.cancel_scope.deadline = trio.current_time() + seconds
+        self.reason: str = ""
+        self.deadline: float = trio.current_time() + seconds
+        nursery.cancel_scope.deadline = self.deadline
         self._minimum = minimum
 
     def statistics(self) -> RoundStatistics:
@@ -98,7 +99,7 @@ class TurnRuntime(OpenTurn):
         self.seconds = seconds
         self.max_absence = max_absence
         self.outcome: Outcome | None = None
-        self.deadline = math.inf
+        self.deadline: float = math.inf
         self._scope = trio.CancelScope()
 
     def statistics(self) -> TurnStatistics:
@@ -118,7 +119,8 @@ class TurnRuntime(OpenTurn):
 
     def enter(self) -> None:
         """Begin the turn."""
-        self._scope.deadline = self.deadline = trio.current_time() + self.seconds
+        self.deadline = trio.current_time() + self.seconds
+        self._scope.deadline = self.deadline
         self.member.turns.append(self)
         if self.member.left:
             self.player_left()

@@ -20,7 +20,7 @@ from ..rooms.seat import Seat
 from ..rooms.session import Session
 from ..rooms.statistics import SeatStatistics
 
-log = logging.getLogger("edge.sessions")
+log: logging.Logger = logging.getLogger("edge.sessions")
 
 # After these codes the client starts fresh, and the player stays.
 FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
@@ -53,21 +53,22 @@ class HeldSeat(SendBuffer, Seat):
         self._goodbye_due = False
         """True once the goodbye may be sent."""
         self.session = session
-        self.name = session.name or name
-        self.inbox = limits.inbox
-        self.inbox_bytes = limits.inbox_bytes
+        self.name: str = session.name or name
+        self.inbox: int = limits.inbox
+        self.inbox_bytes: int = limits.inbox_bytes
         self._sent_bytes = limits.sent_bytes
-        self.client = ""
+        self.client: str = ""
         """The client that has the seat: the random name of one page or program."""
-        self.attempt = 0
+        self.attempt: int = 0
         """The number of the client's newest connection."""
-        self.since = 0
+        self.since: int = 0
         """The number of the connection with which the client started fresh."""
-        self.why = ""
+        self.why: str = ""
         """The reason of the fresh start: see `Welcome.why`."""
         self.former: tuple[str, ...] = ()
         """Clients that had the seat before, the oldest first."""
-        self.crowded = self._told_crowded = False
+        self.crowded: bool = False
+        self._told_crowded = False
         self.connection: Connection | None = None
         """The state machine of the newest connection."""
 

@@ -18,7 +18,7 @@ from ..rooms.records import MessageTable, RecoveredPlayer, SeatRecord
 from ..rooms.session import Session
 from .held_seat import HeldSeat
 
-log = logging.getLogger("edge.sessions")
+log: logging.Logger = logging.getLogger("edge.sessions")
 
 
 class PersistentSeat(HeldSeat, RestorableSeat):
@@ -28,6 +28,12 @@ class PersistentSeat(HeldSeat, RestorableSeat):
       journal: of the room.
       session, name, limits: see `HeldSeat`.
     """
+
+    client: str
+    attempt: int
+    since: int
+    why: str
+    former: tuple[str, ...]
 
     def __init__(self, journal: Journal, session: Session, name: str, limits: Limits) -> None:
         super().__init__(session, name, limits)
@@ -103,7 +109,8 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         """Restore the seat and its player from what `record` returned on another server."""
         record = recovered.record.seat
         self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
-        self.former, self._recorded_since = tuple(record.former), record.since
+        self.former = tuple(record.former)
+        self._recorded_since = record.since
         self.counts.restore(record.sent, record.received, recovered.unacked, behind=record.behind)
         for plain in recovered.latest:
             event = from_plain(plain)

@@ -35,7 +35,7 @@ from .held_seat import FRESH_CODES, HeldSeat
 from .pending import PendingConnection
 from .persistent_seat import PersistentSeat
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 FAULT = "an error in the server"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 # Errors of `accept` if there is no file descriptor or no memory for another connection.
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)

@@ -19,7 +19,7 @@ from ..aio.guard import guarded
 from ..transports.http.http import HttpConnection, Request, Response
 from .hosts import DEFAULT_PORTS, HOST
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[

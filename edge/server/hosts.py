@@ -76,7 +76,7 @@ class Hosts:
             found = HOST.fullmatch(name)
             if found is None or found["port"]:
                 raise ValueError(f"{name!r} is not a host name: leave out the scheme and the port, as in example.org")
-        self.any = "*" in self._names or (names is None and not self._local)
+        self.any: bool = "*" in self._names or (names is None and not self._local)
         """True if the server answers for every host name."""
 
     def allow(self, host: str) -> bool:

@@ -21,7 +21,7 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 POSITIVE = attrs.validators.gt(0)
 
@@ -105,7 +105,7 @@ class ConnectionLimiter:
     def __init__(self, address_limits: AddressLimits) -> None:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
-        self.max_told = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
+        self.max_told: int = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
         """The most rejected connections that are answered at the same time. One more ends the oldest."""
         self._draining = False
         self._connections = 0

@@ -14,7 +14,7 @@ from ..transports.http.transport import CODE, CONNECTION, FIRST, HAS, MODE, PROT
 from .hosts import Origin
 from .sessions import CUSTOM
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 # The most foreign origins that are logged.
 MAX_LOGGED = 100

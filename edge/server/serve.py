@@ -39,7 +39,7 @@ from .listeners import open_listeners
 from .site import LIVE, READY, Site
 from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 # Seconds that an idle connection is kept open for another request. Most browsers close it after a minute or more.
 KEEP_ALIVE_SECONDS = 60.0

@@ -144,13 +144,13 @@ class Site:
         idle: float = 60,
     ) -> None:
         _check_rooms(rooms)
-        self.directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
-        self.limits = limits or Limits()
-        self.address_limits = address_limits or AddressLimits()
+        self.directory: Directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
+        self.limits: Limits = limits or Limits()
+        self.address_limits: AddressLimits = address_limits or AddressLimits()
         if not isinstance(broker, Broker | None):
             raise TypeError(f"broker must be a Broker, such as RedisBroker(url), not {broker!r:.100}")
-        self.broker = broker or MemoryBroker()
-        self.address = check_address(address)
+        self.broker: Broker | MemoryBroker = broker or MemoryBroker()
+        self.address: str = check_address(address)
         self._balance = balance
         self.node: Node | None = None
         """This server as a node of the broker; None until the app is served."""
@@ -158,13 +158,13 @@ class Site:
         if keys is not None and name:
             raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")
         self._has_own_keys = keys is None and secret is None
-        self.keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
+        self.keys: Keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
         self.guests = guests
-        self.cookie = cookie or SessionCookie()
-        self.mount = MountedApp(mount) if mount is not None else None
+        self.cookie: SessionCookie = cookie or SessionCookie()
+        self.mount: MountedApp | None = MountedApp(mount) if mount is not None else None
         self.draining = False
         Hosts(hosts)  # raises for an invalid name now, not when the app is served
-        self.hosts = None if hosts is None else tuple(hosts)
+        self.hosts: tuple[str, ...] | None = None if hosts is None else tuple(hosts)
         if mount is not None and "/" in (static or {}):
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
         for name, value in (("static", static), ("static_headers", static_headers)):
@@ -175,7 +175,7 @@ class Site:
             prefix.rstrip("/") + "/": _Folder(_check_folder(prefix, path), headers)
             for prefix, path in (static or {}).items()
         }
-        self.origins = Origins(origins)
+        self.origins: Origins = Origins(origins)
         self._api = Api(api_token, self) if api_token is not None else None
         self._answerers: dict[str, Answerer] = {}
         self._routes: dict[str, dict[str, Route]] = {}

@@ -27,14 +27,14 @@ class FlakyBroker(Broker):
     """
 
     def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0) -> None:
-        self.lease_seconds = broker.lease_seconds
-        self.cut = False
+        self.lease_seconds: float = broker.lease_seconds
+        self.cut: bool = False
         """True while all requests and answers are lost."""
-        self.unreachable = False
+        self.unreachable: bool = False
         """True while the mailbox receives no messages, although requests to the broker work."""
-        self.delay = 0.0
+        self.delay: float = 0.0
         """The longest delay of a request, in seconds, and of an answer."""
-        self.losses = 0.0
+        self.losses: float = 0.0
         """The share of requests that are lost, and of answers: 0 to 1."""
         self._broker, self._nursery = broker, nursery
         self._random = Random(seed)  # noqa: S311  # a simulation, not a secret

@@ -31,7 +31,7 @@ from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
 from .virtual import task_tree
 
-log = logging.getLogger("edge.testing")
+log: logging.Logger = logging.getLogger("edge.testing")
 
 # The seconds for rooms and clients to close: far more than all deadlines of an orderly close together.
 CLOSING_SECONDS = 60.0
@@ -163,7 +163,7 @@ class RoomUnderTest(Generic[R]):
         self.room = room
         """The author's room."""
         self.clients: list[MemoryClient] = []
-        self.keys = Keys("the secret of a room under test")
+        self.keys: Keys = Keys("the secret of a room under test")
         """The keys that the room accepts in a hello."""
         self._directory = directory
         self._nursery = nursery

@@ -56,9 +56,9 @@ class Network:
         conditions: Conditions | None = None,
         seed: int = 0,
     ) -> None:
-        self.conditions = conditions or Conditions()
+        self.conditions: Conditions = conditions or Conditions()
         self.links: list[Link] = []
-        self.random = Random(seed)  # noqa: S311  # a simulation, not a secret
+        self.random: Random = Random(seed)  # noqa: S311  # a simulation, not a secret
         self._serve = serve
         self._nursery = nursery
 
@@ -98,7 +98,7 @@ class Link:
         """All connections so far, the newest last."""
         self.passed: dict[Way, int] = {"up": 0, "down": 0}
         """The number of bytes written, in each direction."""
-        self.troubled = False
+        self.troubled: bool = False
         """True once the link has been disturbed in any way."""
         self._offline: Literal["", "refused", "silent"] = ""
         self._reading = True
@@ -176,7 +176,7 @@ class Wire:
         self.link = link
         self.lost: frozenset[Side] | None = None
         """The sides that notice that the wire is cut; None before."""
-        self.said = bytearray()
+        self.said: bytearray = bytearray()
         """All bytes that the client sent."""
         up, down = _Pipe(self, "up", "client", "server"), _Pipe(self, "down", "server", "client")
         self.client: trio.abc.HalfCloseableStream = _End(up, down)

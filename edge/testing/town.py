@@ -19,6 +19,7 @@ from ..errors import Disconnected, RequestFailed
 from ..protocol.codec import JSON, MESSAGEPACK
 from ..protocol.events import Vocabulary
 from ..protocol.limits import Limits
+from ..rooms.directory import Directory
 from ..server.app import App
 from .network import Link, Network
 from .oracle import Oracle
@@ -53,7 +54,7 @@ class Simulation:
         limits: Limits,
         vocabularies: tuple[Vocabulary, Vocabulary],
     ) -> None:
-        self.directory = app.directory
+        self.directory: Directory = app.directory
         self.network = network
         self.troubles = troubles
         """Runs background tasks of steps until the network heals."""

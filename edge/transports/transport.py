@@ -47,7 +47,7 @@ class Transport(abc.ABC):
     on_doubt: Callable[[], object] | None = None
     """Called when the peer may be gone. The transport's user sets it."""
 
-    broken = False
+    broken: bool = False
     """True if part of a frame may be on the wire, so that no other frame can follow."""
 
     @property

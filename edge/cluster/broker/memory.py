@@ -76,7 +76,7 @@ class MemoryBroker(Broker):
 
     def __init__(self, *, lease_seconds: float = math.inf) -> None:
         self.lease_seconds = lease_seconds
-        self.shared = lease_seconds < math.inf
+        self.shared: bool = lease_seconds < math.inf
         self._fence = 0
         self._named = 0
         self._leases: dict[str, _Held] = {}

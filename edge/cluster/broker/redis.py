@@ -56,7 +56,7 @@ from .broker import (
 
 T = TypeVar("T")
 
-log = logging.getLogger("edge.servers")
+log: logging.Logger = logging.getLogger("edge.servers")
 
 # The most unreadable fields that are logged.
 MAX_PASSED_OVER = 100

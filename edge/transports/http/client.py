@@ -54,7 +54,7 @@ class ClientHttpTransport(HttpTransport):
         follow: Follow,
     ) -> None:
         super().__init__()
-        self.reached = False
+        self.reached: bool = False
         """True once the server, or a proxy in front of it, has answered."""
         self._dial = dial
         self._host = host
@@ -62,7 +62,7 @@ class ClientHttpTransport(HttpTransport):
         self._headers = {**headers, CONNECTION: name, PROTOCOL: subprotocol}
         self._follow = follow
         self._mode = mode
-        self.max_bytes = limits.read_bytes
+        self.max_bytes: int = limits.read_bytes
         self._goodbye = b""
         self._posted = trio.Event()
 
@@ -106,7 +106,7 @@ class ClientHttpTransport(HttpTransport):
                     if asked == (self._host, self._path):  # otherwise the other request has followed one
                         self._host, self._path = self._follow(exc)
                 except OSError as refusal:
-                    self.fault = str(refusal)
+                    self.fault: str = str(refusal)
                     self._break()
             except (OSError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 self.fault = str(exc) or "the server does not answer"

@@ -25,7 +25,7 @@ import attrs
 import h11
 import trio
 
-log = logging.getLogger("edge.server")
+log: logging.Logger = logging.getLogger("edge.server")
 
 # Enough for a head with a large cookie.
 MAX_HEAD_BYTES = 16 * 1024
@@ -476,7 +476,7 @@ class HttpClient(_Writer):
 
     def __init__(self, stream: trio.abc.Stream, host: str) -> None:
         super().__init__(stream)
-        self.last_received_at = trio.current_time()
+        self.last_received_at: float = trio.current_time()
         """The time at which the last byte arrived, on Trio's clock."""
         self._host = host
         self._h11 = h11.Connection(h11.CLIENT)

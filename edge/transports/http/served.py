@@ -46,7 +46,7 @@ class ServedHttpTransport(HttpTransport):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
-        self.max_bytes = limits.socket_bytes
+        self.max_bytes: int = limits.socket_bytes
         self._goodbye: Closed | None = None
         self._told = False
         """True once a response contains the goodbye."""

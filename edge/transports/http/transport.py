@@ -53,8 +53,10 @@ class Mode(enum.StrEnum):
 class HttpTransport(Transport):
     """One end of an HTTP transport: received frames, frames to send, and its end."""
 
+    close_code: int | None
+
     def __init__(self) -> None:
-        self.received = 0
+        self.received: int = 0
         """The number of the peer's frames that have arrived."""
         self._arrived: deque[Frame] = deque()
         self._arrived_bytes = 0
@@ -158,7 +160,8 @@ class HttpTransport(Transport):
 
     def close_by_peer(self, code: int, reason: str = "") -> None:
         """End the transport because the peer closed it with this code, or broke a rule. No further frames are taken."""
-        self.close_code, self.close_reason = code, reason
+        self.close_code = code
+        self.close_reason = reason
         self._peer_closed = True
         self._note_change()
 

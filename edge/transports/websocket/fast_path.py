@@ -72,9 +72,9 @@ class FastPath(trio.abc.HalfCloseableStream):
         on_flood: Callable[[], object] = lambda: None,
         fragments: Pace | None = None,
     ) -> None:
-        self.last_received_at = trio.current_time()
+        self.last_received_at: float = trio.current_time()
         """The time at which the last byte came in."""
-        self.aside = False
+        self.aside: bool = False
         """True once no more frames are delivered: trio-websocket reads instead, or the close handshake has begun."""
         self._stream = stream
         self._socket_reader = socket_reader

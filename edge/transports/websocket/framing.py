@@ -140,7 +140,7 @@ class Unusual:
     """
 
     def __init__(self, pace: Pace) -> None:
-        self.closed = False
+        self.closed: bool = False
         """True once a close frame of the peer has begun."""
         self._pace = pace
         self._unmade = 0

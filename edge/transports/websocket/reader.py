@@ -13,7 +13,7 @@ import trio
 from ...aio.guard import guarded
 from .framing import FrameCache
 
-log = logging.getLogger("edge.transports")
+log: logging.Logger = logging.getLogger("edge.transports")
 
 
 class Readable(Protocol):
@@ -36,9 +36,9 @@ class SocketReader:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._selector = selectors.DefaultSelector()
-        self.can_read = hasattr(self._selector, "fileno")
+        self.can_read: bool = hasattr(self._selector, "fileno")
         """True if selectors have a descriptor, as epoll and kqueue have. If not, each socket has a task of its own."""
-        self.frame_cache = FrameCache()
+        self.frame_cache: FrameCache = FrameCache()
         """Frames the messages to all these connections."""
         self._scope = trio.CancelScope(shield=True)
 

@@ -52,7 +52,7 @@ class _Bytes(trio.abc.HalfCloseableStream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self.last_received_at = trio.current_time()
+        self.last_received_at: float = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         received = bytes(await self._stream.receive_some(max_bytes))
@@ -82,7 +82,7 @@ class _Guard:
     def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
         self._shield = shield
         self._scopes: list[trio.CancelScope] = []
-        self.fault = "the connection closed"
+        self.fault: str = "the connection closed"
         self.code: Code | None = None
         """The code with which the server refused; None if a proxy refused, or nothing did."""
         self.redirect: Redirected | None = None
@@ -143,7 +143,7 @@ class WebSocketTransport(Transport):
         self._guard = guard
         self._stream = stream
         self._queued: list[Frame] = []
-        self.closed = False
+        self.closed: bool = False
         """True once this side has closed the transport."""
 
     @property
@@ -201,6 +201,9 @@ class ServedWebSocket(Transport):
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
 
+    close_code: int | None
+    close_reason: str
+
     def __init__(
         self,
         stream: trio.abc.Stream,
@@ -214,7 +217,7 @@ class ServedWebSocket(Transport):
         self._socket_reader = socket_reader
         self._max_bytes = max_bytes
         self._slow_path: _SlowPath | None = None
-        self.closed = False
+        self.closed: bool = False
         """True once this side has closed the transport."""
         self._receiving = trio.CancelScope()
         self._stream = FastPath(
@@ -286,7 +289,8 @@ class ServedWebSocket(Transport):
             except trio.BrokenResourceError:
                 if self._stream.refusal is not Code.TOO_LARGE:
                     raise
-                self.close_code, self.close_reason = MESSAGE_TOO_BIG, f"a message of more than {self.max_bytes} bytes"
+                self.close_code = MESSAGE_TOO_BIG
+                self.close_reason = f"a message of more than {self.max_bytes} bytes"
                 raise trio.EndOfChannel from None
         raise RemoteProtocolError("too many fragments and control frames came", Code.FLOODING)
 
