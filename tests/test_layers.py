@@ -133,7 +133,7 @@ def test_every_layer_is_on_the_list() -> None:
 
 
 # Folders of tests about behaviour across modules.
-ACROSS = {"abuse", "endurance", "examples", "fuzz"}
+ACROSS = {"abuse", "endurance", "examples", "fuzz", "typing"}
 
 
 def test_the_tests_mirror_edge() -> None:

@@ -238,7 +238,10 @@ class RoomUnderTest(Generic[R]):
         return runtime_of(self.room)
 
     async def find(self) -> RoomRuntime:
-        """Return the run time of the room; open it if necessary. `serve_seat` takes this method as an argument."""
+        """Return the run time of the room; open it if necessary. `serve_seat` takes this method as an argument.
+
+        *Cancellation*: this method does not wait.
+        """
         return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:

@@ -1,0 +1,58 @@
+"""The reference says what a caller needs to know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import edge
+import edge.bots
+import edge.testing
+
+# Methods of `Client` that a connection driver calls, and no program.
+OF_DRIVERS = {"deliver", "has_space", "refuse", "wait_space"}
+
+
+def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The public functions and methods that are edge's own."""
+    modules: tuple[ModuleType, ...] = (edge, edge.testing, edge.bots)
+    for module in modules:
+        for name, value in vars(module).items():
+            exported = getattr(module, "__all__", None)
+            where = getattr(value, "__module__", "")
+            if name.startswith("_") or (name not in exported if exported else where != module.__name__):
+                continue
+            if inspect.isclass(value):
+                members = inspect.getmembers(value, inspect.isfunction)
+                own = [(each, function) for each, function in members if function.__module__.startswith("edge")]
+                yield from (
+                    (f"{module.__name__}.{name}.{each}", function)
+                    for each, function in own
+                    if not each.startswith("_") and each not in OF_DRIVERS
+                )
+            elif inspect.isfunction(value):
+                yield f"{module.__name__}.{name}", value
+
+
+CALLABLES = dict(public_callables())
+
+
+def test_some_are_found() -> None:
+    """There is something to check."""
+    assert len(CALLABLES) > 80
+    assert {"edge.Room.open_round", "edge.join", "edge.testing.RoomUnderTest.join"} <= CALLABLES.keys()
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_a_public_callable_has_a_docstring(name: str) -> None:
+    """Every public function has a docstring; every async one says what its cancellation does."""
+    function = CALLABLES[name]
+    text = inspect.getdoc(function)
+    assert text
+    plain = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+        assert "*Cancellation*" in text
