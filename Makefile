@@ -9,6 +9,10 @@ PORT ?= 8000
 HOURS ?= 1000
 # Which tests to run: quick, or full.
 SCALE ?= quick
+# The interpreters of test-all-pythons. Those that are not installed are named, and left out.
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+# The tests that need no more than the extra "testing": the built wheel runs them.
+WHEEL_TESTS := protocol rooms requests seats connections journal testing
 # How long each target is fuzzed.
 SECONDS ?= 60
 # How often a server is killed, and how many connections come and go: ten minutes, or so.
@@ -18,7 +22,7 @@ CONNECTIONS ?= 400000
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
-.PHONY: demo test bench bench-quick profile soak fuzz endure constraints audit lint types format docs client clean
+.PHONY: demo test test-all-pythons wheel coverage bench bench-quick profile soak fuzz endure constraints audit lint types format docs client clean
 
 demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
@@ -26,6 +30,28 @@ demo: $(READY)  ## Serve the examples and print the address.
 
 test: $(READY)  ## Run the tests that take two minutes together, or all with SCALE=full. One line says which were left out.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE)
+
+test-all-pythons:  ## Run the tests with each Python that is installed, at SCALE.
+	for python in $(PYTHONS); do \
+		if ! $$python -c '' 2>/dev/null; then echo "left out: $$python is not installed"; continue; fi; \
+		$$python -m venv .venv/all/$$python && .venv/all/$$python/bin/pip install --quiet --upgrade pip \
+			&& .venv/all/$$python/bin/pip install --quiet --editable '.[testing,monitor,redis]' --group dev \
+			&& .venv/all/$$python/bin/python -m pytest -n logical --dist loadgroup --scale $(SCALE) || exit 1; \
+	done
+
+wheel:  ## Build the wheel, install it into an empty environment, and test it there, away from the sources.
+	rm -rf .venv/wheel
+	$(PYTHON) -m venv .venv/wheel
+	.venv/wheel/bin/pip wheel --quiet --no-deps --wheel-dir .venv/wheel/dist .
+	.venv/wheel/bin/pip install --quiet .venv/wheel/dist/*.whl
+	.venv/wheel/bin/python -m edge --version
+	.venv/wheel/bin/pip install --quiet "$$(echo .venv/wheel/dist/*.whl)[testing]" pytest-xdist
+	mkdir .venv/wheel/away
+	cp -r tests examples docs pyproject.toml .venv/wheel/away
+	cd .venv/wheel/away && ../bin/python -m pytest -n logical --dist loadgroup --scale quick $(WHEEL_TESTS:%=tests/%)
+
+coverage: $(READY)  ## Run the tests at SCALE, and list the lines of edge that none of them runs.
+	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE) --cov --cov-report term-missing:skip-covered
 
 bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, the cost of abuse, several servers.
 	$(BIN)/python -m benchmarks full

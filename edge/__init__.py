@@ -21,6 +21,8 @@ from .sessions.keys import Keys
 from .transports.http.http import Request, Response
 from .transports.http.responses import json_response
 
+__version__ = "0.1.0"
+
 __all__ = [
     "App",
     "Applicant",

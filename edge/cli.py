@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from . import __version__
 from .cluster.broker.broker import Broker
 from .errors import BrokerDown
 from .server.app import App, site_of
@@ -39,6 +40,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `edge` command. Return the exit code of the process."""
     parser = argparse.ArgumentParser(prog="edge", description="Realtime rooms on Trio.")
+    parser.add_argument("--version", action="version", version=f"edge {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     run = commands.add_parser("run", help="serve an app")
     run.add_argument("app", metavar="module:app", help="the App; modules in the current folder can be imported")

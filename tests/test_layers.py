@@ -33,6 +33,7 @@ LAYERS = [
     "testing",
     "workers",
     "cli",
+    "__main__",
 ]
 """From the ground up. `client` and `server` are neighbours: neither knows the other."""
 
