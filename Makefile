@@ -1,4 +1,4 @@
-# Two commands do everything, set-up included: `make demo` and `make test`.
+# `make demo` and `make test` also set up the environment.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,12 +13,12 @@ SCALE ?= quick
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 # The tests that need no more than the extra "testing": the built wheel runs them.
 WHEEL_TESTS := protocol rooms requests seats connections journal testing
-# How long each target is fuzzed.
+# Seconds for which each target is fuzzed.
 SECONDS ?= 60
-# How often a server is killed, and how many connections come and go: ten minutes, or so.
+# Number of times that a server is killed, and number of connections that open and close: about ten minutes.
 KILLS ?= 30
 CONNECTIONS ?= 400000
-# Anything here serves HTTPS, with a certificate made on the spot: phones give their sensors to nothing less.
+# Any value serves HTTPS, with a new certificate, because phones give their sensors only to HTTPS pages.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
@@ -28,7 +28,7 @@ demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
 	$(BIN)/edge run examples.stage:app --host $(HOST) --port $(PORT) $(TLS_OPTIONS)
 
-test: $(READY)  ## Run the tests that take two minutes together, or all with SCALE=full. One line says which were left out.
+test: $(READY)  ## Run the tests that take two minutes in all, or all tests with SCALE=full. A line lists the omitted ones.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE)
 
 test-all-pythons:  ## Run the tests with each Python that is installed, at SCALE.
@@ -53,7 +53,7 @@ wheel:  ## Build the wheel, install it into an empty environment, and test it th
 coverage: $(READY)  ## Run the tests at SCALE, and list the lines of edge that none of them runs.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE) --cov --cov-report term-missing:skip-covered
 
-bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and write docs/performance.md; then grace, the hill, slow readers, the cost of abuse, several servers.
+bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and write docs/performance.md; then measure grace, the hill, slow readers, the cost of abuse, and several servers.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks.grace
@@ -63,32 +63,32 @@ bench: $(BENCH)  ## Measure edge beside its peers, a quarter of an hour, and wri
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.renewals
 
-bench-quick: $(BENCH)  ## The same in small: two minutes, and nothing is written.
+bench-quick: $(BENCH)  ## Compare edge with its peers for two minutes, and write nothing.
 	$(BIN)/python -m benchmarks quick
 
-profile: $(BENCH)  ## Where a message's microseconds go.
+profile: $(BENCH)  ## Measure the time of a message in each layer.
 	$(BIN)/python -m benchmarks profile
 
-soak: $(READY)  ## Simulate 1,000 hours of the drawing game and of the arena under faults, or HOURS of them: a day's work.
+soak: $(READY)  ## Simulate 1,000 hours (HOURS) of the drawing game and of the arena under faults, which takes a day.
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
 	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
 
-fuzz: $(READY)  ## Look for inputs that break edge or cost it much, SECONDS for each target; what is worth keeping is kept.
+fuzz: $(READY)  ## Fuzz for inputs that break edge or are expensive, SECONDS for each target, and store the useful ones.
 	$(BIN)/pip install --quiet --group fuzz
 	for target in http codec machine fast_path cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
-endure: $(READY)  ## Kill a server KILLS times under its clients, deal servers that share rooms as many blows, have Redis die with them as often, and have CONNECTIONS come and go, badly: three to ten minutes each.
+endure: $(READY)  ## Kill a server with clients KILLS times, cause as many faults of servers that share rooms, and of Redis with them, and open and close CONNECTIONS in many ways: three to ten minutes each.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)
 	$(BIN)/python -m tests.endurance.servers $(KILLS)
 	$(BIN)/python -m tests.endurance.failover $(KILLS)
 	$(BIN)/python -m tests.endurance.churn $(CONNECTIONS)
 
-constraints: $(READY)  ## Pin what a deployment installs, with hashes, for every platform: writes constraints.txt.
+constraints: $(READY)  ## Pin the packages of a deployment, with hashes, for every platform, in constraints.txt.
 	$(BIN)/pip install --quiet --group deploy
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra monitor --extra redis --upgrade --quiet \
 		--generate-hashes --no-emit-index-url --custom-compile-command 'make constraints' --output-file constraints.txt
 
-audit: $(READY)  ## Look for known vulnerabilities in what constraints.txt pins; it needs the network.
+audit: $(READY)  ## Look for known vulnerabilities in the packages of constraints.txt; this needs the network.
 	$(BIN)/pip install --quiet --group deploy
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement constraints.txt
 
@@ -99,20 +99,20 @@ lint: $(READY)  ## Check style and format.
 types: $(READY)  ## Check types, strictly.
 	$(BIN)/mypy
 
-format: $(READY)  ## Put the code into its format.
+format: $(READY)  ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(READY)  ## Build the reference from the docstrings, into site/.
 	$(BIN)/pdoc edge edge.testing -o site
 
-clean:  ## Forget the environment and all that was built.
+clean:  ## Remove the environment and all build results.
 	rm -rf .venv build dist site screenshots
 
 client: $(READY)  ## Build edge.js from its modules, and write the constants that it shares with Python.
 	$(BIN)/python -m edge.client.build .venv/npm/node_modules/.bin/esbuild
 
-# The environment. npm is optional: with it come esbuild, which builds edge.js, and TypeScript, which checks edge.js.
+# The environment. npm is optional: it installs esbuild, which builds edge.js, and TypeScript, which checks edge.js.
 $(READY): pyproject.toml edge/client/js/package.json
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
@@ -122,7 +122,7 @@ $(READY): pyproject.toml edge/client/js/package.json
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm; fi
 	touch $(READY)
 
-# The peers. A C compiler builds the load; Node and npm are optional, and with them come the peers that are written in it.
+# The peers. A C compiler builds the load. Node and npm are optional, for the peers that are written in JavaScript.
 $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --group bench
 	mkdir -p .venv/bench

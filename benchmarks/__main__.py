@@ -1,4 +1,4 @@
-"""``python -m benchmarks full``, ``quick`` or ``profile``."""
+"""Run the benchmarks: ``python -m benchmarks full``, ``quick`` or ``profile``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Write = Callable[..., object]
 
 
 def measure(size: Profile, write: Write) -> None:
-    """Everything, section by section."""
+    """Measure all sections, and write each."""
     peers = build()
     kinds = {peer.name: peer.kind for peer in peers}
     write("machine", report.machine(size.rounds))
@@ -53,7 +53,7 @@ def measure(size: Profile, write: Write) -> None:
 
 
 def main(asked: str) -> None:
-    """A full run writes docs/performance.md; the others print."""
+    """Write docs/performance.md (`full`, `profile`), or only print (`quick`)."""
     if asked == "full":
         measure(FULL, report.write)
     elif asked == "quick":

@@ -1,8 +1,8 @@
-"""Measure the cost of the dearest 64 KiB that each kind of sender can send by each way.
+"""Measure the cost of the most expensive 64 KiB that each kind of sender can send by each way.
 
-``python -m benchmarks.abuse`` measures all that the suite tries, without paces and limits, and writes the dearest of
-each way into docs/abuse.md. CPU time and memory are those of the whole process: the sender's half, which only copies
-bytes, is part of them.
+``python -m benchmarks.abuse`` measures all inputs of the suite, without paces and limits, and writes the most expensive
+of each way into docs/abuse.md. CPU time and memory are those of the whole process, including the sender's half, which
+only copies bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ numbers = count(1)
 
 @edge.event("know")
 class Know:
-    """Asks whether all before has been heard."""
+    """Requests an answer, which shows that all earlier frames were processed."""
 
 
 @edge.event("known")
@@ -57,7 +57,7 @@ class Known:
 
 
 class Hall(edge.Room[Know | Draw | Walk, Known]):
-    """Hears what the suite's frames say."""
+    """Receives the events of the suite's frames."""
 
     seats = edge.Seats(minimum=1, maximum=10**6, grace=0.01)
 
@@ -72,7 +72,8 @@ EVENTS = attrs.evolve(
     by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
     by_class={**VOCABULARY.by_class, **kind_of(Hall).receives.by_class},
 )
-Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]  # no author could
+# Authors can't set this attribute.
+Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]
 
 LIMITS = edge.Limits(
     events_per_second=math.inf, bytes_per_second=math.inf, inbox=10**6, inbox_bytes=10**9, outbox_frames=10**6
@@ -82,26 +83,26 @@ ADDRESS_LIMITS = AddressLimits(requests_each=math.inf, connections_each=10**6, c
 
 @attrs.frozen
 class Cost:
-    """The cost of one try."""
+    """The cost of one input."""
 
     door: str
     who: str
     what: str
     cpu: float
     share: float
-    """Of one core, if it is sent as often as the pace allows."""
+    """Share of one core, if the input is sent as often as the pace allows."""
     memory: int
 
 
 @attrs.frozen
 class Try:
-    """64 KiB, and how they are sent."""
+    """An input of 64 KiB, and the way to send it."""
 
     door: str
     who: str
     what: str
     often: float
-    """How often a second one connection may send it, or one address where each needs a request or a connection."""
+    """Times a second that a connection may send this, or an address if this takes a request or a connection."""
     send: Callable[[list[Server]], Awaitable[object]]
 
 
@@ -110,9 +111,9 @@ def make_app(broker: Broker) -> edge.App:
         {"hall": Hall},
         limits=LIMITS,
         address_limits=ADDRESS_LIMITS,
-        keys=edge.Keys(SECRET),
+        sessions=edge.Sessions(keys=edge.Keys(SECRET)),
         api_token=API_TOKEN,
-        broker=broker,
+        cluster=edge.Cluster(broker),
         static={"/": Path(__file__).parents[1] / "edge" / "monitor" / "web"},
     )
     edge.monitor.mount(app, token=MONITOR_TOKEN)
@@ -121,7 +122,7 @@ def make_app(broker: Broker) -> edge.App:
 
 @asynccontextmanager
 async def open_servers() -> AsyncIterator[list[Server]]:
-    """Two that share a broker, and know each other."""
+    """Run two servers that share a broker and know each other."""
     broker = MemoryBroker(lease_seconds=2)
     async with open_server(make_app(broker)) as one, open_server(make_app(broker)) as two:
         await trio.sleep(1)
@@ -131,7 +132,7 @@ async def open_servers() -> AsyncIterator[list[Server]]:
 
 
 def requests(head: str, headers: str = "") -> bytes:
-    """As many of one request as fit into 64 KiB, on one connection, which then ends."""
+    """Return copies of a request that fill 64 KiB, and a last request that closes the connection."""
     one = f"{head} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     return one * (FRAME_BYTES // len(one)) + last
@@ -149,7 +150,7 @@ def over_http(data: bytes) -> Callable[[list[Server]], Awaitable[object]]:
 def over_websocket(
     frames: Sequence[bytes], *, hello: bool, key: str | None = None, codec: Codec = JSON
 ) -> Callable[[list[Server]], Awaitable[object]]:
-    """Frames without a hello; or behind one, and a question whose answer shows that all of them have been heard."""
+    """Make a sender of these WebSocket frames; with a hello, it waits until all of them have been processed."""
     first = 0x81 if codec is JSON else 0x82
 
     async def send(servers: list[Server]) -> None:
@@ -170,7 +171,7 @@ def over_websocket(
                     await stream.send_all(each)
             if not hello:
                 await trio.sleep(0.05)
-                nursery.cancel_scope.cancel("nothing more comes")
+                nursery.cancel_scope.cancel("all frames were sent")
 
     return send
 
@@ -182,7 +183,7 @@ async def _until_known(stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
         data = data[-100:] + received
         if b"known" in data:
             break
-    nursery.cancel_scope.cancel("all is heard")
+    nursery.cancel_scope.cancel("answered")
 
 
 async def _some(stream: trio.abc.Stream) -> bytes:
@@ -199,7 +200,7 @@ def _bytes(encoded: str | bytes) -> bytes:
 def over_line(
     bodies: Sequence[bytes], *, hello: bool, mode: str, elsewhere: bool
 ) -> Callable[[list[Server]], Awaitable[object]]:
-    """Posts on a line that this server has, or the other; behind a hello, or without one."""
+    """Make a sender of POST requests to this or the other server's HTTP transport, with or without a hello."""
 
     async def send(servers: list[Server]) -> None:
         node = servers[0].site.node
@@ -231,12 +232,12 @@ def over_line(
 
 
 def tries() -> list[Try]:
-    """All inputs of the suite, through every door."""
+    """Return all inputs of the suite, for each way."""
     return [*_on_websockets(), *_on_lines(), *_over_http()]
 
 
 def _frames(codec: Codec) -> Iterator[tuple[str, bytes]]:
-    """An honest frame, and those that are made to be dear."""
+    """Yield an honest frame, and those that are made to be expensive."""
     spoken = "JSON" if codec is JSON else "MessagePack"
     yield f"{HONEST}, in {spoken}", _bytes(honest_frame(codec))
     for what, plain in PLAIN.items():
@@ -301,7 +302,7 @@ def _over_http() -> Iterator[Try]:
 
 
 async def measure(servers: list[Server], each: Try) -> Cost:
-    """The CPU time, the least of three times; and the most memory that was taken at once."""
+    """Measure the least CPU time of three runs, and the peak memory of a fourth."""
     cpu = math.inf
     for _ in range(3):
         gc.collect()
@@ -322,7 +323,7 @@ async def measure_all() -> list[Cost]:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """The dearest of each door and sender: of a core at its pace, and in memory."""
+    """Return a table of the most expensive inputs of each way and sender, in CPU time at the pace and in memory."""
     honest = next(cost for cost in costs if cost.what.startswith(HONEST))
     lines = [
         "| door | sender | dearest in CPU time, at its pace | ms for 64 KiB | of a core | dearest in memory | KiB |",
@@ -340,7 +341,7 @@ def table(costs: Sequence[Cost]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write."""
+    """Measure, print, and write the table."""
     made = table(trio.run(measure_all))
     print(made)
     text = DOCUMENT.read_text()

@@ -1,7 +1,8 @@
-"""What seats in grace cost: ``python -m benchmarks.grace [seats] [events]``.
+"""Measure the memory of seats in grace: ``python -m benchmarks.grace [seats] [events]``.
 
-Ten thousand players lose their connections, and the room broadcasts on. Each seat must keep what it missed; the events
-are shared, so what a seat keeps of one is a reference. Counted by tracemalloc, after a garbage collection.
+Ten thousand players lose their connections, and the room continues to broadcast. Each seat must store the events that
+it missed, which all seats share, so a seat stores one reference for each. Measured by tracemalloc, after a garbage
+collection.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ class Crowd(edge.Room[None, Told]):
 
 
 def allocated() -> int:
-    """How many bytes are allocated now."""
+    """Return the number of allocated bytes, after a garbage collection."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
 async def measure(count: int, events: int) -> None:
-    """Seat so many, cut them all off, broadcast, and print what that took."""
+    """Take `count` seats, disconnect all, broadcast `events` events, and print the memory."""
     limits = edge.Limits()
     room = Crowd()
     async with trio.open_nursery() as nursery:
@@ -58,7 +59,8 @@ async def measure(count: int, events: int) -> None:
             room.broadcast(event)
         kept = allocated()
         assert all(not player.connected for player in room.players)
-        assert len(runtime_of(room).players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]  # of a held seat
+        # These seats are HeldSeats.
+        assert len(runtime_of(room).players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]
         tracemalloc.stop()
         room.close()
         each = (kept - seated) / count / events

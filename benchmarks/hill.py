@@ -1,7 +1,7 @@
-"""What forty players on the hill cost one of them: ``python -m benchmarks.hill [seconds]``.
+"""Measure the traffic to one of forty players on the hill: ``python -m benchmarks.hill [seconds]``.
 
-Bytes and messages a second to one player, as they go on the wire, against sending every position at every tick. In
-virtual time from a seed, so that the same figures come out anywhere.
+Prints bytes and messages a second to one player, as on the wire, beside those of every position at every tick. Runs in
+virtual time from a seed, so the figures are the same on any machine.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SEED = 2012
 
 
 class Crowded(Hill):
-    """Thirty-nine bots, and whoever watches."""
+    """The hill with thirty-nine bots, and players that watch."""
 
-    seats = edge.Seats(maximum=44)  # bots keep some free
+    seats = edge.Seats(maximum=44)  # the bots leave some seats free
     bots = 39
 
 
 @edge.event("positions")
 class Positions:
-    """What a simpler server would send at every tick."""
+    """The event that a simpler server would send at every tick."""
 
     tick: int
     discs: list[tuple[int, float, float]]
@@ -40,7 +40,7 @@ class Positions:
 
 @attrs.define
 class Traffic:
-    """What went over one wire."""
+    """Messages and bytes that one connection carried."""
 
     messages: int = 0
     bytes: int = 0
@@ -53,14 +53,14 @@ class Traffic:
 
 
 async def measure(seconds: float) -> None:
-    """Play, and print what one player was sent."""
+    """Play, and print the traffic to one player."""
     facts = {codec.name: Traffic() for codec in (JSON, MESSAGEPACK)}
     positions = {codec.name: Traffic() for codec in (JSON, MESSAGEPACK)}
     kinds: Counter[str] = Counter()
     async with open_rooms(seed=SEED) as open_room:
         room = await open_room(Crowded)
         (ana,) = await room.join("ana")
-        await trio.sleep(5)  # everybody has sat down
+        await trio.sleep(5)  # until all bots have joined
         while ana._inbox:
             await ana.receive()
         first = room.room.tick

@@ -1,4 +1,4 @@
-"""Where a message's microseconds go: an echo of fifty, sampled inside the server, by layer of the house."""
+"""Measure the time of a message in each layer: an echo of fifty clients, sampled inside the server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STAGES = {
 
 
 def profile(seconds: float = 8) -> str:
-    """A table of microseconds a message."""
+    """Return a table of microseconds for each message."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.json"
         sampled = (*PYTHON, "-m", "benchmarks.sampled", str(file), *EDGE.command[3:])

@@ -1,9 +1,9 @@
-"""How long Redis is busy with what servers ask of it for their rooms: ``python -m benchmarks.renewals``.
+"""Measure the time that Redis spends on the rooms of servers: ``python -m benchmarks.renewals``.
 
-Four servers, each with so many rooms that are kept, renew as often as servers do. What Redis says it took for a
-renewal, without news and with news of every tenth room, and for comparing all rooms, after it has forgotten; and how
-long a claim takes meanwhile, and what a join waits for: a claim, and an entry. And what an entry of a kilobyte costs,
-and a room in memory.
+Four servers, each with so many persistent rooms, renew at the usual interval. Redis reports its time for a renewal
+without news, with news of every tenth room, and with a comparison of all rooms, as after Redis has lost its data.
+Meanwhile, claims and joins (a claim and an entry) are timed. The last columns are the time of an entry of one kilobyte,
+and the memory of a room.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ class Bench:
     broker: RedisBroker
     numbers: count[int] = attrs.field(factory=lambda: count(1))
     fences: dict[str, dict[str, int]] = attrs.field(factory=dict)
-    """Each server's, by room."""
+    """The fence of each room, for each server."""
 
     async def renew(self, server: str, news: list[News]) -> None:
-        """As a server does it, a batch at a time."""
+        """Renew in batches, as a server does."""
         for first in range(0, max(1, len(news)), BATCH):
             number = next(self.numbers)
             await self.broker.renew(server, Stamp(number, number), b"about", news[first : first + BATCH])
 
     async def claim(self, room: str, server: str) -> Claim:
-        """While nothing else is asked for this server."""
+        """Claim a room, while this server sends no other request."""
         number = next(self.numbers)
         return await self.broker.claim(room, server, Stamp(number, number))
 
     async def open(self, rooms: int) -> None:
-        """So many for each server, each with a log."""
+        """Open `rooms` rooms for each server, each with a journal."""
         for server in [f"server-{number}" for number in range(SERVERS)]:
             fences = self.fences[server] = {}
             await self.renew(server, [])
             for number in range(rooms):
                 room = f"room/{server}-{number}"
-                while not (claim := await self.claim(room, server)).server:  # Redis has just begun
+                while not (claim := await self.claim(room, server)).server:  # Redis has just started
                     await trio.sleep(min(claim.seconds, 1))
                     await self.renew(server, [])
                 fences[room] = claim.fence
@@ -69,16 +69,16 @@ class Bench:
                         await self.renew(each, [])
 
     def tell(self, server: str, every: int) -> list[News]:
-        """News of some of its rooms."""
+        """Return news of some rooms of a server."""
         fences = [*self.fences[server].items()][::every]
         return [News(Wish.TELL, room, fence, b"%d seats" % next(self.numbers)) for room, fence in fences]
 
     def keep(self, server: str) -> list[News]:
-        """All of its rooms."""
+        """Return a renewal of all rooms of a server."""
         return [News(Wish.KEEP, room, fence, b"about", 1) for room, fence in self.fences[server].items()]
 
     async def busy(self, server: str, news: list[News]) -> tuple[float, float]:
-        """For how many milliseconds Redis says that a renewal kept it busy, in all, and by the longest script."""
+        """Return the milliseconds of Redis for a renewal: in all, and of the longest script."""
         spent, most = [], []
         for _ in range(ROUNDS):
             await self.redis.config_resetstat()
@@ -89,7 +89,7 @@ class Bench:
         return statistics.median(spent), statistics.median(most)
 
     async def entry(self) -> float:
-        """How many microseconds Redis says that an entry takes, of a hundred that are written at once."""
+        """Return the microseconds of Redis for an entry, of a hundred that are written at once."""
         spent = []
         fences = [*self.fences["server-0"].items()][:100]
         for number in range(2, 2 + ROUNDS):
@@ -99,17 +99,17 @@ class Bench:
         return statistics.median(spent)
 
     async def memory(self) -> int:
-        """How many bytes Redis has in use."""
+        """Return the bytes that Redis has in use."""
         found: Any = (await self.redis.info("memory"))["used_memory"]
         return int(found)
 
     async def _spent(self) -> tuple[float, int]:
-        """For how many microseconds scripts have run since this was reset, and how many."""
+        """Return the microseconds and the number of scripts since the last reset."""
         stats: Any = (await self.redis.info("commandstats"))["cmdstat_evalsha"]
         return stats["usec"], stats["calls"]
 
     async def latencies(self) -> tuple[list[float], list[float]]:
-        """How many milliseconds a claim takes, and a claim with an entry, while all servers renew."""
+        """Return the milliseconds of claims, and of claims with an entry, while all servers renew."""
         claims, joins = [], []
 
         async def keep_renewing(server: str) -> None:
@@ -134,7 +134,7 @@ class Bench:
 
 
 async def measure(rooms: int) -> list[str]:
-    """One row."""
+    """Return one row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(shutil.which("redis-server") or "redis-server", Path(folder))
         server.start()

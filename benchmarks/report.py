@@ -1,4 +1,4 @@
-"""Tables and charts in docs/, between the marks that say so."""
+"""Tables and charts, written between marks in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ COLOURS = {"edge": "#d9480f", "python": "#1971c2", "node": "#2f9e44", "c": "#868
 
 @attrs.frozen
 class Chart:
-    """A picture."""
+    """A chart as an SVG file."""
 
     name: str
-    """Of its file, without the ending."""
+    """Name of the file, without its suffix."""
     title: str
     svg: str
 
 
 def write(section: str, text: str, *charts: Chart) -> None:
-    """Put a section's text between its marks in docs/performance.md, and the charts below it."""
+    """Write a section's text, and the charts below it, between the section's marks in docs/performance.md."""
     for chart in charts:
         (DOCS / f"{chart.name}.svg").write_text(chart.svg)
         text += f"\n![{chart.title}]({chart.name}.svg)\n"
@@ -43,7 +43,7 @@ def write(section: str, text: str, *charts: Chart) -> None:
 
 
 def machine(rounds: int) -> str:
-    """What was measured on what."""
+    """Return the versions of all software, and the number of rounds."""
     packages = (
         "trio",
         "trio-websocket",
@@ -62,7 +62,7 @@ def machine(rounds: int) -> str:
 
 
 def comparison(rows: Sequence[Row], noun: str) -> str:
-    """A table of rates, each beside edge's."""
+    """Return a table of rates, each with edge's ratio to it."""
     ours = rows[0]
     lines = [f"| peer | {noun} a second | edge is | p50 ms | p99 ms |", "|---|---:|---:|---:|---:|"]
     for row in sorted(rows, key=lambda row: -row.rate):
@@ -74,7 +74,7 @@ def comparison(rows: Sequence[Row], noun: str) -> str:
 
 
 def delivery(rows: Sequence[Row]) -> str:
-    """A table of latencies."""
+    """Return a table of latencies."""
     lines = [
         "| peer | deliveries a second | p50 ms | p99 ms | p99.9 ms | ticks late by, p99 ms | CPU |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -88,14 +88,14 @@ def delivery(rows: Sequence[Row]) -> str:
 
 
 def crowds(rows: Sequence[Crowd]) -> str:
-    """A table of idle seats."""
+    """Return a table of idle seats."""
     lines = ["| peer | idle seats | KiB a seat | CPU while idle | joins a second |", "|---|---:|---:|---:|---:|"]
     lines += [f"| {row.peer} | {row.seats:,} | {row.kib:.1f} | {row.cpu:.1%} | {row.joins:,.0f} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def points(rows: Sequence[Point], x: str) -> str:
-    """A table of a line's points."""
+    """Return a table of a line's points."""
     lines = [f"| {x} | events a second | p50 ms | p99 ms | CPU | memory grew by |", "|---:|---:|---:|---:|---:|---:|"]
     lines += [
         f"| {row.x:,g} | {row.rate:,.0f} | {row.p50 / 1000:.2f} | {row.p99 / 1000:.2f} | {row.cpu:.0%} "
@@ -106,7 +106,7 @@ def points(rows: Sequence[Point], x: str) -> str:
 
 
 def bars(name: str, title: str, rows: Sequence[Row], kinds: dict[str, str]) -> Chart:
-    """A chart of rates."""
+    """Return a bar chart of rates."""
     rows = sorted(rows, key=lambda row: -row.rate)
     most, step = max(row.rate for row in rows), 24
     parts = []
@@ -119,7 +119,7 @@ def bars(name: str, title: str, rows: Sequence[Row], kinds: dict[str, str]) -> C
 
 
 def line(name: str, title: str, rows: Sequence[Point], y: Callable[[Point], float], labels: tuple[str, str]) -> Chart:
-    """A chart of one line, on logarithmic axes."""
+    """Return a line chart with logarithmic axes."""
     xs, ys = [row.x for row in rows], [max(y(row), 1e-3) for row in rows]
     across, up = _axis(xs, MARGIN, WIDTH - 24), _axis(ys, HEIGHT - 40, 48)
     dots = [(across(a), up(b)) for a, b in zip(xs, ys, strict=True)]

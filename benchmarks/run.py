@@ -1,4 +1,4 @@
-"""One server on one core, the load on another, and what came of it."""
+"""Run one server on one core and the load on another, and measure them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ import psutil
 
 from .table import BUILD, HERE, Peer
 
-# The load says which share of the time it had work; from here on it may have been what was measured.
+# Share of the time that the load was busy. From here on, the load may have been the limit.
 BUSY = 0.95
 START_SECONDS = 20
 
 
 @attrs.frozen
 class Measured:
-    """What one run of the load has shown."""
+    """The measurements of one run of the load."""
 
     load: dict[str, Any]
-    """What `load.c` printed."""
+    """The output of `load.c`."""
     cpu: float
-    """The share of one core that the server took."""
+    """Share of one core that the server used."""
     grown: float
-    """How many bytes of resident memory it took more once everybody had joined."""
+    """Bytes of resident memory that the joins added."""
     idle_cpu: float
-    """The share of one core that it took while nobody said anything."""
+    """Share of one core that the server used while no client sent anything."""
     swollen: float
-    """By how many bytes its memory grew while it was measured."""
+    """Bytes of resident memory that the measured time added."""
 
     @property
     def rate(self) -> float:
-        """Events that came back, a second."""
+        """Received events a second."""
         return float(self.load["received"]) / float(self.load["seconds"])
 
     @property
@@ -47,7 +47,7 @@ class Measured:
 
 
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, peer: Peer, port: int, process: psutil.Process) -> None:
         self.peer = peer
@@ -62,7 +62,7 @@ class Server:
         return int(self.process.memory_info().rss)
 
     def measure(self, what: str, options: Mapping[str, float | str], *, idle_seconds: float = 0.0) -> Measured:
-        """Load it: see the options of `load.c`."""
+        """Run the load; `options` are those of `load.c`."""
         path = self.peer.path.replace("WHAT", what)
         given = {"port": self.port, "dialect": self.peer.dialect, "path": path, **options}
         arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
@@ -78,7 +78,7 @@ class Server:
         assert load.stdin is not None
         assert load.stderr is not None
         if load.stderr.readline() != "joined\n":
-            raise RuntimeError(f"{self.peer.name}: nobody could join: {load.communicate()}")
+            raise RuntimeError(f"{self.peer.name}: no client could join: {load.communicate()}")
         grown, cpu, began = self.memory() - before, self.cpu_seconds(), time.monotonic()
         if idle_seconds:
             time.sleep(idle_seconds)
@@ -91,7 +91,7 @@ class Server:
 
 @contextmanager
 def serving(peer: Peer, what: str) -> Iterator[Server]:
-    """A server on the first core, while a block runs."""
+    """Run a server on the first core while a block runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -111,7 +111,7 @@ def serving(peer: Peer, what: str) -> Iterator[Server]:
 
 
 def pinned(core: int) -> list[str]:
-    """What starts a program on one core: the server on one, the load on another, and neither in the other's way."""
+    """Return the start of a command that runs a program on this core only; empty if the machine has one core."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return ["taskset", "-c", str(cores[core])] if len(cores) > 1 else []
 

@@ -1,7 +1,7 @@
-"""The `edge` command with a sampler inside: ``python -m benchmarks.sampled FILE run module:app``.
+"""Run the `edge` command with a sampler: ``python -m benchmarks.sampled FILE run module:app``.
 
-Every half millisecond of CPU it notes the line that runs; when told to stop it writes the counts to FILE. The time of a
-call into the kernel counts for the line that makes it.
+Every half millisecond of CPU time, the sampler counts the line that runs; SIGUSR2 writes the counts to FILE. The time
+of a system call counts for the line that makes the call.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ samples: Counter[tuple[str, int]] = Counter()
 
 
 def note(signum: int, frame: FrameType | None) -> None:
-    """One sample."""
+    """Take one sample."""
     if frame is not None:
-        samples[frame.f_code.co_filename, frame.f_lineno or 0] += 1  # what a compiler made up has no line
+        samples[frame.f_code.co_filename, frame.f_lineno or 0] += 1  # code without a source line has none
 
 
 def begin(signum: int, frame: FrameType | None) -> None:
-    """Start over: what was before was starting up, and joining."""
+    """Restart the counts, to omit the start-up and the joins."""
     samples.clear()
     signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
 
 def finish(signum: int, frame: FrameType | None) -> None:
-    """Write what was noted, and be gone."""
+    """Write the counts, and exit."""
     signal.setitimer(signal.ITIMER_PROF, 0)
     with open(sys.argv[1], "w") as file:
         json.dump([[*where, count] for where, count in samples.items()], file)

@@ -1,4 +1,4 @@
-"""What is measured. Rounds are interleaved, so that a noisy minute is everybody's; what counts is the median."""
+"""The scenarios. Rounds are interleaved, so that interference affects all peers alike, and medians are reported."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import attrs
 from .run import BUSY, Measured, serving
 from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
-# How many messages are under way in a room that broadcasts: as soon as one has come back, another is said.
+# Messages in flight in a room that broadcasts: whenever one has returned, the next one is sent.
 SPEAKING = 4
-# The peers that clients can visit: the others do not answer a close, or have another way to find a room.
+# The peers for the visits: others do not answer a close, or have another way to find a room.
 VISITED = (EDGE.name, "trio-websocket", "websockets", "Starlette", SOCKETIO.name, "Socket.IO")
 
 
 @attrs.frozen
 class Profile:
-    """How much is measured."""
+    """The scale of the measurements."""
 
     rounds: int
     seconds: float
     crowd: int
-    """How many idle seats."""
+    """Number of idle seats."""
     seats: tuple[int, ...]
-    """How many in one room."""
+    """Numbers of seats in one room."""
     rooms: tuple[int, ...]
-    """How many rooms of ten."""
+    """Numbers of rooms of ten."""
     loads: tuple[float, ...]
-    """Shares of what was the most."""
+    """Loads, as shares of the highest rate."""
 
 
 FULL = Profile(
@@ -47,7 +47,7 @@ QUICK = Profile(rounds=1, seconds=1, crowd=2000, seats=(10, 100, 1000), rooms=(1
 
 @attrs.frozen
 class Row:
-    """What one peer has shown, in the median of the rounds."""
+    """The medians of one peer over all rounds."""
 
     peer: str
     rate: float
@@ -60,7 +60,7 @@ class Row:
 
 
 def compare(peers: Sequence[Peer], what: str, profile: Profile, **options: float | str) -> list[Row]:
-    """The same load on each of them, round by round."""
+    """Run the same load on each peer, round by round."""
     runs: dict[str, list[Measured]] = defaultdict(list)
     for number in range(profile.rounds):
         for peer in peers:
@@ -87,24 +87,23 @@ def _row(name: str, runs: list[Measured]) -> Row:
 
 
 def echo(peers: Sequence[Peer], profile: Profile) -> list[Row]:
-    """Fifty connections, each with one message under way."""
+    """Measure fifty connections, each with one message in flight."""
     return compare(peers, "echo", profile, mode="echo", seats=50)
 
 
 def broadcast(peers: Sequence[Peer], profile: Profile, seats: int, depth: int = SPEAKING) -> list[Row]:
-    """One room in which so many messages are under way, and everybody hears everything."""
+    """Measure one room with `depth` messages in flight, where all members receive all messages."""
     return compare(peers, "room", profile, mode="broadcast", seats=seats, depth=depth)
 
 
 def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
-    """A hundred rooms of ten that tell their state thirty times a second, and hear from everybody ten times."""
+    """Measure a hundred rooms of ten, with thirty states a second from each room and ten messages from each member."""
     pair = [peer for peer in peers if peer.name in (EDGE.name, COLYSEUS.name)]
     return compare(pair, "states", profile, mode="states", rooms=100, seats=10, rate=10)
 
 
 def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row]]:
-    """Coming and going: join a room of twenty, say five messages, leave, and come again; and connect, join,
-    hear one echo, close, thirty-two at a time."""
+    """Measure visits to a room of twenty (join, five messages, leave) and visits for one echo, thirty-two at a time."""
     those = [peer for peer in peers if peer.name in VISITED]
     room = compare(those, "room", profile, mode="visits", seats=20, depth=5)
     return room, compare(those, "echo", profile, mode="visits", seats=32, depth=1)
@@ -112,19 +111,19 @@ def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row
 
 @attrs.frozen
 class Crowd:
-    """What a crowd that says nothing costs."""
+    """The cost of idle seats."""
 
     peer: str
     seats: int
     kib: float
-    """Resident memory a seat."""
+    """Resident memory of a seat, in KiB."""
     cpu: float
     joins: float
     """Joins a second."""
 
 
 def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
-    """As many seats as there are descriptors for, idle."""
+    """Measure idle seats, as many as the profile has and file descriptors allow."""
     found = []
     for peer in [peer for peer in peers if peer.name in (EDGE.name, SOCKETIO.name)]:
         tell(f"{profile.crowd} idle seats: {peer.name}")
@@ -146,27 +145,27 @@ class Point:
     p99: float
     cpu: float
     swollen: float = 0.0
-    """By how many bytes memory grew."""
+    """Bytes of resident memory that the measured time added."""
     more: float = 0.0
 
 
 def grow_seats(profile: Profile) -> list[Point]:
-    """One room, and more and more who sit there."""
+    """Measure one room with more and more seats."""
     return [_point(seats, "room", profile, mode="broadcast", seats=seats, depth=SPEAKING) for seats in profile.seats]
 
 
 def grow_rooms(profile: Profile) -> list[Point]:
-    """More and more rooms of ten that tell their state three times a second."""
+    """Measure more and more rooms of ten that send their state three times a second."""
     return [_point(rooms, "calm", profile, mode="states", rooms=rooms, seats=10, rate=1) for rooms in profile.rooms]
 
 
 def grow_load(profile: Profile, most: float) -> list[Point]:
-    """Fifty connections that say more and more, until the server can't, and beyond."""
+    """Measure fifty connections that send more and more, to the server's limit and beyond."""
     return [_point(share, "echo", profile, mode="echo", seats=50, rate=most * share / 50) for share in profile.loads]
 
 
 def slow_seats(profile: Profile) -> Point:
-    """A room of a hundred of whom ten do not read: how it goes for the others, and how many of the ten are let go."""
+    """Measure a room of a hundred in which ten do not read: the others' rate and latency, and the ended connections."""
     return _point(10, "room", profile, mode="broadcast", seats=100, depth=SPEAKING, slow=10)
 
 
@@ -179,5 +178,5 @@ def _point(x: float, what: str, profile: Profile, **options: float | str) -> Poi
 
 
 def tell(what: str) -> None:
-    """Say what is going on."""
+    """Print the progress."""
     print(what, file=sys.stderr, flush=True)

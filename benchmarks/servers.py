@@ -1,10 +1,10 @@
-"""Several servers that share rooms: ``python -m benchmarks.servers [rounds]``.
+"""Measure several servers that share rooms: ``python -m benchmarks.servers [rounds]``.
 
-* Two servers and a Redis, half of each room at either, beside Socket.IO with its Redis adapter and python-socketio with
-  its Redis manager: all three processes on one core, the load on another.
-* How long a join takes at the room's server, and at the other one.
-* How long it takes from the death of a server until the seats of its rooms are resumed elsewhere: of a hundred, and of
-  five thousand at once.
+* Two servers and a Redis, with half of each room at either, beside Socket.IO with its Redis adapter and python-socketio
+  with its Redis manager: all three processes on one core, the load on another.
+* The time of a join at the room's server, and at the other one.
+* The time from the death of a server until the seats of its rooms are resumed elsewhere: a hundred, and five thousand
+  at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .run import _wait_listening, pinned
 from .table import BUILD, HERE, PYTHON, SOCKET_IO_PATH, build
 
 SECONDS = 4
-# Full jitter before the first attempt to come back, as of edge's clients.
+# Full jitter before the first attempt to reconnect, as in edge's clients.
 BACK_OFF_SECONDS = 0.5
 # The first bytes of whole frames: RFC 6455 section 5.2.
 TEXT, CLOSE = 0x81, 0x88
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """One that listens, on the first core, while a block runs."""
+    """Run a program that listens, on the first core, while a block runs."""
     environment = {**os.environ, "NODE_ENV": "production", "EDGE_SECRET": "the secret of the servers of the bench"}
     with subprocess.Popen(
         [*pinned(0), *command], cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
@@ -65,7 +65,7 @@ def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """A Redis that has been up for as long as a lease lasts."""
+    """Run a Redis, and wait as long as a lease lasts before its first use."""
     port = free_port()
     with process(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port):
         time.sleep(4)
@@ -74,7 +74,7 @@ def redis() -> Iterator[str]:
 
 @contextmanager
 def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
-    """So many of one kind, with a Redis of their own."""
+    """Run `count` servers of one kind, with their own Redis."""
     with ExitStack() as stack:
         url = stack.enter_context(redis())
         started = []
@@ -82,16 +82,16 @@ def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, su
             port = free_port()
             filled = [part.replace("PORT", str(port)).replace("REDIS", url) for part in command]
             started.append((port, stack.enter_context(process(filled, port))))
-        time.sleep(1)  # until all know each other
+        time.sleep(1)  # until all servers know each other
         yield started
 
 
 def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
-    """Deliveries a second, and how late they are in microseconds, with half of each room at either server, and who
-    speaks at the first.
+    """Return deliveries a second and latencies in microseconds, with half of each room at either server, and the
+    senders at the first.
 
     Args:
-      owner: which server has the rooms, where one has.
+      owner: index of the server that has the rooms; None for the peers, which have no such server.
     """
     command, dialect, path = PEERS[name]
     with servers(command, 2) as ((one, _), (other, _)):
@@ -114,7 +114,7 @@ def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
 
 @attrs.define(eq=False)
 class Seat:
-    """A client that says hello, counts what it hears, and comes back when it is cut off."""
+    """A client that sends a hello, counts the received messages, and reconnects after it is cut off."""
 
     number: int
     room: int
@@ -130,7 +130,7 @@ class Seat:
     due: float = 0.0
 
     def open(self, port: int, kind: str) -> None:
-        """Connect, ask for a WebSocket and say hello in one."""
+        """Connect, and send the WebSocket request and the hello in one write."""
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setblocking(False)
         self.attempt += 1
@@ -151,7 +151,7 @@ class Seat:
         self.socket.sendall(request.encode() + head + text)
 
     def read(self) -> bool:
-        """Take in what has come. False once the connection is over."""
+        """Read and process available data. False once the connection is over."""
         assert self.socket is not None
         try:
             data = self.socket.recv(1 << 16)
@@ -207,7 +207,7 @@ class Crowd:
         self._selector.register(seat.socket, selectors.EVENT_READ, seat)
 
     def turn(self, seconds: float) -> None:
-        """Read what comes, and bring back those who were cut off."""
+        """Read available data, and schedule the reconnections of seats that were cut off."""
         for key, _ in self._selector.select(seconds):
             seat: Seat = key.data
             if not seat.read():
@@ -224,7 +224,7 @@ class Crowd:
                 self.connect(seat)
 
     def join(self) -> list[float]:
-        """Seat all of them, one after the other: how long each took."""
+        """Seat all, one after the other, and return the seconds that each took."""
         took = []
         for seat in self.seats:
             began = time.monotonic()
@@ -235,14 +235,14 @@ class Crowd:
         return took
 
     def leave(self) -> None:
-        """Be gone, without a word."""
+        """Close all sockets, without a goodbye."""
         for seat in self.seats:
             assert seat.socket is not None
             seat.socket.close()
 
 
 def joins(rounds: int) -> tuple[float, float]:
-    """How long a join takes at the room's server, and at the other, in seconds."""
+    """Return the median seconds of a join at the room's server, and at the other one."""
     with servers(EDGE_APP, 2) as ((one, _), (other, _)):
         Crowd("kept", [one], 1, 1).join()
         here = Crowd("kept", [one], 100 * rounds, 1)
@@ -253,16 +253,16 @@ def joins(rounds: int) -> tuple[float, float]:
 
 
 def storm(count: int, rooms: int) -> tuple[float, float, int]:
-    """Kill the server of so many seats: after how many seconds half of them, and all, are back; how many resumed."""
+    """Kill the server of `count` seats: return the seconds until half and all are back, and the number that resumed."""
     with servers(EDGE_APP, 3) as ((one, owner), (two, _), (three, _)):
         first = Crowd("kept", [one], rooms, rooms)
-        first.join()  # so that all rooms are there
+        first.join()  # so that all rooms are open
         crowd = Crowd("kept", [one, two, three], count, rooms)
         for number, seat in enumerate(crowd.seats):
             seat.number = 100_000 + number
         crowd.join()
         deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:  # until that is kept
+        while time.monotonic() < deadline:  # until the journal has this
             crowd.turn(0.1)
         owner.kill()
         began = time.monotonic()
@@ -279,11 +279,11 @@ def storm(count: int, rooms: int) -> tuple[float, float, int]:
             if back == count:
                 return half, waited, sum(seat.resumed for seat in crowd.seats)
             if waited > 120:
-                raise RuntimeError(f"{back} of {count} are back after {waited:.0f} s")
+                raise RuntimeError(f"{back} of {count} have reconnected after {waited:.0f} s")
 
 
 def main(rounds: int) -> None:
-    """Measure all, and print it."""
+    """Measure all, and print the results."""
     build()
     if shutil.which("redis-server") is None:
         sys.exit("redis-server is needed: Debian's package of that name")

@@ -1,8 +1,8 @@
-"""Whether slow readers slow the others down: ``python -m benchmarks.slow [rounds]``.
+"""Measure whether slow readers delay other clients: ``python -m benchmarks.slow [rounds]``.
 
-A room of a hundred, told 3 KB of state 30 times a second. Ten of them read a thirtieth of that, and their sockets hold
-little, so that writes to them wait all the time; in the same rounds, in turn, the same ten read all. What counts is how
-late the other ninety hear.
+A room of a hundred sends 3 KB of state 30 times a second. Ten clients read a thirtieth of that through small socket
+buffers, so writes to them always wait. In the same rounds, in turn, the same ten read all. The result is the latency of
+the other ninety.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .table import EDGE, build
 
 SEATS, SLOW = 90, 10
 SECONDS = 5
-# What a slow one reads, and how often: 3 KB of the 90 KB a second that there are.
+# Bytes of one read of a slow client, and seconds between reads: 3 KB of 90 KB a second.
 PIECE_BYTES, PIECE_SECONDS = 300, 0.1
 MOST = 1.5
-"""How many times later the others may hear, by what is promised."""
+"""The promised bound: how many times longer the latency of the other clients may be."""
 
 HANDSHAKE = (
     b"GET /rooms/wide/0 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -35,7 +35,7 @@ HANDSHAKE = (
 
 
 def join(port: int, number: int) -> socket.socket:
-    """A seat whose socket holds little."""
+    """Join with a small socket buffer."""
     seat = socket.socket()
     seat.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     seat.connect(("127.0.0.1", port))
@@ -48,7 +48,7 @@ def join(port: int, number: int) -> socket.socket:
 
 @contextmanager
 def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
-    """Ten seats that are read, while a block runs; and how much each has read by its end."""
+    """Read from ten seats while a block runs; yield the bytes that each has read, complete at the end of the block."""
     seats = [join(port, number) for number in range(SLOW)]
     read, over = [0] * SLOW, threading.Event()
 
@@ -70,14 +70,14 @@ def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
 
 
 def late(server: Server, *, slowly: bool) -> float:
-    """How late nine tenths of a room hear at the most, but for one event in a hundred, in microseconds."""
+    """Return the 99th percentile of the latency at the other ninety seats, in microseconds."""
     options: dict[str, float | str] = {"mode": "states", "rooms": 1, "seats": SEATS, "rate": 1, "seconds": SECONDS}
     with reading(server.port, slowly=slowly) as read:
         measured = server.measure("wide", options)
         time.sleep(PIECE_SECONDS)
     most = PIECE_BYTES * (SECONDS + 3) / PIECE_SECONDS
     if slowly and not all(0 < each <= most for each in read):
-        raise RuntimeError(f"they were not slow, or were put out: {read}")
+        raise RuntimeError(f"the slow clients read too much, or were cut off; bytes read: {read}")
     return float(measured.load["latency_us"]["p99"])
 
 

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started."""
+"""The measured servers, and the commands that start them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ NPM = (
 
 
 def build() -> list[Peer]:
-    """Compile the load and the limit, install what is from npm, and say who can be measured here."""
+    """Compile the load and the limit, install the npm packages, and return the peers that can run on this machine."""
     BUILD.mkdir(parents=True, exist_ok=True)
     compiler = os.environ.get("CC", "cc")
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):

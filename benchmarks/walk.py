@@ -1,7 +1,7 @@
-"""The way of one event through a server, call by call: ``python -m benchmarks.walk``.
+"""Print the calls of one event on its way through a server: ``python -m benchmarks.walk``.
 
-A client says one short event to an echo, and hears it. Every Python function of edge that is called in between is
-printed, the resumption of a coroutine included; then how many calls there were, in how many files and tasks.
+A client sends one short event to an echo, and receives it back. All calls of Python functions of edge in between are
+printed, including resumptions of coroutines, then the number of calls, files and tasks.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ HEAD = (
 )
 HELLO = '["$hello",{"version":1,"name":"ana","client":"a-client-that-walks"}]'
 SAY = '["say",{"at":1,"text":"hello"}]'
-# Within this it has come back.
+# The echo arrives within this time.
 SECONDS = 0.2
 
 
 def frame(text: str) -> bytes:
-    """A client's frame of text of up to 125 bytes, with a mask of zeros."""
+    """Return a client's text frame of up to 125 bytes, with a mask of zeros."""
     return bytes((TEXT, MASKED | len(text))) + bytes(4) + text.encode()
 
 
 async def walk() -> list[tuple[str, str, str]]:
-    """The calls: the file, the function, and the task."""
+    """Return the calls: the file, the function, and the task."""
     calls: list[tuple[str, str, str]] = []
 
     def note(called: FrameType, event: str, arg: Any) -> None:
@@ -52,7 +52,7 @@ async def walk() -> list[tuple[str, str, str]]:
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(serve, app, host="127.0.0.1", port=0))
         stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # the second time everything is warm
+        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # the second time, all caches are filled
             await stream.send_all(data)
             await stream.receive_some()
         await trio.testing.wait_all_tasks_blocked(0.01)
@@ -62,7 +62,7 @@ async def walk() -> list[tuple[str, str, str]]:
         sys.setprofile(None)
         await stream.receive_some()
         await stream.aclose()
-        nursery.cancel_scope.cancel("it has come back")
+        nursery.cancel_scope.cancel("the echo has arrived")
     return calls
 
 

@@ -5,6 +5,7 @@ This module exports the names of an ordinary app. Import other names from the mo
 
 from .client.client import Client
 from .client.join import join
+from .cluster.cluster import Cluster
 from .codes import Code
 from .errors import Disconnected, Gone, Refused, RequestFailed
 from .protocol.events import event
@@ -17,16 +18,17 @@ from .rooms.seat import Applicant
 from .rooms.seats import Seats
 from .rooms.session import Session
 from .server.app import App
+from .server.sessions import Sessions
 from .sessions.keys import Keys
 from .transports.http.http import Request, Response
 from .transports.http.responses import json_response
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "App",
     "Applicant",
     "Client",
+    "Cluster",
     "Code",
     "Disconnected",
     "Gone",
@@ -42,7 +44,9 @@ __all__ = [
     "Round",
     "Seats",
     "Session",
+    "Sessions",
     "Turn",
+    "__version__",
     "event",
     "join",
     "json_response",

@@ -15,16 +15,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
-from . import __version__
 from .cluster.broker.broker import Broker
 from .errors import BrokerDown
 from .server.app import App, site_of
 from .server.logs import JsonFormatter
 from .server.serve import serve
 from .server.signals import open_stop_receiver
-from .server.site import check_address
+from .version import __version__
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         site = site_of(app)
         if options.broker is not None:
-            site.broker = find_broker(options.broker)
-        site.address = check_address(options.address or site.address)
+            site.cluster = attrs.evolve(site.cluster, broker=find_broker(options.broker))
+        if options.address:
+            site.cluster = attrs.evolve(site.cluster, address=options.address)
         if options.workers == 1:
             site.check_keys()
     except (ImportError, ValueError) as exc:

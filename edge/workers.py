@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import trio
 
 from .server.listeners import reserve
+from .server.sessions import SECRET
 from .server.signals import open_stop_receiver
-from .server.site import SECRET
 
 # A worker that ran for at least STABLE_SECONDS resets the count of failures. WAITS are the seconds before a new worker
 # starts, by the number of failures in a row.

@@ -1,4 +1,4 @@
-"""Real tabs of a real Chromium on a real server: what the browser tests share."""
+"""Tabs of a real Chromium on a real server: helpers that the browser tests share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def serving(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """The address of `edge run <app>`, as a process; it must end well, and quietly unless told otherwise."""
+    """Yield the address of an `edge run <app>` process, which must exit with 0; with `quiet`, it may log nothing."""
     surroundings = {**os.environ, **(environment or {})}
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), "--log-level", "warning", *options]
     with subprocess.Popen(
@@ -65,7 +65,7 @@ def serving(
 
 @contextmanager
 def hostile(deed: Deed, url: str, seconds: float = 1e9) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The address of a proxy in front of a server, and what cuts every connection through it, or lets them be again."""
+    """Yield the address of a proxy in front of a server, and a function that cuts or restores its connections."""
     port = url.rstrip("/").rpartition(":")[2]
     command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -88,7 +88,7 @@ def chromium(executable: str) -> Iterator[Browser]:
 
 
 class Tab:
-    """One person's tab: their page, what it received, and what went wrong in it."""
+    """A tab of one person: the page, the frames that it received, and its errors."""
 
     def __init__(self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP) -> None:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, has_touch=size == PHONE)
@@ -102,7 +102,7 @@ class Tab:
             lambda socket: socket.on("framereceived", lambda frame: self.received.append(str(frame))),
         )
         self.modes: list[str] = []
-        """How it asked for the frames of its lines."""
+        """The `edge-mode` header of each request of an HTTP transport."""
         self.page.on("request", lambda request: self.modes.extend(filter(None, [request.headers.get("edge-mode")])))
         self.page.goto(url)
 

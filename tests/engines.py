@@ -1,6 +1,7 @@
-"""Three browsers behind one small class: Chromium by its DevTools, Firefox by WebDriver BiDi, WebKitGTK by WebDriver.
+"""Three browsers with one interface: Chromium by DevTools, Firefox by WebDriver BiDi, WebKitGTK by WebDriver.
 
-Playwright drives no Firefox and no WebKit but its own, and keeps pages of Chromium from being hidden, frozen, cached.
+Playwright drives only its own builds of Firefox and WebKit, and prevents pages of Chromium from being hidden, frozen
+or cached.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ GET_FIREFOX = "install firefox-esr from your system's packages"
 GET_WEBKIT = "install webkit2gtk-driver and xvfb from your system's packages"
 
 ENGINES = ("chromium", "firefox", "webkit")
-# Expressions are awaited, and their values come as JSON.
+# Expressions are awaited, and their values are returned as JSON.
 OPEN_COPY = "void open(location.href)"
 EVALUATE = "(async () => JSON.stringify((await ({})) ?? null))()"
 
@@ -62,18 +63,18 @@ class Page(abc.ABC):
     def _screenshot(self) -> bytes: ...
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression of JavaScript, or of what it promises."""
+        """Return the value of a JavaScript expression; a promise is awaited."""
         return json.loads(self._evaluate(EVALUATE.format(expression)))
 
     def wait(self, expression: str, seconds: float = 30) -> None:
-        """Wait until an expression is true; while a page is loaded there is none."""
+        """Wait until an expression is true. While a page loads, the expression counts as false."""
         until, seen = time.monotonic() + seconds, None
         while time.monotonic() < until:
             with contextlib.suppress(Gone):
                 seen = self.evaluate(f"Boolean({expression})")
                 if seen:
                     return
-            time.sleep(0.05)  # a browser can't be told to say when
+            time.sleep(0.05)  # a browser sends no notification when an expression becomes true
         with contextlib.suppress(Gone):
             seen = self.evaluate("[location.href, {...document.body.dataset}, document.body.innerText]")
         raise TimeoutError(f"not within {seconds} s: {expression}; the page shows {seen}")
@@ -94,11 +95,11 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def open(self, url: str) -> Page:
-        """A tab of this browser."""
+        """Open a tab of this browser."""
 
     @abc.abstractmethod
     def duplicate(self, page: Page) -> Page:
-        """Another tab at the same address, with a copy of what the first keeps in its session storage."""
+        """Open another tab at the same address, with a copy of the first tab's session storage."""
 
 
 class Chromium(Engine):
@@ -109,7 +110,7 @@ class Chromium(Engine):
         self._ids = itertools.count(1)
 
     def command(self, method: str, session: str | None = None, **parameters: object) -> Any:
-        """A command of the DevTools protocol, to the browser or to a page of it."""
+        """Send a DevTools command to the browser, or to one of its pages, and return the result."""
         id = next(self._ids)
         message = {"id": id, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
         self._connection.send(json.dumps(message))
@@ -196,7 +197,7 @@ class ChromiumPage(Page):
 def _chromium(program: Program, *, no_storage: bool) -> Iterator[Engine]:
     executable = program("chromium", GET_CHROMIUM)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if no_storage:  # as by "block all cookies" in its settings
+        if no_storage:  # as the setting "block all cookies" does
             (Path(folder) / "Default").mkdir()
             blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
             (Path(folder) / "Default" / "Preferences").write_text(json.dumps(blocked))
@@ -238,7 +239,7 @@ class Firefox(Engine):
         self.command("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
 
     def command(self, method: str, **parameters: object) -> Any:
-        """A command of WebDriver BiDi."""
+        """Send a WebDriver BiDi command, and return the result."""
         id = next(self._ids)
         self._connection.send(json.dumps({"id": id, "method": method, "params": parameters}))
         while True:
@@ -330,7 +331,7 @@ class WebKit(Engine):
         self.command("POST", "/timeouts", {"script": 60_000})
 
     def command(self, method: str, path: str, body: dict[str, object] | None = None) -> Any:
-        """A command of WebDriver."""
+        """Send a WebDriver command, and return the result."""
         session = f"/{self._session}" if self._session else ""
         data = json.dumps(body or {}).encode() if method == "POST" else None
         request = urllib.request.Request(f"{self._address}/session{session}{path}", data, method=method)
@@ -348,7 +349,7 @@ class WebKit(Engine):
 
     def duplicate(self, page: Page) -> WebKitPage:
         kept = page.evaluate("Object.entries(sessionStorage)")
-        copy = self.open(page.evaluate("location.origin + '/favicon.ico'"))  # while it is driven, it opens no window
+        copy = self.open(page.evaluate("location.origin + '/favicon.ico'"))  # under WebDriver, a page opens no tab
         copy.evaluate(f"{json.dumps(kept)}.forEach(([name, value]) => sessionStorage.setItem(name, value))")
         copy.goto(page.evaluate("location.href"))
         return copy
@@ -396,7 +397,7 @@ class WebKitPage(Page):
 def _webkit(program: Program, *, no_storage: bool) -> Iterator[Engine]:
     driver, display = program("WebKitWebDriver", GET_WEBKIT), program("Xvfb", GET_WEBKIT)
     if no_storage:
-        raise ValueError("it can't be told to block site data: let the page do it")
+        raise ValueError("WebKitGTK can't block site data: block it in the page")
     with contextlib.ExitStack() as stack:
         screen = stack.enter_context(
             subprocess.Popen(
@@ -420,14 +421,14 @@ def _webkit(program: Program, *, no_storage: bool) -> Iterator[Engine]:
 
 
 def _wait_other(look: Callable[[], list[str]], before: list[str]) -> str:
-    """What there is now and was not before."""
+    """Wait for an item that was not in `before`, and return it."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         for each in look():
             if each not in before:
                 return each
-        time.sleep(0.05)  # likewise
-    raise TimeoutError("nothing was opened")
+        time.sleep(0.05)  # no notification here either
+    raise TimeoutError("no tab was opened within 20 s")
 
 
 def _free_port() -> int:
@@ -440,7 +441,7 @@ def _wait_answer(url: str) -> None:
     for _ in range(200):
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
-        time.sleep(0.05)  # it does not say when
+        time.sleep(0.05)  # there is no notification for this
     raise TimeoutError(url)
 
 
@@ -448,9 +449,9 @@ _OPENERS = {"chromium": _chromium, "firefox": _firefox, "webkit": _webkit}
 
 
 def open_engine(name: str, program: Program, *, no_storage: bool = False) -> contextlib.AbstractContextManager[Engine]:
-    """A browser, by its name.
+    """Open a browser by its name.
 
     Args:
-      no_storage: whether its user has blocked site data.
+      no_storage: whether the browser blocks site data.
     """
     return _OPENERS[name](program, no_storage=no_storage)

@@ -1,8 +1,7 @@
-"""A proxy that does what the worst ones do to whatever goes to rooms: ``python -m tests.hostile <deed> <port>``.
+"""A proxy that does the worst of real proxies to requests for rooms: ``python -m tests.hostile <deed> <port>``.
 
-On SIGUSR1 it cuts every connection that it carries, and carries none until the next SIGUSR1.
-
-It works on any streams, so that a test can put it between two ends in memory, too.
+On SIGUSR1 the proxy cuts all its connections, and accepts none until the next SIGUSR1. The proxy works on any streams,
+so that a test can also put it between two ends in memory.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class Deed(enum.StrEnum):
-    """What it does."""
+    """The fault that the proxy causes."""
 
     BUFFER = "buffer"
-    """Passes a response on when it is whole, and what follows an upgrade never."""
+    """Passes a response on only when it is complete, and nothing that follows an upgrade."""
     CUT = "cut"
-    """Hangs up once `CUT_BYTES` have come back on a connection."""
+    """Closes a connection after `CUT_BYTES` of responses."""
     POSTS = "posts"
-    """Takes posts, and never answers them."""
+    """Reads POST requests, and never answers them."""
     KILL = "kill"
-    """Hangs up after so many seconds."""
+    """Closes a connection after `seconds`."""
     STRIP = "strip"
-    """Takes the upgrade out of requests, so that WebSocket is never spoken."""
+    """Removes the upgrade from requests, so that no WebSocket is opened."""
     REFUSE = "refuse"
-    """Answers requests for an upgrade with a 403 of its own, and lets no stream through before it is whole."""
+    """Answers upgrade requests with its own 403, and passes a stream on only when it is complete."""
     LAG = "lag"
-    """Passes everything on, late: each way takes half of so many seconds, give or take two fifths of that."""
+    """Passes everything on late: each direction takes half of `seconds`, give or take two fifths of that."""
 
 
 CUT_BYTES = 1500
@@ -58,7 +57,7 @@ class Hostile:
         self.chance = random.Random(2012)
 
     async def serve(self, client: trio.abc.Stream) -> None:
-        """Be in the way of one connection."""
+        """Carry one connection."""
         async with client:
             try:
                 upstream = await self.connect()
@@ -83,7 +82,7 @@ class Hostile:
     ) -> None:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await way(client, upstream, hostile)
-        scope.cancel("one side has hung up")
+        scope.cancel("one side has closed the connection")
 
     async def _up(self, client: trio.abc.Stream, upstream: trio.abc.Stream, hostile: trio.Event) -> None:
         buffer = b""
@@ -160,7 +159,7 @@ class Hostile:
 
 
 def whole(data: bytes) -> int:
-    """How much of this is whole responses; of an upgrade, its head."""
+    """Return how many of these bytes are complete responses; of an upgrade, only the head counts."""
     passed = 0
     while (end := data.find(b"\r\n\r\n", passed)) >= 0:
         head, start = data[passed:end].lower(), end + 4
@@ -204,7 +203,7 @@ async def main(deed: str, port: str, seconds: str = "30") -> None:
             async for _ in signals:
                 down = not down
                 for scope in scopes:
-                    scope.cancel("told to cut")
+                    scope.cancel("cut by SIGUSR1")
 
 
 if __name__ == "__main__":

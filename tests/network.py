@@ -1,4 +1,4 @@
-"""A server in memory and the one link to it: for tests that cut it, or that see what was said."""
+"""A server in memory and the one link to it, for tests that cut the link or record its traffic."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from edge.testing.network import Network as Wires
 
 
 class Network(Link):
-    """Everybody's link to one server.
+    """The link of all clients to one server.
 
     Args:
-      cut: after how many bytes which way, counted over all connections, the one that carries the next is cut.
-      half_open: whether the server does not notice the cut: it hears nothing more, and what it says vanishes.
+      cut: a direction and a number of bytes, counted over all connections. The connection that carries the
+        next byte is cut.
+      half_open: whether the server does not notice the cut: it receives nothing more, and its bytes are lost.
     """
 
     def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None, half_open: bool = False) -> None:
@@ -38,7 +39,7 @@ class Network(Link):
 async def open_network(
     app: edge.App, *, cut: tuple[Way, int] | None = None, half_open: bool = False
 ) -> AsyncIterator[Network]:
-    """A server in memory, and the network to it, while a block runs."""
+    """Run a server in memory, and yield the network to it."""
     async with open_server(app) as server:
         yield Network(server, cut=cut, half_open=half_open)
         server.drain()
@@ -56,7 +57,7 @@ async def joined(
     wait: float = 0.1,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client[Any, Any]]:
-    """A client over this network. The path may be a whole URL."""
+    """Yield a client over this network. The path may be a whole URL."""
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(wait)

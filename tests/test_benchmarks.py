@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: counts and codes, never how fast."""
+"""The benchmarks measure what they claim to measure. The tests check counts and codes, never speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_time
 
 @pytest.fixture(scope="module")
 def built(program: Callable[[str, str], str]) -> None:
-    """The load, and the limit, compiled without a warning."""
+    """Compile the load and the limit, without a warning."""
     program("cc", "a C compiler, such as Debian's packages gcc and libc6-dev")
     BUILD.mkdir(parents=True, exist_ok=True)
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
@@ -40,7 +40,7 @@ def limit() -> Peer:
 
 
 def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
-    """What is sent comes back, but for what is under way at the end; a latency is no longer than the run."""
+    """Each echo returns but for those under way at the end, and no latency exceeds the length of the run."""
     for peer in (EDGE, limit):
         run = measure(peer, "echo", mode="echo", seats=5)
         assert run.load["joined"] == run.load["left"] == 5
@@ -50,14 +50,14 @@ def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
 
 
 def test_a_broadcast_is_heard_by_all(built: None) -> None:
-    """Each event of a room's speakers comes to each of its members."""
+    """Each event of a speaker arrives at each member of the room."""
     run = measure(EDGE, "room", mode="broadcast", seats=20, depth=2)
     assert run.load["received"] >= 10 * run.load["sent"] > 0
     assert run.load["left"] == 20
 
 
 def test_those_who_do_not_read_are_let_go(built: None) -> None:
-    """While the others are served on, and memory stays bounded by what a seat may keep."""
+    """Clients that do not read are cut off, other clients are served, and memory stays within the bounds of a seat."""
     with serving(EDGE, "room") as server:
         options: dict[str, float | str]
         options = {"mode": "broadcast", "seats": 20, "depth": 8, "slow": 2, "bytes": 2000, "warmup": 0.1, "seconds": 4}
@@ -69,20 +69,20 @@ def test_those_who_do_not_read_are_let_go(built: None) -> None:
         "4001",
         "4003",
         "4102",
-    }  # no word that they would read, overflow, stalled, behind
+    }  # no goodbye that the client would read, overflow, stalled, behind
     assert run.load["received"] > 1000
-    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # in a second, to the two: the room has no pace here
-    assert run.swollen < max(128 * 2**20, 4 * said), "what is said in the second before they are let go, and its copies"
+    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # in a second, to both: the room has no pace here
+    assert run.swollen < max(128 * 2**20, 4 * said), "more than a second of events to both, and copies"
 
 
 def test_ticks_tell_how_late_they_are(built: None) -> None:
-    """Thirty states a second from each room, to each of its members."""
+    """The lateness of each received state is recorded."""
     run = measure(EDGE, "states", mode="states", rooms=3, seats=4, rate=10)
     assert run.load["late_us"]["count"] == run.load["received"] > 0
 
 
 def test_the_profile_tells_layers_apart(built: None) -> None:
-    """Its lines add up to a message, and the kernel, Trio and the house are among them."""
+    """The lines of the profile add up to the time of a message, and include the kernel, Trio and layers of edge."""
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in profile(seconds=1).splitlines()[2:]]
     *stages, (_, whole, _) = lines
     assert abs(sum(float(each) for _, each, _ in stages) - float(whole)) < 0.1
@@ -90,7 +90,7 @@ def test_the_profile_tells_layers_apart(built: None) -> None:
 
 
 def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A section's text goes between its marks, the chart beside it, and nothing else changes."""
+    """The report writes a section and its chart between the section's marks, and changes nothing else."""
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- echo -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(report, "PAGE", page)
@@ -108,15 +108,15 @@ def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_visits_come_and_go(built: None) -> None:
-    """Each joins, hears what it says, leaves and comes again; nobody is refused, and nobody is cut off."""
+    """Clients join, receive their own messages, leave and join again, and none is refused or cut off."""
     run = measure(EDGE, "room", mode="visits", seats=5, depth=5)
     assert run.load["received"] > 5
     assert run.load["codes"] == {}
-    assert abs(run.load["sent"] - 5 * run.load["received"]) <= 5 * 5, "but for the visits under way at either end"
+    assert abs(run.load["sent"] - 5 * run.load["received"]) <= 5 * 5, "more than the visits under way at start and end"
 
 
 def test_an_event_crosses_few_calls() -> None:
-    """From the bytes that come to those that go: a call more is a decision, for each costs every message."""
+    """An event and its echo take at most 68 calls in edge, because each call costs every message."""
     command = [sys.executable, "-m", "benchmarks.walk"]
     walked = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True, timeout=60)
     found = re.search(r"(\d+) calls in (\d+) files and 3 tasks", walked.stdout)

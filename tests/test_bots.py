@@ -1,4 +1,4 @@
-"""Players who are code: through the front door, and out again by whatever way."""
+"""Bots: players that are code join and leave as other players do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Player = edge.Player[Say, Said]
 
 
 class Chat(edge.Room[Say, Said]):
-    """Everybody hears everybody; "robot" is always somebody else."""
+    """Sends each player's text to all; the name "robot" is always taken."""
 
     seats = edge.Seats(maximum=3, grace=5)
 
@@ -38,7 +38,7 @@ class Chat(edge.Room[Say, Said]):
 
 @seeds(50)
 async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """It is admitted, seen, heard and hears; when its block ends it has left, and its seat is free."""
+    """A bot is admitted, listed, sends and receives like any player, and its seat is free when its block ends."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     async with open_bot(room.room, name="robby") as bot:
@@ -55,7 +55,7 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
 
 @seeds(50)
 async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Wherever it was, when its scope is over its seat is free, and nobody is said to be shutting down."""
+    """The seat of a cancelled bot is free, wherever the bot was cancelled, and no shutdown is reported."""
     room = await edge_room(Chat)
     for seconds in (0, 0.1, 1):
         with trio.move_on_after(seconds):
@@ -70,7 +70,7 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
 
 
 async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
-    """Refusals are the same for everybody."""
+    """A bot is refused with the same errors as any player."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby"):
         with pytest.raises(edge.Disconnected, match="taken"):
@@ -80,7 +80,7 @@ async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> None:
-    """It is told why, as others are."""
+    """A kicked bot, and a bot whose room closes, receive the reason."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby") as bot:
         room.room.players[0].kick("too loud")
@@ -95,7 +95,7 @@ async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> No
 
 
 async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeRoom) -> None:
-    """What it is sent is bounded, wherever it waits."""
+    """A bot that does not read is cut off like any player, because its queue is bounded."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=50, inbox=8)
     async with open_bot(room.room, name="robby", limits=limits) as bot:
@@ -108,7 +108,7 @@ async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeR
 
 
 class Deaf(Chat):
-    """Never listens, for all that it is told."""
+    """Never listens, and ignores each event that it receives."""
 
     ended_at = 0.0
 
@@ -127,7 +127,7 @@ class Deaf(Chat):
 
 
 async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -> None:
-    """Two seconds and a little, as for every closing connection."""
+    """A cancelled bot with a full inbox ends after the two seconds that each closing connection has."""
     room = await edge_room(Deaf)
     await trio.sleep(60)
     assert 5 <= room.room.ended_at <= 7.5
@@ -135,7 +135,7 @@ async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -
 
 
 async def test_bots_do_not_keep_a_room_open() -> None:
-    """A room in which only they sit closes as an empty one does; with a person in it, it stays."""
+    """A room with only bots closes like an empty room."""
     directory = Directory({"crewed": Crewed}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -148,7 +148,7 @@ async def test_bots_do_not_keep_a_room_open() -> None:
 
 
 async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
-    """It does not try for ever to come back to a room that is no more."""
+    """A bot whose room crashed is closed, and does not try to reconnect forever."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby") as bot:
         room.room.close(code=edge.Code.ROOM_CRASHED)
@@ -161,7 +161,7 @@ async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
 
 
 class Crewed(Chat):
-    """Opens its bot itself."""
+    """Opens a bot in its own `run`."""
 
     async def run(self) -> None:
         async with open_bot(self, name="house") as bot:
@@ -172,7 +172,7 @@ class Crewed(Chat):
 
 @seeds(50)
 async def test_a_room_with_a_bot_of_its_own(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The bot lives in the room's run, and does not keep it from closing."""
+    """A bot that the room itself opens lives in the room's `run`, and does not keep the room open."""
     room = await edge_room(Crewed)
     (ana,) = await room.join("ana")
     ana.send(Say("hello"))

@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_run_serves_and_a_signal_drains(project: Path, signals: list[signal.Signals]) -> None:
-    """It prints its address, serves, and exits 0 when told to stop, with nothing on stderr but the log."""
+    """`edge run` prints its address, serves, and exits with 0 after a signal, with nothing on stderr."""
     command = [sys.executable, "-m", "edge.cli", "run", "served:app", "--port", "0"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -74,7 +74,7 @@ async def forever(request):
 
 @pytest.mark.real_time
 async def test_a_second_signal_under_load(project: Path) -> None:
-    """The first tells everybody, and waits for what is under way; the second does not, and it ends well, too."""
+    """The first signal starts a drain, which waits for running requests; the second ends it, still with exit code 0."""
     (project / "busy.py").write_text(BUSY)
     command = [sys.executable, "-m", "edge.cli", "run", "busy:app", "--port", "0", "--drain", "100000"]
     with trio.fail_after(60):
@@ -102,7 +102,7 @@ async def test_a_second_signal_under_load(project: Path) -> None:
 
 
 def test_it_may_have_as_many_files_as_the_system_lets_it(project: Path) -> None:
-    """Whatever it was started with."""
+    """`edge run` raises its limit of open files to the system's maximum."""
     (project / "busy.py").write_text(BUSY)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     command = f"ulimit -Sn 256; exec {sys.executable} -m edge.cli run busy:app --port 0"
@@ -118,7 +118,7 @@ def test_it_may_have_as_many_files_as_the_system_lets_it(project: Path) -> None:
 
 
 def test_the_log_as_json(project: Path) -> None:
-    """Each record is a line that programs read."""
+    """With `--log json`, each record is one line of JSON."""
     (project / "talks.py").write_text(f"import logging\n{APP}\nlogging.getLogger('talks').debug('one\\ntwo')\n")
     options = ["run", "talks:app", "--port", "0", "--log", "json", "--log-level", "debug"]
     command = [sys.executable, "-m", "edge.cli", *options]
@@ -146,7 +146,7 @@ def test_the_log_as_json(project: Path) -> None:
 def test_run_says_what_is_wrong(
     project: Path, where: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong address of an app is one line, not a traceback."""
+    """A wrong address of an app is reported in one line, not as a traceback."""
     monkeypatch.chdir(project)
     with pytest.raises(SystemExit) as caught:
         main(["run", where])
@@ -156,7 +156,7 @@ def test_run_says_what_is_wrong(
 
 @pytest.fixture
 def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module with a room that holds, one that does not, and a way to play."""
+    """Write a module with a room that holds, a room that breaks, and a way to play."""
     (tmp_path / "fragile.py").write_text(ROOMS)
     monkeypatch.chdir(tmp_path)
 
@@ -188,13 +188,13 @@ number = 5
 
 
 def test_soak_reports_what_held(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """So many hours, in one line at the end."""
+    """A soak reports in one line at the end for how many hours the room held."""
     assert main(["soak", "fragile:Holds", "--hours", "0.2", "--play", "fragile:talk"]) == 0
     assert re.search(r"^held: 0\.\d h, \d+ scripts, \d+ steps, \d+ events in \d+ s$", capsys.readouterr().out, re.M)
 
 
 def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """The shortest script, and what went wrong."""
+    """A soak that fails prints the shortest failing script as a test, and the error."""
     assert main(["soak", "fragile:Breaks", "--hours", "1"]) == 1
     printed = capsys.readouterr().out
     assert "the second chair" in printed
@@ -214,7 +214,7 @@ def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureF
 def test_soak_says_what_is_wrong(
     fragile: None, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, not a traceback."""
+    """Wrong arguments of a soak are reported in one line, not as a traceback."""
     with pytest.raises(SystemExit) as caught:
         main(["soak", *arguments])
     assert caught.value.code == 2
@@ -222,7 +222,7 @@ def test_soak_says_what_is_wrong(
 
 
 def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None:
-    """Both are said before anything is served."""
+    """Missing or wrong options of brokers, workers and keys are reported before anything is served."""
     (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
     for options, said in (
         (["--workers", "2"], "--broker"),
@@ -239,8 +239,10 @@ def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None
 
 
 def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
-    """Is an error at the start, with one sentence."""
-    (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({}, keys=edge.Keys('a secret of all servers'))\n")
+    """A broker that can't be reached is an error at the start, reported in one sentence."""
+    (tmp_path / "app.py").write_text(
+        "import edge\n\napp = edge.App({}, sessions=edge.Sessions(keys=edge.Keys('k' * 16)))\n"
+    )
     command = [sys.executable, "-m", "edge.cli", "run", "app:app", "--port", "0", "--broker", "unix:///nowhere"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -249,7 +251,7 @@ def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_a_signal_that_comes_when_all_is_over() -> None:
-    """Kills nothing: neither one that was waiting to be heard, nor one that comes after."""
+    """A signal that arrives while a process ends does not kill the process."""
     before = {each: signal.getsignal(each) for each in STOP}
     try:
         with open_stop_receiver() as signals:
@@ -257,7 +259,7 @@ async def test_a_signal_that_comes_when_all_is_over() -> None:
             assert await anext(signals) == signal.SIGTERM
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
-        await trio.sleep(1)  # Trio gives back what it has not delivered
+        await trio.sleep(1)  # Trio re-raises signals that it has not delivered
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -14,8 +14,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)[^\n]*((?:\\\n +--hash=sha256:[0-
 
 
 def test_the_constraints_fit_the_project() -> None:
-    """Each dependency, those of a server's extras included, has a version that the project accepts. If not: `make
-    constraints`."""
+    """Each dependency, extras included, has an accepted version with hashes; `make constraints` updates these."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "constraints.txt").read_text()
     pinned = {canonicalize_name(name): version for name, version, _ in PINNED.findall(text)}
@@ -23,5 +22,5 @@ def test_the_constraints_fit_the_project() -> None:
     for asked in (*project["dependencies"], *extras["monitor"], *extras["redis"]):
         requirement = Requirement(asked)
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), asked
-    assert len(PINNED.findall(text)) == len(re.findall(r"^[^\s#]", text, re.MULTILINE)), "every line has its hashes"
-    assert "://" not in text, "an address of where they come from"
+    assert len(PINNED.findall(text)) == len(re.findall(r"^[^\s#]", text, re.MULTILINE)), "a line without hashes"
+    assert "://" not in text, "the address of an index"

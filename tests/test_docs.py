@@ -1,4 +1,4 @@
-"""What the documents show is run: every code block of README and docs."""
+"""Every code block of README and docs runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file it belongs to, by its first line; empty if it is a passage."""
+        """The file that the block belongs to, named in its first line; empty if the block is a passage."""
         found = re.match(r"# (\w+\.py)", self.text)
         return found[1] if found else ""
 
@@ -58,7 +58,7 @@ BLOCKS = {path.name: list(blocks(path)) for path in DOCUMENTS}
 
 
 def write_files(document: str, folder: Path, *, until: int = 10**6) -> None:
-    """The files of a document, pieced together; a block that says "instead" begins its file anew."""
+    """Write the files of a document from its blocks; a block that begins with "instead" starts its file again."""
     for block in BLOCKS[document][:until]:
         if block.file:
             path = folder / block.file
@@ -78,7 +78,7 @@ def run_pytest(folder: Path) -> tuple[int, str]:
 
 
 def test_every_block_is_of_a_kind_that_is_run() -> None:
-    """A block in a language that no test here runs would be a promise that nobody keeps."""
+    """Every code block is in a language that some test here runs."""
     kinds = {(name, block.language) for name, found in BLOCKS.items() for block in found}
     assert kinds == {
         ("README.md", "python"),
@@ -111,7 +111,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 
 def test_readme(tmp_path: Path) -> None:
-    """Its room passes its test, under all its schedules."""
+    """The room of the README passes its test under all schedules."""
     write_files("README.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
@@ -120,7 +120,7 @@ def test_readme(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_simulation(tmp_path: Path) -> None:
-    """Its room holds, and the soak that it shows says so."""
+    """The room of docs/simulation.md holds, and its soak reports that."""
     write_files("simulation.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
@@ -131,7 +131,7 @@ def test_simulation(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tutorial(tmp_path: Path) -> None:
-    """Its first tests fail under some schedules, as it says; the mended one passes under all."""
+    """The tutorial's first test fails under some schedules, as the page says; the corrected one passes under all."""
     last = max(index for index, block in enumerate(BLOCKS["tutorial.md"]) if block.file)
     write_files("tutorial.md", tmp_path, until=last)
     code, output = run_pytest(tmp_path)
@@ -160,7 +160,7 @@ def test_tutorial_page(tmp_path: Path, program: Callable[[str, str], str]) -> No
 
 
 def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
-    """Its tests pass, mypy finds nothing, its client joins over a socket, and its page plays in a browser."""
+    """The how-to's tests pass, mypy finds no error, its client joins over a socket, and its page plays in a browser."""
     write_files("how-to.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
@@ -181,7 +181,7 @@ def test_how_to(tmp_path: Path, program: Callable[[str, str], str]) -> None:
 
 
 def test_logging_in_and_out(tmp_path: Path) -> None:
-    """The routes of docs/how-to.md know who somebody is, from their login to their logout."""
+    """The routes of docs/how-to.md identify a user from login to logout."""
     write_files("how-to.md", tmp_path)
     with serving("login:app", folder=tmp_path) as url:
         jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
@@ -190,14 +190,14 @@ def test_logging_in_and_out(tmp_path: Path) -> None:
             with jar.open(f"{url}{path}", body) as answer:
                 return answer.read()
 
-        assert b"<script" in ask("login", b"Ana")  # the page to which it leads
+        assert b"<script" in ask("login", b"Ana")  # the page that the login redirects to
         assert json.loads(ask("whoami")) == {"name": "Ana"}
         ask("logout", b"")
         assert json.loads(ask("whoami")) == {"name": None}
 
 
 def test_pages(tmp_path: Path, program: Callable[[str, str], str]) -> None:
-    """Its pages join, and remember, below a prefix as anywhere."""
+    """The pages of docs/pages.md join and store values, below a prefix too."""
     write_files("how-to.md", tmp_path)
     for number, block in enumerate(BLOCKS["pages.md"]):
         (tmp_path / "web" / f"{number}.html").write_text('<link rel="icon" href="data:,">' + block.text)
@@ -214,7 +214,7 @@ def test_pages(tmp_path: Path, program: Callable[[str, str], str]) -> None:
 
 
 def test_changing_events() -> None:
-    """The event of docs/changing-events.md ignores what it does not know."""
+    """The event of docs/changing-events.md ignores unknown fields."""
     scope: dict[str, Any] = {}
     for block in BLOCKS["changing-events.md"]:
         exec(block.text, scope)
@@ -232,7 +232,7 @@ class Told:
 
 
 async def test_cancellation_examples() -> None:
-    """The rooms of docs/cancellation.md play, and end as the page says."""
+    """The rooms of docs/cancellation.md play and end as the page says."""
     saved: list[str] = []
 
     async def save(name: str) -> None:
@@ -260,10 +260,10 @@ async def test_cancellation_examples() -> None:
 
 
 def test_operations(tmp_path: Path) -> None:
-    """The recipes of docs/operations.md start what exists, ask what is answered, and wait for longer than a drain."""
+    """The recipes of docs/operations.md use existing commands and routes, and wait for longer than a drain."""
     unit, manifest, room = BLOCKS["operations.md"]
     recipe = configparser.ConfigParser(strict=False)
-    recipe.optionxform = str  # type: ignore[assignment, method-assign]  # as its documentation has it
+    recipe.optionxform = str  # type: ignore[assignment, method-assign]  # as the documentation of configparser does
     recipe.read_string(unit.text)
     pod = yaml.safe_load(manifest.text)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -291,7 +291,7 @@ def test_operations(tmp_path: Path) -> None:
 
 
 async def test_several_servers() -> None:
-    """The room of docs/several-servers.md goes on where it was; and its database takes no write of a former owner."""
+    """The room of docs/several-servers.md resumes its state, and its database rejects writes of a former owner."""
     scope: dict[str, Any] = {}
     update, room = BLOCKS["several-servers.md"]
     exec(room.text, scope)
@@ -303,7 +303,11 @@ async def test_several_servers() -> None:
         assert database.execute("SELECT state, fence FROM tables").fetchall() == [("of 4", 4)]
     async with (
         open_town(
-            lambda broker: edge.App({"counter": scope["Counter"]}, broker=broker, keys=edge.Keys("k" * 16))
+            lambda broker: edge.App(
+                {"counter": scope["Counter"]},
+                cluster=edge.Cluster(broker),
+                sessions=edge.Sessions(keys=edge.Keys("k" * 16)),
+            )
         ) as town,
         town.join("/rooms/counter/a", sends=scope["Add"], receives=scope["Total"]) as client,
     ):
@@ -315,7 +319,7 @@ async def test_several_servers() -> None:
 
 
 def test_monitor(tmp_path: Path) -> None:
-    """The app of docs/monitor.md serves its dashboard and its metrics, to those who have the token."""
+    """The app of docs/monitor.md serves its dashboard and its metrics to clients that have the token."""
     write_files("monitor.md", tmp_path)
     with serving("watched:app", folder=tmp_path) as url:
         with urllib.request.urlopen(url + "edge-monitor/") as page:
@@ -326,7 +330,7 @@ def test_monitor(tmp_path: Path) -> None:
 
 
 def test_wire_examples() -> None:
-    """Every frame that docs/wire.md shows is a message."""
+    """Every frame that docs/wire.md shows is a valid message."""
     frames = [line for block in BLOCKS["wire.md"] for line in block.text.splitlines()]
     inline = re.findall(r"`(\[\"[^`]*\])`", (ROOT / "docs" / "wire.md").read_text())
     shown = [*frames, *(frame for frame in inline if "…" not in frame and ", n]" not in frame)]
@@ -343,7 +347,7 @@ COMMANDS = {
 
 
 def test_commands_are_known() -> None:
-    """Shell blocks hold only commands that exist: targets of the Makefile, and what the tests above run."""
+    """Shell blocks contain only existing commands: targets of the Makefile, and commands that the tests above run."""
     makefile = (ROOT / "Makefile").read_text()
     for found in BLOCKS.values():
         for line in (line for block in found if block.language == "sh" for line in block.text.splitlines()):
@@ -354,7 +358,7 @@ def test_commands_are_known() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """No document points at a file that is not there."""
+    """Every link of a document leads to an existing file."""
     for path in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
@@ -365,7 +369,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_reference_can_be_built(tmp_path: Path) -> None:
-    """Every public name has a page made from its docstring."""
+    """The reference has a page section for every public name, and every public name has a docstring."""
     command = [sys.executable, "-m", "pdoc", "edge", "edge.testing", "-o", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     page = (tmp_path / "edge.html").read_text()
@@ -376,7 +380,7 @@ def test_reference_can_be_built(tmp_path: Path) -> None:
 
 @pytest.mark.real_time
 def test_an_event_goes_the_way_that_is_drawn() -> None:
-    """Each file of the drawing is on the way of an event, in that order."""
+    """The path of an event visits each file of the diagram, in that order."""
     (drawn,) = BLOCKS["architecture.md"]
     files = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", drawn.text)
     command = [sys.executable, "-m", "benchmarks.walk"]
@@ -387,7 +391,7 @@ def test_an_event_goes_the_way_that_is_drawn() -> None:
 
 
 def test_the_excerpts_of_one_event_are_in_the_code() -> None:
-    """In the methods that they name, line by line; and all files of the drawing but one have an excerpt."""
+    """Each excerpt is in the method that it names, and each file of the diagram but one has an excerpt."""
     files = []
     for block in BLOCKS["one-event.md"]:
         head, *wanted = (line.strip() for line in block.text.rstrip("\n").split("\n"))

@@ -1,4 +1,4 @@
-"""The house of the design: imports go only downward, and each foreign library lives in its own file."""
+"""The layers of the design: imports go only downward, and each foreign library is imported in its own file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import edge
 ROOT = Path(edge.__file__).parent
 
 LAYERS = [
+    "version",
     "codes",
     "errors",
     "aio",
@@ -35,7 +36,7 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-"""From the ground up. `client` and `server` are neighbours: neither knows the other."""
+"""The layers, from the lowest. `client` and `server` are on the same level: neither imports the other."""
 
 HOMES = {
     "trio_websocket": ["transports/websocket/websocket.py"],
@@ -64,7 +65,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, "foreign") or (layer, "edge") of each import of a file."""
+    """Return (module, "foreign") or (layer, "edge") for each import of a file."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -79,7 +80,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_only_downward(path: Path) -> None:
-    """A file imports its own layer or those below; nothing inside imports the package's front door."""
+    """A file imports only its own layer and those below, and never the package `edge` itself."""
     relative = path.relative_to(ROOT)
     if relative == Path("__init__.py"):
         return
@@ -95,7 +96,7 @@ def test_imports_go_only_downward(path: Path) -> None:
 
 
 def imported_files(path: Path) -> Iterator[Path]:
-    """The files of the package that a file imports, `TYPE_CHECKING` and functions included."""
+    """Return the files of the package that a file imports, also in `TYPE_CHECKING` blocks and functions."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -106,7 +107,7 @@ def imported_files(path: Path) -> Iterator[Path]:
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
-    """Take away the files that import none of the rest, again and again: nothing may be left."""
+    """No imports are circular: repeatedly removing the files that import none of the rest leaves no file."""
     left = {path: set(imported_files(path)) for path in FILES}
     while free := [path for path, imports in left.items() if not imports & left.keys()]:
         for path in free:
@@ -116,19 +117,19 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_private_names_of_trio_live_in_one_file(path: Path) -> None:
-    """They are watched by a canary there, and nowhere else."""
+    """Private names of Trio are used only in the file whose canary test watches them."""
     if path.relative_to(ROOT) != Path("testing/schedule.py"):
         assert not re.search(r"trio\._|\b_core\b", path.read_text())
 
 
 def test_chance_has_a_seed() -> None:
-    """Rooms draw from a generator of their own, never from the process's."""
+    """Rooms draw from their own seeded generator, never from the process's."""
     for path in ROOT.joinpath("rooms").glob("*.py"):
         assert "import random" not in path.read_text(), path
 
 
 def test_every_layer_is_on_the_list() -> None:
-    """A new folder or file at the top finds its place in the house first."""
+    """Every top-level folder and file of the package is in the list of layers."""
     found = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found - {"__init__"} == set(LAYERS)
 
@@ -138,7 +139,7 @@ ACROSS = {"abuse", "endurance", "examples", "fuzz", "typing"}
 
 
 def test_the_tests_mirror_edge() -> None:
-    """Each folder of tests has the tests of the package of the same path."""
+    """Each folder of tests, but for those named, tests the package of the same path."""
     tests = Path(__file__).parent
     folders = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
     assert {folder for folder in folders if not (ROOT / folder).is_dir()} == ACROSS

@@ -1,4 +1,4 @@
-"""Words that were replaced by standard terms do not come back."""
+"""Words that were replaced by standard terms are not used again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# The old words, as they would stand in code or prose. `docs/glossary.md` has the new ones.
+# The old words, as they would occur in code or prose. `docs/glossary.md` has the new ones.
 OLD = re.compile(
     r"\b(Scribe|Keeper|Chapter|can_be_kept|[Tt]ally|directory_tally|Door|Caps|_Visitor|Post|open_post|Alarm"
     r"|Lanes?|lanes|open_lanes|_Judge|_Reenactment|Bell|LineOver|ServedLine|DialledLine|line_server|edge-line"
@@ -21,7 +21,7 @@ SUFFIXES = {".py", ".js", ".mjs", ".md", ".html", ".json", ".toml", ""}
 
 
 def test_no_old_name_is_left() -> None:
-    """In code, documents, the wire, logs and metrics. The changelog may say what something was called."""
+    """Code, documents, the wire, logs and metrics contain no old name; the changelog may mention old names."""
     paths = [ROOT / place for place in PLACES]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     found = [

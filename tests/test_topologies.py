@@ -1,4 +1,4 @@
-"""The four topologies, as their documents say: the blocks of the documents are what runs here."""
+"""The four topologies: the tests run the blocks of the documents."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Said:
 
 
 async def wait_port(port: int) -> None:
-    """Wait until somebody listens there."""
+    """Wait until a process listens on the port."""
     with trio.fail_after(20):
         while True:
             try:
                 await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
             except OSError:
-                await trio.sleep(0.02)  # another process, of which nothing else can be known
+                await trio.sleep(0.02)  # no notification is available from another process
             else:
                 return
 
 
 @contextmanager
 def process(*command: str | Path, port: int, folder: Path, **environment: str) -> Iterator[None]:
-    """A program that listens, until the block ends."""
+    """Run a program that listens on a port until the block ends."""
     log = folder / "log"
     with (
         log.open("w") as output,
@@ -89,7 +89,7 @@ def haproxy(program: Program, folder: Path, port: int, upstream: int) -> list[st
 
 @pytest.mark.parametrize("proxy", [nginx, haproxy])
 def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program, tmp_path: Path) -> None:
-    """Every transport passes, for the Python client and for a page; none has to fall back."""
+    """Every transport passes the proxy, for the Python client and for a page, without a fallback."""
     port = free_port()
     with serving("tests.client.echo_app:app") as url:
         upstream = int(url.rstrip("/").rpartition(":")[2])
@@ -114,7 +114,7 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
 
 
 async def talk(url: str, kind: TransportKind) -> None:
-    """Requests and their answers, each at once: a proxy that held them back would be noticed."""
+    """Send requests one after the other, so that a proxy that delays them is noticed."""
     with trio.fail_after(20):
         async with edge.join(url, sends=echo_app.FromPlayer, receives=echo_app.ToPlayer, transports=(kind,)) as client:
             for number in range(5):
@@ -125,7 +125,7 @@ async def talk(url: str, kind: TransportKind) -> None:
 
 
 def test_inside_a_web_app(tmp_path: Path, program: Program) -> None:
-    """The page of the mounted app joins a room, and a request to the app speaks into it."""
+    """The page of the mounted app joins a room, and a request to the app publishes an event in that room."""
     write_files("inside-your-app.md", tmp_path)
     with serving("shop:app", folder=tmp_path) as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         tab = Tab(browser, url)
@@ -136,7 +136,7 @@ def test_inside_a_web_app(tmp_path: Path, program: Program) -> None:
 
 
 def test_beside_a_web_app(tmp_path: Path) -> None:
-    """Flask logs people in, announces and bans; edge honours its keys, and nobody else comes in."""
+    """Flask logs users in, announces and bans; edge accepts the keys of Flask, and no client without a key."""
     write_files("beside-your-app.md", tmp_path)
     secrets = {"SESSION_SECRET": "a secret of thirty-two characters", "EDGE_TOKEN": "a token that nobody guesses"}
     rooms_port, web_port = free_port(), free_port()
@@ -154,7 +154,7 @@ def test_beside_a_web_app(tmp_path: Path) -> None:
 
 
 async def visit(room: str, web: str) -> None:
-    """Ada logs in over there, and talks over here."""
+    """Log in at the web app, and talk in the room."""
 
     async def ask(path: str, **form: str) -> Any:
         data = urllib.parse.urlencode(form).encode()
@@ -183,7 +183,7 @@ def post(url: str, data: bytes) -> Any:
 
 
 def test_the_api_is_documented() -> None:
-    """Every request of the table exists, and there is none besides."""
+    """The document's table lists all requests of the API, and no others."""
     document = (Path(__file__).parents[1] / "docs" / "beside-your-app.md").read_text()
     assert re.findall(r"^\| `(?:GET|POST) ([^`?]+)`", document, re.MULTILINE) == [
         "rooms",

@@ -17,7 +17,7 @@ MAX_BYTES = 256 * 1024
 
 @asynccontextmanager
 async def websocket_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[WebSocketTransport, ServedWebSocket]]:
-    """A client's and a server's end."""
+    """Yield a client's and a server's end."""
     ready: trio.MemorySendChannel[ServedWebSocket]
     ready, accepted = trio.open_memory_channel(1)
 

@@ -78,5 +78,5 @@ app = edge.App(
     {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide, "kept": Kept},
     limits=edge.Limits(events_per_second=math.inf, bytes_per_second=math.inf),
     address_limits=AddressLimits(connections=50_000),
-    balance=False,  # the server that is killed has all rooms
+    cluster=edge.Cluster(balance=False),  # the server that is killed has all rooms
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..rooms.session import Session
 from ..server.app import App, site_of
 from ..server.sessions import bearer
-from ..server.static import STRICT_HEADERS
+from ..server.static import STRICT_HEADERS, StaticFolder
 from ..transports.http.http import Request, Response
 from ..transports.http.responses import error_response, json_response
 from .dashboard import CLAIM, Dashboard, answer_others
@@ -75,7 +75,7 @@ def mount(app: App, *, token: str | None = None) -> str:
         return Response(200, metrics.page(), CONTENT_TYPE, {"cache-control": "no-store"})
 
     make = partial(Dashboard, lambda: app.directory, lambda: site_of(app).node, is_operator=is_operator)
-    dashboard = App({KIND: make}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
+    dashboard = App({KIND: make}, static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)})
     dashboard.route("/enter", methods=("POST",))(enter)
     app.route("/metrics")(show_metrics)
     app.include(PREFIX, dashboard)

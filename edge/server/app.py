@@ -7,17 +7,18 @@ from os import PathLike
 from typing import Any, TypeVar
 
 from ..aio.members import guard_members
-from ..cluster.broker.broker import Broker
+from ..cluster.cluster import Cluster
 from ..protocol.limits import Limits
 from ..rooms.directory import Directory, Listing
 from ..rooms.room import Room
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.http.http import MAX_BODY_BYTES, Request, Response
-from .asgi import AsgiApp
+from .asgi import AsgiApp, Mount
 from .limiter import AddressLimits
-from .sessions import HasCookies, SessionCookie
+from .sessions import HasCookies, SessionCookie, Sessions
 from .site import Site
+from .static import StaticFolder
 
 R = TypeVar("R", bound=Callable[[Request], Awaitable[Response]])
 
@@ -29,86 +30,54 @@ class App:
     Args:
       rooms: a `Room` class, or a function that makes a room, for each kind: ``{"drawing": Drawing}`` serves
         ``/rooms/drawing/<name>``.
-      name: the audience of the app's keys. Apps with the same ``EDGE_SECRET`` and the same name accept each other's
-        keys.
-      static: folders by URL prefix, such as ``{"/": Path("web")}``. The longest prefix that matches is used.
-      static_headers: further headers of the files in these folders, such as `STRICT_HEADERS`.
+      static: folders by URL prefix, such as ``{"/": "web"}``, or `StaticFolder` for further headers. The longest prefix
+        that matches is used.
       hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names
         below, ``"*"`` for any name. By default the names of this machine if the server listens on a loopback address,
         else any name.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all sites. A page of
         the same host may always connect, unless the page was loaded over HTTP and connects over HTTPS.
-      keys: issues and checks session keys. By default keys are signed with the environment variable ``EDGE_SECRET``, or
-        else with a random secret of this process: then a restart ends every session, and no other server accepts the
-        keys.
-      guests: admit guests: people without a key, or with a guest's key. If false, only people to whom your own code has
-        issued a key are admitted: see `Session.guest`.
-      cookie: the cookie in which a browser stores its key.
-      mount: an ASGI app, for every path that is not a room, a route, or below a prefix of `static`.
-      mount_body_bytes: the largest body of a request for the mounted app, which is read before the app is called; at
-        most `AddressLimits.body_bytes_each`, which limits the bodies that one address sends at the same time.
+      sessions: session keys, guests and the cookie: see `Sessions`.
+      mount: an ASGI app, for every path that is not a room, a route, or below a prefix of `static`; or a `Mount`, with
+        its limits.
       api_token: the secret that permits requests to publish to rooms, list, kick and revoke, below ``/edge-api/``.
         By default there is no API.
       limits: the limits of one connection.
       address_limits: the limits of one address, and of the whole server.
-      broker: the store and message bus that several servers share, so that a client can reach every room through any of
-        them. All servers need the same `keys`. By default this server shares no rooms.
-      address: the URL of this one server, such as ``"wss://one.example.org"``. Another server then redirects clients of
-        this server's rooms here. By default the other server relays their frames.
-      balance: move persistent rooms to servers with less load.
-      max_rooms: the most open rooms.
-      max_rooms_each: the most open rooms that one address has opened.
+      cluster: the servers with which this one shares its rooms: see `Cluster`. By default there is one server.
       idle: close a room after this many seconds without a seat.
 
     The app also serves these paths: ``/edge.js`` is the browser client. ``POST /session`` gives a page its session key.
     ``/livez`` responds 200. ``/readyz`` responds 503 while the server drains, and while it cannot open another room:
-    because `max_rooms` are open, or because the broker cannot be reached.
+    because `AddressLimits.rooms` are open, or because the broker cannot be reached.
     """
 
     def __init__(
         self,
         rooms: Mapping[str, Callable[[], Room[Any, Any]]],
         *,
-        name: str = "",
-        static: Mapping[str, str | PathLike[str]] | None = None,
-        static_headers: Mapping[str, str] | None = None,
+        static: Mapping[str, str | PathLike[str] | StaticFolder] | None = None,
         hosts: Collection[str] | None = None,
         origins: Collection[str] = (),
-        keys: Keys | None = None,
-        guests: bool = True,
-        cookie: SessionCookie | None = None,
-        mount: AsgiApp | None = None,
-        mount_body_bytes: int = MAX_BODY_BYTES,
+        sessions: Sessions | None = None,
+        mount: AsgiApp | Mount | None = None,
         api_token: str | None = None,
         limits: Limits | None = None,
         address_limits: AddressLimits | None = None,
-        broker: Broker | None = None,
-        address: str = "",
-        balance: bool = True,
-        max_rooms: int = 10_000,
-        max_rooms_each: int = 200,
+        cluster: Cluster | None = None,
         idle: float = 60,
     ) -> None:
         self.__edge_site = Site(
             rooms,
-            name=name,
             static=static,
-            static_headers=static_headers,
             hosts=hosts,
             origins=origins,
-            keys=keys,
-            guests=guests,
-            cookie=cookie,
+            sessions=sessions,
             mount=mount,
-            mount_body_bytes=mount_body_bytes,
             api_token=api_token,
             limits=limits,
             address_limits=address_limits,
-            broker=broker,
-            address=address,
-            balance=balance,
-            max_rooms=max_rooms,
-            max_rooms_each=max_rooms_each,
+            cluster=cluster,
             idle=idle,
         )
 
@@ -120,12 +89,12 @@ class App:
     @property
     def keys(self) -> Keys:
         """The object that issues and checks session keys."""
-        return self.__edge_site.keys
+        return self.__edge_site.sessions.keys
 
     @property
     def cookie(self) -> SessionCookie:
         """The cookie in which a browser stores its session key."""
-        return self.__edge_site.cookie
+        return self.__edge_site.sessions.cookie
 
     def include(self, prefix: str, app: App) -> None:
         """Serve another app's rooms too, and its routes and static files below a prefix: several apps on one port.

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
-from ..transports.http.http import HttpConnection, Request, Response
+from ..transports.http.http import MAX_BODY_BYTES, HttpConnection, Request, Response
 from .hosts import DEFAULT_PORTS, HOST
 
 log: logging.Logger = logging.getLogger("edge.server")
@@ -34,6 +34,16 @@ GONE_SECONDS = 5.0
 DRAIN_SECONDS = 1.0
 # Seconds that a drained server without a deadline waits for the app's work after its responses.
 AFTERWARDS_SECONDS = 10.0
+
+
+@attrs.frozen
+class Mount:
+    """A web app on edge's port, with its limits, for `App(mount=...)`."""
+
+    app: AsgiApp
+    max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, kw_only=True)
+    """The largest body of a request, in bytes. edge reads the body before it calls the app. At most
+    `AddressLimits.body_bytes_each`."""
 
 
 class MountedApp:

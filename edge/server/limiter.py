@@ -55,6 +55,13 @@ class AddressLimits:
     """The most open connections of one address, HTTP transports included. At the limit, a new connection replaces the
     oldest pending connection of the same address. The default suits a school that shares one address."""
 
+    rooms: int = attrs.field(default=10_000, validator=POSITIVE)
+    """The most open rooms of the server. Further rooms are refused as ``full``. A room costs some kilobytes and a few
+    tasks."""
+
+    rooms_each: int = attrs.field(default=200, validator=POSITIVE)
+    """The most open rooms that one address has opened."""
+
     requests_each: float = attrs.field(default=200, validator=POSITIVE)
     """Connections and requests of one address per second, in the long run. Requests of an open HTTP transport have
     their own pace."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from ..sessions.keys import Keys
 from ..transports.http.http import Request, Response
 from ..transports.http.responses import json_response, refusal_response
 
+# The environment variable with the secret that signs keys if an app has no `Keys`.
+SECRET = "EDGE_SECRET"  # noqa: S105  # its name
 # The header of `POST /session`. With "browser", the key is stored in a cookie; with "tab", the page stores the key. The
 # header protects against CSRF: a page of another site can send it only if CORS allows that, and a form never can.
 CUSTOM = "edge-session"
@@ -136,74 +139,101 @@ class _Found:
     """The names of cookies that hold an invalid key, such as another app's."""
 
 
-def _find(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> _Found:
-    found, foreign = _Found(), set()
-    for name, key in cookie._found(request):
-        try:
-            session = keys.check(key, guests=guests)
-        except Refused as exc:
-            found = attrs.evolve(found, refused=found.refused or exc)
-            if exc.code is Code.REVOKED:
-                found = attrs.evolve(found, revoked=exc)
-            elif exc.code is Code.KEY_INVALID:
-                foreign.add(name)
-        else:
-            if found.session is None or (found.session.guest and not session.guest):
-                found = attrs.evolve(found, name=name, key=key, session=session)
-    return attrs.evolve(found, foreign=frozenset(foreign))
-
-
 def bearer(request: HasCookies) -> str | None:
     """Return the key in a request's header ``Authorization: Bearer``; None if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def session_of(request: HasCookies, keys: Keys, cookie: SessionCookie, *, guests: bool) -> Session | None:
-    """Return the session of a request; None without a valid key."""
-    borne = bearer(request)
-    if not borne:
-        return _find(request, keys, cookie, guests=guests).session
-    try:
-        return keys.check(borne, guests=guests)
-    except Refused:
-        return None
-
-
-def give_key(request: Request, keys: Keys, cookie: SessionCookie, *, guests: bool, by_cookie: bool) -> Response:
-    """Return the response to ``POST /session``: the key of the page's session.
-
-    Once half of the key's lifetime is over, the response has a new key of the same session. A client without a key gets
-    a new guest session, if guests are admitted. A cookie stores the key, so that the browser's next page has the same
-    session.
+class Sessions:
+    """How an app knows its players: an option of `App`.
 
     Args:
-      by_cookie: use the request's cookies; false for a page of another site.
+      keys: issues and checks session keys. By default, keys are signed with the environment variable ``EDGE_SECRET``.
+        Without that variable, they are signed with a random secret of this process: then a restart ends every session,
+        and no other server accepts the keys.
+      name: the audience of the default keys. Apps with the same ``EDGE_SECRET`` accept each other's keys if their names
+        are equal.
+      guests: true if players without a key, or with a guest's key, may join. If false, only players to whom your own
+        code has issued a key may join: see `Session.guest`.
+      cookie: the cookie in which a browser stores its key.
+
+    Raises:
+      ValueError: `name` was given together with `keys`.
     """
-    if CUSTOM not in request.headers:
-        return refusal_response(403, Code.FOREIGN_ORIGIN, f"this request needs the header {CUSTOM}")
-    by_cookie = by_cookie and request.headers[CUSTOM] != "tab"
-    borne = bearer(request)
-    found = _find(request, keys, cookie, guests=guests) if by_cookie else _Found()
-    try:
-        if borne:
-            before, key = borne, keys.renew(borne, guests=guests)
-        elif found.session is not None:
-            before, key = found.key, keys.renew(found.key, guests=guests)
-        elif found.revoked is not None or (found.refused is not None and not guests):
-            raise found.revoked or found.refused or AssertionError
-        elif not guests:
-            raise Refused("a session key is needed: this server does not admit guests", Code.KEY_INVALID)
-        else:
-            before, key = None, keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
-    except Refused as refused:
-        return refusal_response(401, refused.code, str(refused))
-    response = json_response({"key": key, "renew_after": keys.renew_after(key)})
-    more: tuple[tuple[str, str], ...] = ()
-    if by_cookie and key != before and (not borne or _is_of(found.session, keys.check(key))):
-        name = found.name or cookie._free_name(request, set(found.foreign))
-        more = (cookie._header(name, key, secure=_is_secure(request), lifetime=keys.lifetime),)
-    return attrs.evolve(response, headers={"cache-control": "no-store"}, more=more)
+
+    def __init__(
+        self, *, keys: Keys | None = None, name: str = "", guests: bool = True, cookie: SessionCookie | None = None
+    ) -> None:
+        secret = os.environ.get(SECRET) or None
+        if keys is not None and name:
+            raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")
+        self.keys: Keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
+        self.has_random_secret: bool = keys is None and secret is None
+        """True if no other server accepts the keys."""
+        self.guests = guests
+        self.cookie: SessionCookie = cookie or SessionCookie()
+
+    def find(self, request: HasCookies) -> Session | None:
+        """Return the session of a request; None without a valid key."""
+        borne = bearer(request)
+        if not borne:
+            return self._find(request).session
+        try:
+            return self.keys.check(borne, guests=self.guests)
+        except Refused:
+            return None
+
+    def give_key(self, request: Request, *, by_cookie: bool) -> Response:
+        """Return the response to ``POST /session``: the key of the page's session.
+
+        Once half of the key's lifetime is over, the response has a new key of the same session. A client without a key
+        gets a new guest session, if guests are admitted. A cookie stores the key, so that the browser's next page has
+        the same session.
+
+        Args:
+          by_cookie: use the request's cookies; false for a page of another site.
+        """
+        if CUSTOM not in request.headers:
+            return refusal_response(403, Code.FOREIGN_ORIGIN, f"this request needs the header {CUSTOM}")
+        by_cookie = by_cookie and request.headers[CUSTOM] != "tab"
+        borne = bearer(request)
+        found = self._find(request) if by_cookie else _Found()
+        try:
+            if borne:
+                before, key = borne, self.keys.renew(borne, guests=self.guests)
+            elif found.session is not None:
+                before, key = found.key, self.keys.renew(found.key, guests=self.guests)
+            elif found.revoked is not None or (found.refused is not None and not self.guests):
+                raise found.revoked or found.refused or AssertionError
+            elif not self.guests:
+                raise Refused("a session key is needed: this server does not admit guests", Code.KEY_INVALID)
+            else:
+                before, key = None, self.keys.issue(secrets.token_urlsafe(ID_BYTES), guest=True)
+        except Refused as refused:
+            return refusal_response(401, refused.code, str(refused))
+        response = json_response({"key": key, "renew_after": self.keys.renew_after(key)})
+        more: tuple[tuple[str, str], ...] = ()
+        if by_cookie and key != before and (not borne or _is_of(found.session, self.keys.check(key))):
+            name = found.name or self.cookie._free_name(request, set(found.foreign))
+            more = (self.cookie._header(name, key, secure=_is_secure(request), lifetime=self.keys.lifetime),)
+        return attrs.evolve(response, headers={"cache-control": "no-store"}, more=more)
+
+    def _find(self, request: HasCookies) -> _Found:
+        found, foreign = _Found(), set()
+        for name, key in self.cookie._found(request):
+            try:
+                session = self.keys.check(key, guests=self.guests)
+            except Refused as exc:
+                found = attrs.evolve(found, refused=found.refused or exc)
+                if exc.code is Code.REVOKED:
+                    found = attrs.evolve(found, revoked=exc)
+                elif exc.code is Code.KEY_INVALID:
+                    foreign.add(name)
+            else:
+                if found.session is None or (found.session.guest and not session.guest):
+                    found = attrs.evolve(found, name=name, key=key, session=session)
+        return attrs.evolve(found, foreign=frozenset(foreign))
 
 
 def _is_of(session: Session | None, other: Session) -> bool:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import secrets
 import typing
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from http import HTTPStatus
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import attrs
 import trio
 
-from ..cluster.broker.broker import Broker
-from ..cluster.broker.memory import MemoryBroker
+from ..cluster.cluster import Cluster
 from ..cluster.node import Node
 from ..cluster.relay import Relays
 from ..cluster.rpc import Answerer
@@ -37,40 +34,25 @@ from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..seats.pending import PendingConnection
 from ..seats.serve_seat import serve_seat
-from ..sessions.keys import Keys
 from ..transports.http.http import MAX_BODY_BYTES, Request, Response
 from ..transports.http.responses import error_response, json_response, redirect
 from ..transports.http.transport import CODE
 from ..transports.transport import Transport
 from .api import PREFIX, Api
-from .asgi import AsgiApp, MountedApp
+from .asgi import AsgiApp, Mount, MountedApp
 from .client_files import ClientFiles
 from .hosts import Hosts
 from .limiter import AddressLimits
 from .origins import Origins
-from .sessions import HasCookies, SessionCookie, give_key, session_of
-from .static import static_file
+from .sessions import SECRET, HasCookies, Sessions
+from .static import StaticFolder, static_file
 
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
-# The environment variable with the secret that signs keys, if the app has no `keys`.
-SECRET = "EDGE_SECRET"  # noqa: S105  # a name, not a secret
-
 # The paths that every app answers itself, beside the browser client.
 LIVE, READY, SESSION = "/livez", "/readyz", "/session"
 ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
-
-
-def check_address(address: str) -> str:
-    """Check the address of a server, and return it. An empty address is valid.
-
-    Raises:
-      ValueError: the address is not a ws, wss, http or https URL.
-    """
-    if address and not address.startswith(("ws://", "wss://", "http://", "https://")):
-        raise ValueError(f"{address!r} is not a ws://, wss://, http:// or https:// address")
-    return address
 
 
 def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
@@ -97,23 +79,22 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
             pass
 
 
-def _check_folder(prefix: str, path: str | PathLike[str]) -> Path:
-    """Check a folder of static files, and return it.
+def _check_static(static: object) -> dict[str, StaticFolder]:
+    """The folders of static files, by prefixes that end with a slash.
 
     Raises:
-      ValueError: there is no such folder.
+      TypeError: `static` is not a mapping.
+      ValueError: a folder does not exist.
     """
-    if not os.path.lexists(path) or Path(path).is_file():
-        raise ValueError(f"static[{prefix!r}] is {os.fspath(path)!r}, which is not an existing folder")
-    return Path(path)
-
-
-@attrs.frozen
-class _Folder:
-    """A folder of static files, and the further headers of their responses."""
-
-    path: Path
-    headers: Mapping[str, str]
+    if not isinstance(static, Mapping):
+        raise TypeError(f'static must be a mapping such as {{"/": "web"}}, not {static!r:.100}')
+    folders = {}
+    for prefix, given in static.items():
+        folder = given if isinstance(given, StaticFolder) else StaticFolder(given)
+        if not os.path.lexists(folder.path) or folder.path.is_file():
+            raise ValueError(f"static[{prefix!r}] is {str(folder.path)!r}, which is not an existing folder")
+        folders[prefix.rstrip("/") + "/"] = folder
+    return folders
 
 
 class Site:
@@ -123,58 +104,36 @@ class Site:
         self,
         rooms: Mapping[str, Callable[[], Room[Any, Any]]],
         *,
-        name: str = "",
-        static: Mapping[str, str | PathLike[str]] | None = None,
-        static_headers: Mapping[str, str] | None = None,
+        static: Mapping[str, str | PathLike[str] | StaticFolder] | None = None,
         hosts: Collection[str] | None = None,
         origins: Collection[str] = (),
-        keys: Keys | None = None,
-        guests: bool = True,
-        cookie: SessionCookie | None = None,
-        mount: AsgiApp | None = None,
-        mount_body_bytes: int = MAX_BODY_BYTES,
+        sessions: Sessions | None = None,
+        mount: AsgiApp | Mount | None = None,
         api_token: str | None = None,
         limits: Limits | None = None,
         address_limits: AddressLimits | None = None,
-        broker: Broker | None = None,
-        address: str = "",
-        balance: bool = True,
-        max_rooms: int = 10_000,
-        max_rooms_each: int = 200,
+        cluster: Cluster | None = None,
         idle: float = 60,
     ) -> None:
         _check_rooms(rooms)
-        self.directory: Directory = Directory(rooms, max_rooms=max_rooms, max_rooms_each=max_rooms_each, idle=idle)
         self.limits: Limits = limits or Limits()
         self.address_limits: AddressLimits = address_limits or AddressLimits()
-        if not isinstance(broker, Broker | None):
-            raise TypeError(f"broker must be a Broker, such as RedisBroker(url), not {broker!r:.100}")
-        self.broker: Broker | MemoryBroker = broker or MemoryBroker()
-        self.address: str = check_address(address)
-        self._balance = balance
+        most, each = self.address_limits.rooms, self.address_limits.rooms_each
+        self.directory: Directory = Directory(rooms, max_rooms=most, max_rooms_each=each, idle=idle)
+        self.cluster: Cluster = cluster or Cluster()
         self.node: Node | None = None
         """This server as a node of the broker; None until the app is served."""
-        secret = os.environ.get(SECRET) or None
-        if keys is not None and name:
-            raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")
-        self._has_own_keys = keys is None and secret is None
-        self.keys: Keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
-        self.guests = guests
-        self.cookie: SessionCookie = cookie or SessionCookie()
-        self.mount: MountedApp | None = MountedApp(mount) if mount is not None else None
+        self.sessions: Sessions = sessions or Sessions()
         self.draining = False
         Hosts(hosts)  # raises for an invalid name now, not when the app is served
         self.hosts: tuple[str, ...] | None = None if hosts is None else tuple(hosts)
-        if mount is not None and "/" in (static or {}):
+        self._static = _check_static(static or {})
+        if mount is not None and "/" in self._static:
             raise ValueError("a static folder at / would hide the mounted app: give it a prefix of its own")
-        for name, value in (("static", static), ("static_headers", static_headers)):
-            if not isinstance(value, Mapping | None):
-                raise TypeError(f"{name} must be a mapping, not {value!r:.100}")
-        headers = {name.lower(): value for name, value in (static_headers or {}).items()}
-        self._static = {
-            prefix.rstrip("/") + "/": _Folder(_check_folder(prefix, path), headers)
-            for prefix, path in (static or {}).items()
-        }
+        mounted = mount if isinstance(mount, Mount | None) else Mount(mount)
+        self.mount: MountedApp | None = None if mounted is None else MountedApp(mounted.app)
+        self._mount_body_bytes = MAX_BODY_BYTES if mounted is None else mounted.max_body_bytes
+        self._check_body_bytes("Mount.max_body_bytes", self._mount_body_bytes)
         self.origins: Origins = Origins(origins)
         self._api = Api(api_token, self) if api_token is not None else None
         self._answerers: dict[str, Answerer] = {}
@@ -182,8 +141,6 @@ class Site:
         self._prefixes = {""}
         """The prefixes below which rooms are served."""
         self._max_body: dict[str, int] = {}
-        self._check_body_bytes("mount_body_bytes", mount_body_bytes)
-        self._mount_body_bytes = mount_body_bytes
         self.route(LIVE)(self._livez)
         self.route(READY)(self._readyz)
         client = ClientFiles()
@@ -196,7 +153,7 @@ class Site:
         """See `App.include`."""
         if site.mount is not None or site._api is not None:
             raise ValueError(f"an app with a mounted app or an API of its own can't be included below {prefix!r}")
-        if site.guests != self.guests:
+        if site.sessions.guests != self.sessions.guests:
             raise ValueError(f"guests must have the same value in this app and in the app for {prefix!r}")
         prefix = prefix.rstrip("/")
         own = (*self._client_paths, LIVE, READY, SESSION)
@@ -210,7 +167,7 @@ class Site:
         self._prefixes |= {prefix + below for below in site._prefixes}
         self._max_body.update({prefix + path: most for path, most in site._max_body.items() if prefix + path in routes})
         self._static.update(static)
-        site.directory, site.keys, site.limits, site.cookie = self.directory, self.keys, self.limits, self.cookie
+        site.directory, site.sessions, site.limits = self.directory, self.sessions, self.limits
 
     def answer(self, what: str, answerer: Answerer) -> None:
         """Register the answerer of calls of this name from other servers that share the broker. See `NodeRpc`."""
@@ -242,7 +199,7 @@ class Site:
 
     def session(self, request: HasCookies) -> Session | None:
         """See `App.session`."""
-        return session_of(request, self.keys, self.cookie, guests=self.guests)
+        return self.sessions.find(request)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
         """See `App.revoke`."""
@@ -252,7 +209,7 @@ class Site:
         return until
 
     def _revoke(self, session: str, until: float | None) -> float:
-        until = self.keys.revoke(session, until=until)
+        until = self.sessions.keys.revoke(session, until=until)
         for room in self.directory.runtimes:
             player = room.find(session)
             if player is not None:
@@ -282,8 +239,8 @@ class Site:
             bulk=bulk,
             counters=self.directory.counters,
             limits=self.limits,
-            keys=self.keys,
-            guests=self.guests,
+            keys=self.sessions.keys,
+            guests=self.sessions.guests,
             waiting=waiting,
         )
 
@@ -291,7 +248,7 @@ class Site:
         """Return the status of this server, which other servers read."""
         seated, counters = sum(len(room.ledger) for room in self.directory.runtimes), self.directory.counters
         return ServerStatus(
-            address=self.address,
+            address=self.cluster.address,
             pid=os.getpid(),
             draining=self.draining,
             full=self.directory.full,
@@ -308,8 +265,8 @@ class Site:
 
     def check_keys(self) -> None:
         """Raise `ValueError` if the broker is shared, but the keys are signed with a secret of this process alone."""
-        if self.broker.shared and self._has_own_keys:
-            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or App(keys=...)")
+        if self.cluster.broker.shared and self.sessions.has_random_secret:
+            raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or Sessions(keys=...)")
 
     def join_servers(self, nursery: trio.Nursery, scheduler: WriteScheduler) -> Node:
         """Make the node of this server, for the broker. The caller has to run the node.
@@ -337,8 +294,8 @@ class Site:
                 scheduler=scheduler,
                 counters=self.directory.counters,
                 limits=self.limits,
-                keys=self.keys,
-                guests=self.guests,
+                keys=self.sessions.keys,
+                guests=self.sessions.guests,
             )
 
         async def revoke(session: str, until: float) -> None:
@@ -346,7 +303,12 @@ class Site:
 
         relays = Relays(serve_relayed, nursery, self.limits)
         self.node = Node(
-            self.broker, self.directory, relays, limits=self.limits, about=self._about, balance=self._balance
+            self.cluster.broker,
+            self.directory,
+            relays,
+            limits=self.limits,
+            about=self._about,
+            balance=self.cluster.balance,
         )
         self.node.rpc.answer("revoke", revoke)
         for what, answerer in self._answerers.items():
@@ -410,7 +372,7 @@ class Site:
         if not self.origins.allow(request):
             return self.origins.refuse(request)
         by_cookie = "origin" not in request.headers or self.origins.names(request)
-        response = give_key(request, self.keys, self.cookie, guests=self.guests, by_cookie=by_cookie)
+        response = self.sessions.give_key(request, by_cookie=by_cookie)
         if response.status == HTTPStatus.UNAUTHORIZED:
             why = response.headers[CODE]
             text = "a request for a session key from %s was refused: code %s"

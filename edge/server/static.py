@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,25 @@ TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/m
 BINARY = "application/octet-stream"
 # One range of bytes. A request for several ranges gets the whole file, which RFC 9110 section 14.2 allows.
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+
+
+def _lower_case(headers: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping, not {headers!r:.100}")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@attrs.frozen
+class StaticFolder:
+    """A folder of static files, for `App(static=...)`.
+
+    Raises:
+      TypeError: the headers are not a mapping.
+    """
+
+    path: Path = attrs.field(converter=Path)
+    headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, converter=_lower_case)
+    """Further headers of each response, such as `STRICT_HEADERS`."""
 
 
 @attrs.frozen

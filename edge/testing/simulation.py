@@ -21,6 +21,7 @@ from ..rooms.directory import Directory
 from ..rooms.room import Room, kind_of, runtime_of
 from ..server.app import App, site_of
 from ..server.serve import open_server
+from ..server.sessions import Sessions
 from ..sessions.keys import Keys
 from .harness import Crashed, CrashWatch, check_left, current_tasks
 from .network import Network
@@ -163,7 +164,7 @@ async def _run(
 
     random = Random(seed)  # noqa: S311  # a simulation, not a secret
     example = example_of(make)
-    app = App({}, keys=Keys("the secret of a simulation", now=trio.current_time), limits=limits)
+    app = App({}, sessions=Sessions(keys=Keys("the secret of a simulation", now=trio.current_time)), limits=limits)
     directory = site_of(app).directory = Directory({"room": watched_room}, seeds=lambda: random.getrandbits(64))
     async with trio.open_nursery() as clients:
         async with open_server(app) as server:

@@ -6,11 +6,13 @@ import secrets
 from pathlib import Path
 
 import edge
-from edge.server.static import STRICT_HEADERS
+from edge.server.static import STRICT_HEADERS, StaticFolder
 
 from .room import ExquisiteCorpse
 
-app = edge.App({"drawing": ExquisiteCorpse}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
+app = edge.App(
+    {"drawing": ExquisiteCorpse}, static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)}
+)
 
 ADJECTIVES = ["amber", "brave", "calm", "dizzy", "eager", "fuzzy", "gentle", "happy", "jolly", "lucky", "merry", "shy"]
 ANIMALS = ["badger", "crane", "dingo", "egret", "ferret", "gecko", "heron", "ibis", "lynx", "newt", "otter", "walrus"]

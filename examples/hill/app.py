@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import edge
-from edge.server.static import STRICT_HEADERS
+from edge.server.static import STRICT_HEADERS, StaticFolder
 
 from .room import Hill
 
-app = edge.App({"hill": Hill}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
+app = edge.App({"hill": Hill}, static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)})

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import edge
-from edge.server.static import STRICT_HEADERS
+from edge.server.static import STRICT_HEADERS, StaticFolder
 
 from .room import Monitor
 
-app = edge.App({"monitor": Monitor}, static={"/": Path(__file__).parent / "web"}, static_headers=STRICT_HEADERS)
+app = edge.App({"monitor": Monitor}, static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)})
 
 # The garbage that each request leaves for the collector: enough to be visible in the chart of the memory.
 GARBAGE = b"garbage " * 8_192

@@ -12,7 +12,7 @@ import segno
 
 import edge
 import edge.monitor
-from edge.server.static import STRICT_HEADERS
+from edge.server.static import STRICT_HEADERS, StaticFolder
 from examples import drawing, hill, monitor
 
 from .room import ADMIN, Stage, Switchboard
@@ -22,8 +22,7 @@ log = logging.getLogger("examples.stage")
 switchboard = Switchboard()
 app = edge.App(
     {"stage": lambda: Stage(switchboard)},
-    static={"/": Path(__file__).parent / "web"},
-    static_headers=STRICT_HEADERS,
+    static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)},
 )
 app.include("/drawing", drawing.app)
 app.include("/hill", hill.app)

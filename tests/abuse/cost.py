@@ -98,7 +98,7 @@ VOCABULARY = Vocabulary.of(Draw | Walk | Say | Rows | Groups | Cells | Numbers |
 
 
 def take_in(codec: Codec) -> Callable[[Frame], None]:
-    """A function that takes in frames as an open connection does."""
+    """Return a function that receives frames as an open connection does."""
     connection = Connection(Side.SERVER, codec, now=0, limits=Limits())
     connection.receive(codec.encode(to_plain(Hello(client="a" * 16))), now=0)
     welcome = Welcome(resumed=False, why="new", received=0, number=0, heartbeat=20, dead_after=30)
@@ -114,7 +114,8 @@ def take_in(codec: Codec) -> Callable[[Frame], None]:
 
 
 def honest_frame(codec: Codec) -> Frame:
-    """A frame of nearly the largest size that its room takes: a path over a board, by the numbers of its squares."""
+    """Return a frame of almost the largest size that a room takes: a path over a board, as the numbers of its
+    squares."""
     path = [n * 7 % 10 for n in range(FRAME_BYTES)]
     while len(frame := codec.encode(["walk", {"path": path}])) > FRAME_BYTES:
         del path[-50:]
@@ -122,10 +123,10 @@ def honest_frame(codec: Codec) -> Frame:
 
 
 def cpu_seconds(take: Callable[[Frame], None], frame: Frame, repeat: int = 2) -> float:
-    """The CPU time that a frame takes: the least of a few, since nothing makes it less than it is.
+    """Return the least CPU seconds that a frame takes in several runs: noise only adds.
 
-    Each is measured at another depth of the stack. If the calls of a loop cross from one chunk of Python's stack into
-    the next, each of them maps and unmaps memory, and the loop takes twenty times as long.
+    Each run is measured at another depth of the stack. If the calls of a loop cross from one chunk of Python's stack
+    into the next, each call maps and unmaps memory, and the loop takes twenty times as long.
     """
     return min(_cpu_seconds_below(8 * depth, take, frame) for depth in range(repeat))
 
@@ -134,6 +135,6 @@ def _cpu_seconds_below(depth: int, take: Callable[[Frame], None], frame: Frame) 
     if depth:
         return _cpu_seconds_below(depth - 1, take, frame)
     began = time.process_time()
-    with contextlib.suppress(RemoteProtocolError):  # it ends the connection, which is cheap
+    with contextlib.suppress(RemoteProtocolError):  # the error ends the connection, which is cheap
         take(frame)
     return time.process_time() - began

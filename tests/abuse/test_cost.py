@@ -1,4 +1,4 @@
-"""No frame costs a server much more than an honest one of its size, measured in CPU time in one process."""
+"""No frame costs a server much more CPU time than an honest frame of the same size."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from edge.protocol.codec import JSON, MESSAGEPACK, Codec, Frame
 
 from .cost import FRAME_BYTES, cpu_seconds, honest_frame, take_in
 
-# The cost of any frame, in honest frames of the same size.
+# Limit for the cost of any frame, in honest frames of the same size.
 MOST = 10
 
 ALIKE = [list(row) for row in islice(product((-1, -2), repeat=13), 8192)]
 
 
 def nested(levels: int, leaves: int) -> dict[str, Any]:
-    """A tree of one branch, whose only fault is in its last leaf."""
+    """Return a tree of one branch, whose only invalid value is its last leaf."""
     tree: dict[str, Any] = {"leaves": [*range(leaves), "not a number"], "below": []}
     for _ in range(levels):
         tree = {"leaves": [], "below": [tree]}
@@ -82,7 +82,7 @@ RAW: list[Frame] = [
 
 
 def frames() -> list[Any]:
-    """Every known frame, in each codec that it fits."""
+    """Return every known expensive frame as a parameter, in each codec that can carry it."""
     params = [pytest.param(MESSAGEPACK if isinstance(raw, bytes) else JSON, raw) for raw in RAW]
     for codec in (JSON, MESSAGEPACK):
         params += [pytest.param(codec, plain, id=f"{codec.name}: {what}") for what, plain in PLAIN.items()]
@@ -93,7 +93,7 @@ honest_seconds = functools.cache(lambda codec, repeat: cpu_seconds(take_in(codec
 
 
 def check(codec: Codec, frame: Frame) -> None:
-    """Fail if a frame costs too much. Noise only adds: a frame that seems dear is measured again."""
+    """Fail if a frame costs too much. Measure a frame that seems expensive again, because noise only adds."""
     for repeat in (2, 5, 15):
         times = cpu_seconds(take_in(codec), frame, repeat) / honest_seconds(codec, repeat)
         if times <= MOST:
@@ -102,14 +102,14 @@ def check(codec: Codec, frame: Frame) -> None:
 
 
 def cut(plain: list[Any], codec: Codec) -> Frame:
-    """The frame of a message; as many elements of its longest list or object as fit."""
+    """Encode a message, shortened until its frame is small enough."""
     while len(frame := codec.encode(plain)) > FRAME_BYTES:
         shorten(plain)
     return frame
 
 
 def shorten(plain: Any) -> bool:
-    """Drop a tenth of the first long list or object in it."""
+    """Drop a tenth of the first long list or object in a message, and return True if there was one."""
     if isinstance(plain, list) and len(plain) > 50:
         del plain[: len(plain) // 10]
         return True
@@ -123,7 +123,7 @@ def shorten(plain: Any) -> bool:
 
 @pytest.mark.parametrize(("codec", "frame"), frames())
 def test_a_frame_made_to_be_dear(codec: Codec, frame: Any) -> None:
-    """Hashes that collide, faults at the bottom, depth, and numbers that are hard to read cost what drawings cost."""
+    """Colliding hashes, deep faults, nesting, and numbers that are hard to parse cost at most ten honest frames."""
     if isinstance(frame, list):
         frame = cut(copy.deepcopy(frame), codec)
     assert len(frame) <= FRAME_BYTES + 1000
@@ -148,7 +148,7 @@ TOKENS = st.sampled_from(
     length=st.sampled_from([b"", b"\xdc\xff\xff", b"\xde\xff\xff", b"\xdd\x00\x00\x40\x00", b"\xdf\x00\x00\x40\x00"]),
 )
 def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -> None:
-    """Whatever a frame repeats, it costs no more than ten honest ones."""
+    """A MessagePack frame that repeats any bytes costs at most ten honest frames."""
     repeated = b"".join(unit)
     head = b"\x92" + bytes([0xA0 + len(name)]) + name.encode() + length
     check(MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
@@ -162,6 +162,6 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
     ended=st.lists(TOKENS, max_size=4).map("".join),
 )
 def test_json_that_repeats(name: str, opened: str, unit: str, ended: str) -> None:
-    """Likewise in JSON."""
+    """A JSON frame that repeats any text costs at most ten honest frames."""
     head = f'["{name}",{opened}'
     check(JSON, head + unit * ((FRAME_BYTES - len(head)) // len(unit)) + ended)

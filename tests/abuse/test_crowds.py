@@ -1,4 +1,5 @@
-"""Too many: connections, requests, bodies, rooms, guesses. Each has its cap and its answer, and others come in."""
+"""Too many connections, requests, bodies, rooms or guessed keys: each has a limit and an answer, and others are
+served."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ from tests.small_rooms import Say
 
 
 async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixture) -> None:
-    """One more is told that it is crowded, and the log says once what to do if that is a proxy; other addresses come
-    in, and so does this one when one of its seats has lost its connection."""
+    """A connection beyond the limit of its address is refused as crowded and logged once, while other addresses are
+    served, and so is this one after a seat has lost its connection."""
     async with town(address_limits=AddressLimits(connections_each=3)) as here:
         seats = [await here.websocket(client=f"an-attacker-{n}-with-a-name") for n in range(3)]
         for _ in range(3):
@@ -54,7 +55,7 @@ async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixtu
 
 
 async def test_an_ipv6_network_is_one_address() -> None:
-    """Whoever has a /64 has 2^64 addresses, and no more connections for that."""
+    """All addresses of an IPv6 /64 network share the connection limit of one address."""
     async with town(address_limits=AddressLimits(connections_each=2)) as here:
         for host in ("1", "2"):
             await here.websocket(f"2001:db8:0:1::{host}", client=f"an-attacker-{host}-with-a-name")
@@ -64,7 +65,8 @@ async def test_an_ipv6_network_is_one_address() -> None:
 
 
 async def test_a_proxy_says_for_whom_it_comes() -> None:
-    """Its connections are many people's: each is counted for whom the proxy names, and nobody else is believed."""
+    """A connection of a trusted proxy counts for the address that the proxy names, and no other peer can name an
+    address."""
     address_limits = AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))
     async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
         upgrade = (
@@ -91,13 +93,13 @@ async def test_a_proxy_says_for_whom_it_comes() -> None:
         assert is_crowded(await come(f"192.0.2.99, {ATTACKER}, 10.9.9.9"))
         assert is_crowded(await come(f'"[::ffff:{ATTACKER}]:5123"'))
         assert (await come("what is this")).startswith(b"HTTP/1.1 101")
-        assert is_crowded(await come("nor this")), "those who can't be told apart are one"
+        assert is_crowded(await come("nor this")), "clients that can't be distinguished count as one"
         assert (await come("192.0.2.99", "192.0.2.1")).startswith(b"HTTP/1.1 101")
         assert is_crowded(await come("192.0.2.98", "192.0.2.1"))
 
 
 async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
-    """Silent connections from everywhere keep nobody out: they give way to those who come, and seats never do."""
+    """A full server closes the connections without a seat that have been idle longest, and never a seat."""
     async with town(address_limits=AddressLimits(connections=4)) as here, AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(await here.connects(f"192.0.2.{n}")()) for n in range(3)]
         await wait_all_tasks_blocked()
@@ -113,7 +115,7 @@ async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
 
 
 async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
-    """There is nobody to turn away for them: they are told, and come in when there is space."""
+    """A server that is full of seats refuses new connections as crowded until there is space."""
     async with town(address_limits=AddressLimits(connections=2)) as here:
         async with here.join("198.51.100.2", client="a-client-of-somebody"):
             assert is_crowded(await here.say(GET))
@@ -122,7 +124,7 @@ async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
 
 
 async def test_a_crowd_costs_nobody_the_seat() -> None:
-    """Who comes back to a seat while the server is crowded tries again, and resumes with all that it said."""
+    """A client that reconnects while the server is crowded tries again, and resumes with all that it sent."""
     async with town(address_limits=AddressLimits(connections_each=1)) as here:
         link = link_from(here.server, ATTACKER)
         async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
@@ -143,7 +145,8 @@ async def test_a_crowd_costs_nobody_the_seat() -> None:
 
 
 async def test_only_so_many_are_told() -> None:
-    """Telling has its own limit: of a crowd for which there is no space, the first are cut off, and the last told."""
+    """Only a limited number of refused connections get an answer: of a large crowd, the oldest are closed without
+    one."""
     async with town(address_limits=AddressLimits(connections_each=1)) as here:
         await here.websocket()
         crowd = [await here.connects(ATTACKER)() for _ in range(300)]
@@ -157,7 +160,7 @@ async def test_only_so_many_are_told() -> None:
 
 
 async def test_a_full_server_is_alive() -> None:
-    """Who asks that is answered, even where there is no space, so that nobody starts it again for being loved."""
+    """A server that is full, or gets too many requests, still answers `/livez`, so that no supervisor restarts it."""
     alive = LAST_GET.replace(b"/readyz", b"/livez")
     async with town(address_limits=AddressLimits(connections=1)) as here:
         assert is_crowded(await here.say(LAST_GET))
@@ -169,7 +172,8 @@ async def test_a_full_server_is_alive() -> None:
 
 
 async def test_an_address_makes_space_among_its_own() -> None:
-    """One more of its connections takes the place of its own that has been idle for longest, and of nobody else's."""
+    """A new connection of a full address replaces that address's longest idle connection, and none of another
+    address."""
     async with town(address_limits=AddressLimits(connections=5, connections_each=2)) as here:
         innocent = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
         await here.websocket()
@@ -186,7 +190,8 @@ async def test_an_address_makes_space_among_its_own() -> None:
 
 
 async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> None:
-    """Whoever has slow requests answered through somebody else's connections has no more of them for that."""
+    """A request through a proxy counts for its client's address while it is served, whichever of the proxy's
+    connections carries it."""
     async with town(address_limits=AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))) as here:
         ended = trio.Event()
 
@@ -206,7 +211,7 @@ async def test_requests_through_a_proxy_are_counted_while_they_are_served() -> N
 
 
 async def test_who_is_refused_puts_out_nobody() -> None:
-    """An address that has all it may can't make space for itself among others."""
+    """An address that has reached its limit can't displace connections of other addresses."""
     async with town(address_limits=AddressLimits(connections=4, connections_each=1)) as here:
         seat = await here.websocket()
         idle = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
@@ -220,7 +225,8 @@ async def test_who_is_refused_puts_out_nobody() -> None:
 
 
 async def test_a_flood_of_handshakes_is_served_at_a_pace() -> None:
-    """So many at once, so many a second, refused keys included; who comes too fast is told, and others are not."""
+    """Requests of one address beyond its burst are refused until its pace allows them, and other addresses are
+    served."""
     address_limits = AddressLimits(requests_each=10, burst_each=20)
     async with town(address_limits=address_limits) as here:
         answers = [is_crowded(await here.say(LAST_GET)) for _ in range(50)]
@@ -231,7 +237,7 @@ async def test_a_flood_of_handshakes_is_served_at_a_pace() -> None:
 
 
 async def test_a_flood_of_requests_on_one_connection_is_served_at_a_pace() -> None:
-    """Keeping the connection gains nothing."""
+    """Requests on one kept-alive connection have the same pace as requests on separate connections."""
     async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         answer = await here.say(GET * 100)
         assert answer.count(b"HTTP/1.1 200") == 19
@@ -239,7 +245,7 @@ async def test_a_flood_of_requests_on_one_connection_is_served_at_a_pace() -> No
 
 
 async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
-    """Over plain HTTP it is the same: a line is a connection."""
+    """HTTP transports and their requests have limits and paces, as connections have."""
 
     def get(line: str, has: int = 0) -> bytes:
         return (
@@ -256,7 +262,7 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
     async with town(address_limits=AddressLimits(connections_each=5)) as here:
         for n in range(4):
             assert (await here.say(post(f"a-line-of-an-attacker-{n}"))).startswith(b"HTTP/1.1 200")
-        assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), "four lines, and the connection it came on"
+        assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), "four HTTP transports and this connection"
     async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         gone = [await here.say(get(f"a-line-that-is-not-there-{n}", has=5)) for n in range(30)]
         assert sum(map(is_crowded, gone)) >= 20
@@ -268,15 +274,15 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
         )
         await here.say(post("a-line-of-an-attacker-9"))
         served = (await here.say(empty * 700)).count(b"HTTP/1.1 200")
-        assert 500 <= served <= 520, "an open line has a pace of its own, and then its address's"
+        assert 500 <= served <= 520, "an open HTTP transport has its own pace, and then that of its address"
     async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: x\r\n\r\n"
         answer = await here.say(junk * 100)
-        assert (answer.count(b"HTTP/1.1"), answer.count(b"HTTP/1.1 400")) == (1, 1), "and the connection is closed"
+        assert (answer.count(b"HTTP/1.1"), answer.count(b"HTTP/1.1 400")) == (1, 1), "the connection is closed"
 
 
 async def test_bodies_are_kept_up_to_a_cap() -> None:
-    """An address can't fill the memory with bodies that never end; what ends is given back."""
+    """Unfinished bodies of one address, and of all addresses, use bounded memory, which is freed when they end."""
 
     def post(size: int) -> bytes:
         head = f"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: {size + 1}\r\n\r\n"
@@ -296,7 +302,7 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
         assert is_crowded(await here.say(post(900_000)))
         assert b"HTTP/1.1 200" in await here.say(post(9)[:-9] + b"0123456789" + LAST_GET, ANOTHER)
         await begin(ANOTHER)
-        assert is_crowded(await here.say(post(900_000), FRIEND)), "all together have a cap, too"
+        assert is_crowded(await here.say(post(900_000), FRIEND)), "all addresses together have a limit, too"
         await first.send_all(b"x")
         assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
         again = await begin(ATTACKER)
@@ -305,8 +311,9 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
 
 
 async def test_rooms_without_end() -> None:
-    """An address opens so many rooms, and is refused the next; others open theirs, and a closed one is free again."""
-    async with town(max_rooms_each=3, idle=5) as here:
+    """An address that has opened its limit of rooms is refused another until one closes, and other addresses open
+    theirs."""
+    async with town(address_limits=AddressLimits(rooms_each=3), idle=5) as here:
         for n in range(3):
             async with here.join(ATTACKER, f"/rooms/plaza/r{n}", client=CLIENT):
                 pass
@@ -322,7 +329,8 @@ async def test_rooms_without_end() -> None:
 
 
 async def test_keys_can_not_be_guessed() -> None:
-    """Every key that is not one is refused alike, however near it is, and no faster than anything else."""
+    """Every invalid key gets the same answer, however similar to a valid key, and guesses have the pace of all
+    requests."""
     keys = edge.Keys("the secret of the abuse tests")
     key = keys.issue("ana")
     near = [
@@ -335,7 +343,9 @@ async def test_keys_can_not_be_guessed() -> None:
         ".",
         "é",
     ]
-    async with town(keys=keys, address_limits=AddressLimits(requests_each=10, burst_each=50)) as here:
+    async with town(
+        sessions=edge.Sessions(keys=keys), address_limits=AddressLimits(requests_each=10, burst_each=50)
+    ) as here:
         told = set()
         for guess in near:
             raw = await here.websocket(hello=False)
@@ -348,7 +358,7 @@ async def test_keys_can_not_be_guessed() -> None:
 
 
 async def test_a_request_says_where_it_comes_from() -> None:
-    """For routes of an app, and in the scope of what is mounted in it: the address, not what it is counted as."""
+    """A mounted app gets the client's own address, not the network that the address is counted as."""
     app_seen: list[Any] = []
 
     async def mounted(scope: Any, receive: Any, send: Any) -> None:
@@ -376,13 +386,13 @@ async def test_a_request_says_where_it_comes_from() -> None:
     ],
 )
 def test_caps_that_make_no_sense(make: Callable[[], object]) -> None:
-    """A mistake in a cap is found when it is made, not at the first connection."""
+    """An invalid limit is an error when the limits are created, not at the first connection."""
     with pytest.raises(ValueError, match=r"must be > 0|does not appear to be"):
         make()
 
 
 async def test_a_large_hello_on_a_line() -> None:
-    """The first post is read no further than the first frame of a WebSocket."""
+    """The first post of an HTTP transport has the same size limit as the first frame of a WebSocket."""
     async with town() as here:
         body = record(json.dumps(["$hello", {"client": CLIENT, "name": "x" * 20_000}]))
         head = (

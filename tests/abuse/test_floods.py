@@ -17,7 +17,8 @@ from tests.small_rooms import Say
 
 
 async def test_a_burst_waits_and_loses_nothing() -> None:
-    """A thousand events at once are heard in order, at the pace that one connection has; others are heard at once."""
+    """A burst of a thousand events is received in order, at the pace of its connection, and other clients are not
+    delayed."""
     async with town() as here, here.join(ATTACKER, client=CLIENT) as eve:
         began = trio.current_time()
         for n in range(1000):
@@ -31,7 +32,7 @@ async def test_a_burst_waits_and_loses_nothing() -> None:
 
 
 async def test_what_was_kept_while_away_comes_at_once() -> None:
-    """A client that kept to the pace is not held back for what it could not say meanwhile."""
+    """A client that kept to the pace is not throttled for events that it could not send while it was away."""
     async with town() as here:
         link = link_from(here.server, ATTACKER)
         async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
@@ -49,7 +50,7 @@ async def test_what_was_kept_while_away_comes_at_once() -> None:
 
 
 async def test_who_leaves_behind_a_burst_leaves() -> None:
-    """What they said before is read when they have gone, and their seat does not wait for the pace."""
+    """The seat of a client that leaves after a burst does not wait for the pace."""
     async with town() as here:
         async with here.join(ATTACKER, "/rooms/plaza/two", client=CLIENT) as eve:
             for _ in range(600):
@@ -61,7 +62,7 @@ async def test_who_leaves_behind_a_burst_leaves() -> None:
 
 
 async def test_who_is_too_fast_is_told() -> None:
-    """Once, when it has lasted for a second: a developer should know."""
+    """A client that is throttled for more than a second gets the error `too_fast`, once."""
     async with town() as here, here.join(ATTACKER, client=CLIENT) as eve:
         for _ in range(600):
             eve.send(Say("more"))
@@ -70,7 +71,8 @@ async def test_who_is_too_fast_is_told() -> None:
 
 
 async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
-    """For longer than any client has to catch up: also if it has gone meanwhile, and only its bytes are still there."""
+    """A client that exceeds the pace for longer than any client needs to catch up is disconnected, even if it is gone
+    and only its bytes are left."""
     async with town() as here:
         raw = await here.websocket()
         began = trio.current_time()
@@ -87,7 +89,8 @@ async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
 
 
 async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
-    """Of volatile events the excess is refused, and of latest ones kept but not heard; far beyond, those wait, too."""
+    """Excess `volatile` events are refused, excess `latest` values are stored but reach no listener, and a flood of
+    either is throttled."""
     async with town() as here:
         raw = await here.websocket()
         await raw.send(*[frame(["~point", {"x": n}]) for n in range(150)])
@@ -107,7 +110,8 @@ async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
 
 @pytest.mark.parametrize("hz", [60, 144])
 async def test_a_steady_stream_above_the_pace_does_not_grow_old(hz: int) -> None:
-    """Steering at every frame of a screen: what is heard is never older than a moment, however long it goes on."""
+    """`latest` events at every frame of a screen are received without a growing delay, however long the stream
+    lasts."""
     async with town() as here:
         raw = await here.websocket()
         for n in range(60 * hz):
@@ -122,7 +126,7 @@ async def test_a_steady_stream_above_the_pace_does_not_grow_old(hz: int) -> None
 
 @pytest.mark.parametrize("what", ["$ping", "$ack", "-", "=heard", "nonsense"])
 async def test_messages_that_are_no_events_have_the_same_pace(what: str) -> None:
-    """Control messages, answers to nothing, and what can't be used come no faster than events."""
+    """Control messages, unexpected answers and malformed messages have the same pace as events."""
     messages: dict[str, Callable[[int], list[Any]]] = {
         "$ping": lambda n: ["$ping", 0, n],
         "$ack": lambda n: ["$ack", 0],
@@ -143,7 +147,7 @@ async def test_messages_that_are_no_events_have_the_same_pace(what: str) -> None
 
 
 async def test_pings_without_end() -> None:
-    """Each is answered, what waits is bounded, and who sends nothing else is put out."""
+    """Each ping of a burst is answered, and a client that sends nothing but pings is disconnected."""
     async with town() as here:
         raw = await here.websocket()
         ping = frame(b"", first=0x89)
@@ -159,7 +163,7 @@ async def test_pings_without_end() -> None:
 
 @pytest.mark.parametrize("hello", [False, True])
 async def test_fragments_without_end(hello: bool) -> None:
-    """Empty fragments make no message, however many: before the hello sooner, and later, too."""
+    """A client that sends empty fragments without end is disconnected, before its hello and after it."""
     async with town() as here:
         raw = await here.websocket(hello=hello)
         await raw.send(frame(b"", first=0x01))
@@ -171,7 +175,7 @@ async def test_fragments_without_end(hello: bool) -> None:
 
 @pytest.mark.parametrize("first", [0x01, 0x81], ids=["fragments", "one frame"])
 async def test_before_the_hello_little_is_kept(first: int) -> None:
-    """The beginning of something large, in fragments or in one frame: it ends as soon as it says how large it is."""
+    """Before the hello, a frame or message that is too large ends the connection as soon as its size is known."""
     async with town() as here:
         raw = await here.websocket(hello=False)
         large = frame(b"x" * 60_000, first=first)
@@ -182,7 +186,7 @@ async def test_before_the_hello_little_is_kept(first: int) -> None:
 
 
 async def test_a_message_in_many_fragments_is_a_message() -> None:
-    """Only what never ends is put out."""
+    """A message in many fragments is received: only fragments without end are refused."""
     async with town() as here:
         raw = await here.websocket()
         payload = json.dumps(["know", {}, 1]).encode()
@@ -194,8 +198,8 @@ async def test_a_message_in_many_fragments_is_a_message() -> None:
 
 
 async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
-    """Thirty connections with four large messages each: one megabyte is read at once, and half of one a second later. A
-    small message of the same address, and any of another, is heard at once; and nobody is put out for it."""
+    """Of large messages on thirty connections of one address, 1 MiB is read at once and then 512 KiB a second, small
+    messages and other addresses are not delayed, and no connection is ended."""
     async with town() as here:
         raws = []
         for number in range(30):
@@ -219,18 +223,18 @@ async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
 
 
 async def test_bulk_in_small_messages_is_bulk() -> None:
-    """What each connection sends beyond eight kilobytes a second counts, in pieces of whatever size."""
+    """Bytes of a connection beyond 8 KiB a second count as bulk, whatever the size of the messages."""
     async with town() as here:
         small = frame(["say", {"text": "x" * 1000}])
         for number in range(30):
             raw = await here.websocket(path=f"/rooms/plaza/{number}", client=f"an-attacker-with-names-{number}")
             await raw.send(small * 90)
         await trio.sleep(0.1)
-        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700"
+        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700 messages"
 
 
 async def test_coming_back_again_and_again_gains_nothing() -> None:
-    """A client that breaks off and resumes at once is read no faster than one that stays."""
+    """A client that disconnects and resumes again and again is read no faster than a client that stays connected."""
     async with town() as here:
         large, began = frame(["say", {"text": "x" * 60_000}]), trio.current_time()
         for attempt in range(1, 40):
@@ -244,5 +248,5 @@ async def test_coming_back_again_and_again_gains_nothing() -> None:
 
 
 def heard(here: Town) -> int:
-    """What all rooms have heard."""
+    """Return the number of texts that all rooms have received."""
     return sum(room.heard for room in here.server.site.directory.rooms if isinstance(room, Plaza))

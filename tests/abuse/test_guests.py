@@ -1,8 +1,6 @@
-"""Guests are guests, by whatever way they come, and members of one app are strangers to another."""
+"""Guests have no more rights by any way of access, and a key of one app is invalid in another."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import trio
@@ -18,15 +16,15 @@ PAGE = {"edge-session": "tab", "origin": "http://edge.test"}
 
 
 class Members(Quiet):
-    """Lets in whoever the app has vouched for."""
+    """Admits only sessions that the app's code has identified."""
 
     def admit(self, applicant: edge.Applicant) -> None:
         if applicant.session.guest:
             raise edge.Refused("members only")
 
 
-def app(name: str, **options: Any) -> edge.App:
-    made = edge.App({"quiet": Quiet, "members": Members}, name=name, **options)
+def app(name: str, *, guests: bool = True) -> edge.App:
+    made = edge.App({"quiet": Quiet, "members": Members}, sessions=edge.Sessions(name=name, guests=guests))
 
     @made.route("/who")
     async def who(request: edge.Request) -> edge.Response:
@@ -37,7 +35,7 @@ def app(name: str, **options: Any) -> edge.App:
 
 
 async def answer(network: Network, key: str | None, room: str = "quiet") -> Code | None:
-    """Why a client with this key gets no seat; None if it gets one."""
+    """Return the code with which a client with this key is refused, or None if it gets a seat."""
     path = f"/rooms/{room}/one"
     async with joined(network.connect, path, sends=FromPlayer, receives=ToPlayer, key=key) as client:
         with trio.fail_after(5):
@@ -56,8 +54,8 @@ def _one_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_guests_key_opens_no_door_that_is_closed_to_guests() -> None:
-    """One that the app gave before it was closed, or that another app of the same name and secret gives: not in a
-    hello, not for a new key, and not as who sends a request."""
+    """A guest's key, of this app or of one with the same name and secret, is invalid in an app without guests: in a
+    hello, for a new key, and as the session of a request."""
     async with open_network(app("chat")) as network:
         key = await guest_key(network)
         assert await answer(network, key) is None
@@ -75,7 +73,7 @@ async def test_a_guests_key_opens_no_door_that_is_closed_to_guests() -> None:
 
 
 async def test_one_attribute_tells_guests_from_members() -> None:
-    """A room that lets in no guests lets in neither those without a key nor those with one of `POST /session`."""
+    """A room that refuses guests refuses clients without a key and clients with a key of `POST /session`."""
     async with open_network(app("chat")) as network:
         assert await answer(network, None, "members") is Code.REFUSED
         assert await answer(network, await guest_key(network), "members") is Code.REFUSED
@@ -84,7 +82,7 @@ async def test_one_attribute_tells_guests_from_members() -> None:
 
 
 async def test_a_member_of_one_app_is_a_stranger_to_another() -> None:
-    """Apps of different names share a secret, and no people."""
+    """A key of one app is invalid in an app of another name, even if both share a secret."""
     member = edge.Keys("a secret that all apps share", audience="chat").issue("u1")
     async with open_network(app("shop")) as network:
         assert await answer(network, member) is Code.KEY_INVALID
@@ -92,6 +90,6 @@ async def test_a_member_of_one_app_is_a_stranger_to_another() -> None:
 
 
 def test_keys_have_one_audience() -> None:
-    """The name is that of the app's own keys: other ones have theirs."""
+    """An app refuses a name together with keys, because keys have their own audience."""
     with pytest.raises(ValueError, match="audience"):
-        edge.App({}, name="chat", keys=edge.Keys("a secret that all apps share"))
+        edge.App({}, sessions=edge.Sessions(keys=edge.Keys("a secret that all apps share"), name="chat"))

@@ -1,4 +1,4 @@
-"""Requests on lines: bodies that are large, slow, empty, or for a line that nobody opened."""
+"""Requests of HTTP transports: bodies that are large, slow or empty, or for a transport that was never opened."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.abuse.town import (
     link_from,
     town,
 )
-from tests.cluster.servers import LEASE_SECONDS, Town, open_town
+from tests.cluster.servers import LEASE_SECONDS, Town, one_secret, open_town
 
 KIB = 1024
 
 
 def post(line: str, body: bytes, *, first: int = 0, has: int = 0, sent: int | None = None) -> bytes:
-    """A post on a line; of its body, only so many bytes, if it is slow."""
+    """Return a post of an HTTP transport, with only the first `sent` bytes of its body."""
     head = (
         f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: {line}\r\n"
         f"Edge-First: {first}\r\nEdge-Has: {has}\r\n"
@@ -56,7 +56,7 @@ LINE = "a-line-of-an-attacker"
 
 
 async def test_one_line_has_two_posts_at_a_time() -> None:
-    """Of three hundred slow posts on a line two are kept, the newest; and another address is served."""
+    """Of three hundred slow posts of one HTTP transport only the two newest are kept, and another address is served."""
     body = record("x" * 200 * KIB)
     async with town() as here, AsyncExitStack() as stack:
         assert (await here.say(post(LINE, hello(LINE)) + SESSION)).startswith(b"HTTP/1.1 200")
@@ -75,7 +75,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
 
 
 async def test_bodies_on_lines_count_for_their_address() -> None:
-    """An address with many lines keeps no more than any other address may, and others are served."""
+    """Bodies of many HTTP transports of one address share the limit of that address, and other addresses are served."""
     body = record("x" * 200 * KIB)
     address_limits = AddressLimits(body_bytes=2**21, body_bytes_each=2**20)
     async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
@@ -88,13 +88,13 @@ async def test_bodies_on_lines_count_for_their_address() -> None:
             await wait_all_tasks_blocked()
             with trio.move_on_after(0.1):
                 refused += is_crowded(await everything(stream))
-        assert refused == 15, "five of 200 KiB are the most of one address"
+        assert refused == 15, "five bodies of 200 KiB are the limit of one address"
         assert (await here.say(SESSION, FRIEND)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("record_of_nothing", [b"k0\n", b"k7\n", b"x1\n", b"\n"])
 async def test_a_client_sends_no_empty_records(record_of_nothing: bytes) -> None:
-    """A body full of them is refused at the first."""
+    """A body of empty records is refused at the first record."""
     async with town() as here:
         await here.say(post(LINE, hello(LINE)) + SESSION)
         answer = await here.say(post(LINE, record_of_nothing * 80_000, first=1) + SESSION)
@@ -104,7 +104,7 @@ async def test_a_client_sends_no_empty_records(record_of_nothing: bytes) -> None
 
 @pytest.mark.parametrize("item", [b"t0\n", b"b0\n"])
 async def test_many_records_are_taken_in_steps(item: bytes) -> None:
-    """Others have their turn while a long body is taken, also where every record in it has come before."""
+    """Other tasks run while a body of many records is taken, even if all records are duplicates."""
     line, turns = ServedHttpTransport(Limits()), 0
     line.received = 80_000
 
@@ -122,7 +122,7 @@ async def test_many_records_are_taken_in_steps(item: bytes) -> None:
 
 
 async def test_nothing_is_read_behind_a_goodbye() -> None:
-    """The records of a body after the one that closes the line are not looked at."""
+    """Records after the one that closes the HTTP transport are ignored."""
     line = ServedHttpTransport(Limits())
     await line.post(0, 0, b"c1000\n" + b"not a record" * 10)
     assert line.over
@@ -131,12 +131,16 @@ async def test_nothing_is_read_behind_a_goodbye() -> None:
 
 
 def make_app(broker: Broker) -> edge.App:
-    return edge.App({"plaza": Plaza}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+    return edge.App(
+        {"plaza": Plaza},
+        cluster=edge.Cluster(broker),
+        sessions=one_secret(),
+    )
 
 
 @attrs.define
 class _Attack:
-    """Requests that arrive at one server for lines of another, and what they cost the broker."""
+    """Requests at one server for HTTP transports of another, and the bytes that they cost the broker."""
 
     town: Town
     posted: int = 0
@@ -147,7 +151,7 @@ class _Attack:
             return await everything(stream)
 
     def lines_elsewhere(self, count: int) -> list[str]:
-        """Names of lines that are the other server's."""
+        """Return names of HTTP transports that belong to the other server."""
         here, there = (place.node for place in self.town.places)
         assert set(here.servers) == {here.id, there.id}
         names = (f"a-line-that-is-made-up-{number}" for number in range(10_000))
@@ -156,7 +160,8 @@ class _Attack:
 
 @asynccontextmanager
 async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
-    """Two servers, with a friend at each in one room, so that one of the two is carried: neither may be lost."""
+    """Run two servers with a client at each in one room, so that one client is relayed, and check that neither is
+    disconnected."""
     async with open_town(make_app) as town:
         attack, post = _Attack(town), town.shared.send
 
@@ -177,11 +182,12 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
             for friend in friends:
                 with trio.fail_after(1):
                     await friend.request(Know(), Heard)
-                assert friend._hellos == 1, "nobody had to come back"
+                assert friend._hellos == 1, "no client had to reconnect"
 
 
 async def test_bodies_for_lines_that_nobody_opened_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A made-up name costs the other servers a question; what opens a line is as small as a hello, and is one."""
+    """A body for an unknown HTTP transport is not forwarded to the other server, and only a small, valid hello opens a
+    transport."""
     large, small = record("x" * 250 * KIB), record("x" * 10_000)
     async with attack(monkeypatch) as here:
         lines = here.lines_elsewhere(60)
@@ -197,15 +203,15 @@ async def test_bodies_for_lines_that_nobody_opened_stay_here(monkeypatch: pytest
                 assert answer.startswith(b"HTTP/1.1 400")
         assert (here.posted - before) / len(lines) < 2000, "of 250 KB each"
         answer = await here.say(post(lines[0], hello(lines[0])) + SESSION)
-        assert answer.startswith(b"HTTP/1.1 200"), "an honest one opens"
+        assert answer.startswith(b"HTTP/1.1 200"), "an honest hello opens the transport"
         answer = await here.say(post(lines[0], record('["know",{},1]'), first=1) + SESSION)
         assert answer.startswith(b"HTTP/1.1 200")
         assert answer.partition(b"\r\n\r\n")[2].startswith(b"2"), "two frames have arrived"
 
 
 async def test_who_sends_too_much_to_another_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large bodies on open lines of a room that takes its time: so many bytes of one address are on the way to another
-    server, and no more; nobody else is lost."""
+    """The bytes of one address that are on their way to another server are limited, and no other client is
+    disconnected."""
     body = record(json.dumps(["say", {"text": "x" * 60 * KIB}])) * 4
     async with attack(monkeypatch) as here:
         lines = here.lines_elsewhere(40)

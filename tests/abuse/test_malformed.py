@@ -1,4 +1,4 @@
-"""Not what it says: messages, frames, requests and names; each is refused, and costs nothing else."""
+"""Malformed messages, frames, requests and names: each is refused, and nothing else is affected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BOMBS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_bomb_costs_a_message(bomb: str) -> None:
-    """It is refused by what is wrong with it, and the connection goes on."""
+    """A malformed or oversized message gets its specific error, and the connection continues."""
     payload, answer = BOMBS[bomb]
     async with town() as here:
         raw = await here.websocket()
@@ -71,7 +71,7 @@ BROKEN_FRAMES: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("name", BROKEN_FRAMES)
 async def test_a_broken_frame_ends_the_connection(name: str) -> None:
-    """With the code of RFC 6455; nothing that follows is heard."""
+    """A broken frame ends the connection with the close code of RFC 6455, and nothing after the frame is received."""
     data, code = BROKEN_FRAMES[name]
     async with town() as here:
         raw = await here.websocket()
@@ -107,7 +107,7 @@ SMUGGLED: dict[str, tuple[bytes, bytes]] = {
 
 @pytest.mark.parametrize("name", SMUGGLED)
 async def test_a_request_that_others_would_read_otherwise(name: str) -> None:
-    """It is refused, and the connection with it: nothing behind it is taken for a request."""
+    """A request that another server could read differently is refused, and nothing after it is read as a request."""
     headers, status = SMUGGLED[name]
     host = b"" if b"ost" in name.encode() else b"Host: x\r\n"
     async with town() as here:
@@ -119,7 +119,7 @@ async def test_a_request_that_others_would_read_otherwise(name: str) -> None:
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\n", b"\r\r\n", b"\n", b"\rX"], ids=repr)
 @pytest.mark.parametrize("split", [False, True])
 async def test_a_head_with_bare_line_ends_is_refused_at_once(end: bytes, split: bool) -> None:
-    """Though the head has no end: its sender would wait for the answer until the time was up."""
+    """A request head with bare line ends is refused at once, even though the head is not complete."""
     async with town() as here:
         began = trio.current_time()
         data = b"GET /livez HTTP/1.1\r\nHost: x" + end
@@ -131,7 +131,7 @@ async def test_a_head_with_bare_line_ends_is_refused_at_once(end: bytes, split: 
 
 
 async def test_a_name_forges_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    """What a client says of itself is quoted: no line of the log begins where it wants, and no terminal obeys it."""
+    """Text of a client is quoted in the log, so that it can't forge a log line or control a terminal."""
 
     class Crashing(edge.Room[Say, Heard]):
         async def player(self, player: edge.Player[Say, Heard]) -> None:

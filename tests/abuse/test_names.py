@@ -1,4 +1,4 @@
-"""The names by which a server is asked, the sites whose pages ask, and those for whom proxies ask."""
+"""The hosts and origins of requests, and the addresses that proxies forward."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def upgrade(host: str, origin: str, *more: str) -> bytes:
 
 
 async def status(server: Server, request: bytes, address: str = ATTACKER) -> int:
-    """The status of the one answer."""
+    """Return the status of the one response."""
     async with await link_from(server, address).connect() as stream:
         await stream.send_all(request)
         return int((await stream.receive_some()).split(b" ", 2)[1])
@@ -44,8 +44,8 @@ async def asked(server: Server, host: str, path: str = "/session", address: str 
 
 
 async def test_a_site_that_takes_this_machine_s_address() -> None:
-    """DNS rebinding: its pages come with a Host and an Origin that agree. One that only this machine reaches answers
-    for the names of this machine alone; a probe need not know its name."""
+    """A server on a loopback address prevents DNS rebinding: it answers only for names of this machine, except to
+    probes."""
     async with open_server(edge.App({"plaza": Plaza}), bound="127.0.0.1") as server:
         assert await status(server, upgrade("evil.example:8000", "http://evil.example:8000")) == 421
         for path in ("/", "/edge.js", "/session", "/rooms/plaza/one"):
@@ -66,11 +66,11 @@ async def test_a_site_that_takes_this_machine_s_address() -> None:
 
 
 async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
-    """It answers for those that it is given, and for no other; the log says once that there was another."""
+    """A server answers only for the hosts of its app, and logs a refused host once."""
     app = edge.App({"plaza": Plaza}, hosts=["play.example", "*.games.example"])
     async with open_server(app, bound="0.0.0.0") as server:
         for host in ("play.example", "PLAY.example.:443", "a.games.example", "a.b.games.example:80"):
-            assert await asked(server, host) == 405, "there is something, which is not to be got"
+            assert await asked(server, host) == 405, "the route exists, but not for GET"
         assert await asked(server, "play.example", "http://evil.example/session") == 421, "the target names the host"
         assert await asked(server, "evil.example", "http://play.example/session") == 405
         for host in ("games.example", "localhost", "play.example.evil", "xgames.example"):
@@ -102,8 +102,8 @@ async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 async def test_origins(host: str, origin: str, proto: str, expected: int) -> None:
-    """A page of the same site may connect, however the two spell it; one over HTTP is not of the same site as a server
-    that is asked over HTTPS, as its proxy says."""
+    """A page of the same site may connect, however its origin is spelled, but an HTTP page may not connect to a server
+    whose proxy reports HTTPS."""
     app = edge.App({"plaza": Plaza}, origins=["https://Friend.example:443/"])
     more = ("X-Forwarded-For: 203.0.113.9", f"X-Forwarded-Proto: {proto}") if proto else ()
     async with open_server(app) as server:
@@ -112,7 +112,7 @@ async def test_origins(host: str, origin: str, proto: str, expected: int) -> Non
 
 
 async def test_only_a_proxy_says_how_it_was_asked() -> None:
-    """Anybody else's word for it counts for nothing."""
+    """Forwarded headers count only if a trusted proxy sends them."""
     seen: list[tuple[str, str]] = []
     app = edge.App({"plaza": Plaza})
 
@@ -131,7 +131,7 @@ async def test_only_a_proxy_says_how_it_was_asked() -> None:
 
 @pytest.mark.parametrize("bad", ["https://play.example", "play.example:80", "a b", "", "a/b"])
 def test_hosts_that_are_none(bad: str) -> None:
-    """A mistake is found when the app is made."""
+    """An invalid host is an error when the app is created."""
     with pytest.raises(ValueError, match="host"):
         edge.App({}, hosts=[bad])
     with pytest.raises(TypeError):
@@ -151,15 +151,15 @@ def test_hosts_that_are_none(bad: str) -> None:
     ],
 )
 def test_origins_that_are_none(bad: str) -> None:
-    """One that could never match is found when the app is made."""
+    """An origin that can never match is an error when the app is created."""
     with pytest.raises(ValueError, match="not an origin"):
         edge.App({}, origins=[bad])
     assert Origin.parse("HTTP://Play.Example:80/") == Origin("http", "play.example", 80)
 
 
 async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """All its peers are one address without limits: the log says so at the first request for another name, or when
-    there are many of them; not where a developer asks this machine by its own name."""
+    """The log warns once about a trusted proxy without forwarded headers, at a request for a public name or after many
+    connections, but not about a developer's own requests."""
     async with open_server(edge.App({"plaza": Plaza}, hosts=["*"])) as server:
         for _ in range(3):
             await asked(server, "localhost:8000", address=PROXY)
@@ -186,7 +186,7 @@ async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptu
 @pytest.mark.real_time
 @pytest.mark.parametrize(("host", "any_host"), [("127.0.0.1", False), ("0.0.0.0", True)])
 async def test_the_log_says_that_any_name_will_do(host: str, any_host: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """At the start, where a server that others can reach was given no names."""
+    """A server without hosts that other machines can reach logs at the start that it answers requests with any Host."""
     caplog.set_level("INFO", "edge.server")
     drain = trio.Event()
     with trio.fail_after(10):

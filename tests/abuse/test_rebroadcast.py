@@ -1,4 +1,4 @@
-"""One member of a room that repeats what it hears to everybody: the others lose nothing, whatever it says."""
+"""A room that broadcasts every event: no sender costs other members a message or a connection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Hall(edge.Room[Say, Said]):
 async def hall(
     *kinds: TransportKind, friends: int = 3, **conditions: Any
 ) -> AsyncIterator[tuple[Hall, list[Client[Any, Any]]]]:
-    """A room with Eve and her friends, each over this kind of transport. None of them may lose the connection."""
+    """Open a room with Eve and her friends over these transports, and check that no connection is lost."""
     app = edge.App({"hall": Hall})
     async with open_server(app) as server, AsyncExitStack() as stack:
         network = Network(server.serve_connection, server.connections, conditions=Conditions(**conditions))
@@ -48,18 +48,18 @@ async def hall(
         room = app.directory.find("hall", "one")
         assert isinstance(room, Hall)
         yield room, clients
-        assert [client._hellos for client in clients] == [1] * len(clients), "nobody had to come back"
+        assert [client._hellos for client in clients] == [1] * len(clients), "no client had to reconnect"
         await stack.aclose()
         server.drain()
 
 
 @pytest.mark.parametrize("kind", [*TransportKind])
 async def test_others_hear_all_that_one_member_says(kind: TransportKind) -> None:
-    """Thirty messages of 20 KiB at once: each other member hears all of them, over the connection that it has."""
+    """Thirty messages of 20 KiB reach every other member, over its first connection."""
     async with hall(kind, latency=0.05) as (_, (eve, *friends)):
         texts = [f"{number:04}" + "x" * 20 * KIB for number in range(30)]
         began = trio.current_time()
-        for text in texts[:20]:  # more would be more than a client may have unacknowledged
+        for text in texts[:20]:  # more would exceed the client's window
             eve.send(Say(text))
         await trio.sleep(5)
         for text in texts[20:]:
@@ -71,7 +71,8 @@ async def test_others_hear_all_that_one_member_says(kind: TransportKind) -> None
 
 @pytest.mark.parametrize("kind", [*TransportKind])
 async def test_all_may_speak_at_once(kind: TransportKind) -> None:
-    """Ten members say four of the largest messages each in one step: everybody hears all of it, and nobody is lost."""
+    """If ten members send four of the largest messages each in one step, all members receive all messages and stay
+    connected."""
     async with hall(kind, friends=9, latency=0.02) as (_, clients):
         for number, client in enumerate(clients):
             for _ in range(4):
@@ -82,7 +83,7 @@ async def test_all_may_speak_at_once(kind: TransportKind) -> None:
 
 
 async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> None:
-    """While another member has much to acknowledge, half of the burst of bytes is the most that is read at once."""
+    """While another member has much to acknowledge, only half of a sender's burst of bytes is read at once."""
     async with hall(friends=1) as (room, (eve, ben)):
         runtime = runtime_of(room)
         busy = runtime.players[1]
@@ -97,11 +98,11 @@ async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> N
         runtime.note_strain(busy, strained=True)
         eve.send(Say("x"))
         await trio.sleep(3)
-        assert len(ben._inbox) == 5, "what she may send in the long run is read all the same"
+        assert len(ben._inbox) == 5, "her long-term rate is read nevertheless"
 
 
 class Slow(edge.Room[Say, Say]):
-    """Takes a second to say goodbye."""
+    """Takes a second to clean up after a player."""
 
     async def player(self, player: edge.Player[Say, Say]) -> None:
         try:
@@ -113,7 +114,8 @@ class Slow(edge.Room[Say, Say]):
 
 
 async def test_who_is_put_out_while_others_are_slow_is_read_on(edge_room: EdgeRoom) -> None:
-    """What comes then is dropped: a reader that waited for space which never comes would spin."""
+    """A kicked player's connection is still read while other members are slow, because a reader that waits for space in
+    vain would spin."""
     room = await edge_room(Slow)
     eve, ben = await room.join("eve", "ben")
     one, other = room.runtime.players

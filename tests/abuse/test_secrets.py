@@ -1,4 +1,4 @@
-"""No secret in any error, log, repr or traceback: one test walks all that know one."""
+"""No secret appears in an error, a log line, a repr or a traceback."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ BAD_URLS = [
 
 
 def told(raised: BaseException) -> str:
-    """All that a log would have of an error."""
+    """Return the text that a log would contain of an error."""
     return "".join(traceback.format_exception(raised))
 
 
 def errors() -> Iterator[str]:
-    """The errors about secrets, and about values that hold one."""
+    """Yield the texts of errors about secrets, and about values that contain one."""
     wrong: list[Callable[[], object]] = [
         *(lambda url=url: _check_url(url) for url in BAD_URLS),
         lambda: edge.Keys("short", SECRET),
@@ -67,7 +67,7 @@ def errors() -> Iterator[str]:
         lambda: edge.Keys(SECRET).issue("u1", claims={"key": KEY * 100}),
         lambda: edge.App({}, api_token=API_TOKEN[:15]),
         lambda: edge.monitor.mount(edge.App({}), token=MONITOR_TOKEN[:15]),
-        lambda: edge.App({}, keys=edge.Keys(SECRET), name="chat"),
+        lambda: edge.App({}, sessions=edge.Sessions(keys=edge.Keys(SECRET), name="chat")),
     ]
     for do in wrong:
         with pytest.raises((ValueError, EdgeError)) as caught:
@@ -76,8 +76,8 @@ def errors() -> Iterator[str]:
 
 
 async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every error about a secret, every object that holds one, and the whole log of a server and of clients that have
-    them, in order and out of order."""
+    """No secret appears in an error about it, in the repr of an object that holds it, or in the log of a server and its
+    clients."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("EDGE_SECRET", SECRET)
     app = edge.App({"quiet": Quiet}, api_token=API_TOKEN)
@@ -101,7 +101,7 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
                 ("GET", "/edge-api/rooms"),
             ):
                 answer = await ask(network, method, path, {**headers}, b'{"session": 7}' if method == "POST" else b"")
-                if path not in ("/session", "/edge-monitor/enter"):  # which give a key to whoever it is
+                if path not in ("/session", "/edge-monitor/enter"):  # these two return a key
                     seen.append(answer.body.decode())
         for kind in TransportKind:
             joining = joined(network.connect, "/rooms/quiet/one", kind, sends=FromPlayer, receives=ToPlayer, key=KEY)
@@ -139,7 +139,7 @@ async def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: 
 
 
 def test_no_class_shows_what_it_keeps_secret() -> None:
-    """A field that by its name is a key, a token or a password is not in the repr that attrs writes."""
+    """A field whose name is key, token, password or secret is not in the repr that attrs writes."""
     modules = [module for name, module in sys.modules.items() if name.startswith("edge.")]
     classes = {
         each for module in modules for each in vars(module).values() if isinstance(each, type) and attrs.has(each)
@@ -155,7 +155,7 @@ def test_no_class_shows_what_it_keeps_secret() -> None:
 
 @pytest.mark.real_time
 async def test_what_redis_repeats_is_not_told() -> None:
-    """A Redis that does not know a command says what followed it: the password, too."""
+    """A password that Redis repeats in its error message is not in the error of edge."""
     broker = RedisBroker(f"redis://user:{QUOTED}@localhost:1/0")
     said = Exception(f"ERR unknown command `HELLO`, with args beginning with: `3` `AUTH` `user` `{PASSWORD}`, {QUOTED}")
 
@@ -164,7 +164,7 @@ async def test_what_redis_repeats_is_not_told() -> None:
         raise said
 
     async with trio.open_nursery() as nursery:
-        broker._client._connection = _Connection(broker)  # type: ignore[arg-type]  # whatever is there is asked
+        broker._client._connection = _Connection(broker)  # type: ignore[arg-type]  # `fail` ignores the connection
         with pytest.raises(BrokerDown) as caught:
             await broker._client.ask(fail)
         nursery.cancel_scope.cancel()
@@ -174,11 +174,12 @@ async def test_what_redis_repeats_is_not_told() -> None:
 
 
 def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of processes, which everybody on a machine can read, has no password in it; the environment has."""
+    """Workers get the broker's password by the environment, not by arguments, which every user of the machine can
+    read."""
     (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
-    monkeypatch.setenv(edge.cli.BROKER, "")  # so that it is restored
+    monkeypatch.setenv(edge.cli.BROKER, "")  # so that monkeypatch restores it
     commands: list[Sequence[str]] = []
 
     async def run_workers(count: int, host: str, port: int, command: Callable[[int], Sequence[str]], _: object) -> None:
@@ -190,4 +191,4 @@ def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.M
     assert edge.cli.main(["run", "app:app", "--workers", "2", "--broker", url]) == 0
     assert os.environ[edge.cli.BROKER] == url
     assert "hunter2" not in " ".join(commands[0])
-    assert edge.cli.main(["run", "app:app", "--workers", "2"]) == 0, "the environment will do"
+    assert edge.cli.main(["run", "app:app", "--workers", "2"]) == 0, "the environment names the broker"

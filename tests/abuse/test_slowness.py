@@ -1,4 +1,4 @@
-"""Too slow: requests, bodies and hellos that drip in, and clients that do not read."""
+"""Slow requests, bodies and hellos, and clients that do not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.network import open_network
 
 
 async def slowly(stream: trio.abc.Stream, data: bytes, seconds: float) -> None:
-    """Write a byte now and then."""
+    """Write one byte at a time, with a pause after each."""
     for at in range(len(data)):
         await stream.send_all(data[at : at + 1])
         await trio.sleep(seconds)
@@ -21,7 +21,7 @@ async def slowly(stream: trio.abc.Stream, data: bytes, seconds: float) -> None:
 
 @pytest.mark.parametrize("before", [b"", GET], ids=["at once", "kept alive"])
 async def test_a_slow_head(before: bytes) -> None:
-    """A request that drips in is given ten seconds, on a connection that was kept alive, too."""
+    """A request head that arrives byte by byte is refused after ten seconds, also on a kept-alive connection."""
     async with town() as here, await here.connects(ATTACKER)() as stream:
         if before:
             await stream.send_all(before)
@@ -35,7 +35,7 @@ async def test_a_slow_head(before: bytes) -> None:
 
 
 async def test_a_silent_connection() -> None:
-    """Who says nothing at all is let go after ten seconds, without a word."""
+    """A connection on which nothing arrives is closed after ten seconds, without a response."""
     async with town() as here:
         began = trio.current_time()
         assert await here.say(b"") == b""
@@ -43,7 +43,7 @@ async def test_a_silent_connection() -> None:
 
 
 async def test_a_slow_body() -> None:
-    """A body has thirty seconds, and holds up no drain."""
+    """A body that arrives byte by byte is refused after thirty seconds, and does not delay a drain."""
     head = b"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: 500\r\n\r\n"
     async with town() as here, await here.connects(ATTACKER)() as stream:
         await stream.send_all(head)
@@ -64,7 +64,7 @@ async def test_a_slow_body() -> None:
 
 @pytest.mark.parametrize("drip", [False, True])
 async def test_a_slow_hello(drip: bool) -> None:
-    """A WebSocket without a hello is let go after ten seconds, whether it says nothing or drips."""
+    """A WebSocket without a complete hello is closed after ten seconds, even if bytes of the hello arrive."""
     async with town() as here:
         raw = await here.websocket(hello=False)
         began = trio.current_time()
@@ -79,7 +79,7 @@ async def test_a_slow_hello(drip: bool) -> None:
 
 
 async def test_who_does_not_read_is_let_go() -> None:
-    """A large file that nobody reads is given ten seconds a piece, and holds up nobody."""
+    """A client that does not read a large file is disconnected, and delays no other client."""
     app_route = b"x" * 1_000_000
     async with town() as here:
 

@@ -1,4 +1,4 @@
-"""Everything that a server keeps for one seat is bounded in bytes: events, latest values and requests."""
+"""A server stores a bounded number of bytes for one seat: events, latest values and requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Noted:
 
 
 class Busy(edge.Room[Say | Note, Say | Noted]):
-    """Hears everything, and takes its time."""
+    """Takes one event in ten seconds."""
 
     taken = 0
 
@@ -43,7 +43,8 @@ class Busy(edge.Room[Say | Note, Say | Noted]):
 
 
 async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
-    """No more is read than the inbox holds in bytes and one message; all of it is heard, in the end."""
+    """A connection is read no further than the bytes of the inbox and one message, and all events are received in the
+    end."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana", limits=FAST)
     for _ in range(8):
@@ -58,7 +59,8 @@ async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
 
 
 async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
-    """Of large values with ever new keys the newest are kept, as many as fit, and the client is told so once."""
+    """Of large `latest` values under ever new keys, the newest that fit are stored, and the client gets the error
+    `busy` once."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana", limits=FAST)
     for number in range(100):
@@ -76,7 +78,7 @@ async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
 
 
 async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
-    """More of them than fit are refused, though they are few."""
+    """Unanswered requests beyond the limit in bytes are refused, however few they are."""
 
     class Silent(Busy):
         async def player(self, player: edge.Player[Say | Note, Say | Noted]) -> None:
@@ -97,7 +99,7 @@ async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
             nursery.start_soon(ask)
             await trio.sleep(0.01)
         (player,) = room.room.players
-        assert refused == ["busy"] * 3, "five are more than 256 KiB, and 64 might be unanswered"
+        assert refused == ["busy"] * 3, "five requests exceed 256 KiB, although 64 may be unanswered"
         assert member_of(player).requests._request_bytes <= FAST.inbox_bytes + FAST.message_bytes
         assert len(member_of(player).requests) == 5 < MAX_REQUESTS
         nursery.cancel_scope.cancel("enough")
@@ -108,7 +110,8 @@ async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
 async def test_what_a_room_says_with_ever_new_keys_is_weighed(
     edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Keys may come from clients: of what is said again on a resume the newest is kept, and the log says so once."""
+    """Of a room's `latest` values under ever new keys, the newest that fit are stored for a resume, and the log reports
+    the drop once."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -120,4 +123,4 @@ async def test_what_a_room_says_with_ever_new_keys_is_weighed(
     assert seat.latest.size <= edge.Limits().window_bytes
     assert len(seat.latest) == 8
     assert caplog.text.count("is dropped") == 1
-    assert len(ana._inbox) == 100, "all of it was heard"
+    assert len(ana._inbox) == 100, "the client received all values"

@@ -1,4 +1,5 @@
-"""A server in memory that is reached from many addresses, a friend who must be served at once, and any bytes at all."""
+"""A server in memory that is reached from many addresses, a friend who must be served at once, and raw bytes of an
+attacker."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class Steer:
 
 @edge.event("know")
 class Know:
-    """Asks for what the room has heard."""
+    """Asks for the numbers of received events."""
 
 
 @edge.event("heard")
@@ -72,7 +73,7 @@ class Plaza(edge.Room[Speaks, Heard]):
 
 @attrs.frozen
 class Town:
-    """A server in memory, whom everybody can reach from any address; and a friend who sits in a room of it."""
+    """A server in memory that is reached from any address, and a friend with a seat in one of its rooms."""
 
     server: Server
     friend: Client[Speaks, Heard]
@@ -89,7 +90,7 @@ class Town:
             yield client
 
     async def say(self, request: bytes, address: str = ATTACKER) -> bytes:
-        """All that comes back for these bytes."""
+        """Send these bytes on a new connection, and return everything that the server answers."""
         async with await self.connects(address)() as stream:
             await stream.send_all(request)
             return await everything(stream)
@@ -97,7 +98,7 @@ class Town:
     async def websocket(
         self, address: str = ATTACKER, path: str = "/rooms/plaza/one", *, hello: bool = True, client: str = CLIENT
     ) -> Raw:
-        """A WebSocket to write any bytes on."""
+        """Open a WebSocket on which any bytes can be written."""
         raw = Raw(await self.connects(address)())
         await raw.stream.send_all(
             f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -114,13 +115,13 @@ class Town:
         return raw
 
     async def check_friend(self) -> None:
-        """They are served, at once."""
+        """Check that the friend is served at once."""
         with trio.fail_after(0.1):
             await self.friend.request(Know(), Heard)
 
 
 def link_from(server: Server, address: str) -> Link:
-    """The way to a server from an address."""
+    """Return a link to a server from an address."""
 
     async def serve(stream: trio.abc.Stream) -> None:
         await server.serve_connection(stream, address)
@@ -151,13 +152,13 @@ class Raw:
         await self.stream.send_all(b"".join(frames))
 
     async def flood(self, data: bytes) -> None:
-        """Write this again and again, for as long as the server reads."""
+        """Write these bytes again and again until the server closes the connection."""
         with suppress(trio.BrokenResourceError):
             while True:
                 await self.stream.send_all(data)
 
     async def next(self) -> list[Any]:
-        """The next message; a close as ``["close", code]``, a pong as ``["pong"]``."""
+        """Return the next message; a close as ``["close", code]``, a pong as ``["pong"]``."""
         first, size = await self._exactly(2)
         if size == 126:
             size = int.from_bytes(await self._exactly(2), "big")
@@ -170,7 +171,7 @@ class Raw:
         return message
 
     async def until(self, *names: str) -> list[Any]:
-        """The next message of one of these names."""
+        """Return the next message with one of these names."""
         with trio.fail_after(60):
             while (message := await self.next())[0] not in names:
                 pass
@@ -211,7 +212,7 @@ async def everything(stream: trio.abc.Stream) -> bytes:
 
 
 def is_crowded(answer: bytes) -> bool:
-    """Whether this is the typed answer for want of space."""
+    """Return True if this is the response of a full server, and check its headers and body."""
     if not answer.startswith(b"HTTP/1.1 503"):
         return False
     assert b"edge-code: 4005" in answer

@@ -1,4 +1,4 @@
-"""An app for the tests of edge.js: it echoes, asks, and cuts connections when told to."""
+"""An app for the tests of edge.js: it echoes, asks, and cuts connections on request."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
             nursery.start_soon(self.tell, player)
 
     async def answer(self, player: Player) -> None:
-        """Waits for ever, or counts, until nobody wants to know."""
+        """Wait for ever, or count, until the client withdraws the request."""
         async for event in player.listen(Wait, Count):
             with player.answering(event) as answering:
                 try:
@@ -126,7 +126,7 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
         self.given_up.clear()
 
     def cut(self, code: edge.Code) -> None:
-        """End every connection, not the seats."""
+        """End every connection, but not the seats."""
         for player in self.players:
             seat = member_of(player).seat
             assert isinstance(seat, HeldSeat)

@@ -1,4 +1,4 @@
-// Virtual time for edge.js in node: import this first. Timers run when `pass` says that time passes.
+// Virtual time for edge.js in node: import this first. `pass` runs the timers.
 let now = 0;
 let ids = 0;
 /** @type {Map<number, {at: number, run: () => void}>} */
@@ -18,12 +18,12 @@ AbortSignal.timeout = (wait) => {
   return abort.signal;
 };
 
-/** Let what is ready happen. */
+/** Run all callbacks that are ready. */
 async function settle() {
   for (let round = 0; round < 10; round += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Let so many seconds pass. @param {number} [seconds] */
+/** Advance the clock by so many seconds, and run the timers that are due. @param {number} [seconds] */
 export async function pass(seconds = 0) {
   const end = now + seconds * 1000;
   for (;;) {

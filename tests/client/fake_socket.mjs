@@ -1,4 +1,4 @@
-// A WebSocket of its own making, for a room of edge.js in node: what it sent can be looked at, and a test says what comes.
+// A fake WebSocket for a room of edge.js in node: a test reads the sent frames, and injects the received ones.
 export const WELCOME = { resumed: false, why: "new", received: 0, number: 0, heartbeat: 20, dead_after: 30 };
 
 export class FakeSocket extends EventTarget {
@@ -30,7 +30,7 @@ export class FakeSocket extends EventTarget {
 globalThis.WebSocket = FakeSocket;
 globalThis.location ??= new URL("http://edge.test/");
 
-/** The next socket on which hello was said. @param {FakeSocket | null} [before] */
+/** Wait for the next socket on which a hello was sent. @param {FakeSocket | null} [before] */
 export async function greeted(before = null) {
   while (FakeSocket.newest === before || !(FakeSocket.newest?.sent.length > 0)) await new Promise((resolve) => setTimeout(resolve));
   return FakeSocket.newest;

@@ -1,4 +1,4 @@
-"""An app for the tests of the life of pages: a page that joins as its query says, and notes what happens to it."""
+"""An app for the tests of the life of pages: its page joins as its query says, and logs the events of its life."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def other(request: edge.Request) -> edge.Response:
 
 @app.route("/seats")
 async def seats(request: edge.Request) -> edge.Response:
-    """Who is connected in a room, by number."""
+    """Return whether each seat of a room is connected, by number."""
     room = app.directory.find("echo", request.query["room"])
     players = room.players if room is not None else []
     return edge.json_response({str(player.number): player.connected for player in players})

@@ -1,4 +1,4 @@
-// What a page says that is too much: node run_bounds.mjs <edge.js>
+// A page that sends too much: node run_bounds.mjs <edge.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -13,22 +13,22 @@ room.on("$error", (error) => errors.push(error));
 let socket = await greeted();
 socket.say(["$welcome", { ...WELCOME, message_bytes: 100 }]);
 
-// Too long for the room: an error at the call, and nothing is sent or kept.
+// Too long for the room: an error at the call, and nothing is sent or stored.
 const long = { text: "x".repeat(100) };
 for (const send of [() => room.send("say", long), () => room.send("say", long, { delivery: "latest" }),
   () => room.send("say", long, { delivery: "volatile" })]) {
   assert.throws(send, (error) => error instanceof RangeError && /the room reads 100 at most/.test(error.message));
 }
 await assert.rejects(room.request("ask", long), RangeError);
-assert.equal(socket.sent.length, 1, "the hello alone");
+assert.equal(socket.sent.length, 1, "only the hello was sent");
 assert.equal(room.waiting, 0);
 room.answer("choose", () => ["chosen", long]);
 console.error = () => {};
 socket.say(["choose", {}, 1]);
 await new Promise((resolve) => setTimeout(resolve));
-assert.equal(JSON.parse(socket.sent[1])[0], "!crashed", "the room is told that there is no answer");
+assert.equal(JSON.parse(socket.sent[1])[0], "!crashed", "the room gets an error instead of an answer");
 
-// Too much without acknowledgement: told, given up, and a fresh start. While away, and while connected.
+// Too many unacknowledged messages are dropped with an error, and a fresh start follows: while away, and while connected.
 for (const away of [true, false]) {
   socket.say(["$ack", room.waiting]);
   assert.equal(room.waiting, 0);
@@ -49,11 +49,11 @@ for (const away of [true, false]) {
   const before = socket;
   socket = await greeted(before);
   const [, hello] = JSON.parse(socket.sent[0]);
-  assert.deepEqual([hello.received, hello.since], [null, null], "it asks for a fresh start");
+  assert.deepEqual([hello.received, hello.since], [null, null], "the page requests a fresh start");
   socket.say(["$welcome", { ...WELCOME, why: "behind", message_bytes: 100 }]);
   assert.equal(room.state, "open");
   assert.deepEqual(socket.sent.slice(1).map((frame) => JSON.parse(frame)), [["say", { text: "after" }]]);
-  if (!away) assert.equal(JSON.parse(before.sent.at(-1))[0], "$bye", "the server has been told");
+  if (!away) assert.equal(JSON.parse(before.sent.at(-1))[0], "$bye", "the server got a goodbye");
 }
 room.leave();
 assert.ok(FakeSocket.newest === socket);

@@ -1,11 +1,11 @@
-// What a room of edge.js makes of a goodbye: node run_goodbye.mjs <edge.js>
+// How a room of edge.js handles a goodbye: node run_goodbye.mjs <edge.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 import { WELCOME, greeted } from "./fake_socket.mjs";
 
 const [, , edgePath] = process.argv;
 const { join } = await import(pathToFileURL(edgePath).href);
-Math.random = () => 0; // no waits
+Math.random = () => 0; // no backoff
 
 const hello = (socket) => JSON.parse(socket.sent[0])[1];
 const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });
@@ -14,7 +14,7 @@ socket.say(["$welcome", WELCOME]);
 for (const number of [1, 2, 3]) room.send("add", { number });
 socket.break();
 
-// Before a welcome: it says nothing of the seat.
+// A goodbye before the welcome does not end the seat.
 socket = await greeted(socket);
 socket.say(["$bye", { code: 4100, reason: "the server is shutting down" }]);
 socket = await greeted(socket);
@@ -22,7 +22,7 @@ assert.deepEqual([hello(socket).received, hello(socket).since], [0, 1]);
 socket.say(["$welcome", { ...WELCOME, resumed: true, why: "", received: 1 }]);
 assert.deepEqual(socket.sent.slice(1), ['["add",{"number":2}]', '["add",{"number":3}]']);
 
-// After it: the seat is lost, and what was on its way.
+// A goodbye after the welcome ends the seat, and drops the unacknowledged messages.
 socket.say(["$bye", { code: 4100, reason: "the server is shutting down" }]);
 room.send("add", { number: 4 });
 socket = await greeted(socket);

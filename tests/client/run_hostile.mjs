@@ -1,4 +1,4 @@
-// What a hostile server says, or a client through it, to a page that uses edge.js: node run_hostile.mjs <folder of the modules>
+// Messages of a hostile server, or of a hostile client, to a page that uses edge.js: node run_hostile.mjs <folder of the modules>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -20,7 +20,7 @@ for (const sign of ["", "~", "=", "+", "-", "!", "$"]) {
 }
 for (const name of ["$welcome", "$ack", "$ping", "$bye"]) said.push(`["${name}", ${POISON}]`, `["${name}"]`, `["${name}", null]`);
 
-// The machine.
+// The connection machine alone.
 for (const frame of said) {
   const connection = new Connection(new Counts(), 0);
   connection.hello({ name: "ana" }, 0);
@@ -42,7 +42,7 @@ socket.say(["$welcome", WELCOME]);
 for (const frame of said.slice(0, said.indexOf('["$__proto__", ' + POISON + ", 7]"))) socket.say(frame);
 await new Promise((resolve) => setTimeout(resolve));
 assert.equal({}.poisoned, undefined);
-assert.deepEqual(new Set(heard.map(([name]) => name)), new Set(NAMES), "an event may be called so, and reaches its handler");
+assert.deepEqual(new Set(heard.map(([name]) => name)), new Set(NAMES), "an event with such a name reaches its handler");
 for (const [, body] of heard) assert.equal(Object.getPrototypeOf(body), Object.prototype);
 room.leave();
 console.log(`${said.length} frames`);

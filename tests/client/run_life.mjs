@@ -1,4 +1,4 @@
-// The life of a page, as edge.js sees it, in virtual time: node run_life.mjs <edge.js>
+// The life of a page, with edge.js in virtual time: node run_life.mjs <edge.js>
 import { pass } from "./fake_clock.mjs";
 
 import assert from "node:assert/strict";
@@ -10,7 +10,7 @@ const page = new EventTarget();
 globalThis.addEventListener = page.addEventListener.bind(page);
 globalThis.removeEventListener = page.removeEventListener.bind(page);
 globalThis.document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "https://edge.test/play/page.html" });
-globalThis.location = new URL("about:srcdoc"); // of a frame: addresses are relative to the base of its document
+globalThis.location = new URL("about:srcdoc"); // of a frame: URLs are relative to the base of its document
 const tell = (event, fields = {}) => page.dispatchEvent(Object.assign(new Event(event), fields));
 const show = (state) => {
   document.visibilityState = state;
@@ -20,7 +20,7 @@ const show = (state) => {
 const warnings = [];
 console.warn = (...words) => warnings.push(words.join(" "));
 
-/** What /session answers, the next first; and what was asked. */
+/** The next answers of /session, and the requests that it got. */
 const answers = [];
 const asked = [];
 globalThis.fetch = async (url, { headers, credentials, signal }) => {
@@ -43,7 +43,7 @@ const told = (room) => {
   room.on("$state", (state) => states.push(state));
   return states;
 };
-/** A room that is open. */
+/** Open a room. */
 async function opened(options = {}, welcome = {}) {
   const room = join("rooms/a/b", { transports: ["websocket"], ...options });
   await pass(1);
@@ -72,23 +72,23 @@ const tests = {
       const room = await opened();
       const [states, socket] = [told(room), FakeSocket.newest];
       await pass(5);
-      room.now(); // which pings, too
+      room.now(); // sends a ping, too
       await pass(0.1);
       const [, , before] = last();
       wake();
       const [name, , at] = last();
       assert.equal(name, "$ping", `${event}: at once`);
       const pings = socket.sent.filter((frame) => frame.startsWith('["$ping"')).length;
-      socket.say(["$ack", 0, before, 1]); // of a ping from before the sleep
+      socket.say(["$ack", 0, before, 1]); // the answer to a ping from before the sleep
       wake();
-      assert.equal(socket.sent.filter((frame) => frame.startsWith('["$ping"')).length, pings, `${event}: not for each event`);
+      assert.equal(socket.sent.filter((frame) => frame.startsWith('["$ping"')).length, pings, `${event}: no second ping`);
       await pass(2);
-      socket.say(["said", {}]); // from before the sleep, perhaps: it gains time, and is no answer
+      socket.say(["said", {}]); // perhaps sent before the sleep: it extends the deadline, but is no answer
       await pass(2);
       assert.equal(room.state, "open");
       socket.say(["$ack", 0, at, 1]);
       await pass(5);
-      assert.equal(room.state, "open", `${event}: it was answered`);
+      assert.equal(room.state, "open", `${event}: the ping was answered`);
       wake();
       await pass(2.9);
       assert.equal(room.state, "open");
@@ -96,7 +96,7 @@ const tests = {
       assert.deepEqual(states, ["away"], `${event}: within three seconds`);
       await pass(1);
       assert.notEqual(FakeSocket.newest, socket);
-      assert.equal(hello().received, 1, "it is resumed");
+      assert.equal(hello().received, 1, "the page resumes");
       room.leave();
     }
   },
@@ -110,7 +110,7 @@ const tests = {
     await pass(1);
     FakeSocket.newest.say(["$welcome", { ...WELCOME, resumed: true, received: 1 }]);
     await pass(2);
-    assert.equal(hello().received, null, "afresh");
+    assert.equal(hello().received, null, "a fresh start");
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "miscount" }]);
     assert.equal(room.state, "open");
     room.leave();
@@ -155,7 +155,7 @@ const tests = {
   async "a lost connection is made again with little patience twice, and its kind is not blamed for that"() {
     const room = await opened({ transports: ["websocket", "poll"] });
     await pass(6);
-    /** How long until another connection is tried: half a second of it is backoff. */
+    /** Return the seconds until another connection is tried, backoff included. */
     const next = async () => {
       const socket = FakeSocket.newest;
       let waited = 0;
@@ -164,17 +164,17 @@ const tests = {
     };
     FakeSocket.newest.break();
     assert.ok(await next() < 0.7);
-    for (const backoff of [0.5, 1]) { // it opens, and nobody answers: a server that is stopped
+    for (const backoff of [0.5, 1]) { // a stopped server: the connection opens, and no answer arrives
       const silent = await next() - backoff;
       assert.ok(3.9 < silent && silent < 4.2, `${silent} s`);
     }
     FakeSocket.newest.say(["$welcome", WELCOME]);
-    assert.equal(room.state, "open", "the next one is asked over a WebSocket, too");
+    assert.equal(room.state, "open", "the next connection is a WebSocket, too");
     room.leave();
     const unknown = join("rooms/a/b", { transports: ["websocket"] });
     await pass(0.1);
     const slow = await next();
-    assert.ok(5 < slow && slow < 5.5, `${slow} s: who has never had a welcome may be far away`);
+    assert.ok(5 < slow && slow < 5.5, `${slow} s: a server that never sent a welcome may be far away`);
     unknown.leave();
   },
 
@@ -192,14 +192,14 @@ const tests = {
     tell("pageshow", { persisted: true });
     await pass(0);
     const { client, received } = hello();
-    assert.equal(received, 0, "it resumes");
+    assert.equal(received, 0, "the page resumes");
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
     await pass(0);
-    assert.equal(hello().received, null, "only if it is told so it starts again");
+    assert.equal(hello().received, null, "a fresh start only after the goodbye");
     assert.notEqual(hello().client, client);
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "moved" }]);
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
-    assert.equal(room.state, "closed", "and once");
+    assert.equal(room.state, "closed", "a second goodbye closes the room");
   },
 
   async "of a page that is hidden when it goes the browser closes the WebSocket, when all have listened"() {
@@ -208,7 +208,7 @@ const tests = {
     page.addEventListener("pagehide", () => room.send("draft", {}), { once: true });
     tell("pagehide", { persisted: false });
     assert.equal(last()[0], "draft");
-    document.dispatchEvent(new Event("freeze")); // or it is cached
+    document.dispatchEvent(new Event("freeze")); // if the page is cached after all
     assert.equal(last()[0], "$bye");
     show("visible");
     room.leave();
@@ -224,7 +224,7 @@ const tests = {
   },
 
   async "what is refused is not asked for again, and says why"() {
-    for (const [status, code, times] of [[403, 4208, 1], [401, 4205, 2], [401, 4206, 1], [421, 4208, 1]]) { // a key may be old
+    for (const [status, code, times] of [[403, 4208, 1], [401, 4205, 2], [401, 4206, 1], [421, 4208, 1]]) { // after 4205 a page asks once more: its key may be old
       for (let time = 0; time < times; time += 1) answers.push({ status, code, message: "not you" });
       const room = join("rooms/a/b", { transports: ["websocket"] });
       await pass(1);
@@ -242,7 +242,7 @@ const tests = {
       assert.equal(FakeSocket.newest === before, false);
       assert.equal(hello().key, null);
       assert.match(warnings.at(-1), warned);
-      if (silent.length > 1) { // where guests may not come, it goes on asking
+      if (silent.length > 1) { // if guests are refused, the page asks again
         for (const answered of [silent, silent, []]) {
           answers.push(...answered);
           const refused = FakeSocket.newest;
@@ -279,7 +279,7 @@ const tests = {
     assert.equal(hello().key, "new");
     assert.equal(hello().received, 0, "the seat is kept");
     room.leave();
-    for (const other of [await opened()]) { // and the next room of this page has the new one
+    for (const other of [await opened()]) { // the next room of this page has the new key
       assert.equal(hello().key, "new");
       other.leave();
     }
@@ -290,7 +290,7 @@ const tests = {
     const room = await opened();
     FakeSocket.newest.break();
     tell("pagehide", {});
-    show("hidden"); // nothing is tried
+    show("hidden"); // no connection is tried
     await pass(150);
     show("visible");
     await pass(1);
@@ -330,7 +330,7 @@ const tests = {
     room.leave();
     const other = await opened({}, { ack_bytes: 60 });
     FakeSocket.newest.say(["said", { text: "é".repeat(25) }]);
-    assert.deepEqual(last(), ["$ack", 1], "at once, for it has 68 bytes");
+    assert.deepEqual(last(), ["$ack", 1], "acknowledged at once, because the frame has 68 bytes");
     other.leave();
   },
 
@@ -385,7 +385,7 @@ const tests = {
 
 for (const [name, test] of Object.entries(tests)) {
   for (const list of [warnings, asked, answers]) list.length = 0;
-  ({ join, recall, remember } = await import(`${pathToFileURL(edgePath).href}?${encodeURIComponent(name)}`)); // with no keys yet
+  ({ join, recall, remember } = await import(`${pathToFileURL(edgePath).href}?${encodeURIComponent(name)}`)); // a new instance, without keys
   try {
     await test();
   } catch (error) {

@@ -1,10 +1,10 @@
-// What edge-motion.js promises: node run_motion.mjs <edge-motion.js>
+// The guarantees of edge-motion.js: node run_motion.mjs <edge-motion.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
 const { Smoothing, Timeline } = await import(pathToFileURL(process.argv[2]).href);
 
-// A world in which the order of inputs, and their ticks, can't be confused without being seen.
+// A world whose state depends on the order of all inputs, and on their ticks.
 const step = (state, inputs) => inputs.reduce((value, input) => (value * 31 + input) % 1_000_003, (state * 7 + 1) % 1_000_003);
 const world = (options = {}) => new Timeline({ tick: 100, state: 5, step, ...options });
 
@@ -24,7 +24,7 @@ const cases = {
       const late = world();
       const coming = inputs.map((each) => ({ ...each, at: each.tick + Math.floor(draw() * 20) }));
       for (let now = 101; now <= 190; now++) {
-        // those of one tick keep their order, as on one connection
+        // inputs of one tick keep their order, as on one connection
         for (const { tick, input } of coming.filter(({ at, tick }) => Math.max(at, ...coming.filter((other) => other.tick === tick).map((other) => other.at)) === now)) {
           assert.ok(late.put(tick, input));
         }
@@ -55,7 +55,7 @@ const cases = {
   },
   "what is too long ago is refused, and so is a leap that is too far"() {
     const timeline = world({ keep: 10 });
-    assert.equal(timeline.put(100, 1), false); // that is how it began
+    assert.equal(timeline.put(100, 1), false); // the first state is of tick 100
     for (let tick = 101; tick <= 150; tick++) assert.ok(timeline.advance(tick));
     assert.equal(timeline.put(141, 1), false);
     assert.equal(timeline.put(142, 1), true);
@@ -77,13 +77,13 @@ const cases = {
     timeline.advance(104);
     const { before, after, share } = timeline.around(102.25);
     assert.deepEqual([before, after, share], [timeline.state(102), timeline.state(103), 0.25]);
-    assert.equal(timeline.around(50).before, timeline.state(100)); // before the beginning: the beginning
+    assert.equal(timeline.around(50).before, timeline.state(100)); // before the first state: the first state
     assert.equal(timeline.around(500).after, timeline.state(104));
   },
   "a correction never moves further than its bound, and arrives"() {
     const smoothing = new Smoothing({ most: 10 });
     smoothing.absorb(-300, 400);
-    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // shown where it was
+    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // still shown at the old place
     let [x, y] = [smoothing.x, smoothing.y];
     for (let frame = 0; frame < 200; frame++) {
       smoothing.next();

@@ -14,7 +14,7 @@ room.on("$outdated", (vocabulary) => outdated.push(vocabulary));
 room.on("known", (body) => heard.push(body));
 
 let socket = await greeted();
-assert.equal(JSON.parse(socket.sent[0])[1].vocabulary, "", "it does not know yet");
+assert.equal(JSON.parse(socket.sent[0])[1].vocabulary, "", "the page has no vocabulary yet");
 socket.say(["$welcome", { ...WELCOME, vocabulary: "one", newer: true }]);
 for (let i = 0; i < 3; i += 1) socket.say(["unknown", {}]);
 socket.say(["~alsounknown", {}]);
@@ -26,7 +26,7 @@ assert.equal(room.outdated, false);
 for (const [vocabulary, told] of [["one", []], ["two", ["two"]], ["two", ["two"]], ["one", ["two"]]]) {
   socket.break();
   socket = await greeted(socket);
-  assert.equal(JSON.parse(socket.sent[0])[1].vocabulary, "one", "what this page was made for");
+  assert.equal(JSON.parse(socket.sent[0])[1].vocabulary, "one", "the vocabulary that this page was made for");
   socket.say(["$welcome", { ...WELCOME, resumed: true, why: "", received: 0, vocabulary }]);
   assert.deepEqual(outdated, told);
   assert.equal(room.outdated, vocabulary !== "one");

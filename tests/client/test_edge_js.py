@@ -1,4 +1,4 @@
-"""edge.js: the vectors, the types, and the life of a `Room` against a real server."""
+"""edge.js: its vectors, its types, its builds, and its rooms in node."""
 
 from __future__ import annotations
 
@@ -29,56 +29,58 @@ def run(*command: str | Path) -> str:
 
 
 def test_vectors(program: Program) -> None:
-    """edge.js runs every client's case of the vectors that the machine in Python runs."""
+    """edge.js passes every client case of the vectors that the connection machine in Python passes."""
     cases = VECTORS.read_text().count('"side": "client"')
     assert cases > 10
     assert run(program("node", GET_NODE), HERE / "run_vectors.mjs", SOURCE, VECTORS) == f"{cases} cases\n"
 
 
 def test_a_hostile_server_poisons_nothing(program: Program) -> None:
-    """Whatever events are called, and whatever they hold, no prototype changes; names like __proto__ are names."""
+    """No event name and no body changes a prototype, and names such as `__proto__` are ordinary names."""
     assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", SOURCE) == "110 frames\n"
 
 
 def test_goodbyes(program: Program) -> None:
-    """One that comes before the welcome costs no seat, whatever its code."""
+    """A goodbye before the welcome ends no seat, whatever its code."""
     run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
 
 
 def test_too_much(program: Program) -> None:
-    """A message that the room does not read is an error at the call; more than may wait is given up, and told."""
+    """A message that is too large for the room is an error at the call, and too many unacknowledged messages are
+    dropped with an error."""
     run(program("node", GET_NODE), HERE / "run_bounds.mjs", EDGE_JS)
 
 
 def test_the_life_of_a_page(program: Program) -> None:
-    """Sleep, caches, networks that change, keys that can't be had, and what a page says too late, in virtual time."""
+    """edge.js handles sleep, caches, changing networks, missing keys and late sends of a page, in virtual time."""
     assert run(program("node", GET_NODE), "--no-warnings", HERE / "run_life.mjs", EDGE_JS) == "22 tests\n"
 
 
 def test_an_older_page(program: Program) -> None:
-    """What it has no handler for is told once; that the room's events have changed, once they have."""
+    """A page gets one error for each event without a handler, and `$outdated` once when the room's events have
+    changed."""
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
 
 
 def test_constants() -> None:
-    """The modules have Python's codes, tables and limits."""
+    """The JavaScript modules have Python's codes, tables and limits."""
     assert (SOURCE / "constants.js").read_text() == constants(), "run: make client"
 
 
 def test_built(program: Program, tmp_path: Path) -> None:
-    """The files that are served were built from the modules as they are."""
+    """The served files were built from the current modules."""
     build(program("esbuild", GET_NPM), tmp_path)
     for built in (*ENTRIES, *(f"{entry}.map" for entry in ENTRIES)):
         assert sources(tmp_path / built) == sources(BUILT / built), "run: make client"
 
 
 def sources(path: Path) -> str:
-    """A built file; of a map, without the folder in which it lies."""
+    """Return the text of a built file; of a map, without the folder of its sources."""
     return re.sub(r'"[^"]*/src/', '"src/', path.read_text())
 
 
 def test_size() -> None:
-    """Compressed, edge.js is 10 KB at most, and the HTTP transport, which few pages load, 2 KB."""
+    """Compressed, edge.js has at most 10 KB, and the HTTP transport, which few pages load, at most 2 KB."""
     for built, most in (("edge.js", 10_000), ("edge-http.js", 2_000)):
         assert most / 2 < len(gzip.compress((BUILT / built).read_bytes())) <= most
 
@@ -91,7 +93,7 @@ def test_modules_are_short() -> None:
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
-    """TypeScript finds nothing wrong with the browser's modules, nor with any page that uses them."""
+    """TypeScript finds no fault in the browser's modules, nor in any page that uses them."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
     assert len(pages) >= 10
     for module in SOURCE.glob("*.js"):

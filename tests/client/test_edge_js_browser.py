@@ -1,4 +1,4 @@
-"""edge.js in a real browser, against a real server: what a page's author relies on."""
+"""edge.js in a real browser, against a real server: the behaviour that a page's author relies on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def heard(page: Page, name: str) -> list[Any]:
 
 
 def test_events_and_state(page: Page) -> None:
-    """What was sent before the welcome arrives after it; the page sees the state and its number."""
+    """Events that were sent before the welcome arrive after it, and the page knows its state and its number."""
     assert heard(page, "said") == [{"text": "before the welcome"}]
     assert page.evaluate("[states, room.number]") == [["open"], 0]
     (welcome,) = heard(page, "$welcome")
@@ -57,7 +57,7 @@ def test_events_and_state(page: Page) -> None:
 
 
 def test_requests_both_ways(page: Page) -> None:
-    """A request has its answer, or its error; a question of the room is answered by the page's handler."""
+    """A request gets its answer or its error, and the page's handler answers a request of the room."""
     answer = page.evaluate("room.request('guess', { word: 'owl' })")
     assert answer == {"name": "said", "body": {"text": "OWL"}}
     fault = page.evaluate("room.request('guess', { word: 7 }).catch((error) => [error.problem, error.message])")
@@ -67,7 +67,7 @@ def test_requests_both_ways(page: Page) -> None:
 
 
 def test_what_the_room_refuses_is_told(page: Page) -> None:
-    """Events out of turn, unknown or ill-formed come back as `$error`, volatile ones too."""
+    """The page gets a `$error` for each event that is out of turn, unknown or invalid, volatile events included."""
     page.evaluate(
         "room.send('cursor', { x: 1 }, { delivery: 'volatile' }); room.send('nonsense'); room.send('say', {})"
     )
@@ -80,7 +80,8 @@ def test_what_the_room_refuses_is_told(page: Page) -> None:
 
 
 def test_a_cut_connection_is_resumed(page: Page) -> None:
-    """The page comes back by itself; what it sent meanwhile arrives once, in order; a latest value comes again."""
+    """A page resumes by itself after a cut: events sent meanwhile arrive once, in order, and the newest `latest` value
+    arrives again."""
     page.evaluate("""() => {
         heard.length = 0;
         room.on("$state", (state) => {
@@ -96,7 +97,7 @@ def test_a_cut_connection_is_resumed(page: Page) -> None:
 
 
 def test_a_lost_seat_is_a_fresh_start(page: Page) -> None:
-    """A code of 41xx means another seat: told by `$welcome`, and what was asked of the old one fails."""
+    """After a goodbye with a code of 41xx the page gets another seat, which `$welcome` reports."""
     page.evaluate("heard.length = 0; window.lost = room.request('cursor').catch(({ problem }) => problem)")
     assert page.evaluate("lost") in ("invalid", "gone")
     page.evaluate("fetch('/cut?code=MISCOUNT')")
@@ -108,7 +109,7 @@ def test_a_lost_seat_is_a_fresh_start(page: Page) -> None:
 
 
 def test_a_crash_or_a_kick_is_for_good(tabs: Callable[[], Page]) -> None:
-    """A code of 42xx is not tried again; the page is told why."""
+    """After a goodbye with a code of 42xx the page does not reconnect, and its later events and requests fail."""
     page = tabs()
     page.evaluate(JOIN, ["cyn"])
     page.wait_for_function("room.state === 'open'")
@@ -126,7 +127,7 @@ def test_a_crash_or_a_kick_is_for_good(tabs: Callable[[], Page]) -> None:
 
 
 def test_a_full_room(tabs: Callable[[], Page], page: Page) -> None:
-    """The third of two is told that the seats are taken."""
+    """The third page in a room for two is refused because all seats are taken."""
     second, third = tabs(), tabs()
     second.evaluate(JOIN, ["ben"])
     second.wait_for_function("room.state === 'open'")

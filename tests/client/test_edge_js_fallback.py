@@ -1,4 +1,4 @@
-"""edge.js in a real browser, behind each of the worst proxies: it gets through, and loses nothing."""
+"""edge.js in a real browser, behind each of the worst proxies, connects and loses nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def url() -> Iterator[str]:
 
 
 def talk(page: Page, words: list[str], *, every: int = 30) -> None:
-    """Say these, one after the other, and hear each once, in order."""
+    """Send these words, one after the other, and check that each returns once, in order."""
     page.evaluate(
         "([words, every]) => words.forEach((text, at) => setTimeout(() => room.send('say', { text }), at * every))",
         [words, every],
@@ -53,7 +53,7 @@ def talk(page: Page, words: list[str], *, every: int = 30) -> None:
 )
 @pytest.mark.usefixtures("each_edge_js")
 def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: str) -> None:
-    """Connected within the 30 seconds that a test waits, by the transport that passes; the next page knows which."""
+    """A page connects over the transport that the proxy passes, and after a reload starts with that transport."""
     with hostile(deed, url) as (proxied, _):
         tab = Tab(browser, proxied)
         tab.page.evaluate(JOIN, [{}])
@@ -70,7 +70,7 @@ def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: 
 @pytest.mark.parametrize("transports", [["websocket"], ["stream"], ["poll"]], ids=str)
 @pytest.mark.usefixtures("each_edge_js")
 def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) -> None:
-    """A proxy that hangs up after every 1,500 bytes, or every second: each word arrives once, in order."""
+    """Through a proxy that disconnects after every 1,500 bytes, or every second, each word arrives once, in order."""
     words = [f"{number} {'x' * 40}" for number in range(60)]
     for deed, seconds in ((Deed.CUT, 30), (Deed.KILL, 1)):
         with hostile(deed, url, seconds) as (proxied, _):
@@ -82,7 +82,7 @@ def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) ->
 
 
 def test_a_page_climbs_again(browser: Browser, url: str) -> None:
-    """On a stream it tries WebSocket after a while; when that can be opened, the seat goes over."""
+    """A page on a stream tries a WebSocket after a while, and resumes its seat over the WebSocket."""
     tab = Tab(browser, url)
     tab.page.clock.install()
     tab.page.evaluate("localStorage.setItem('edge transport ' + origin, 'stream 99999999999')")
@@ -101,7 +101,7 @@ def test_a_page_climbs_again(browser: Browser, url: str) -> None:
 
 
 def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
-    """A poll that nobody repeats would be missed late: the page says that it goes, and its seat is away."""
+    """A page that is left sends a goodbye, so that its seat is away at once, even if the page polls."""
     tab, other = Tab(browser, url), Tab(browser, url)
     tab.page.evaluate(JOIN, [{"transports": ["poll"]}])
     tab.page.wait_for_function("heard.length === 1")
@@ -110,7 +110,8 @@ def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
 
 
 def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
-    """Tabs of a browser share its session, and its seat; with `session: "tab"` each is somebody, on reload the same."""
+    """Tabs of a browser share its session and its seat; with `session: "tab"` each tab has its own, also after a
+    reload."""
     context = browser.new_context()
     one, two = context.new_page(), context.new_page()
     for page in (one, two):
@@ -139,7 +140,8 @@ def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
 
 
 def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -> None:
-    """An aborted request, one whose time is up, a stream that is left, a question that the room withdraws."""
+    """The room's answer is cancelled if a request is aborted, times out, or its stream is left, and the page's handler
+    is aborted if the room withdraws its request."""
     tab = Tab(browser, url)
     tab.page.evaluate(JOIN, [{}])
     tab.page.wait_for_function("heard.length === 1")
@@ -180,7 +182,7 @@ def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -
 def test_a_wrong_setup_is_told_at_once(
     browser: Browser, url: str, url_of_room: str, options: dict[str, object], told: str
 ) -> None:
-    """Instead of trying for ever."""
+    """An invalid argument of `join` is an error at the call."""
     tab = Tab(browser, url)
     with pytest.raises(Exception, match=told):
         tab.page.evaluate(
@@ -189,7 +191,8 @@ def test_a_wrong_setup_is_told_at_once(
 
 
 def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
-    """One that the page was handed ends the room with its code; one that can't be fetched is tried again."""
+    """A refused key that the page passed to `join` ends the room with its code, and a key function that fails is called
+    again."""
     tab = Tab(browser, url)
     tab.page.evaluate(JOIN, [{"key": "forged"}])
     tab.page.wait_for_function("room.ending?.code === 4205")
@@ -208,7 +211,7 @@ def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
 
 
 def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
-    """Full or forbidden storage keeps nobody out, not even on a lesser transport."""
+    """A page whose storage is full or forbidden connects all the same, even over a fallback transport."""
     with hostile(Deed.STRIP, url) as (proxied, _):
         tab = Tab(browser, proxied)
         tab.page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full'); })")
@@ -220,7 +223,7 @@ def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
 
 @pytest.mark.parametrize("transports", [["websocket"], ["poll"]], ids=str)
 def test_a_restarted_server(browser: Browser, transports: list[str]) -> None:
-    """The page is told, gets a key of the new server for the old one's, and begins afresh; twice."""
+    """A page whose server restarts gets a new key for its old one and starts fresh, twice."""
     with serving("tests.client.echo_app:app") as url:
         port = int(url.rstrip("/").rpartition(":")[2])
         tab = Tab(browser, url)

@@ -1,4 +1,4 @@
-"""edge-motion.js: late news end in the same world as timely news, and corrections keep to their bound."""
+"""edge-motion.js: late inputs end in the same world as timely ones, and corrections keep to their bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOTION = SOURCE / "edge-motion.js"
 
 
 def test_motion(program: Callable[[str, str], str]) -> None:
-    """The cases of run_motion.mjs, each of which asserts in JavaScript."""
+    """Every case of run_motion.mjs, asserted in JavaScript, passes."""
     node = program("node", "install nodejs from your system's packages")
     command = [node, str(Path(__file__).parent / "run_motion.mjs"), str(MOTION)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""Behind each of the worst proxies the Python client is connected within a bound, and loses nothing."""
+"""Behind each of the worst proxies the Python client connects within a bound, and loses nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Echo(edge.Room[Say, Said]):
 
 
 def kind_of(client: edge.Client[Any, Any]) -> TransportKind:
-    """The transport that it uses, or tries."""
+    """Return the transport that a client uses, or tries."""
     assert isinstance(client._connector, UrlConnector)
     return client._connector.kind
 
@@ -51,12 +51,12 @@ SETTLED = {
     Deed.STRIP: (TransportKind.STREAM, 1),
     Deed.REFUSE: (TransportKind.POLL, 6),
 }
-"""By which transport it has its first welcome, within how many seconds."""
+"""The transport of a client's first welcome, and the seconds within which it arrives."""
 
 
 @pytest.mark.parametrize("deed", SETTLED, ids=str)
 async def test_a_client_gets_through(deed: Deed | None) -> None:
-    """Connected within the bound; then four minutes of talk, every word of it exactly once, in order."""
+    """A client connects within the bound, and then receives every event of four minutes exactly once, in order."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
         async def dial() -> trio.abc.Stream:
@@ -84,7 +84,7 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
 
 
 async def test_answers_that_are_all_cut_off_are_progress() -> None:
-    """A line goes on as long as every request brings something, though none is ever whole."""
+    """An HTTP transport lasts while every request transfers something, even if no response is ever whole."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
         async def dial() -> trio.abc.Stream:
@@ -102,11 +102,12 @@ async def test_answers_that_are_all_cut_off_are_progress() -> None:
 
 
 async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
-    """A server that is down, a key that can't be had, a page of a hotel in the server's place."""
+    """A client returns to WebSocket after a server that was down, a key that was missing, or a captive portal in the
+    server's place."""
     down: list[str] = ["down"]
 
     class Portal(trio.abc.Stream):
-        """Answers everything with a page."""
+        """Answers every request with a web page."""
 
         async def send_all(self, data: object) -> None:
             await trio.lowlevel.checkpoint()
@@ -131,7 +132,7 @@ async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
         async def find_key() -> str:
             if "no key" in down:
                 raise RuntimeError("no key")
-            return network.server.site.keys.issue("u1")
+            return network.server.site.sessions.keys.issue("u1")
 
         async with joined(dial, "/rooms/echo/one", sends=Say, receives=Said, key=find_key) as client:
             for trouble in ("down", "no key"):
@@ -152,13 +153,13 @@ GIVES_UP = {
     TransportKind.STREAM: [5.0, 9.1, 13.2],
     TransportKind.POLL: [5.0, 9.1, 13.2],
 }
-"""When each gives up a connection, in seconds after the first was cut: whoever had a welcome waits four seconds for the
-next, twice; a line asks for a sign of life first, for three, and has two for its last words."""
+"""Seconds after the first cut at which a client gives up each connection. After a welcome, it waits four seconds for
+the next, twice. An HTTP transport first waits three for a sign of life, and has two for its last frames."""
 
 
 @pytest.mark.parametrize("kind", TransportKind)
 async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind) -> None:
-    """It takes connections and says nothing. The transport is not blamed for that."""
+    """A client gives up a server that accepts connections without an answer, and keeps its transport."""
     async with open_network(edge.App({"echo": Echo})) as network:
         kinds = (kind, *(other for other in TransportKind if other is not kind))
         async with joined(network.connect, "/rooms/echo/one", *kinds, sends=Say, receives=Said) as client:
@@ -184,7 +185,7 @@ async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind)
 
 
 async def test_a_client_that_fell_back_climbs_again() -> None:
-    """Once WebSocket passes, a later probe finds it; the seat is resumed over it, and nothing is lost."""
+    """Once WebSocket passes, a later probe finds it, and the seat is resumed over it without loss."""
     deed: list[Deed] = [Deed.STRIP]
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
@@ -209,7 +210,8 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
 
 
 def test_the_fallback_between_transports() -> None:
-    """Without a welcome the next kind at once; after two that did not last; and back to the top when none does."""
+    """A transport without a welcome is replaced at once, one with two short connections after the second, and the first
+    is tried again if none lasts."""
     fallback = TransportFallback()
     assert (fallback.kind, fallback.ended(None), fallback.kind) == (TransportKind.WEBSOCKET, True, TransportKind.STREAM)
     assert (fallback.ended(1), fallback.ended(1), fallback.kind) == (False, True, TransportKind.POLL)
@@ -229,7 +231,7 @@ def test_the_fallback_between_transports() -> None:
     assert fallback.kind is TransportKind.WEBSOCKET
     fallback.ended(100)
     fallback.ended(None, opened=False)
-    assert fallback.upward_seconds == UPWARD_SECONDS  # a good one makes it short again
+    assert fallback.upward_seconds == UPWARD_SECONDS  # a connection that lasts resets the interval
     without = TransportFallback((TransportKind.STREAM, TransportKind.POLL))
     without.ended(None)
     assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

@@ -1,4 +1,4 @@
-"""What a program gives `join`, and what becomes of it."""
+"""The arguments of `join`, and how a client uses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 
 async def test_a_key_that_never_comes_is_asked_for_again() -> None:
-    """The kind: foreign code that is waited for without a deadline."""
+    """A key function that does not return is cancelled and called again."""
     app = edge.App({"quiet": Quiet})
     calls = count()
 
@@ -39,14 +39,14 @@ async def test_a_key_that_never_comes_is_asked_for_again() -> None:
     ("name", "error"), [("half \ud83d", ValueError), ("é" * 257, ValueError), (7, TypeError), (None, TypeError)]
 )
 def test_a_name_that_can_not_travel_is_refused_at_the_call(name: Any, error: type[Exception]) -> None:
-    """Not by a connection that fails, again and again."""
+    """An invalid name is refused at the call, not by a connection that fails again and again."""
     edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name="é" * 256)
     with pytest.raises(error):
         edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name=name)
 
 
 async def test_a_client_knows_whether_it_is_a_guest(edge_room: EdgeRoom) -> None:
-    """As its room does: by the session's own word."""
+    """A client knows whether it is a guest, as its room does."""
     room = await edge_room(Quiet)
     [known] = await room.join("ana", session=Session("u1"))
     [guest] = await room.join("ben")

@@ -1,6 +1,6 @@
-"""The life of a page in three browsers: each step of the table in docs/pages.md, as far as their drivers reach.
+"""The life of a page in three browsers: each step of the table in docs/pages.md that the browsers' drivers can reach.
 
-The kind: a page is hidden, cached, copied and reloaded by browsers as they like, and its author sees none of it.
+The kind of bug: browsers hide, cache, copy and reload a page at will, and its author does not notice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "pages.md"
 
 @attrs.frozen
 class Walk:
-    """One page, in a room of its own, in one browser."""
+    """One page, in its own room, in one browser."""
 
     engine: Engine
     url: str
@@ -39,13 +39,13 @@ class Walk:
         return f"{self.url}page?{said}"
 
     def seats(self) -> dict[str, bool]:
-        """Who is connected, by number, as the server sees it."""
+        """Return whether each seat is connected at the server, by number."""
         with urllib.request.urlopen(f"{self.url}seats?room={self.room}") as answer:
             found: dict[str, bool] = json.load(answer)
             return found
 
     def hidden(self, page: Page) -> Page:
-        """Another page is shown in front of it."""
+        """Show another page in front of this one, and return the other page."""
         other = self.engine.open(f"{self.url}other")
         show(other)
         page.wait("document.visibilityState === 'hidden'")
@@ -100,7 +100,7 @@ def freeze(walk: Walk) -> None:
     page = walk.open()
     assert isinstance(page, ChromiumPage)
     walk.hidden(page)
-    page.freeze()  # while it is, it can't be asked
+    page.freeze()  # a frozen page can't be evaluated
     page.thaw()
     page.wait("log.includes('freeze')")
 
@@ -146,7 +146,7 @@ def go_away(walk: Walk) -> None:
     page, friend = walk.open(), walk.open(session="tab")
     page.evaluate("void addEventListener('pagehide', () => room.send('say', { text: 'last words' }))")
     page.goto(f"{walk.url}other")
-    if walk.engine.name != "firefox":  # which has closed the WebSocket before
+    if walk.engine.name != "firefox":  # Firefox closes the WebSocket before `pagehide`
         friend.wait("said.includes('0: last words')")
     friend.wait(f"(await (await fetch('seats?room={walk.room}')).json())[0] === false")
 
@@ -205,7 +205,7 @@ def duplicate(walk: Walk) -> None:
     copies.append(walk.engine.duplicate(copies[0]))
     reopened(copies[2])
     numbers = [each.evaluate("room.number") for each in (page, *copies)]
-    assert (numbers[0], set(numbers)) == (0, {0, 1, 2, 3}), "each has a seat; the first two copies come in any order"
+    assert (numbers[0], set(numbers)) == (0, {0, 1, 2, 3}), "each has a seat; the first two copies join in any order"
     assert page.evaluate("room.state") == "open"
     for number, each in zip(numbers, (page, *copies), strict=True):
         each.reload()
@@ -230,14 +230,14 @@ def frame(walk: Walk) -> None:
         page.wait(f"['open', 'closed'].includes(frames[{number}].room?.state)")
     kept = "JSON.stringify(Object.entries(sessionStorage).filter(([name]) => name.startsWith('edge http')))"
     before = page.evaluate(kept)
-    page.wait("frames[0].room?.ending?.code === 4220")  # the three of them are one person, and have one seat
+    page.wait("frames[0].room?.ending?.code === 4220")  # the three frames have one session, and so one seat
     assert page.evaluate(kept) == before
     page.reload()
     page.wait("window.log?.includes('moved')")
-    assert page.evaluate("room.number") == 0  # the frame has not taken its key away
+    assert page.evaluate("room.number") == 0  # the frame has not replaced its key
 
 
-# By the names of docs/pages.md; and what it says of where each is driven.
+# By the names of the steps in docs/pages.md.
 STEPS: dict[str, tuple[Callable[[Walk], None], ...]] = {
     "join": (join,),
     "hide": (hide,),
@@ -258,7 +258,7 @@ STEPS: dict[str, tuple[Callable[[Walk], None], ...]] = {
 
 
 def table() -> dict[str, list[str]]:
-    """The steps of the document, and the browsers in which each is driven."""
+    """Return the steps of the document, and the browsers in which each is driven."""
     rows = re.findall(r"^\| (.+) \|$", PAGES.read_text(), re.MULTILINE)
     steps = [re.split(r" *\| *", row) for row in rows]
     found = {step[0]: step[-1] for step in steps if len(step) == 6 and step[0] not in ("step", "---")}
@@ -268,7 +268,7 @@ def table() -> dict[str, list[str]]:
 
 
 def test_every_step_is_in_the_document() -> None:
-    """And the other way round; those that no driver reaches are named there."""
+    """The document has the steps of this test, in order, and marks those that no driver reaches."""
     assert list(table()) == list(STEPS)
     assert [step for step, known in table().items() if not known] == [step for step in STEPS if not STEPS[step]]
 
@@ -290,7 +290,7 @@ ROOMS = itertools.count()
 
 @pytest.mark.parametrize("step", [step for step, walks in STEPS.items() if walks])
 def test_a_step(engine: Engine, url: str, step: str) -> None:
-    """As the document says."""
+    """A page behaves at each step as the document describes."""
     if engine.name not in table()[step]:
         return
     for walk in STEPS[step]:

@@ -1,6 +1,6 @@
-"""Where a Python client goes, what it says there, and what it says of a failure.
+"""The URL and headers that a Python client sends, and the failures that it reports.
 
-The kind: what the client was told, or had heard, was dropped on its way; only "the connection closed" was left.
+The kind of bug: details that the client had received were lost, and only "the connection closed" was left.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Judge(Quiet):
 
 
 class Gateway:
-    """Answers requests itself, or passes them on to a server; notes what it was asked."""
+    """Answers requests itself, or forwards them to a server, and records them."""
 
     def __init__(self, nursery: trio.Nursery, answer: Callable[[str], str | None]) -> None:
         self.heads: list[list[str]] = []
@@ -76,7 +76,7 @@ class Gateway:
 async def joined(
     url: str, kind: TransportKind, answer: Callable[[str], str | None], **options: Any
 ) -> AsyncIterator[tuple[Client[Any, Any], Gateway]]:
-    """A client behind a gateway, in virtual time."""
+    """Join a room through a gateway, in virtual time."""
     async with open_server(edge.App({"judge": Judge}, hosts=["edge.test"])) as server:
         async with trio.open_nursery() as nursery:
             gateway = Gateway(nursery, answer)
@@ -99,7 +99,8 @@ def redirect(to: str, status: int = 301) -> str:
 
 @KINDS
 async def test_a_query_credentials_and_headers_reach_the_server(kind: TransportKind) -> None:
-    """As they are meant: a gateway may ask for any of them."""
+    """The query and the credentials of the URL, and the client's headers, reach the server, because a gateway may need
+    them."""
     url = f"ws://ana:se%63ret@edge.test{ROOM}?token=a%20b&x"
     async with joined(url, kind, lambda target: None, headers={"X-Team": "red"}) as (client, gateway):
         assert await client.request(Guess("x"), Verdict) == Verdict(True)
@@ -114,7 +115,7 @@ async def test_a_query_credentials_and_headers_reach_the_server(kind: TransportK
 @KINDS
 @pytest.mark.parametrize("to", ["/x/rooms/judge/one", "http://edge.test/x/rooms/judge/one", "?again=1"])
 async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind, to: str) -> None:
-    """Wherever it leads there."""
+    """A redirect to the same host is followed, whatever its path."""
 
     def answer(target: str) -> str | None:
         return redirect(to) if target == ROOM else None
@@ -141,7 +142,8 @@ async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind,
     ],
 )
 async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: str) -> None:
-    """The client says where it was sent, and why it does not go; then it tries again from the start."""
+    """A redirect that is not followed is reported with its target and the reason, and the client tries its URL
+    again."""
     async with joined(f"ws://edge.test{ROOM}", kind, lambda target: redirect(to, 307)) as (client, gateway):
         await trio.sleep(30)
         assert client.lost is not None
@@ -160,7 +162,7 @@ async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: s
     ],
 )
 async def test_a_refusal_says_what_it_was(kind: TransportKind, answer: str, code: str, reason: str) -> None:
-    """The sentence of a server of ours, or the status of whatever is in between."""
+    """A refusal is reported with the message of an edge server, or with the status of another server."""
     async with joined(f"ws://edge.test{ROOM}", kind, lambda target: answer) as (client, _):
         await trio.sleep(30)
         assert client.lost is not None
@@ -182,13 +184,13 @@ async def test_a_refusal_says_what_it_was(kind: TransportKind, answer: str, code
     ],
 )
 def test_headers_that_are_none_are_refused(headers: dict[str, str]) -> None:
-    """When the client is made: it would never join."""
+    """An invalid or reserved header is refused when the client is created."""
     with pytest.raises(ValueError, match=r"is not a header|is edge's own"):
         edge.join(f"ws://edge.test{ROOM}", sends=FromPlayer, receives=ToPlayer, headers=headers)
 
 
 @pytest.mark.parametrize("query", ["a b", "ü", 'a"b'])
 def test_a_query_that_cant_travel_is_refused(query: str) -> None:
-    """Rather than dropped, or sent as something else."""
+    """A query that is not encoded is refused, neither dropped nor changed."""
     with pytest.raises(ValueError, match="have to be encoded"):
         edge.join(f"ws://edge.test{ROOM}?{query}", sends=FromPlayer, receives=ToPlayer)

@@ -1,4 +1,4 @@
-"""Several servers that share one broker, in memory and in virtual time, each with a network of its own to it."""
+"""Several servers that share one broker, in memory and in virtual time, each with its own connection to the broker."""
 
 from __future__ import annotations
 
@@ -29,19 +29,24 @@ from edge.testing.network import Conditions, Network
 LEASE_SECONDS = 3.0
 
 
+def one_secret() -> edge.Sessions:
+    """Sessions for one of several servers, which accept each other's keys."""
+    return edge.Sessions(keys=edge.Keys("a secret of all the servers"))
+
+
 class ForgetfulBroker(MemoryBroker):
-    """One that can begin again with what it knew a while ago, as a Redis does that is killed before it has written all
-    to its disk."""
+    """A broker that can return to an earlier state, as a Redis does that is killed before its newest writes are on its
+    disk."""
 
     _disk: tuple[Any, Any, Any] = ({}, {}, {})
     _began_at = -math.inf
 
     def write_to_disk(self) -> None:
-        """What is known now will be known again."""
+        """Save the current state for `begin_again`."""
         self._disk = copy.deepcopy((self._leases, self._logs, self._servers))
 
     def begin_again(self) -> None:
-        """All else is forgotten."""
+        """Restart from the saved state, and forget everything else."""
         self._leases, self._logs, self._servers = copy.deepcopy(self._disk)
         for mailbox in self._mailboxes.values():
             mailbox.batches.clear()
@@ -61,7 +66,7 @@ class ForgetfulBroker(MemoryBroker):
 
 @attrs.define(eq=False)
 class Place:
-    """One server, and the ways to it."""
+    """One server, and the network to it."""
 
     server: Server
     app: edge.App
@@ -71,38 +76,38 @@ class Place:
     dead: bool = False
 
     def end(self, why: str) -> None:
-        """It ends; who is on the way to it is refused."""
+        """End the server, and refuse connections that are not yet open."""
         for link in self.wires.links:
             link.offline = "refused"
         self.scope.cancel(why)
 
     @property
     def node(self) -> Node:
-        """What it is to the others."""
+        """The node of this server."""
         node = site_of(self.app).node
         assert node is not None
         return node
 
     @property
     def rooms(self) -> list[str]:
-        """The rooms that are open here."""
+        """The paths of the rooms that are open here."""
         return [room.path for room in self.app.directory.runtimes]
 
 
 @attrs.define(eq=False)
 class Town:
-    """The servers, and whoever comes to them."""
+    """The servers, and the clients that join them."""
 
     make_app: Callable[[Broker], edge.App]
     nursery: trio.Nursery
     shared: ForgetfulBroker = attrs.field(factory=lambda: ForgetfulBroker(lease_seconds=LEASE_SECONDS))
     places: list[Place] = attrs.field(factory=list)
     conditions: Conditions = attrs.field(factory=Conditions)
-    """Of the ways to all servers."""
+    """Network conditions to all servers."""
     clients: int = 0
 
     async def open(self) -> Place:
-        """Another server."""
+        """Start another server."""
         return await self.nursery.start(self._serve)  # type: ignore[no-any-return]
 
     async def _serve(self, *, task_status: trio.TaskStatus[Place]) -> None:
@@ -119,14 +124,14 @@ class Town:
             asking.cancel_scope.cancel()
 
     def kill(self, place: Place) -> None:
-        """The server dies: nobody hears anything of it any more."""
+        """Kill a server: it sends nothing more to clients or to the broker."""
         place.broker.cut = place.dead = True
         for link in place.wires.links:
             link.cut()
         place.end("killed")
 
     async def drain(self, place: Place) -> None:
-        """The server is told to stop."""
+        """Drain a server, then end it."""
         place.dead = True
         place.server.drain()
         await trio.sleep(10)
@@ -143,13 +148,13 @@ class Town:
         name: str = "",
         kind: TransportKind = TransportKind.WEBSOCKET,
     ) -> AsyncIterator[Client[Any, Any]]:
-        """A client, each of whose connections comes to another of these servers, if it is not dead."""
+        """Join with a client whose connections go to these servers in turn, except to dead ones."""
         self.clients += 1
         attempts = count()
 
         async def connect() -> trio.abc.Stream:
             there = [place for place in at or self.places if not place.dead]
-            own = {place: site_of(place.app).address for place in there}
+            own = {place: site_of(place.app).cluster.address for place in there}
             sent_to = [place for place in there if own[place] and own[place] in str(connector.url)]
             if connector.url != address:
                 there = sent_to
@@ -182,7 +187,7 @@ class Town:
 
 @asynccontextmanager
 async def open_town(make_app: Callable[[Broker], edge.App], servers: int = 2) -> AsyncIterator[Town]:
-    """So many servers while a block runs."""
+    """Run so many servers while the block runs."""
     async with trio.open_nursery() as nursery:
         town = Town(make_app, nursery)
         for _ in range(servers):

@@ -1,4 +1,4 @@
-"""Rooms that are to go on at another server, or are not: each case by itself."""
+"""Rooms that another server must continue, or must not: each case by itself."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from edge.journal.entries import Entry, Written
 from edge.journal.writer import AWAITED_SECONDS
 from edge.rooms.room import runtime_of
 from edge.rooms.room_runtime import RoomRuntime
+from edge.server.limiter import AddressLimits
 from edge.testing import seeds
 from edge.testing.network import Conditions, Network
+from tests.cluster.servers import one_secret
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger, Sums
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
@@ -34,16 +36,15 @@ def make_app(
 ) -> edge.App:
     return edge.App(
         kinds or {"adding": Adding},
-        broker=broker,
-        keys=edge.Keys("a secret of all the servers"),
-        max_rooms=max_rooms,
-        max_rooms_each=max_rooms_each,
+        cluster=edge.Cluster(broker),
+        sessions=one_secret(),
+        address_limits=AddressLimits(rooms=max_rooms, rooms_each=max_rooms_each),
     )
 
 
 @asynccontextmanager
 async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> AsyncIterator[Adder]:
-    """Somebody who adds, and listens."""
+    """Join with a client that can add, and listens."""
     async with town.join(f"/rooms/{path}", *at, sends=Add, receives=Added, name=name) as client:
         await client.wait_state(State.OPEN)
         async with trio.open_nursery() as nursery:
@@ -54,7 +55,7 @@ async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> As
 
 
 def slow_log(place: Place, seconds: float) -> None:
-    """Let a server's log take so long to be written."""
+    """Delay each write of a server's journal."""
     append = place.broker.append
 
     async def append_late(entries: Sequence[Entry]) -> Sequence[Written]:
@@ -65,7 +66,7 @@ def slow_log(place: Place, seconds: float) -> None:
 
 
 class Ending(Adding):
-    """Its clean-up takes a second, and so does that of its players."""
+    """Takes a second to clean up, and so do its players."""
 
     runs = 0
 
@@ -91,7 +92,8 @@ async def renew_in_vain(*_: object) -> Renewed:
 
 @pytest.mark.parametrize("how", ["drain", "move", "cut off"])
 async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether its server drains meanwhile, or would have moved it, or loses the lease during its clean-up."""
+    """No other server continues a closed room, whether its server drains, would have moved it, or loses the lease
+    during its clean-up."""
     monkeypatch.setattr(Ending, "runs", 0)
     async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
         ana.add()
@@ -121,7 +123,7 @@ async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch:
 
 @seeds(8)
 async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFixture) -> None:
-    """Is followed by a fresh one here, and nothing else."""
+    """A room that crashes while it is moved is replaced by a fresh one at the same server, and the move fails."""
     boom, runs = trio.Event(), []
 
     class Crashing(Adding):
@@ -153,7 +155,8 @@ async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFi
 
 
 async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
-    """Who had as many rooms as one may, at either server, has all of them at the one that is left."""
+    """Clients of one address that had the limit of rooms at each of two servers have all these rooms at the one that is
+    left."""
     async with open_town(partial(make_app, max_rooms_each=3)) as town, trio.open_nursery() as nursery:
         one, other = town.places
         for place in town.places:
@@ -185,18 +188,18 @@ async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
 
 
 async def no_leases(*, left: bool = False) -> Sequence[Lease]:
-    """A server sees none, and goes on with no room by itself."""
+    """Return no leases, so that a server continues no room by itself."""
     await trio.lowlevel.checkpoint()
     return ()
 
 
 async def serve_school(place: Place, stream: trio.abc.Stream) -> None:
-    """Everybody comes from one address."""
+    """Serve a connection as if it came from one shared address."""
     await place.server.serve_connection(stream, "10.0.0.1")
 
 
 async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
-    """For their room is to go on, where there is space."""
+    """A client whose room can't continue at a full server reconnects until another server continues the room."""
     async with open_town(partial(make_app, max_rooms=1)) as town:
         one, other = town.places
         async with adder(town, "ana", "adding/a", one, other) as ana, adder(town, "ben", "adding/b", other):
@@ -215,7 +218,7 @@ async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005, 0.015, 0.03, 0.1])
 async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
-    """What its client says right after it is not lost, at whatever point the server dies."""
+    """An event that follows a welcome is not lost, at whatever moment the server dies."""
     async with open_town(make_app) as town, adder(town, "ana") as ana:
         ana.add()
         await trio.sleep(2)
@@ -231,7 +234,7 @@ async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
 
 
 async def test_a_welcome_waits_for_no_more_than_its_own_entry() -> None:
-    """However many there are just then: twenty a second suffice for what players say, but nobody waits for those."""
+    """A welcome waits only for its own journal entry, however many other entries are due."""
     async with open_town(make_app, 1) as town, adder(town, "ana") as ana:
         for _ in range(10):
             ana.add()
@@ -265,7 +268,7 @@ class Showing(edge.Room[Add, Shown]):
 
 
 async def test_a_latest_value_does_not_overtake_what_it_waits_for() -> None:
-    """Nor on a resume."""
+    """A `latest` value does not overtake withheld reliable events, not even on a resume."""
     async with (
         open_town(partial(make_app, showing=Showing), 1) as town,
         town.join("/rooms/showing/a", sends=Add, receives=Shown) as client,
@@ -298,7 +301,7 @@ class Short(Adding):
 
 
 async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Which is gone before its last words could be in it; nor are other logs held up."""
+    """A room that ends logs no warning, although its journal is deleted before its last events could be written."""
     async with open_town(partial(make_app, short=Short), 1) as town:
         town.places[0].broker.delay = 0.002
         async with town.join("/rooms/short/a", sends=Add, receives=Added) as client:
@@ -321,7 +324,7 @@ class Talking(edge.Room[Add, Big]):
 @seeds(6)
 @pytest.mark.parametrize("size", [15_000, 28_000])
 async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
-    """All of it, and the goodbye."""
+    """A relayed client that reads slowly receives all events and the goodbye."""
     async with open_town(partial(make_app, talking=Talking)) as town:
         one, other = town.places
         town.conditions = Conditions(latency=0.01, capacity=20_000)
@@ -353,13 +356,13 @@ class Plain(edge.Room[Add, Added]):
 
 
 async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
-    """Though the broker is asked for nothing else until that has failed."""
+    """A room that continues without the broker does so while the release of another room is under way."""
     async with open_town(partial(make_app, stubborn=Stubborn, plain=Plain), 1) as town:
         (place,) = town.places
         await place.node.find("stubborn", "a")
         plain = await place.node.find("plain", "a")
         assert isinstance(plain, RoomRuntime)
-        await trio.sleep(LEASE_SECONDS / RENEWALS * 2 + 0.01)  # right after they were renewed
+        await trio.sleep(LEASE_SECONDS / RENEWALS * 2 + 0.01)  # right after the leases were renewed
         place.broker.cut = True
         await trio.sleep(0.3)
         plain.close()
@@ -368,7 +371,7 @@ async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
 
 
 async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
-    """They do not claim one after the other."""
+    """All tasks that wait for one failing claim get its error, without further claims."""
     async with open_town(partial(make_app, plain=Plain), 1) as town:
         (place,) = town.places
         await trio.sleep(1)
@@ -389,7 +392,7 @@ async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
 
 
 async def test_a_server_that_was_stopped_is_not_deaf() -> None:
-    """However long: its mail has come meanwhile."""
+    """A server that was stopped for long does not count as unreachable, because its messages have arrived meanwhile."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(1)

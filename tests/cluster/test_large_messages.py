@@ -1,4 +1,4 @@
-"""The largest message of a room goes across servers, too."""
+"""The largest message of a room, across servers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from tests.transports.test_sizes import Give, Given, Large
 
 @pytest.mark.parametrize("kind", TransportKind)
 async def test_the_largest_message_crosses_servers(kind: TransportKind) -> None:
-    """By each transport, to a client that is connected to another server than the room's."""
+    """The largest message reaches a client of another server than the room's, over each transport."""
 
     def make_app(broker: Broker) -> edge.App:
-        return edge.App({"large": Large}, broker=broker, keys=Keys("the secret of these tests"))
+        return edge.App(
+            {"large": Large},
+            cluster=edge.Cluster(broker),
+            sessions=edge.Sessions(keys=Keys("the secret of these tests")),
+        )
 
     size = (1024 * 1024 - len('["Given",{"text":""}]')) // len("é".encode())
     async with open_town(make_app) as town:

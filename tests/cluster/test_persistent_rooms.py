@@ -1,4 +1,4 @@
-"""Rooms that survive their server: each event once, in both directions, whatever dies."""
+"""Rooms that survive their server: each event arrives once, in both directions, whatever fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from edge.client.client import Client, State
 from edge.cluster.broker.broker import Broker
 from edge.testing import seeds
 from edge.testing.network import BOTH, Conditions, Side
+from tests.cluster.servers import one_secret
 from tests.endurance.adding import ROOMS, Add, Added, Adder, Adding, Ledger, Sums
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
 
 
 def make_app(broker: Broker) -> edge.App:
-    return edge.App(ROOMS, broker=broker, keys=edge.Keys("a secret of all the servers"))
+    return edge.App(ROOMS, cluster=edge.Cluster(broker), sessions=one_secret())
 
 
 def adder(town: Town, kind: str, *at: Place, name: str = "ana") -> AbstractAsyncContextManager[Client[Any, Any]]:
@@ -30,7 +31,7 @@ def adder(town: Town, kind: str, *at: Place, name: str = "ana") -> AbstractAsync
 
 @asynccontextmanager
 async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder]]:
-    """People who add, each with all servers to go to."""
+    """Join with clients that can add, each with access to all servers."""
     made, ledger = [], Ledger()
     async with trio.open_nursery() as nursery:
 
@@ -48,7 +49,7 @@ async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder
 
 
 async def trouble(town: Town, people: list[Adder], random: Random) -> None:
-    """Something happens to the owner of the room, or to everybody."""
+    """Cause a random fault of the room's owner, or of all connections."""
     there = [place for place in town.places if not place.dead]
     owners = [place for place in there if place.rooms]
     match random.choice(["kill", "kill", "cut", "slow", "hang up", "drain", "forget"]):
@@ -64,7 +65,7 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             hang_up(there, random)
         case "drain" if owners:
             await town.open()
-            if random.random() < 0.5:  # while some are about to come back
+            if random.random() < 0.5:  # while some clients are about to reconnect
                 hang_up(there, random)
                 await trio.sleep(random.uniform(0, 0.5))
             town.nursery.start_soon(town.drain, owners[0])
@@ -73,11 +74,11 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             await add(people, random, random.randint(0, 40))
             town.shared.begin_again()
             await add(people, random, random.randint(0, 40))
-            await trio.sleep(LEASE_SECONDS / 2)  # for all to be written again
+            await trio.sleep(LEASE_SECONDS / 2)  # until everything is written again
 
 
 def hang_up(places: list[Place], random: Random) -> None:
-    """Half of all connections break."""
+    """Break half of all connections."""
     for place in places:
         for link in place.wires.links:
             if random.random() < 0.5:
@@ -85,14 +86,14 @@ def hang_up(places: list[Place], random: Random) -> None:
 
 
 async def add(people: list[Adder], random: Random, times: int) -> None:
-    """Add so often, within a second or two."""
+    """Add so many times, at random intervals."""
     for _ in range(times):
         await trio.sleep(random.expovariate(20))
         random.choice(people).add()
 
 
 async def play(town: Town, people: list[Adder], random: Random, *, troubles: int) -> None:
-    """Add, at random, while one thing after the other happens; then all is well again."""
+    """Add at random while faults follow each other, then end all faults."""
     for _ in range(troubles):
         await add(people, random, random.randint(5, 40))
         await trouble(town, people, random)
@@ -106,8 +107,8 @@ async def play(town: Town, people: list[Adder], random: Random, *, troubles: int
 
 @seeds(100)
 async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
-    """Servers are killed, drained, cut off from the broker, which forgets, connections from servers: each event reaches
-    the room once, and each player once, in order."""
+    """Each event reaches the room once, and each player once, in order, if servers are killed, drained or cut off, the
+    broker forgets, or connections break."""
     random = Random(edge_seed)
     kind = random.choice([*ROOMS])
     async with open_town(make_app, 3) as town, adders(town, kind, "ana", "ben", "cyn") as people:
@@ -125,7 +126,7 @@ async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
 
 @seeds(20)
 async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
-    """Without a word: they are not over, and go on elsewhere at once."""
+    """The rooms of a server that is cancelled do not end, and continue at another server at once."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
         for _ in range(10):
             ana.add()
@@ -140,7 +141,7 @@ async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
 
 
 async def test_a_log_that_can_t_be_read_stays() -> None:
-    """The room is refused until a server comes that can: nothing of it is lost."""
+    """A room whose snapshot can't be restored is refused, and its journal is kept until a server can restore it."""
     can_read = False
 
     class Picky(Adding):
@@ -151,7 +152,11 @@ async def test_a_log_that_can_t_be_read_stays() -> None:
             super().restore(state)
 
     def make_picky(broker: Broker) -> edge.App:
-        return edge.App({"adding": Picky}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+        return edge.App(
+            {"adding": Picky},
+            cluster=edge.Cluster(broker),
+            sessions=one_secret(),
+        )
 
     async with open_town(make_picky, 2) as town, adders(town, "adding", "ana") as (ana,):
         for _ in range(10):
@@ -173,8 +178,8 @@ async def test_a_log_that_can_t_be_read_stays() -> None:
 
 @pytest.mark.parametrize("noticed_by", [BOTH, frozenset[Side](["client"])])
 async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
-    """It says how much has come, and what it says is forgotten by the client: so that has to be kept before. And if an
-    older connection is still there, its end is not the seat's."""
+    """A welcome waits until the counts in it are written to the journal, because the client then drops the acknowledged
+    events."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
         owner = next(place for place in town.places if place.rooms)
         owner.broker.delay = 1.0
@@ -191,7 +196,8 @@ async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
 
 @pytest.mark.parametrize("seconds", [number / 20 for number in range(16)])
 async def test_who_comes_back_to_a_server_that_drains_resumes_elsewhere(seconds: float) -> None:
-    """At whatever point of their arrival it begins, also before they have said who they are."""
+    """A client that is reconnecting when a server begins to drain resumes at another server, at whatever moment the
+    drain begins."""
     async with open_town(make_app, 1) as town, adders(town, "adding", "ana") as (ana,):
         town.conditions = Conditions(latency=0.1)
         (owner,) = town.places

@@ -1,4 +1,4 @@
-"""Rooms that go to servers which have less to do."""
+"""Rooms that move to servers with less load."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edge.cluster.broker.broker import Broker, Claim, News, Renewed, Stamp
 from edge.cluster.node import Node
 from edge.cluster.placement import BALANCE_SECONDS, LEAST, SLACK, STAY_SECONDS, choose_moves
 from edge.testing import seeds
+from tests.cluster.servers import one_secret
 from tests.endurance.adding import Add, Added, Adder, Adding, Ledger
 
 from .servers import LEASE_SECONDS, Town, open_town
@@ -27,8 +28,8 @@ weights = st.lists(st.integers(1, 150), max_size=60)
 @example([[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 116], [], [], [], [61]], [0, 1, 0, 70, 70, 187])
 @given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
 def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
-    """Though all choose at once: after a few rounds none sends any away, and nobody has more to do than the busiest had
-    at first."""
+    """Even if all servers choose at once, no room moves after a few rounds, and no server is ever busier than the
+    busiest was at first."""
     names = [f"server-{number}" for number in range(len(servers))]
     rooms = {
         name: {f"{name}/{number}": weight for number, weight in enumerate(each)}
@@ -55,25 +56,29 @@ def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
 
 
 def test_a_new_server_gets_its_share() -> None:
-    """Of many rooms, about as many as all others have; of a few nobody moves."""
+    """A new server gets an equal share of many rooms, and small differences move no room."""
     rooms = {f"chat/{number:03}": 5 for number in range(100)}
     moves = choose_moves("a", rooms, {"a": 501, "b": 500, "c": 0})
     assert [to for _, to in moves] == ["c"] * 33
-    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # when the other is done
+    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # c receives from a first
     assert not choose_moves("a", rooms, {"a": LEAST - 1, "b": 0})
     mean = 1000
     assert not choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)) - 1, "b": int(mean * (1 - SLACK)) + 1})
     assert choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)), "b": int(mean * (1 - SLACK))})
-    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # it would only be somewhere else
+    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # the load would only be at the other server
 
 
 def make_app(broker: Broker) -> edge.App:
-    return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+    return edge.App(
+        {"adding": Adding},
+        cluster=edge.Cluster(broker),
+        sessions=one_secret(),
+    )
 
 
 @asynccontextmanager
 async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
-    """Of two each, who add."""
+    """Join ten rooms, with two clients each that can add."""
     people: list[Adder] = []
 
     async def come(room: int, ledger: Ledger, *, task_status: trio.TaskStatus[None]) -> None:
@@ -94,7 +99,7 @@ async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
 
 
 async def add(people: list[Adder], seconds: float) -> None:
-    """Everybody, again and again, for so long."""
+    """Let every client add again and again, for so many seconds."""
     with trio.move_on_after(seconds):
         while True:
             await trio.sleep(0.4)
@@ -104,14 +109,14 @@ async def add(people: list[Adder], seconds: float) -> None:
 
 @pytest.fixture
 def a_little_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To send a room away."""
+    """Lower the load from which a server moves rooms."""
     monkeypatch.setattr("edge.cluster.placement.LEAST", 10)
 
 
 @pytest.mark.usefixtures("a_little_is_enough")
 @seeds(3)
 async def test_rooms_go_on_at_a_new_server() -> None:
-    """With all who sit there: none of them misses anything, or hears it twice, or stays away."""
+    """Rooms move to a new server with their players, who miss no event, receive none twice, and reconnect."""
     async with open_town(make_app, 1) as town, ten_rooms(town) as people:
         (old,) = town.places
         assert len(old.rooms) == 10
@@ -127,7 +132,7 @@ async def test_rooms_go_on_at_a_new_server() -> None:
 @pytest.mark.usefixtures("a_little_is_enough")
 @seeds(8)
 async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
-    """Or from it: nothing is lost, and nothing is there twice."""
+    """If a server dies while rooms move to it or from it, no event and no room is lost or duplicated."""
     chance = Random(edge_seed)
     async with open_town(make_app, 2) as town, ten_rooms(town) as people:
         for place in town.places:
@@ -148,10 +153,14 @@ async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
 
 @pytest.mark.usefixtures("a_little_is_enough")
 async def test_rooms_that_are_to_stay() -> None:
-    """The app says so."""
+    """No room moves if the app has `balance=False`."""
 
     def make_still(broker: Broker) -> edge.App:
-        return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"), balance=False)
+        return edge.App(
+            {"adding": Adding},
+            cluster=edge.Cluster(broker, balance=False),
+            sessions=one_secret(),
+        )
 
     async with open_town(make_still, 1) as town, ten_rooms(town):
         await town.open()
@@ -160,7 +169,7 @@ async def test_rooms_that_are_to_stay() -> None:
 
 
 async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is on its way when the room goes to another server."""
+    """A renewal that is under way while a room moves to another server does not take the room back."""
     async with (
         open_town(make_app, 2) as town,
         town.join("/rooms/adding/a", sends=Add, receives=Added, name="ana") as ana,
@@ -188,7 +197,7 @@ async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.Monk
 
 
 async def test_a_room_that_is_not_taken_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its visitors are not sent away again and again, for nothing."""
+    """A room whose move fails is not moved again for a while, so that its players need not reconnect in vain."""
     moves = []
 
     async def move(node: Node, name: str, to: str) -> bool:

@@ -1,4 +1,4 @@
-"""What servers promise that share rooms, beyond the one busy room: quiet rooms, endings, greetings, late requests."""
+"""Guarantees of servers that share rooms: quiet rooms, ends, greetings, and late requests."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ from .servers import LEASE_SECONDS, Place, Town, open_town
 
 def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge.App:
     keys = edge.Keys("a secret of all the servers")
-    return edge.App(kinds or {"bank": Bank, "going": LonelyBank}, broker=broker, keys=keys)
+    return edge.App(
+        kinds or {"bank": Bank, "going": LonelyBank}, cluster=edge.Cluster(broker), sessions=edge.Sessions(keys=keys)
+    )
 
 
 @asynccontextmanager
 async def sit(town: Town, room: str, name: str = "ana", *at: Place) -> AsyncIterator[Client[Any, Any]]:
-    """Somebody in a bank."""
+    """Join a bank."""
     async with town.join(f"/rooms/{room}", *at, sends=Said, receives=Told, name=name) as client:
         await client.wait_state(State.OPEN)
         yield client
@@ -49,19 +51,19 @@ def bank(place: Place, room: str) -> Bank:
 
 
 async def told(client: Client[Any, Any]) -> list[int]:
-    """What somebody has heard by now, as balances; what they were greeted with first."""
+    """Return the balances that a client has received since the last call."""
     await trio.testing.wait_all_tasks_blocked()
     heard, client._inbox = [*client._inbox], type(client._inbox)()
     return [event.balance for event in heard]
 
 
 def key_of(name: str) -> str:
-    """A key of this person's, for all servers."""
+    """Return this person's key, for all servers."""
     return edge.Keys("a secret of all the servers").issue(id=name, name=name)
 
 
 class Hush(edge.Room[PayIn, Heard]):
-    """Sums up what is paid in, and says nothing, but what the sum is when it reaches 100."""
+    """Adds up payments, and sends the sum only from 100 on."""
 
     seats = edge.Seats(minimum=0, grace=60)
     total = 0
@@ -81,7 +83,8 @@ class Hush(edge.Room[PayIn, Heard]):
 
 @seeds(3)
 async def test_what_redis_and_the_server_forget_together_is_told() -> None:
-    """Of what a client had said, and was acknowledged, though it had heard nothing: it starts fresh, and is heard."""
+    """A client whose acknowledged events are lost starts fresh, even if it has received nothing, and its new events are
+    received."""
     async with (
         open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
         town.join("/rooms/hush/a", sends=PayIn, receives=Heard, name="ana") as client,
@@ -107,7 +110,8 @@ async def test_what_redis_and_the_server_forget_together_is_told() -> None:
 @pytest.mark.parametrize("how", ["empty", "older", "one log"])
 @seeds(3)
 async def test_a_quiet_room_is_written_anew(how: str) -> None:
-    """Redis forgets it, nobody says anything, its server dies: it goes on, with all that was said."""
+    """A quiet room that Redis has forgotten is written again, so that it continues with its whole state when its server
+    dies."""
     async with open_town(make_app, 2) as town:
         rooms = [f"bank/{number}" for number in range(20)]
         async with trio.open_nursery() as nursery:
@@ -144,7 +148,7 @@ async def test_a_quiet_room_is_written_anew(how: str) -> None:
 
 
 async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
-    """But within the time of a lease, whether they are many, and some at a time."""
+    """Forgotten rooms are written again within the time of a lease, a few at a time."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -166,7 +170,7 @@ async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
 
 
 async def delay_log(place: Place, seconds: float) -> None:
-    """Let the log take so long to be written from now on."""
+    """Delay each write of a server's journal from now on."""
     append = place.broker.append
 
     async def append_late(entries: Sequence[Entry]) -> Sequence[Written]:
@@ -178,7 +182,8 @@ async def delay_log(place: Place, seconds: float) -> None:
 
 @pytest.mark.parametrize(("how", "moment"), [*product(["cash", "finish", "kick", "close"], range(10))])
 async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None:
-    """A server dies at any moment around an end: who has heard of it finds it so elsewhere; who has not, goes on."""
+    """If a server dies around an end, a client that has received the end finds it confirmed elsewhere, and any other
+    client continues."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana, sit(town, "bank/a", "ben") as ben:
         ana.send(PayIn(5))
         await trio.sleep(1)
@@ -195,7 +200,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
         town.kill(place)
         await trio.sleep(0.1)
         heard, ended = await told(ana), ana.state is State.CLOSED
-        if heard:  # a reliable word about the end is no less than its goodbye
+        if heard:  # a reliable event about the end binds as its goodbye does
             assert heard == [5] if how == "cash" else [-5]
         await trio.sleep(4 * LEASE_SECONDS)
         going_on = [place for place in town.places if "bank/a" in place.rooms and not place.dead]
@@ -210,7 +215,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
             assert "ana" not in [player.name for player in bank(place, "bank/a").players]
             if how == "cash":
                 assert bank(place, "bank/a").balances == {"ben": 0}
-        elif how == "cash":  # she has asked again, and hears of it now
+        elif how == "cash":  # her request is repeated, and she receives the end now
             assert (await told(ana), ana.state) == ([5], State.CLOSED)
         elif not heard:
             (place,) = going_on
@@ -220,7 +225,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_who_is_cut_off_tells_no_end(how: str) -> None:
-    """Where the broker can't be reached the end waits; and if the lease runs out, the room goes on elsewhere."""
+    """A server that can't reach the broker withholds an end, and if its lease expires, the room continues elsewhere."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
         ana.send(PayIn(5))
         await trio.sleep(1)
@@ -233,14 +238,14 @@ async def test_who_is_cut_off_tells_no_end(how: str) -> None:
         place.dead = True
         await trio.sleep(4 * LEASE_SECONDS)
         assert ana.welcome is not None
-        assert ana.state is State.CLOSED or ana.welcome.resumed  # it is asked once more, and ends there
+        assert ana.state is State.CLOSED or ana.welcome.resumed  # the request is repeated, and the room ends there
         assert await told(ana) == [5 if how == "cash" else -5]
         assert ana.state is State.CLOSED
         assert not ana.ending.unconfirmed  # type: ignore[union-attr]
 
 
 async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
-    """And is told when it is back, if the lease has not run out."""
+    """An end is withheld while the broker is away, and sent if the broker returns before the lease expires."""
     async with open_town(make_app, 1) as town, sit(town, "bank/a") as ana:
         (place,) = town.places
         await trio.sleep(1)
@@ -258,7 +263,8 @@ async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -> None:
-    """By its own choice: it waits for as long as a lease lasts, and no longer."""
+    """A room that continues without the broker withholds an end for the time of a lease, and then sends it as
+    unconfirmed."""
     async with open_town(make_app, 1) as town, sit(town, "going/a") as ana:
         (place,) = town.places
         ana.send(PayIn(5))
@@ -280,8 +286,8 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
 
 @seeds(20)
 async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
-    """Whatever the room says meanwhile, and wherever it goes on: whoever starts from nothing is greeted once, before
-    they hear anything else."""
+    """A client that starts from nothing is greeted once, before any other event, whatever the room sends and wherever
+    it continues."""
     random = Random(edge_seed)
     async with (
         open_town(make_app, 3) as town,
@@ -326,7 +332,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
 
 
 async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted() -> None:
-    """Their seat is restored, and their client knows nothing of it."""
+    """A fresh client that takes a restored seat before its player's first step is greeted."""
     async with open_town(make_app, 2) as town:
         key = key_of("ana")
         async with town.join("/rooms/bank/a", sends=Said, receives=Told, key=key) as client:
@@ -343,7 +349,8 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
 
 
 async def test_a_claim_that_comes_late_takes_no_room() -> None:
-    """It timed out, its retry opened the room, and then it arrives."""
+    """A claim that arrives after its time-out takes neither the room that its retry has opened, nor that room after it
+    has closed."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -373,7 +380,7 @@ async def test_a_claim_that_comes_late_takes_no_room() -> None:
 
 
 async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
-    """Nobody would have the room, and its server would be believed to."""
+    """A claim whose answer is lost is released, so that another server can open the room."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -391,7 +398,8 @@ async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
 
 
 async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
-    """Redis forgets that a room has closed: its server says so again, and nobody goes on with it."""
+    """If Redis forgets that a room has closed, its server releases the lease again, and no server continues the
+    room."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
         await trio.sleep(1)
         place = owner_of(town, "bank/a")
@@ -407,7 +415,7 @@ async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
 
 
 async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
-    """It is told of those about which there is news."""
+    """A renewal has only the rooms about which there is news."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -427,6 +435,6 @@ async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
         for number in range(200):
             bank(place, f"bank/{number}").close()
         await trio.sleep(2 * LEASE_SECONDS)
-        assert 200 <= sum(news) <= 400, "given back, and before that perhaps no longer shown"
+        assert 200 <= sum(news) <= 400, "released, and before that perhaps no longer listed"
         assert max(news) > 50
         assert len(place.rooms) == 100

@@ -1,4 +1,4 @@
-"""Several servers and one broker: a room is on one of them, and all of them lead to it."""
+"""Several servers and one broker: each room is at one server, and every server leads to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -17,6 +18,7 @@ from edge.cluster.broker.broker import Broker
 from edge.codes import Code
 from edge.errors import ServerUnreachable
 from edge.server.app import site_of
+from tests.cluster.servers import one_secret
 from tests.small_rooms import Say
 
 from .servers import LEASE_SECONDS, Place, Town, open_town
@@ -34,7 +36,7 @@ class Tip:
 
 
 class Chat(edge.Room[Say, Said | Tip]):
-    """Says again what is said."""
+    """Broadcasts every event."""
 
     seats = edge.Seats(minimum=1, maximum=50, grace=20)
 
@@ -50,8 +52,8 @@ class Chat(edge.Room[Say, Said | Tip]):
 def make_app(broker: Broker) -> edge.App:
     return edge.App(
         {"chat": Chat},
-        broker=broker,
-        keys=edge.Keys("a secret of all the servers"),
+        cluster=edge.Cluster(broker),
+        sessions=one_secret(),
         api_token="the token of the web app",
     )
 
@@ -63,7 +65,7 @@ def chat(
     key: str | None = None,
     kind: TransportKind = TransportKind.WEBSOCKET,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
-    """A client in the one room."""
+    """Join the one room."""
     return town.join("/rooms/chat/a", *at, sends=Say, receives=Said | Tip, name=name, key=key, kind=kind)
 
 
@@ -73,7 +75,7 @@ async def hear(client: Client[Any, Any], *texts: str) -> None:
 
 
 async def test_any_server_leads_to_the_room() -> None:
-    """Players at three servers are in one room, on the server where the first arrived."""
+    """Players at three servers are in one room, at one of these servers."""
     async with open_town(make_app, 3) as town:
         one, two, three = town.places
         async with (
@@ -96,7 +98,7 @@ async def test_any_server_leads_to_the_room() -> None:
 
 
 async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To a server with ten clients of the room goes one batch that has the frame once."""
+    """A broadcast to ten clients of another server is sent to that server once."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one) as ana:
@@ -126,7 +128,7 @@ async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_dead_carrier_costs_a_reconnect() -> None:
-    """The seat waits, and the client resumes it by another server: nothing is lost."""
+    """A client whose relaying server dies resumes its seat by another server, and nothing is lost."""
     async with open_town(make_app, 3) as town:
         one, two, three = town.places
         async with (
@@ -150,7 +152,7 @@ async def test_a_dead_carrier_costs_a_reconnect() -> None:
 
 
 async def test_a_dead_server_s_room_opens_elsewhere() -> None:
-    """Once its lease has run out: whoever was in it starts fresh, within the time of a lease and a little."""
+    """The room of a dead server opens elsewhere soon after its lease has expired, and its clients start fresh."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -167,7 +169,7 @@ async def test_a_dead_server_s_room_opens_elsewhere() -> None:
 
 
 async def test_a_lost_lease_ends_the_room() -> None:
-    """A server that can't renew ends its rooms before another may have them, and writes nothing more for them."""
+    """A server that can't renew a lease ends the room before another server may have it."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -183,7 +185,7 @@ async def test_a_lost_lease_ends_the_room() -> None:
 
 
 async def test_who_is_deaf_fails_loudly() -> None:
-    """A server that hears no mail, though the broker renews its leases, ends with an error."""
+    """A server that receives no messages, although the broker renews its leases, ends with an error."""
     with pytest.RaisesGroup(ServerUnreachable, flatten_subgroups=True, allow_unwrapped=True):
         async with open_town(make_app, 2) as town:
             town.places[0].broker.unreachable = True
@@ -191,12 +193,12 @@ async def test_who_is_deaf_fails_loudly() -> None:
 
 
 async def api(town: Town, at: int, method: str, path: str, body: str = "") -> tuple[int, str]:
-    """What a server's API answers."""
+    """Return the answer of a server's API."""
     return await get(town, at, f"/edge-api/{path}", method, body)
 
 
 async def get(town: Town, at: int, path: str, method: str = "GET", body: str = "") -> tuple[int, str]:
-    """What a server answers."""
+    """Return the answer of a server."""
     stream = await town.places[at].wires.link().connect()
     head = f"{method} {path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n"
     head += f"authorization: Bearer the token of the web app\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -209,13 +211,13 @@ async def get(town: Town, at: int, path: str, method: str = "GET", body: str = "
 
 
 async def test_the_api_works_at_any_server() -> None:
-    """Lists, shows, publishes, kicks, revokes, wherever the room is."""
+    """The API of each server lists, shows, publishes, kicks and revokes, whichever server has the room."""
     async with open_town(make_app, 2) as town:
         one, _ = town.places
         key = edge.Keys("a secret of all the servers").issue("u1", name="ana")
         async with chat(town, one, key=key) as ana:
             await ana.wait_state(State.OPEN)
-            await trio.sleep(LEASE_SECONDS)  # until it is told
+            await trio.sleep(LEASE_SECONDS)  # until the other server knows the room
             status, listed = await api(town, 1, "GET", "rooms")
             server = one.node.id
             room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False, "server": server}
@@ -241,7 +243,7 @@ async def test_the_api_works_at_any_server() -> None:
 
 
 async def test_a_draining_server_sends_its_visitors_on() -> None:
-    """Whoever it carries resumes by another server."""
+    """A client that a draining server relays resumes by another server."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -259,7 +261,7 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
 
 @pytest.mark.parametrize("kind", [TransportKind.STREAM, TransportKind.POLL])
 async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> None:
-    """Its posts come to another server than its polls, and it is one line all the same: no sticky sessions."""
+    """The requests of one HTTP transport may reach different servers, so that no sticky sessions are needed."""
     async with open_town(make_app, 3) as town:
         await trio.sleep(LEASE_SECONDS)  # until all know each other
         async with chat(town, name="ana", kind=kind) as ana, chat(town, name="ben", kind=kind) as ben:
@@ -279,7 +281,7 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
 
 
 async def test_a_line_is_lost_with_its_server() -> None:
-    """And its seat is resumed on another line."""
+    """A client whose HTTP transport is lost with its server resumes its seat over another transport."""
     async with open_town(make_app, 3) as town, chat(town, name="ana", kind=TransportKind.POLL) as ana:
         await ana.wait_state(State.OPEN)
         await hear(ana, "ana is here")
@@ -296,12 +298,12 @@ async def test_a_line_is_lost_with_its_server() -> None:
 
 
 async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
-    """In that very step: there is nobody left to give it to."""
+    """An answer that arrives in the step in which its server is lost is dropped without an error."""
     async with open_town(make_app, 3) as town:
         await trio.sleep(LEASE_SECONDS)  # until all know each other
         proxy = town.places[0].server._proxy
         async with AsyncExitStack() as stack:
-            while not proxy._forwarded:  # until a line's end is at another server
+            while not proxy._forwarded:  # until an HTTP transport is at another server
                 client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
                 await client.wait_state(State.OPEN)
                 await trio.sleep(1)
@@ -313,11 +315,11 @@ async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
 
 
 async def test_a_client_is_sent_to_the_room_s_server() -> None:
-    """Where servers have addresses nobody carries: a client goes to the room's, and back where it came from when that
-    one is dead."""
+    """If servers have addresses, a client is redirected to the room's server instead of relayed, and returns to its
+    first URL if that server dies."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
-        site_of(one.app).address = "ws://one.test"
+        site_of(one.app).cluster = attrs.evolve(site_of(one.app).cluster, address="ws://one.test")
         await trio.sleep(LEASE_SECONDS)  # until that is known
         async with chat(town, one, name="ana") as ana:
             await ana.wait_state(State.OPEN)
@@ -332,17 +334,22 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
 
 
 class Stubborn(Chat):
-    """Goes on by itself."""
+    """Continues while its server is cut off."""
 
     when_cut_off = "go on"
 
 
 @pytest.mark.parametrize("taken", [False, True])
 async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
-    """While its server is cut off from the broker; and it ends once it is known that another has it."""
+    """A room may continue while its server is cut off from the broker, and ends when its server learns that another
+    server has the room."""
 
     def make_stubborn(broker: Broker) -> edge.App:
-        return edge.App({"chat": Stubborn}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+        return edge.App(
+            {"chat": Stubborn},
+            cluster=edge.Cluster(broker),
+            sessions=one_secret(),
+        )
 
     async with open_town(make_stubborn, 2) as town:
         one, two = town.places
@@ -365,7 +372,8 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
 
 
 def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
-    """Lose the first batch with each of these words, and tell its sender, or do not: what has been lost so far."""
+    """Lose the first batch with each of these words, tell its sender if the word's value is True, and return the words
+    lost so far."""
     post, dropped = town.shared.send, list[bytes]()
 
     async def drop(batches: Mapping[str, bytes]) -> frozenset[str]:
@@ -384,7 +392,7 @@ def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, 
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
-    """The server that carries has heard nothing yet of the other: both start again all the same, and nobody waits."""
+    """If the first batch of a link is lost, both servers start the link again, and no client waits."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -401,8 +409,8 @@ async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, k
     [{b"hello": False}, {b"hello": True}, {b"hello": False, b"restart": False}, {b"hello": False, b"restart": True}],
 )
 async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost: dict[bytes, bool]) -> None:
-    """Within a second or two, whether or not its sender hears that there was no mailbox for it, though no other follows
-    it, and though the news of it may be lost, too: the link starts again, and what was lost is said again."""
+    """A lost batch is detected and repeated within two seconds, even if its sender is not told, no other batch follows,
+    and the notice of the loss is lost, too."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with AsyncExitStack() as stack:
@@ -422,7 +430,8 @@ async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost:
 
 
 async def test_while_the_broker_is_away() -> None:
-    """Whoever is carried learns of it as the others do, once no lease can be left; no server says that it is ready."""
+    """While the broker is away, clients are disconnected once no lease can be valid, relayed ones included, and no
+    server is ready."""
     async with open_town(make_app, 2) as town, AsyncExitStack() as stack:
         one, two = town.places
         ana = await stack.enter_async_context(chat(town, one, name="ana"))

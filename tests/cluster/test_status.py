@@ -1,4 +1,4 @@
-"""What servers say of themselves may be of another version, or of nobody's making: it costs nobody anything."""
+"""A status from a server of another version, or from a stranger, disturbs no server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edge.client.client import State
 from edge.cluster.broker.broker import Broker, News, Stamp, Wish
 from edge.cluster.placement import BALANCE_SECONDS
 from edge.protocol.codec import MESSAGEPACK
+from tests.cluster.servers import one_secret
 from tests.endurance.adding import Add, Added, Adding
 
 from .servers import open_town
@@ -28,10 +29,14 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("said", [*map(MESSAGEPACK.encode, STRANGE.values()), b"\xc1"], ids=[*STRANGE, "not readable"])
 async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """And of its rooms."""
+    """Servers tolerate a strange status of a server and of its rooms, and log it once each."""
 
     def make_app(broker: Broker) -> edge.App:
-        return edge.App({"adding": Adding}, broker=broker, keys=edge.Keys("a secret of all the servers"))
+        return edge.App(
+            {"adding": Adding},
+            cluster=edge.Cluster(broker),
+            sessions=one_secret(),
+        )
 
     async with trio.open_nursery() as nursery, open_town(make_app) as town:
         place = town.places[0]
@@ -51,7 +56,7 @@ async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: 
         assert "a stranger" in place.node.servers
         (listed,) = await place.app.list_rooms()
         assert (listed.name, listed.seated, listed.server) == ("strange", 0, "a stranger")
-        assert len(caplog.records) <= len(town.places), "each tells it once"
+        assert len(caplog.records) <= len(town.places), "each server logs it once"
         async with town.join("/rooms/adding/a", place, sends=Add, receives=Added) as client:
             await client.wait_state(State.OPEN)
         nursery.cancel_scope.cancel("it goes on")

@@ -1,4 +1,4 @@
-"""A connection at work, when its peer is silent, slow or lying."""
+"""A live connection whose peer is silent, slow or wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HELLO: dict[str, Any] = {"version": 1, "name": "raw", "client": "a-raw-client-of
 
 
 class Slow(edge.Room[Say, Said]):
-    """Takes a minute over every word."""
+    """Takes a minute for each event."""
 
     async def player(self, player: Player) -> None:
         async for event in player:
@@ -38,7 +38,7 @@ class Slow(edge.Room[Say, Said]):
 
 
 async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:
-    """A bare connection that has been welcomed."""
+    """Open a bare connection, and return it with its welcome."""
     ours, theirs = open_memory_transports(**options)
     room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", HELLO])])
@@ -46,7 +46,7 @@ async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTrans
 
 
 async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open) -> None:
-    """A peer from which no byte comes is pinged, then given up; the seat goes into grace."""
+    """A peer that sends no byte gets a ping and is then disconnected, and its seat goes into grace."""
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     started = trio.current_time()
@@ -61,7 +61,7 @@ async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open)
 
 
 async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> None:
-    """While the room's inbox is full the connection is not read; that silence is ours, and the peer is kept."""
+    """A peer that is not read while the room's inbox is full does not count as silent."""
     room = await edge_room(Slow)
     (ana,) = await room.join("ana", limits=edge.Limits(inbox=2))
     for number in range(10):
@@ -73,7 +73,8 @@ async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> No
 
 
 async def test_a_stalled_write_ends_the_connection(edge_room: Open) -> None:
-    """A peer that does not read holds a write for ten seconds at most, and holds up nobody else."""
+    """A peer that does not read is disconnected after its write has waited for ten seconds, and delays no other
+    player."""
     room = await edge_room(Slow)
     ours, _ = await connect(room, buffer=1)
     (ana,) = await room.join("ana")
@@ -89,7 +90,7 @@ async def test_a_stalled_write_ends_the_connection(edge_room: Open) -> None:
 
 
 async def test_a_peer_that_never_says_hello_is_let_go(edge_room: Open) -> None:
-    """After ten seconds it is told so, and costs nothing more."""
+    """A connection without a hello gets a goodbye after ten seconds, and is closed."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
@@ -125,7 +126,7 @@ async def test_a_peer_that_never_says_hello_is_let_go(edge_room: Open) -> None:
     ],
 )
 async def test_a_bad_hello_gets_its_code(edge_room: Open, frame: Any, code: Code) -> None:
-    """Each is refused with one goodbye, and the room has not heard of it."""
+    """Each invalid hello is refused with one goodbye, and takes no seat."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
@@ -165,7 +166,8 @@ def nested(levels: int) -> Any:
 async def test_bad_input_gets_its_typed_answer(
     edge_room: Open, frame: Any, problem: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The room goes on, the connection goes on, the counts agree at the next ping, and nothing is logged as a crash."""
+    """After invalid input the room and the connection continue, the counts agree at the next ping, and no crash is
+    logged."""
     room = await edge_room(Echo)
     ours, _ = await connect(room)
     await ours.send([frame, JSON.encode(["$ping", 1])])
@@ -182,7 +184,7 @@ async def test_bad_input_gets_its_typed_answer(
 
 
 async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None:
-    """A peer that counts otherwise is told so with a code that means: begin again."""
+    """A peer whose counts disagree gets a code that requires a fresh start."""
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     await ours.send([JSON.encode(["$ping", 7])])
@@ -193,7 +195,7 @@ async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None
 
 
 class Busy(edge.Room[Say, Said]):
-    """Talks without a pause."""
+    """Broadcasts without a pause."""
 
     async def run(self) -> None:
         async for _ in self.ticks(hz=10):
@@ -204,7 +206,7 @@ class Busy(edge.Room[Say, Said]):
 
 @seeds(100)
 async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed: int) -> None:
-    """Who leaves has left, and is not said to be away, though the room was writing to them as they closed."""
+    """A client that leaves while the room writes to it has left, and does not count as away."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana")
     await trio.sleep(0.1)
@@ -216,7 +218,7 @@ async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed
 
 
 async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
-    """Cancelling whoever serves it says goodbye first, under a shield with a deadline."""
+    """A cancelled connection sends a goodbye first, under a shield with a deadline."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
@@ -235,7 +237,7 @@ async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
 
 
 class Deaf(MemoryTransport):
-    """An end whose writes fail from some time on, while the other's words still come."""
+    """A transport whose writes fail while `deaf` is set, and whose peer's frames still arrive."""
 
     deaf = False
 
@@ -247,7 +249,8 @@ class Deaf(MemoryTransport):
 
 @pytest.mark.parametrize("kicked", [False, True])
 async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: Open, kicked: bool) -> None:
-    """The peer's last words have their time; without them the seat goes into grace, or is gone if it was put out."""
+    """After a failed write the peer's last frames have a second to arrive, and then the seat goes into grace, or ends
+    if its player was kicked."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     deaf = Deaf(theirs._outgoing, theirs._incoming)
@@ -270,7 +273,7 @@ async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: 
 
 
 async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(edge_room: Open) -> None:
-    """A frame that waits for the pace of its address is our silence; what follows it is the peer's."""
+    """A peer that becomes silent is disconnected, even if one of its frames waited for the pace of its address."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     keys, bulk = room.keys, Pace(5000, 1000)
@@ -297,7 +300,7 @@ async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(
 
 
 async def test_a_peer_that_neither_reads_nor_speaks_is_noticed_though_much_waits(edge_room: Open) -> None:
-    """The time of a large write is for those of whom anything is heard."""
+    """A peer that neither reads nor sends is disconnected as silent, even if a large write has more time."""
     room = await edge_room(Echo)
     await connect(room, buffer=1)
     (player,) = room.room.players

@@ -1,4 +1,4 @@
-"""What waits for one connection."""
+"""The messages that wait to be written to one connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def taken(outbox: Outbox) -> list[object]:
 
 
 def test_order_and_replacement() -> None:
-    """Reliable ones keep their order; a newer value replaces the older one, at the end; nothing is written twice."""
+    """Reliable events keep their order, a newer `latest` value replaces the older one at the end, and nothing is
+    written twice."""
     outbox = Outbox(JSON, Limits())
     for event in (Newest("a", 1), Sure(1), Newest("b", 1), Newest("a", 2), Sure(2)):
         outbox.put(outgoing_event(event))
@@ -46,7 +47,7 @@ def test_order_and_replacement() -> None:
 
 
 def test_volatile_only_when_it_can_be_written_at_once() -> None:
-    """While a write is under way, or when the queue is full, it is dropped; and it never ends a connection."""
+    """A volatile event is dropped while a write is under way or if the outbox is full, and never ends a connection."""
     outbox = Outbox(JSON, Limits(outbox_frames=3))
     for event in (Sure(1), Fleeting(1), Fleeting(2), Fleeting(3)):
         outbox.put(outgoing_event(event))
@@ -58,7 +59,7 @@ def test_volatile_only_when_it_can_be_written_at_once() -> None:
 
 
 def test_a_replay_does_not_count() -> None:
-    """However long, it comes first, and what is sent after it has all the room there is."""
+    """A replay of any length is written first, and does not count against the limit of the outbox."""
     outbox = Outbox(JSON, Limits(outbox_frames=2))
     outbox.put(outgoing_event(Sure(10)))
     outbox.put_first(*(outgoing_event(Sure(n)).frame(JSON) for n in range(10)))
@@ -68,7 +69,7 @@ def test_a_replay_does_not_count() -> None:
 
 
 def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
-    """An outbox of a connection to which a write is under way, and how much waited each time that it was too much."""
+    """Return an outbox of a connection with a write under way, and the lengths at which it was too full."""
     outbox, lengths = Outbox(JSON, limits), list[int]()
     outbox.writing = True
     outbox.on_overfull = lambda: lengths.append(len(outbox))
@@ -76,7 +77,7 @@ def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
 
 
 def test_one_message_always_fits() -> None:
-    """What is larger than the whole outbox goes alone, rather than never."""
+    """A message that is larger than the whole outbox is accepted if it is alone."""
     outbox, lengths = overfull(Limits(outbox_bytes=5))
     outbox.put(outgoing_event(Sure(1)))
     assert lengths == []
@@ -85,7 +86,7 @@ def test_one_message_always_fits() -> None:
 
 
 def test_bounds_in_frames_and_bytes() -> None:
-    """One too many, by either measure, is told to whoever writes; it waits all the same."""
+    """A message beyond the limit in frames or bytes is reported to `on_overfull`, and still waits."""
     for limits in (Limits(outbox_frames=3), Limits(outbox_bytes=3 * len('["Sure",{"n":1}]'))):
         outbox, lengths = overfull(limits)
         for n in range(5):
@@ -95,7 +96,7 @@ def test_bounds_in_frames_and_bytes() -> None:
 
 
 def test_a_burst_is_no_slow_reader() -> None:
-    """Before the socket has refused anything, whatever is put is written."""
+    """While no write waits, any number of messages is accepted and written."""
     outbox = Outbox(JSON, Limits(outbox_frames=3, outbox_bytes=30))
     for n in range(100):
         outbox.put(outgoing_event(Sure(n)))
@@ -104,7 +105,7 @@ def test_a_burst_is_no_slow_reader() -> None:
 
 
 def test_replaced_values_do_not_add_up() -> None:
-    """A thousand values of one key are one frame's worth of bytes."""
+    """A thousand values of one key count as the bytes of one frame."""
     outbox = Outbox(JSON, Limits(outbox_bytes=200))
     for n in range(1000):
         outbox.put(outgoing_event(Newest("a", n)))

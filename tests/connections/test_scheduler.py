@@ -1,4 +1,4 @@
-"""What writes for all connections, and wakes when something is due on one."""
+"""The tasks that write for all connections, and run their timers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.small_rooms import Said, Say
 
 
 class Chorus(edge.Room[Say, Said]):
-    """Says everything three times, to everybody."""
+    """Broadcasts every event three times."""
 
     seats = edge.Seats(maximum=500)
 
@@ -33,7 +33,7 @@ class Chorus(edge.Room[Say, Said]):
 
 
 class Noted(MemoryTransport):
-    """Notes each write."""
+    """Records each write."""
 
     writes: list[list[Frame]]
 
@@ -43,7 +43,7 @@ class Noted(MemoryTransport):
 
 
 async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
-    """A bare client, whose server's end notes its writes."""
+    """Open a bare client, and record the server's writes to it."""
     ours, theirs = open_memory_transports()
     noted = Noted(theirs._outgoing, theirs._incoming)
     noted._peer, noted.writes = ours, []
@@ -69,7 +69,7 @@ async def test_what_one_step_sends_leaves_in_one_write(edge_room: EdgeRoom, edge
 
 
 class _Steps(trio.abc.Instrument):
-    """Counts the steps of tasks by what they run."""
+    """Counts the steps of tasks by the end of their names."""
 
     def __init__(self, *names: str) -> None:
         self.steps = dict.fromkeys(names, 0)
@@ -80,7 +80,7 @@ class _Steps(trio.abc.Instrument):
 
 
 async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
-    """Two hundred acks that fall due within two tenths of a second wake the write scheduler a dozen times."""
+    """Two hundred acks that are due within two tenths of a second wake the write scheduler at most fifteen times."""
     room = await edge_room(Chorus)
     clients = [await join(room, str(number)) for number in range(200)]
     steps = _Steps("WriteScheduler._run_timers")
@@ -97,7 +97,7 @@ async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
 
 
 async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
-    """The task that ends seats sleeps while a crowd comes: its deadline is moved, not its task."""
+    """The task that ends seats sleeps while a crowd joins, because only its deadline moves."""
     room = await edge_room(Chorus)
     await wait_all_tasks_blocked()
     steps = _Steps("RoomRuntime._close_when_idle", "RoomRuntime._play")
@@ -110,7 +110,8 @@ async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
 
 
 async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: EdgeRoom) -> None:
-    """A seat that was away twice has its second grace; those lost at one instant end in the order of joining."""
+    """A seat that is away again has a full second grace, and seats that were lost at one instant end in the order of
+    joining."""
     room = await edge_room(Chorus)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     left: list[str] = []
@@ -137,7 +138,7 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
 
 
 async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: EdgeRoom) -> None:
-    """However often its connection is lost and found."""
+    """A seat with an infinite grace adds no entry to the list of graces, however often its connection is lost."""
 
     class Patient(Chorus):
         seats = edge.Seats(grace=math.inf)
@@ -153,7 +154,7 @@ async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: Edg
 
 
 async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoom) -> None:
-    """Though a heartbeat would have been due in twenty seconds, nothing holds on to it."""
+    """No timer refers to an ended connection, even if its heartbeat was due later."""
     room = await edge_room(Chorus)
     ours, _ = await join(room, "ana")
     await wait_all_tasks_blocked()
@@ -165,7 +166,7 @@ async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoo
 
 
 async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
-    """However many connections end before anything was due; and those that are left go off, in order."""
+    """Cancelled timers do not accumulate, however many there are, and the others run in order."""
     swept: list[int] = []
 
     class Swept:
@@ -193,7 +194,7 @@ async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.Mock
 
 @pytest.mark.parametrize("seconds", [0.3, 9.9])
 async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, seconds: float) -> None:
-    """What fell due during a write that had to wait goes out after it."""
+    """An ack that falls due while a write waits is sent after that write."""
     room = await edge_room(Chorus)
     ours, theirs = open_memory_transports(buffer=2)
     room.serve_seat(theirs)
@@ -207,7 +208,8 @@ async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, s
 
 
 async def test_a_fault_on_one_connection_costs_no_other_its_post(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, that connection is over, and the write scheduler goes on: for writes, and for what is due."""
+    """A fault on one connection is logged and ends that connection, and the write scheduler continues with writes and
+    timers."""
 
     class Fragile:
         failed = 0

@@ -1,5 +1,5 @@
-"""Rooms that count what is added, and tell everybody: kept, so that another server can go on with them. And those who
-add, and hold what they hear against the promise: each event once, in order, whatever happens to servers."""
+"""Persistent rooms that count additions and broadcast them, and clients that check the guarantee: each event once, in
+order, whatever happens to servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.client.fallback import TransportKind
 
 from .banking import Bank, LonelyBank
 
-# Where rooms write outside of edge, if anywhere.
+# The environment variable with the file to which rooms write outside of edge, if any.
 EFFECTS = "EDGE_TEST_EFFECTS"
 
 
@@ -28,23 +28,23 @@ class Add:
 class Added:
     who: str
     number: int
-    """Which of theirs."""
+    """Number of this addition among those of `who`."""
     total: int
-    """How many there have been."""
+    """Count of all additions."""
     fence: int
-    """Of the lease under which it was said."""
+    """Fence of the lease under which the event was sent."""
 
 
 @attrs.frozen
 class Sums:
-    """How many have been added, by whom."""
+    """The number of additions, in all and of each player."""
 
     total: int
     by: dict[str, int]
 
 
 class Adding(edge.Room[Add, Added]):
-    """Counts what is added, and tells everybody."""
+    """Counts additions, and broadcasts them."""
 
     seats = edge.Seats(minimum=0, maximum=10, grace=60)
     effects = os.open(os.environ[EFFECTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT) if EFFECTS in os.environ else None
@@ -77,7 +77,7 @@ class Adding(edge.Room[Add, Added]):
 
 
 class Recording(Adding):
-    """The same, fact by fact."""
+    """Counts additions with one fact for each."""
 
     facts = Added
 
@@ -93,7 +93,7 @@ class Recording(Adding):
 
 
 class Slow(Adding):
-    """The same, and not at once."""
+    """Counts additions, some of them after a delay."""
 
     async def player(self, player: edge.Player[Add, Added]) -> None:
         events = player.listen(Add)
@@ -108,7 +108,7 @@ app = edge.App({**ROOMS, "bank": Bank, "lonely": LonelyBank})
 
 @attrs.define(eq=False)
 class Ledger:
-    """What all together have heard: one event for each total, whoever hears it, and fences that grow with it."""
+    """The events that all clients have received: one event for each total, with fences that never decrease."""
 
     events: dict[int, Added] = attrs.field(factory=dict)
 
@@ -120,8 +120,7 @@ class Ledger:
 
 
 def check_effects(lines: list[str]) -> int:
-    """What rooms have written outside of edge, held against their fences by whoever is written to: how many writes of
-    former owners were refused by that."""
+    """Check the writes of rooms outside of edge, and return how many writes of former owners their fences refused."""
     seen: dict[str, tuple[int, int]] = {}
     refused = 0
     for line in lines:
@@ -138,7 +137,7 @@ def check_effects(lines: list[str]) -> int:
 
 @attrs.define(eq=False)
 class Adder:
-    """Somebody who adds, and checks what they hear: every event once, in order, from the first that they heard."""
+    """A client that adds, and checks that it receives every event once, in order, from the first that it received."""
 
     client: Client[Any, Any]
     name: str
@@ -149,7 +148,7 @@ class Adder:
     next_total: int = 0
 
     async def listen(self) -> None:
-        """Hear what comes, until cancelled."""
+        """Receive events, until cancelled."""
         async for event in self.client:
             news = f"{event} after {self.next_total - 1}: {self.client.welcome}, {self.client.lost}"
             assert not self.next_total or event.total == self.next_total, news
@@ -158,13 +157,13 @@ class Adder:
             self.heard += event.who == self.name
 
     def add(self) -> None:
-        """Say one more."""
+        """Send one more addition."""
         assert self.client.state is not State.CLOSED, self.client.ending
         self.client.send(Add(self.said))
         self.said += 1
 
     def check(self) -> None:
-        """All that was said has been heard, in one life of the seat."""
-        assert self.heard == self.said, f"{self.name} said {self.said}, and heard {self.heard} of it"
+        """Check that all sent additions were received, in one life of the seat."""
+        assert self.heard == self.said, f"{self.name} sent {self.said}, and received {self.heard} of them"
         assert self.client.welcome is not None
-        assert self.client.welcome.why in ("", "new"), self.client.welcome  # and never anything else since
+        assert self.client.welcome.why in ("", "new"), self.client.welcome  # a resume, or the first start

@@ -1,5 +1,5 @@
-"""What is served while it is mistreated: a room that keeps a ledger of what it is told, and a page that shows what the
-server takes."""
+"""The app of the endurance tests: a room with a ledger of received numbers, and a route that shows the server's
+resources."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Put:
 
 @edge.event("show")
 class Show:
-    """Asks for what came since it was asked last."""
+    """Asks for the numbers since the last request."""
 
 
 @edge.event("shown")
 class Shown:
     life: int
-    """Of which room this is the ledger."""
+    """Identifies the room object with this ledger."""
     numbers: list[int] = attrs.field(factory=list)
 
 
@@ -57,11 +57,11 @@ watch = ProcessWatch()
 
 @app.route("/takes")
 async def takes(request: edge.Request) -> edge.Response:
-    """What the server takes now, its rubbish collected."""
-    # Trio keeps up to a thousand deadlines that are over, each with its scope: how many differs from time to time.
+    """Return the resources that the server uses, after a garbage collection."""
+    # Trio keeps up to a thousand expired deadlines, each with its scope, and their number varies.
     GLOBAL_RUN_CONTEXT.runner.deadlines._prune()
     gc.collect()
-    if hasattr(C, "malloc_trim"):  # glibc: what is free, but not given back, depends on how much was used at a time
+    if hasattr(C, "malloc_trim"):  # glibc: the free memory that it keeps depends on earlier peaks
         C.malloc_trim(0)
     sample = watch.sample()
     return edge.json_response(

@@ -1,5 +1,4 @@
-"""Banks, whose customers leave with what they have: so that an end, or a greeting, which is not what it should be shows
-in a balance."""
+"""Banks whose customers leave with their balance, so that a wrong end or greeting shows in a balance."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import trio
 import edge
 from edge.client.client import Client, State
 
-# How long a customer waits for anything.
+# Seconds that a customer waits for anything.
 PATIENCE_SECONDS = 60.0
 
 
@@ -25,12 +24,12 @@ class PayIn:
 
 @edge.event("cash")
 class Cash:
-    """Leave with all you have."""
+    """Asks to leave with the balance."""
 
 
 @edge.event("finish")
 class Finish:
-    """Close the bank."""
+    """Asks to close the bank."""
 
 
 @edge.event("greeted")
@@ -53,7 +52,7 @@ Told: TypeAlias = Greeted | Heard
 
 
 class Bank(edge.Room[Said, Told]):
-    """Everybody has a balance, and leaves with it."""
+    """Keeps a balance for each player, with which the player leaves."""
 
     seats = edge.Seats(minimum=0, grace=60)
 
@@ -84,34 +83,34 @@ class Bank(edge.Room[Said, Told]):
 
 
 class LonelyBank(Bank):
-    """One that does not close while nobody can say whose it is."""
+    """A bank that continues while its server can't know whether it still has the room."""
 
     when_cut_off = "go on"
 
 
 @attrs.define(eq=False)
 class Customer:
-    """Somebody with a bank of their own, who comes again and again, and leaves in every way.
+    """A customer of a bank of their own, who joins again and again, and leaves in every way.
 
     Args:
-      connect: a new client of theirs, and what breaks its connection without a word.
+      connect: opens a new client, with a function that breaks its connections without a goodbye.
     """
 
     connect: Callable[[], AbstractAsyncContextManager[tuple[Client[Said, Told], Callable[[], Awaitable[object]]]]]
     chance: random.Random
     balance: int = 0
-    """What they were told last."""
+    """The last balance that the customer has received."""
     visits: dict[str, int] = attrs.field(factory=lambda: {"cash": 0, "finish": 0, "reload": 0})
-    """How often they have left, by the way."""
+    """Number of visits, by the way in which they ended."""
     unheard: int = 0
-    """How often they found that it was over, for they were cut off when it was told."""
+    """Ends that the customer learned of by the next greeting, because the connection was lost."""
     displaced: int = 0
-    """How often a page of theirs that is long gone took the seat: a stopped server had held up its hello."""
+    """Visits that ended because an older page took the seat: a stopped server had delayed its hello."""
     _may_be: set[int] = attrs.field(factory=lambda: {0})
-    """What the balance may be: two values while an answer is outstanding."""
+    """Possible balances: two while an answer is outstanding."""
 
     async def come(self) -> None:
-        """Be a customer, until cancelled."""
+        """Visit the bank again and again, until cancelled."""
         while True:
             try:
                 async with self.connect() as (client, vanish):
@@ -132,7 +131,7 @@ class Customer:
     async def _visit(self, client: Client[Said, Told], how: str) -> None:
         first = await self._told(client)
         assert isinstance(first, Greeted), f"{client._name}: {first} first"
-        assert first.balance in self._may_be, f"{client._name}: {first}, where {self._may_be} may be"
+        assert first.balance in self._may_be, f"{client._name}: {first}, but {self._may_be} was possible"
         self._settle(first.balance)
         for _ in range(self.chance.randrange(1, 5)):
             await trio.sleep(self.chance.uniform(0, 0.5))
@@ -165,6 +164,6 @@ class Customer:
         with trio.fail_after(PATIENCE_SECONDS):
             event: Told = await client.receive()
         assert client.welcome is not None
-        over = event == Greeted(0)  # or so it says: that it is a fresh start may be known only if it is
+        over = event == Greeted(0)  # only after an end is a fresh start expected
         assert over or client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
         return event

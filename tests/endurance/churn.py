@@ -1,7 +1,8 @@
-"""Connections that come and go, on real sockets: ``python -m tests.endurance.churn <connections> [seed]``.
+"""Connections that open and close, on real sockets: ``python -m tests.endurance.churn <connections> [seed]``.
 
-A thousand at a time. When half of them have gone, and when all have, the server has as many files and tasks as before
-the first; and in between it grows by no more than `OBJECTS`, and its memory by no more than `GROWTH`.
+A thousand connections are open at a time. After half of all connections, and after all, the server has as many files
+and tasks as before the first. In the second half its objects grow by no more than `OBJECTS`, and its memory by no more
+than the share `GROWTH`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import trio
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 1000
-# Large bodies and frames come in bursts, and what the allocator keeps of them differs from one to the next.
+# Large bodies and frames arrive in bursts, and the memory that the allocator keeps after each of them varies.
 GROWTH = 0.25
-# How many of Python's objects may be left: fewer than one for each tenth connection of the least that is tried.
+# Python objects that may be left: fewer than one for ten connections of the shortest run.
 OBJECTS = 500
 
 HANDSHAKE = (
@@ -41,7 +42,7 @@ LINE = (
 
 @attrs.frozen
 class Takes:
-    """What a server takes while nobody is there."""
+    """The resources of a server without clients."""
 
     memory: int
     objects: int
@@ -51,7 +52,7 @@ class Takes:
 
 
 class Visitor:
-    """Somebody who comes, and goes in one of many ways."""
+    """A client that connects, and disconnects in one of many ways."""
 
     def __init__(self, port: int, chance: random.Random) -> None:
         self.port = port
@@ -60,7 +61,7 @@ class Visitor:
         self.room = f"room-{chance.randrange(50)}"
 
     async def visit(self) -> None:
-        """Come and go."""
+        """Connect, and disconnect in a random way."""
         ways: list[Callable[[trio.SocketStream], Awaitable[object]]] = [
             self.play_and_leave,
             self.play_and_leave,
@@ -81,61 +82,61 @@ class Visitor:
                 await self.chance.choice(ways)(stream)
 
     async def play_and_leave(self, stream: trio.SocketStream) -> None:
-        """As a page that is closed."""
+        """Play, then send a goodbye, as a page does that is closed."""
         await self._play(stream)
         await stream.send_all(_frame(b'["$bye",{"code":4200}]'))
         await _drain(stream)
 
     async def play_and_vanish(self, stream: trio.SocketStream) -> None:
-        """As a phone that loses its network: the seat waits, and nobody comes back."""
+        """Play, then disconnect without a goodbye or a resume, as a phone does that loses its network."""
         await self._play(stream)
 
     async def reset(self, stream: trio.SocketStream) -> None:
-        """In the middle of everything."""
+        """Play, then reset the TCP connection."""
         await self._play(stream)
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def say_nothing(self, stream: trio.SocketStream) -> None:
-        """A WebSocket without a hello."""
+        """Open a WebSocket, and send no hello."""
         await stream.send_all(HANDSHAKE.format(room=self.room).encode())
         await stream.receive_some()
 
     async def break_a_rule(self, stream: trio.SocketStream) -> None:
-        """A frame that is none."""
+        """Play, then send an invalid frame."""
         await self._play(stream)
         await stream.send_all(bytes((self.chance.choice((0xC1, 0x83, 0x01)), 0x80)) + bytes(40))
         await _drain(stream)
 
     async def send_half(self, stream: trio.SocketStream) -> None:
-        """Half a frame, of a large one."""
+        """Play, then send half of a large frame."""
         await self._play(stream)
         await stream.send_all(struct.pack("!BBQ", 0x81, 0xFF, 60_000) + bytes(30_000))
 
     async def flood(self, stream: trio.SocketStream) -> None:
-        """More at once than anybody plays, and pings."""
+        """Play, then send too many events and pings at once."""
         await self._play(stream)
         await stream.send_all((_frame(b'["put",{"number":0}]') + bytes((0x89, 0x80, 0, 0, 0, 0))) * 400)
 
     async def flood_with_fragments(self, stream: trio.SocketStream) -> None:
-        """A message without end, and without a byte."""
+        """Play, then send very many empty fragments of one message."""
         await self._play(stream)
         await stream.send_all(bytes((0x01, 0x80, 0, 0, 0, 0)) + bytes((0x00, 0x80, 0, 0, 0, 0)) * 100_000)
         await _drain(stream)
 
     async def send_a_body(self, stream: trio.SocketStream) -> None:
-        """Half of a large one."""
+        """Send half of a large body."""
         await stream.send_all(
             b"POST /takes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + bytes(500_000)
         )
 
     async def ask_for_nothing(self, stream: trio.SocketStream) -> None:
-        """What is not HTTP, or half of it."""
+        """Send bytes that are not HTTP, or half a request."""
         await stream.send_all(
             self.chance.choice((b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost:", b"GET /livez\n\n", bytes(5000)))
         )
 
     async def poll_once(self, stream: trio.SocketStream) -> None:
-        """A line that is left alone after its hello."""
+        """Open an HTTP transport with a hello, and abandon it."""
         hello = b'["$hello",{"client":"%s"}]' % self.name.encode()
         body = b"\x01" + len(hello).to_bytes(4, "big") + hello
         await stream.send_all(LINE.format(room=self.room, line=self.name, length=len(body)).encode() + body)
@@ -156,7 +157,7 @@ class Visitor:
 
 
 def _frame(payload: bytes) -> bytes:
-    """With a mask of zeros, which changes nothing."""
+    """Return a frame whose mask of zeros changes nothing."""
     return bytes((0x81, 0x80 | len(payload))) + bytes(4) + payload
 
 
@@ -166,7 +167,7 @@ async def _drain(stream: trio.SocketStream) -> None:
 
 
 async def churn(connections: int, seed: int) -> tuple[Takes, Takes]:
-    """Have so many come and go: what the server takes after half of them, and at the end."""
+    """Open and close so many connections, and return the server's resources after half of them and at the end."""
     command = [sys.executable, "-m", "edge.cli", "run", "tests.endurance.app:app", "--port", "0"]
     async with trio.open_nursery() as nursery:
         run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=True)
@@ -195,7 +196,7 @@ async def _come_and_go(port: int, connections: int, chance: random.Random, empty
     async with trio.open_nursery() as nursery:
         for _ in range(min(AT_ONCE, connections)):
             nursery.start_soon(keep_coming)
-    with trio.move_on_after(100):  # for the grace of seats, and for lines that are given up
+    with trio.move_on_after(100):  # for the grace of seats, and the time-out of HTTP transports
         while (takes := await _ask(port)).rooms or (takes.files, takes.tasks) != (empty.files, empty.tasks):
             await trio.sleep(0.5)
         return await _ask(port)

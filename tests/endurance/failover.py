@@ -1,8 +1,8 @@
 """Redis and the owner of a room die together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
 
-In one round a replica takes the place of Redis, which has missed the last of it; in the next Redis is started again,
-and its disk has not the last of it. The room loses what Redis has lost, and no more; clients that had heard of it are
-told.
+In one round a replica that lacks the newest writes takes the place of Redis; in the next Redis starts again from a disk
+that lacks them. The room loses only the writes that Redis has lost, and clients that had received lost events start
+fresh.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from tests.cluster.broker.redis_server import RedisServer
 from .adding import Add, Added
 from .servers import BY_AND_BY, PLAYERS, SERVERS, Town
 
-# How many each player says a second; and for how long before Redis dies.
+# Additions of each player in a second, and seconds before Redis dies.
 ADDS_A_SECOND, LOAD_SECONDS = 20.0, 2.0
-# How much Redis loses at most, by how it loses it.
+# Seconds of writes that Redis loses at most, by the kind of failure.
 LOSES_SECONDS = {"replace": 0.5, "lose_power": 2.0}
-# How far a replica may be behind when it is detached: Redis promises nothing, and a busy machine takes its time.
+# Seconds that a replica may be behind when it is detached: Redis guarantees nothing, and a busy machine is slow.
 BEHIND_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 
 
 @attrs.define(eq=False)
 class Listener:
-    """A player, and what they have heard."""
+    """A player, and the events that the player has received."""
 
     client: Client[Add, Added]
     name: str
     heard: list[tuple[float, Added]] = attrs.field(factory=list)
     told: set[str] = attrs.field(factory=set)
-    """Why their welcomes were no resumes."""
+    """Reasons in the player's welcomes; empty for a resume."""
     gone_on: trio.Event = attrs.field(factory=trio.Event)
-    """Set when they hear of the next owner."""
+    """Set when the player receives an event of the next owner."""
 
     def __str__(self) -> str:
         client = self.client
         return f"{self.name} is {client.state}: {client.welcome}, {client.lost}, {client.ending}, {self.heard[-1:]}"
 
     async def listen(self) -> None:
-        """Hear what comes, until cancelled."""
+        """Receive events, until cancelled."""
         async for event in self.client:
             if self.heard and event.fence > self.heard[-1][1].fence:
                 self.gone_on.set()
             self.heard.append((trio.current_time(), event))
 
     async def note_welcomes(self) -> None:
-        """Note each welcome, until cancelled: one that is a fresh start may be followed by a resume."""
+        """Note the reason of each welcome, until cancelled: a fresh start may be followed by a resume."""
         while True:
             await self.client.wait_state(State.OPEN)
             assert self.client.welcome is not None
@@ -68,7 +68,7 @@ class Listener:
             await self.client.wait_state(State.AWAY)
 
     async def add(self, numbers: Iterator[int]) -> None:
-        """Say more, until cancelled."""
+        """Send additions, until cancelled."""
         for number in numbers:
             self.client.send(Add(number))
             await trio.sleep(1 / ADDS_A_SECOND)
@@ -76,14 +76,15 @@ class Listener:
 
 @attrs.frozen
 class Lost:
-    """What a room has lost, and when the first of it had been heard: so many seconds before its owner died."""
+    """The events that a room has lost, and the seconds from the first receipt of one of them to the death of its
+    owner."""
 
     events: int
     seconds: float
 
 
 async def fail_over(town: Town, path: str, how: str) -> Lost:
-    """Have Redis and the owner of a room die together."""
+    """Kill Redis and the owner of a room together, and return what was lost."""
     async with AsyncExitStack() as stack:
         players = list[Listener]()
         for number, kind in enumerate(PLAYERS):
@@ -115,7 +116,7 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
             await town.add_server()
             connected = town.client(path, "probe", sends=Add, receives=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
-                probing.start_soon(Listener(client, "probe").add, count())  # whoever starts fresh is silent
+                probing.start_soon(Listener(client, "probe").add, count())  # a player that starts fresh sends nothing
                 with trio.move_on_after(PATIENCE_SECONDS) as scope:
                     for player in players:
                         await player.gone_on.wait()
@@ -126,7 +127,7 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
 
 
 def check(players: list[Listener], detached_at: float, died_at: float) -> Lost:
-    """Nobody was told of one total twice without being told that it is a fresh start, and nothing older is lost."""
+    """Check that only players with a fresh start received a total twice, and that no older event was lost."""
     fence = min(event.fence for player in players for _, event in player.heard)
     before = [(at, event.total) for player in players for at, event in player.heard if event.fence == fence]
     after = [event.total for player in players for _, event in player.heard if event.fence != fence]
@@ -135,18 +136,18 @@ def check(players: list[Listener], detached_at: float, died_at: float) -> Lost:
     for player in players:
         mine = [event.total for _, event in player.heard if event.fence == fence]
         if max(mine, default=0) > kept:
-            assert "miscount" in player.told, f"{player.name} was not told, but {player.told}"
+            assert "miscount" in player.told, f"{player.name} got no miscount, but {player.told}"
         assert mine == [*range(mine[0], mine[0] + len(mine))], f"{player.name} has missed some of {mine}"
     lost = sorted((at, total) for at, total in before if total > kept)
     if not lost:
         return Lost(0, 0.0)
     first_at = min(at for at, _ in lost)
-    assert first_at > detached_at - BEHIND_SECONDS, f"heard {detached_at - first_at} s before Redis lost anything"
+    assert first_at > detached_at - BEHIND_SECONDS, f"received {detached_at - first_at} s before Redis lost anything"
     return Lost(len({total for _, total in lost}), died_at - first_at)
 
 
 async def repeat(redis: RedisServer, rounds: int, seed: int) -> dict[str, list[Lost]]:
-    """What was lost in each round, by how."""
+    """Run the rounds, and return their losses by the kind of failure."""
     lost = dict[str, list[Lost]]()
     async with trio.open_nursery() as nursery:
         town = Town(redis, nursery, random.Random(seed))
@@ -159,15 +160,15 @@ async def repeat(redis: RedisServer, rounds: int, seed: int) -> dict[str, list[L
             if server.alive:
                 server.process.terminate()
         while any(server.alive for server in town.servers):
-            await trio.sleep(0.01)  # they are other processes
+            await trio.sleep(0.01)  # other processes can only be polled
         nursery.cancel_scope.cancel("enough")
     return lost
 
 
 def tell(lost: dict[str, list[Lost]]) -> str:
-    """How it went."""
+    """Return the losses as a table."""
     lines = [
-        "what Redis loses | rounds | events lost, half of them and most | seconds lost, likewise",
+        "failure of Redis | rounds | events lost, median and most | seconds lost, median and most",
         "---|---|---|---",
     ]
     for how, each in lost.items():

@@ -1,12 +1,13 @@
-"""A server that is killed and started again at random, and clients that come back by their own rules:
+"""A server that is killed and started again at random, and clients that reconnect by their own rules:
 ``python -m tests.endurance.killed <kills> [seed]``.
 
-Each client puts numbers into the ledger of a room, three at a time, and then asks for what has arrived. What it is told
-is held against what the documents promise:
+Each client puts numbers into the ledger of a room, three at a time, and then asks for the numbers that have arrived.
+The answers are checked against the guarantees of the documents:
 
 * Within one life of a room nothing is lost, doubled or out of order, whatever happens to connections.
-* A client is told when its seat is gone: what was asked of it fails as ``gone``, and the welcome says ``expired``.
-* What a server that drains has not heard goes to the next one; what a killed one had not shown may be lost.
+* If a client's seat is gone, its requests fail as ``gone``, and its welcome has the reason ``expired``.
+* Events that a draining server has not received reach the next server; events that a killed server had not shown may
+  be lost.
 """
 
 from __future__ import annotations
@@ -30,43 +31,43 @@ from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 5
-# How many answers each client has to get before the next blow.
+# Answers that each client has to get before the next signal.
 ANSWERS = 3
 BLOWS = (signal.SIGKILL, signal.SIGTERM)
 
 
 @attrs.define(eq=False)
 class Book:
-    """What one client has put, and been shown."""
+    """The numbers that one client has put, and been shown."""
 
     put: int = 0
-    """How many numbers."""
+    """Count of the numbers."""
     shown: list[list[int]] = attrs.field(factory=list)
-    """The numbers, by lives of the room."""
+    """The numbers of each life of the room."""
     lives: list[int] = attrs.field(factory=list)
     lost: int = 0
-    """How many answers did not come, because the seat was gone."""
+    """Requests without an answer, because the seat was gone."""
     answers: int = 0
     since: int = 0
-    """How many since the last blow."""
+    """Answers since the last signal."""
 
     def note(self, shown: Shown) -> None:
-        """An answer came."""
+        """Note an answer."""
         if not self.lives or self.lives[-1] != shown.life:
-            assert shown.life not in self.lives, "a life that was over"
+            assert shown.life not in self.lives, "an answer of an earlier life"
             self.lives.append(shown.life)
             self.shown.append([])
         self.shown[-1] += shown.numbers
 
     def check(self) -> None:
-        """Hold it against the promises."""
+        """Check the guarantees."""
         seen: set[int] = set()
         for numbers in self.shown:
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), f"lost or doubled: {numbers}"
-            assert not seen & set(numbers), f"heard twice: {sorted(seen & set(numbers))}"
+            assert not seen & set(numbers), f"shown twice: {sorted(seen & set(numbers))}"
             seen |= set(numbers)
         missing = set(range(self.put)) - seen
-        assert len(missing) <= 6 * self.lost, f"lost without a word: {sorted(missing)}"
+        assert len(missing) <= 6 * self.lost, f"lost without an error: {sorted(missing)}"
 
 
 class Server:
@@ -77,7 +78,7 @@ class Server:
         self.process: trio.Process | None = None
 
     async def start(self, nursery: trio.Nursery) -> None:
-        """Start it, and wait until it serves."""
+        """Start the server, and wait until it serves."""
         self.process, self.port = await start_server(nursery, "tests.endurance.app:app", port=self.port)
 
     @property
@@ -86,7 +87,7 @@ class Server:
 
 
 async def keep_book(url: str, kind: TransportKind, book: Book, told: trio.MemorySendChannel[None]) -> None:
-    """Be a client, until cancelled."""
+    """Put numbers and ask for them, until cancelled."""
     async with edge.join(url, sends=Put | Show, receives=Shown, transports=(kind,)) as client:
         while True:
             for _ in range(3):
@@ -121,13 +122,13 @@ async def _mistreated(books: list[Book]) -> AsyncIterator[tuple[Server, trio.Nur
 
 
 async def kill(kills: int, seed: int) -> list[Book]:
-    """Deal so many blows; what the clients have seen."""
+    """Send so many signals, and return the books of the clients."""
     chance, books = random.Random(seed), [Book() for _ in range(CLIENTS)]
 
     async def wait_answers(hear: trio.MemoryReceiveChannel[None]) -> None:
         for book in books:
             book.since = 0
-        with trio.fail_after(120):  # for backoff grows with each blow
+        with trio.fail_after(120):  # the backoff grows with each signal
             while min(book.since for book in books) < ANSWERS:
                 await hear.receive()
 
@@ -138,7 +139,7 @@ async def kill(kills: int, seed: int) -> list[Book]:
             assert process is not None
             process.send_signal(chance.choice(BLOWS))
             ended = await process.wait()
-            assert ended in (0, -signal.SIGKILL), "a drain ends well"
+            assert ended in (0, -signal.SIGKILL), "a drained server exits with 0"
             await server.start(nursery)
             await wait_answers(hear)
     for book in books:
@@ -150,6 +151,6 @@ if __name__ == "__main__":
     found = trio.run(kill, int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     print(
         f"{sum(book.put for book in found)} numbers put, {sum(len(n) for book in found for n in book.shown)} shown, "
-        f"{sum(book.lost for book in found)} requests told that their seat was gone, "
+        f"{sum(book.lost for book in found)} requests failed because their seat was gone, "
         f"{max(len(book.lives) for book in found)} lives of the room"
     )

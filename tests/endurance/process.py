@@ -1,4 +1,4 @@
-"""A server as a process of its own, and a port for one."""
+"""A server in its own process, and a free port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
-    """One on which nobody listens now."""
+    """Return a port on which no process listens now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 async def start_server(
     nursery: trio.Nursery, app: str, *options: str, port: int = 0, environment: Mapping[str, str] | None = None
 ) -> tuple[trio.Process, int]:
-    """Start one, wait until it serves, and say on which port."""
+    """Start a server, wait until it serves, and return its process and its port."""
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), *options]
     run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=False, env=environment)
     process: trio.Process = await nursery.start(run)
@@ -32,7 +32,7 @@ async def start_server(
     assert process.stdout is not None
     while not line.endswith(b"\n"):
         received = await process.stdout.receive_some()
-        assert received, "it does not serve"
+        assert received, "the server has ended"
         line += received
     found = re.search(rb":(\d+)/", line)
     assert found is not None

@@ -1,8 +1,8 @@
 """Several servers and a Redis that are killed, paused, cut off, replaced and started again at random, and players who
 add, bank, or are quiet: ``python -m tests.endurance.servers <blows> [seed] [always|everysec]``.
 
-What they are told is held against the promise of rooms that are kept: see `adding` and `banking`. Each server reaches
-Redis through a way of its own, which can be held up or cut.
+The players check the guarantees of persistent rooms: see `adding` and `banking`. Each server reaches Redis through its
+own proxy, which can be delayed or cut.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
-# The players in the busy room, by how they are connected; the rooms in which nobody speaks for long; and the customers.
+# Transports of the players in the busy room; numbers of quiet rooms, in which nobody adds for long, and of customers.
 PLAYERS = 2 * [*TransportKind]
 QUIET, CUSTOMERS = 20, 6
-# After so many blows who is quiet speaks.
+# Number of faults after which the quiet players add.
 SPEAK_EVERY = 10
-# So few that what is said while somebody is away for long can still be kept for them: a thousand events.
+# Few enough that the events during a long absence of a player are still stored for a resume: a thousand events.
 ADDS_A_SECOND = 6.0
-# Waits between attempts grow to four seconds, and not to thirty: one blow follows the other.
+# The backoff grows to four seconds, and not to thirty, because faults follow each other soon.
 LONGEST_BACKOFF = 3
-# How long at most until everybody hears again, after a blow: a lease, its renewal, and a few backoffs.
+# Seconds after a fault until all players receive events again: a lease, its renewal, and a few backoffs.
 PATIENCE_SECONDS = 30.0
-# How long at most until what Redis has forgotten is written again: a server notices at its next renewal.
+# Seconds until forgotten data is written to Redis again: a server notices the loss at its next renewal.
 WRITTEN_ANEW_SECONDS = 3.0
-# What Redis has answered its disk has; or will have within a second or two.
+# Redis writes to its disk before it answers, or within a second or two.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 BY_AND_BY = ("--appendonly", "yes", "--appendfsync", "everysec")
 SECRET = "a secret of all these servers"
 
 
 class Way:
-    """One server's way to Redis, over a socket of its own."""
+    """A proxy from one server to Redis, on its own socket."""
 
     def __init__(self, redis: str, socket: str) -> None:
         self._redis, self.url = redis, f"unix://{socket}"
@@ -71,7 +71,7 @@ class Way:
         self.cut = False
 
     async def run(self, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-        """Carry what comes, for ever."""
+        """Forward connections, for ever."""
         listening = trio.socket.socket(trio.socket.AF_UNIX)
         await listening.bind(self._socket)
         listening.listen(64)
@@ -87,11 +87,11 @@ class Way:
             scope.cancel("the way is cut")
 
     def hold(self) -> None:
-        """Let nothing through until `go_on`; what was sent meanwhile arrives then."""
+        """Forward nothing until `go_on`; bytes that were sent meanwhile arrive then."""
         self._open = trio.Event()
 
     def go_on(self) -> None:
-        """Let through what was held up."""
+        """Forward the delayed bytes."""
         self._open.set()
 
     async def _carry(self, stream: trio.SocketStream) -> None:
@@ -133,7 +133,7 @@ class Process:
 
 @attrs.define(eq=False)
 class Town:
-    """The servers, their Redis, and who plays there."""
+    """The servers, their Redis, and their players."""
 
     redis: RedisServer
     nursery: trio.Nursery
@@ -144,16 +144,15 @@ class Town:
     customers: list[Customer] = attrs.field(factory=list)
     ledger: Ledger = attrs.field(factory=Ledger)
     starting: trio.Lock = attrs.field(factory=trio.Lock)
-    """Held while a server starts, for which its Redis has to be there."""
+    """Held while a server starts, because a start needs Redis."""
     outages: dict[str, dict[TransportKind, list[float]]] = attrs.field(factory=dict)
-    """How long it took until somebody had heard something that they said after a blow: by its kind and their
-    transport."""
+    """Seconds until each player received an event of their own that they sent after a fault, by fault and transport."""
     refused: int = 0
-    """How many writes of former owners to somewhere else were refused by their fences."""
+    """Number of writes of former owners outside of edge that their fences refused."""
 
     @property
     def effects(self) -> Path:
-        """What rooms write outside of edge."""
+        """The file to which rooms write outside of edge."""
         return Path(f"{self.redis.url.removeprefix('unix://')}-effects")
 
     @property
@@ -161,7 +160,7 @@ class Town:
         return [server for server in self.servers if server.alive and not server.paused]
 
     async def add_server(self) -> None:
-        """One more."""
+        """Start another server."""
         environment = {**os.environ, "EDGE_SECRET": SECRET, EFFECTS: str(self.effects)}
         path = self.redis.url.removeprefix("unix://")
         way = Way(path, f"{path}-{len(self.servers)}-{trio.current_time()}")
@@ -172,7 +171,7 @@ class Town:
         self.servers.append(Process(*started, way))
 
     async def owners(self) -> dict[str, Process | None]:
-        """Who has which of the rooms that are kept."""
+        """Return the owner of each persistent room, or None if it has no living owner."""
         broker = RedisBroker(self.redis.url)
         async with broker.open():
             servers = (await broker.renew("an observer", Stamp(1, 1), b"\x80")).servers
@@ -183,27 +182,28 @@ class Town:
             return {each.room: living.get(pids.get(each.server, 0)) if each.seconds > 0 else None for each in leases}
 
     async def owner(self, room: str = "adding/a") -> Process:
-        """Who has a room; anybody, if that can't be known."""
+        """Return the owner of a room, or any server if the owner is unknown."""
         return (await self.owners()).get(room) or self.living[0]
 
     async def wait_owned(self) -> None:
-        """Wait until every room has an owner that is well: what Redis forgets now is known to somebody."""
+        """Wait until every room has a healthy owner, which knows the data that Redis is about to forget."""
         with trio.fail_after(PATIENCE_SECONDS):
             while not all(server.way.open and not server.paused for server in self.servers if server.alive):
-                await trio.sleep(0.01)  # they come back by themselves
+                await trio.sleep(0.01)  # stopped servers continue by themselves
             while len(owners := await self.owners()) < 1 + QUIET or None in owners.values():
-                await trio.sleep(0.1)  # it comes from other processes
+                await trio.sleep(0.1)  # other processes can only be polled
 
     @asynccontextmanager
     async def client(
         self, path: str, name: str, *, sends: Any, receives: Any, kind: TransportKind, key: str | None = None
     ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
-        """Somebody's client, each of whose connections goes to the next server; and what breaks them all for good."""
+        """Open a client whose connections go to the servers in turn, with a function that breaks all of them for
+        good."""
         turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
         gone = False
 
         async def connect() -> trio.abc.Stream:
-            servers = [server for server in self.servers if server.alive]  # those that are paused take connections
+            servers = [server for server in self.servers if server.alive]  # paused servers accept connections
             if not servers or gone:
                 raise OSError("no server is there")
             stream = await trio.open_tcp_stream("127.0.0.1", servers[next(turn) % len(servers)].port)
@@ -235,7 +235,7 @@ class Town:
             yield client, vanish
 
     async def play(self, name: str, kind: TransportKind) -> None:
-        """Add, now and then, until cancelled."""
+        """Add at random, until cancelled."""
         async with (
             self.client("adding/a", name, sends=Add, receives=Added, kind=kind) as (client, _),
             trio.open_nursery() as nursery,
@@ -248,7 +248,7 @@ class Town:
                 adder.add()
 
     async def be_quiet(self, number: int) -> None:
-        """Have a room of one's own, and say nothing in it, but when all do."""
+        """Join a room alone, add once, and listen until cancelled."""
         path, name, kind = f"adding/quiet{number}", f"quiet{number}", TransportKind.WEBSOCKET
         async with self.client(path, name, sends=Add, receives=Added, kind=kind) as (client, _):
             adder = Adder(client, name, Ledger(), kind)
@@ -257,7 +257,7 @@ class Town:
             await adder.listen()
 
     async def be_customer(self, number: int) -> None:
-        """Come to a bank, and leave, again and again."""
+        """Join a bank and leave, again and again."""
         name, kind = f"customer{number}", PLAYERS[number % len(PLAYERS)]
         key = edge.Keys(SECRET).issue(id=name, name=name)
         customer = Customer(
@@ -267,13 +267,14 @@ class Town:
         await customer.come()
 
     async def wait_heard(self) -> dict[TransportKind, list[float]]:
-        """Wait until everybody in the busy room has heard what they say from now on: how long that took."""
+        """Wait until all players in the busy room have received their next addition, and return the seconds that each
+        waited."""
         began, waited = trio.current_time(), dict[TransportKind, list[float]]()
 
         async def wait(adder: Adder) -> None:
             said = adder.said + 1
             while adder.heard < said:
-                await trio.sleep(0.01)  # it comes from other processes
+                await trio.sleep(0.01)  # other processes can only be polled
             waited.setdefault(adder.kind, []).append(trio.current_time() - began)
 
         with trio.fail_after(PATIENCE_SECONDS):
@@ -283,29 +284,29 @@ class Town:
         return waited
 
     async def speak(self) -> None:
-        """Who is quiet speaks, and hears it."""
+        """Let the quiet players add, and wait until each has received the addition."""
         for adder in self.quiet:
             adder.add()
         with trio.fail_after(PATIENCE_SECONDS):
             while any(adder.heard < adder.said for adder in self.quiet):
-                await trio.sleep(0.01)  # it comes from other processes
+                await trio.sleep(0.01)  # other processes can only be polled
         for adder in self.quiet:
             adder.check()
 
     async def kill(self) -> None:
-        """The owner dies."""
+        """Kill the owner."""
         (await self.owner()).process.kill()
         self.nursery.start_soon(self.add_server)
 
     async def kill_another(self) -> None:
-        """One dies that only carries, perhaps."""
+        """Kill a server that is not the owner."""
         owner = await self.owner()
         others = [server for server in self.living if server is not owner]
         self.chance.choice(others).process.kill()
         self.nursery.start_soon(self.add_server)
 
     async def pause(self) -> None:
-        """The owner is stopped until its lease is over, and the others have gone on; and then goes on."""
+        """Stop the owner's process until after the end of its lease, then continue it."""
         owner = await self.owner()
         owner.process.send_signal(signal.SIGSTOP)
         owner.paused = True
@@ -318,17 +319,17 @@ class Town:
         self.nursery.start_soon(go_on)
 
     async def drain(self) -> None:
-        """The owner is told to stop."""
+        """Drain the owner."""
         owner = await self.owner()
         await self.add_server()
         owner.process.terminate()
 
     async def cut(self) -> None:
-        """Redis hangs up on everybody."""
+        """Let Redis close all connections."""
         await self.redis.cut_connections()
 
     async def restart(self) -> None:
-        """Redis is killed, and started again."""
+        """Kill Redis, and start it again."""
         async with self.starting:
             self.redis.kill()
             await trio.sleep(self.chance.uniform(0, 1.5))
@@ -336,7 +337,7 @@ class Town:
             await self.redis.wait_up()
 
     async def forget(self) -> None:
-        """Redis is killed, and knows nothing when it is started again."""
+        """Kill Redis, and start it again without data."""
         await self.wait_owned()
         async with self.starting:
             self.redis.kill()
@@ -345,26 +346,26 @@ class Town:
             await self.redis.wait_up()
 
     async def replace(self) -> None:
-        """Redis dies, and a replica takes its place, which has missed the last of it."""
+        """Replace Redis by a replica that lacks the newest writes."""
         await self.wait_owned()
         async with self.starting:
             await self.redis.replace(partial(trio.sleep, self.chance.uniform(0, 0.5)))
 
     async def lose_power(self) -> None:
-        """The machine of Redis dies, and its disk has not the last of it."""
+        """Kill Redis, and start it again from a disk that lacks the newest writes."""
         await self.wait_owned()
         async with self.starting:
             await self.redis.lose_power(partial(trio.sleep, self.chance.uniform(0, 2)))
             await self.redis.wait_up()
 
     async def forget_quietly(self) -> None:
-        """Redis forgets everything; and when servers have had the time to notice, one dies."""
+        """Delete all data of Redis, and kill the owner once servers had the time to notice."""
         await self.forget()
         await trio.sleep(self.chance.uniform(5, 8))
         await self.kill()
 
     async def cut_off(self) -> None:
-        """One server can't reach Redis for a while; mostly for longer than a lease lasts."""
+        """Cut one server off from Redis for a while, mostly for longer than a lease."""
         way = self.chance.choice(self.living).way
         way.cut = True
         way.hang_up()
@@ -376,7 +377,7 @@ class Town:
         self.nursery.start_soon(heal)
 
     async def hold_up(self) -> None:
-        """What one server asks of Redis, and is answered, arrives seconds late, and then all at once."""
+        """Delay all traffic between one server and Redis for seconds."""
         way = self.chance.choice(self.living).way
         way.hold()
 
@@ -387,7 +388,7 @@ class Town:
         self.nursery.start_soon(go_on)
 
     async def slow(self) -> None:
-        """Redis does not answer for a while."""
+        """Stop Redis for a while."""
         self.redis.signal(signal.SIGSTOP)
         await trio.sleep(self.chance.uniform(0.5, 2.0))
         self.redis.signal(signal.SIGCONT)
@@ -396,7 +397,7 @@ class Town:
 async def mistreat(
     redis: RedisServer, blows: list[str], seed: int, report: Callable[[str], object] = lambda line: None
 ) -> Town:
-    """Deal these blows; the town, when all is well again, and checked."""
+    """Cause these faults, and return the town once all is well again, and checked."""
     async with trio.open_nursery() as nursery:
         town = Town(redis, nursery, random.Random(seed))
         await redis.wait_up(4)
@@ -410,7 +411,7 @@ async def mistreat(
             for number in range(CUSTOMERS):
                 playing.start_soon(town.be_customer, number)
             while len(town.adders) < len(PLAYERS) or len(town.quiet) < QUIET:
-                await trio.sleep(0.01)  # it comes from other processes
+                await trio.sleep(0.01)  # other processes can only be polled
             await town.wait_heard()
             for number, blow in enumerate(blows, 1):
                 report(f"blow {number}: {blow}")
@@ -428,9 +429,9 @@ async def mistreat(
                 server.process.send_signal(signal.SIGCONT)
                 server.process.terminate()
         while any(server.alive for server in town.servers):
-            await trio.sleep(0.01)  # they are other processes
+            await trio.sleep(0.01)  # other processes can only be polled
         nursery.cancel_scope.cancel("enough")
-    assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), "they end well"
+    assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), "a server has failed"
     town.refused = check_effects(town.effects.read_text().splitlines())
     return town
 
@@ -439,24 +440,24 @@ BLOWS = (
     *("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow"),
     *("forget_quietly", "cut_off", "hold_up", "lose_power"),
 )
-# After these nothing else is dealt until what was forgotten is written again: a server that is lost meanwhile takes its
-# rooms with it. `failover` holds what is lost then against what is promised.
+# After these faults the next waits until the forgotten data is written again: a server that dies meanwhile takes its
+# rooms with it. `failover` checks that loss against the guarantees.
 FORGETTING = ("forget", "replace", "lose_power")
 
 
 def tell(town: Town) -> str:
-    """How it went."""
+    """Return a summary."""
     unheard = sum(customer.unheard for customer in town.customers)
     displaced = sum(customer.displaced for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}
     lines = [
         f"{len(town.ledger.events)} events, each once, in order, under one owner at a time",
         f"{QUIET} quiet rooms; {visits['cash']} players and {visits['finish']} rooms ended, {visits['reload']} reloads",
-        f"{unheard} of these ends were not heard of: whoever it was found that it is over",
-        f"{displaced} pages lost their seats to an older page, whose hello a stopped server had held up",
-        f"{town.refused} writes of former owners to somewhere else, refused by their fences",
+        f"{unheard} of these ends were not received: the customer learned of them by the next greeting",
+        f"{displaced} pages lost their seats to an older page, whose hello a stopped server had delayed",
+        f"{town.refused} writes of former owners outside of edge, refused by their fences",
         "",
-        "heard again after s, half of them and all | " + " | ".join(TransportKind),
+        "received again after s, median and most | " + " | ".join(TransportKind),
         "---|" * (1 + len(TransportKind)),
     ]
     for blow, outages in town.outages.items():

@@ -1,4 +1,4 @@
-"""The servers that are mistreated, for a little while each; `make endure` does it for long."""
+"""The endurance tests, for a short time each; `make endure` runs them for long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real_time
 
 @pytest.mark.slow
 async def test_a_server_that_is_killed_and_drained() -> None:
-    """Clients come back by their own rules, on every transport, and the promises hold."""
+    """Clients of a server that is killed and drained reconnect over every transport, and the guarantees hold."""
     books = await kill(3, seed=1)
     assert len(books) == CLIENTS
     assert all(len(book.lives) == 4 for book in books)
@@ -28,13 +28,15 @@ async def test_a_server_that_is_killed_and_drained() -> None:
 
 @pytest.mark.slow
 async def test_connections_that_come_and_go() -> None:
-    """Twelve thousand, a thousand at a time, in thirteen ways: no file, no task and no memory is left of them."""
+    """Twelve thousand connections, a thousand at a time, that end in eleven ways leave no file, no task and no memory
+    behind."""
     before, after = await churn(12_000, seed=1)
     assert before.rooms == after.rooms == 0
 
 
 async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """One blow of each kind: every event reaches the room and each player once, in order, under one owner at a time."""
+    """After one fault of each kind, every event has reached the room and each player once, in order, under one owner at
+    a time."""
     with redis_server(program, tmp_path, *ON_DISK) as redis:
         town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
     assert set(town.outages) == set(BLOWS)
@@ -42,7 +44,8 @@ async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_
 
 
 async def test_redis_that_dies_with_the_owner(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """A replica takes over, then a disk lacks its end: what is lost is what Redis has lost, and clients are told."""
+    """If a replica or a disk lacks the newest writes of Redis, only these are lost, and clients that had received them
+    start fresh."""
     with redis_server(program, tmp_path, *BY_AND_BY) as redis:
         lost = await repeat(redis, 2, seed=1)
     assert set(lost) == {"replace", "lose_power"}

@@ -1,4 +1,5 @@
-"""The stage of `make demo`, as it is met elsewhere: without site data, in a frame of another site, or by who sleeps."""
+"""The stage of `make demo` in other environments: without site data, in a frame of another site, or with short
+time-outs."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from edge.server.sessions import SessionCookie
 from edge.transports.http.http import FilePart
 from examples.stage import app
 
-# What a browser does whose user has blocked site data, where a driver can't tell it to.
+# Blocks site data as a browser's user can, for browsers whose driver can't.
 BLOCK = b"""for (const storage of ["localStorage", "sessionStorage"]) {
   Object.defineProperty(window, storage, { get() { throw new DOMException("denied", "SecurityError"); } });
 }"""
@@ -34,7 +35,7 @@ async def altered(request: edge.Request) -> edge.Response:
 
 site_of(app).respond = altered  # type: ignore[method-assign]
 if "FRAMED" in os.environ:
-    site_of(app).cookie = SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
+    site_of(app).sessions.cookie = SessionCookie(partitioned=os.environ["FRAMED"] == "partitioned")
 if "SLEEPY" in os.environ:
     site_of(app).limits = edge.Limits(heartbeat=1, dead_after=3)
 
@@ -46,7 +47,7 @@ async def block(request: edge.Request) -> edge.Response:
 
 @app.route("/around.html")
 async def around(request: edge.Request) -> edge.Response:
-    """A page of another site, when it is asked for by another name of this machine."""
+    """Return a page with a frame, which is of another site if another name of this machine is requested."""
     frame = f'<iframe src="{request.query["of"]}" style="border: 0; width: 100vw; height: 100vh">'
     size = '<meta name="viewport" content="width=device-width"><style>body { margin: 0 }</style>'
     page = f'<!doctype html><link rel="icon" href="data:,">{size}{frame}'

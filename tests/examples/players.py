@@ -13,7 +13,7 @@ from examples.hill.events import Board, Facts, Steer
 
 
 async def draw(client: edge.Client[Any, Any]) -> None:
-    """Is impatient, and draws three strokes when it has the pen."""
+    """Start at once, and draw three strokes in each turn."""
     client.send(Start())
     async for event in client:
         if isinstance(event, YourTurn):
@@ -24,7 +24,7 @@ async def draw(client: edge.Client[Any, Any]) -> None:
 
 
 async def steer(client: edge.Client[Any, Any]) -> None:
-    """Changes its mind with each whole second of the board."""
+    """Change the direction with each whole second of the board."""
     second = 0
     async for event in client:
         if isinstance(event, Board | Facts) and event.tick // 20 > second:

@@ -1,4 +1,4 @@
-// The hill's page over a line of its own, in time of its own: node run_game.mjs <folder with game.js and what it imports>
+// The hill's page over a simulated connection, in virtual time: node run_game.mjs <folder with game.js and what it imports>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -13,11 +13,11 @@ function random(seed) {
   return () => (seed = (seed * 48271) % 2147483647) / 2147483647;
 }
 
-/** A server with two discs, of which the page has the first, and a line that takes its time. */
+/** A server with two discs, the first of which is the page's, and a connection with latency. */
 class World {
   now = 0;
   tick = 0;
-  /** What the server had after each tick. @type {any[]} */
+  /** The server's discs after each tick. @type {any[]} */
   history = [];
   discs = [0, 1].map((number) => ({ number, x: 400 * (1 - 2 * number), y: 0, vx: 0, vy: 0, sx: 0, sy: 0 }));
   looks = 0;
@@ -36,7 +36,7 @@ class World {
     this.showBoard();
   }
 
-  /** Something gets there later, and never before what was sent earlier. */
+  /** Deliver something later, after everything that was sent before. */
   send(run) {
     const when = Math.max(this.now + this.latency(), ...this.#line.filter((each) => each[2] === "any").map(([then]) => then), 0);
     this.#line.push([when, run, "any"]);
@@ -74,7 +74,7 @@ class World {
     this.send(() => this.game.facts(facts));
   }
 
-  /** Let time pass; `look` is called with each frame. */
+  /** Advance the time, and call `look` with each frame. */
   run(seconds, look = () => {}, { asleep = false } = {}) {
     for (const until = this.now + seconds; this.now < until;) {
       this.now += FRAME;
@@ -194,7 +194,7 @@ const cases = {
     world.discs[0].y = 100;
     world.showBoard();
     world.run(0.5);
-    world.discs[0].y = 0; // the server knows something that was not told
+    world.discs[0].y = 0; // a change that the server does not send
     world.steer(-100, 0);
     world.run(3);
     assert.ok(world.looks >= 1);

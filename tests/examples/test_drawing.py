@@ -1,4 +1,4 @@
-"""The drawing game in virtual time: its turns, its timeouts, and what nobody may see."""
+"""The drawing game in virtual time: turns, time-outs, and strokes that must stay hidden."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ async def scene(client: Any, phase: str) -> Scene:
 
 @seeds(200)
 async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: int) -> None:
-    """Each sees only the strip above; what was drawn in time is kept; all see the whole at the end."""
+    """Each player sees only the strip above, strokes that were drawn in time are kept, and all players see the whole
+    figure at the end."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben, cyn, dan = await room.join("ana", "ben", "cyn", "dan")
     ana.send(Start())
@@ -66,7 +67,7 @@ async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: 
 
 
 async def test_an_hour_of_play(edge_room: Open) -> None:
-    """Two players, one who lets the time run out and one who is done at once, round after round."""
+    """Two players, one of whom always times out, play the expected number of rounds in an hour."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben = await room.join("ana", "ben")
     rounds = 0
@@ -92,7 +93,7 @@ async def test_an_hour_of_play(edge_room: Open) -> None:
 
 
 async def test_drawing_out_of_turn_is_refused(edge_room: Open) -> None:
-    """A stroke of one who has no turn is not_now, and does not appear."""
+    """A stroke of a player without a turn is refused as `not_now`, and does not appear."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben = await room.join("ana", "ben")
     ben.send(Start())
@@ -105,7 +106,7 @@ async def test_drawing_out_of_turn_is_refused(edge_room: Open) -> None:
 
 
 async def test_a_reload_in_the_middle_of_a_turn(edge_room: Open) -> None:
-    """The new page has the turn, what was drawn, and what shows of the part above; nobody else notices."""
+    """A page that is reloaded during a turn gets the turn and the strokes so far, and the round continues."""
     room = await edge_room(ExquisiteCorpse)
     session = edge.Session("u1")
     (ana,) = await room.join("ana", session=session)
@@ -125,7 +126,7 @@ async def test_a_reload_in_the_middle_of_a_turn(edge_room: Open) -> None:
 
 
 async def test_joining_late_means_watching(edge_room: Open) -> None:
-    """A late one sees the scene, draws in the next round, and gets the figure if it is on the table."""
+    """A player who joins late sees the scene, gets the revealed figure, and draws in the next round."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben = await room.join("ana", "ben")
     ana.send(Start())
@@ -151,7 +152,7 @@ async def test_joining_late_means_watching(edge_room: Open) -> None:
 
 
 async def test_too_few_players_wait_again(edge_room: Open) -> None:
-    """When only one is left the round ends without a reveal."""
+    """A round in which only one player is left ends without a reveal."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben = await room.join("ana", "ben")
     ana.send(Start())
@@ -165,7 +166,7 @@ async def test_too_few_players_wait_again(edge_room: Open) -> None:
 
 @pytest.mark.parametrize("name", ["", " ana", "ana ", "x" * 21, "a\nb", "ANA"])
 async def test_names_that_are_refused(edge_room: Open, name: str) -> None:
-    """Empty, padded, long, unprintable, taken."""
+    """A name that is empty, padded, too long, unprintable or taken is refused."""
     room = await edge_room(ExquisiteCorpse)
     await room.join("ana")
     with pytest.raises(edge.Disconnected) as caught:
@@ -184,7 +185,7 @@ async def test_names_that_are_refused(edge_room: Open, name: str) -> None:
     ],
 )
 def test_strokes_that_are_refused(stroke: dict[str, Any]) -> None:
-    """Off the palette, off the paper, too much."""
+    """A stroke with an unknown colour, a wrong width, no points, too many points or points off the paper is refused."""
     from edge.protocol.structure import structure
 
     with pytest.raises(InvalidEvent, match=r"^stroke: "):
@@ -193,7 +194,7 @@ def test_strokes_that_are_refused(stroke: dict[str, Any]) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, WIDTH), st.integers(0, HEIGHT)), min_size=1, max_size=30))
 def test_the_strip_shows_what_is_in_it_and_nothing_else(points: list[tuple[int, int]]) -> None:
-    """Every point of it lies in the strip, and every point that lay there is in it, in order."""
+    """Every shown point lies in the strip, and every point of a stroke that lies there is shown, in order."""
     shown = [point for stroke in strip_below([Stroke(0, 10, points)]) for point in stroke.points]
     assert all(0 <= y <= STRIP for _, y in shown)
     inside = [(x, y - (HEIGHT - STRIP)) for x, y in points if y >= HEIGHT - STRIP]

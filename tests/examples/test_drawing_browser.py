@@ -1,4 +1,4 @@
-"""The drawing game as people play it: three tabs, a phone among them, one whole round to its reveal."""
+"""The drawing game in the browser: three tabs, a phone among them, and one whole round to its reveal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Player(Tab):
         self.page.click("#enter button")
 
     def draw(self, color: tuple[int, int, int], *points: tuple[float, float]) -> None:
-        """One line of this colour through points given as parts of the paper's width and height."""
+        """Draw one line of this colour through points given as parts of the paper's width and height."""
         self.page.click(f".swatch:nth-child({SWATCH[color]})")
         self.page.click(".nib:nth-child(3)")
         for index, place in enumerate(points):
@@ -36,7 +36,7 @@ class Player(Tab):
         self.page.mouse.up()
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Where on the page a part of the paper's width and height is."""
+        """Return the place on the page of a point given as parts of the paper's width and height."""
         box = self.page.locator("#canvas").bounding_box()
         assert box is not None
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
@@ -49,7 +49,7 @@ class Player(Tab):
         expect(self.page.locator("#canvas")).to_be_visible()
 
     def headline(self, text: str) -> None:
-        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # a poll is the third to be tried
+        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # poll is tried third
 
     def saved_picture(self) -> Image.Image:
         with self.page.expect_download() as download:
@@ -66,7 +66,8 @@ def near(picture: Image.Image, place: tuple[int, int], color: tuple[int, int, in
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str, str], str]) -> None:
-    """Drawn, left, drawn, revealed: the right pixels in the right part, and no hidden stroke on any wire."""
+    """In a round that one player leaves, each stroke is in the right part of the figure, and no hidden stroke is on any
+    wire."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben, cyn = Player(browser, url), Player(browser, url), Player(browser, url, PHONE)
         cyn.screenshot("door-phone")
@@ -110,8 +111,8 @@ def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str,
             assert picture.size == (1000, 3 * 750)
             assert near(picture, (500, 500), RED), "the head's line"
             assert near(picture, (200, 150), BLUE), "the head's dash"
-            assert near(picture, (800, 260), WHITE), "what was undone"
-            assert near(picture, (400, 750 + 375), GREEN), "what was drawn before leaving"
+            assert near(picture, (800, 260), WHITE), "the line that was undone"
+            assert near(picture, (400, 750 + 375), GREEN), "the line of the player who left"
             assert near(picture, (500, 1500 + 375), BLUE), "the legs"
             assert near(picture, (50, 2200), WHITE), "the paper"
         check_nothing_hidden_was_received(*before_reveal)
@@ -119,7 +120,7 @@ def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str,
 
 
 def check_nothing_hidden_was_received(ana: list[str], ben: list[str], cyn: list[str]) -> None:
-    """Before the reveal each knows the strip above their own part, and not a point more of anybody else's."""
+    """Check that before the reveal each player has received only the strip above their own part."""
     frames = {"ana": ana, "ben": ben, "cyn": cyn}
     strokes = {
         name: [stroke for frame in received for stroke in strokes_of(frame)] for name, received in frames.items()
@@ -141,7 +142,7 @@ def strokes_of(frame: str) -> list[dict[str, Any]]:
 
 
 def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str], str]) -> None:
-    """The fifth is told that the table is full and finds another; a name is refused at the door."""
+    """The fifth player learns that the table is full and finds another, and a taken name is refused."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana = Player(browser, url)
         ana.enter("Ana")
@@ -165,7 +166,7 @@ def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str
 
 
 def begin(browser: Browser, url: str) -> tuple[Player, Player]:
-    """Two at a table, the first of whom has the first turn."""
+    """Seat two players at a table, and give the first one the first turn."""
     ana, ben = Player(browser, url), Player(browser, url, PHONE)
     ana.enter("Ana")
     ana.headline("Waiting for one more")
@@ -176,7 +177,7 @@ def begin(browser: Browser, url: str) -> tuple[Player, Player]:
 
 
 def finish(ana: Player, ben: Player) -> Image.Image:
-    """The rest of the round, and the figure."""
+    """Play the rest of the round, and return the figure."""
     ana.page.click("#done")
     ben.expect_turn("body")
     ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
@@ -188,7 +189,7 @@ def finish(ana: Player, ben: Player) -> Image.Image:
 
 
 def test_a_connection_killed_in_the_middle_of_a_stroke(program: Callable[[str, str], str]) -> None:
-    """The pen goes on; what was drawn before, during and after is all in the figure, and nobody lost their turn."""
+    """A connection that is lost during a stroke costs neither a stroke nor the turn."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with hostile(Deed.KILL, url) as (proxied, cut_or_mend):
             ana, ben = begin(browser, proxied)
@@ -216,7 +217,7 @@ def test_a_connection_killed_in_the_middle_of_a_stroke(program: Callable[[str, s
 
 
 def test_a_reload_in_the_middle_of_a_turn(program: Callable[[str, str], str]) -> None:
-    """The page sits down again by itself; the turn, the strokes so far and the pen are there."""
+    """A page that is reloaded during a turn takes its seat again, with the turn and the strokes so far."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = begin(browser, url)
         ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
@@ -235,7 +236,7 @@ def test_a_reload_in_the_middle_of_a_turn(program: Callable[[str, str], str]) ->
 
 @pytest.mark.parametrize(("deed", "transport"), [(Deed.STRIP, "stream"), (Deed.REFUSE, "poll")])
 def test_where_websocket_is_refused(program: Callable[[str, str], str], deed: Deed, transport: str) -> None:
-    """The game goes on by stream, and where streams are held back, by poll."""
+    """The game works over a stream without WebSocket, and over polls without streams."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with hostile(deed, url) as (proxied, _):
             ana, ben = begin(browser, proxied)

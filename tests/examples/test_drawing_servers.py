@@ -1,5 +1,4 @@
-"""The drawing game on several servers: each player at another, and the one that has the table dies in the middle of a
-turn."""
+"""The drawing game on several servers: each player at another one, and the server with the table dies during a turn."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium
 from tests.cluster.broker.redis_server import RedisServer, redis_server
 from tests.examples.test_drawing_browser import BLUE, GREEN, INK, RED, Player, near
 
-# The longest of a few backoffs after a lease and its renewal.
+# Enough for a lease, its renewal, and a few backoffs.
 AGAIN_MILLISECONDS = 20_000
 
 
 class Server:
-    """One of them, on a port of its own."""
+    """One server, on its own port."""
 
     def __init__(self, broker: str, *options: str) -> None:
         self._command = [sys.executable, "-m", "edge.cli", "run", "examples.drawing:app", "--broker", broker, *options]
@@ -34,7 +33,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, on the port that it had before."""
+        """Start the server, on the port that it had before."""
         port = re.sub(r"\D", "", self.url.rpartition(":")[2]) or "0"
         environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
         command = [*self._command, "--port", port]
@@ -45,14 +44,14 @@ class Server:
         self.url = found[0]
 
     def kill(self) -> None:
-        """As a machine dies."""
+        """Kill the server, as if its machine died."""
         self.process.kill()
         self.process.communicate()
 
 
 @contextmanager
 def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Server]]:
-    """So many, while a block runs; then they end well."""
+    """Run so many servers while the block runs, and check that they end without an error."""
     trio.run(redis.wait_up, 3)
     started = [Server(redis.url, *options) for _ in range(count)]
     try:
@@ -66,7 +65,7 @@ def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Serv
 
 
 def owner_pid(redis: RedisServer) -> int:
-    """The process that has the table."""
+    """Return the process id of the server that has the table."""
 
     async def ask() -> int:
         broker = RedisBroker(redis.url)
@@ -80,12 +79,12 @@ def owner_pid(redis: RedisServer) -> int:
 
 
 def at_table(server: Server, table: str) -> str:
-    """The address of a table at another server."""
+    """Return the address of a table at another server."""
     return server.url.rstrip("/") + "/" + table.split("/", 3)[3]
 
 
 def begin(browser: Browser, one: Server, two: Server, three: Server) -> tuple[Player, Player, Player]:
-    """Three at one table, each at another server, the first of whom has the first turn, and has drawn a line."""
+    """Seat three players at one table, each at another server, and draw a line in the first player's turn."""
     ana = Player(browser, one.url)
     ana.enter("Ana")
     ana.headline("Waiting for one more")
@@ -100,7 +99,7 @@ def begin(browser: Browser, one: Server, two: Server, three: Server) -> tuple[Pl
 
 
 def finish(ana: Player, ben: Player, cyn: Player) -> None:
-    """The rest of the round, and the figure that all of them save: not a stroke is missing."""
+    """Play the rest of the round, and check that no stroke is missing in the figures that the players save."""
     ana.page.click("#done")
     ben.expect_turn("body")
     ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
@@ -112,20 +111,21 @@ def finish(ana: Player, ben: Player, cyn: Player) -> None:
         tab.headline("Unfolded!")
         picture = tab.saved_picture()
         assert near(picture, (500, 500), RED), "drawn before the server died"
-        assert near(picture, (200, 150), BLUE), "drawn while nobody had the table, or after"
+        assert near(picture, (200, 150), BLUE), "drawn while no server had the table, or after"
         assert near(picture, (400, 750 + 375), GREEN)
         assert near(picture, (500, 1500 + 375), INK)
 
 
 def test_players_at_three_servers_one_of_which_dies(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """Each plays at a server of their own. The table's is killed in the middle of a turn: it goes on at another."""
+    """If the table's server is killed during a turn, the table continues at another server, with all strokes."""
     with (
         redis_server(program, tmp_path) as redis,
         servers(redis, 3) as (one, two, three),
         chromium(program("chromium", GET_CHROMIUM)) as browser,
     ):
         ana, ben, cyn = begin(browser, one, two, three)
-        assert owner_pid(redis) == one.process.pid
+        killed = one.process.pid
+        assert owner_pid(redis) == killed
         ben.screenshot("servers-watching-desktop")
         one.kill()
         ana.light("away")
@@ -133,14 +133,14 @@ def test_players_at_three_servers_one_of_which_dies(program: Callable[[str, str]
         one.start()
         for tab in (ana, ben, cyn):
             expect(tab.page.locator("#light")).to_have_attribute("data-state", "open", timeout=AGAIN_MILLISECONDS)
-        assert owner_pid(redis) != one.process.pid or True
+        assert owner_pid(redis) != killed
         ana.screenshot("servers-drawing-desktop")
         cyn.screenshot("servers-watching-phone")
         finish(ana, ben, cyn)
 
 
 def test_workers_one_of_which_dies(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """On one port, where another worker takes the place of the one that is killed."""
+    """If the worker with the table is killed, the table continues at another worker on the same port."""
     with (
         redis_server(program, tmp_path) as redis,
         servers(redis, 1, "--workers", "3") as (crew,),

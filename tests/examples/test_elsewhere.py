@@ -1,6 +1,6 @@
-"""The whole demo where pages have a hard life: below a prefix, without site data, in frames, in three browsers, asleep.
+"""The whole demo in difficult environments: below a prefix, without site data, in frames, in three browsers, asleep.
 
-The kind: a page that works on its developer's machine, and is dead without a word in somebody else's browser.
+The kind of bug: a page works on its developer's machine, and fails silently in another browser.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPEN = "document.querySelector('#light').dataset.state === 'open'"
 
 @contextlib.contextmanager
 def stage(**environment: str) -> Iterator[str]:
-    """The address of the demo, in surroundings of one's own."""
+    """Serve the demo in this environment, and yield its address."""
     options = () if "TLS" not in environment else ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
     folder = environment.pop("TLS", None)
     certificate = [each if each.startswith("--") else f"{folder}/{each}" for each in options]
@@ -46,7 +46,7 @@ def enter(page: Page, name: str) -> None:
 
 
 def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...] = (DESKTOP,)) -> None:
-    """Every page of the demo lives: it connects, shows what its room says, and says something."""
+    """Check that every page of the demo connects, shows the state of its room, and sends something."""
     home = engine.open(url)
     home.wait("document.querySelectorAll('#demos a').length === 3")
     home.wait("document.querySelector('#qr').naturalWidth > 100")
@@ -71,7 +71,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
 
     monitor = engine.open(f"{url}monitor/")
     monitor.wait("/[1-9]/.test(document.querySelector('#total').textContent)")
-    if engine.name != "webkit":  # which draws no page that is not shown
+    if engine.name != "webkit":  # WebKit draws no hidden page
         monitor.wait("document.querySelector('#light').dataset.state === 'live'")
 
     desk = engine.open(f"{url}edge-monitor/")
@@ -81,7 +81,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
     desk.wait("document.body.dataset.view === 'dashboard' && document.body.textContent.includes('hill/main')")
 
     pages = {"stage": home, "drawing": ana, "hill": hill, "monitor": monitor, "dashboard": desk}
-    for size in sizes if engine.name != "webkit" else ():  # likewise
+    for size in sizes if engine.name != "webkit" else ():  # WebKit draws none of them
         for page_name, page in pages.items():
             page.resize(*size)
             page.screenshot(f"{name}-{page_name}-{'phone' if size == PHONE else 'desktop'}")
@@ -90,7 +90,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
 
 
 def test_below_a_prefix(program: Program, tmp_path: Path) -> None:
-    """Behind nginx, which strips it; at both sizes."""
+    """Every page works below a prefix that nginx strips, at both sizes."""
     port = free_port()
     with stage() as url:
         command = nginx(program, tmp_path, port, int(url.rstrip("/").rpartition(":")[2]))
@@ -105,14 +105,14 @@ def test_below_a_prefix(program: Program, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_in_three_browsers(program: Program, name: str) -> None:
-    """As they come."""
+    """Every page works in each browser."""
     with stage() as url, open_engine(name, program) as engine:
         play(engine, url, name)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_without_site_data(program: Program, name: str) -> None:
-    """Where a user has blocked cookies, and `localStorage` throws."""
+    """Every page works if its user has blocked cookies and storage."""
     by_page = name == "webkit"
     with (
         stage(**({"BLOCKED": "1"} if by_page else {})) as url,
@@ -127,7 +127,7 @@ def test_without_site_data(program: Program, name: str) -> None:
 
 
 def session_of(frame: Frame) -> Any:
-    """Who the page in a frame is."""
+    """Return the session's id of the page in a frame."""
     return frame.evaluate("""async () => {
         const headers = { "edge-session": "browser" };
         const response = await fetch("session", { method: "POST", headers, credentials: "include" });
@@ -137,7 +137,8 @@ def session_of(frame: Frame) -> Any:
 
 @pytest.mark.parametrize("cookie", ["partitioned", "usual"])
 def test_in_a_frame_of_another_site(program: Program, tmp_path: Path, cookie: str) -> None:
-    """Over TLS, at both sizes: every demo plays; a reload finds the same person, but not with the usual cookie."""
+    """Every demo works over TLS in a frame of another site, at both sizes, and a reload keeps the session only with a
+    partitioned cookie."""
     write_certificate(tmp_path)
     SCREENSHOTS.mkdir(exist_ok=True)
     with stage(FRAMED=cookie, TLS=str(tmp_path)) as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
@@ -163,7 +164,7 @@ def test_in_a_frame_of_another_site(program: Program, tmp_path: Path, cookie: st
 
 
 def test_asleep_for_longer_than_the_server_waits(program: Program) -> None:
-    """The others see who is away; awake, the page is back in its seat, and says what it drew."""
+    """A page that sleeps for longer than the server waits is shown as away, and has its seat again when it wakes."""
     with stage(SLEEPY="1") as url, open_engine("chromium", program) as engine:
         ana, ben = (engine.open(f"{url}drawing/#asleep") for _ in range(2))
         assert isinstance(ana, ChromiumPage)

@@ -1,4 +1,4 @@
-"""King of the hill in virtual time: intents, facts, rounds, bots, and that a seed says it all."""
+"""King of the hill in virtual time: intents, facts, rounds, bots, and games that repeat from a seed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Open = Callable[..., Any]
 
 
 class Alone(Hill):
-    """Without bots, until somebody asks for some."""
+    """Has no bots until a player asks for some."""
 
     bots = 0
 
 
 class Mirror:
-    """The board as a client knows it, from nothing but what it is told."""
+    """The board that a client computes from the events that it receives."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -54,7 +54,7 @@ class Mirror:
             self.step(None)
 
     async def follow(self) -> None:
-        """Believe what is told, and check that nothing has happened that was not."""
+        """Apply each received event, and check that nothing has happened without an event."""
         async for event in self.client:
             match event:
                 case Board(tick, _, begins, discs, _):
@@ -75,7 +75,7 @@ class Mirror:
 
 @seeds(25)
 async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: int) -> None:
-    """Two clients, one of whom joins late, know every disc to the last bit, half a minute and several bots later."""
+    """Two clients, one of whom joins late, compute every disc from the facts, exact to the last bit."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     async with trio.open_nursery() as nursery:
@@ -102,7 +102,7 @@ async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: in
 
 @seeds(50)
 async def test_an_intent_is_followed_at_the_tick_it_was_planned_for(edge_room: Open, edge_seed: int) -> None:
-    """In time, at that tick; too late, at once, and its owner is told by how much. Of several late ones the newest."""
+    """An intent is followed at its tick, and the newest late intent at once, with its delay reported to its owner."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await ana.receive(Joined)
@@ -121,17 +121,18 @@ async def test_an_intent_is_followed_at_the_tick_it_was_planned_for(edge_room: O
     "plan", [[], [(5, 1, 1), (5, 2, 2)], [(6, 0, 0), (5, 0, 0)], [(5, 100, 50)], [(tick, 0, 0) for tick in range(9)]]
 )
 async def test_a_plan_that_is_none_is_refused(edge_room: Open, plan: list[Any]) -> None:
-    """Its sender is told, and nothing moves."""
+    """An invalid plan is refused with an error, and moves no disc."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
-    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class would refuse to be made
+    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class refuses the plan
     await trio.sleep(0.2)
     assert [error.problem for error in ana.errors] == ["invalid"]
     assert room.room.pilots[0].heeded == (1, 0, 0)
 
 
 async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> None:
-    """Nobody drives on without a driver; the seat waits, and the newest plan of a client that is back counts again."""
+    """A disc stops when its player's connection is lost or the page is reloaded, and the next plan after a resume
+    counts."""
     room = await edge_room(Alone)
     session = edge.Session("u1", "ana")
     (ana,) = await room.join(session=session)
@@ -153,7 +154,8 @@ async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> 
 
 
 async def test_two_intents_for_one_tick(edge_room: Open) -> None:
-    """The second counts even if the first was followed before it came: a key that was let go of is not stuck."""
+    """The second intent for a tick counts even if the first was followed before the second arrived, so that no key is
+    stuck."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1.01)
@@ -167,7 +169,7 @@ async def test_two_intents_for_one_tick(edge_room: Open) -> None:
 
 
 async def test_what_is_planned_for_far_ahead_counts_now(edge_room: Open) -> None:
-    """The server has lost ticks since, or the client's clock was wrong: nobody waits for that tick."""
+    """An intent for a tick far ahead is followed at once."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -180,7 +182,7 @@ async def test_what_is_planned_for_far_ahead_counts_now(edge_room: Open) -> None
 
 
 async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> None:
-    """What was wanted before one sat down is over."""
+    """A plan from before its seat was taken is not followed."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -194,7 +196,7 @@ async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> Non
 
 
 async def test_looking_is_tempered(edge_room: Open) -> None:
-    """However often a client asks for the whole board, it is not told more than twice a second."""
+    """A client gets the whole board at most twice a second, however often it asks."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -213,7 +215,7 @@ class Small(Hill):
 
 
 async def test_bots_make_way_for_people(edge_room: Open) -> None:
-    """A few seats are always free of them, until people have taken all."""
+    """Bots leave a few seats free, until people have taken all seats."""
     room = await edge_room(Small)
     await room.join("p0")
     await trio.sleep(2)
@@ -226,21 +228,21 @@ async def test_bots_make_way_for_people(edge_room: Open) -> None:
 
 @pytest.mark.parametrize("name", ["Zoë", "👩‍💻 Ada", "Nguyễn", "x" * 16])
 async def test_names_that_people_have(edge_room: Open, name: str) -> None:
-    """Whatever can be shown can be a name."""
+    """A name with any printable letters is accepted."""
     room = await edge_room(Alone)
     await room.join(name)
 
 
 @pytest.mark.parametrize("name", ["", " a", "x" * 17, "a\nb", "a\u202eb", "\u2028"])
 async def test_names_that_are_none(edge_room: Open, name: str) -> None:
-    """Whatever would spoil the scoreboard can't."""
+    """A name that would spoil the scoreboard is refused."""
     room = await edge_room(Alone)
     with pytest.raises(edge.Disconnected, match="1 to 16 letters"):
         await room.join(name)
 
 
 async def test_names_are_unique_and_free_again(edge_room: Open) -> None:
-    """A taken name is refused, however it is written; who leaves and joins again is back on the board."""
+    """A taken name is refused, however it is written, and is free again when its player has left."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     with pytest.raises(edge.Disconnected, match="this name is taken"):
@@ -255,7 +257,8 @@ async def test_names_are_unique_and_free_again(edge_room: Open) -> None:
 
 @seeds(25)
 async def test_a_number_that_changes_hands_within_a_tick(edge_room: Open, edge_seed: int) -> None:
-    """The disc of the one is gone, and the other's is at the start, in that order."""
+    """If a seat's number changes hands within a tick, the old disc leaves first, and then the new one joins at the
+    start."""
     room = await edge_room(Alone)
     ana, watcher = await room.join("ana", "watcher")
     await trio.sleep(1.005)
@@ -276,11 +279,11 @@ async def test_a_number_that_changes_hands_within_a_tick(edge_room: Open, edge_s
 
 
 async def test_the_round_has_a_winner(edge_room: Open) -> None:
-    """Who held the middle; everybody begins the next round at the start, with nothing."""
+    """The player who held the middle wins, and all players begin the next round at the start, without points."""
     room = await edge_room(Alone)
     ana, ben = await room.join("ana", "ben")
     await trio.sleep(1)
-    ana.send(Steer([(room.room.tick + 1, -100, 0)]))  # it starts at the right, and ben at the lower left
+    ana.send(Steer([(room.room.tick + 1, -100, 0)]))  # ana starts at the right, and ben at the lower left
     await trio.sleep(0.7)
     ana.send(Steer([(room.room.tick + 1, 0, 0)]))
     while (score := await ben.receive(Score)).phase != "won":
@@ -301,7 +304,7 @@ async def test_the_round_has_a_winner(edge_room: Open) -> None:
 
 @seeds(25)
 async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> None:
-    """They fill the board while people are there, as many as wanted, and leave with the last one."""
+    """Bots fill the board to the requested number while people are there, and leave with the last person."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -321,7 +324,7 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
 
 
 async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
-    """Another comes in its place, a little later."""
+    """Another bot takes the place of a kicked one, a little later."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -334,14 +337,14 @@ async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
 
 
 class FortyPlayers(Hill):
-    """One person, and a crowd."""
+    """One person and 39 bots."""
 
-    seats = edge.Seats(maximum=44, grace=15)  # bots keep some free
+    seats = edge.Seats(maximum=44, grace=15)  # bots leave some seats free
     bots = 39
 
 
 async def digest_of_play(seed: int, minutes: float) -> str:
-    """Everything that one of forty players is told, as one number."""
+    """Return a digest of everything that one of forty players receives."""
     told = hashlib.sha256()
     async with open_rooms(seed=seed) as open_room:
         room = await open_room(FortyPlayers)
@@ -368,7 +371,8 @@ async def digest_of_play(seed: int, minutes: float) -> str:
 
 @pytest.mark.slow
 def test_ten_minutes_of_forty_players_repeat_themselves() -> None:
-    """Twice from one seed, in processes with other hash seeds: the same to the last bit. Another seed, another game."""
+    """Two games from one seed are equal to the last bit, whatever the hash seed, and another seed gives another
+    game."""
     command = [sys.executable, "-m", "tests.examples.test_hill"]
     runs = [("7", "10", "0"), ("7", "10", "1"), ("8", "0.2", "0"), ("7", "0.2", "0")]
     processes = [

@@ -1,4 +1,4 @@
-"""King of the hill as people play it: on keys, by touch, by tilting; and over a slow and jittery line."""
+"""King of the hill in the browser: with keys, touch and tilt, and over a slow connection with jitter."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.hostile import Deed
 
 # The colours of the first players' discs.
 GOLD, BLUE = (255, 183, 3), (63, 167, 255)
-# How far a correction may move a disc in one frame, in units of the board: a hundredth of its radius.
+# Units of the board by which a correction may move a disc in one frame: a hundredth of the board's radius.
 MOST_CORRECTION = 10.0
-# How far a tick of full steering takes a disc until it rests again.
+# Units by which one tick of full steering moves a disc until it rests again.
 GLIDE = PUSH * DRAG / (1 - DRAG)
 
-# Over how far who comes near passes from the past, in which they are shown far away, to the present.
+# Units over which an approaching disc passes from the past, in which far discs are shown, to the present.
 APPROACH = 6 * RADIUS
 
-# Notes what each frame draws: [milliseconds, {number: [x, y]}, how many seconds ago who is far away is shown]. The
-# milliseconds are what the page itself has read last, for it draws what is then: on a busy machine a while ago.
+# Records each drawn frame: [milliseconds, {number: [x, y]}, seconds by which far discs are delayed]. The milliseconds
+# are the page's last reading of the clock, for which it draws: on a busy machine a while ago.
 WATCH = """async () => {
   const { View } = await import(new URL("view.js", location.href).href);
   const draw = View.prototype.draw;
@@ -66,7 +66,7 @@ class Player(Tab):
 
     @property
     def places(self) -> dict[int, tuple[float, float]]:
-        """Where each disc was drawn last, in units of the board."""
+        """The place where each disc was drawn last, in units of the board."""
         drawn = self.page.evaluate("window.drawn.at(-1)[1]")
         return {int(number): (x, y) for number, (x, y) in drawn.items()}
 
@@ -79,26 +79,26 @@ class Player(Tab):
                 self.page.keyboard.up(key)
 
     def touch(self, kind: str, *points: tuple[float, float]) -> None:
-        """What one finger does."""
+        """Send one touch event of one finger."""
         if self.session is None:
             self.session = self.page.context.new_cdp_session(self.page)
         touched = [{"x": x, "y": y, "id": 1} for x, y in points]
         self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
 
     def seen(self, color: tuple[int, int, int]) -> tuple[float, float]:
-        """The middle of the disc of this colour, in pixels of the canvas."""
+        """Return the middle of the disc of this colour, in pixels of the canvas."""
         url = self.page.evaluate("document.querySelector('#board').toDataURL()")
         picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
         pixels = picture.load()
         assert pixels is not None
         found = [(x, y) for x in range(picture.width) for y in range(picture.height) if pixels[x, y] == color]
-        assert len(found) > 100, "the disc is not to be seen"
+        assert len(found) > 100, "the disc is not visible"
         left, right = min(x for x, _ in found), max(x for x, _ in found)
         top, bottom = min(y for _, y in found), max(y for _, y in found)
         return (left + right) / 2, (top + bottom) / 2
 
     def wait_rest(self) -> None:
-        """Until nothing has moved for half a second."""
+        """Wait until nothing has moved for half a second."""
         self.page.wait_for_function(
             """() => {
               const [now, places] = window.drawn.at(-1);
@@ -114,7 +114,8 @@ class Player(Tab):
 
 
 def ram(hunter: Player, me: int, target: int) -> None:
-    """Steer one disc into another that rests: first level with it, then straight at it, for what grazes is no news."""
+    """Steer one disc into another that rests: first level with it, then straight at it, so that the discs do not only
+    graze."""
     goal = hunter.places[target]
     for _ in range(20):
         down = goal[1] - hunter.places[me][1]
@@ -123,7 +124,7 @@ def ram(hunter: Player, me: int, target: int) -> None:
         hunter.page.evaluate(PRESS, ["ArrowDown" if down > 0 else "ArrowUp", abs(down) / GLIDE / HZ * 1000])
         hunter.wait_rest()
     else:
-        pytest.fail("they were never level")
+        pytest.fail("the discs were never level")
     hunter.hold("ArrowRight" if goal[0] > hunter.places[me][0] else "ArrowLeft")
     moved = "([number, x]) => Math.abs(window.drawn.at(-1)[1][number][0] - x) > 5"
     hunter.page.wait_for_function(moved, arg=[target, goal[0]])
@@ -132,7 +133,7 @@ def ram(hunter: Player, me: int, target: int) -> None:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) -> None:
-    """At rest each disc is at the same pixels of both screens, or within two of them."""
+    """After a collision each disc rests at the same pixels of both screens, or within two of them."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url), Player(browser, url)
         ana.screenshot("hill-door-desktop")
@@ -156,7 +157,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
 
 
 def test_touch_and_tilt_steer(program: Callable[[str, str], str]) -> None:
-    """A finger that is dragged, and a phone that is tilted, move the disc on everybody's screen."""
+    """A finger that is dragged, and a phone that is tilted, move the disc on every screen."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         phone = Player(browser, url, PHONE)
         phone.screenshot("hill-door-phone")
@@ -177,7 +178,7 @@ def test_touch_and_tilt_steer(program: Callable[[str, str], str]) -> None:
         phone.page.click("#tilt")
         expect(phone.page.locator("#tilt")).to_have_attribute("aria-pressed", "true")
         tilt = "([beta, gamma]) => dispatchEvent(new DeviceOrientationEvent('deviceorientation', { beta, gamma }))"
-        phone.page.evaluate(tilt, [40, 2])  # as it is held is level
+        phone.page.evaluate(tilt, [40, 2])  # the first tilt counts as level
         phone.page.evaluate(tilt, [62, 2])
         phone.page.wait_for_timeout(500)
         phone.page.evaluate(tilt, [41, 1])
@@ -186,14 +187,15 @@ def test_touch_and_tilt_steer(program: Callable[[str, str], str]) -> None:
         assert tilted[1] > touched[1] + 100
         assert tilted[0] == pytest.approx(touched[0], abs=15)
         phone.page.click("#tilt")
-        phone.page.evaluate(tilt, [62, 2])  # is over
+        phone.page.evaluate(tilt, [62, 2])  # tilt is switched off
         phone.page.wait_for_timeout(300)
         assert watcher.places[0] == pytest.approx(tilted, abs=1)
         assert [phone.faults, watcher.faults] == [[], []]
 
 
 def test_a_slow_and_jittery_line_stays_smooth(program: Callable[[str, str], str]) -> None:
-    """200 ms there and back, give or take 80: no frame moves a disc further than it can go, and 10 units to correct."""
+    """With a round trip of 200 ms and 80 ms of jitter, no frame moves a disc further than its speed and 10 units of
+    correction allow."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with hostile(Deed.LAG, url, 0.2) as (slow, _):
             ana, ben = Player(browser, slow), Player(browser, slow)
@@ -219,24 +221,24 @@ def test_a_slow_and_jittery_line_stays_smooth(program: Callable[[str, str], str]
 
 
 def check_smooth(frames: list[Any], me: str) -> None:
-    """Between two frames no disc moves further than at top speed, and the bound on corrections."""
+    """Check that no disc moves further between two frames than top speed and the bound on corrections allow."""
     assert len(frames) > 100
     moved = 0.0
     for (at, before, _), (later, after, delay) in itertools.pairwise(frames):
-        # its clock runs a tenth faster or slower at most, while it learns, and so does its lead
+        # while the page learns, its clock and its lead each run a tenth faster or slower at most
         ticks = (later - at) / 1000 * HZ * 1.1 * 1.1
         for number, place in after.items():
             if number in before:
                 distance = math.dist(before[number], place)
                 moved += distance
                 catches_up = 1.0 if number == me else 1 + 2 * TOP_SPEED * delay * HZ / APPROACH
-                # a collision parts two discs that overlap, by what they can have gone in a tick
+                # a collision separates overlapping discs by the distance that they can move in a tick
                 most = TOP_SPEED * (ticks * catches_up + 1) + MOST_CORRECTION
                 assert distance <= most, f"disc {number} jumped by {distance:.0f} of {most:.0f} units at {at:.0f} ms"
     assert moved > 4 * BOARD
 
 
-# Holds back the frames of the picture, as a browser does in a tab that nobody sees; or lets them come again.
+# Holds back animation frames, as a browser does in a hidden tab; WAKE runs them again.
 SLEEP = """() => {
   window.awake = window.requestAnimationFrame;
   window.held = [];
@@ -249,7 +251,7 @@ WAKE = """() => {
 
 
 def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str], str]) -> None:
-    """It is shown the board as it is now; and in a new seat it starts again."""
+    """A page that wakes shows the current board, and a page in a new seat starts again."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url), Player(browser, url)
         ana.enter("Ana")
@@ -283,7 +285,7 @@ def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str],
 
 
 def test_a_full_board_and_the_next(program: Callable[[str, str], str]) -> None:
-    """Who finds it full plays on another; the address says which."""
+    """A player who finds the board full plays on another one, which the page's address names."""
     with serving("tests.examples.short_hill:tiny") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         tabs = [Player(browser, url) for _ in range(3)]
         for number, tab in enumerate(tabs):
@@ -295,7 +297,7 @@ def test_a_full_board_and_the_next(program: Callable[[str, str], str]) -> None:
 
 
 def test_the_scoreboard_names_the_winner(program: Callable[[str, str], str]) -> None:
-    """On every screen, and the next round begins by itself."""
+    """Every screen names the winner, and the next round begins by itself."""
     with serving("tests.examples.short_hill:short") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url, DESKTOP), Player(browser, url, PHONE)
         ana.enter("Ana <b>")

@@ -1,4 +1,4 @@
-"""The rules of motion: what they keep, what they never let through, and that both languages have the same."""
+"""The hill's rules of motion: invariants, and equal results in Python and JavaScript."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ forces = st.integers(-100, 100)
 
 
 def discs(count: int) -> st.SearchStrategy[list[Disc]]:
-    """So many discs at least one, anywhere on the board and at any speed, steering anywhere."""
+    """Generate one disc to `count` discs, anywhere on the board, at any speed, steering anywhere."""
     one = st.builds(Disc, st.just(0), coordinates, coordinates, speeds, speeds, forces, forces)
     return st.lists(one, min_size=1, max_size=count).map(
         lambda found: [attrs.evolve(disc, number=number) for number, disc in enumerate(found)]
@@ -39,7 +39,7 @@ def discs(count: int) -> st.SearchStrategy[list[Disc]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vectors(case: dict[str, Any]) -> None:
-    """Each case ends where the vectors say, to the last bit."""
+    """Each case ends as its vector says, to the last bit."""
     moving = [Disc(**disc) for disc in case["discs"]]
     collided, still = [], []
     for tick in range(1, case["ticks"] + 1):
@@ -56,7 +56,7 @@ def test_vectors(case: dict[str, Any]) -> None:
 
 
 def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
-    """The browser's rules give the same, to the last bit."""
+    """The rules in JavaScript give the results of the vectors, to the last bit."""
     node = program("node", "install nodejs from your system's packages")
     command = [node, str(HERE / "run_physics.mjs"), str(PHYSICS_JS), str(VECTORS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -64,7 +64,7 @@ def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
 
 
 def test_the_page_over_a_line_of_its_own(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The cases of run_game.mjs: prediction, mending, leads, sleep, a board that went wrong, in time of their own."""
+    """Every case of run_game.mjs passes: prediction, corrections, leads, sleep, and a wrong board, in virtual time."""
     node = program("node", "install nodejs from your system's packages")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "edge-motion.js").write_text(MOTION.read_text())
@@ -89,7 +89,7 @@ def test_the_same_numbers_in_both() -> None:
 def test_a_collision_keeps_momentum_and_energy(
     x: float, y: float, apart: float, angle: float, vx: float, vy: float, wx: float, wy: float
 ) -> None:
-    """Whatever the speeds and the angle; and the two are apart afterwards, or only touch."""
+    """A collision keeps momentum and energy at any speed and angle, and leaves the discs apart or touching."""
     one, other = Disc(0, x, y, vx, vy), Disc(1, x + apart * math.cos(angle), y + apart * math.sin(angle), wx, wy)
     momentum, energy = (vx + wx, vy + wy), vx * vx + vy * vy + wx * wx + wy * wy
     collide(one, other)
@@ -98,12 +98,12 @@ def test_a_collision_keeps_momentum_and_energy(
     assert after == pytest.approx(energy, rel=1e-9, abs=1e-9)
     assert math.dist((one.x, one.y), (other.x, other.y)) >= 2 * RADIUS - 1e-6
     nx, ny = other.x - one.x, other.y - one.y
-    assert (one.vx - other.vx) * nx + (one.vy - other.vy) * ny <= 1e-6  # no more towards each other
+    assert (one.vx - other.vx) * nx + (one.vy - other.vy) * ny <= 1e-6  # not towards each other
 
 
 @given(discs(12), st.integers(1, 30))
 def test_nothing_leaves_the_board_and_everything_stays_a_number(moving: list[Disc], ticks: int) -> None:
-    """Not even at top speed, in a crowd, from anywhere."""
+    """No disc leaves the board or gets an infinite value, not even at top speed in a crowd."""
     for _ in range(ticks):
         step(moving)
         for disc in moving:
@@ -114,7 +114,7 @@ def test_nothing_leaves_the_board_and_everything_stays_a_number(moving: list[Dis
 
 @given(st.floats(0, 2 * math.pi), st.floats(0, BOARD - RADIUS), st.floats(0, 2 * math.pi))
 def test_the_wall_turns_top_speed_back(at: float, distance: float, course: float) -> None:
-    """What hits the wall at top speed is on the board after that tick, no faster, and never heads out."""
+    """A disc that hits the wall at top speed stays on the board, gains no speed, and does not head outwards."""
     vx, vy = TOP_SPEED * math.cos(course), TOP_SPEED * math.sin(course)
     disc = Disc(0, distance * math.cos(at), distance * math.sin(at), vx, vy)
     for _ in range(100):
@@ -129,7 +129,7 @@ def test_the_wall_turns_top_speed_back(at: float, distance: float, course: float
 
 @given(discs(12))
 def test_without_force_everything_comes_to_rest(moving: list[Disc]) -> None:
-    """Friction sees to it, and says so once for each that moved."""
+    """Without force, friction stops every disc."""
     for disc in moving:
         disc.sx = disc.sy = 0
     told: list[int] = []
@@ -141,7 +141,7 @@ def test_without_force_everything_comes_to_rest(moving: list[Disc]) -> None:
 
 @given(discs(8), st.randoms())
 def test_the_order_of_the_list_does_not_matter(moving: list[Disc], chance: Any) -> None:
-    """Who collides first is decided by numbers alone."""
+    """The numbers of the discs alone decide which of them collide first."""
     ordered = [attrs.evolve(disc) for disc in moving]
     chance.shuffle(moving)
     assert step(moving).collided == step(ordered).collided

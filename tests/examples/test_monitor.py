@@ -1,4 +1,4 @@
-"""The live monitor in virtual time: streams of their own pace, and the garbage."""
+"""The live monitor in virtual time: its streams, each at its own rate, and its garbage collection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from examples.monitor.room import Collect, Collected, Cpu, Memory, Monitor, Requ
 
 
 async def test_several_streams_each_at_its_own_pace(edge_room: EdgeRoom) -> None:
-    """Four requests a second, two of memory, one of CPU, into one connection; the figures are what was counted."""
+    """One connection gets four request figures, two of memory and one of CPU each second, and they are those
+    counted."""
     room = await edge_room(Monitor)
     (ana,) = await room.join("ana")
     heard: Counter[type] = Counter()
@@ -31,7 +32,7 @@ async def test_several_streams_each_at_its_own_pace(edge_room: EdgeRoom) -> None
 
 
 async def test_a_slow_watcher_gets_the_newest(edge_room: EdgeRoom) -> None:
-    """Who was away for a while is shown what is true now, once, and not what was."""
+    """A watcher who was away gets only the newest value of each stream."""
     room = await edge_room(Monitor)
     (ana,) = await room.join("ana")
     await trio.sleep(1.1)
@@ -49,7 +50,7 @@ async def test_a_slow_watcher_gets_the_newest(edge_room: EdgeRoom) -> None:
 
 
 async def test_garbage_is_collected_for_everybody_to_see(edge_room: EdgeRoom) -> None:
-    """As many objects as there were, and who asked."""
+    """Every watcher gets the number of collected objects, and the name of the watcher who asked."""
     room = await edge_room(Monitor)
     ana, ben = await room.join("ana", "ben")
     gc.collect()

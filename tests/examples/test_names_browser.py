@@ -1,4 +1,4 @@
-"""What players call themselves is text, on every page that shows it."""
+"""A player's name is shown as text on every page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from playwright.sync_api import expect
 from tests.browser import GET_CHROMIUM, Tab, chromium
 from tests.examples.test_stage_browser import demo
 
-# An element with a script wherever it is taken for HTML, and short enough for every page.
+# An element that runs a script if a page reads the name as HTML, and short enough for every page.
 NAME = "<svg/onload=h()>"
 
 
 class Watched(Tab):
-    """A tab that knows when a name has become an element of its page."""
+    """A tab that detects whether a name has become an element of its page."""
 
     def enter(self, name: str) -> None:
         self.page.fill("#name", name)
@@ -27,11 +27,11 @@ class Watched(Tab):
 
 
 def test_a_name_is_text_on_every_page(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The drawing table, the hill and the dashboard show it as it is typed, and run nothing."""
+    """The drawing table, the hill and the dashboard show a name as it was typed, and run nothing."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         eve, ana, operator = tabs = [Watched(browser, served.url + "drawing/#names") for _ in range(3)]
         eve.page.evaluate("(name) => document.body.insertAdjacentHTML('beforeend', name)", NAME)
-        assert eve.broken, "this is what would be seen if a page took a name for HTML"
+        assert eve.broken, "the check detects a name that a page reads as HTML"
         eve.page.reload()
         eve.enter(NAME)
         ana.enter("Ana")

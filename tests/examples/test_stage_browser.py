@@ -1,4 +1,4 @@
-"""`make demo` as a speaker and a crowd have it: the stage, the admin page, the monitor, the dashboard, on one port."""
+"""`make demo` in the browser: the stage, the admin page, the monitor and the dashboard, on one port."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Demo:
     admin: str
     """The address of the admin page, as it was printed."""
     token: str
-    """Of the dashboard and the metrics."""
+    """The token of the dashboard and the metrics."""
 
 
 @contextmanager
 def demo(folder: Path) -> Iterator[Demo]:
-    """What `make demo` serves; it must end well."""
+    """Serve the demos as `make demo` does, and check that the server ends without an error and logs no secret."""
     command = [sys.executable, "-m", "edge.cli", "run", "examples.stage:app", "--port", "0"]
     log = folder / "log"
     ours, theirs = pty.openpty()
@@ -64,7 +64,7 @@ def demo(folder: Path) -> Iterator[Demo]:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The speaker's switches reach every open page; the key leaves the address; strangers have no switches."""
+    """The speaker's switches reach every open page, the key leaves the address, and strangers get no switches."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         desk, phone = Tab(browser, served.url), Tab(browser, served.url, PHONE)
         expect(phone.page.locator("#demos a")).to_have_count(3)
@@ -80,7 +80,7 @@ def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
             expect(tab.page.locator("#demos .default b")).to_have_text("King of the hill")
         assert desk.page.evaluate("document.querySelector('#qr').naturalWidth") > 100
         for tab, name in ((desk, "stage-desktop"), (phone, "stage-phone"), (admin, "stage-admin-phone")):
-            tab.page.wait_for_timeout(500)  # they come in gently
+            tab.page.wait_for_timeout(500)  # their appearance is animated
             tab.screenshot(name)
         admin.page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
         admin.screenshot("stage-admin-desktop")
@@ -105,12 +105,12 @@ def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_the_monitor(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """Its total grows by the known load; garbage is collected; the light turns red when the server goes quiet."""
+    """The monitor's total grows by the known load, garbage is collected, and the light shows a server that is quiet."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         desk, phone = Tab(browser, served.url + "monitor/"), Tab(browser, served.url + "monitor/", PHONE)
         expect(desk.page.locator("#light")).to_have_attribute("data-state", "live")
         expect(phone.page.locator("#light")).to_have_attribute("data-state", "live")
-        desk.page.wait_for_timeout(1000)  # the pages have loaded: nothing else asks for anything now
+        desk.page.wait_for_timeout(1000)  # the pages have loaded, and send no other requests
         before = total(desk)
         for _ in range(43):
             with urllib.request.urlopen(served.url + "monitor/load") as response:
@@ -125,7 +125,7 @@ def test_the_monitor(program: Callable[[str, str], str], tmp_path: Path) -> None
         desk.page.wait_for_timeout(1500)  # something to see in the charts
         desk.screenshot("monitor-desktop")
         phone.screenshot("monitor-phone")
-        served.process.send_signal(signal.SIGSTOP)  # it goes quiet, and its sockets stay open
+        served.process.send_signal(signal.SIGSTOP)  # the server stops, and its sockets stay open
         expect(desk.page.locator("#light")).to_have_attribute("data-state", "quiet", timeout=10_000)
         desk.screenshot("monitor-quiet-desktop")
         served.process.send_signal(signal.SIGCONT)
@@ -139,7 +139,7 @@ def total(tab: Tab) -> int:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_the_dashboard(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """Closed until it hears the token; then the tree of a room, and a kick that the player sees at once."""
+    """The dashboard opens only with the token, shows the tree of a room, and kicks a player at once."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with pytest.raises(urllib.error.HTTPError, match="401") as refused:
             urllib.request.urlopen(served.url + "metrics")

@@ -1,7 +1,7 @@
 """Fuzz a target, guided by coverage and by cost: ``python -m tests.fuzz <target> <seconds>``.
 
-An input is kept when it reaches new lines, or when it takes more CPU time per byte than any before. Ends with an error,
-and the input that showed it, when edge does what it must not.
+An input is kept if it reaches new lines, or if it takes more CPU time per byte than any input before. If edge
+misbehaves, the fuzzer prints the input and ends with an error.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ with atheris.instrument_imports(include=["edge", "h11", "wsproto"]):
 
 from .corpus import load, save
 
-# The longest input that is tried: longer ones find the same, and slower.
+# Bytes of the longest input: longer ones find the same faults, but more slowly.
 MAX_BYTES = 600
 
 
-# By how much an input has to be dearer than the dearest before: by less, and it is noise.
+# Factor by which an input has to be more expensive than all before: a smaller difference is noise.
 DEARER = 1.2
 
 
 def watch_cost(target: Target, folder: Path) -> Target:
-    """The target; each input that costs more per byte than any before is put into the folder, from which the fuzzer
-    takes it up."""
+    """Wrap a target: put each input that costs more per byte than any before into the folder, from which the fuzzer
+    takes it."""
     dearest = 0.0
 
     def run(data: bytes) -> None:
@@ -46,7 +46,7 @@ def watch_cost(target: Target, folder: Path) -> Target:
 
 
 def main(target: str, seconds: str) -> int:
-    """Fuzz, then keep what reached something new."""
+    """Fuzz, then save the inputs that reached something new."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "found")
         found.mkdir()

@@ -1,4 +1,4 @@
-"""The inputs that are kept: one file a target, one input a line."""
+"""The saved inputs: one file for each target, one input on each line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ FOLDER = Path(__file__).parent / "corpus"
 
 
 def load(target: str) -> list[bytes]:
-    """The kept inputs of a target."""
+    """Return the saved inputs of a target."""
     return [base64.b64decode(line) for line in (FOLDER / target).read_text().splitlines()]
 
 
 def save(target: str, inputs: Iterable[bytes]) -> None:
-    """Keep these, shortest first."""
+    """Save these inputs, the shortest first."""
     lines = [base64.b64encode(each).decode() for each in sorted(set(inputs), key=lambda each: (len(each), each))]
     (FOLDER / target).write_text("".join(f"{line}\n" for line in lines))

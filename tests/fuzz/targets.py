@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes any bytes at all, and raises if edge does what it must not."""
+"""The fuzz targets: each takes any bytes, and raises if edge misbehaves."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.abuse.test_cost import check as check_cost
 from tests.transports.websocket.test_fast_path import both, check
 
 Target = Callable[[bytes], None]
-# Inputs below this length count as that long.
+# Shorter inputs count as this many bytes.
 SHORT_BYTES = 64
 
-# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as they can be read. Empty lines before a request are none:
-# RFC 9112 section 2.2.
+# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as possible. Empty lines before a request are ignored: RFC
+# 9112 section 2.2.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(
     rb"(?:\r\n)*(?P<method>%s) (?P<target>[!-~]+) HTTP/\d\.\d\r\n(?P<lines>(?:%s:[ \t]*[^\r\n\0]*\r\n)*)\r\n"
@@ -43,8 +43,8 @@ LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r$", re.IGNORECASE | re
 
 
 def http(data: bytes) -> None:
-    """Requests on one connection, in two pieces: whatever is taken for a request, any strict reader takes for that one,
-    with the same body; nothing after a bad one is; and no header holds what would end a line."""
+    """Read requests from one connection, in two pieces, and check that any strict reader finds the same requests and
+    bodies, that nothing after a bad request is read, and that no header contains a line end."""
     cut = data[0] if data else 0
     run_virtual(_http, [piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece])
 
@@ -117,7 +117,8 @@ class Everything:
 
 
 def codec(data: bytes) -> None:
-    """A frame is refused in words, or says the same when it is said again; so does what it holds, as a typed event."""
+    """Decode a frame, which is refused with a known problem, or gives an event that is equal after another round
+    trip."""
     for spoken, frame in _frames(data):
         envelope = spoken.peek(frame)
         assert isinstance(envelope[0], str)
@@ -144,8 +145,8 @@ def _frames(data: bytes) -> list[tuple[Codec, Any]]:
 
 
 def machine(data: bytes) -> None:
-    """A conversation with a server, line by line: each frame is a message, or refused, or ends it with a code; what it
-    counts only grows, what it sends can be read, and nothing is heard after the end."""
+    """Receive a frame from each line, and check that each is a message, is refused, or ends the connection with a code;
+    that counts only grow, sent frames can be decoded, and nothing is received after the end."""
     limits = Limits(message_bytes=2000, hello_bytes=500)
     connection, now = Connection(Side.SERVER, JSON, now=0, limits=limits), 0.0
     vocabulary = Vocabulary.of(Everything)
@@ -177,13 +178,14 @@ def machine(data: bytes) -> None:
 
 
 def fast_path(data: bytes) -> None:
-    """Frames in pieces: edge's fast path delivers and answers what trio-websocket and wsproto do by themselves."""
+    """Receive frames in pieces, and check that edge's fast path delivers and answers what trio-websocket and wsproto
+    do."""
     cut = data[0] if data else 0
     check(*both([piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece]))
 
 
 def cost(data: bytes) -> None:
-    """A frame of the largest size that repeats a part of these bytes: it costs no more than ten honest ones, as
+    """Check that a frame of the largest size that repeats a part of these bytes costs at most ten honest frames, as
     MessagePack and as JSON."""
     at = data[0] % 24 if data else 0
     head, unit, tail = data[1 : 1 + at], data[1 + at : 9 + at], data[9 + at : 17 + at]
@@ -197,7 +199,7 @@ TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, 
 
 
 def cost_per_byte(target: Target, data: bytes) -> float:
-    """The CPU time that an input takes for each of its bytes: the least of a few, since nothing makes it less."""
+    """Return the least CPU seconds that an input takes for each of its bytes in a few runs: noise only adds."""
     least = math.inf
     for _ in range(3):
         began = time.thread_time()

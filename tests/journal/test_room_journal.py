@@ -1,4 +1,4 @@
-"""What a room keeps, between two steps of Trio."""
+"""The journal entries of a room, between two steps of Trio."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEAT_RECORD = SeatRecord(
 
 
 class Asking(Adding):
-    """One event at a time."""
+    """Takes one event at a time."""
 
     async def player(self, player: edge.Player[Add, Added]) -> None:
         while True:
@@ -44,13 +44,14 @@ class Asking(Adding):
 
 
 def write(journal: RoomJournal) -> None:
-    """Changes are written at once."""
+    """Write the changes at once."""
     journal.next_entry()
     journal.note_written()
 
 
 async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
-    """Also in the step in which it is handed over: an entry that is written then must not lose it."""
+    """An event is pending in the record until its listener continues, also in the step in which the listener gets
+    it."""
     room = await edge_room(Asking)
     room.runtime.journal = RoomJournal(room.runtime, write)
     (ana,) = await room.join("ana")
@@ -66,11 +67,11 @@ async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoo
     await trio.sleep(1)
     assert seen == [[["add", {"number": 0}]]]
     assert (room.room.total, member_of(player).record(SEAT_RECORD).pending) == (1, [])
-    room.room.close()  # it is for a server to leave it to others
+    room.room.close()  # only a server could hand the room over
 
 
 async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
-    """And what is heard is acknowledged then; in between, both are in the entry that is being written."""
+    """Events are sent, and received ones acknowledged, only after the entry that contains both is written."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, lambda journal: None)
 
@@ -79,10 +80,10 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
         write(journal)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_soon)  # or she would not be welcome
+        nursery.start_soon(keep_soon)  # her welcome waits for the journal
         (ana,) = await room.join("ana")
     ana.send(Add(0))
-    await trio.sleep(30)  # heartbeats, too
+    await trio.sleep(30)  # heartbeats pass, too
     journal.note_lost()
     entry = journal.next_entry()
     assert entry.whole
@@ -109,7 +110,7 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
 
 
 async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:
-    """It is another server's by now, and their seat is there."""
+    """A client that joins a room whose lease is lost is refused with `MOVED`, because another server has its seat."""
     room = await edge_room(Adding)
     room.runtime.lease.lose()
     with pytest.raises(edge.Refused) as refused:
@@ -118,7 +119,8 @@ async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) 
 
 
 async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> None:
-    """No journal has its seat: it is code of the room's, which starts again on another server."""
+    """A bot receives the events of a persistent room, and its seat is not in the journal, because it starts again on
+    another server."""
     room, entries = await edge_room(Adding), list[bytes]()
 
     def write_down(journal: RoomJournal) -> None:
@@ -138,7 +140,7 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
 async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A release without its class restores the room all the same, and says so."""
+    """A release without the class of a stored `latest` value drops the value with a warning, and restores the room."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, write)
     record = PlayerRecord("ana", "", {}, True, "ana", 0, 0, [], [], SEAT_RECORD)

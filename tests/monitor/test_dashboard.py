@@ -1,4 +1,4 @@
-"""The dashboard as a room: what operators see, and that what they do are cancellations."""
+"""The dashboard as a room: the data that operators see, and their commands, which are cancellations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 
 class Playing(Quiet):
-    """One round after the other, a minute each, in which the first player has a turn of twenty seconds."""
+    """Plays rounds of a minute, in each of which the first player has a turn of twenty seconds."""
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[edge.Outcome | None, str]] = []
@@ -67,7 +67,7 @@ class Watched:
         return found
 
     async def newest(self, kind: type[Any]) -> Any:
-        """The next event of this kind, whatever has come before."""
+        """Return the next event of this kind, without those that have already arrived."""
         while any(isinstance(event, kind) for event in self.operator._inbox):
             await self.operator.receive(kind)
         return await self.operator.receive(kind)
@@ -75,7 +75,7 @@ class Watched:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[Watched]:
-    app = edge.App({"playing": Playing}, keys=edge.Keys("a secret of thirty-two characters"))
+    app = edge.App({"playing": Playing}, sessions=edge.Sessions(keys=edge.Keys("a secret of thirty-two characters")))
     edge.monitor.mount(app, token="a token that nobody guesses")
     key = app.keys.issue("admin", claims={"edge-monitor": True})
     async with open_network(app) as network, AsyncExitStack() as stack:
@@ -89,7 +89,7 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_everything_at_a_glance() -> None:
-    """Rooms, seats and counts, once a second; the dashboard is one of the rooms."""
+    """The dashboard shows rooms, seats and counts once a second, with itself as one of the rooms."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
         away = await server.join("/rooms/playing/one", 2)
@@ -112,7 +112,8 @@ async def test_everything_at_a_glance() -> None:
 
 
 async def test_the_tree_of_the_watched_room() -> None:
-    """Round, turn and players, each with the time it has left and how far away it is; then that it is closed."""
+    """A watched room is shown with its round, turn and players, their remaining times and round trips, and then as
+    closed."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
         await server.join("/rooms/playing/one", 2)
@@ -137,7 +138,7 @@ async def test_the_tree_of_the_watched_room() -> None:
 
 
 async def test_a_kick_frees_the_seat_at_once() -> None:
-    """When the operator is told, the seat is free, and who sat there has been told why."""
+    """When an operator's kick is answered, the seat is free, and its player is disconnected with the code of a kick."""
     async with watched() as server:
         clients = [await server.join("/rooms/playing/one", number) for number in range(3)]
         room = server.app.directory.rooms[1]
@@ -153,7 +154,8 @@ async def test_a_kick_frees_the_seat_at_once() -> None:
 
 
 async def test_a_round_is_ended_and_a_room_closed() -> None:
-    """By cancelling them: the room goes on with its next round; the closed room's players are told."""
+    """An operator ends a round, after which the room plays the next one, or closes a room, whose players are
+    disconnected."""
     async with watched() as server:
         client = await server.join("/rooms/playing/one", 1)
         room = server.app.directory.rooms[1]
@@ -173,11 +175,12 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
 
 
 async def test_all_servers_and_their_rooms() -> None:
-    """Where several servers share the rooms: each with its counts; rooms of others can be looked at and acted on."""
+    """With several servers, the dashboard shows the counts of each, and operators can watch and control rooms of
+    all."""
     keys = edge.Keys("a secret of all the servers")
 
     def make_app(broker: Broker) -> edge.App:
-        app = edge.App({"playing": Playing}, broker=broker, keys=keys)
+        app = edge.App({"playing": Playing}, cluster=edge.Cluster(broker), sessions=edge.Sessions(keys=keys))
         edge.monitor.mount(app, token="the token of the operators")
         return app
 

@@ -1,4 +1,4 @@
-"""The monitor in an app: closed to strangers, and its figures against a known load."""
+"""The monitor in an app: its access control, and its figures under a known load."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "monitor.md"
 
 
 def monitored() -> edge.App:
-    app = edge.App({"quiet": Quiet}, keys=edge.Keys("a secret of thirty-two characters"))
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=edge.Keys("a secret of thirty-two characters")))
     edge.monitor.mount(app, token=TOKEN)
     return app
 
 
 def operator(network: Network, key: str | None) -> AbstractAsyncContextManager[Any]:
-    """Somebody who would look at the dashboard."""
+    """Join the dashboard with this key."""
     path = "/rooms/edge-monitor/main"
     return joined(network.connect, path, sends=FromOperator, receives=ToOperator, key=key)
 
 
 async def figures(network: Network) -> dict[str, float]:
-    """Every sample of ``/metrics``, by name and labels."""
+    """Return every sample of ``/metrics``, by name and labels."""
     answer = await ask(network, "GET", "/metrics", {"authorization": f"Bearer {TOKEN}"})
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -52,7 +52,7 @@ async def figures(network: Network) -> dict[str, float]:
 
 
 async def test_strangers_get_nothing() -> None:
-    """Not without a token or with a wrong one, not with a key of somebody else's, not from another site."""
+    """A client without a token, with a wrong one, with another session's key, or from another site is refused."""
     app = monitored()
     key = app.keys.issue("u1", name="Ana", claims={"edge-monitor": "yes"})
     async with open_network(app) as network:
@@ -70,7 +70,7 @@ async def test_strangers_get_nothing() -> None:
 
 
 async def test_the_token_and_a_key_of_your_own_open_it() -> None:
-    """The token gives a key, which lasts a while; a key with the claim does as well."""
+    """The key that the token gives opens the monitor, and so does the app's own key with the claim."""
     app = monitored()
     async with open_network(app) as network:
         entered = await ask(network, "POST", "/edge-monitor/enter", {"authorization": f"Bearer {TOKEN}"})
@@ -86,9 +86,9 @@ async def test_the_token_and_a_key_of_your_own_open_it() -> None:
 def test_a_token_is_made_for_a_terminal(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without one of your own, one is printed where a person sees it, and left to workers; where no person would, there
-    is none. It is in no log. One that could be guessed is refused."""
-    monkeypatch.setenv(VARIABLE, "")  # so that it is restored
+    """Without a token, `mount` prints a new one if there is a terminal, leaves it to workers and never logs it, and
+    otherwise refuses, as it refuses a short token."""
+    monkeypatch.setenv(VARIABLE, "")  # so that monkeypatch restores it
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ValueError, match=f"no terminal.*{VARIABLE}"):
         edge.monitor.mount(edge.App({}))
@@ -108,11 +108,11 @@ def test_a_token_is_made_for_a_terminal(
 
 
 async def test_a_key_goes_with_the_token() -> None:
-    """A key that was given for an older token is refused; so is a guest's key, whatever it claims."""
+    """A key of an older token is refused, and so is a guest's key with the claim."""
     keys = edge.Keys("a secret of thirty-two characters")
 
     def make(token: str) -> edge.App:
-        app = edge.App({}, keys=keys)
+        app = edge.App({}, sessions=edge.Sessions(keys=keys))
         edge.monitor.mount(app, token=token)
         return app
 
@@ -134,7 +134,7 @@ async def test_a_key_goes_with_the_token() -> None:
 
 @pytest.mark.real_time
 async def test_no_page_may_frame_the_dashboard() -> None:
-    """Nor bring anything of its own into it."""
+    """The dashboard forbids frames, and all resources but its own."""
     async with serving(monitored()) as served:
         for path in ("/edge-monitor/", "/edge-monitor/dashboard.js"):
             status, headers, _ = await served.get(path)
@@ -143,11 +143,11 @@ async def test_no_page_may_frame_the_dashboard() -> None:
             assert "default-src 'none'" in policy
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
-            assert headers["x-frame-options"] == "deny", "in lower case, as all is here"
+            assert headers["x-frame-options"] == "deny", "in lower case, as edge writes it"
 
 
 async def test_the_figures_against_a_known_load() -> None:
-    """Requests, seats, events, refusals and crashes are as many as there were."""
+    """Requests, seats, events, refusals and crashes are counted exactly."""
     app = monitored()
     async with open_network(app) as network, AsyncExitStack() as stack:
         before = await figures(network)
@@ -178,7 +178,7 @@ async def test_the_figures_against_a_known_load() -> None:
     def grown(name: str) -> float:
         return after[name] - before.get(name, 0)
 
-    assert grown("edge_http_requests_total") == 138  # this one has been counted, too
+    assert grown("edge_http_requests_total") == 138  # the request for the metrics is counted, too
     assert grown("edge_rooms_opened_total") == 1
     assert grown("edge_seats_given_total") == 3
     assert grown("edge_events_received_total") == 3
@@ -205,13 +205,13 @@ async def test_the_figures_against_a_known_load() -> None:
     ],
 )
 def test_quantiles(values: list[float], expected: dict[str, float]) -> None:
-    """At least so many of the values are at most this."""
+    """A quantile is the least value that at least its share of the values does not exceed."""
     family = edge.monitor.metrics._spread("edge_x", "Some values.", values)
     assert {sample.labels["quantile"]: sample.value for sample in family.samples} == expected
 
 
 def test_the_names_are_those_of_the_document() -> None:
-    """docs/monitor.md lists every metric there is, and no other."""
+    """docs/monitor.md lists every metric, and no other."""
     told = set(re.findall(r"^\| `(edge_\w+)`", DOCUMENT.read_text(), re.MULTILINE))
     app = monitored()
     app.directory.counters.refused[edge.Code.FULL] += 1

@@ -1,4 +1,4 @@
-"""MessagePack that costs more to read than to send: what a few bytes say they hold is not believed."""
+"""MessagePack frames that declare more content than they hold cost little to read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PACKED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("bomb", PACKED)
 def test_a_bomb_in_messagepack(bomb: str) -> None:
-    """It is refused for what is wrong with it. Keys that are not text are refused before there is a dict."""
+    """Each MessagePack bomb is refused with its own fault, keys that are not text before a dict is built."""
     data, problem = PACKED[bomb]
     with pytest.raises(InvalidEvent) as caught:
         structure(MESSAGEPACK.decode(data)[1], Say)

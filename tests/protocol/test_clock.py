@@ -1,4 +1,4 @@
-"""The guess of the other side's clock."""
+"""The estimate of the other side's clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ delays = st.floats(0, 0.4)
 
 @given(st.floats(-1e6, 1e6), st.lists(st.tuples(delays, delays), min_size=1, max_size=20))
 def test_the_error_is_half_of_the_best_round_trip_at_most(offset: float, trips: list[tuple[float, float]]) -> None:
-    """However the ways there and back differ, once what is shown has caught up with what is known."""
+    """Once the clock has settled, its error is at most half of the best recent round trip, however its ways differ."""
     clock, now = Clock(), 1000.0
     for there, back in trips:
         clock.note(now, now + there + offset, now + there + back)
@@ -27,7 +27,7 @@ def test_the_error_is_half_of_the_best_round_trip_at_most(offset: float, trips: 
 
 @given(st.lists(st.tuples(st.floats(0, 1), delays, delays), min_size=2, max_size=30))
 def test_it_goes_on_evenly(steps: list[tuple[float, float, float]]) -> None:
-    """Whatever is learned, it is a tenth faster or slower at most, as long as guesses differ by less than a second."""
+    """The shown clock runs at most a tenth too fast or too slow while estimates differ by less than a second."""
     clock, now = Clock(), 0.0
     clock.note(0, 100, 0.4)
     shown, at = clock.at(0.4), 0.4
@@ -41,7 +41,7 @@ def test_it_goes_on_evenly(steps: list[tuple[float, float, float]]) -> None:
 
 
 def test_a_clock_that_began_anew_is_followed_at_once() -> None:
-    """What the newest answer contradicts was said by a clock that was set since, or slept, however good it was."""
+    """If the other clock was set, the newest answer contradicts earlier ones, and the clock follows it at once."""
     clock = Clock()
     clock.note(0, 500, 0)
     assert clock.at(1) == 501

@@ -1,4 +1,4 @@
-"""The connection machine's table, walked whole, and its smaller rules."""
+"""All rows of the connection machine's table, and its smaller rules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def connection_in(state: State, side: Side) -> Connection:
 
 @pytest.mark.parametrize(("state", "side", "kind"), list(itertools.product(State, Side, SAMPLES)))
 def test_the_table_decides_what_may_be_received(state: State, side: Side, kind: type[messages.Message]) -> None:
-    """In every state and for every message: taken exactly where the table and the sender say so."""
+    """In every state, a message is accepted exactly if the table and the sender's role allow it."""
     connection = connection_in(state, side)
     frame = JSON.encode(messages.to_plain(SAMPLES[kind]))
     following = CONVERSATION[state].get(kind)
@@ -56,7 +56,7 @@ def test_the_table_decides_what_may_be_received(state: State, side: Side, kind: 
     ("state", "side", "kind"), list(itertools.product(State, Side, [messages.Hello, messages.Welcome, messages.Bye]))
 )
 def test_the_table_decides_what_may_be_said(state: State, side: Side, kind: type[messages.Message]) -> None:
-    """The same table, for this side; a mistake here is ours, and says so."""
+    """In every state, a message is sent exactly if the table allows it; otherwise a LocalProtocolError is raised."""
     connection = connection_in(state, side)
     sample = SAMPLES[kind]
     assert isinstance(sample, messages.Hello | messages.Welcome | messages.Bye)
@@ -71,12 +71,12 @@ def test_the_table_decides_what_may_be_said(state: State, side: Side, kind: type
 
 @pytest.mark.parametrize("message", list(SAMPLES.values()), ids=lambda message: type(message).__name__)
 def test_a_message_travels(message: messages.Message) -> None:
-    """Into an array and back, it is the same."""
+    """A message equals itself after a round trip through the codec."""
     assert messages.from_plain(JSON.decode(JSON.encode(messages.to_plain(message)))) == message
 
 
 def test_the_document_shows_the_tables() -> None:
-    """docs/wire.md has the conversation and the codes as the code has them."""
+    """docs/wire.md has the same tables of the conversation and of the codes as the code."""
     document = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
     for state, row in CONVERSATION.items():
         for kind, following in row.items():
@@ -87,7 +87,7 @@ def test_the_document_shows_the_tables() -> None:
 
 
 def test_codes_say_what_to_do_next() -> None:
-    """By their hundreds, so that a client need not know each; unknown ones stand for their hundred."""
+    """A code's hundred tells how to retry, and an unknown code counts as the first of its hundred."""
     assert [code.retry for code in (Code.OVERFLOW, Code.DRAINING, Code.KICKED)] == [
         Retry.RESUME,
         Retry.FRESH,

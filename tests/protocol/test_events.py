@@ -1,4 +1,4 @@
-"""What `@edge.event` makes of a class."""
+"""The decorator `@edge.event`."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Named:
 
 
 def test_an_event_is_a_frozen_attrs_class() -> None:
-    """With the class's own name, or the given one, and a key where there is one."""
+    """An event class is a frozen attrs class with the class's own name or the given one, and a key if one is given."""
     assert (event_type(Plain).name, event_type(Plain).delivery) == ("Plain", "reliable")
     assert event_type(Named).key_of(Named("ana", 3)) == ("some:name", "ana")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        Plain(1).x = 2  # type: ignore[misc]  # that it is refused is the point
+        Plain(1).x = 2  # type: ignore[misc]  # the test asserts that this is refused
 
 
 @pytest.mark.parametrize("name", ["$x", "~x", "!x", "=x", "1", "a b", "x" * 65, "é"])
 def test_names_that_the_envelope_needs_are_refused(name: str) -> None:
-    """No event can look like a control message."""
+    """Names that the envelope uses are refused, so that no event looks like a control message."""
     with pytest.raises(TypeError, match="can't be an event's name"):
         edge.event(name)(type("X", (), {}))
 
 
 @pytest.mark.parametrize("options", [{"key": "who"}, {"delivery": "latest", "key": "nobody"}])
 def test_a_key_needs_a_field_and_a_latest(options: dict[str, Any]) -> None:
-    """A key that would do nothing is a mistake."""
+    """A key without a field of that name, or without `latest` delivery, is refused."""
     with pytest.raises(TypeError, match="must name a field"):
         edge.event(**options)(type("X", (), {"__annotations__": {"who": str}}))
 
 
 def test_vocabularies() -> None:
-    """A union, one class, or none; no two of one name, and nothing that is not an event."""
+    """A vocabulary is a union, one class or none; duplicate names and classes that are no events are refused."""
     assert Vocabulary.of(Plain | Named).by_name.keys() == {"Plain", "some:name"}
     assert Named in Vocabulary.of(Named)
     assert Vocabulary.of(None).by_name == {}
@@ -63,15 +63,15 @@ def test_vocabularies() -> None:
 
 
 def test_a_room_refuses_foreign_events() -> None:
-    """At run time as mypy does before: an event of another room, or the wrong way round."""
+    """A room refuses at run time, as mypy does, events that it does not send."""
 
     class Room(edge.Room[Plain, Named]):
         pass
 
     room = Room()
     with pytest.raises(TypeError, match="Plain is not one of the events that Room sends to players"):
-        room.broadcast(Plain(1))  # type: ignore[arg-type]  # mypy says the same
+        room.broadcast(Plain(1))  # type: ignore[arg-type]  # mypy reports the same
     with pytest.raises(TypeError, match="Named is a class: send an instance"):
-        room.broadcast(Named)  # type: ignore[arg-type]  # mypy says the same
+        room.broadcast(Named)  # type: ignore[arg-type]  # mypy reports the same
     with pytest.raises(TypeError, match="Named is not one of the events that Room receives from players"):
         room.listen(Named)

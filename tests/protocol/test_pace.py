@@ -1,4 +1,4 @@
-"""The pace: so many at once, so many a second, and what could not come before."""
+"""The pace: a burst, a long-term rate, and an allowance for messages that could not be sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.protocol.pace import Pace
 
 
 def at_once(pace: Pace, now: float) -> int:
-    """How many may come at this time."""
+    """Return how many messages the pace allows at this time."""
     count = 0
     while pace.allows(now) and count < 10_000:
         pace.take(now)
@@ -24,7 +24,7 @@ def at_once(pace: Pace, now: float) -> int:
 @pytest.mark.parametrize("rate", [0.3, 3, 50, 1000 / 7])
 @pytest.mark.parametrize("burst", [1, 7, 100])
 def test_a_burst_and_then_the_rate(rate: float, burst: int) -> None:
-    """Exactly so many at once, whatever the numbers round to; then as many as the time brings, up to a burst."""
+    """A pace allows exactly `burst` messages at once, then as many as the rate gives, up to a burst."""
     pace, began = Pace(rate, burst), 1e6
     assert at_once(pace, began) == burst
     assert at_once(pace, began + 1.01 / rate) == 1
@@ -33,7 +33,7 @@ def test_a_burst_and_then_the_rate(rate: float, burst: int) -> None:
 
 
 def test_when_the_next_is_wanted() -> None:
-    """In the burst at once; after it, a step of the rate later for each that came too soon."""
+    """Within the burst, the next message is due at once; each message beyond delays it by one period of the rate."""
     pace = Pace(10, 5)
     assert all(pace.take(100.0) <= 100.0 for _ in range(4))
     waits = [pace.take(100.0) - 100.0 for _ in range(3)]
@@ -43,14 +43,14 @@ def test_when_the_next_is_wanted() -> None:
 
 @pytest.mark.parametrize(("seconds", "besides"), [(0, 0), (1, 10), (1000, 64)])
 def test_what_could_not_come_may_come_besides(seconds: float, besides: int) -> None:
-    """As much as the time would have brought, up to a bound, beside the burst."""
+    """After an interruption, the messages that the rate allowed meanwhile are added to the burst, up to a bound."""
     pace = Pace(10, 5)
     pace.allow(100.0 - seconds, 100.0, 64)
     assert at_once(pace, 100.0) == 5 + besides
 
 
 def test_coming_back_again_and_again_gains_nothing() -> None:
-    """A connection that breaks off and comes back ten times a second is no faster than one that stays."""
+    """A connection that reconnects ten times a second is no faster than one that stays connected."""
     pace, count = Pace(10, 5), 0
     for step in range(200):
         now = 100.0 + step / 10
@@ -62,7 +62,7 @@ def test_coming_back_again_and_again_gains_nothing() -> None:
 
 
 def test_without_a_pace_anything_goes() -> None:
-    """Where the rate is infinite, nobody is ever early, and a second connection in the same instant is no trouble."""
+    """With an infinite rate, no message is early, not even on a second connection at the same instant."""
     limits = edge.Limits(events_per_second=math.inf)
     first, second = (Connection(Side.SERVER, JSON, now=5.0, limits=limits) for _ in range(2))
     second.follow(first, now=5.0)

@@ -1,7 +1,7 @@
-"""The name and the number of a frame whose body can't be read.
+"""Reading the name and the request number of a frame whose body can't be read.
 
-The kind: an error without the number of its request, which then waits for ever; and a frame without a name, which is
-counted although its sender does not count it.
+The kind of fault: an error without the number of its request, so that the client waits forever; and a frame without a
+name, which is counted although its sender does not count it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ DEEP_PACKED = b"\x91" * 3000 + b"\xc0"
         ('["say",{"x":NaN}]', "say", None),
         (r'["say",{"text":"\ud83d],8]"},7]', "say", 7),
         (r'["say",{"text":"\"\\\"],[8,\ud83d"},7]', "say", 7),
-        ('["say",["a",7]', "say", None),  # the array that holds it has no end
-        ('["say",[NaN,7]]', "say", None),  # it is the body's
+        ('["say",["a",7]', "say", None),  # the outer array is not closed
+        ('["say",[NaN,7]]', "say", None),  # this 7 belongs to the body
         ('["say",{"x":NaN},70000000000000000]', "say", None),
         (r'["say","' + '\\"' * 32_000 + r'\ud83d",7]', "say", 7),
         (r'["say\ud83d",{},7]', "say?", 7),
@@ -47,7 +47,7 @@ DEEP_PACKED = b"\x91" * 3000 + b"\xc0"
     ],
 )
 def test_json(frame: str, name: str, request_id: int | None) -> None:
-    """Whatever the body is, as long as brackets and strings have an end."""
+    """In JSON, name and number are found whatever the body is, if its brackets and strings are closed."""
     assert JSON.peek(frame) == (name, request_id)
 
 
@@ -69,12 +69,12 @@ def test_json(frame: str, name: str, request_id: int | None) -> None:
     ],
 )
 def test_messagepack(frame: bytes, name: str, request_id: int | None) -> None:
-    """Likewise."""
+    """In MessagePack, name and number are found whatever the body is, if its length can be determined."""
     assert MESSAGEPACK.peek(frame) == (name, request_id)
 
 
 def test_every_value_of_messagepack_is_skipped() -> None:
-    """Whatever ormsgpack and msgspec write."""
+    """Every value that ormsgpack or msgspec writes is skipped exactly."""
     chance = random.Random(7)
 
     def value(depth: int) -> Any:
@@ -95,7 +95,7 @@ def test_every_value_of_messagepack_is_skipped() -> None:
 
 
 def test_sizes_are_bytes() -> None:
-    """Not signs, of which some have four."""
+    """Sizes are counted in bytes, not in characters."""
     for text in ("", "plain", "é", "😀" * 3):
         assert size_of(text) == len(text.encode())
     assert size_of(b"\xff\xff") == 2
@@ -128,7 +128,7 @@ class Echo(edge.Room[Say, Said]):
 async def test_a_request_that_can_not_be_read_is_answered(
     edge_room: EdgeRoom, codec: Codec, request_frame: str | bytes, problem: str
 ) -> None:
-    """With its number; and an uncounted event that can't be read is not counted."""
+    """An unreadable request is answered with its number, and an unreadable uncounted event is not counted."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs, codec)
@@ -145,7 +145,7 @@ async def test_a_request_that_can_not_be_read_is_answered(
 
 
 async def test_limits_count_bytes(edge_room: EdgeRoom) -> None:
-    """A message of a client, in signs of which each has three bytes."""
+    """The limit of a client's message counts bytes: a character of three bytes counts three."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs, limits=edge.Limits(message_bytes=3000))

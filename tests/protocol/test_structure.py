@@ -1,4 +1,4 @@
-"""Strict structuring: nothing is coerced, and what is wrong is said with its path."""
+"""Strict structuring: nothing is coerced, and each fault is reported with its path."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def good() -> dict[str, Any]:
 
 
 def test_a_good_payload() -> None:
-    """Whole numbers are numbers; defaults fill in; lists become what the class says."""
+    """In a valid payload, integers can be floats, defaults are filled in, and lists become the declared type."""
     event = structure({**good(), "tool": 2, "flags": ["a"], "raw": "aGk=", "on": True, "tag": "t"}, Drew)
     assert event.drawing.strokes[0] == Stroke(1.0, [(1, 2)])
     expected = (Tool.BRUSH, frozenset({"a"}), b"hi", True, "t")
@@ -92,7 +92,7 @@ PATH = ("drawing", "strokes", 1)
     ],
 )
 def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, sentence: str) -> None:
-    """One sentence, for a person, that begins with where."""
+    """The fault of a payload is one readable sentence that begins with its path."""
     payload = good()
     place: Any = payload
     for step in path[:-1]:
@@ -105,7 +105,7 @@ def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, s
 
 
 def test_too_deep() -> None:
-    """Nesting is bounded before anything recurses."""
+    """Too deep nesting is refused before any code recurses."""
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
@@ -124,7 +124,7 @@ def test_too_deep() -> None:
     )
 )
 def test_whatever_comes_is_an_event_or_invalid(payload: Any) -> None:
-    """No payload gets any other error out of it, and what is accepted travels back to the same value."""
+    """Every payload is structured or raises `InvalidEvent`, and a structured event survives a round trip."""
     try:
         event = structure(payload, Drew)
     except InvalidEvent:
@@ -148,7 +148,7 @@ events = st.builds(
 
 @given(events)
 def test_what_travels_arrives(event: Drew) -> None:
-    """Through either codec, the same event comes out."""
+    """An event survives a round trip through either codec."""
     for codec in (JSON, MESSAGEPACK):
         arrived = structure(codec.decode(codec.encode(unstructure(event))), Drew)
         assert arrived == event
@@ -156,7 +156,7 @@ def test_what_travels_arrives(event: Drew) -> None:
 
 
 def test_a_number_that_json_lacks_is_not_sent() -> None:
-    """NaN would arrive as null: better an error where it was made."""
+    """Encoding NaN raises an error, because it would arrive as null in JSON."""
 
     @edge.event
     class Moved:
@@ -178,7 +178,7 @@ def test_a_number_that_json_lacks_is_not_sent() -> None:
     ],
 )
 def test_a_field_that_cant_travel_is_found_at_once(kind: Any, fault: str) -> None:
-    """When the room is defined, and by the field's name, not when the first event comes."""
+    """A field that can't be encoded is an error with its name when the room is defined, not at the first event."""
     odd: Any = edge.event("odd")(type("Odd", (), {"__annotations__": {"what": kind}}))
     with pytest.raises(TypeError, match=r"^Odd\.what can't be encoded: .*" + re.escape(fault)):
 

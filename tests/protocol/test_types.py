@@ -1,7 +1,7 @@
-"""Every type that a field may have carries every one of its values, in both codecs; and no other value leaves.
+"""Every value of an accepted field type survives both codecs, and no other value is sent.
 
-The kind of fault: what the check at the definition accepts, what the writer writes and what the reader reads were three
-sets of rules. These properties hold them to one.
+The kind of fault: the check at the definition, the writer and the reader each had rules of their own. These properties
+ensure that all three have the same rules.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 @st.composite
 def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]:
-    """A type, and a strategy for its values. Not every such type may travel."""
+    """Draw a type and a strategy for its values. Not every such type is accepted as a field."""
     if depth == 0 or draw(st.booleans()):
         kind = draw(st.sampled_from([*SCALARS]))
         return kind, SCALARS[kind]
@@ -139,16 +139,16 @@ def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]
             return tuple[inner, other], st.tuples(values, others)  # type: ignore[valid-type]
         case _:
             other, others = draw(types(depth=depth - 1))
-            return Union[inner, other], values | others  # noqa: UP007  # made at run time
+            return Union[inner, other], values | others  # noqa: UP007  # a union that is made at run time
 
 
 def _hashes(kind: Any) -> bool:
-    """Whether a set of these can be made at all; what can't is refused in a test of its own."""
+    """Return whether values of this type can be in a set; another test covers types whose values can't."""
     return not any(word in str(kind) for word in ("list", "dict", "set", "Shape", "Tree"))
 
 
 def _typed(value: Any) -> Any:
-    """A value with the types of its parts, for an equality that tells 1 from True and 1.0."""
+    """Return a value with the types of its parts, so that 1, True and 1.0 are different."""
     if attrs.has(type(value)):
         return type(value), [_typed(getattr(value, each.name)) for each in attrs.fields(type(value))]
     if isinstance(value, dict):
@@ -179,7 +179,7 @@ def _trip(value: Any, cls: Any) -> list[Any]:
 @settings(max_examples=4 * settings().max_examples)
 @given(st.data())
 def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject) -> None:
-    """Types and all: a union's members, an enum's members, an int that is a float."""
+    """Each value of each accepted type arrives equal and with the same types."""
     kind, values = data.draw(types())
     cls = _class_with(kind)
     assume(_accepted(cls))
@@ -191,7 +191,7 @@ def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject)
 @settings(max_examples=4 * settings().max_examples)
 @given(st.data())
 def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject) -> None:
-    """A value of another type is a TypeError or a ValueError with its path, or arrives equal."""
+    """A value of another type raises an error with its path, or arrives equal."""
     (kind, _), (_, values) = data.draw(types()), data.draw(types())
     cls = _class_with(kind)
     assume(_accepted(cls))
@@ -210,7 +210,7 @@ def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject)
 
 @pytest.mark.parametrize("cls", [Text, Mixed, Number, Plain])
 def test_an_enum_is_read_by_its_members_whatever_else_it_is(cls: Any) -> None:
-    """The kind: a hook for a base type catches its subclasses. An enum that is also text or a number was not read."""
+    """An enum is read by its members, even if it is also text or a number, whose hook catches subclasses."""
     made = _class_with(cls)
     for member in cls:
         assert structure({"value": member.value}, made).value is member
@@ -301,7 +301,7 @@ class Positional(Keyword):
     ],
 )
 def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, fault: str) -> None:
-    """The kind: a type passed the check, and its values arrived as others, or not at all."""
+    """A type whose values would not survive the codecs is refused at the definition."""
     with pytest.raises(TypeError) as caught:
         check_type(_class_with(kind))
     assert str(caught.value).startswith("Made.value can't be encoded: ")
@@ -309,14 +309,14 @@ def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, 
 
 
 def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
-    """A class with both can't be called with its fields in their order."""
+    """A mandatory field after a keyword-only one is refused, because no call can pass the fields in order."""
     with pytest.raises(TypeError, match=r"^Positional\.b can't be encoded: it comes after a, which is keyword-only"):
         check_type(_class_with(list[Positional]))
     assert _accepted(_class_with(Keyword))
 
 
 def test_facts_and_snapshots_are_checked_as_events_are() -> None:
-    """They go to the log and back by the same rules."""
+    """Facts and snapshots are checked by the rules for events."""
 
     @edge.event
     class Fact:
@@ -377,7 +377,7 @@ def _overgrown() -> Bounded:
     return bounded
 
 
-wrong: Any = Said  # mypy would refuse every line of this
+wrong: Any = Said  # mypy would refuse every line below
 WRONG = [
     (lambda: wrong(None), TypeError, "Said.text: expected text, not None"),
     (lambda: wrong("a\ud83d"), ValueError, r"Said.text: '\ud83d' is a lone surrogate, which can't be encoded"),
@@ -404,7 +404,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG)
 def test_a_wrong_value_is_an_error_where_it_is_sent(make: Any, error: type[Exception], message: str) -> None:
-    """The kind: a reader refused what a writer had let through, and nobody was told."""
+    """A wrong value raises an error where it is sent, because the reader would refuse it."""
     with pytest.raises(error) as caught:
         unstructure(make())
     assert type(caught.value) is error
@@ -413,13 +413,13 @@ def test_a_wrong_value_is_an_error_where_it_is_sent(make: Any, error: type[Excep
 
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "prototype", "toString", "", "ä", "a.b"])
 def test_any_text_can_be_a_key(name: str) -> None:
-    """A player may be called so; a dict of scores has to carry every name."""
+    """Any text can be a key of a dict, because a player can have any name."""
     said = Said(scores={name: 3})
     assert all(arrived == said for arrived in _trip(said, Said))
 
 
 def test_subclasses_of_plain_values_travel_as_what_they_are() -> None:
-    """A StrEnum is text, and an IntEnum a number; they arrive equal, as the field's own type."""
+    """A StrEnum is sent as text and an IntEnum as a number; both arrive equal, as the type of the field."""
     said = wrong(Text.RED, {Mixed.A: Number.TWO})
     for arrived in _trip(said, Said):
         assert arrived == said
@@ -427,7 +427,7 @@ def test_subclasses_of_plain_values_travel_as_what_they_are() -> None:
 
 
 def test_ignoring_extra_fields_is_a_readers_choice() -> None:
-    """At each level; everything else is as strict as ever."""
+    """With `ignore_extra`, unknown fields are ignored at every level; all else stays strict."""
     body = {"text": "hi", "new": 1, "shapes": [{"points": [], "newer": {}}]}
     with pytest.raises(InvalidEvent, match=r"shapes\[0\]: unknown field 'newer'"):
         structure(body, Said)

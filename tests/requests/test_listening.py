@@ -1,4 +1,4 @@
-"""Loops and waits: when they end, and what they leave behind."""
+"""Loops and waits for events: when they end, and that they leave nothing registered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
 
 async def test_who_has_left_is_not_waited_for(edge_room: EdgeRoom) -> None:
-    """A loop over the events of somebody who has left ends at once; so does one over those of a closed room."""
+    """A loop over the events of a player that has left, or of a closed room, ends at once."""
     room = await edge_room(Quiet)
     ana, _ = await room.join("ana", "ben")
     player = room.room.players[0]
@@ -31,7 +31,7 @@ async def test_who_has_left_is_not_waited_for(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_loop_that_was_cancelled_listens_no_more(edge_room: EdgeRoom) -> None:
-    """Not even while the exception that left it is being handled."""
+    """A cancelled loop gets no events, not even while the exception that left the loop is handled."""
     heard: list[str] = []
 
     class Handling(Quiet):
@@ -53,7 +53,7 @@ async def test_a_loop_that_was_cancelled_listens_no_more(edge_room: EdgeRoom) ->
 
 
 async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_room: EdgeRoom) -> None:
-    """The mistake is told to who made it."""
+    """A second task in the same loop gets an error, and the first task continues."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -76,7 +76,7 @@ async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_roo
 
 
 async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None:
-    """Every public wait can be cancelled midway: nothing is registered any more, and nothing was taken."""
+    """A cancelled public wait leaves nothing registered, and takes no event."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -101,12 +101,12 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
     assert len(member_of(player).requests._outgoing) == 0
     await wait_all_tasks_blocked()
     assert len(member_of(player).requests) == 0
-    _, guess = await loop.receive()  # the request had been sent, and was withdrawn
-    player.reply(guess, Verdict(False))  # in vain
+    _, guess = await loop.receive()  # the request was sent, then cancelled
+    player.reply(guess, Verdict(False))  # without effect
 
 
 class _Turns(trio.abc.Instrument):
-    """Counts the steps that tasks have had."""
+    """Counts the steps of tasks."""
 
     count = 0
 
@@ -115,7 +115,7 @@ class _Turns(trio.abc.Instrument):
 
 
 async def test_what_arrived_together_is_taken_together_and_others_have_their_turn(edge_room: EdgeRoom) -> None:
-    """Up to sixteen events in one step of the loop; then everybody else runs before the next."""
+    """A loop takes up to sixteen queued events in one step, and other tasks run before the next step."""
     turns = _Turns()
     steps: list[int] = []
 
@@ -136,7 +136,7 @@ async def test_what_arrived_together_is_taken_together_and_others_have_their_tur
 
 
 async def test_a_loop_with_much_to_take_can_be_cancelled(edge_room: EdgeRoom) -> None:
-    """Each event that is taken is a point of cancellation: who is put out takes no more of what has arrived."""
+    """A player that is kicked while it takes queued events takes no more of them."""
     heard: list[str] = []
 
     class Strict(Quiet):

@@ -1,4 +1,4 @@
-"""Requests whose asker gives up, streams of replies, and what the other side's scope makes of it."""
+"""Reply scopes, streams of replies, and requests that are cancelled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
 
 class Ponderous(Quiet):
-    """Answers each guess in a block of its own: after a second, with how it was told to."""
+    """Answers each guess in a block of its own, after a second, as the word says."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -51,7 +51,7 @@ async def ask(client: MemoryClient, word: str, outcomes: list[str]) -> None:
 
 @seeds(50)
 async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The block ends when the asker gives up, others go on; the answer is an error, which nobody waits for any more."""
+    """A request that its client cancels cancels its reply scope; other requests continue."""
     room = await edge_room(Ponderous)
     (ana,) = await room.join("ana")
     outcomes: list[str] = []
@@ -68,7 +68,7 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
 
 
 async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
-    """The block ends at the asker's deadline, even when the line was cut and nobody could tell."""
+    """A reply scope ends at the request's deadline, even if the connection was lost."""
     room = await edge_room(Ponderous)
     (ana,) = await room.join("ana")
     with trio.move_on_after(0.5):
@@ -81,7 +81,7 @@ async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_block_that_was_cut_answers_with_an_error(edge_room: EdgeRoom) -> None:
-    """A cancelled answer is never a success: not after a reset, not without a reply."""
+    """A reply scope that is cancelled, or ends without a reply, answers with an error, never with success."""
 
     class Resetting(Ponderous):
         async def run(self) -> None:
@@ -105,7 +105,7 @@ async def test_a_block_that_was_cut_answers_with_an_error(edge_room: EdgeRoom) -
 
 
 async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -> None:
-    """The asker is told, and the error goes where it went before."""
+    """A reply scope that raises answers with an error, and the exception still propagates."""
     room = await edge_room(Ponderous)
     room.expect_crash("as told")
     (ana,) = await room.join("ana")
@@ -116,7 +116,7 @@ async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -
 
 
 class Library(Quiet):
-    """Answers a guess with as many verdicts as the word says."""
+    """Answers a guess with as many verdicts as its word says."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -135,7 +135,7 @@ class Library(Quiet):
 
 @seeds(20)
 async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Every one of them, in order, to its end; over a connection that is cut meanwhile."""
+    """A stream of replies arrives completely and in order, also if the connection is cut meanwhile."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
     got = 0
@@ -149,7 +149,7 @@ async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
 
 
 async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -> None:
-    """Half of what the seat may leave unacknowledged is the most that a stream has on the way."""
+    """A stream pauses while half of the seat's window is unacknowledged."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
     (player,) = room.room.players
@@ -166,7 +166,7 @@ async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -
 
 
 async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
-    """Leaving the block ends the room's; nothing stays registered."""
+    """A client that leaves its stream block ends the room's block, and nothing stays registered."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana")
     ana._capacity = 100
@@ -185,7 +185,7 @@ async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRoom) -> None:
-    """The turn is over: the client's block ends, and its late answer goes nowhere."""
+    """When a turn ends, the client's reply scope for the room's request is cancelled, and a late answer is ignored."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -208,7 +208,7 @@ async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRo
 
 
 async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
-    """Only a request is answered, once, with an event that may be sent; whatever else is in vain, and says so."""
+    """A request is answered once, with an event that may be sent; a further or unrequested answer returns False."""
 
     class Careless(Quiet):
         async def player(self, player: Player) -> None:
@@ -229,7 +229,7 @@ async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
 
 
 async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -> None:
-    """An event that asks for no answer, and requests that are given up by the hundred, are answered in vain."""
+    """Answers to plain events and to hundreds of cancelled requests have no effect, and do not crash the room."""
 
     class Obliging(Quiet):
         answered = 0
@@ -258,7 +258,7 @@ async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -
 
 
 async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
-    """Whoever waits for a client that is behind is woken when it is not."""
+    """Streams that wait for the same slow client are all woken when the client has acknowledged."""
 
     class Libraries(Library):
         async def player(self, player: Player) -> None:
@@ -287,7 +287,7 @@ async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
 
 
 async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> None:
-    """A part sent under a shield, after its asker has gone, could be taken for an answer to the new page."""
+    """A part that is sent after its client cancelled the request does not reach the client's next page."""
 
     class Stubborn(Quiet):
         async def player(self, player: Player) -> None:
@@ -306,7 +306,7 @@ async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> No
 
 
 def test_what_decides_at_once_is_not_async() -> None:
-    """An async `admit` would let everybody in: it is refused when the room is defined."""
+    """An async `admit` is refused when the room is defined, because it would admit everyone."""
     with pytest.raises(TypeError, match="admit is async"):
 
         class Open(Quiet):
@@ -315,7 +315,7 @@ def test_what_decides_at_once_is_not_async() -> None:
 
 
 async def test_an_error_in_the_clean_up_of_a_block_answers_too(edge_room: EdgeRoom) -> None:
-    """The time is up, one task of the block is cancelled, another fails meanwhile: the asker is told all the same."""
+    """A cancelled request is settled also if the clean-up in its reply scope raises."""
 
     class Messy(Quiet):
         async def player(self, player: Player) -> None:

@@ -1,4 +1,4 @@
-"""Questions and answers: what becomes of them, whoever leaves, refuses, cancels or says nonsense."""
+"""Requests of both sides: answers, refusals, cancellations, invalid answers and players that leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.rooms.quiet import Choose, Chosen, FromPlayer, Guess, Player, Quiet, 
 
 
 async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
-    """An event to the player, and the typed answer; over a cut of the connection, too."""
+    """`ask` sends a request and returns its typed answer, also if the connection is cut meanwhile."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -38,7 +38,7 @@ async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
 
 
 async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_room: EdgeRoom) -> None:
-    """No client can crash a room by answering nonsense: that message is refused, and the right one still counts."""
+    """An invalid answer is refused, and the request still waits for a valid one."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -59,7 +59,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_
 
 
 async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -> None:
-    """A client that waits for one event, and is answered with another, does not wait for ever."""
+    """A request that is answered with another event than the expected one fails."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -80,12 +80,12 @@ async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -
 
 @pytest.mark.parametrize("answer", [Reply("Guess", {"word": "x"}, 1), Part("Guess", {"word": "x"}, 1)])
 async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> None:
-    """What was answered otherwise has failed by then, and fails once."""
+    """A request that was answered with an unexpected event fails once, even if reporting that ends the conversation."""
     sent: list[Outgoing] = []
 
     def send(message: Outgoing) -> None:
         sent.append(message)
-        if len(sent) == 2:  # as when too much is unacknowledged
+        if len(sent) == 2:  # as if too much were unacknowledged
             requests.close(lambda: edge.Gone("everybody"))
 
     events, wait = Vocabulary.of(Guess | Chosen), trio.lowlevel.checkpoint
@@ -103,7 +103,7 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
 
 
 async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
-    """The error comes out of `ask`; a turn of the player makes it its outcome."""
+    """An error as the answer is raised by `ask`, and is the outcome of the player's turn."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -124,7 +124,7 @@ async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
 
 
 async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom) -> None:
-    """A player who is away from the keyboard can be asked for ever: what is not waited for is withdrawn."""
+    """Requests to a player that never answers are withdrawn when their turns end, and do not pile up."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -137,7 +137,7 @@ async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom)
 
 
 async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> None:
-    """A room that asks while its inbox is full still hears the answer; what does not fit is refused as busy."""
+    """A room that waits for an answer while its inbox is full receives the answer; other events are refused as busy."""
 
     class Asking(Quiet):
         async def player(self, player: Player) -> None:
@@ -157,7 +157,7 @@ async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> Non
 
 
 async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> None:
-    """No client can crash a room by sending a request and leaving."""
+    """A reply to a player that has left has no effect on the room."""
 
     class Ponderous(Quiet):
         async def run(self) -> None:
@@ -175,7 +175,7 @@ async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> N
 
 @seeds(50)
 async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The wait ends with `Gone`, and nothing stays registered."""
+    """`ask` and `receive` raise `Gone` when the player leaves, and nothing stays registered."""
     room = await edge_room(Quiet)
     (ana, _) = await room.join("ana", "ben")
     player = room.room.players[0]
@@ -203,7 +203,7 @@ async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) ->
 
 
 async def test_requests_are_answered_once_and_bounded(edge_room: EdgeRoom) -> None:
-    """The author answers with the object received; too many unanswered ones are refused as busy."""
+    """A request is answered with the object received, and requests beyond the bound are refused as busy."""
 
     class Hoarder(Quiet):
         async def player(self, player: Player) -> None:

@@ -1,4 +1,4 @@
-"""What tests of edge itself look at, and authors can't."""
+"""Internals of edge that its own tests inspect, and that authors can't access."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edge.seats.held_seat import HeldSeat
 
 
 def open_turn(player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf) -> edge.Turn:
-    """A turn of this player, without a round."""
+    """Open a turn of this player, without a round."""
     return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
 
 def held_seat(player: edge.Player[Any, Any]) -> HeldSeat:
-    """The seat of a player who has a client."""
+    """Return the seat of a player with a client."""
     seat = member_of(player).seat
     assert isinstance(seat, HeldSeat)
     return seat

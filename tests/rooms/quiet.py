@@ -1,4 +1,4 @@
-"""A room that listens to nothing by itself, and a seat without anybody: what the tests of rooms share."""
+"""A room that listens to nothing, and a seat without a client, for the tests of rooms."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Player = edge.Player[FromPlayer, ToPlayer]
 
 
 class Quiet(edge.Room[FromPlayer, ToPlayer]):
-    """Listens to nothing by itself."""
+    """Listens to nothing."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=5)
 
 
 class StubSeat(Seat):
-    """A seat without anybody."""
+    """A seat without a client."""
 
     def __init__(self, name: str) -> None:
         self.name = name

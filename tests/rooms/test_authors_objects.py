@@ -1,4 +1,4 @@
-"""What authors see: the members of their objects, and what a mistake in a class says."""
+"""The public members of authors' objects, and the messages for mistakes in a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import edge
 from tests.rooms.quiet import Quiet, Verdict
 
-# A new public member is a decision: it takes a name that authors can't use for their own attributes any more.
+# A new public member is a decision: authors can then no longer use its name for their own attributes.
 MEMBERS: dict[type[Any], str] = {
     edge.Room: "admit apply broadcast close closing facts fence greet has_round kind listen lock name names"
     " now open_round persist player players publish random reset restarts restore run seats shielded_cleanup"
@@ -29,13 +29,13 @@ MEMBERS: dict[type[Any], str] = {
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
 def test_the_public_members_are_those_that_were_decided_on(cls: type[Any]) -> None:
-    """Nothing that only the framework needs is among them."""
+    """Authors' objects have exactly the listed public members, and none that only the framework needs."""
     assert sorted(name for name in dir(cls) if not name.startswith("_")) == MEMBERS[cls].split()
 
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
 def test_every_public_member_is_documented(cls: type[Any]) -> None:
-    """A method or a property says what it is."""
+    """Every public method and property has a docstring."""
     for name in MEMBERS[cls].split():
         member = vars(cls)[name]
         if callable(member) or isinstance(member, property):
@@ -43,7 +43,7 @@ def test_every_public_member_is_documented(cls: type[Any]) -> None:
 
 
 class Pub(Quiet):
-    """Uses all the names that an author may want, and that were the framework's once."""
+    """Uses names that authors may want, and that earlier versions reserved."""
 
     def __init__(self) -> None:
         self.keeper, self.lease, self.lost, self.listeners = "ana", 3, "a glove", 4
@@ -52,7 +52,7 @@ class Pub(Quiet):
 
 
 async def test_any_other_name_is_the_authors(edge_room: Any) -> None:
-    """Attributes of rooms and players may be called whatever is not documented."""
+    """Authors can use every name that is not documented for attributes of rooms and players."""
     room = await edge_room(Pub)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found_where_it_is_made(mistake: str) -> None:
-    """When the class is defined, or the object is made: the message names the member, and what to do."""
+    """A mistake is an error at the definition or the call, whose message names the member and the correction."""
     make, says = MISTAKES[mistake]
     with pytest.raises((TypeError, ValueError), match=says):
         make()
@@ -153,13 +153,13 @@ def test_a_mistake_is_found_where_it_is_made(mistake: str) -> None:
 
 @pytest.mark.parametrize("name", [*MEMBERS[edge.Room].split()])
 def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
-    """Nor is it replaced in silence, as a name once was."""
+    """Assigning to a member of `Room` raises an error, because it would silently replace the member."""
     with pytest.raises(AttributeError, match=rf"Quiet.{name} is .*(call your attribute|write it in the body)"):
         setattr(Quiet(), name, "ana")
 
 
 def test_an_async_run_in_a_sync_wrapper_is_one() -> None:
-    """Decorators and partial methods are looked through."""
+    """`run` may be a sync function or a partial method that returns a coroutine."""
 
     @functools.wraps(waits)
     def wrapped(self: Any) -> Any:
@@ -174,7 +174,7 @@ def test_an_async_run_in_a_sync_wrapper_is_one() -> None:
 
 
 async def test_a_coroutine_of_admit_admits_nobody(edge_room: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """One that could not be seen when the class was defined."""
+    """A coroutine that `admit` returns, which the definition could not detect, refuses the applicant."""
 
     class Careless(Quiet):
         admit = lambda self, applicant: waits(self)  # type: ignore[assignment] # noqa: E731
@@ -187,7 +187,7 @@ async def test_a_coroutine_of_admit_admits_nobody(edge_room: Any, caplog: pytest
 
 
 async def test_no_attribute_of_a_player_hides_a_member(edge_room: Any) -> None:
-    """Methods, too."""
+    """Assigning to a member of `Player` or `Seats` raises an error, for methods too."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(AttributeError, match=r"Player.send is a member of edge.Player: call your attribute something"):
@@ -197,14 +197,14 @@ async def test_no_attribute_of_a_player_hides_a_member(edge_room: Any) -> None:
 
 
 class Room(Quiet):
-    """Called as edge's own."""
+    """Has the same name as edge.Room."""
 
     def __init__(self) -> None:
         self.__runtime, self.__seats, self.__kind = 1, 2, 3
 
 
 async def test_a_room_may_be_called_room(edge_room: Any) -> None:
-    """Its private names are kept apart from those of edge.Room."""
+    """A room class can be called Room: its private names do not collide with those of edge.Room."""
     room = await edge_room(Room)
     (ana,) = await room.join("ana")
     room.room.broadcast(Verdict(True))
@@ -214,7 +214,7 @@ async def test_a_room_may_be_called_room(edge_room: Any) -> None:
 
 @pytest.mark.parametrize("name", ["name", "number", "session", "left", "connected", "ending", "restored"])
 async def test_what_a_player_is_cant_be_set(edge_room: Any, name: str) -> None:
-    """It is the framework's to say."""
+    """The properties of a player can't be assigned."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(AttributeError):

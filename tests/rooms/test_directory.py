@@ -1,4 +1,4 @@
-"""The directory: rooms opened, found, listed, closed, and those that can't be made."""
+"""The directory: rooms that are opened, found, listed and closed, and rooms that can't be made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rooms.quiet import Quiet, StubSeat
 
 
 async def test_the_directory_opens_finds_lists_and_forgets() -> None:
-    """One room a name; closed when nobody has sat for `idle` seconds; then a new one under the same name."""
+    """A name has one room, which closes after `idle` seconds without seats; the next one of that name is new."""
     directory = Directory({"quiet": Quiet}, max_rooms=2, idle=60)
     with pytest.raises(edge.Refused, match="shutting down"):
         directory.open("quiet", "early")
@@ -48,7 +48,7 @@ async def test_the_directory_opens_finds_lists_and_forgets() -> None:
 
 
 async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> None:
-    """Idle counts from the last one's leaving, grace included."""
+    """The idle time starts when the last player has left, after any grace."""
     directory = Directory({"quiet": Quiet}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -65,7 +65,7 @@ async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> No
 
 
 async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixture) -> None:
-    """An author's mistake in a constructor refuses who asked for the room, and the directory goes on."""
+    """A constructor that raises refuses the client that asked for the room, and the directory continues."""
 
     class Broken(Quiet):
         def __init__(self) -> None:
@@ -73,7 +73,7 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
 
     class Forgetful(Quiet):
         def __init__(self) -> None:
-            self.mine = 1  # without super().__init__(), which is not needed
+            self.mine = 1  # super().__init__() is not needed
 
     directory = Directory({"broken": Broken, "forgetful": Forgetful})
     async with trio.open_nursery() as nursery:
@@ -87,7 +87,7 @@ async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixt
 
 
 class Fragile(Quiet):
-    """Crashes when it is told to."""
+    """Crashes when its `told` event is set."""
 
     made: ClassVar[list[Fragile]] = []
     restarts = Restarts(most=2, seconds=60)
@@ -100,7 +100,7 @@ class Fragile(Quiet):
 
 
 async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptureFixture) -> None:
-    """At once, so that its `run` goes on without anybody coming; one crash too many, and the name is shut a while."""
+    """A crashed room is replaced at once, without a new client; after too many crashes, its name is refused."""
     Fragile.made.clear()
     directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
@@ -131,7 +131,7 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
 
 
 async def test_no_fresh_room_follows_where_nobody_was() -> None:
-    """One that crashes slowly would be born again for ever; who comes opens it anew all the same."""
+    """A crashed room without players is not replaced, or it would crash forever; the next client opens a new one."""
     Fragile.made.clear()
     directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
@@ -146,7 +146,7 @@ async def test_no_fresh_room_follows_where_nobody_was() -> None:
 
 
 async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
-    """Nor where the policy says so."""
+    """A crashed room is not replaced while the directory closes, nor if its `restarts` forbid it."""
 
     class Closing(Fragile):
         restarts = Restarts(most=0)
@@ -171,7 +171,7 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
 
 
 async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
-    """A seat taken and lost before the room's first step has its goodbye all the same."""
+    """A seat that is taken and ended before the room's first step still gets its goodbye."""
     directory = Directory({"quiet": Quiet})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)

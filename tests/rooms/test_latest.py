@@ -1,4 +1,4 @@
-"""What players send as latest: kept as a value, whether or not anybody listens."""
+"""`latest` events of players: the room stores the newest value, with or without a listener."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Range(edge.Room[Aim | Finger | Shot, Told]):
 
 @seeds(50)
 async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A shot goes where the newest aim before it was; nothing is refused, nothing waits."""
+    """`player.latest` returns the newest value without a listener, and nothing is refused or queued."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     ana.send(Shot())
@@ -61,7 +61,7 @@ async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom
 
 
 async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
-    """Left and right are two values."""
+    """Each key has its own value."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     for hand, x in (("left", 1), ("right", 2), ("left", 3)):
@@ -74,7 +74,7 @@ async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
 
 
 async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
-    """A client that makes up ever new keys costs a bounded number of values: the newest."""
+    """A player stores a bounded number of keys, the newest."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     for number in range(1000):
@@ -86,7 +86,7 @@ async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
-    """Listening changes nothing about the value that is kept."""
+    """A listener for a `latest` event does not change its stored value."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     listener = room.room.listen(Aim)
@@ -96,7 +96,7 @@ async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_request_of_that_class_still_wants_an_answer(edge_room: EdgeRoom) -> None:
-    """Where nobody would answer, it is refused, and is no value."""
+    """A request of a `latest` class is refused if nothing listens, and is not stored."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     with pytest.raises(edge.RequestFailed) as failed:
@@ -106,7 +106,7 @@ async def test_a_request_of_that_class_still_wants_an_answer(edge_room: EdgeRoom
 
 
 async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeRoom) -> None:
-    """What a page wanted is gone with the page."""
+    """A lost connection keeps the latest values, and a reload clears them."""
     room = await edge_room(Range)
     session = edge.Session("u1", "ana")
     (ana,) = await room.join(session=session)
@@ -124,7 +124,7 @@ async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeR
 
 
 def test_a_key_must_be_one() -> None:
-    """What can't tell values apart is found when the room is defined."""
+    """A key that is not text, a number, a Literal or an Enum is an error when the room is defined."""
 
     @edge.event("marks", delivery="latest", key="places")
     class Marks:
@@ -137,7 +137,7 @@ def test_a_key_must_be_one() -> None:
 
 
 async def test_only_latest_events_are_kept(edge_room: EdgeRoom) -> None:
-    """Asking for another kind is the author's mistake, and told."""
+    """`latest` raises TypeError for events with another delivery, or of the room."""
     room = await edge_room(Range)
     await room.join("ana")
     (player,) = room.room.players

@@ -14,7 +14,7 @@ from tests.rooms.quiet import Player, Quiet
 
 
 async def test_presence_follows_the_ledger(edge_room: EdgeRoom) -> None:
-    """Joined, away, back, left; the lowest free number is given again."""
+    """The list of players follows the ledger: joined, away, back, left; the lowest free number is reused."""
     room = await edge_room(Quiet)
     ana, ben = await room.join("ana", "ben")
     seats = room.room.seats
@@ -49,7 +49,7 @@ async def test_presence_follows_the_ledger(edge_room: EdgeRoom) -> None:
 
 
 async def test_no_grace_ends_a_seat_at_once(edge_room: EdgeRoom) -> None:
-    """With `grace=0` a lost connection is leaving."""
+    """With `grace=0`, a player leaves as soon as the connection is lost."""
 
     class Strict(Quiet):
         seats = edge.Seats(grace=0)
@@ -62,7 +62,7 @@ async def test_no_grace_ends_a_seat_at_once(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -> None:
-    """Not while their `finally` still runs: what it does for this number is done to nobody else."""
+    """A number is free only after its player's `finally` has run, so that this code can't affect the next player."""
 
     class Lingering(Quiet):
         async def player(self, player: Player) -> None:
@@ -84,7 +84,7 @@ async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -
 
 
 async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: EdgeRoom) -> None:
-    """Each change once, in order, also what happened while the loop's body ran; what undid itself meanwhile is not."""
+    """Changes arrive once and in order, also those during the loop's body, but not those that were undone meanwhile."""
     told: list[str] = []
 
     class Watching(Quiet):
@@ -106,13 +106,13 @@ async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: Edge
     await trio.sleep(0.1)
     ana.drop()
     await trio.sleep(0.1)
-    await ana.resume()  # while the room sleeps: nothing has changed
+    await ana.resume()  # while the room sleeps, so nothing has changed
     await trio.sleep(6)
     assert told == ["ana joined", "ben joined", "ana away", "ana back", "ben away", "ben left"]
 
 
 async def test_who_joined_and_is_away_already_is_told_as_both(edge_room: EdgeRoom) -> None:
-    """A room that comes late to the news is told both; one who has left by then was never here."""
+    """A late watcher gets both changes of a player that joined and is away, and none of a player that has left."""
     room = await edge_room(Quiet)
     changes = room.room.seats.changes()
     ana, ben = await room.join("ana", "ben")
@@ -126,7 +126,7 @@ async def test_who_joined_and_is_away_already_is_told_as_both(edge_room: EdgeRoo
 
 
 async def test_who_listens_no_more_is_forgotten(edge_room: EdgeRoom) -> None:
-    """A loop that is over costs the room nothing."""
+    """A loop over changes that has ended is removed from the ledger."""
     room = await edge_room(Quiet)
 
     async def watch_one() -> None:

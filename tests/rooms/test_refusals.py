@@ -1,6 +1,6 @@
-"""What is refused can be seen: in the server's log, at a bounded rate, and by whom it was sent.
+"""Refusals are logged at a bounded rate, with the name of the sender.
 
-The kind: a message or a seat was refused, and whoever runs the server could only find out by asking every client.
+The kind of fault: a message or a seat was refused, and operators could see that only at the clients.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Think:
 
 
 class Shy(edge.Room[Say, Say]):
-    """Has one seat, which it gives to nobody called mallory, and listens to nothing."""
+    """Has one seat, which is refused to the name mallory, and listens to nothing."""
 
     seats = edge.Seats(maximum=1)
 
@@ -40,7 +40,7 @@ def infos(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """With room, seat, name and reason; the same thing once a minute."""
+    """A refused message is logged with room, seat, name and reason, and the same refusal only once a minute."""
     caplog.set_level(logging.INFO)
     room = await edge_room(Shy)
     [ana] = await room.join("ana", sends=Say | Think)
@@ -61,7 +61,7 @@ async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -
 
 
 async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """By the room's own `admit`, and for want of a seat."""
+    """A refused seat is logged, for a refusal of `admit` and for a full room."""
     caplog.set_level(logging.INFO)
     room = await edge_room(Shy)
     session = edge.Session("u1", "mallory")
@@ -77,7 +77,7 @@ async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_a_record_is_one_line(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a client calls itself, and whatever is said of it."""
+    """A log record is one printable line, whatever name or reason it contains."""
     caplog.set_level(logging.INFO)
 
     class Rude(Shy):
@@ -93,7 +93,7 @@ async def test_a_record_is_one_line(edge_room: EdgeRoom, caplog: pytest.LogCaptu
 
 
 async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCaptureFixture) -> None:
-    """However many different things are refused: twenty at once, one a second, and what is left out is counted."""
+    """Different refusals log at most twenty records at once, then one a second, with a count of the omitted."""
     caplog.set_level(logging.INFO)
     log = RateLimitedLog(logging.getLogger("edge.rooms"))
     for second in range(10):

@@ -1,4 +1,4 @@
-"""Rounds and turns beyond the rules: their own players, groups of errors, an hour of play."""
+"""Rounds and turns beyond the rules: their own players, exception groups, an hour of play."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Quiet
 
 
 async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
-    """Those who watch do not make up for one who plays and leaves."""
+    """A round ends if too few of its own players are left, whatever other players are in the room."""
     room = await edge_room(Quiet)
     ana, ben, _ = await room.join("ana", "ben", "cyn")
     async with room.room.open_round(room.room.players[:2], minimum=2) as round:
@@ -28,7 +28,7 @@ async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
-    """The outcome of the turn is told, whatever its block held open."""
+    """A reset inside a turn's nursery is the outcome of the turn."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round() as round:
@@ -42,7 +42,7 @@ async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
-    """It is the turn's outcome all the same, not the room's crash."""
+    """A refused request inside a turn's nursery is the outcome of the turn, and does not crash the room."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -60,7 +60,7 @@ async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None
 
 
 async def test_a_second_round_is_refused(edge_room: EdgeRoom) -> None:
-    """A room plays one round at a time."""
+    """A room plays one round at a time: a second raises RuntimeError."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round():
@@ -70,7 +70,7 @@ async def test_a_second_round_is_refused(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_a_round_raises_comes_out(edge_room: EdgeRoom) -> None:
-    """As a group, because a round may have tasks; its outcome is then no value."""
+    """An exception in a round is raised in a group, because a round may have tasks, and its outcome is None."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(ExceptionGroup) as caught:
@@ -82,7 +82,7 @@ async def test_what_a_round_raises_comes_out(edge_room: EdgeRoom) -> None:
 
 
 async def test_an_hour_of_play_is_a_moment(edge_room: EdgeRoom) -> None:
-    """Two players, turns that time out, an hour of it: the clock says an hour, and nothing was logged."""
+    """An hour of turns that time out plays at once in virtual time."""
 
     class Turns(Quiet):
         played = 0
@@ -105,7 +105,7 @@ async def test_an_hour_of_play_is_a_moment(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_turn_waits_for_the_absent_as_long_as_its_patience(edge_room: EdgeRoom) -> None:
-    """A room waits for one who is away, skips them after a while, or ends them: its own choice, from one value."""
+    """A turn ends as ABSENT after `max_absence` seconds without a connection, and otherwise waits for its deadline."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players

@@ -1,4 +1,4 @@
-"""The ten rules of the room, each by its number."""
+"""The ten rules of the room, tested by number."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Player = edge.Player[FromPlayer, ToPlayer]
 
 
 class Chat(edge.Room[FromPlayer, ToPlayer]):
-    """Says again what is said, and who comes and goes."""
+    """Sends each text to all players, and reports joins and leaves."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=30)
 
@@ -92,7 +92,7 @@ async def refusal(room: RoomUnderTest[Any], name: str) -> Code:
 
 @seeds(200)
 async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int) -> None:
-    """However a crowd comes, drops and leaves, seats are never above the maximum, and the rest are told."""
+    """Seats never exceed the maximum, however many clients join, drop and leave, and the others are refused as FULL."""
     room = await edge_room(Chat)
     outcomes: list[str] = []
     seated: list[int] = []
@@ -120,7 +120,7 @@ async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int
 
 
 async def test_rule_1_a_seat_in_grace_is_taken(edge_room: Open) -> None:
-    """Until its grace is over, a lost connection's seat is nobody else's."""
+    """During its grace, the seat of a lost connection is not free."""
     room = await edge_room(Chat)
     ana, _, _ = await room.join("ana", "ben", "cyn")
     ana.drop()
@@ -131,7 +131,7 @@ async def test_rule_1_a_seat_in_grace_is_taken(edge_room: Open) -> None:
 
 
 async def test_rule_1_refusals_are_typed(edge_room: Open) -> None:
-    """Locked, closing, and the room's own reason each have their code and sentence."""
+    """A locked room, a closing room and the room's own refusal each have their code."""
     room = await edge_room(Chat)
     with pytest.raises(edge.Disconnected, match="not you") as caught:
         await room.join("mallory")
@@ -149,7 +149,7 @@ async def test_rule_1_refusals_are_typed(edge_room: Open) -> None:
 
 
 async def test_rule_1_a_crash_in_admit_is_a_refusal(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """An author's mistake in `admit` is logged, and refuses that applicant only."""
+    """An exception in `admit` is logged, and refuses only that applicant."""
 
     class Broken(Chat):
         def admit(self, applicant: edge.Applicant) -> None:
@@ -163,7 +163,7 @@ async def test_rule_1_a_crash_in_admit_is_a_refusal(edge_room: Open, caplog: pyt
 
 
 async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """It is answered with what is wrong and where; nothing is logged as a crash; the next message is served."""
+    """A bad message is answered with its fault and path, is not logged as a crash, and the next message is served."""
     room = await edge_room(Chat)
     async with raw_client(room) as send:
         assert await send(["say", {"text": 7}]) == ["!invalid", {"message": "text: expected text", "about": "say"}]
@@ -177,7 +177,7 @@ async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: 
 
 
 async def test_rule_2_a_crash_in_player_ends_that_seat(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """The one who crashed is told so; the others go on; the log names room, seat and fault."""
+    """A crash in `player` ends that seat with CRASHED, is logged with room, seat and fault, and other players stay."""
     room = await edge_room(Chat)
     room.expect_crash("crashed by request")
     ana, ben = await room.join("ana", "ben")
@@ -195,7 +195,7 @@ async def test_rule_2_a_crash_in_player_ends_that_seat(edge_room: Open, caplog: 
 
 
 async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """Its players are told, after their `finally` blocks; another room goes on."""
+    """A crash in `run` closes the room's connections after the players' `finally` blocks; other rooms continue."""
 
     class Fragile(Chat):
         async def run(self) -> None:
@@ -220,7 +220,7 @@ async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: p
 async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
     edge_room: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error in a `finally` under cancellation comes in one group with `Cancelled`, and is caught all the same."""
+    """An error in a cancelled `finally`, in one group with `Cancelled`, is logged and does not end the room."""
 
     class Careless(Chat):
         async def player(self, player: Player) -> None:
@@ -245,14 +245,14 @@ async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
 
 
 async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room: Open) -> None:
-    """A client that does not read loses its connection with a resumable code; on resume it gets everything."""
+    """A client that does not read loses its connection with OVERFLOW, and its seat stores all messages for a resume."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20, inbox=10_000)
     ana, ben = await room.join("ana", "ben")
     async with stuck_client(room, limits) as codes:
         await wait_all_tasks_blocked()
         before = trio.current_time()
-        for number in range(3):  # the third does not fit into the line
+        for number in range(3):  # the third does not fit into the transport's buffer
             room.room.broadcast(Said("room", str(number)))
             await wait_all_tasks_blocked()
         for number in range(3, 30):
@@ -269,7 +269,7 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
 
 
 async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: Open) -> None:
-    """What a seat in grace keeps is bounded: past that nothing is kept; the player stays, the client is told."""
+    """A seat in grace whose window overflows drops the window; the player stays, and the client starts fresh."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20)
     (ana,) = await room.join("ana", limits=limits)
@@ -290,7 +290,7 @@ async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: 
 
 
 async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edge_room: Open) -> None:
-    """A connection that is behind gets the newest value once; a resumed one gets it again."""
+    """A slow connection gets only the newest `latest` value, and a resumed connection gets that value again."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     for value in range(100):
@@ -304,7 +304,7 @@ async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edg
 
 
 async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_room: Open) -> None:
-    """It goes out with the rest of its step, but is never kept for a connection that is gone."""
+    """A volatile event is sent with the other events of its step, and is dropped without a connection."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
@@ -321,7 +321,7 @@ async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_r
 
 @seeds(200)
 async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) -> None:
-    """Whatever the schedule, all who sat from the start hear the same events in the same order, none missing."""
+    """Under each schedule, all clients receive all events in the same order."""
     room = await edge_room(Chat)
     clients = await room.join("ana", "ben", "cyn")
 
@@ -340,7 +340,7 @@ async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) 
 
 
 async def test_rule_4_a_broadcast_is_encoded_once(edge_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The frame is made once, however many hear it."""
+    """A broadcast is encoded once for all its receivers."""
     room = await edge_room(Chat)
     clients = await room.join("ana", "ben", "cyn")
     await wait_all_tasks_blocked()
@@ -359,7 +359,7 @@ async def test_rule_4_a_broadcast_is_encoded_once(edge_room: Open, monkeypatch: 
 
 
 async def test_rule_4_to_and_besides(edge_room: Open) -> None:
-    """A broadcast can go to some, or to all but some."""
+    """`to` limits a broadcast to some players, and `exclude` omits some."""
     room = await edge_room(Chat)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     first, second, third = room.room.players
@@ -377,7 +377,7 @@ async def test_rule_4_to_and_besides(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_seed: int) -> None:
-    """`listen` gives everyone's events in the order in which they reached the room, none lost while its body waits."""
+    """`listen` gives all players' events in order of arrival, and loses none while its body waits."""
 
     class Quiz(edge.Room[FromPlayer, ToPlayer]):
         async def run(self) -> None:
@@ -398,7 +398,7 @@ async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_se
 
 
 class Turns(edge.Room[FromPlayer, ToPlayer]):
-    """One `Say` each second is wanted, for half a second."""
+    """Accepts one `Say` in the second half of each second."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=30)
 
@@ -413,7 +413,7 @@ class Turns(edge.Room[FromPlayer, ToPlayer]):
 
 
 async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
-    """What comes too early or too late is refused at once, and never surprises the next turn."""
+    """An event that no code waits for is refused at once as `not_now`, and does not reach the next turn."""
     room = await edge_room(Turns)
     async with raw_client(room) as send:
         not_now = {"message": "nobody is listening for this now", "about": "say"}
@@ -425,7 +425,7 @@ async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
 
 
 async def test_rule_5_narrow_listeners_come_first(edge_room: Open) -> None:
-    """`receive` before `player.listen` before `room.listen` before the player's own loop."""
+    """`receive` comes before `player.listen`, `room.listen`, and the player's own loop."""
     heard: list[str] = []
 
     class Layers(edge.Room[FromPlayer, ToPlayer]):
@@ -463,7 +463,7 @@ async def test_rule_5_narrow_listeners_come_first(edge_room: Open) -> None:
 
 
 async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: Open) -> None:
-    """After `break`, what was queued is not kept for the next loop: its senders are told."""
+    """After `break`, the loop's queued events are refused, and not passed to the next loop."""
 
     class Once(edge.Room[FromPlayer, ToPlayer]):
         async def player(self, player: Player) -> None:
@@ -482,7 +482,7 @@ async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: 
 
 @seeds(200)
 async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> None:
-    """However many reasons to leave come together, `finally` runs once, and once each."""
+    """The `finally` of each player runs once, however many causes to leave coincide."""
     room = await edge_room(Chat)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     players = room.room.players
@@ -515,7 +515,7 @@ async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> N
 
 
 async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> None:
-    """`finally` blocks wait under `shielded_cleanup`: two seconds at most, and one deadline for a closing room."""
+    """`finally` blocks may wait under `shielded_cleanup` for two seconds in all, also when a room closes."""
     done: list[str] = []
 
     class Polite(edge.Room[FromPlayer, ToPlayer]):
@@ -543,7 +543,7 @@ async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> N
 
 
 async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> None:
-    """Without `shielded_cleanup` the wait ends at once, as everywhere in Trio: the room does not hang on it."""
+    """Without `shielded_cleanup`, a wait in `finally` is cancelled at once, as in all of Trio."""
     log: list[str] = []
 
     class Naive(edge.Room[FromPlayer, ToPlayer]):
@@ -563,7 +563,7 @@ async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> No
 
 
 class Rounds(edge.Room[FromPlayer, ToPlayer]):
-    """One round with a turn, a timer and a listener, and what became of them."""
+    """Plays rounds with turns, a timer and a listener, and records their outcomes."""
 
     seats = edge.Seats(minimum=2, maximum=3, grace=5)
 
@@ -602,7 +602,7 @@ def outcomes_of(room: RoomUnderTest[Rounds]) -> list[Any]:
 
 @seeds(200)
 async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_seed: int) -> None:
-    """No task, no timer, no waiting receive of the old round is left; what is outside it goes on."""
+    """A reset leaves no task, timer or `receive` of the round, and tasks outside the round continue."""
     room = await edge_room(Rounds)
     ana, ben = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -624,7 +624,7 @@ async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_
 
 
 async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
-    """A turn is done, timed out, left or reset, and says which."""
+    """The outcome of a turn is DONE, TIMEOUT, LEFT or RESET."""
     room = await edge_room(Rounds)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     room.room.reset("everybody plays")
@@ -644,7 +644,7 @@ async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
 
 
 async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
-    """A round ends when the seats fall below the minimum; the turn of the one who left says so."""
+    """A round ends when fewer players than the minimum are left; the turn of a player that left ends as LEFT."""
     room = await edge_room(Rounds)
     ana, ben = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -656,7 +656,7 @@ async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, edge_seed: int) -> None:
-    """Either the answer counts and the turn is done, or it is refused and the turn timed out: never both."""
+    """At the instant of its deadline, an answer either ends the turn as DONE or is refused: never both."""
     room = await edge_room(Rounds)
     ana, _ = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -668,7 +668,7 @@ async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, e
 
 
 async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> None:
-    """A turn that is opened for a player who is gone ends at its first wait; a receive that fails with `Gone`, too."""
+    """A turn of a player that has left ends as LEFT at its first wait, also at a `receive` that raises `Gone`."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     player = room.room.players[0]
@@ -687,7 +687,7 @@ async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> Non
 
 @seeds(200)
 async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None:
-    """Through any number of cuts, what is sent both ways arrives once, and in order."""
+    """Over any number of cuts, messages of both sides arrive once and in order."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
 
@@ -717,7 +717,7 @@ async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None
 
 @seeds(200)
 async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int) -> None:
-    """When a client is back before its old connection was noticed to be dead, it has the seat; the old one is told."""
+    """A client's new connection takes the seat before the old one is noticed to be dead; the old one gets REPLACED."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     assert ana.welcome is not None
@@ -734,7 +734,7 @@ async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int
 
 @seeds(200)
 async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open, edge_seed: int) -> None:
-    """At the very instant at which the grace ends, a client that comes back still has its seat."""
+    """A client that reconnects at the instant when the grace ends still has its seat."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     ana.drop()
@@ -749,7 +749,7 @@ async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open,
 
 @seeds(200)
 async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_room: Open, edge_seed: int) -> None:
-    """What an old connection still brings after a resume is not taken: the client sends it again on the new one."""
+    """A message on an old connection after a resume is ignored, because the client repeats it on the new connection."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     assert ana.welcome is not None
@@ -758,7 +758,7 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
     await old.send([hello(ana, 0)])
     await old.receive()
     for _ in range(3):
-        room.room.broadcast(Said("room", "stuck"))  # so the old connection can't even say goodbye
+        room.room.broadcast(Said("room", "stuck"))  # so the old connection can't even send a goodbye
         await wait_all_tasks_blocked()
     async with raw_client(room, client=ana, received=3) as send:
         await old.send([JSON.encode(["say", {"text": "late"}])])
@@ -768,7 +768,7 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
 
 
 async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> None:
-    """The seat is gone, its player has left, and the client is told why it starts fresh."""
+    """After the grace, the player has left, and the welcome of the fresh start gives the reason "expired"."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     ana.drop()
@@ -781,7 +781,7 @@ async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> No
 
 
 async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
-    """When `kick`, `close`, `take_seat` return, everything they decided is true, without a checkpoint."""
+    """`kick`, `close` and `take_seat` have all their effects when they return, without a checkpoint."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     first, second = room.room.players
@@ -792,7 +792,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         assert first.left
         seated = room.runtime.take_seat(FakeSeat("cyn"))
         assert room.room.players == (second, seated.facade)
-        assert seated.number == 2  # 0 is free when the `finally` of its last player has run
+        assert seated.number == 2  # 0 is free only after the `finally` of its last player
         room.room.close()
         assert room.room.players == ()
         assert room.room.closing
@@ -802,7 +802,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> None:
-    """Nobody is admitted, rooms end, players are told that the server goes, and nothing is left running."""
+    """A closing directory admits no player, closes its rooms, and leaves nothing running."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     ana.drop()
@@ -820,7 +820,7 @@ async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> No
 
 
 class FakeSeat(Seat):
-    """A seat that keeps what it is sent."""
+    """A seat that stores the messages sent to it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -839,7 +839,7 @@ attempts = itertools.count(1000)
 
 
 def hello(client: MemoryClient | None, received: int | None, name: str = "") -> Any:
-    """The next hello of this client, or the first of an unknown one."""
+    """Return the next hello of this client, or the first of an unknown client."""
     attempt = next(attempts)
     named = client._client if client is not None else f"some-raw-client-{attempt}"
     since = client._since if client is not None else None
@@ -851,7 +851,7 @@ def hello(client: MemoryClient | None, received: int | None, name: str = "") -> 
 async def raw_client(
     room: RoomUnderTest[Any], *, client: MemoryClient | None = None, received: int | None = None
 ) -> AsyncIterator[Callable[[Any], Any]]:
-    """A connection that says what the test wants: `await send(frame)` gives the next frame, acks and pings aside."""
+    """Connect without a client: `await send(frame)` returns the next frame that is not an ack or a ping."""
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
     await ours.send([hello(client, received, "raw")])
@@ -871,7 +871,7 @@ async def raw_client(
 
 @asynccontextmanager
 async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIterator[Callable[[], int | None]]:
-    """A connection whose client stops reading after its welcome."""
+    """Connect a client that stops reading after its welcome, and yield a function that returns its close code."""
     ours, theirs = open_memory_transports(buffer=1)
     room.serve_seat(theirs, JSON, limits)
     await ours.send([hello(None, None, "stuck")])
@@ -881,7 +881,7 @@ async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIt
 
 
 async def test_rule_4_one_crowded_seat_costs_the_others_no_event(edge_room: Open) -> None:
-    """Of whatever size: the one is not sent it, the others are, and the author is told."""
+    """A broadcast of any size reaches all seats but the crowded one, and raises SendOverflow."""
 
     class Crowded(FakeSeat):
         crowded = True

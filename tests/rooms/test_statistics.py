@@ -1,4 +1,4 @@
-"""What a room looks like from outside, and what is counted."""
+"""The statistics of a room, and the counters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rooms.quiet import Chosen, Guess, Player, Quiet, Verdict
 
 
 async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
-    """Room, round, turn and players, with the time that each has left."""
+    """The statistics of a room list its round, turns and players, with their remaining times."""
     room = await edge_room(Quiet)
     ana, _ = await room.join("ana", "ben")
     await trio.sleep(2)
@@ -43,7 +43,7 @@ async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
-    """Frames that wait or are not acknowledged, and how long a ping takes once somebody wants to know."""
+    """The statistics of a seat count queued and unacknowledged frames, and have a round trip after `measure`."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -61,7 +61,7 @@ async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
 
 
 async def test_the_tally(edge_room: EdgeRoom) -> None:
-    """Who came, who was refused, who left and why; what was heard, sent, refused; and crashes."""
+    """The counters count rooms, admissions, refusals and endings by code, events, and refused messages by problem."""
     room = await edge_room(Quiet)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     with pytest.raises(edge.Disconnected):
@@ -88,7 +88,7 @@ async def test_the_tally(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> None:
-    """What has no end travels as none."""
+    """A remaining time without end is None in the statistics."""
 
     class Patient(Quiet):
         seats = edge.Seats(grace=math.inf)
@@ -107,7 +107,7 @@ class Crashing(Quiet):
 
 
 async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
-    """Of whatever code of the room."""
+    """A crash of a player is counted."""
     room = await edge_room(Crashing)
     room.expect_crash("on purpose")
     (ana,) = await room.join("ana")
@@ -117,7 +117,7 @@ async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
 
 
 async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
-    """By how late they began, and how many were given up."""
+    """Late ticks are counted by lateness, and skipped ticks are counted."""
     room = await edge_room(Quiet)
     steps = 0
     clock = trio.lowlevel.current_clock()
@@ -125,7 +125,7 @@ async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
     async for step in room.room.ticks(hz=10, catch_up=1):
         steps += 1
         if steps == 3:
-            clock.jump(0.45)  # the loop's body takes longer than a step
+            clock.jump(0.45)  # the loop's body takes longer than one step
         if steps == 6:
             break
         assert step.number == steps

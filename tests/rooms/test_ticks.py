@@ -1,4 +1,4 @@
-"""The fixed step."""
+"""`ticks`, the fixed time step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge.rooms.ticks import Ticks
 
 
 async def test_ticks_keep_absolute_time() -> None:
-    """A step each period, whatever the body takes of it; dt is constant; lateness is told."""
+    """Steps keep absolute time, whatever the loop's body takes; `dt` is constant, and lateness is reported."""
     steps = []
     async for step in Ticks(hz=10, catch_up=5):
         steps.append((round(trio.current_time(), 6), step))
@@ -23,7 +23,7 @@ async def test_ticks_keep_absolute_time() -> None:
 
 
 async def test_ticks_give_up_what_they_cant_catch_up() -> None:
-    """After a long stop, at most `catch_up` steps are made up for, and the rest are told as skipped."""
+    """After a long pause, at most `catch_up` missed steps are executed, and the others are reported as skipped."""
     steps = []
     async for step in Ticks(hz=10, catch_up=2):
         steps.append(step)

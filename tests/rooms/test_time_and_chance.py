@@ -1,4 +1,4 @@
-"""A room's own clock and its own source of chance."""
+"""A room's clock and random generator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rooms.quiet import Quiet
 
 @seeds(20)
 async def test_clients_know_the_rooms_clock(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """From the welcome on; and still after a lost connection, and after a while."""
+    """A client's `now` equals the room's from the welcome on, also after a lost connection."""
     await trio.sleep(5)
     room = await edge_room(Quiet)
     await trio.sleep(3)
@@ -32,7 +32,7 @@ async def test_clients_know_the_rooms_clock(edge_room: EdgeRoom, edge_seed: int)
 
 
 async def test_before_the_welcome_the_clock_shows_nothing(edge_room: EdgeRoom) -> None:
-    """Not even a wrong time."""
+    """Before the welcome, a client's `now` is 0."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     ana._clock.restart()
@@ -40,7 +40,7 @@ async def test_before_the_welcome_the_clock_shows_nothing(edge_room: EdgeRoom) -
 
 
 class Dice(edge.Room[None, None]):
-    """Throws as it opens."""
+    """Throws dice when it opens."""
 
     async def run(self) -> None:
         self.thrown = [self.random.randint(1, 6) for _ in range(20)]
@@ -55,7 +55,7 @@ async def throws(seed: int) -> list[list[int]]:
 
 
 def test_chance_repeats_itself_by_its_seed() -> None:
-    """The same seed, the same throws; rooms beside each other throw differently."""
+    """The same seed gives the same random numbers, and two rooms of one seed get different ones."""
     one, again, other = (run_virtual(throws, seed) for seed in (1, 1, 2))
     assert one == again
     assert one[0] != one[1]
@@ -64,13 +64,13 @@ def test_chance_repeats_itself_by_its_seed() -> None:
 
 @seeds(3)
 async def test_the_seed_of_a_test_is_the_rooms(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Another schedule, other throws."""
+    """The test's seed is the seed of the room."""
     room = await edge_room(Quiet)
     assert room.room.random.random() == Random(edge_seed << 32).random()
 
 
 def test_there_is_no_chance_before_the_room_is_open() -> None:
-    """It would not be the room's own."""
+    """A room that is not open has no clock and no random generator of its own, and raises RuntimeError."""
     with pytest.raises(RuntimeError, match="once it is open"):
         Dice().random.random()
     with pytest.raises(RuntimeError, match="once it is open"):
@@ -78,7 +78,7 @@ def test_there_is_no_chance_before_the_room_is_open() -> None:
 
 
 async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
-    """Each gets a seed of its own."""
+    """Each room of a server has its own seed."""
     directory = Directory({"dice": Dice})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -88,7 +88,7 @@ async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
 
 
 async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
-    """When it is up the block is cancelled, and the outcome says so; a reset before it is a reset."""
+    """A round whose time is over is cancelled as TIMEOUT, and an earlier reset is a RESET."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round(seconds=10) as round:
@@ -107,7 +107,7 @@ async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
         try:
             await trio.sleep_forever()
         finally:
-            room.room.reset()  # too late: the time was up before
+            room.room.reset()  # too late: the time was over before
     assert round.outcome is edge.Outcome.TIMEOUT
     with trio.move_on_after(1):
         async with room.room.open_round(seconds=10) as round:

@@ -1,6 +1,6 @@
-"""Clients and servers of different versions: what is not known is ignored and told, and the rest goes on.
+"""Clients and servers of different versions: unknown fields and events are ignored and reported, all else works.
 
-The kind: one new field, event or enum member made an event vanish at older clients, and nobody learned of it.
+The kind of fault: with one new field, event or enum member, an event was lost at older clients without a report.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Said:
 
 
 class NewRoom(edge.Room[Say, Drew | Undid | Said]):
-    """A room of today."""
+    """A current room."""
 
     seats = edge.Seats(maximum=4)
 
@@ -98,7 +98,7 @@ class OldSaid:
 
 
 async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom, caplog: Any) -> None:
-    """New fields, at any depth, are ignored and reported once; a new event is reported once, to the server, too."""
+    """Unknown fields, at any depth, and unknown events are ignored and reported once, events to the server too."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana", sends=Say, receives=OldDrew | OldSaid)
     for _ in range(3):
@@ -121,7 +121,7 @@ async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom
 
 
 async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoom) -> None:
-    """Each other member arrives; the report names the field, and is made once wherever in the list it was."""
+    """An event with an unknown enum member is dropped alone, and reported once, whatever its place in a list."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana", receives=OldColouredDrew)
     room.room.broadcast(Drew([Dot(1, Colour.GREEN)]))
@@ -134,7 +134,7 @@ async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoo
 
 
 async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> None:
-    """A request is answered by the same leniency."""
+    """Unknown fields in a reply are ignored and reported, too."""
 
     @edge.event("Said")
     class NewerSaid:
@@ -153,7 +153,7 @@ async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> No
 
 
 async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: EdgeRoom) -> None:
-    """A newer client hears what was refused; with extra_fields="ignore" the event arrives without the field."""
+    """A server refuses unknown fields, but ignores them in events with extra_fields="ignore"."""
 
     @edge.event("Say")
     class OldSay:
@@ -162,7 +162,7 @@ async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: Edg
     @edge.event("Hint", extra_fields="ignore")
     class OldHint:
         text: str
-        dot: OldDot = OldDot(0)  # frozen
+        dot: OldDot = OldDot(0)  # a frozen class, so a shared default is safe
 
     @edge.event("Hint")
     class Hint:
@@ -184,7 +184,7 @@ async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: Edg
 
 
 async def test_a_client_that_knows_the_rooms_events_is_not_outdated(edge_room: EdgeRoom, caplog: Any) -> None:
-    """Nothing is said of versions where there is nothing to say."""
+    """A client with the room's events is not outdated, and nothing is logged."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
@@ -194,7 +194,7 @@ async def test_a_client_that_knows_the_rooms_events_is_not_outdated(edge_room: E
 
 
 def test_a_fingerprint_is_what_travels() -> None:
-    """It does not depend on the process, names of classes or defaults; it does on names, fields, types and needs."""
+    """A fingerprint depends on names, fields, types and required fields, not on the process or on defaults."""
 
     def of(default: Any = attrs.NOTHING, **types: Any) -> str:
         fields = {name: attrs.field(default=default) for name in types}
@@ -222,7 +222,7 @@ def test_a_fingerprint_is_what_travels() -> None:
 
 
 def test_what_a_newer_server_says_besides_is_ignored_by_a_client() -> None:
-    """Fields of a welcome, of an error and of a goodbye, of the protocol itself."""
+    """A client ignores unknown fields of the protocol's own messages: welcome, error and goodbye."""
     client = Connection(Side.CLIENT, JSON, now=0, limits=Limits())
     client.send(edge.protocol.messages.Hello(client="x" * 16), now=0)
     welcome = (
@@ -235,6 +235,6 @@ def test_what_a_newer_server_says_besides_is_ignored_by_a_client() -> None:
 
 @pytest.mark.parametrize("extra", ["allow", True, ""])
 def test_extra_fields_are_refused_or_ignored(extra: Any) -> None:
-    """Nothing else can be said of them."""
+    """`extra_fields` other than "refuse" and "ignore" raises TypeError."""
     with pytest.raises(TypeError, match="extra_fields must be 'refuse' or 'ignore'"):
         edge.event("Odd", extra_fields=extra)(type("Odd", (), {}))

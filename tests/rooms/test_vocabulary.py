@@ -1,4 +1,4 @@
-"""Which events a room has, through whatever it inherits from."""
+"""The events of a room, found through its base classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Chat:
 
 
 class GameBase(edge.Room[F, T]):
-    """A base whose kinds of games say which events they have."""
+    """A base whose subclasses declare their events."""
 
 
 class Talking(GameBase[F | Chat, T | Chat]):
@@ -37,11 +37,11 @@ class Talking(GameBase[F | Chat, T | Chat]):
 
 
 class Swapped(Generic[T, F], edge.Room[F, T]):
-    """A base with its parameters the other way round."""
+    """A base with its parameters in reverse order."""
 
 
 class Half(GameBase[Move, T]):
-    """A base that leaves one open."""
+    """A base that leaves one parameter open."""
 
 
 class Mixin:
@@ -84,27 +84,27 @@ class Silent(GameBase[None, None]):
     ],
 )
 def test_events_come_through_the_whole_inheritance(kind: Any, receives: set[str], says: set[str]) -> None:
-    """The kind: type arguments were read off direct bases only, and a room below a generic one had no events."""
+    """Type arguments are resolved through all base classes, not only through direct ones."""
     room = kind()
     kind = kind_of(room)
     assert (set(kind.receives.by_name), set(kind.sends.by_name)) == (receives, says)
 
 
 def test_a_room_that_does_not_say_its_events_is_an_error_at_its_definition() -> None:
-    """An empty vocabulary would refuse every event of every player."""
+    """A room class without declared events is an error at its definition, because it would refuse all events."""
     for base in (GameBase, edge.Room, Half):
         with pytest.raises(TypeError, match="Odd does not say which events it has"):
             type("Odd", (base,), {})
 
 
 def test_a_generic_base_is_no_room() -> None:
-    """It can be inherited from, and not opened."""
+    """A generic base class can be inherited from, but not opened."""
     with pytest.raises(TypeError, match="GameBase is a generic base"):
         GameBase()
 
 
 def test_what_a_generic_base_is_given_is_checked() -> None:
-    """As if it had been given to Room itself."""
+    """The type arguments of a generic base class are checked like those of `Room`."""
 
     @edge.event
     class Odd:

@@ -1,6 +1,6 @@
-"""What is too much, at either end: told where it is said, and nothing else is lost.
+"""Bounds at both ends: exceeding one is an error at the call, and loses nothing else.
 
-The kind: a bound was found out by the other side, or by nobody, after the message had left.
+The kind of fault: a bound was noticed by the other side, or nowhere, after the message was sent.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAX = 1024 * 1024
 
 
 async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRoom) -> None:
-    """Larger than the outbox, than the window, and than both together: nobody is cut off, and nothing is sent twice."""
+    """A burst in one step, larger than outbox and window together, reaches a client that reads, each event once."""
 
     class Chatty(Talk):
         def greet(self, player: Player) -> None:
@@ -68,7 +68,7 @@ async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRo
 
 
 async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: EdgeRoom, caplog: Any) -> None:
-    """What came before it arrives; the next step may send again; the log says whose it was."""
+    """Too much in one step raises SendOverflow, and events of earlier calls and of the next step arrive."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=SMALL)
     (ben,) = await room.join("ben")
@@ -94,7 +94,7 @@ async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: Edge
 
 
 async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room: EdgeRoom) -> None:
-    """By every method that sends; nobody is sent it, requests can still be answered, and the largest arrives."""
+    """Each method that sends raises ValueError for a message that is too large; smaller ones and the largest arrive."""
     faults: list[ValueError] = []
 
     class Answers(Talk):
@@ -131,7 +131,7 @@ async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room:
 
 
 async def test_a_client_is_told_at_its_call_what_the_room_does_not_read(edge_room: EdgeRoom) -> None:
-    """By the limit of the welcome, in the encoding that it speaks; nothing has been sent, and it goes on."""
+    """A client's call raises ValueError for a message whose encoding exceeds the welcome's limit."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=edge.Limits(message_bytes=1000))
     (packed,) = await room.join("ben", codec=MESSAGEPACK)
@@ -152,7 +152,7 @@ def _say_much(client: MemoryClient, count: int) -> None:
 
 
 async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) -> None:
-    """The client learns how much waits, and how much was given up; then it comes back, with what it said after that."""
+    """A client that sends too much while away drops these messages with one error, and later sends newer ones."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=1e6, events_burst=10_000))
     ana.drop()
@@ -180,7 +180,7 @@ async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) ->
 
 
 async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
-    """The one that is one too many, and those before it."""
+    """If the messages of a client without a connection are dropped, all its requests among them fail."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=SMALL)
     ana.drop()
@@ -200,7 +200,7 @@ async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
-    """There is no seat to lose: what came after it belongs to the first."""
+    """Before the first welcome, dropped messages cost no seat, and later messages reach the first seat."""
     room = await edge_room(Talk)
     client = MemoryClient(room, "ana", JSON, SMALL, 100, None, None, None)
     _say_much(client, 17)
@@ -214,7 +214,7 @@ async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
-    """It is the same: told, given up, and a fresh start; the client is not closed for good."""
+    """A connected client that sends too much gets an error and a fresh start, and is not closed."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=5, events_burst=2))
     _say_much(ana, 17)
@@ -226,7 +226,7 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
 
 
 async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog: Any) -> None:
-    """What was sent while there was no connection is lost then, and the log says how much."""
+    """A client that leaves with unsent messages logs how many are lost."""
     room = await edge_room(Talk)
     ana, ben = await room.join("ana", "ben")
     ana.drop()
@@ -240,7 +240,7 @@ async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog
 
 
 async def test_a_connection_that_is_cut_off_is_told_once(edge_room: EdgeRoom, caplog: Any) -> None:
-    """For each kind of room and each reason: its author sees why players drop out."""
+    """The first connection that is cut off is logged for each kind of room and each reason."""
     room = await edge_room(Talk)
     for name in ("ana", "ben"):
         (client,) = await room.join(name, limits=SMALL, buffer=1)

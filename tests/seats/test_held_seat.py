@@ -1,4 +1,4 @@
-"""What a seat keeps, and what it does when either side is slow."""
+"""The messages that a seat stores, and its behaviour when either side is slow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rooms.quiet import Choose, Guess, Player, Quiet, Verdict
 
 
 async def test_backpressure_returns_when_the_acks_have_come(edge_room: EdgeRoom) -> None:
-    """After a burst that was acknowledged, a full inbox waits again instead of refusing."""
+    """After a burst is acknowledged, a full inbox delays the client again, and refuses nothing."""
 
     class Slow(Quiet):
         async def player(self, player: Player) -> None:
@@ -37,7 +37,7 @@ async def test_backpressure_returns_when_the_acks_have_come(edge_room: EdgeRoom)
 
 
 async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom) -> None:
-    """Its inbox is full and nobody takes from it: it reads on, up to twice as much, for the acks of what it sends."""
+    """A client with a full inbox reads on, up to twice its size, for the acks of its own messages."""
 
     class Listening(Quiet):
         async def player(self, player: Player) -> None:
@@ -56,7 +56,7 @@ async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom
 
 
 async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None:
-    """However long the body of its loop takes, a healthy client is not taken for one that fell behind."""
+    """A client that acknowledges stays connected, however long the body of its player's loop takes."""
 
     class Slow(Quiet):
         async def player(self, player: Player) -> None:
@@ -76,7 +76,7 @@ async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None
 
 
 async def test_a_long_replay_arrives(edge_room: EdgeRoom) -> None:
-    """A seat that missed more than an outbox holds is resumed, also when the room speaks at that very moment."""
+    """A seat that missed more than an outbox holds is resumed, even if the room sends at that moment."""
 
     class Talkative(Quiet):
         async def run(self) -> None:
@@ -97,7 +97,7 @@ async def test_a_long_replay_arrives(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_cant_be_encoded_is_sent_to_nobody(edge_room: EdgeRoom) -> None:
-    """It raises where it was made, in one piece: nobody has it, and nobody is harmed."""
+    """An event that can't be encoded raises ValueError, and is sent to no client."""
     room = await edge_room(Quiet)
     clients = [*(await room.join("ana")), *(await room.join("ben", codec=MESSAGEPACK))]
     with pytest.raises(ValueError, match=r"Choose\..*\[0\]: .* is a lone surrogate"):
@@ -107,7 +107,7 @@ async def test_what_cant_be_encoded_is_sent_to_nobody(edge_room: EdgeRoom) -> No
 
 
 async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None:
-    """What is still sent to a player after the end is not recorded."""
+    """Events to a player that has left are not stored."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -119,7 +119,7 @@ async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None
 
 
 async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
-    """A broadcast is one object in all seats that missed it: a reference each, no copy."""
+    """A broadcast is one object, which all seats that missed it share."""
     room = await edge_room(Quiet)
     clients = await room.join("ana", "ben", "cyn")
     for client in clients:

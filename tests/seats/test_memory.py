@@ -47,7 +47,7 @@ class Full(edge.Room[Ask | Newest, Large | Newest]):
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """The garbage collector does not run during a test."""
+    """Disable the garbage collector during a test."""
     gc.collect()
     gc.disable()
     yield
@@ -61,13 +61,13 @@ def messages_in_memory() -> int:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("how", ["kicked", "away for too long", "leaves", "kicked while away", "the room closes"])
 async def test_a_seat_that_has_ended_holds_no_messages(edge_room: EdgeRoom, how: str) -> None:
-    """In whatever way it ended; and while it waits for its client it holds them."""
+    """A seat that ended, in any way, holds no messages; a seat that waits for its client holds them."""
     room = await edge_room(Full)
     ana, _ = await room.join("ana", "ben")
     (player, _) = room.room.players
     ana.send(Ask())
     await trio.sleep(0.1)
-    assert messages_in_memory() >= 5, "the window and the latest values"
+    assert messages_in_memory() >= 5, "the window and the latest values are missing"
     if how == "kicked":
         player.kick()
     elif how == "leaves":
@@ -86,7 +86,7 @@ async def test_a_seat_that_has_ended_holds_no_messages(edge_room: EdgeRoom, how:
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_client_that_reads_nothing_leaves_no_memory_behind() -> None:
-    """Neither its window nor what waited for its socket."""
+    """The window and the write queue of a client that reads nothing are freed after its seat ends."""
     async with town() as here:
         here.server.site.directory.add_kinds({"full": Full})
         for number in range(3):

@@ -1,6 +1,6 @@
-"""Seats that are not there: of clients that leave while they join, and of joins that fail in the server.
+"""Seats of clients that leave while they join, and of joins that fail in the server.
 
-The kind: a state between two others that leaving, or an error, forgot.
+The kind of fault: an intermediate state that leaving, or an error, did not handle.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Graceful(edge.Room[Guess, Verdict]):
 
 @pytest.mark.parametrize("steps", range(30))
 async def test_a_bot_that_is_cancelled_while_it_joins_has_left(edge_room: EdgeRoom, steps: int) -> None:
-    """At whichever of its steps: it holds no seat, though grace has no end."""
+    """A bot that is cancelled at any step of its join holds no seat, even with an infinite grace."""
     room = await edge_room(Graceful)
     async with trio.open_nursery() as nursery:
 
@@ -55,7 +55,7 @@ async def test_a_bot_that_is_cancelled_while_it_joins_has_left(edge_room: EdgeRo
 
 @pytest.mark.parametrize("steps", range(0, 60, 2))
 async def test_a_client_that_leaves_while_it_joins_has_left(edge_room: EdgeRoom, steps: int) -> None:
-    """Over a socket or memory it is the same code; the server hears of it in every state of the connection."""
+    """A client that leaves at any step of its join holds no seat, even with an infinite grace."""
     room = await edge_room(Graceful)
     async with trio.open_nursery() as nursery:
         client = MemoryClient(room, "ana", JSON, edge.Limits(), 0, None, None, None)
@@ -68,7 +68,7 @@ async def test_a_client_that_leaves_while_it_joins_has_left(edge_room: EdgeRoom,
 
 
 async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) -> None:
-    """It gives up waiting and comes again: that is no leaving, and the seat is the same."""
+    """A client that gives up a late welcome and reconnects has not left, and its seat waits."""
 
     async def slowly(_: object) -> None:
         await trio.sleep(2)
@@ -112,7 +112,7 @@ WHERE = {
     [(where, again) for where in WHERE for again in (False, True) if not (again and where == "while it is admitted")],
 )
 async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRoom, where: str, again: bool) -> None:
-    """The client is told that it was an error in the server, and may come back; then it gets its seat."""
+    """An error in the server during a join closes the connection as INTERNAL_ERROR; the next attempt gets a seat."""
     room = await edge_room(Graceful)
     session = edge.Session("ana")
     if again:
@@ -151,7 +151,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
     assert ours.close_code == edge.Code.INTERNAL_ERROR
     assert edge.Code.INTERNAL_ERROR.retry.value == "resume"
     await wait_all_tasks_blocked()
-    waits = again or where == "when it is served"  # a seat that is whole waits for its client
+    waits = again or where == "when it is served"  # a complete seat waits for its client
     assert [player.state.value for player in room.runtime.players] == (["away"] if waits else [])
     (ana,) = await room.join("ana", session=session)
     assert await ana.request(Guess("x"), Verdict) == Verdict(True)
@@ -161,7 +161,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
 
 
 async def test_an_error_where_a_message_arrives_is_told(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """The connection ends as an error of the server's, with a traceback in the log; the seat waits, and is resumed."""
+    """An error in the delivery of a message is logged and ends the connection; the seat can be resumed."""
     room = await edge_room(Graceful)
     (ana,) = await room.join("ana")
     with pytest.MonkeyPatch.context() as patch:

@@ -69,7 +69,7 @@ async def cut(client: MemoryClient, chance: random.Random) -> None:
         await trio.sleep(5 * chance.random())
         client.drop()
         await trio.sleep(3 * chance.random())
-        with trio.move_on_after(20):  # another cut, or an overflow, may come between
+        with trio.move_on_after(20):  # another cut, or an overflow, can happen meanwhile
             await client.resume()
 
 
@@ -79,7 +79,7 @@ async def hear(client: MemoryClient) -> list[Any]:
 
 @seeds(200)
 async def test_nothing_is_lost_doubled_or_reordered(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Three clients talk and ask through cuts, with inboxes, outboxes and lines of a few frames; all hear one order."""
+    """With many cuts and small limits, all events and requests arrive once, in one order for all clients."""
     chance = random.Random(edge_seed)
     room = await edge_room(Chat)
     limits = edge.Limits(inbox=3, outbox_frames=24)

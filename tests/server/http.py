@@ -26,14 +26,14 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The number of the refusal's code."""
+        """The number of the refusal's code, as text; empty without one."""
         return self.headers.get("edge-code", "")
 
 
 async def ask(
     network: Network, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
 ) -> Answer:
-    """One request on a connection of its own."""
+    """Send one request on its own connection, and return the response."""
     stream = await network.connect()
     async with stream:
         client = HttpClient(stream, "edge.test")

@@ -1,6 +1,6 @@
-"""Accepting connections when there are no files left.
+"""Accepting connections when the process has no free file descriptors.
 
-The kind: an error that comes again and again, told at full length each time, while nobody is served.
+The kind of fault: an error that occurs again and again, logged in full each time, while no client is served.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge.server.accepting import SPARE_FILES, accept_from
 
 
 class Crowd(trio.abc.Listener[trio.abc.Stream]):
-    """Connections that come while this process has no files, but for those that it held back."""
+    """Connections to a process whose only free file descriptors are the spare ones."""
 
     def __init__(self, waiting: int, fault: int = errno.EMFILE) -> None:
         self.waiting = waiting
@@ -44,7 +44,7 @@ class Crowd(trio.abc.Listener[trio.abc.Stream]):
 
 
 def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Have the crowd's connections, and the files that are held back, share one count."""
+    """Make the crowd's connections and the spare files share one count; return the spare files that are open."""
     real_open, real_close = os.open, os.close
     held: set[int] = set()
 
@@ -68,7 +68,7 @@ def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
 async def test_without_files_connections_are_told_and_the_log_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line a minute without a traceback; each is told in its turn; later ones are served again; nothing is left."""
+    """Without free descriptors, clients are refused one by one, with one log line; later clients are served."""
     crowd = Crowd(40)
     held = count_files(crowd, monkeypatch)
     told, served = 0, 0
@@ -81,7 +81,7 @@ async def test_without_files_connections_are_told_and_the_log_says_so_once(
         nonlocal told
         await trio.sleep(0.2)
         told += 1
-        crowd.files += 1  # it is closed
+        crowd.files += 1  # the refused connection is closed
 
     async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
         accepting.start_soon(accept_from, crowd, connections, serve, serve_full)
@@ -102,7 +102,7 @@ async def test_without_files_connections_are_told_and_the_log_says_so_once(
 
 
 async def test_a_listener_that_breaks_is_an_error() -> None:
-    """It is no want of files, and nothing would mend it."""
+    """Another error of the listener is raised, because no waiting would end it."""
 
     async def serve(stream: object) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What a web app beside edge may ask over HTTP."""
+"""The HTTP API for a web app beside edge."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def call(network: Network, method: str, path: str, body: Any = None, token
 
 
 async def test_the_api() -> None:
-    """List rooms, list seats, publish, kick, revoke: what a web app needs of the rooms."""
+    """A web app can list rooms and seats, publish, kick and revoke."""
     keys = edge.Keys("a secret of thirty-two characters")
-    app = edge.App({"moody": Moody}, keys=keys, api_token=TOKEN)
+    app = edge.App({"moody": Moody}, sessions=edge.Sessions(keys=keys), api_token=TOKEN)
     async with open_network(app) as network:
         assert (await call(network, "GET", "rooms")).json == {"rooms": []}
         path = "/rooms/moody/one"
@@ -90,7 +90,7 @@ async def test_the_api() -> None:
     ],
 )
 async def test_a_bad_request_is_told(method: str, path: str, body: Any, status: int, code: str) -> None:
-    """Each with its status and a sentence; nothing reaches a room that does not fit."""
+    """A bad request gets its status, code and message, and an invalid event does not reach the room."""
     app = edge.App({"moody": Moody}, api_token=TOKEN)
     async with open_network(app) as network:
         app.directory.open("moody", "one")
@@ -100,7 +100,7 @@ async def test_a_bad_request_is_told(method: str, path: str, body: Any, status: 
 
 
 async def test_only_with_the_token() -> None:
-    """A wrong one, none at all, another scheme; and no API where no token was set."""
+    """The API requires its exact token, and does not exist if no token was set."""
     app = edge.App({"moody": Moody}, api_token=TOKEN)
     async with open_network(app) as network:
         for token in ("x", "wrong", TOKEN + "x"):

@@ -1,6 +1,6 @@
-"""Mistakes in what an app is made of: found when it is made, and not by those who join.
+"""Mistakes in the arguments of an app, found when the app is made.
 
-The kind: a mistake of the author's that only a player's connection brought to light.
+The kind of fault: an author's mistake that appeared only when a player connected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import pytest
 
 import edge
+from edge.server.asgi import Mount
 from edge.server.limiter import AddressLimits
+from edge.server.static import StaticFolder
 from edge.transports.http.http import Request, Response
 from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
@@ -40,32 +42,38 @@ class Needy(Quiet):
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
-    """A list of classes, a room that is made already, and a base that does not say its events."""
+    """A list of classes, an instance, a generic base and a class with arguments are refused as kinds of rooms."""
     with pytest.raises(TypeError, match=message):
         edge.App(rooms)
     assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "sized": partial(Needy, 3)}).directory.kinds) == 3
 
 
-@pytest.mark.parametrize("given", [{"static": "web"}, {"static_headers": "x"}])
-def test_what_is_no_mapping(given: dict[str, Any]) -> None:
-    """Folders and headers are given by name."""
-    with pytest.raises(TypeError, match="must be a mapping, not"):
-        edge.App({}, **given)
+def test_what_is_no_mapping() -> None:
+    """Static folders and headers that are no mapping raise TypeError."""
+    with pytest.raises(TypeError, match="static must be a mapping"):
+        edge.App({}, static="web")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="headers must be a mapping"):
+        StaticFolder("web", headers="x")  # type: ignore[arg-type]
 
 
 def test_a_broker_is_no_address() -> None:
-    """An address is for the command line."""
+    """A URL as the broker raises TypeError: URLs are for the command line."""
     with pytest.raises(TypeError, match=r"broker must be a Broker, such as RedisBroker\(url\), not 'redis:"):
-        edge.App({"quiet": Quiet}, broker="redis://localhost")  # type: ignore[arg-type]
+        edge.App({"quiet": Quiet}, cluster=edge.Cluster("redis://localhost"))  # type: ignore[arg-type]
+
+
+async def no_app(*args: Any) -> None:
+    """An ASGI app that does nothing."""
 
 
 def test_bodies_that_no_address_may_send() -> None:
-    """A limit that another one makes impossible to reach; together they are fine."""
+    """A body limit that another limit makes unreachable raises ValueError; both together can be raised."""
+    large = Mount(no_app, max_body_bytes=17_000_000)
     with pytest.raises(
-        ValueError, match=r"mount_body_bytes=17000000 is more .* AddressLimits.body_bytes_each=16777216"
+        ValueError, match=r"Mount.max_body_bytes=17000000 is more .* AddressLimits.body_bytes_each=16777216"
     ):
-        edge.App({}, mount_body_bytes=17_000_000)
-    app = edge.App({}, mount_body_bytes=17_000_000, address_limits=AddressLimits(body_bytes_each=20_000_000))
+        edge.App({}, mount=large)
+    app = edge.App({}, mount=large, address_limits=AddressLimits(body_bytes_each=20_000_000))
 
     async def route(request: Request) -> Response:
         return Response()
@@ -77,6 +85,6 @@ def test_bodies_that_no_address_may_send() -> None:
 
 @pytest.mark.parametrize("delivery", ["lastest", "", None])
 def test_a_delivery_that_is_none(delivery: Any) -> None:
-    """An event with a misspelt delivery would not be counted, nor be sent again."""
+    """A misspelt delivery raises TypeError, because such an event would be neither counted nor repeated."""
     with pytest.raises(TypeError, match="delivery must be 'reliable', 'latest' or 'volatile'"):
         edge.event("odd", delivery=delivery)(type("Odd", (), {}))

@@ -1,4 +1,4 @@
-"""An ASGI app on edge's port: Starlette, and apps that go wrong."""
+"""A mounted ASGI app: Starlette, and apps with faults."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ app = mounted()
 
 
 async def test_starlette_has_every_path_that_is_not_edges() -> None:
-    """Method, path, query, cookies, body and state arrive; status, headers and cookies come back."""
+    """Starlette serves all paths that edge does not, with complete requests and responses."""
     log.clear()
     async with open_network(mounted()) as network:
         assert log == ["up"]
@@ -113,7 +113,7 @@ async def test_starlette_has_every_path_that_is_not_edges() -> None:
 
 
 async def test_both_cookies_come_back() -> None:
-    """Two headers of one name stay two."""
+    """Two response headers of the same name are both sent."""
     async with open_network(mounted()) as network:
         stream = await network.connect()
         await stream.send_all(b"GET /echo/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -124,7 +124,7 @@ async def test_both_cookies_come_back() -> None:
 
 
 async def test_a_stream_flows_and_stops_with_its_reader() -> None:
-    """Piece by piece, not at the end; and a reader who goes ends it."""
+    """A streamed response is sent part by part, and ends when its client disconnects."""
     log.clear()
     async with open_network(mounted()) as network:
         whole = await ask(network, "GET", "/stream")
@@ -140,7 +140,7 @@ async def test_a_stream_flows_and_stops_with_its_reader() -> None:
 
 
 async def test_a_crash_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
-    """Logged with its request, answered, and the connection goes on."""
+    """A crash of the app is logged and answered with 500, and the connection continues."""
     async with open_network(mounted()) as network:
         client = HttpClient(await network.connect(), "edge.test")
         assert (await client.request("GET", "/crash", {}))[0] == 500
@@ -150,7 +150,7 @@ async def test_a_crash_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_the_web_app_speaks_into_a_room() -> None:
-    """Same process, same loop: a request of a page reaches the players at once."""
+    """A request to the mounted app can publish to a room's players."""
     async with (
         open_network(app) as network,
         joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer) as client,
@@ -161,7 +161,7 @@ async def test_the_web_app_speaks_into_a_room() -> None:
 
 
 async def test_an_app_without_a_lifespan_and_one_that_cannot_start() -> None:
-    """The first is served all the same; the second is an error at once, not at the first request."""
+    """An app without a lifespan is served, and an app whose startup fails is an error at the start."""
 
     async def plain(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -181,7 +181,7 @@ async def test_an_app_without_a_lifespan_and_one_that_cannot_start() -> None:
 
 
 async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
-    """Nor does one that failed hold up the error by waiting for more."""
+    """A startup that does not end can be cancelled, and a failed one is an error even if the app still waits."""
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         await trio.sleep_forever()
@@ -202,7 +202,7 @@ async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
 
 
 async def test_after_its_response_an_app_hears_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
-    """So that the next request on the connection is served; one that gives no response is answered for."""
+    """After its response, an app receives `http.disconnect`; an app without a response is answered with 500."""
 
     async def waiting(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

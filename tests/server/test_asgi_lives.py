@@ -1,6 +1,6 @@
-"""The lives of a mounted app's requests: what follows a response, what outlives its client, and what a drain ends.
+"""The end of a mounted app's requests: background tasks, clients that disconnect, drains.
 
-The kind: a task of the app and a connection of a client ended each other, or did not when they should have.
+The kind of fault: a task of the app and the connection of a client ended each other, or failed to.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from starlette.routing import Route
 from trio.testing import wait_all_tasks_blocked
 
 import edge
+from edge.server.asgi import Mount
 from edge.server.limiter import AddressLimits
 from edge.server.serve import Server, open_server
 
 
 class Life:
-    """A mounted app that notes what happens."""
+    """A mounted app that records its background tasks."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -83,7 +84,7 @@ def get(path: str, headers: str = "") -> bytes:
 
 
 async def test_what_follows_a_response_does_not_hold_the_connection() -> None:
-    """The next request on it is answered at once, and the task goes on."""
+    """A background task after the response does not delay the next request, and outlives the connection."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -95,11 +96,11 @@ async def test_what_follows_a_response_does_not_hold_the_connection() -> None:
         assert life.log == []
         await stream.aclose()
         await trio.sleep(5)
-        assert life.log == ["done"], "though the client has gone"
+        assert life.log == ["done"], "the task ended with the connection"
 
 
 async def test_what_follows_a_response_ends_with_the_drain() -> None:
-    """Of two such tasks one is done in time, and the other is cancelled: after ten seconds, where no deadline says."""
+    """A drain without a deadline gives background tasks ten seconds, and then cancels them."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server:
         async with trio.open_nursery() as nursery:
@@ -114,7 +115,7 @@ async def test_what_follows_a_response_ends_with_the_drain() -> None:
 
 
 async def test_an_error_after_the_response_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """In the log, with what it followed; the connection goes on."""
+    """An error in a background task is logged with its request, and the connection continues."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -127,7 +128,7 @@ async def test_an_error_after_the_response_is_told(caplog: pytest.LogCaptureFixt
 
 
 async def listening(scope: Any, receive: Any, send: Any) -> None:
-    """A stream of events that ends when its client goes, as it is told."""
+    """Stream events until `http.disconnect`."""
     if scope["type"] != "http":
         return
     await receive()
@@ -145,7 +146,7 @@ async def listening(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_a_stream_is_told_of_a_drain() -> None:
-    """A second later, as if its client had gone; it does not cost the whole time of a drain."""
+    """A stream receives `http.disconnect` one second after the start of a drain, and so does not prolong the drain."""
     async with trio.open_nursery() as nursery:
         async with serving(listening) as server:
             stream = connect(server, nursery)
@@ -157,7 +158,7 @@ async def test_a_stream_is_told_of_a_drain() -> None:
 
 
 async def deaf(scope: Any, receive: Any, send: Any) -> None:
-    """An app that never asks whether anybody is there."""
+    """Stream without receiving."""
     if scope["type"] != "http":
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -171,7 +172,7 @@ async def deaf(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_an_app_that_never_receives_ends_after_its_client() -> None:
-    """A little after, whether the client closed or only its half; the place among the connections is free then."""
+    """An app that never receives is cancelled a few seconds after its client has closed its sending side."""
     log: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -184,7 +185,7 @@ async def test_an_app_that_never_receives_ends_after_its_client() -> None:
         await stream.receive_some()
         await stream.send_stream.aclose()
         await trio.sleep(3)
-        assert log == ["began"], "whoever says that nothing more comes may still read"
+        assert log == ["began"], "a client that closed its sending side may still read"
         await trio.sleep(4)
         assert log == ["began", "ended"]
         assert server._limiter.connections("") == 0
@@ -192,7 +193,7 @@ async def test_an_app_that_never_receives_ends_after_its_client() -> None:
 
 
 async def test_a_client_that_has_said_all_still_gets_its_answer() -> None:
-    """One that closes its half right after the request."""
+    """A client that closes its sending side right after the request still gets the response."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -206,9 +207,9 @@ async def test_a_client_that_has_said_all_still_gets_its_answer() -> None:
 
 
 async def test_a_mounted_app_may_take_large_bodies() -> None:
-    """As large as `mount_body_bytes` says, in chunks or not."""
+    """A mounted app accepts bodies of up to `Mount.max_body_bytes`, also chunked."""
     life = Life()
-    served = serving(Starlette(routes=life.routes), mount_body_bytes=4_000_000)
+    served = serving(Mount(Starlette(routes=life.routes), max_body_bytes=4_000_000))
     async with served as server, trio.open_nursery() as nursery:
         for size, status in ((4_000_000, b"200"), (4_000_001, b"413")):
             stream = connect(server, nursery)
@@ -248,7 +249,7 @@ PROXY, OTHER = "10.0.0.1", "203.0.113.9"
     ],
 )  # fmt: skip
 async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]) -> None:
-    """For whom, by which scheme and at which host: of nobody else, and in one of the two ways of saying it."""
+    """Only trusted proxies set the client, the scheme and the host, through X-Forwarded or else Forwarded headers."""
     life = Life()
     options: dict[str, Any] = {
         "address_limits": AddressLimits(proxies=("10.0.0.0/8",)),
@@ -263,7 +264,7 @@ async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]
 
 
 async def test_a_redirect_behind_tls_is_to_https() -> None:
-    """A mounted app's own, made of the scheme and the host that it was asked by."""
+    """A redirect of the mounted app uses the scheme and the host that the proxy reports."""
     life = Life()
     served = serving(Starlette(routes=life.routes), hosts=["play.example"])
     async with served as server, trio.open_nursery() as nursery:
@@ -275,7 +276,7 @@ async def test_a_redirect_behind_tls_is_to_https() -> None:
 
 
 async def test_a_host_that_a_proxy_says_counts_only_where_hosts_are_named() -> None:
-    """A proxy that passes on what its clients say would let anybody name the server."""
+    """Without `hosts`, a proxy's host is ignored, because the proxy may forward a host that its client chose."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery, "127.0.0.1")
@@ -285,7 +286,7 @@ async def test_a_host_that_a_proxy_says_counts_only_where_hosts_are_named() -> N
 
 
 async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
-    """Its answer was whole: what the app does afterwards has its own time."""
+    """A background task continues though its client closed its sending side after the request."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -298,7 +299,7 @@ async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
 
 
 async def test_a_request_that_takes_long_has_as_long_as_the_drain() -> None:
-    """An app that does not mind that its client is told to have gone answers all the same."""
+    """A request that ignores its disconnect is answered within the time of the drain."""
 
     async def slow(request: Request) -> Response:
         await trio.sleep(30)
@@ -312,7 +313,7 @@ async def test_a_request_that_takes_long_has_as_long_as_the_drain() -> None:
 
 
 async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:
-    """It is cancelled after five seconds; nothing is logged as an error of the app's."""
+    """A request that outlives its client is cancelled after five seconds, and nothing is logged."""
 
     async def slow(request: Request) -> Response:
         await trio.sleep(30)
@@ -330,7 +331,7 @@ async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.Log
 
 @pytest.mark.parametrize("seconds", [2, 30])
 async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float) -> None:
-    """No less, and no more."""
+    """Background tasks have exactly the time of the drain."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server:
         async with trio.open_nursery() as nursery:
@@ -345,12 +346,12 @@ async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float)
 
 
 async def test_an_app_that_asks_whether_its_client_is_there() -> None:
-    """As Starlette does: in a scope that is cancelled already, so the answer has to be there at once."""
+    """Starlette's `is_disconnected`, which receives in a cancelled scope, notices a client that disconnected."""
     asked: list[float] = []
 
     async def wait(request: Request) -> Response:
-        while not await request.is_disconnected():  # noqa: ASYNC110  # as its users do
-            await trio.sleep(0.1)  # as its users do
+        while not await request.is_disconnected():  # noqa: ASYNC110  # as users of Starlette do
+            await trio.sleep(0.1)  # as users of Starlette do
         asked.append(trio.current_time())
         return PlainTextResponse("nobody hears this")
 

@@ -1,4 +1,4 @@
-"""/edge.js: compressed where that is accepted, and asked for again each time."""
+"""/edge.js: compressed if the client accepts that, and revalidated at each use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def served() -> AsyncIterator[Served]:
 @pytest.mark.real_time
 @pytest.mark.parametrize("path", ENTRIES)
 async def test_files(served: Served, path: str) -> None:
-    """Each file comes as it was built, compressed or not, and not again to a browser that has it."""
+    """Each file is served as built, compressed if accepted, and not again if the client has the same version."""
     built = (BUILT / path[1:]).read_bytes()
     status, headers, body = await served.get(path)
     assert (status, body, "content-encoding" in headers) == (200, built, False)
@@ -39,7 +39,7 @@ async def test_files(served: Served, path: str) -> None:
 
 @pytest.mark.real_time
 async def test_source_map(served: Served) -> None:
-    """Each file names its source map, which holds the modules that it was built from."""
+    """Each file names its source map, which contains the modules of the build."""
     for path in ENTRIES:
         _, _, body = await served.get(path)
         assert body.rstrip().endswith(f"//# sourceMappingURL={path[1:]}.map".encode())
@@ -51,7 +51,7 @@ async def test_source_map(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With EDGE_JS_MODULES set, the same paths lead to the modules."""
+    """With EDGE_JS_MODULES set, the same paths serve the modules."""
     monkeypatch.setenv(AS_MODULES, "1")
     app, other = edge.App({}), edge.App({})
     app.include("/play", other)
@@ -81,12 +81,12 @@ async def test_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_accept_encoding(accepted: str, zipped: bool) -> None:
-    """Whatever a client accepts is what it gets."""
+    """A client gets gzip if, and only if, its Accept-Encoding accepts gzip."""
     assert accepts_gzip(accepted) is zipped
 
 
 def test_entity_tags() -> None:
-    """One of several, and one that a proxy made weak, are the same file; another, or a part of one, is not."""
+    """An entity tag matches if it is one of several or weak, and not if it differs or is incomplete."""
     for asked in ('"a"', 'W/"a"', '"b", "a"', '"b",W/"a"', "*"):
         assert matches_tag(asked, '"a"')
     for asked in ("", '"b"', "a", '"a', 'w/"a"'):

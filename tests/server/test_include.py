@@ -18,7 +18,7 @@ from .http import ask
 
 
 def small(name: str, folder: Path) -> edge.App:
-    """An app with a kind of room, a page and a route."""
+    """Make an app with a kind of room, a page and a route."""
     (folder / name).mkdir()
     (folder / name / "index.html").write_text(f"the page of {name}")
     app = edge.App({name: Quiet}, static={"/": folder / name})
@@ -33,7 +33,7 @@ def small(name: str, folder: Path) -> edge.App:
 
 @pytest.mark.real_time  # files are read in a thread
 async def test_apps_side_by_side(tmp_path: Path) -> None:
-    """Each has its pages and routes below its prefix, its rooms beside the others', all share sessions and rooms."""
+    """Included apps serve pages and routes below their prefixes, and share rooms, sessions and counters."""
     outer = small("outer", tmp_path)
     one, other = small("one", tmp_path), small("other", tmp_path)
     outer.include("/one", one)
@@ -42,7 +42,7 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         for path, text in (("/", b"outer"), ("/one/", b"one"), ("/other/index.html", b"other")):
             assert (await ask(network, "GET", path)).body == b"the page of " + text
         moved = await ask(network, "GET", "/one")
-        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # there may be a prefix more in front
+        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # relative, for a further prefix of a proxy
         key = (await ask(network, "POST", "/session", {"edge-session": "tab"})).json["key"]
         opened = outer.directory.open("other", "room")
         assert [listing.kind for listing in one.directory.list()] == ["other"]
@@ -56,7 +56,7 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.real_time  # files are read in a thread
 async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
-    """What a page of an included app asks for relatively: the client's modules, its key, and its room."""
+    """A page of an included app reaches the client's modules, a key and its room by relative addresses."""
     outer, one, inner = small("outer", tmp_path), small("one", tmp_path), small("inner", tmp_path)
     one.include("/in", inner)
     outer.include("/one", one)
@@ -75,7 +75,7 @@ async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_included(tmp_path: Path) -> None:
-    """The same kind of room twice, the same place twice, or an app that is more than rooms and pages."""
+    """An app can't be included with the same kind of room, the same path, or settings of its own."""
     outer = small("outer", tmp_path)
     with pytest.raises(ValueError, match="kind of room 'outer'"):
         outer.include("/again", edge.App({"outer": Quiet}))
@@ -83,7 +83,7 @@ def test_what_can_not_be_included(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="both apps serve the path /one/"):
         outer.include("/one", edge.App({"new": Quiet}, static={"/": tmp_path}))
     with pytest.raises(ValueError, match="guests"):
-        outer.include("/two", edge.App({}, guests=False))
+        outer.include("/two", edge.App({}, sessions=edge.Sessions(guests=False)))
     routed = edge.App({})
     routed.route("/rooms-open")(site_of(outer).respond)
     with pytest.raises(ValueError, match="both apps serve the path /one/rooms-open"):

@@ -1,4 +1,4 @@
-"""What operators rely on: health that tells live from ready, and a log that programs read."""
+"""Health checks that distinguish live from ready, and the JSON log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import edge
 from edge.client.client import State
 from edge.server.app import site_of
+from edge.server.limiter import AddressLimits
 from edge.server.logs import JsonFormatter
 from tests.network import joined, open_network
 from tests.rooms.quiet import FromPlayer, Player, Quiet, ToPlayer
@@ -17,8 +18,8 @@ from tests.server.http import ask
 
 
 async def test_live_and_ready() -> None:
-    """A server that is full, or draining, is alive all the same; only who asks for new rooms is sent elsewhere."""
-    app = edge.App({"quiet": Quiet}, max_rooms=1, idle=5)
+    """A full or draining server is live, but not ready."""
+    app = edge.App({"quiet": Quiet}, address_limits=AddressLimits(rooms=1), idle=5)
     async with open_network(app) as network:
 
         async def health() -> list[tuple[int, str]]:
@@ -41,7 +42,7 @@ class Crashing(Quiet):
 
 
 async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture) -> None:
-    """A line of JSON for each: the room, the seat and the session are fields, and a traceback is the detail."""
+    """Each record is a line of JSON with room, seat and session as fields, and a traceback as the detail."""
     caplog.set_level(logging.DEBUG, "edge")
     app = edge.App({"crashing": Crashing})
     async with (
@@ -67,7 +68,7 @@ async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture)
 
 
 def test_any_record_is_one_line() -> None:
-    """Whatever a record holds."""
+    """Every record is one line of JSON, whatever the record contains."""
     record = logging.LogRecord("a", logging.INFO, "", 0, "line %s\nand\u2028more", ("one",), None)
     record.room = object()
     formatted = JsonFormatter().format(record)

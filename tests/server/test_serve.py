@@ -1,4 +1,4 @@
-"""One port, real sockets: HTTP, the upgrade, refusals, limits, and draining."""
+"""A server on real sockets: HTTP, WebSocket, refusals, limits, drains."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import edge
 from edge import Code
 from edge.client.client import State
 from edge.protocol.codec import JSON, MESSAGEPACK
+from edge.server.limiter import AddressLimits
 from edge.server.serve import serve as serve_app
 from edge.transports.http.responses import redirect
 from tests.small_rooms import Said, Say
@@ -51,7 +52,7 @@ class Echo(edge.Room[Say | Guess, Said]):
 
 @attrs.frozen
 class Served:
-    """A running server, and how to speak to it."""
+    """A running server, and ways to send requests to it."""
 
     port: int
     app: edge.App
@@ -64,7 +65,7 @@ class Served:
         return edge.join(self.url(path), sends=Say | Guess, receives=Said, **options)
 
     async def http(self, request: str, *, read: int = 1) -> bytes:
-        """Everything that comes back for these bytes."""
+        """Send these bytes, with CRLF line ends, and return all that the server sends."""
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             await stream.send_all(request.replace("\n", "\r\n").encode("latin-1"))
             answer = b""
@@ -87,7 +88,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(app: edge.App | None = None) -> AsyncIterator[Served]:
-    """An echo server on a free port, until the block ends; nothing may take longer than ten seconds."""
+    """Serve an app, or an echo room, on a free port until the block ends; fail after twenty seconds."""
     app = app or edge.App({"echo": Echo})
     drain = trio.Event()
     with trio.fail_after(20):
@@ -119,21 +120,21 @@ def upgrade(
 
 
 async def test_a_client_talks_to_a_room() -> None:
-    """Events, requests and their answers, over a real WebSocket, in JSON and in MessagePack."""
+    """Events and requests work over a real WebSocket, in JSON and in MessagePack, and a too large request fails."""
     async with serving() as served:
         for codec in (JSON, MESSAGEPACK):
             async with served.join(name="ana", codec=codec) as client:
                 client.send(Say("hi"))
                 assert await client.receive() == Said("hi")
                 assert await client.request(Guess("owl"), Said) == Said("OWL")
-                client._message_bytes = 100_000  # a client that does not go by what it is told
+                client._message_bytes = 100_000  # a client that ignores the welcome's limit
                 with pytest.raises(edge.RequestFailed) as caught:
                     await client.request(Say("x" * 70_000), Said)
                 assert caught.value.problem == "too_large"
 
 
 async def test_a_full_room_is_told() -> None:
-    """The code says not to come back by oneself."""
+    """A full room refuses a client as FULL, which ends the client."""
     async with serving() as served, served.join(name="ana") as ana, served.join(name="ben") as ben:
         await ana.wait_state("open")
         await ben.wait_state("open")
@@ -145,7 +146,7 @@ async def test_a_full_room_is_told() -> None:
 
 @pytest.mark.parametrize("path", ["/rooms/nonsense/one", "/rooms/echo/..%2fone", "/rooms/echo/" + "x" * 100])
 async def test_no_such_room(path: str) -> None:
-    """A kind that is not served, and names that are none."""
+    """An unknown kind of room and an invalid name are refused as NO_ROOM."""
     async with serving() as served, served.join(path) as client:
         with pytest.raises(edge.Disconnected) as caught:
             await client.receive()
@@ -153,8 +154,11 @@ async def test_no_such_room(path: str) -> None:
 
 
 async def test_no_more_rooms_than_the_cap() -> None:
-    """Past it a room is refused as full; the open ones go on."""
-    async with serving(edge.App({"echo": Echo}, max_rooms=1)) as served, served.join("/rooms/echo/one") as one:
+    """Beyond `AddressLimits.rooms`, a new room is refused as FULL, and open rooms continue."""
+    async with (
+        serving(edge.App({"echo": Echo}, address_limits=AddressLimits(rooms=1))) as served,
+        served.join("/rooms/echo/one") as one,
+    ):
         await one.wait_state("open")
         async with served.join("/rooms/echo/two") as two:
             with pytest.raises(edge.Disconnected) as caught:
@@ -194,7 +198,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
 
 @pytest.mark.parametrize(("request_text", "status", "code"), list(REFUSED.values()), ids=list(REFUSED))
 async def test_refused_over_http(request_text: str, status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Each gets its status and a typed body, nothing is logged as a crash, and the server goes on."""
+    """A bad HTTP request gets its status and a typed body, is not logged as a crash, and the server continues."""
     caplog.set_level(logging.WARNING)
     async with serving(edge.App({"echo": Echo}, static={"/files": Path(__file__).parent})) as served:
         answer = await served.http(request_text)
@@ -206,14 +210,14 @@ async def test_refused_over_http(request_text: str, status: int, code: str, capl
 
 
 async def test_a_bare_line_feed_is_refused() -> None:
-    """Front ends that read it as a line's end would see another request than we do."""
+    """A bare line feed is refused, because a proxy that accepts it would see another request than edge."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n")
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_allowed_origins() -> None:
-    """The same host always may; others when they are named."""
+    """Pages of the same host, and of listed origins, may connect."""
     app = edge.App({"echo": Echo}, origins=["https://friend.example"])
     async with serving(app) as served:
         for origin in ("http://localhost", "https://localhost", "https://friend.example"):
@@ -223,7 +227,7 @@ async def test_allowed_origins() -> None:
 
 
 async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
-    """Files below the folder, an index, a type, a tag; never a file outside, by whatever path or link."""
+    """Static files below the folder are served with type and tag, and no path or link leads outside."""
     web = tmp_path / "web"
     (web / "sub").mkdir(parents=True)
     (web / "index.html").write_text("<p>hi")
@@ -253,7 +257,7 @@ async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
-    """An author's routes, their bodies and queries; one that crashes harms its own request; connections are reused."""
+    """Routes get bodies and queries, a route that crashes is answered with 500, and the connection is reused."""
     app = edge.App({})
 
     @app.route("/add", methods=["POST"])
@@ -296,11 +300,11 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_frame_larger_than_a_socket_reads() -> None:
-    """It ends the connection with 1009; the seat is given up, and the room goes on."""
+    """A frame larger than a socket reads ends its connection as TOO_LARGE, and the room continues."""
     async with serving() as served, served.join(name="ben") as ben:
         async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
             await ana.wait_state("open")
-            ana._message_bytes = 1_000_000  # a client that does not go by what it is told
+            ana._message_bytes = 1_000_000  # a client that ignores the welcome's limit
             ana.send(Say("x" * 500_000))
             with pytest.raises(edge.Disconnected) as caught:
                 await ana.receive()
@@ -311,19 +315,19 @@ async def test_a_frame_larger_than_a_socket_reads() -> None:
 
 
 async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
-    """It closes with the code, again and again, and nothing comes out of its block but what the block raises."""
+    """A client whose message is far too large is closed as TOO_LARGE, and its block raises nothing else."""
     async with serving() as served:
         for _ in range(5):
             async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
                 await ana.wait_state(State.OPEN)
-                ana._message_bytes = 1_000_000  # a client that does not go by what it is told
+                ana._message_bytes = 1_000_000  # a client that ignores the welcome's limit
                 ana.send(Say("x" * 300_000))
                 await ana.wait_state(State.CLOSED)
                 assert ana.ending.code is edge.Code.TOO_LARGE
 
 
 async def test_a_client_comes_back_when_its_connection_breaks() -> None:
-    """A server that cuts the socket is found again, and the seat resumed with nothing lost."""
+    """A client whose connection breaks reconnects, resumes its seat, and loses nothing."""
     async with serving() as served, served.join(name="ana") as ana:
         await ana.wait_state("open")
         (player,) = served.app.directory.open("echo", "one").players
@@ -336,7 +340,7 @@ async def test_a_client_comes_back_when_its_connection_breaks() -> None:
 
 
 async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
-    """Rooms and players are told, idle connections close, and `serve` returns by itself."""
+    """A drain disconnects players, closes idle connections and rooms, accepts no connection, and logs nothing."""
     caplog.set_level(logging.WARNING)
     async with serving() as served:
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
@@ -353,7 +357,7 @@ async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_draining_does_not_wait_for_a_hello() -> None:
-    """A connection that has not said who it is is told at once that the server goes."""
+    """A drain ends a connection that has sent no hello at once, with DRAINING."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(upgrade().replace("\n", "\r\n").encode())
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
@@ -364,7 +368,7 @@ async def test_draining_does_not_wait_for_a_hello() -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", None])
 async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> None:
-    """Silence, garbage, a close, an error: it keeps trying, and leaves when told to."""
+    """A client keeps trying while a server sends nothing, garbage or an error, and leaves at the end of its block."""
     tries = 0
     tried_again = trio.Event()
 
@@ -389,7 +393,7 @@ async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> 
 
 
 async def test_what_a_block_raises_comes_out_as_it_is() -> None:
-    """Not in a group: `except edge.Disconnected` around `edge.join` works."""
+    """An exception in the block of `edge.join` is raised unchanged, and not in a group."""
     async with serving() as served:
         with pytest.raises(edge.Disconnected):
             async with served.join("/rooms/nonsense/one") as client:

@@ -1,4 +1,4 @@
-"""Sessions over HTTP: who gets a key, who is refused, and that no key is seen where it should not be."""
+"""Sessions over HTTP: how keys are issued and refused, and that keys do not leak."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def cookie_of(answer: Answer) -> str:
 
 
 async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
-    """The first asks for one; the next page of the same browser has the same session; a tab of its own has another."""
+    """Pages of one browser share a session through a cookie, and a tab gets a session of its own."""
     keys = edge.Keys(SECRET)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         first = await ask(network, "POST", "/session", PAGE)
         assert (first.status, first.headers["cache-control"]) == (200, "no-store")
         again = await ask(network, "POST", "/session", {**PAGE, "cookie": cookie_of(first)})
@@ -55,21 +55,21 @@ async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
 
 
 async def test_an_old_key_is_replaced_in_time() -> None:
-    """After half its life a page gets a new key of the same session; a cookie that is no good begins a new one."""
+    """After half its life, a key is replaced in the same session; an expired one starts a new session."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         issued = keys.issue("u1", name="Ana", claims={"admin": True})
         with_cookie = {**PAGE, "cookie": f"edge_session={issued}"}
         same = await ask(network, "POST", "/session", with_cookie)
         assert same.json["key"] == issued
-        assert "set-cookie" not in same.headers  # the cookie is whoever's set it
+        assert "set-cookie" not in same.headers  # the cookie has this key
         clock.now += 60
         renewed = (await ask(network, "POST", "/session", with_cookie)).json["key"]
         assert renewed != issued
         assert keys.check(renewed) == edge.Session("u1", "Ana", {"admin": True})
         clock.now += 50
-        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})  # a proxy's
+        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})  # of a proxy
         assert keys.check(anew.json["key"]).id != "u1"
         assert "set-cookie" in anew.headers
 
@@ -93,11 +93,11 @@ def bad_keys(keys: edge.Keys, clock: Clock) -> dict[str, tuple[str, Code]]:
 
 @pytest.mark.parametrize("fault", ["forged", "foreign", "expired", "revoked"])
 async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
-    """Over HTTP and in a hello, on every transport."""
+    """A bad key is refused with its code, over HTTP and in a hello, on every transport."""
     clock = Clock()
     keys = edge.Keys(SECRET, now=clock)
     key, code = bad_keys(keys, clock)[fault]
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         refused = await ask(network, "POST", "/session", {"edge-session": "tab", "authorization": f"Bearer {key}"})
         assert (refused.status, refused.code, refused.json["code"]) == (401, str(code.value), code.name.lower())
         for kind in TransportKind:
@@ -111,7 +111,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
 
 
 async def test_cross_site_posts_are_refused() -> None:
-    """No page of another site gets a key, or speaks on a line: not with its origin, and not as a form would."""
+    """Pages of other sites get no key and no HTTP transport, neither with their origin nor by a form."""
     async with open_network(edge.App({"quiet": Quiet}, origins=["https://friend.example"])) as network:
         line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json", "edge-first": "0", "edge-has": "0"}
         for path, headers in (("/session", FOREIGN), ("/rooms/quiet/one", {**FOREIGN, **line})):
@@ -119,7 +119,7 @@ async def test_cross_site_posts_are_refused() -> None:
             assert (refused.status, refused.code) == (403, str(Code.FOREIGN_ORIGIN.value))
             preflight = await ask(network, "OPTIONS", path, FOREIGN)
             assert preflight.status == 204
-            for answer in (refused, preflight):  # so that the page can read why, and nothing else
+            for answer in (refused, preflight):  # so that the page can read the reason
                 assert answer.headers["access-control-allow-origin"] == FOREIGN["origin"]
         form = {"content-type": "application/x-www-form-urlencoded"}
         assert (await ask(network, "POST", "/session", form)).status == 403
@@ -134,9 +134,9 @@ async def test_cross_site_posts_are_refused() -> None:
 
 
 async def test_where_no_guests_may_come() -> None:
-    """Only keys that the app issued open a seat, or are renewed."""
+    """With `guests=False`, only keys that the app issued open a seat or are renewed."""
     keys = edge.Keys(SECRET)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys, guests=False)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys, guests=False))) as network:
         refused = await ask(network, "POST", "/session", PAGE)
         assert (refused.status, refused.code) == (401, str(Code.KEY_INVALID.value))
         path = "/rooms/quiet/one"
@@ -151,9 +151,9 @@ async def test_where_no_guests_may_come() -> None:
 
 
 async def test_one_key_in_pages_rooms_and_transports() -> None:
-    """The same session in a request of the page, in two rooms, over three transports; revoking it ends them all."""
+    """One key identifies a session in routes, in several rooms and on all transports, and its revocation ends all."""
     keys = edge.Keys(SECRET)
-    app = edge.App({"quiet": Quiet}, keys=keys)
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))
     seen: list[edge.Session | None] = []
 
     @app.route("/me")
@@ -192,10 +192,10 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
 
 
 async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
-    """A client that can get another key comes back to its seat; one that can't is told."""
+    """A client that can get a new key after the expiry resumes its seat, and another client ends with KEY_EXPIRED."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
 
         async def find_key() -> str:
             return keys.issue("u1")
@@ -226,7 +226,7 @@ async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
 
 @pytest.mark.parametrize("kind", TransportKind)
 async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever goes wrong, at the finest level of every logger; nor in what prints a message, a request or a crash."""
+    """A key appears in no log record of any level, in no URL and in no repr."""
     caplog.set_level(logging.DEBUG)
     keys = edge.Keys(SECRET)
 
@@ -235,7 +235,7 @@ async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: p
             async for _ in player.listen(Guess):
                 raise ValueError(f"{player} {player.session} {self}")
 
-    app = edge.App({"quiet": Crashing}, keys=keys)
+    app = edge.App({"quiet": Crashing}, sessions=edge.Sessions(keys=keys))
 
     @app.route("/crash")
     async def crash(request: edge.Request) -> edge.Response:
@@ -261,7 +261,7 @@ async def test_a_key_is_in_no_log_line_and_no_url(kind: TransportKind, caplog: p
 
 
 async def test_claims_reach_the_room(edge_room: RoomUnderTest[Quiet]) -> None:
-    """`admit` and `player` see the session, and may decide by it."""
+    """`admit` and `player` can read the claims of the session."""
 
     class Staff(Quiet):
         def admit(self, applicant: edge.Applicant) -> None:
@@ -283,19 +283,19 @@ TLS = {"edge-session": "browser", "origin": "https://edge.test"}
 
 
 def kept(answer: Answer) -> tuple[str, str, str]:
-    """The name and value of the cookie that an answer sets, and what it says of it."""
+    """Return the name, the value and the attributes of the cookie that an answer sets."""
     pair, _, about = answer.headers["set-cookie"].partition("; ")
     name, _, value = pair.partition("=")
     return name, value, about
 
 
 async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
-    """Cookies know no ports: a key of the other app stays, whether or not guests may come, and each has one session."""
+    """Two apps on different ports of a host keep separate cookies, because cookies ignore ports."""
     jar: dict[str, str] = {}
     one, two = edge.Keys("x" * 32), edge.Keys("y" * 32)
 
     async def visit(keys: edge.Keys, port: int) -> str:
-        async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+        async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
             host = f"edge.test:{port}"
             cookie = "; ".join(f"{name}={value}" for name, value in jar.items())
             answer = await ask(
@@ -309,16 +309,16 @@ async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
     first = [await visit(one, 8000), await visit(two, 8001)]
     assert set(jar) == {"edge_session", "edge_session_8001"}
     assert [await visit(one, 8000), await visit(two, 8001)] == first
-    await visit(edge.Keys("z" * 32), 8001)  # as after a restart with a new secret: its own cookie it may replace
+    await visit(edge.Keys("z" * 32), 8001)  # as after a restart with a new secret: the app may replace its own cookie
     assert set(jar) == {"edge_session", "edge_session_8001"}
-    async with open_network(edge.App({"quiet": Quiet}, keys=two, guests=False)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=two, guests=False))) as network:
         refused = await ask(network, "POST", "/session", {**PAGE, "cookie": f"edge_session={jar['edge_session']}"})
         assert (refused.status, "set-cookie" in refused.headers) == (401, False)
 
 
 async def test_the_name_of_the_cookie_can_be_chosen() -> None:
-    """And is checked when it is."""
-    app = edge.App({"quiet": Quiet}, cookie=SessionCookie("chat"))
+    """The cookie can have another name, which is checked."""
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(cookie=SessionCookie("chat")))
     async with open_network(app) as network:
         assert kept(await ask(network, "POST", "/session", PAGE))[0] == "chat"
     for wrong in ("", "a b", "a;b", "a=b"):
@@ -327,16 +327,16 @@ async def test_the_name_of_the_cookie_can_be_chosen() -> None:
 
 
 async def test_cookies_over_tls() -> None:
-    """With the prefix that no other host can set; partitioned, for frames of other sites, where the app says so."""
+    """Over TLS, the cookie has the `__Host-` prefix, and is partitioned if the app says so."""
     keys = edge.Keys(SECRET)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         name, key, about = kept(await ask(network, "POST", "/session", TLS))
         assert (name, about.partition("HttpOnly; ")[2]) == ("__Host-edge_session", "Secure; SameSite=Lax")
         again = await ask(network, "POST", "/session", {**TLS, "cookie": f"{name}={key}"})
         assert (again.json["key"], "set-cookie" in again.headers) == (key, False)
-        by_app = f"{name}={key}; edge_session={keys.issue('u1')}"  # of a web app, at which they have logged in
+        by_app = f"{name}={key}; edge_session={keys.issue('u1')}"  # set by a web app, after a login
         assert keys.check((await ask(network, "POST", "/session", {**TLS, "cookie": by_app})).json["key"]).id == "u1"
-    app = edge.App({"quiet": Quiet}, cookie=SessionCookie(partitioned=True))
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(cookie=SessionCookie(partitioned=True)))
     async with open_network(app) as network:
         for page, expected in ((TLS, "Secure; SameSite=None; Partitioned"), (PAGE, "SameSite=Lax")):
             _, _, about = kept(await ask(network, "POST", "/session", page))
@@ -344,10 +344,10 @@ async def test_cookies_over_tls() -> None:
 
 
 async def test_a_renewal_does_not_log_anybody_out() -> None:
-    """A page renews the key that it has; who has logged in meanwhile keeps the cookie."""
+    """A renewal replaces the cookie only if the cookie has the same session."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
-    async with open_network(edge.App({"quiet": Quiet}, keys=keys)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         given = await ask(network, "POST", "/session", PAGE)
         assert given.json["renew_after"] == 50
         clock.now += 60
@@ -366,9 +366,9 @@ async def test_a_renewal_does_not_log_anybody_out() -> None:
 
 
 async def test_cookies_count_for_pages_that_are_named() -> None:
-    """Where any site may connect, only pages of this host, and of sites that are named, are who the cookie says."""
+    """With `origins=["*"]`, cookies identify only pages of this host and of listed origins."""
     keys = edge.Keys(SECRET)
-    app = edge.App({"quiet": Quiet}, keys=keys, origins=["*", "https://friend.example"])
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys), origins=["*", "https://friend.example"])
     async with open_network(app) as network:
         for origin, known in (
             ("http://edge.test", True),
@@ -384,9 +384,9 @@ async def test_cookies_count_for_pages_that_are_named() -> None:
 
 
 async def test_cookies_by_hand() -> None:
-    """A web app keeps and clears a key as this app does, wherever it is found."""
+    """A web app can set and clear the cookie, under each of its names."""
     keys = edge.Keys(SECRET)
-    app = edge.App({"quiet": Quiet}, keys=keys, cookie=SessionCookie(partitioned=True))
+    app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys, cookie=SessionCookie(partitioned=True)))
     for secure, name in ((True, "__Host-edge_session"), (False, "edge_session")):
         header, value = app.cookie.keep(keys.issue("u1"), secure=secure)
         assert header == "set-cookie"
@@ -401,7 +401,7 @@ async def test_cookies_by_hand() -> None:
 
 @pytest.mark.parametrize("origin", ["null", "https://x\u0020y", "x" * 5000])
 async def test_a_strange_origin_is_foreign(origin: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever bytes it has, and told in one line."""
+    """A strange origin is refused as foreign, and logged in one line of bounded length."""
     async with open_network(edge.App({"quiet": Quiet})) as network:
         for path in ("/session", "/rooms/quiet/one"):
             refused = await ask(network, "POST", path, {"edge-session": "tab", "origin": origin})
@@ -412,7 +412,7 @@ async def test_a_strange_origin_is_foreign(origin: str, caplog: pytest.LogCaptur
 
 
 async def test_an_origin_that_is_not_ascii_is_foreign(caplog: pytest.LogCaptureFixture) -> None:
-    """No browser sends it, and it makes no error of ours."""
+    """An origin that is not ASCII is refused as foreign, and is not an error of the server."""
     async with open_network(edge.App({"quiet": Quiet})) as network:
         for path in (b"/session", b"/rooms/quiet/one"):
             async with await network.connect() as stream:
@@ -423,9 +423,9 @@ async def test_an_origin_that_is_not_ascii_is_foreign(caplog: pytest.LogCaptureF
 
 
 async def test_a_refused_key_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Where no guests may come, whoever runs the server sees that some have."""
+    """With `guests=False`, refused requests for keys are logged, at a bounded rate."""
     caplog.set_level(logging.INFO)
-    async with open_network(edge.App({"quiet": Quiet}, guests=False)) as network:
+    async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(guests=False))) as network:
         for _ in range(3):
             assert (await ask(network, "POST", "/session", PAGE)).status == 401
     (told,) = [record.getMessage() for record in caplog.records if record.name == "edge.rooms"]
@@ -433,7 +433,7 @@ async def test_a_refused_key_is_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_a_foreign_origin_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With the setting to change; and not without end."""
+    """Each foreign origin is logged once, with the setting that allows it, up to a bound."""
     async with open_network(edge.App({"quiet": Quiet})) as network:
         for number in [*range(150), 0, 0]:
             origin = f"https://{number}.example"

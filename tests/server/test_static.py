@@ -1,4 +1,4 @@
-"""Static files: what of them is sent, and what sending them takes."""
+"""Static files: ranges, changed files, and resources that sending takes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     ],
 )
 async def test_ranges(served: Served, asked: str, status: int, start: int, end: int) -> None:
-    """A part of a file, the last bytes of it, or the whole where no one part is asked for."""
+    """A single range gets its part, or 416 if it lies outside the file; any other range gets the whole file."""
     found, headers, body = await served.get("/data.bin", f"Range: {asked}\n")
     assert found == status
     if status == 416:
@@ -62,7 +62,7 @@ async def test_ranges(served: Served, asked: str, status: int, start: int, end: 
 
 @pytest.mark.real_time
 async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
-    """A client that has a part of another version of the file gets the whole of this one."""
+    """A range of another version of the file, by If-Range, sends the whole file."""
     _, headers, _ = await served.get("/data.bin")
     same, other = f"Range: bytes=0-9\nIf-Range: {headers['etag']}\n", 'Range: bytes=0-9\nIf-Range: "x"\n'
     assert (await served.get("/data.bin", same))[0] == 206
@@ -72,7 +72,7 @@ async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_head_and_nothing(served: Served) -> None:
-    """HEAD tells the length without reading the file; an empty file is an answer."""
+    """HEAD sends the length without a body, and an empty file is served."""
     answer = await served.http("HEAD /data.bin HTTP/1.1\nHost: localhost\nConnection: close\n\n")
     assert b"content-length: 256000" in answer
     assert answer.endswith(b"\r\n\r\n")
@@ -81,7 +81,7 @@ async def test_head_and_nothing(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
-    """Sixty large files that are asked for and not read: a piece of each is in memory, and others are served."""
+    """Sixty requested and unread large files take one piece of memory each, and other files are served."""
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(20 * KIB * KIB)
     (tmp_path / "small.txt").write_text("hi")
@@ -105,7 +105,7 @@ async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
 async def test_a_file_that_changes_while_it_is_sent(
     tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is cut off, never mixed from two versions, and the log says so in one line."""
+    """A file that changes while it is sent is cut off, never mixed, and logged in one line."""
     path, other = tmp_path / "large.bin", tmp_path / "other.bin"
     path.write_bytes(bytes(20 * KIB * KIB))
     async with serving(edge.App({}, static={"/": tmp_path})) as served:
@@ -131,7 +131,7 @@ async def test_a_file_that_changes_while_it_is_sent(
 
 @pytest.mark.real_time
 async def test_links_in_a_loop_and_files_that_may_not_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They are not there, and nothing is logged of it."""
+    """Circular links and files that can't be read are not found, and not logged."""
     (tmp_path / "one").symlink_to(tmp_path / "two")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     (tmp_path / "self").symlink_to(tmp_path / "self")
@@ -143,7 +143,7 @@ async def test_links_in_a_loop_and_files_that_may_not_be_read(tmp_path: Path, ca
 
 
 async def test_a_response_has_a_deadline() -> None:
-    """A client that takes each piece just in time, and never ends, is let go by a deadline for the whole."""
+    """A client that takes each piece just in time is ended by the deadline of the whole response."""
     client, server = trio.testing.memory_stream_pair()
     connection = HttpConnection(_Slow(server.receive_stream))
     await client.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

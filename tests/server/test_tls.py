@@ -1,4 +1,4 @@
-"""HTTPS and WSS, over real sockets, with a certificate of the test's own."""
+"""HTTPS and WSS over real sockets, with the test's own certificate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Judge(Quiet):
 
 
 async def mounted(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI app that tells which scheme it is asked by."""
+    """An ASGI app that answers with the scheme of its request."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["scheme"].encode()})
@@ -39,7 +39,7 @@ async def mounted(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.real_time
 async def test_rooms_and_pages_over_tls() -> None:
-    """A client that trusts the issuer speaks with rooms and routes; one that does not gets nothing and does no harm."""
+    """Rooms and routes work for clients that trust the certificate, and other clients get an error without effect."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)
@@ -78,7 +78,7 @@ async def test_rooms_and_pages_over_tls() -> None:
 
 
 def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both or none, and files that are what they should be; or one line that says why not."""
+    """Certificate and key must both be given and valid, or one line reports the fault."""
     write_certificate(tmp_path)
     certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     assert isinstance(find_tls(certificate, key), ssl.SSLContext)
@@ -95,7 +95,7 @@ def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_addresses() -> None:
-    """What is printed is what can be typed: for all addresses, also the one that phones need."""
+    """The printed addresses are usable ones, also for a server on all interfaces."""
     assert addresses("127.0.0.1", 80, "http") == ["http://localhost:80/"]
     assert addresses("10.0.0.7", 81, "https") == ["https://10.0.0.7:81/"]
     assert addresses("::1", 81, "http") == ["http://[::1]:81/"]
@@ -105,7 +105,7 @@ def test_addresses() -> None:
 
 
 def test_a_page_over_tls(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The hill in Chromium over HTTPS, with the certificate of `make demo TLS=1`: a page that may ask for sensors."""
+    """A page of the hill works in Chromium over HTTPS, in a secure context, which sensors require."""
     write_certificate(tmp_path)
     options = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
     with serving("examples.hill:app", options=options, quiet=False) as url, sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""Session keys: who may issue them, and which are honoured."""
+"""Session keys: how they are issued and checked."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def refusal(keys: edge.Keys, key: str) -> Code:
 
 
 def test_a_key_says_who_it_is() -> None:
-    """Id, name and claims come back as they were given, in another process with the same secret."""
+    """A key gives back its id, name and claims to any process with the same secret."""
     key = edge.Keys(SECRET).issue("u1", name="Ana", claims={"admin": True, "teams": ["red"]})
     assert edge.Keys(SECRET).check(key) == edge.Session("u1", "Ana", {"admin": True, "teams": ["red"]})
     assert "Ana" not in repr(edge.Session("u1").claims)
 
 
 def test_forged_foreign_and_damaged_keys_are_refused() -> None:
-    """Another secret, another audience, any changed letter, and what is no key at all."""
+    """A key of another secret or audience, a changed key, and text that is no key are refused."""
     keys = edge.Keys(SECRET)
     key = keys.issue("u1")
     foreign = [edge.Keys(OTHER).issue("u1"), edge.Keys(SECRET, audience="shop").issue("u1")]
@@ -48,7 +48,7 @@ def test_forged_foreign_and_damaged_keys_are_refused() -> None:
 
 
 def test_a_signed_body_of_another_shape_is_refused() -> None:
-    """Whoever has the secret may sign other things: they are no keys."""
+    """A signed body of another shape is no key, because other code may sign with the same secret."""
     keys = edge.Keys(SECRET)
     good = {"id": "u1", "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True, "guest": False}
     bodies: list[object] = [
@@ -65,12 +65,12 @@ def test_a_signed_body_of_another_shape_is_refused() -> None:
 
 
 def signed(keys: edge.Keys, data: bytes) -> str:
-    """Any bytes, signed as a key is."""
+    """Sign any bytes as a key is signed."""
     return keys._signer.sign(itsdangerous.base64_encode(data)).decode()
 
 
 def test_a_key_is_not_decompressed() -> None:
-    """Three kilobytes could hold megabytes: what is signed in a compressed form is no key."""
+    """A signed compressed body is no key, because three kilobytes could expand to megabytes."""
     keys = edge.Keys(SECRET)
     packed = zlib.compress(json.dumps({"id": "u1", "claims": {"essay": "a" * 2_000_000}}).encode())
     assert len(packed) < 2300
@@ -82,7 +82,7 @@ def test_a_key_is_not_decompressed() -> None:
 
 
 def test_a_guests_key_says_so() -> None:
-    """It is one however often it is renewed, and where guests may not come it is honoured by nobody."""
+    """A guest's key stays one through renewals, and with `guests=False` it is neither accepted nor renewed."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     key, member = keys.issue("g1", guest=True), keys.issue("u1")
@@ -98,7 +98,7 @@ def test_a_guests_key_says_so() -> None:
 
 
 def test_a_key_expires() -> None:
-    """At the very second; half of its life before, it is time for a new one."""
+    """A key expires at its exact second, and is renewed from half of its lifetime on."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     exact = keys.issue("u1", lifetime=60)
@@ -106,7 +106,7 @@ def test_a_key_expires() -> None:
     clock.now += 10
     assert refusal(keys, brief) is Code.KEY_EXPIRED
     clock.now += 30
-    assert keys.renew(exact) == exact  # a key for so long is for no longer
+    assert keys.renew(exact) == exact  # a key with its own lifetime is not renewed
     clock.now -= 30
     assert keys.renew(key) == key
     clock.now += 45
@@ -118,7 +118,7 @@ def test_a_key_expires() -> None:
 
 
 def test_secrets_rotate() -> None:
-    """Old keys are honoured as long as their secret is there; new ones are signed with the first."""
+    """Keys are accepted as long as their secret is configured, and new keys are signed with the first secret."""
     old = edge.Keys(OTHER).issue("u1")
     both = edge.Keys(SECRET, OTHER)
     assert both.check(old).id == "u1"
@@ -129,7 +129,7 @@ def test_secrets_rotate() -> None:
 
 
 def test_revocation() -> None:
-    """Keys issued up to then are dead, later ones live; an app may keep a list of its own."""
+    """A revocation refuses keys that were issued until then, and `is_revoked` can refuse others."""
     clock = Clock()
     keys = edge.Keys(SECRET, now=clock)
     key, other = keys.issue("u1"), keys.issue("u2")
@@ -137,21 +137,21 @@ def test_revocation() -> None:
     assert refusal(keys, key) is Code.REVOKED
     assert keys.check(other).id == "u2"
     ahead = edge.Keys(SECRET, now=lambda: clock.now + 4).issue("u1")
-    assert refusal(keys, ahead) is Code.REVOKED, "the clock of the machine that issued it is ahead"
+    assert refusal(keys, ahead) is Code.REVOKED, "the clock of the issuing server is ahead"
     clock.now += 6
     later = keys.issue("u1")
     assert keys.check(later).id == "u1"
     other_server = edge.Keys(SECRET, now=lambda: clock.now - 30)
     other_server.revoke("u1", until=keys.revoke("u1", until=clock.now))
-    assert refusal(other_server, later) is Code.REVOKED, "whatever its own clock shows"
+    assert refusal(other_server, later) is Code.REVOKED, "the clock of the checking server is late"
     keys.revoke("u1", until=clock.now - 100)
-    assert refusal(keys, later) is Code.REVOKED, "an earlier instant takes nothing back"
+    assert refusal(keys, later) is Code.REVOKED, "an earlier instant undid the revocation"
     listed = edge.Keys(SECRET, is_revoked=lambda session: session.id == "u2", now=clock)
     assert refusal(listed, other) is Code.REVOKED
 
 
 def test_secrets_that_could_be_guessed_are_refused() -> None:
-    """None, or a short one."""
+    """Missing and short secrets, and keys without an id or with too many claims, are refused."""
     for secrets in ((), ("short",), (SECRET, b"short")):
         with pytest.raises(ValueError, match="at least 16 bytes"):
             edge.Keys(*secrets)
@@ -164,5 +164,5 @@ def test_secrets_that_could_be_guessed_are_refused() -> None:
 
 
 def test_signatures_are_compared_in_constant_time() -> None:
-    """The library that edge leaves it to does so, with the standard library's own comparison."""
+    """itsdangerous, which checks the signatures, compares them with `hmac.compare_digest`."""
     assert "hmac.compare_digest" in inspect.getsource(itsdangerous.signer)

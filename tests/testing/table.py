@@ -1,4 +1,4 @@
-"""A room that uses all there is: rounds, turns, questions, requests, latest values, its own invariant."""
+"""A room that uses all features: rounds, turns, requests of both sides, latest values, and an invariant."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ class Table(edge.Room[FromPlayer, ToPlayer]):
 
 
 def turns_belong_to_a_round(room: Table) -> None:
-    """The author's own invariant."""
+    """Check that turns are open only in a round, and one at most."""
     turns = sum(len(member_of(player).turns) for player in room.players)
     assert turns <= room.has_round
 
 
 async def play(client: edge.Client[Any, Any]) -> None:
-    """Answers nearly every question."""
+    """Answer nearly every question."""
     async for event in client:
         if isinstance(event, Question) and event.number % 4:
             await trio.sleep(0.5)

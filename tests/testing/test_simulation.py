@@ -1,4 +1,4 @@
-"""The simulation: rooms that hold, faults that are found, and scripts that say the same again."""
+"""The simulation: rooms that hold, planted faults that are found, and scripts that repeat exactly."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ test_the_table_holds = simulated(Table, examples=150, play=play)(turns_belong_to
 
 @simulated(ExquisiteCorpse, examples=60, play=draw)
 def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
-    """At most one player has the pen, and only in a round."""
+    """In the drawing game, at most one player has a turn, and only in a round."""
     assert sum(len(member_of(player).turns) for player in room.players) <= room.has_round
     assert len(room.pages) <= room.seats.maximum
 
@@ -70,7 +70,7 @@ def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
 @pytest.mark.slow
 @simulated(Hill, examples=30, play=steer)
 def test_the_arena_holds(room: Hill) -> None:
-    """Every disc is on the board, and belongs to a seat."""
+    """In the arena, every disc is on the board and belongs to a seat."""
     for number, pilot in room.pilots.items():
         assert pilot.disc.number == number
         assert pilot.disc.x**2 + pilot.disc.y**2 <= 1000**2
@@ -103,14 +103,14 @@ EVERYTHING: list[Step] = [
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_script_says_the_same_again(seed: int) -> None:
-    """From one seed, to the instant and to the last event."""
+    """A script repeats exactly from the same seed."""
     first = simulate(Table, EVERYTHING, seed=seed, play=play)
     assert simulate(Table, EVERYTHING, seed=seed, play=play) == first
     assert first.events > 10
 
 
 def test_a_failure_prints_a_test() -> None:
-    """The script, to be pasted, with its seed."""
+    """A failed simulation prints its script and seed as a test."""
 
     def quiet(room: Table) -> None:
         assert room.turns == 0, "somebody had a turn"
@@ -127,14 +127,14 @@ def test_a_failure_prints_a_test() -> None:
     ("make", "play", "hours"), [(ExquisiteCorpse, draw, 5), (Hill, steer, 1)], ids=["drawing", "arena"]
 )
 def test_a_share_of_a_thousand_hours(make: Callable[[], Any], play: Any, hours: float) -> None:
-    """Of the drawing game and of the arena, with players who play, under every fault; `make soak` does the rest."""
+    """The drawing game and the arena hold for hours of play under every fault; `make soak` runs more hours."""
     done = soak(make, hours=hours, seed=2012, play=play)
     assert done.hours >= hours
     assert done.events > 1000
 
 
 def test_a_soak_that_fails_tells_the_script() -> None:
-    """However few hours were left when it failed."""
+    """A soak that fails prints its shortest script, however few hours were left."""
 
     class Fragile(Table):
         def greet(self, player: Any) -> None:
@@ -147,7 +147,7 @@ def test_a_soak_that_fails_tells_the_script() -> None:
 
 
 def test_events_are_drawn_as_the_author_says() -> None:
-    """By the strategy for their class, where there is one."""
+    """Events are drawn by the given strategy for their class."""
     heard: set[str] = set()
 
     class Noting(edge.Room[Say, Say]):
@@ -164,7 +164,7 @@ def test_events_are_drawn_as_the_author_says() -> None:
 
 
 def test_a_room_that_says_nothing() -> None:
-    """Nobody can ask it anything, and that is no fault."""
+    """A room that sends nothing can be simulated, and a request to it is no fault."""
 
     class Silent(edge.Room[Say, None]):
         async def player(self, player: edge.Player[Say, None]) -> None:
@@ -175,7 +175,7 @@ def test_a_room_that_says_nothing() -> None:
 
 
 def test_a_crash_of_the_room_is_a_failure() -> None:
-    """What an author's code raises is told, with its traceback."""
+    """A crash of the author's code fails the simulation, with its error."""
 
     class Fragile(Table):
         def greet(self, player: Any) -> None:
@@ -214,17 +214,17 @@ def furnish_wrongly(patch: pytest.MonkeyPatch, scope: str) -> None:
 
 
 def a_timer_is_not_cancelled(patch: pytest.MonkeyPatch) -> None:
-    """The timer of empty rooms and of graces outlives its room."""
+    """Let the timer of idle rooms and of graces outlive its room."""
     furnish_wrongly(patch, "timer_scope")
 
 
 def a_room_outlives_its_closing(patch: pytest.MonkeyPatch) -> None:
-    """Closing does not cancel `run`, so a drain never ends."""
+    """Let the close of a room not cancel `run`, so that a drain never ends."""
     furnish_wrongly(patch, "run_scope")
 
 
 def an_ack_counts_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    """One frame more than has come is acknowledged."""
+    """Acknowledge one message more than arrived."""
     due = Connection.due
 
     def early(connection: Connection, now: float, *, early: float = 0.0) -> Any:
@@ -235,7 +235,7 @@ def an_ack_counts_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledged_is_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    """An ack makes the other side forget one frame more."""
+    """Drop one message more than an ack acknowledges."""
     acknowledge = Counts.acknowledge
 
     def eager(counts: Counts, count: int) -> None:
@@ -245,17 +245,17 @@ def acknowledged_is_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_replay_lacks_its_first(patch: pytest.MonkeyPatch) -> None:
-    """What is sent again begins one too late."""
+    """Omit the first message of a replay."""
     patch.setattr(Counts, "unacked", lambda counts: list(counts._unacked)[1:])
 
 
 def a_replay_is_reversed(patch: pytest.MonkeyPatch) -> None:
-    """What was missed is sent again, newest first."""
+    """Send a replay in reverse order."""
     patch.setattr(Counts, "unacked", lambda counts: list(counts._unacked)[::-1])
 
 
 def a_seat_is_freed_twice(patch: pytest.MonkeyPatch) -> None:
-    """Its number goes to two players."""
+    """Give the number of a seat to two players."""
     release = Ledger.release_number
 
     def twice(ledger: Ledger, number: int) -> None:
@@ -266,7 +266,7 @@ def a_seat_is_freed_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_seat_too_many(patch: pytest.MonkeyPatch) -> None:
-    """The check of what is free is off by one."""
+    """Allow one player more than the maximum."""
 
     def check(ledger: Ledger) -> None:
         if len(ledger) > ledger.maximum:
@@ -276,7 +276,7 @@ def a_seat_too_many(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_wake_up_is_lost(patch: pytest.MonkeyPatch) -> None:
-    """The writer is not told of what a connection begins with."""
+    """Do not wake the writer for the first frames of a connection."""
 
     def put_first(outbox: Outbox, *frames: Any) -> None:
         outbox._first += frames
@@ -285,7 +285,7 @@ def a_wake_up_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaving_twice(patch: pytest.MonkeyPatch) -> None:
-    """The second reason counts as well."""
+    """Let a player leave a second time, for a second reason."""
     leave = PlayerRuntime.leave
 
     def again(player: PlayerRuntime, code: Code, reason: str = "") -> bool:
@@ -296,7 +296,7 @@ def leaving_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
-    """The end of a connection that was replaced counts as the loss of the newer one."""
+    """Take the end of a replaced connection for the loss of the new one."""
 
     def detach(sending: SendBuffer, outbox: Outbox) -> bool:
         sending.outbox = None
@@ -306,17 +306,17 @@ def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
-    """A player who is away is never swept, nor back."""
+    """Neither expire a player that is away nor find the player again."""
     patch.setattr(Ledger, "find_again", lambda ledger, member: None)
 
 
 def listeners_outlive_their_player(patch: pytest.MonkeyPatch) -> None:
-    """A loop that is left stays among those who listen."""
+    """Keep a loop that has ended among the listeners."""
     patch.setattr(Listeners, "_end", lambda listeners, subscription: subscription.close())
 
 
 def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """A client that starts fresh goes on waiting for what the seat before was asked."""
+    """Let a client that starts fresh wait for answers to requests of its former seat."""
 
     def lose_seat(client: Client[Any, Any]) -> None:
         if client._since is not None:
@@ -328,7 +328,7 @@ def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
-    """A count of one seat is taken for a count of the next."""
+    """Take a count of a former seat for a count of the present one."""
     claim = serve_seat._claim_seat
 
     def careless(seat: HeldSeat, hello: Any, **how: Any) -> Any:
@@ -340,7 +340,7 @@ def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broadcast_misses_who_is_away(patch: pytest.MonkeyPatch) -> None:
-    """It goes to those who are connected, but their counts go on."""
+    """Count a broadcast for players without a connection, but do not store it."""
     send = HeldSeat.send
 
     def lossy(seat: HeldSeat, message: Any) -> None:
@@ -372,11 +372,11 @@ PLANTED: list[Plant] = [
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The rules as they are."""
+    """Plant no fault."""
 
 
 def _weighed(plant: Plant) -> Any:
-    """These two take long: the one has no fault, and the other's is found late."""
+    """Mark the two slow cases: the one without a fault, and a fault that is found late."""
     return pytest.param(
         plant, marks=pytest.mark.slow if plant in (nothing, an_old_connection_takes_the_seat_along) else ()
     )
@@ -384,7 +384,7 @@ def _weighed(plant: Plant) -> Any:
 
 @pytest.mark.parametrize("plant", [_weighed(plant) for plant in (nothing, *PLANTED)], ids=lambda plant: plant.__name__)
 def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each within a few hundred scripts that hypothesis draws; and nothing where nothing was planted."""
+    """Each planted fault is found within 600 scripts, and without a fault none is found."""
     plant(monkeypatch)
 
     def run(script: list[Step], seed: int) -> None:
@@ -395,8 +395,7 @@ def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_fault_that_takes_aim_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count of one seat that is taken for a count of the next needs a welcome that is cut in its middle, by a client
-    that was away for longer than its grace: too rare for a few hundred scripts, so this one leads there."""
+    """The mistaken count of a former seat is found by a script with a welcome that is cut after a long absence."""
 
     def lead_there() -> None:
         for count in range(100, 400, 20):
@@ -409,7 +408,7 @@ def test_a_fault_that_takes_aim_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def leaving_while_joining_is_not_told(patch: pytest.MonkeyPatch) -> None:
-    """A client that is cancelled before its welcome says nothing."""
+    """Let a client that is cancelled before its welcome disconnect without a goodbye."""
 
     async def hang_up(*_: object, **__: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -418,12 +417,12 @@ def leaving_while_joining_is_not_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaving_is_taken_for_a_lost_connection(patch: pytest.MonkeyPatch) -> None:
-    """The seat waits for a client that said that it goes."""
+    """Let a seat wait for a client that has left."""
     patch.setattr(serve_seat, "_meaning_for_seat", lambda ended: Code.LOST)
 
 
 def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
-    """What a room says in one step ends a connection that takes everything."""
+    """End the connection of a client that reads, because of a burst in one step."""
     put = Outbox.put
 
     def strict(outbox: Outbox, message: Any) -> None:
@@ -436,7 +435,7 @@ def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_is_not_understood_vanishes(patch: pytest.MonkeyPatch) -> None:
-    """A client that can't use an event drops it, and says nothing."""
+    """Let a client drop an event that it can't use, without a report."""
     patch.setattr(Client, "_report", lambda *_: False)
     patch.setattr("edge.requests.tracker.structure", _refuse_said)
 
@@ -448,7 +447,7 @@ def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
 
 
 def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
-    """What a client asked is settled, and it is not told."""
+    """Settle a client's request without sending the reply."""
 
     def forget(requests: RequestTracker, request: Any, answer: Any) -> bool:
         requests.forget_request(request)
@@ -469,7 +468,7 @@ AIMED: dict[Plant, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("plant", AIMED, ids=lambda plant: plant.__name__)
 def test_a_fault_of_a_moment_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a script that leads to that moment; and nothing where nothing was planted."""
+    """Each fault is found by a script that leads to its situation, which without the fault finds nothing."""
     script, text = AIMED[plant]
     for way in ("websocket", "stream", "poll"):
         simulate(Table, [attrs.evolve(step, transport=way) if isinstance(step, Join) else step for step in script])

@@ -1,4 +1,4 @@
-"""Virtual time: the same run from the same seed in any process, and no hang."""
+"""Virtual time: the same seed gives the same run in any process, and a test never hangs."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def race(heap: int, seed: int, hash_seed: int) -> str:
 
 
 def test_canary_one_seed_is_one_schedule_in_any_process() -> None:
-    """Other hash seeds and other heaps change nothing, another seed does. If Trio changes inside, this sings."""
+    """A canary for changes inside Trio: a schedule depends on the seed only, not on hash seeds or the heap."""
     first = race(1, 7, 1)
     assert [race(1000, 7, 2), race(12345, 7, 3)] == [first, first]
     assert race(1, 8, 1) != first
 
 
 def test_a_deadlock_fails_at_once_and_shows_the_tree() -> None:
-    """Every task waits and no deadline is pending: an error, with the line at which each task waits."""
+    """If every task waits and no deadline is pending, Deadlock is raised, with the line at which each task waits."""
 
     async def wait_for_ever() -> None:
         await trio.sleep_forever()
@@ -69,7 +69,7 @@ def test_a_deadlock_fails_at_once_and_shows_the_tree() -> None:
 
 
 def test_waiting_is_no_deadlock() -> None:
-    """Neither a pending deadline nor `wait_all_tasks_blocked` is mistaken for one."""
+    """Pending deadlines and `wait_all_tasks_blocked` are no deadlock."""
 
     async def main() -> float:
         await trio.sleep(1000)
@@ -81,7 +81,7 @@ def test_waiting_is_no_deadlock() -> None:
 
 
 def test_time_is_bounded() -> None:
-    """A test that waits in vain while heartbeats go on is stopped too; more time can be asked for."""
+    """A test that runs longer than three virtual hours fails, unless it asks for more."""
 
     async def main() -> None:
         for _ in range(5 * 180):
@@ -164,7 +164,7 @@ async def test_an_hour(edge_room):
 
 
 def test_the_plugin(pytester: pytest.Pytester) -> None:
-    """A seed that fails is named and fails again; deadlocks, leaks and crashes fail; an hour passes."""
+    """The plugin names a failing seed, which fails again, and fails tests with deadlocks, leaks or crashes."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -222,7 +222,7 @@ def test_next():
 
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_seeds_are_one_test(pytester: pytest.Pytester, processes: str) -> None:
-    """Each seed has fixtures of its own, those of the module excepted; after a failure, the other tests run as ever."""
+    """Each seed has its own fixtures, except those of the module, and a failed seed does not affect other tests."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_first=FIXTURES, test_next=NEXT)
     options = ("-p", "no:cacheprovider", "-n", processes)
@@ -232,7 +232,7 @@ def test_seeds_are_one_test(pytester: pytest.Pytester, processes: str) -> None:
 
 
 async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) -> None:
-    """Tests are run by the plugin itself, in virtual time."""
+    """The plugin runs this test in virtual time."""
     assert trio.current_time() == 0
     await trio.sleep(3600)
     assert trio.current_time() == 3600

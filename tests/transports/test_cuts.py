@@ -1,4 +1,4 @@
-"""The connection is cut after every byte, both ways, over every transport: nothing lost, nothing twice, in order."""
+"""On every transport, a cut after any byte, in either direction, loses, repeats and reorders nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Now:
 
 @attrs.define(eq=False)
 class Record:
-    """What the room took, and what the client heard."""
+    """The messages that the room accepted, and those that the client received."""
 
     taken: list[tuple[str, int]] = attrs.field(factory=list)
     heard: list[int] = attrs.field(factory=list)
@@ -65,7 +65,7 @@ class Echo(edge.Room[Say | Ask, Said | Now]):
 async def play(
     kind: TransportKind, cut: tuple[Way, int] | None, half_open: bool = False
 ) -> tuple[Record, dict[Way, int]]:
-    """One client says, asks, and leaves when it has heard all."""
+    """Run one client, which sends, requests, and leaves when it has received all."""
     record = Record()
 
     def make() -> Echo:
@@ -102,7 +102,7 @@ def check(record: Record) -> None:
 
 
 def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1) -> None:
-    """Cut after every so many bytes, each under a schedule of its own."""
+    """Cut after every `step` bytes, each time with another seed."""
     record, passed = run_virtual(play, kind, None)
     check(record)
     assert passed[way] > 300
@@ -117,12 +117,12 @@ def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1)
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_after_every_byte(kind: TransportKind, way: Way) -> None:
-    """Wherever it falls, mid-frame, in a hello, a welcome or an ack: exactly once, in order, and one player."""
+    """After a cut at any byte, each message arrives once and in order, and the player stays."""
     check_cuts(kind, way, half_open=False)
 
 
 @pytest.mark.parametrize(("kind", "step"), [("websocket", 1), ("stream", 5), ("poll", 11)])
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_that_the_server_does_not_notice(kind: str, step: int, way: Way) -> None:
-    """The client is back before the server knows that it was gone: the same holds."""
+    """If the server does not notice a cut, the client's messages still arrive once and in order."""
     check_cuts(TransportKind(kind), way, half_open=True, step=step)

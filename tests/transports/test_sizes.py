@@ -1,6 +1,6 @@
-"""The largest message arrives by every transport; a larger one is refused where it is sent.
+"""On every transport, the largest message arrives, and a larger one is refused by the sender.
 
-The kind: each transport, and each end of it, had a limit of its own, which nobody had been told.
+The kind of fault: each transport, and each end of it, had its own limit, which the other side did not know.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Large(edge.Room[Give, Given]):
 async def test_the_largest_message_arrives(
     kind: TransportKind, codec: edge.protocol.codec.Codec, sent_bytes: int
 ) -> None:
-    """Also where the server has other limits than its client: the welcome says them."""
+    """The largest message of each `sent_bytes` arrives, because the welcome tells the client that limit."""
     app = edge.App({"large": Large}, limits=edge.Limits(sent_bytes=sent_bytes))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -68,7 +68,7 @@ async def test_the_largest_message_arrives(
 @pytest.mark.parametrize("size", [4 * 64 * 1024 + 1, 4 * 64 * 1024 + 50, 5 * 64 * 1024])
 @pytest.mark.parametrize("mode", ["stream", "poll"])
 async def test_what_is_too_large_to_be_read_is_told_by_every_request(mode: str, size: int) -> None:
-    """By the post, and by the GET that is held meanwhile: whichever comes first, a client hears why."""
+    """A frame that is too large ends the POST and the waiting GET, each with TOO_LARGE."""
     app = edge.App({"large": Large})
     line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json"}
     path, told = "/rooms/large/one", []

@@ -28,7 +28,7 @@ from tests.websockets import websocket_pair
 
 @asynccontextmanager
 async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tuple[Transport, ServedWebSocket]]:
-    """A client's and a server's end of one WebSocket over loopback."""
+    """Yield a client's and a server's end of one WebSocket over loopback."""
     async with open_socket_reader() as socket_reader:
         socket_reader.can_read = reader == "one for all"
         async with websocket_pair(socket_reader) as (client, server):
@@ -37,7 +37,7 @@ async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tupl
 
 @asynccontextmanager
 async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
-    """A client's and a server's end of one line, over streams in memory."""
+    """Yield a client's and a server's end of one HTTP transport, over streams in memory."""
     served = ServedHttpTransport(Limits())
 
     async def serve(stream: trio.abc.Stream) -> None:
@@ -75,7 +75,7 @@ async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_line_transport(check: Check, mode: Mode) -> None:
-    """In virtual time, in both directions."""
+    """The HTTP transport passes the suite in both modes and directions, in virtual time."""
     async with line_pair(mode) as (client, server):
         await check(client, server)
     async with line_pair(mode) as (client, server):
@@ -84,7 +84,7 @@ async def test_line_transport(check: Check, mode: Mode) -> None:
 
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_memory_transport(check: Check) -> None:
-    """In virtual time, in both directions."""
+    """The memory transport passes the suite in both directions, in virtual time."""
     left, right = open_memory_transports()
     await check(left, right)
     left, right = open_memory_transports(buffer=1)
@@ -98,7 +98,7 @@ READERS = pytest.mark.parametrize("reader", ["one for all", "one each"])
 @pytest.mark.real_time
 @pytest.mark.parametrize("check", TRANSPORT_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_websocket_transport(check: Check, reader: str) -> None:
-    """Over loopback, in both directions."""
+    """The WebSocket transport passes the suite in both directions, over loopback."""
     with trio.fail_after(30):
         async with open_websocket_pair(reader) as (client, server):
             await check(client, server)
@@ -108,10 +108,10 @@ async def test_websocket_transport(check: Check, reader: str) -> None:
 
 @pytest.mark.real_time
 async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
-    """trio-websocket raises LocalProtocolError when its pong meets a closing connection; it stays in the transport."""
+    """If its pong meets a closing connection, trio-websocket raises LocalProtocolError, which the transport handles."""
     with trio.fail_after(30):
         async with open_websocket_pair() as (client, server):
-            websocket = await server._start_slow_path().begun()  # to say what a server of ours never does
+            websocket = await server._start_slow_path().begun()  # to send pings, which edge's servers never do
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.close, 4200, "bye")
                 for _ in range(5):
@@ -124,7 +124,7 @@ async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
 @READERS
 @pytest.mark.real_time
 async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None:
-    """What is larger than a socket reads ends the connection, and who sends on and on hears why."""
+    """A frame larger than a socket reads closes the connection with 1009, even if the client continues to send."""
     with trio.fail_after(30):
         async with open_websocket_pair(reader) as (client, server), trio.open_nursery() as nursery:
 
@@ -143,7 +143,7 @@ async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None
 
 
 async def test_lingering_beside_another_reader() -> None:
-    """Where another task reads the stream, as trio-websocket's does, closing it raises nothing."""
+    """`linger` raises nothing if another task, such as trio-websocket's, reads the stream."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.receive_some)

@@ -1,4 +1,4 @@
-"""A Redis of one's own, on a socket of its own: to be killed, paused, and started again."""
+"""A Redis of a test, on its own socket, which can be killed, paused and restarted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ GET_REDIS = "install Debian's redis-server"
 
 
 class RedisServer:
-    """A process that serves below a folder.
+    """A Redis process with its files in a folder.
 
     Args:
-      options: what it is started with, each time.
+      options: the command-line options of each start.
     """
 
     def __init__(self, executable: str, folder: Path, *options: str) -> None:
@@ -38,7 +38,7 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
 
     def start(self) -> None:
-        """Start it; it answers by and by."""
+        """Start Redis, without waiting until it answers."""
         self._socket.unlink(missing_ok=True)
         self._process = self._start(self._socket)
 
@@ -48,23 +48,23 @@ class RedisServer:
         return subprocess.Popen([self._executable, *of_its_own, *self._options, *options], cwd=self._data)
 
     def signal(self, number: signal.Signals) -> None:
-        """Such as SIGSTOP, SIGCONT."""
+        """Send a signal, such as SIGSTOP or SIGCONT."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it, as a machine dies."""
+        """Kill Redis, as if its machine died."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def forget(self) -> None:
-        """Wipe its disk, while it is not running."""
+        """Delete the data on disk while Redis is not running."""
         shutil.rmtree(self._data)
 
     async def replace(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """A replica takes its place, which has missed what it did meanwhile; it dies."""
+        """Replace Redis by a replica that lacks the writes made during `meanwhile`, and kill the old process."""
         port = free_port()
         async with coredis.Redis.from_url(self.url) as redis:
             await redis.config_set({"port": port})
@@ -82,7 +82,7 @@ class RedisServer:
         socket.rename(self._socket)
 
     async def lose_power(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """Its machine dies, and its disk has nothing of what it did meanwhile; start it again."""
+        """Kill Redis, and start it again without the writes made during `meanwhile`, as after a power failure."""
         sizes = {file: file.stat().st_size for file in self._data.glob("appendonlydir/*.incr.aof")}
         await meanwhile()
         self.kill()
@@ -92,18 +92,18 @@ class RedisServer:
         self.start()
 
     async def wait_up(self, seconds: int = 0) -> None:
-        """Wait until it answers, and has been up for so long by its own account."""
+        """Wait until Redis answers, and reports at least this uptime."""
         await _wait_for(self.url, lambda info: info["uptime_in_seconds"] >= seconds)
 
     async def cut_connections(self) -> None:
-        """Have it hang up on everybody."""
+        """Let Redis close all connections."""
         async with coredis.Redis.from_url(self.url) as redis:
             for kind in ("NORMAL", "PUBSUB"):
                 await redis.client_kill(type_=getattr(coredis.PureToken, kind), skipme=True)
 
 
 async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
-    """Wait until it answers, and says so of itself."""
+    """Wait until Redis answers, and `good` accepts its information."""
     with trio.fail_after(20):
         while True:
             try:
@@ -112,12 +112,12 @@ async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
                         return
             except* (coredis.exceptions.RedisError, OSError):
                 pass
-            await trio.sleep(0.02)  # another process, of which nothing else can be known
+            await trio.sleep(0.02)  # another process can only be polled
 
 
 @contextmanager
 def redis_server(program: Callable[[str, str], str], folder: Path, *options: str) -> Iterator[RedisServer]:
-    """One that runs while a block does."""
+    """Run a Redis while the block runs."""
     server = RedisServer(program("redis-server", GET_REDIS), folder, *options)
     server.start()
     try:

@@ -27,21 +27,21 @@ prefixes = count()
 
 @pytest.fixture(scope="module")
 def redis(program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One Redis for all."""
+    """Run one Redis for all tests of this file."""
     with redis_server(program, tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.mark.parametrize("check", BROKER_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_memory_broker(check: BrokerCheck) -> None:
-    """In virtual time."""
+    """The memory broker passes each check, in virtual time."""
     await check(MemoryBroker(lease_seconds=3))
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize("check", BROKER_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
-    """On a Redis in which nobody has been under this prefix."""
+    """The Redis broker passes each check, under an unused prefix."""
     broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=1)
     async with broker.open():
         await check(broker)
@@ -51,7 +51,8 @@ async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
 async def test_a_replica_grants_no_room_that_it_may_not_know_of(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
-    """It was asked for a room's lease, took Redis's place without it, and is told again by whoever has the room."""
+    """A replica that takes the place of Redis without knowing a lease grants that room to no other server, and learns
+    the lease from its owner."""
     with redis_server(program, tmp_path) as redis:
         await redis.wait_up(2)
         broker = RedisBroker(redis.url, lease_seconds=2)
@@ -65,7 +66,7 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
 
             mark = (await one.renew()).mark
             await redis.replace(partial(claim, "game/one", one))
-            with contextlib.suppress(BrokerDown):  # the connection was to its predecessor
+            with contextlib.suppress(BrokerDown):  # the connection was to the old Redis
                 await another.renew()
             await another.renew()
             await claim("game/one", another)
@@ -82,7 +83,7 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
 
 @pytest.mark.real_time
 async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) -> None:
-    """By their bytes, however few they are: what was read does not fill Redis."""
+    """Large batches that were read are deleted from Redis, however few they are."""
     prefix = f"{next(prefixes)}:"
     broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=10)
     async with broker.open(), coredis.Redis.from_url(redis.url) as client:
@@ -98,8 +99,8 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
 
 @pytest.mark.real_time
 async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
-    """What is under way when another fails gets its answer, from the client on which it was begun; later calls are
-    made with another client."""
+    """A call that is under way when another fails gets its answer from its own client, and later calls use a new
+    client."""
     client = _Client(redis.url, seconds=10)
     key = f"{next(prefixes)}:queue"
     clients: list[object] = []
@@ -136,12 +137,12 @@ async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
 
 @pytest.mark.real_time
 async def test_a_redis_cluster_is_refused(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """At the start, in words: a script decides on keys that would be in several of its parts."""
+    """A Redis Cluster is refused at the start, because a script uses keys that would be in several of its parts."""
     with redis_server(program, tmp_path, "--cluster-enabled", "yes") as redis:
         await redis.wait_up()
         with pytest.raises(BrokerDown, match="can't be a Redis Cluster"):
             async with RedisBroker(redis.url).open():
-                pytest.fail("it was opened")
+                pytest.fail("the broker was opened")
 
 
 STRANGE = {
@@ -155,7 +156,8 @@ STRANGE = {
 
 @pytest.mark.real_time
 async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Among servers and leases: nobody ends by it, rooms are listed and left as before, and it is told once."""
+    """Unreadable values among servers and leases are ignored, with one log line each, and other rooms and servers are
+    not affected."""
     prefix = f"{next(prefixes)}:"
     broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=1)
     async with broker.open(), coredis.Redis.from_url(redis.url) as client:
@@ -163,7 +165,7 @@ async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: p
             await client.hset(f"{prefix}{key}", {**STRANGE})
         one = Asker(broker, "one")
         await one.renew()
-        await trio.sleep(broker.lease_seconds)  # for nobody knows what Redis has forgotten
+        await trio.sleep(broker.lease_seconds)  # Redis may have forgotten leases
         await one.renew()
         assert (await one.claim("game/one")).server == "one"
         for _ in range(2):

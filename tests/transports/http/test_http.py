@@ -1,7 +1,7 @@
-"""HTTP/1.1 as its specifications say, in what public suites of tests found otherwise.
+"""HTTP/1.1 as its specifications require, at points where public test suites found faults.
 
-The kind: a header was read as text where it is a list, a grammar was looser than the RFC's, or a refusal did not say
-what would be accepted.
+The kind of fault: a list header was read as one text, a grammar was looser than the RFC's, or a refusal did not name
+the accepted values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def serving() -> AsyncIterator[Server]:
 
 
 async def raw(server: Server, data: bytes) -> bytes:
-    """All that comes back for these bytes, until the server closes or waits for more."""
+    """Send these bytes, and return all answers until the server closes or waits for more."""
     answer = b""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -82,7 +82,7 @@ async def ask(server: Server, text: str) -> tuple[int, dict[str, str], bytes]:
     "host", ["a b", "a/b", "u@h", "a,b", "a:b", "[::1", "a\x80", "a:1:2", "a?b", "a#b", "a\\b", 'a"b', "<a>"]
 )
 async def test_an_invalid_host_is_a_bad_request(host: str) -> None:
-    """RFC 9112 section 3.2, whoever the server answers for; in the absolute form, too."""
+    """An invalid Host, or an invalid host in the absolute form, is answered with 400 (RFC 9112 section 3.2)."""
     async with serving() as server:
         assert (await ask(server, f"GET /host HTTP/1.1\nHost: {host}\n\n"))[0] == 400
         assert (await ask(server, f"GET http://localhost/host HTTP/1.1\nHost: {host}\n\n"))[0] == 400
@@ -93,7 +93,7 @@ async def test_an_invalid_host_is_a_bad_request(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["a.b", "A-B_c.:80", "[::1]:8000", "1.2.3.4", "a%20b", "x:", ""])
 async def test_a_valid_host_is_none(host: str) -> None:
-    """Also one without a name, which says that the target has none."""
+    """A valid Host is accepted, also an empty one, for a target without a host."""
     async with serving() as server:
         assert (await ask(server, f"GET /livez HTTP/1.1\nHost: {host}\n\n"))[0] == 200
 
@@ -106,13 +106,13 @@ async def test_a_valid_host_is_none(host: str) -> None:
     ],
 )
 async def test_the_absolute_form_names_the_host(target: str, told: str) -> None:
-    """RFC 9112 section 3.2.2: whatever the Host header says."""
+    """The host of the absolute form replaces the Host header (RFC 9112 section 3.2.2)."""
     async with serving() as server:
         assert (await ask(server, f"GET {target} HTTP/1.1\nHost: here\n\n"))[2].decode() == told
 
 
 async def test_the_absolute_form_without_a_path() -> None:
-    """It asks for the root."""
+    """The absolute form without a path requests the root."""
     async with serving() as server:
         assert (await ask(server, "GET http://there.example HTTP/1.1\nHost: x\n\n"))[0] == 404
         assert (await ask(server, "GET http://there.example?q HTTP/1.1\nHost: x\n\n"))[0] == 404
@@ -120,7 +120,7 @@ async def test_the_absolute_form_without_a_path() -> None:
 
 @pytest.mark.parametrize(("version", "status"), [("2.0", 505), ("0.9", 505), ("3.0", 505), ("1.1", 200), ("1.0", 200)])
 async def test_another_major_version_is_not_spoken(version: str, status: int) -> None:
-    """RFC 9110 section 15.6.6."""
+    """Another major version of HTTP is answered with 505 (RFC 9110 section 15.6.6)."""
     async with serving() as server:
         assert (await ask(server, f"GET /livez HTTP/{version}\nHost: x\n\n"))[0] == status
 
@@ -140,13 +140,13 @@ async def test_another_major_version_is_not_spoken(version: str, status: int) ->
     ],
 )
 async def test_upgrade_and_connection_are_lists_of_tokens(changed: dict[str, str], status: int) -> None:
-    """RFC 9110 section 7.6.1 and 7.8: a name that merely holds the word is another."""
+    """Upgrade and Connection are lists of tokens, compared as a whole (RFC 9110 sections 7.6.1 and 7.8)."""
     async with serving() as server:
         assert (await ask(server, upgrade(**changed)))[0] == status
 
 
 async def test_another_version_of_websocket_is_told_which_is_spoken() -> None:
-    """RFC 6455 section 4.4."""
+    """An unsupported WebSocket version is answered with 426 and the supported one (RFC 6455 section 4.4)."""
     async with serving() as server:
         for version in ("8", "14", "13, 8"):
             status, headers, _ = await ask(server, upgrade(Sec_WebSocket_Version=version))
@@ -154,7 +154,7 @@ async def test_another_version_of_websocket_is_told_which_is_spoken() -> None:
 
 
 async def test_each_response_says_when_it_was_made() -> None:
-    """RFC 9110 section 6.6.1: Date, once, of refusals too."""
+    """Each response, including refusals, has one Date header (RFC 9110 section 6.6.1)."""
     async with serving() as server:
         for text in (
             "GET /livez HTTP/1.1\nHost: x\n\n",
@@ -169,7 +169,7 @@ async def test_each_response_says_when_it_was_made() -> None:
 
 
 async def test_a_method_that_is_not_allowed_is_told_which_are() -> None:
-    """RFC 9110 section 15.5.6."""
+    """A wrong method is answered with 405 and the allowed methods (RFC 9110 section 15.5.6)."""
     async with serving() as server:
         status, headers, _ = await ask(server, "DELETE /livez HTTP/1.1\nHost: x\n\n")
         assert (status, headers["allow"]) == (405, "get, head")
@@ -178,7 +178,7 @@ async def test_a_method_that_is_not_allowed_is_told_which_are() -> None:
 
 
 async def test_what_the_server_as_a_whole_can_do() -> None:
-    """RFC 9110 section 9.3.7; the asterisk is for OPTIONS alone."""
+    """`OPTIONS *` lists the server's methods, and other methods can't use the asterisk (RFC 9110 section 9.3.7)."""
     async with serving() as server:
         status, headers, _ = await ask(server, "OPTIONS * HTTP/1.1\nHost: x\n\n")
         assert (status, "get" in headers["allow"]) == (204, True)
@@ -187,7 +187,7 @@ async def test_what_the_server_as_a_whole_can_do() -> None:
 
 @pytest.mark.parametrize(("count", "status"), [(1, 200), (2, 200), (4, 200), (5, 400)])
 async def test_empty_lines_before_a_request_are_ignored(count: int, status: int) -> None:
-    """RFC 9112 section 2.2: a few, in whatever pieces they come; between requests, too."""
+    """Up to four empty lines before or between requests are ignored, in any pieces (RFC 9112 section 2.2)."""
     async with serving() as server:
         empty = "\n" * count
         assert (await ask(server, f"{empty}GET /livez HTTP/1.1\nHost: x\n\n"))[0] == status
@@ -206,7 +206,7 @@ async def test_empty_lines_before_a_request_are_ignored(count: int, status: int)
 
 @pytest.mark.parametrize("character", [chr(code) for code in [*range(1, 9), 11, 12, *range(14, 32), 127]])
 async def test_a_control_character_in_a_header_is_refused(character: str) -> None:
-    """RFC 9110 section 5.5. A tab may stand in a value."""
+    """Control characters in a header value, except a tab, are answered with 400 (RFC 9110 section 5.5)."""
     async with serving() as server:
         assert (await ask(server, f"GET /livez HTTP/1.1\nHost: x\nX: a{character}b\n\n"))[0] == 400
         assert (await ask(server, "GET /livez HTTP/1.1\nHost: x\nX: a\tb\n\n"))[0] == 200
@@ -220,7 +220,7 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
 
 
 async def test_a_body_in_chunks() -> None:
-    """It arrives whole, and the next request on the connection is its own."""
+    """A chunked body arrives complete, and the next request on the connection is served."""
     async with serving() as server:
         answer = await raw(server, CHUNKED + chunks(b"hello ", b"world") + b"GET /host HTTP/1.1\r\nHost: next\r\n\r\n")
         assert answer.count(b"HTTP/1.1 200 ") == 2
@@ -260,14 +260,14 @@ async def test_a_body_in_chunks() -> None:
     ],
 )
 async def test_what_chunks_may_not_be(head: bytes, body: bytes, status: int) -> None:
-    """Bounded by the route, and read in the one way that leaves no doubt where the next request begins."""
+    """Chunked bodies beyond the route's limit, and ambiguous ones, are refused."""
     async with serving() as server:
-        assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed ends no chunk's head"
+        assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed ended a chunk's head"
         assert (await raw(server, head + body)).startswith(b"HTTP/1.1 %d " % status)
 
 
 async def test_a_body_is_as_large_as_its_route_says() -> None:
-    """By its length alone it is refused before it is read."""
+    """A body larger than the route's limit is refused by its Content-Length, before it is read."""
     async with serving() as server:
         for path, size, status in (("/echo", 3_000_000, 200), ("/echo", 3_000_001, 413), ("/livez", 1_048_577, 413)):
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
@@ -276,8 +276,7 @@ async def test_a_body_is_as_large_as_its_route_says() -> None:
 
 
 async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
-    """The kind: work in proportion to what one peer sent, before anybody else's turn. Four hundred connections with
-    twenty requests each; one that comes later waits for few of those."""
+    """Four hundred connections with twenty pipelined requests each delay a later request by few of these requests."""
     async with serving() as server, trio.open_nursery() as nursery:
 
         async def pipeline(stream: trio.abc.Stream) -> None:
@@ -300,6 +299,6 @@ async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
         await ours.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
         served = server.site.directory.counters.requests
-        assert served < 900, "their first ones, and few that were sent ahead"
+        assert served < 900, "too many pipelined requests were served first"
         await ours.aclose()
     assert len(answered) == 400

@@ -1,4 +1,4 @@
-"""Lines, request by request: what a client may ask again, and what a lying one is told."""
+"""HTTP transports, request by request: repeated requests, and requests that break the protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def say(text: str) -> bytes:
 
 
 class RawLine:
-    """Requests on one line, as a test wants them."""
+    """Sends single requests of one HTTP transport."""
 
     def __init__(self, network: Network, name: str = "a-line-of-the-tests", path: str = "/rooms/echo/one") -> None:
         self.network = network
@@ -46,7 +46,7 @@ class RawLine:
 
 
 async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
-    """What has arrived is not taken twice, and what was not acknowledged is said again."""
+    """A repeated POST delivers nothing twice, and a repeated GET returns the unacknowledged frames again."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         assert (await line.post(0, record(HELLO))).body == b"1"
@@ -62,7 +62,7 @@ async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
 
 
 async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
-    """The rest is posted again, from there."""
+    """The complete frames of an incomplete POST are accepted, and the client continues after them."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         assert (await line.post(0, record(HELLO) + say("a")[:5])).body == b"1"
@@ -83,7 +83,7 @@ async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
     ],
 )
 async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: bytes, code: Code) -> None:
-    """With a typed code, which ends the line."""
+    """A request that breaks a rule is answered with 400 and a code."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -92,7 +92,7 @@ async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: b
 
 
 async def test_lines_that_are_not_there() -> None:
-    """Another room's, one that is over, one that never was, one with a name that could be guessed."""
+    """Requests for HTTP transports that have ended, never existed, or have another room or a bad name are refused."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -113,12 +113,12 @@ async def test_lines_that_are_not_there() -> None:
         await wait_all_tasks_blocked()
         assert (await line.post(2, b"", has=1)).status == 410
         await trio.sleep(16)
-        await other.post(0, b"")  # somebody else's: by now the line is forgotten
+        await other.post(0, b"")  # another transport: by now, the ended one is removed
         assert (await line.poll(1)).status == 410
 
 
 async def test_a_post_does_not_overtake_the_last_words() -> None:
-    """It is answered as any other until they have been heard; only then it says that the line is over, and why."""
+    """A POST is answered as usual until the client has received the last frames, and then with 410 and the code."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -139,7 +139,7 @@ async def test_a_post_does_not_overtake_the_last_words() -> None:
 
 
 async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
-    """An answer that got lost must not turn a kick into a lost connection, which would be resumed."""
+    """The last frames can be requested again, so that a kick is not taken for a lost connection."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -156,7 +156,7 @@ async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
 
 
 async def test_a_draining_server_waits_for_who_polls() -> None:
-    """Between two polls its connection is kept a little longer, so that it hears why; then it is closed."""
+    """During a drain, a poll gets the goodbye at once, and idle connections close two seconds later."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         clients = [HttpClient(await network.connect(), "edge.test") for _ in range(2)]
@@ -177,7 +177,7 @@ async def test_a_draining_server_waits_for_who_polls() -> None:
 
 
 async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:
-    """Fifteen seconds after the last one; a poll that is held keeps it, a client that hung up does not."""
+    """An HTTP transport without requests for fifteen seconds is lost, and the seat waits."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -198,7 +198,7 @@ async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:
 
 
 async def test_a_newer_poll_ends_the_older() -> None:
-    """A client that asks again has given the first up, whatever a proxy still holds."""
+    """A newer poll replaces the older one, which a proxy may still hold."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -221,7 +221,7 @@ async def test_a_newer_poll_ends_the_older() -> None:
 
 
 async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
-    """The answer says how much within five seconds; nothing is lost when the rest is posted again."""
+    """A POST to a busy room is answered within five seconds with the number of accepted frames."""
 
     class Slow(Echo):
         async def player(self, player: edge.Player[Say, Said]) -> None:
@@ -242,10 +242,10 @@ async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
 
 
 async def test_overlapping_posts_give_each_frame_once() -> None:
-    """A post that waits for room, and its copy: what both bring is taken from one of them."""
+    """Overlapping POSTs deliver each frame once."""
 
     class Slow(Echo):
-        heard: list[str] = []  # noqa: RUF012  # one room
+        heard: list[str] = []  # noqa: RUF012  # shared: there is one room
 
         async def player(self, player: edge.Player[Say, Said]) -> None:
             async for event in player.listen(Say):
@@ -268,7 +268,7 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
 
 
 async def test_what_waits_on_a_line_is_weighed() -> None:
-    """Large frames wait for nobody beyond 256 KiB; and once nobody receives any more, they are forgotten."""
+    """An HTTP transport queues about 256 KiB of frames for its receiver, and none after it is closed."""
     line = ServedHttpTransport(edge.Limits())
     large = record("x" * 60_000)
     assert await line.post(0, 0, large * 10) == 5
@@ -280,7 +280,7 @@ async def test_what_waits_on_a_line_is_weighed() -> None:
 
 
 async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
-    """Though nothing of it is read, because the inbox is full."""
+    """A lost HTTP transport is noticed even if its room reads nothing, because the inbox is full."""
 
     class Busy(Echo):
         async def player(self, player: edge.Player[Say, Said]) -> None:
@@ -300,7 +300,7 @@ async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
 
 
 def test_records() -> None:
-    """Every split of a body gives the same records; what is cut off gives nothing yet."""
+    """Records are the same for every split of a body, and an incomplete record is not returned."""
     items: list[str | bytes | Closed] = ["", "é\u2028🎨", b"\x00\xff", Closed(4221), "x" * 300]
     body = b"k0\n".join(record(item) for item in items)
     for at in range(len(body)):

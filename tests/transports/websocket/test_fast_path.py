@@ -1,4 +1,4 @@
-"""The fast path against trio-websocket alone: whatever a client sends, in whatever pieces, both say the same."""
+"""The fast path and trio-websocket alone behave the same for any frames in any pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edge.transports.websocket.framing import CLOSE, TEXT
 from edge.transports.websocket.reader import open_socket_reader
 from edge.transports.websocket.websocket import ServedWebSocket
 
-LIMITS = Limits(message_bytes=300)  # so that 1,200 bytes are what a socket reads
+LIMITS = Limits(message_bytes=300)  # so that a socket reads up to 1,200 bytes
 HEAD = (
     b"GET /rooms/a/b HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -42,7 +42,7 @@ MASK = b"\x37\xfa\x21\x3d"
 
 
 def frame(first: int, payload: bytes, *, masked: bool = True, width: int = 0, declared: int | None = None) -> bytes:
-    """A frame as a client sends it, or as it should not."""
+    """Return a valid or invalid frame of a client."""
     length = len(payload) if declared is None else declared
     width = width or (1 if length < 126 else 3 if length < 65536 else 9)
     bit = 0x80 if masked else 0
@@ -108,7 +108,7 @@ STREAMS = {
 
 @attrs.frozen
 class Seen:
-    """What a server made of a stream, and what its client saw of it."""
+    """The frames that a server read from a stream, its end, and the server's answers."""
 
     frames: list[Frame]
     ended: str
@@ -116,7 +116,7 @@ class Seen:
 
 
 async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
-    """As edge does."""
+    """Read as edge does."""
     async with open_socket_reader() as socket_reader:
         transport = ServedWebSocket(stream, b"", max_bytes=LIMITS.socket_bytes, socket_reader=socket_reader)
         try:
@@ -131,7 +131,7 @@ async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
 
 
 async def serve_alone(stream: trio.abc.Stream, frames: list[Frame]) -> str:
-    """As trio-websocket does by itself."""
+    """Read as trio-websocket does by itself."""
     async with trio.open_nursery() as nursery:
         request = await trio_websocket.wrap_server_stream(nursery, Ahead(stream), max_message_size=LIMITS.socket_bytes)
         websocket = await request.accept(subprotocol="edge.1.json")
@@ -165,7 +165,7 @@ class Ahead(trio.abc.Stream):
 
 
 async def see(serve: Callable[[trio.abc.Stream, list[Frame]], Any], pieces: Sequence[bytes]) -> Seen:
-    """Send a server these pieces, one at a time, then hang up."""
+    """Send these pieces to a server, one at a time, then close."""
     client, server = trio.testing.memory_stream_pair()
     frames: list[Frame] = []
     ended: list[str] = []
@@ -187,14 +187,14 @@ async def see(serve: Callable[[trio.abc.Stream, list[Frame]], Any], pieces: Sequ
             try:
                 await client.send_all(piece)
             except trio.BrokenResourceError:
-                break  # the server has hung up
+                break  # the server has closed
             await trio.testing.wait_all_tasks_blocked()
         await client.send_eof()
     return Seen(frames, ended[0], list(answers(bytes(said))))
 
 
 def answers(said: bytes) -> Iterator[tuple[str, Any]]:
-    """What a client hears besides the handshake, which edge does elsewhere: pongs, and the close."""
+    """Yield the pongs and the close that a server sent after the handshake."""
     peer = Connection(ConnectionType.CLIENT)
     peer.receive_data(said.partition(b"\r\n\r\n")[2] if said.startswith(b"HTTP") else said)
     for event in peer.events():
@@ -205,8 +205,9 @@ def answers(said: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def see_alone(pieces: Sequence[bytes]) -> Seen:
-    """What trio-websocket makes of it, in virtual time. One thing edge does besides: it tells with which code it fails
-    a connection, as RFC 6455 section 7.1.7 wants."""
+    """Return the behaviour of trio-websocket, in virtual time, with one addition of edge: the close code of a failed
+    connection, as RFC 6455 section 7.1.7 requires.
+    """
     seen = run_virtual(see, serve_alone, pieces)
     if seen.ended in ("closed 1002", "closed 1007") and "Close" not in dict(seen.answers):
         seen.answers.append(("Close", int(seen.ended.removeprefix("closed "))))
@@ -214,12 +215,12 @@ def see_alone(pieces: Sequence[bytes]) -> Seen:
 
 
 def both(pieces: Sequence[bytes]) -> tuple[Seen, Seen]:
-    """What both make of it."""
+    """Return the behaviour of both."""
     return run_virtual(see, serve_lane, pieces), see_alone(pieces)
 
 
 def check(fast_path: Seen, alone: Seen) -> None:
-    """Both are the same; but edge need not wait for a message that is announced to be too large, to find it broken."""
+    """Check that both are the same, except that edge may refuse a message by its size before its fault is read."""
     if fast_path.ended == "closed 1009" != alone.ended:
         assert alone.ended in ("broken", "closed 1002", "closed 1007")
         answered = [answer for answer in alone.answers if answer[0] != "Close"]
@@ -229,7 +230,7 @@ def check(fast_path: Seen, alone: Seen) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_in_one_piece_and_byte_by_byte(name: str) -> None:
-    """The same frames in the same order, the same pongs, the same close code."""
+    """In one piece and byte by byte, both give the same frames, pongs and close code."""
     stream = STREAMS[name]
     for pieces in ([stream] if stream else [], [stream[at : at + 1] for at in range(min(len(stream), 700))]):
         check(*both(pieces))
@@ -237,7 +238,7 @@ def test_in_one_piece_and_byte_by_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if 1 < len(stream) < 60])
 def test_in_two_pieces_cut_anywhere(name: str) -> None:
-    """Wherever a short stream is cut."""
+    """A short stream that is cut anywhere gives the same result as the whole."""
     stream = STREAMS[name]
     whole = see_alone([stream])
     for cut in range(1, len(stream)):
@@ -250,7 +251,7 @@ def test_in_two_pieces_cut_anywhere(name: str) -> None:
     st.lists(st.integers(1, 300), max_size=8),
 )
 def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> None:
-    """One after the other, in pieces of any size."""
+    """Several streams in sequence, in pieces of any size, give the same result for both."""
     rest, pieces = b"".join(streams), []
     for size in sizes:
         pieces.append(rest[:size])
@@ -261,12 +262,12 @@ def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> No
 @hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(st.binary(min_size=1, max_size=80))
 def test_any_bytes_at_all(noise: bytes) -> None:
-    """What was never meant to be frames."""
+    """Random bytes give the same result for both."""
     check(*both([noise]))
 
 
 def test_the_oracle_notices() -> None:
-    """The comparison is not blind: what differs in a frame, a pong or a code is seen."""
+    """The comparison distinguishes frames, pongs and close codes."""
     seen = see_alone([STREAMS["pings between"]])
     assert seen.frames == ["a", "b"]
     assert seen.answers[:2] == [("Pong", b"1"), ("Pong", b"")]
@@ -275,7 +276,7 @@ def test_the_oracle_notices() -> None:
 
 
 class Patient:
-    """Takes frames while there is space."""
+    """Accepts frames while there is space."""
 
     def __init__(self, space: int) -> None:
         self.space = space
@@ -291,7 +292,7 @@ class Patient:
 
 @asynccontextmanager
 async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[FastPath]:
-    """A fast path that reads this stream."""
+    """Open a fast path that reads this stream."""
     async with (
         open_socket_reader() as socket_reader,
         FastPath(stream, b"", max_bytes=1000, socket_reader=socket_reader) as fast_path,
@@ -301,7 +302,7 @@ async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[FastPath]:
 
 
 async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
-    """What is read ahead is bounded, so that the peer's own buffers fill; later everything comes, in order."""
+    """Without space, the fast path stops reading, with a bounded buffer, and later delivers all frames in order."""
     client, server = trio.testing.memory_stream_pair()
     words = [f"{number} {'x' * 100}" for number in range(5000)]
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
@@ -318,7 +319,7 @@ async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
 
 
 async def test_a_cancelled_feed_loses_nothing() -> None:
-    """Whoever is fed next gets what came in between."""
+    """Frames that arrive after a cancelled delivery go to the next receiver."""
     client, server = trio.testing.memory_stream_pair()
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
         first, second = Patient(10), Patient(2)
@@ -331,12 +332,12 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
 
 
 async def test_space_that_comes_back_at_once_is_used() -> None:
-    """A fast path that stopped for want of space goes on even if there is space again before anybody has noticed."""
+    """A fast path that stopped for lack of space continues even if space returns at once."""
     client, server = trio.testing.memory_stream_pair()
     words = [str(number) for number in range(50)]
 
     class Brief(Patient):
-        """Out of space after each fifth frame, until the end of that very step."""
+        """Has no space after each fifth frame until the end of the step."""
 
         blocked = False
 
@@ -366,7 +367,7 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
 
 
 async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
-    """Closing does not wait in vain for a peer whose answer lies behind what nobody had space for."""
+    """A close is answered even if frames without space for them arrived before the answer."""
     client, server = trio.testing.memory_stream_pair()
     async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
         transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
@@ -380,7 +381,7 @@ async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
 
 
 async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """As on a plain socket: it is logged, and nobody waits for a reader that is gone."""
+    """An exception of the receiver is logged, and ends the connection."""
 
     class Fragile(Patient):
         def receive_frame(self, frame: Frame, now: float) -> None:
@@ -396,7 +397,7 @@ async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_closing_wakes_who_receives(cancelled: bool) -> None:
-    """Even if the closing itself is cut short."""
+    """Closing wakes a receiving task, even if the close is cancelled."""
     client, server = trio.testing.memory_stream_pair()
     async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
         transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
@@ -416,7 +417,7 @@ async def test_closing_wakes_who_receives(cancelled: bool) -> None:
 
 
 class Later:
-    """Keeps the first frame for later."""
+    """Stops the delivery at the first frame."""
 
     def __init__(self, transport: ServedWebSocket) -> None:
         self.transport = transport
@@ -434,7 +435,7 @@ class Later:
 @pytest.mark.real_time
 @pytest.mark.parametrize("size", [5, 500])
 async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
-    """On the shortest way, too: otherwise it would be looked at when the next one comes, which may be never."""
+    """`stop_delivery` ends the delivery at once, on the shortest path too, and not at the next frame."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
         async with open_socket_reader() as socket_reader:
@@ -451,7 +452,7 @@ async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
 
 @pytest.mark.real_time
 async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes() -> None:
-    """Though nothing more comes from the peer."""
+    """A frame that waits for the pace of its address is delivered when due, though the peer sends nothing more."""
     ours, theirs = trio.socket.socketpair()
     text = str(JSON.encode(["x", {"a": "b" * 400}])).encode()
     heard, again = list[str](), trio.Event()
@@ -464,7 +465,7 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
 
         def deliver(self, message: Any) -> None:
             heard.append(message.name)
-            again.set()  # whichever is waited for by now
+            again.set()  # whichever event is waited for
 
         def refuse(self, fault: Any) -> None:
             raise AssertionError(fault)
@@ -478,7 +479,7 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
             outbox, shared = Outbox(JSON, edge.Limits()), Pace(500, 1)
             nursery.start_soon(drive_connection, transport, connection, outbox, Hearing(), None, shared)
             sent = 0
-            while sent == len(heard):  # until one has to wait, for what is light is spent
+            while sent == len(heard):  # until a frame has to wait, when the free allowance is used up
                 await theirs.send(frame(TEXT, text))
                 sent += 1
                 await trio.testing.wait_all_tasks_blocked(0.01)
@@ -491,7 +492,7 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
 @pytest.mark.real_time
 @pytest.mark.parametrize("ahead", [frame(CLOSE, b"\x03\xe8"), frame(CLOSE, b"")])
 async def test_a_close_that_came_with_the_request_is_answered_after_the_grant(ahead: bytes) -> None:
-    """The response is the first that the peer reads."""
+    """A close that arrived with the request is answered after the response to the request."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
         async with open_socket_reader() as socket_reader:

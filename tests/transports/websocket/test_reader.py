@@ -1,4 +1,4 @@
-"""Fast paths on real sockets: one reader for all of them, and writes that are never cut."""
+"""Fast paths on real sockets: one reader for all sockets, and frames that are always written whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real_time
 
 @asynccontextmanager
 async def raw_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[FastPath, trio.SocketStream]]:
-    """A fast path, and the other end of its socket."""
+    """Yield a fast path, and the other end of its socket."""
     left, right = (trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in socket.socketpair())
     fast_path = FastPath(left, b"", max_bytes=1000, socket_reader=socket_reader)
     async with right, fast_path:
@@ -30,7 +30,7 @@ async def raw_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[FastPath,
 
 
 async def test_a_cancelled_write_leaves_no_half_frame() -> None:
-    """What the socket did not take stays, in order, and nothing gets in between: not even trio-websocket's pong."""
+    """After a cancelled write, the rest of its frames is written before anything else, even before pongs."""
     words = [f"{number}" + "x" * 5000 for number in range(500)]
     with trio.fail_after(30):
         async with (
@@ -52,7 +52,7 @@ async def test_a_cancelled_write_leaves_no_half_frame() -> None:
 
 
 async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write of it is given a view of what waits, so that its cost grows with its size, and not with the square."""
+    """Queued bytes are written from a view and not copied, so that the cost of a slow reader is linear."""
     write, given = os.write, list[object]()
 
     def note(fd: int, data: bytes | memoryview) -> int:
@@ -80,7 +80,7 @@ async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.Mo
 
 
 async def test_what_is_sent_to_many_is_framed_once() -> None:
-    """The same bytes object goes out on every fast path."""
+    """A frame for several fast paths is encoded once."""
     async with (
         open_socket_reader() as socket_reader,
         raw_pair(socket_reader) as (one, _),
@@ -97,7 +97,7 @@ async def test_what_is_sent_to_many_is_framed_once() -> None:
 
 
 async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, that connection is over, and the reader reads on."""
+    """An exception while one connection is read is logged and ends only that connection."""
 
     class Fragile:
         def __init__(self) -> None:
@@ -128,7 +128,7 @@ async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogC
 
 
 async def test_trio_websocket_begins_with_something_unusual() -> None:
-    """Until then a connection has no task of its own."""
+    """A connection has no task of trio-websocket until an unusual frame arrives."""
 
     def tasks() -> int:
         return trio.lowlevel.current_statistics().tasks_living
@@ -147,7 +147,7 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
 
 
 async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting() -> None:
-    """Not before the peer has, nor while an answer is left to write; and once only."""
+    """`close_nowait` closes a connection only if its peer has closed and nothing is left to write, and only once."""
     with trio.fail_after(30):
         async with (
             open_socket_reader() as socket_reader,
