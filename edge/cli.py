@@ -24,6 +24,7 @@ from .server.app import App, site_of
 from .server.logs import JsonFormatter
 from .server.serve import serve
 from .server.signals import open_stop_receiver
+from .server.site import Site
 from .version import __version__
 from .workers import run_workers
 
@@ -39,6 +40,36 @@ LEVELS = ("debug", "info", "warning", "error")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `edge` command. Return the exit code of the process."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if hasattr(options, "room"):
+        return _soak(parser, options)
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.log_level != "debug":
+        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge logs once that Redis is down
+    if options.log == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())
+    try:
+        app, tls = find_app(options.app), find_tls(options.tls_cert, options.tls_key)
+        _set_cluster(site_of(app), options)
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as exc:
+        parser.exit(2, f"edge: {exc}\n")
+    try:
+        if options.workers > 1:
+            return _run_workers(parser, options, "http" if tls is None else "https")
+        _calm_collector()
+        _open_more_files()
+        trio.run(_run, app, options.host, options.port, options.drain, tls, options.worker)
+    except* OSError as group:
+        parser.exit(1, f"edge: {options.host} port {options.port}: {_first(group)}\n")
+    except* BrokerDown as group:
+        parser.exit(1, f"edge: {_first(group)}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog="edge", description="Realtime rooms on Trio.")
     parser.add_argument("--version", action="version", version=f"edge {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -72,44 +103,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     soak.add_argument("--hours", type=float, default=24, help="hours of virtual time (default: 24)")
     soak.add_argument("--seed", type=int, default=0, help="seed of the random scripts (default: 0)")
     soak.add_argument("--play", metavar="module:function", help="async function that plays each Client")
-    options = parser.parse_args(argv)
-    if hasattr(options, "room"):
-        return _soak(parser, options)
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if options.log_level != "debug":
-        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge logs once that Redis is down
-    if options.log == "json":
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonFormatter())
-    try:
-        app = find_app(options.app)
-    except (ImportError, AttributeError, TypeError, ValueError) as exc:
-        parser.exit(2, f"edge: {exc}\n")
-    try:
-        tls = find_tls(options.tls_cert, options.tls_key)
-    except (OSError, ValueError) as exc:
-        parser.exit(2, f"edge: {exc}\n")
-    try:
-        site = site_of(app)
-        if options.broker is not None:
-            site.cluster = attrs.evolve(site.cluster, broker=find_broker(options.broker))
-        if options.address:
-            site.cluster = attrs.evolve(site.cluster, address=options.address)
-        if options.workers == 1:
-            site.check_keys()
-    except (ImportError, ValueError) as exc:
-        parser.exit(2, f"edge: {exc}\n")
-    try:
-        if options.workers > 1:
-            return _run_workers(parser, options, "http" if tls is None else "https")
-        _calm_collector()
-        _open_more_files()
-        trio.run(_run, app, options.host, options.port, options.drain, tls, options.worker)
-    except* OSError as group:
-        parser.exit(1, f"edge: {options.host} port {options.port}: {_first(group)}\n")
-    except* BrokerDown as group:
-        parser.exit(1, f"edge: {_first(group)}\n")
-    return 0
+    return parser
+
+
+def _set_cluster(site: Site, options: argparse.Namespace) -> None:
+    """Apply the options about other servers.
+
+    Raises:
+      ImportError: the extra `redis` is not installed.
+      ValueError: a URL is invalid, or the app has keys that no other server accepts.
+    """
+    if options.broker is not None:
+        site.cluster = attrs.evolve(site.cluster, broker=find_broker(options.broker))
+    if options.address:
+        site.cluster = attrs.evolve(site.cluster, address=options.address)
+    if options.workers == 1:
+        site.check_keys()
 
 
 def _first(group: BaseException) -> BaseException:

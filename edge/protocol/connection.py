@@ -153,15 +153,7 @@ class Connection:
                 self._check_size(size)
             message = from_plain(self.codec.decode(frame), size, self._lenient)
         except InvalidEvent as exc:
-            if self.state is not State.OPEN:
-                raise RemoteProtocolError(str(exc)) from exc
-            name, request = self.codec.peek(frame)
-            self.next_read_at = self._note_pace(size, now)
-            if name[:1] not in UNCOUNTED_SIGNS:
-                self._count_received(size, now)
-            if name[:1] in SIGNS:
-                request = None  # the number is that of a request of this side
-            raise InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request) from exc
+            raise self._unusable(exc, frame, size, now) from exc
         if type(message) is Event and self.state is State.OPEN:  # nearly all messages, which change no state
             if message.counted:
                 self._count_received(size, now)
@@ -174,33 +166,17 @@ class Connection:
             return message
         self.next_read_at = self._note_pace(size, now)
         self._advance(message, by=_other(self.side), error=RemoteProtocolError)
-        match message:
-            case Ack(count, asked, told):
-                if count > self.counts.acked:  # not charged: there are at most as many such acks as sent messages
-                    self.next_read_at = self._pace.give_back()
-                self.counts.acknowledge(count)
-                if asked is not None and told is not None and asked in self._pinged:
-                    self._pinged.remove(asked)
-                    if asked + self.epoch >= self._checked_at:
-                        self._checked_at = math.inf
-                    self.clock.note(asked + self.epoch, told, now)
-                return None
-            case Ping(count, asked):
-                self._check_ping(count, now)
-                self._asked = asked
-                return None
-            case Welcome():
-                if not message.resumed:
-                    self.clock.restart()
-                self.clock.note(self._hello_at, message.now, now)
-                if self._resuming and not message.resumed:
-                    self.counts.reset_counts()
-                self.counts.acknowledge(message.received)
-                self.limits = attrs.evolve(self.limits, heartbeat=message.heartbeat, dead_after=message.dead_after)
-                self._ack_frames, self._ack_bytes = message.ack_frames, message.ack_bytes
-                self._open(now)
-            case _ if is_counted(message):
-                self._count_received(size, now)
+        if isinstance(message, Ack):
+            self._receive_ack(message, now)
+            return None
+        if isinstance(message, Ping):
+            self._check_ping(message.count, now)
+            self._asked = message.asked
+            return None
+        if isinstance(message, Welcome):
+            self._receive_welcome(message, now)
+        elif is_counted(message):
+            self._count_received(size, now)
         return message
 
     def send(self, message: Hello | Welcome | Bye, *, now: float) -> Frame:
@@ -322,6 +298,39 @@ class Connection:
     def _time(self, now: float) -> float:
         """Return the time that is reported to the peer, rounded down to a tenth of a millisecond."""
         return math.floor((now - self.epoch) * 10_000) / 10_000
+
+    def _unusable(self, exc: InvalidEvent, frame: Frame, size: int, now: float) -> Exception:
+        """Count an unusable message as its sender does. Returns: the error to raise."""
+        if self.state is not State.OPEN:
+            return RemoteProtocolError(str(exc))
+        name, request = self.codec.peek(frame)
+        self.next_read_at = self._note_pace(size, now)
+        if name[:1] not in UNCOUNTED_SIGNS:
+            self._count_received(size, now)
+        if name[:1] in SIGNS:
+            request = None  # the number is that of a request of this side
+        return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
+
+    def _receive_ack(self, ack: Ack, now: float) -> None:
+        if ack.count > self.counts.acked:  # not charged: there are at most as many such acks as sent messages
+            self.next_read_at = self._pace.give_back()
+        self.counts.acknowledge(ack.count)
+        if ack.asked is not None and ack.told is not None and ack.asked in self._pinged:
+            self._pinged.remove(ack.asked)
+            if ack.asked + self.epoch >= self._checked_at:
+                self._checked_at = math.inf
+            self.clock.note(ack.asked + self.epoch, ack.told, now)
+
+    def _receive_welcome(self, welcome: Welcome, now: float) -> None:
+        if not welcome.resumed:
+            self.clock.restart()
+        self.clock.note(self._hello_at, welcome.now, now)
+        if self._resuming and not welcome.resumed:
+            self.counts.reset_counts()
+        self.counts.acknowledge(welcome.received)
+        self.limits = attrs.evolve(self.limits, heartbeat=welcome.heartbeat, dead_after=welcome.dead_after)
+        self._ack_frames, self._ack_bytes = welcome.ack_frames, welcome.ack_bytes
+        self._open(now)
 
     def _check_size(self, size: int) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes

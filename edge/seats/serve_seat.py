@@ -101,24 +101,8 @@ async def serve_seat(
         await _wait_recorded(hello, session, room)
         seat = _take_seat(hello, session, connection, outbox, room)
         ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
-        try:
-            await seat.player.wait_started()
-            if (
-                isinstance(seat, PersistentSeat)
-                and room.journal is not None
-                and not (seat.known or room.lease.continues_without_broker)
-            ):
-                # otherwise an event that the client sends right after its welcome could be lost
-                await room.journal.wait_written()
-            seat.player.deliver_restored()
-            ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
-            closed = True
-        except Exception:
-            ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
-            raise
-        finally:
-            seat.lose(outbox, _meaning_for_seat(ended), ended.reason)
-            counters.held_back += connection.held_back
+        ended = await _serve_attached(seat, room, transport, connection, outbox, scheduler, bulk)
+        closed = True
     except (RemoteProtocolError, Refused) as exc:
         counters.refused[exc.code] += 1
         if exc.code is not Code.MOVED:
@@ -134,6 +118,37 @@ async def serve_seat(
     finally:
         if not closed:
             await close_transport(transport, ended.code, ended.reason)
+
+
+async def _serve_attached(
+    seat: HeldSeat,
+    room: RoomRuntime,
+    transport: Transport,
+    connection: Connection,
+    outbox: Outbox,
+    scheduler: WriteScheduler | None,
+    bulk: Pace | None,
+) -> Ended:
+    """Serve a connection that has its seat. Returns: how the connection ended; the transport is closed."""
+    ended = Ended(outbox.cancel_code, "the server is shutting down", by_peer=False)
+    try:
+        await seat.player.wait_started()
+        if (
+            isinstance(seat, PersistentSeat)
+            and room.journal is not None
+            and not (seat.known or room.lease.continues_without_broker)
+        ):
+            # otherwise an event that the client sends right after its welcome could be lost
+            await room.journal.wait_written()
+        seat.player.deliver_restored()
+        ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
+    except Exception:
+        ended = Ended(Code.INTERNAL_ERROR, FAULT, by_peer=False)
+        raise
+    finally:
+        seat.lose(outbox, _meaning_for_seat(ended), ended.reason)
+        room.counters.held_back += connection.held_back
+    return ended
 
 
 def _log_refusal(
