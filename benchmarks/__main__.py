@@ -45,8 +45,8 @@ def measure(size: Profile, write: Write) -> None:
     chart = report.line("performance-load", "From idle to saturation", grown, lambda point: point.p99 / 1000, labels)
     slow = scenarios.slow_seats(size)
     text = (
-        f"If ten of a hundred seats do not read: {slow.rate:,.0f} deliveries a second to the others, p99 "
-        f"{slow.p99 / 1000:.2f} ms; the connections of {slow.more:.0f} of the ten were ended, and memory grew by "
+        f"With a hundred clients of which ten do not read, the others got {slow.rate:,.0f} deliveries a second, p99 "
+        f"{slow.p99 / 1000:.2f} ms. The server ended {slow.more:.0f} of the ten connections, and memory grew by "
         f"{slow.swollen / 2**20:.1f} MiB.\n"
     )
     write("load", report.points(grown, "offered") + "\n" + text, chart)

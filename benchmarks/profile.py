@@ -16,12 +16,15 @@ from .run import serving
 from .table import EDGE, PYTHON
 
 STAGES = {
-    "edge/transports": "frames, and the connection at work (transports)",
-    "edge/protocol/structure": "plain data to typed events and back (cattrs)",
-    "cattr": "plain data to typed events and back (cattrs)",
-    "edge/protocol": "bytes to messages and back, counts (protocol, msgspec)",
-    "edge/sessions": "what waits and what is kept (sessions)",
-    "edge/rooms": "to the player's loop (rooms)",
+    "edge/transports": "frames (`edge.transports`)",
+    "edge/connections": "the connection driver, and writing (`edge.connections`)",
+    "edge/protocol/structure": "plain data to typed events, and back (cattrs)",
+    "cattr": "plain data to typed events, and back (cattrs)",
+    "edge/protocol": "messages, counts and JSON (`edge.protocol`)",
+    "edge/requests": "listeners and requests (`edge.requests`)",
+    "edge/seats": "seats (`edge.seats`)",
+    "edge/rooms": "players and rooms (`edge.rooms`)",
+    "edge/aio": "wake-ups (`edge.aio`)",
     "benchmarks": "the room's own code",
     "<attrs generated": "making small objects (attrs)",
     "trio_websocket": "trio-websocket",

@@ -1,6 +1,6 @@
 """The codes of ended connections and seats, used in `bye` messages and as WebSocket close codes.
 
-The hundreds of a code are the client's next step:
+The first two digits of a code say what the client does next:
 
 * 40xx: the server still holds the seat. Connect again and resume.
 * 41xx: the undelivered messages are lost. Connect again and start fresh.
@@ -16,7 +16,7 @@ import enum
 
 
 class Retry(enum.Enum):
-    """A client's next step after a connection ended with a `Code`: see the hundreds above."""
+    """A client's next step after a connection ended with a `Code`: see the list above."""
 
     RESUME = "resume"
     FRESH = "fresh"
@@ -128,12 +128,13 @@ class Code(enum.IntEnum):
 
     @property
     def retry(self) -> Retry:
-        """The client's next step, from the hundreds of the code."""
+        """The client's next step, which the first two digits of the code give."""
         return {40: Retry.RESUME, 41: Retry.FRESH}.get(self // 100, Retry.NEVER)
 
     @classmethod
     def of(cls, number: int | None) -> Code:
-        """Return the code for a number from the wire, or for None. An unknown number becomes a code of its hundred."""
+        """Return the code for a number from the wire, or for None. An unknown number becomes a code with the
+        same next step."""
         try:
             return cls(number or cls.LOST)
         except ValueError:

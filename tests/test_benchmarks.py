@@ -40,7 +40,7 @@ def limit() -> Peer:
 
 
 def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
-    """Each echo returns but for those under way at the end, and no latency exceeds the length of the run."""
+    """All echoes return except for five at most, and no latency exceeds ten seconds."""
     for peer in (EDGE, limit):
         run = measure(peer, "echo", mode="echo", seats=5)
         assert run.load["joined"] == run.load["left"] == 5

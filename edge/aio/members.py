@@ -16,10 +16,11 @@ def public_members(cls: type[Any]) -> frozenset[str]:
 def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
     """Make instances raise `AttributeError` if an attribute is set that would hide a public member of this class.
 
-    This is a decorator because type checkers accept every attribute of a class that defines `__setattr__`.
+    The decorator sets `__setattr__` at run time: in a class whose body defines `__setattr__`, type checkers report no
+    unknown attributes.
 
     Args:
-      settings: members that a subclass sets in its class body.
+      settings: members that may be set only in the body of a subclass. The error message says so.
     """
     guarded, kind = public_members(cls), f"edge.{cls.__name__}"
 

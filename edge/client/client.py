@@ -51,7 +51,7 @@ KEY_SECONDS = 20.0
 # Seconds that the first reconnections wait for the welcome: longer than a lease lasts, but short, because a suspended
 # server still accepts connections, while another server may answer.
 AGAIN_SECONDS, AGAIN_ATTEMPTS = 4.0, 2
-# The most problems that are reported. Problems that differ only in positions in lists count as the same.
+# The maximum number of problems that are reported. Problems that differ only in positions in lists count as the same.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
 # The codes of a connection that broke.

@@ -31,7 +31,7 @@ class Connector(abc.ABC):
         """Dial this address from now on: the server said that the room is there. If empty, dial the first address."""
 
     def ended(self, lasted: float | None) -> bool:
-        """Note that a connection broke without a known cause.
+        """Record that a connection broke without a known cause.
 
         Args:
           lasted: the seconds since its welcome; None without a welcome.

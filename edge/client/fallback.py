@@ -63,7 +63,7 @@ class TransportFallback:
         return self._upward if climbable else math.inf
 
     def ended(self, lasted: float | None, *, opened: bool = True) -> bool:
-        """Note that a connection broke.
+        """Record that a connection broke.
 
         Args:
           lasted: the seconds since its welcome; None without a welcome.
@@ -85,7 +85,7 @@ class TransportFallback:
         return self._rung > 0
 
     def note_probe(self) -> None:
-        """Note that a better kind is being probed: wait twice as long for the next probe."""
+        """Record that a better kind is being probed: wait twice as long for the next probe."""
         self._upward = min(2 * self._upward, MAX_UPWARD_SECONDS)
 
     def climb(self) -> None:

@@ -1,10 +1,10 @@
 """Peer links: ordered messages, in batches, from one server to another.
 
-Each message arrives exactly once and in order, or both servers learn that messages were lost. Messages that are queued
-while a batch is being sent form the next batch. A broker may lose batches if it fails, or if a server does not renew in
-time. Batches are numbered, so that the receiver notices a gap. Then both servers start a new epoch, and end everything
-that they shared: relayed connections, forwarded requests and calls.
-"""
+Each message arrives exactly once, or both servers learn that messages were lost. Messages that are queued while a batch
+is being sent form the next batch. In a batch, messages that open something come first, then frames, then all others;
+messages of one of these kinds keep their order. A broker may lose batches if it fails, and loses the unread batches of
+a server that does not renew its leases in time. Batches are numbered, so that the receiver notices a gap. Then both
+servers start a new epoch, and end everything that they shared: relayed connections, forwarded requests and calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .broker.broker import Broker, Mailbox
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# The most bytes that may wait for a server while the broker can't be reached.
+# The maximum number of bytes that may wait for a server while the broker can't be reached.
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 PeerMessage = list[Any]

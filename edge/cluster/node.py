@@ -338,7 +338,8 @@ class Node:
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
-        """End everything that is shared with other servers, once all leases have run out. Clients get a goodbye."""
+        """End everything that is shared with other servers, once all leases have run out. Relayed clients get a
+        goodbye."""
         if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
             for server in sorted(self.peer_links.servers - {self.id}):

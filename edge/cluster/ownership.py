@@ -26,9 +26,9 @@ log: logging.Logger = logging.getLogger("edge.servers")
 
 # Leases end earlier here than at the broker, by this part of their length, because clocks run at different rates.
 MARGIN = 0.1
-# The most rooms in one request to the broker, so that other servers do not wait for long.
+# The maximum number of rooms in one request to the broker, so that other servers do not wait for long.
 BATCH = 500
-# The most closed rooms that are remembered.
+# The maximum number of closed rooms that are remembered.
 MAX_CLOSED = 10_000
 
 

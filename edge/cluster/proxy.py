@@ -40,7 +40,8 @@ RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
 
 # The name of the call that asks whether an HTTP transport is open.
 IS_OPEN = "line-is-open"
-# The most bytes of bodies under way to one server, and from one address. Further requests are refused as `crowded`.
+# The maximum number of bytes of bodies under way to one server, and from one address. Further requests are refused as
+# `crowded`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
 # The most HTTP transports that are remembered as open on other servers. For any other, its server is asked again.
 MAX_KNOWN = 20_000
@@ -124,7 +125,7 @@ class RequestProxy:
         self._note_open(request, home)
 
     def max_body(self, request: Request, home: str) -> int:
-        """Return the most bytes that the body of a request to the server `home` may have."""
+        """Return the maximum number of bytes that the body of a request to the server `home` may have."""
         return max_body(self._limits) if self.knows(request, home) else self._limits.opening_bytes + HEADS_BYTES
 
     async def forward(

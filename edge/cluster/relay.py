@@ -112,7 +112,7 @@ class RelayedTransport(Transport):
         self._note_change()
 
     def note_taken(self, count: int) -> None:
-        """Note that the carrier has written `count` bytes to the client."""
+        """Record that the carrier has written `count` bytes to the client."""
         self._under_way -= count
         self._note_change()
 
@@ -166,7 +166,7 @@ class _Carried:
         self.relays.peer_links.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
-        """Note that the room has taken `count` bytes."""
+        """Record that the room has taken `count` bytes."""
         self.under_way -= count
         space, self._space = self._space, trio.Event()
         space.set()

@@ -341,7 +341,7 @@ class ConnectionDriver:
         self.ended = self.ended or Ended(code, reason, by_peer=False)
 
     def end_by_peer(self, code: int | None, reason: str, *, unconfirmed: bool = False) -> None:
-        """Note that the peer ended the connection. No goodbye is sent."""
+        """Record that the peer ended the connection. No goodbye is sent."""
         if self.ended is None:
             self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._stopped_writing = True

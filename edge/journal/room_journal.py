@@ -87,7 +87,7 @@ class RoomJournal(Journal):
         self._rewrite = False
         """True if the broker lost earlier entries."""
         self.written_number: int = 0
-        """The number of entries that are written."""
+        """The number of the newest written entry; 0 before the first."""
         self._written_event = trio.Event()
         self.awaited: bool = False
         """True if a task waits for the next entry."""
@@ -178,7 +178,7 @@ class RoomJournal(Journal):
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
-        """Note that the newest entry is written."""
+        """Record that the newest entry is written."""
         if self._draft.over:
             self._finish()
         else:
@@ -193,7 +193,7 @@ class RoomJournal(Journal):
         written.set()
 
     def note_lost(self) -> None:
-        """Note that the newest entry is not written, and that earlier ones may be lost: the next one is whole."""
+        """Record that the newest entry is not written, and that earlier ones may be lost: the next one is whole."""
         self._rewrite = True
         self.mark_changed()
 

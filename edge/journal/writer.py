@@ -24,7 +24,8 @@ log: logging.Logger = logging.getLogger("edge.rooms")
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
 AWAITED_SECONDS = 0.01
-# The most bytes of an entry. More is an error of the room, because a large entry delays the entries of all other rooms.
+# The maximum number of bytes of an entry. More is an error of the room, because a large entry delays the entries of all
+# other rooms.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
 # The entries, or their bytes, after which a request is sent, so that the broker serves other servers in between.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
@@ -50,7 +51,7 @@ class JournalWriter:
         self._forgotten = OutageLog("the broker has lost journals of rooms")
 
     def note(self, journal: RoomJournal) -> None:
-        """Note that a room has a change to write."""
+        """Record that a room has a change to write."""
         if journal.changes == 1:
             self._news[journal] = None
             self._wake_up.wake()

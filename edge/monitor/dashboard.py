@@ -30,7 +30,7 @@ from .process import ProcessStatistics, ProcessWatch
 
 # The claim of an operator's session: True, or a digest of the token with which the key was issued.
 CLAIM = "edge-monitor"
-# The most rooms in the overview; newer rooms are left out.
+# The maximum number of rooms in the overview; newer rooms are left out.
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5

@@ -229,7 +229,7 @@ class Connection:
         return self._bytes.half_free_at()
 
     def note_received(self, now: float) -> None:
-        """Note that bytes of the peer arrived at `now`, even if they are not a complete frame."""
+        """Record that bytes of the peer arrived at `now`, even if they are not a complete frame."""
         if now > self._last_received_at:
             self._last_received_at = now
 

@@ -20,10 +20,11 @@ class Counts:
     """
 
     max_frames: int
-    """The most unacknowledged frames that are stored."""
+    """The maximum number of unacknowledged frames that are stored."""
 
     max_bytes: int
-    """The most unacknowledged bytes that are stored, measured as JSON whichever codec the connection uses."""
+    """The maximum number of unacknowledged bytes that are stored, measured as JSON whichever codec the connection
+    uses."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
     """Called for each message that is recorded while the window is more than half full or given up."""
@@ -44,7 +45,8 @@ class Counts:
     """Counted frames received since the fresh start."""
 
     confirmed: int | None = None
-    """Received frames that may be acknowledged; None for all. A persistent room first writes them to its journal."""
+    """The number of received frames that may be acknowledged; None for all. A persistent room acknowledges a frame only
+    after its journal has the frame."""
 
     connected: bool = False
     """True while there is a connection, whose peer can acknowledge more. Only then may the window be exceeded."""

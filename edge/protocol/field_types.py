@@ -17,7 +17,7 @@ import attrs
 # The largest safe integer of JavaScript. With larger integers, a sender could also choose colliding Python hashes.
 MAX_INTEGER = 2**53 - 1
 
-# The most levels of nesting: more than real events need, and far fewer than exhaust the stack.
+# The maximum number of levels of nesting: more than real events need, and far fewer than exhaust the stack.
 MAX_DEPTH = 32
 
 # Types whose values are encoded as arrays.

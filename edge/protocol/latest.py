@@ -12,8 +12,8 @@ class LatestValues(Generic[Value]):
     """A store for the latest value of each key. Beyond its bounds, the store drops the oldest values, never the newest.
 
     Args:
-      max_values: the most values that are stored.
-      max_bytes: the most bytes of all values together.
+      max_values: the maximum number of values that are stored.
+      max_bytes: the maximum number of bytes of all values together.
       on_drop: called with the key and the value of the first dropped value. Not called again until `dropped` is reset,
         because each further value may drop another one.
     """

@@ -33,12 +33,12 @@ class Limits:
     fragments."""
 
     inbox: int = 64
-    """The most events of one player that wait for the room's code. While this many wait, the server does not read the
-    player's connection."""
+    """The maximum number of events of one player that wait for the room's code. While this many wait, the server does
+    not read the player's connection."""
 
     inbox_bytes: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
-    """The most bytes of these events, measured as frames. The same limit applies separately to a player's stored
-    ``latest`` values and to its unanswered requests."""
+    """The maximum number of bytes of these events, measured as frames. The same limit applies separately to a player's
+    stored ``latest`` values and to its unanswered requests."""
 
     events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
     """Messages that are read from one connection a second, in the long run: more than a person or a game at 30 Hz
@@ -60,11 +60,11 @@ class Limits:
     that broadcasts each event."""
 
     outbox_frames: int = 1024
-    """The most frames that may wait while a write to the connection is blocked. More frames end the connection with
-    `Code.OVERFLOW`. Without a blocked write, only `step_frames` and `step_bytes` limit the frames."""
+    """The maximum number of frames that may wait while a write to the connection is blocked. More frames end the
+    connection with `Code.OVERFLOW`. Without a blocked write, only `step_frames` and `step_bytes` limit the frames."""
 
     outbox_bytes: int = 256 * 1024
-    """The most bytes that may wait while a write to the connection is blocked."""
+    """The maximum number of bytes that may wait while a write to the connection is blocked."""
 
     heartbeat: float = 20
     """The time between two pings of a side: less than the 30 s after which common proxies drop an idle connection."""
@@ -99,12 +99,13 @@ class Limits:
 
     @property
     def window_frames(self) -> int:
-        """The most frames that a seat stores for a resume: a full outbox, and as many again during a reconnect."""
+        """The maximum number of frames that a seat stores for a resume: a full outbox, and as many again during a
+        reconnect."""
         return 2 * self.outbox_frames
 
     @property
     def step_frames(self) -> int:
-        """The most frames that a room may send to one connection in one step.
+        """The maximum number of frames that a room may send to one connection in one step.
 
         More frames raise `SendOverflow` in the room's code, which has an endless loop or must pause between the events.
         """
@@ -112,7 +113,8 @@ class Limits:
 
     @property
     def step_bytes(self) -> int:
-        """The most bytes that a room may send to one connection in one step: at least four of the largest messages."""
+        """The maximum number of bytes that a room may send to one connection in one step: at least four of the largest
+        messages."""
         return max(16 * self.window_bytes, 4 * self.sent_bytes)
 
     @property
@@ -128,5 +130,5 @@ class Limits:
 
     @property
     def window_bytes(self) -> int:
-        """The most bytes that a seat stores for a resume."""
+        """The maximum number of bytes that a seat stores for a resume."""
         return 2 * self.outbox_bytes

@@ -30,7 +30,7 @@ from .field_types import MAX_INTEGER
 from .structure import structure
 from .unstructure import unstructure
 
-# The most bytes of a client's name, as JSON: a hello has space for such a name and the longest key.
+# The maximum number of bytes of a client's name, as JSON: a hello has space for such a name and the longest key.
 MAX_NAME_BYTES = 512
 
 SIGNS = "$~=+-!"

@@ -17,7 +17,7 @@ from .codec import Frame
 
 NOTHING = b"k0\n"
 
-# The most bytes of a record's head, including the line feed.
+# The maximum number of bytes of a record's head, including the line feed.
 MAX_HEAD_BYTES = 16
 
 

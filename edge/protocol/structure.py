@@ -30,8 +30,8 @@ T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 Inner = Callable[[Any], Hook]
 
-# The most members of one set with the same hash. A sender can choose tuples, numbers and attrs instances with equal
-# hashes, and adding n of them to a set takes n² comparisons. Honest values reach two or three.
+# The maximum number of members of one set with the same hash. A sender can choose tuples, numbers and attrs instances
+# with equal hashes, and adding n of them to a set takes n² comparisons. Honest values reach two or three.
 MAX_SAME_HASH = 16
 
 # Types whose hashes a sender can't choose: text and bytes are salted, whole numbers are bounded.

@@ -20,8 +20,8 @@ import trio
 
 from ..aio.wakeup import WakeUp
 
-# The most queued events and bytes that a loop takes without a checkpoint. `TOGETHER_BYTES` is a quarter of an outbox,
-# so that a room that broadcasts each event yields to the write scheduler before an outbox is full.
+# The maximum number of queued events and bytes that a loop takes without a checkpoint. `TOGETHER_BYTES` is a quarter of
+# an outbox, so that a room that broadcasts each event yields to the write scheduler before an outbox is full.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
 
@@ -81,7 +81,7 @@ class Arrival(abc.ABC):
 
     @abc.abstractmethod
     def take(self) -> None:
-        """Note that a listener has taken the event."""
+        """Record that a listener has taken the event."""
 
     @abc.abstractmethod
     def refuse_unheard(self) -> None:
@@ -109,7 +109,7 @@ class Subscription:
         self.wake_up.wake()
 
     def close(self) -> None:
-        """Refuse the queued events, and end the loop."""
+        """Refuse the queued events, drop the queued latest values, and end the loop."""
         self.closed = True
         while self.queue:
             self.queue.popleft().refuse_unheard()

@@ -21,7 +21,7 @@ from .reply import IncomingRequest, ReplyScope, deadline_of
 
 E = TypeVar("E")
 
-# The most unanswered requests of the other side. Further ones are refused as `busy`.
+# The maximum number of unanswered requests of the other side. Further ones are refused as `busy`.
 MAX_REQUESTS = 64
 
 
@@ -99,8 +99,8 @@ class RequestTracker:
         None, an event with unknown fields is invalid.
       tolerant: continue to wait if an answer does not fit, so that a client can't break a room with a wrong answer. If
         false, the request fails.
-      max_request_bytes: the most bytes of unanswered requests of the other side. Further ones are refused as `busy`.
-    """
+      max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further ones are refused
+        as `busy`."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class RequestTracker:
         try:
             if kind is None or self._on_ignored is not None or message.name in self._loose:
                 event = self._structure(message.name, message.body)
-            else:  # nearly always, at a server
+            else:  # on a server, nearly all events
                 event = structure(message.body, kind.cls)
         except InvalidEvent as exc:
             if self._on_unusable(exc, message.name) or number is not None:
@@ -347,14 +347,14 @@ class RequestTracker:
         self._send(outgoing_cancel(number))
 
     def _mark_answered(self, incoming: IncomingRequest) -> None:
-        """Note that the last answer to a request is sent."""
+        """Record that the last answer to a request is sent."""
         incoming.answered = True
         self._request_bytes -= incoming.size
         del self._incoming[id(incoming.event)]
         incoming.event = None
 
     def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:
-        """Note that the other side no longer waits for the answer."""
+        """Record that the other side no longer waits for the answer."""
         incoming.wanted = False
         if incoming.scope is not None:
             incoming.scope.cancel(why)

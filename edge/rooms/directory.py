@@ -47,8 +47,9 @@ class Directory:
     Args:
       kinds: the factory of each kind of room: a `Room` subclass, or any callable that returns a new room or raises
         `Refused`.
-      max_rooms: the most open rooms; further rooms are refused as ``full``. Each costs some kilobytes and a few tasks.
-      max_rooms_each: the most open rooms of one opener.
+      max_rooms: the maximum number of open rooms; further rooms are refused as ``full``. Each costs some kilobytes and
+        a few tasks.
+      max_rooms_each: the maximum number of open rooms of one opener.
       idle: the seconds after which a room without players other than bots is closed.
       seeds: returns the seed for `Room.random` of a new room.
     """

@@ -24,7 +24,8 @@ class RestorableSeat(Seat):
 
     @abc.abstractmethod
     def recorded(self) -> None:
-        """Note that the newest `record` is written to the room's journal."""
+        """Confirm what the journal has, and send the messages that waited for it. Called when the entry with the newest
+        `record` is written."""
 
     @abc.abstractmethod
     def conclude(self, *, unconfirmed: bool = False) -> None:
@@ -46,7 +47,7 @@ class Journal(abc.ABC):
     """True once the end of the room is written, or the room no longer waits for that."""
 
     written_number: int
-    """The number of written entries."""
+    """The number of the newest written entry; 0 before the first."""
 
     @abc.abstractmethod
     def mark_changed(self, member: Member | None = None) -> None:
@@ -54,7 +55,7 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     def note_left(self, member: Member) -> None:
-        """Note that a player has left."""
+        """Record that a player has left."""
 
     @abc.abstractmethod
     def note_fact(self, fact: Any) -> None:
@@ -62,7 +63,7 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     def note_end(self, seat: RestorableSeat) -> None:
-        """Note that the player of this seat has ended. Its last messages wait until the end is written."""
+        """Record that the player of this seat has ended. Its last messages wait until the end is written."""
 
     @abc.abstractmethod
     def conclude(self) -> None:

@@ -50,7 +50,7 @@ class Lease:
             self.until = self._scope.deadline = until
 
     def conclude(self) -> None:
-        """Note that the room has closed for good."""
+        """Record that the room has closed for good."""
         self.done_with = True
 
     def lose(self) -> None:

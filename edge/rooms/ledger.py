@@ -96,15 +96,15 @@ class OpenTurn(abc.ABC):
 
     @abc.abstractmethod
     def player_left(self) -> None:
-        """Note that the player has left."""
+        """Record that the player has left."""
 
     @abc.abstractmethod
     def player_away(self) -> None:
-        """Note that the player's connection is lost."""
+        """Record that the player's connection is lost."""
 
     @abc.abstractmethod
     def player_back(self) -> None:
-        """Note that the player has a new connection."""
+        """Record that the player has a new connection."""
 
     @abc.abstractmethod
     def statistics(self) -> TurnStatistics:
@@ -160,7 +160,7 @@ class Watch(abc.ABC):
 
     @abc.abstractmethod
     def note(self, member: Member) -> None:
-        """Note that the state of this member has changed."""
+        """Record that the state of this member has changed."""
 
 
 class Ledger:
@@ -242,11 +242,11 @@ class Ledger:
         self._note_change(member)
 
     def start(self, member: Member) -> None:
-        """Note that the task of this player has begun."""
+        """Record that the task of this player has begun."""
         self._change(member, Happens.START)
 
     def lose(self, member: Member, code: Code, reason: str) -> None:
-        """Note that the connection of this player is lost. Start the grace, or let the player leave if it is 0."""
+        """Record that the connection of this player is lost. Start the grace, or let the player leave if it is 0."""
         if member.left:
             return
         if self.grace <= 0:
@@ -262,7 +262,7 @@ class Ledger:
         self._note_change(member)
 
     def find_again(self, member: Member) -> None:
-        """Note that this player has a new connection."""
+        """Record that this player has a new connection."""
         if self._change(member, Happens.FIND):
             for turn in member.turns:
                 turn.player_back()

@@ -28,7 +28,8 @@ from .statistics import PlayerStatistics
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The most latest values of one player. Clients may choose the keys; `Seat.inbox_bytes` limits the total size.
+# The maximum number of latest values of one player. Clients may choose the keys; `Seat.inbox_bytes` limits the total
+# size.
 MAX_LATEST = 256
 
 TOO_FAST = "the connection sends events faster than its pace allows"
@@ -124,7 +125,7 @@ class PlayerRuntime(Member):
         await self._started.wait()
 
     def start(self) -> None:
-        """Note that the task of `Room.player` begins in this step."""
+        """Record that the task of `Room.player` begins in this step."""
         self.room.ledger.start(self)
         self._started.set()
 
@@ -338,7 +339,7 @@ class PlayerRuntime(Member):
         self.requests.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: PlayerArrival) -> None:
-        """Note that an event of this player is taken or refused."""
+        """Record that an event of this player is taken or refused."""
         del self._waiting[arrival]
         self._waiting_bytes -= arrival.message.size
         if self.room.journal is not None:

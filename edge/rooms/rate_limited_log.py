@@ -12,9 +12,9 @@ from ..protocol.pace import Pace
 
 # The seconds for which a logged subject is not logged again.
 QUIET_SECONDS = 60.0
-# The most records a second in the long run, and in one burst.
+# The maximum number of records a second in the long run, and in one burst.
 RECORDS_PER_SECOND, RECORDS_BURST = 1.0, 20
-# The most subjects that are remembered as logged.
+# The maximum number of subjects that are remembered as logged.
 MAX_KNOWN = 1000
 
 

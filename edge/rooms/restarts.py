@@ -17,7 +17,7 @@ class Restarts:
     """
 
     most: int = 3
-    """The most restarts within `seconds`; 0 for none."""
+    """The maximum number of restarts within `seconds`; 0 for none."""
 
     seconds: float = 60
     """The seconds for which a crash counts, and for which the name is closed after too many crashes."""

@@ -300,7 +300,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
         Args:
           hz: steps per second.
-          catch_up: the most late steps that run without waiting; further late steps are skipped.
+          catch_up: the maximum number of late steps that run without waiting; further late steps are skipped.
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 

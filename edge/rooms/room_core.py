@@ -146,7 +146,7 @@ class RoomCore:
             raise overflow
 
     def note_strain(self, member: Member, *, strained: bool) -> None:
-        """Note whether a connected player has more than half of a window unacknowledged."""
+        """Record whether a connected player has more than half of a window unacknowledged."""
         if strained:
             self.strained.add(member)
         elif member in self.strained:

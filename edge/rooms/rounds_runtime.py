@@ -72,13 +72,13 @@ class RoundRuntime:
             self.nursery.cancel_scope.cancel(f"round: {outcome} {reason}")
 
     def finish(self) -> None:
-        """Note that the block of the round ran to its end."""
+        """Record that the block of the round ran to its end."""
         if self.outcome is None:
             self.outcome = Outcome.DONE
         self.nursery.cancel_scope.cancel("the round is over")
 
     def note_end(self, exc: BaseException | None) -> None:
-        """Note that the nursery of the round has ended, with this exception or None."""
+        """Record that the nursery of the round has ended, with this exception or None."""
         if self.outcome is None and exc is None:
             self.outcome = Outcome.TIMEOUT  # only the deadline cancels the scope without setting an outcome
         elif self.outcome is None and any(isinstance(fault, trio.Cancelled) for fault in _leaves(exc)):

@@ -40,10 +40,11 @@ class Seat(abc.ABC):
     """The player's name."""
 
     inbox: int = 64
-    """The most events in the inbox before `PlayerRuntime.wait_space` waits."""
+    """The maximum number of events in the inbox before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
-    """The most bytes in the inbox. Latest values have the same limit of their own, and so have unanswered requests."""
+    """The maximum number of bytes in the inbox. Latest values have the same limit of their own, and so have unanswered
+    requests."""
 
     crowded: bool = False
     """True if this step may have sent more than a connection may hold. Then call `check_crowded` before `send`."""

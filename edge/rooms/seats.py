@@ -26,11 +26,11 @@ class Seats:
     def __init__(self, *, minimum: int = 1, maximum: int = 100, grace: float = 30) -> None:
         for name, value in (("minimum", minimum), ("maximum", maximum)):
             if type(value) is not int:
-                raise TypeError(f"Seats({name}={value!r}): a number of seats is an int")
+                raise TypeError(f"Seats({name}={value!r}): {name} must be an int, the number of seats")
         if type(grace) not in (int, float):
-            raise TypeError(f"Seats(grace={grace!r}): it is a number of seconds: 0 for no grace, math.inf for no limit")
+            raise TypeError(f"Seats(grace={grace!r}): grace must be seconds, 0 for no grace, math.inf for no limit")
         if not grace >= 0:  # nor a NaN
-            raise ValueError(f"Seats(grace={grace!r}): it is a number of seconds, not less than 0")
+            raise ValueError(f"Seats(grace={grace!r}): grace must be seconds, and not less than 0")
         if not 0 <= minimum <= maximum:
             raise ValueError("Seats needs 0 <= minimum <= maximum")
         self.__edge_ledger = Ledger(minimum=minimum, maximum=maximum, grace=grace)

@@ -27,7 +27,8 @@ class Ticks:
 
     Args:
       hz: steps per second.
-      catch_up: the most late steps that run without waiting; further late steps are skipped and counted.
+      catch_up: the maximum number of late steps that run one after the other; further late steps are skipped and
+        counted.
       note: called for each step with its lateness in seconds and the number of skipped steps.
     """
 

@@ -159,7 +159,8 @@ class HeldSeat(SendBuffer, Seat):
             outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
-        """Note that a connection has ended. Depending on the code, the seat waits for another, or the player leaves."""
+        """Record that a connection has ended. Depending on the code, the seat waits for another, or the player
+        leaves."""
         if not self.detach(outbox):
             return
         self.counts.connected = False

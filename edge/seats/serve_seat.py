@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import logging
 import re
@@ -21,23 +20,20 @@ from ..connections.scheduler import WriteScheduler
 from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
-from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
-from ..protocol.messages import Bye, Hello, Message, Welcome
+from ..protocol.messages import Bye, Hello, Message
 from ..protocol.pace import Pace
 from ..rooms.counters import Counters
-from ..rooms.kind import RoomKind
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.transport import Transport
+from .claim import FAULT, take_seat
 from .held_seat import FRESH_CODES, HeldSeat
 from .pending import PendingConnection
 from .persistent_seat import PersistentSeat
 
 log: logging.Logger = logging.getLogger("edge.server")
-
-FAULT = "an error in the server"
 
 # The name that a client chooses. It must not be guessable, because it alone identifies a client without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -99,7 +95,7 @@ async def serve_seat(
             return
         session = session or _keyless(hello)
         await _wait_recorded(hello, session, room)
-        seat = _take_seat(hello, session, connection, outbox, room)
+        seat = take_seat(hello, session, connection, outbox, room)
         ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
         ended = await _serve_attached(seat, room, transport, connection, outbox, scheduler, bulk)
         closed = True
@@ -206,116 +202,6 @@ async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> N
         # if this connection ends during the wait
         seat.disconnect(Code.MOVED, "another connection takes the seat")
         await room.journal.wait_written()
-
-
-def _take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
-    """Give a client its seat, and put the welcome into the outbox, in one synchronous step.
-
-    So nothing happens between the admission and the seat, and no frame of an older connection is counted after the
-    count was written into the welcome.
-
-    Raises:
-      Refused: the client gets no seat.
-    """
-    held = room.find(session.id)
-    if held is None:
-        if room.journal is None or session.bot:  # the room starts its bots again on another server
-            seat = HeldSeat(session, hello.name, connection.limits)
-        else:
-            seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
-        why, unknowing = _claim_seat(seat, hello, new=True, lost=room.lost)
-        seat.enter(room)
-    elif isinstance(held.seat, HeldSeat):
-        seat = held.seat
-        why, unknowing = _claim_seat(seat, hello, new=False, lost=room.lost)
-    else:
-        raise Refused("this seat belongs to a bot", Code.REFUSED)
-    try:
-        _begin(seat, hello, why, connection, outbox, room)
-        if unknowing:
-            room.restart(seat.player)
-    except Exception:  # otherwise other code would find a seat that no connection serves
-        if held is None:
-            seat.player.leave(Code.INTERNAL_ERROR, FAULT)
-        else:
-            seat.lose(outbox, Code.INTERNAL_ERROR, FAULT)
-        raise
-    return seat
-
-
-def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: RoomRuntime) -> None:
-    """Attach a seat to this connection, and queue its welcome."""
-    now = trio.current_time()
-    connection.counts, connection.epoch = seat.counts, now - room.now()
-    if seat.connection is not None:
-        connection.follow(seat.connection, now)
-    seat.connection = connection
-    welcome = Welcome(
-        resumed=not why,
-        why=why,
-        received=seat.counts.received,
-        number=seat.player.number,
-        guest=seat.session.guest,
-        heartbeat=connection.limits.heartbeat,
-        dead_after=connection.limits.dead_after,
-        ack_frames=connection.limits.most_unacked[0],
-        ack_bytes=connection.limits.most_unacked[1],
-        now=room.now(),
-        message_bytes=connection.limits.message_bytes,
-        sent_bytes=connection.limits.sent_bytes,
-        vocabulary=_fingerprint_of(room.kind),
-    )
-    outbox.put_first(connection.send(welcome, now=now))
-    seat.attach(outbox)
-    if hello.vocabulary not in ("", _fingerprint_of(room.kind)):
-        _note_outdated(room, seat)
-
-
-def _find_fingerprint(kind: RoomKind) -> str:
-    return fingerprint(kind.receives, kind.sends)
-
-
-_fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
-
-
-def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
-    """Count a client whose events differ from its room's, and log the first of each kind of room."""
-    counters = room.counters
-    counters.outdated += 1
-    if counters.is_first("outdated", room.kind):
-        text = "the client of %r and %s have different events: one of them is outdated"
-        log.info(text, seat.name, room.kind.class_name, extra=seat.player.log_context)
-
-
-def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
-    """Give a client the seat, if it may have it.
-
-    Returns: the reason of a fresh start, empty for a resume; and whether the room has to greet the client.
-
-    Raises:
-      Refused: another client took the seat from this one, or this hello is a copy of an earlier one.
-    """
-    if hello.client in seat.former:
-        raise Refused("another page of yours took the seat", Code.REPLACED)
-    same, received = hello.client == seat.client, hello.received or 0
-    if same and hello.attempt <= seat.attempt:
-        raise Refused("this hello was already received: send a higher attempt number", Code.REPLAYED)
-    seat.attempt = hello.attempt
-    began_together = same and hello.since == seat.since
-    if began_together and seat.can_resume(received):
-        seat.counts.acknowledge(received)
-        return "", False
-    if same and not began_together and seat.counts.received == 0 and seat.can_resume(0):
-        seat.since = hello.attempt  # the welcome was lost: it is sent again, and all messages after it
-        return seat.why, False
-    if new:
-        why = "new" if hello.received is None else "lost" if lost else "expired"
-    elif same:
-        why = "behind" if seat.counts.behind or seat.latest.dropped else "miscount"
-    else:
-        why = "moved"
-    seat.give_to(hello.client, why)
-    return why, True
 
 
 async def _say_bye(transport: Transport, connection: Connection, bye: Bye) -> None:

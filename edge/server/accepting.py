@@ -15,7 +15,7 @@ log: logging.Logger = logging.getLogger("edge.server")
 
 # Errors of `accept` if there is no file descriptor or no memory for another connection.
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-# Spare file descriptors: the most connections that are rejected at the same time.
+# Spare file descriptors: the maximum number of connections that are rejected at the same time.
 SPARE_FILES = 16
 # Seconds to wait before the next attempt if no spare file descriptor is left.
 PAUSE_SECONDS = 0.1

@@ -239,7 +239,7 @@ class _Exchange:
         self._over.set()
 
     def note_gone(self) -> None:
-        """Note that the client has gone: send `http.disconnect`, and cancel the app's task after five seconds."""
+        """Record that the client has gone: send `http.disconnect`, and cancel the app's task after five seconds."""
         self.disconnect()
         self.life.deadline = min(self.life.deadline, trio.current_time() + GONE_SECONDS)
 

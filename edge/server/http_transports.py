@@ -22,7 +22,8 @@ from .addresses import Addresses
 from .limiter import ConnectionLimiter
 from .site import Site
 
-# The most open POST requests of one transport: the current one, and an older one whose connection broke unnoticed.
+# The maximum number of open POST requests of one transport: the current one, and an older one whose connection broke
+# unnoticed.
 MAX_POSTS = 2
 
 

@@ -28,7 +28,8 @@ POSITIVE = attrs.validators.gt(0)
 # The part of the process's file descriptors for open connections. The rest is for dropped connections that linger.
 FILES = 0.9
 
-# The most rejected connections that are answered at the same time, and the part of the file descriptors for them.
+# The maximum number of rejected connections that are answered at the same time, and the part of the file descriptors
+# for them.
 MAX_TOLD, TOLD_FILES = 100, 0.05
 
 # Seconds that a draining server waits for the requests in which HTTP transports fetch their goodbye.
@@ -46,21 +47,21 @@ class AddressLimits:
     """
 
     connections: int = attrs.field(default=20_000, validator=POSITIVE)
-    """The most open connections of the server, and at most 90 % of the process's file descriptors.
+    """The maximum number of open connections of the server, and at most 90 % of the process's file descriptors.
 
     At the limit, a new connection replaces the oldest pending connection, which is still waiting for a request, a body
     or a hello, and holds no seat. If no connection is pending, the new connection is rejected."""
 
     connections_each: int = attrs.field(default=1000, validator=POSITIVE)
-    """The most open connections of one address, HTTP transports included. At the limit, a new connection replaces the
-    oldest pending connection of the same address. The default suits a school that shares one address."""
+    """The maximum number of open connections of one address, HTTP transports included. At the limit, a new connection
+    replaces the oldest pending connection of the same address. The default suits a school that shares one address."""
 
     rooms: int = attrs.field(default=10_000, validator=POSITIVE)
-    """The most open rooms of the server. Further rooms are refused as ``full``. A room costs some kilobytes and a few
-    tasks."""
+    """The maximum number of open rooms of the server. Further rooms are refused as ``full``. A room costs some
+    kilobytes and a few tasks."""
 
     rooms_each: int = attrs.field(default=200, validator=POSITIVE)
-    """The most open rooms that one address has opened."""
+    """The maximum number of open rooms that one address has opened."""
 
     requests_each: float = attrs.field(default=200, validator=POSITIVE)
     """Connections and requests of one address per second, in the long run. Requests of an open HTTP transport have
@@ -78,10 +79,10 @@ class AddressLimits:
     pictures."""
 
     body_bytes: int = 256 * 1024 * 1024
-    """The most bytes of request bodies in memory, of all addresses."""
+    """The maximum number of bytes of request bodies in memory, of all addresses."""
 
     body_bytes_each: int = 16 * 1024 * 1024
-    """The most bytes of request bodies in memory, of one address."""
+    """The maximum number of bytes of request bodies in memory, of one address."""
 
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """The networks of your trusted proxies. The server uses the client address that a trusted proxy reports, and does
@@ -113,7 +114,7 @@ class ConnectionLimiter:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told: int = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
-        """The most rejected connections that are answered at the same time. One more ends the oldest."""
+        """The maximum number of rejected connections that are answered at the same time. One more ends the oldest."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0

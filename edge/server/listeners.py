@@ -6,7 +6,7 @@ import socket
 
 import trio
 
-# The most connections that wait to be accepted. The system reduces this to its own maximum.
+# The maximum number of connections that wait to be accepted. The system reduces this to its own maximum.
 BACKLOG = 65_535
 
 

@@ -16,7 +16,7 @@ from .sessions import CUSTOM
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# The most foreign origins that are logged.
+# The maximum number of foreign origins that are logged.
 MAX_LOGGED = 100
 
 
@@ -39,7 +39,8 @@ class Origins:
         self._logged: set[str] = set()
 
     def allow(self, request: Request) -> bool:
-        """Return true if the request has no `Origin`, so is not from a page, or if its page may connect."""
+        """Return true if the page may connect, or if the request has no `Origin`: a program, or a GET of the same
+        host."""
         return self._all or "origin" not in request.headers or self.names(request)
 
     def names(self, request: Request) -> bool:

@@ -194,7 +194,7 @@ class Site:
         if not 0 <= size <= self.address_limits.body_bytes_each:
             most = self.address_limits.body_bytes_each
             raise ValueError(
-                f"{name}={size} is more than one address may send at a time: AddressLimits.body_bytes_each={most}"
+                f"{name}={size} must be from 0 to {most}: AddressLimits.body_bytes_each limits one address"
             )
 
     def session(self, request: HasCookies) -> Session | None:

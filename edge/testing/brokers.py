@@ -200,7 +200,8 @@ async def what_is_forgotten_is_written_again(broker: Broker) -> None:
 
 
 async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
-    """A server can keep a forgotten claim, even if the broker still knows an earlier owner with a lower fence."""
+    """After the broker has lost a claim, its server gets the lease with `Wish.KEEP`, even if the broker has an older
+    lease of another server."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE

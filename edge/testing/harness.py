@@ -186,8 +186,8 @@ class RoomUnderTest(Generic[R]):
         """Connect clients with these names, one after the other, and return them once they have their seats.
 
         Args:
-          buffer: the most frames on their way in each direction. With a small buffer, a client that does not read slows
-            down the server's writes.
+          buffer: the maximum number of frames on their way in each direction. With a small buffer, a client that does
+            not read slows down the server's writes.
           session: the session of the clients; without names, one client with the name of the session joins. By default
             each client is a guest. Two clients of one session are like two tabs.
           sends: the union of events that the clients send, for clients older or newer than the room; by default, the

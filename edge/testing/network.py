@@ -33,9 +33,9 @@ class Conditions:
     jitter: float = 0.0
     """The longest random addition to the delay, in seconds. Bytes stay in order, as with TCP."""
     pieces: float = math.inf
-    """The most bytes that one read returns. With 1, each byte of a frame arrives alone."""
+    """The maximum number of bytes that one read returns. With 1, each byte of a frame arrives alone."""
     capacity: int = CAPACITY
-    """The most bytes on their way on a connection, in each direction, before its writer waits."""
+    """The maximum number of bytes on their way on a connection, in each direction, before its writer waits."""
 
 
 class Network:

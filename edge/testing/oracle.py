@@ -123,7 +123,7 @@ class Oracle:
         object.__setattr__(room.facade, "player", watched_player)  # `Room` rejects an ordinary assignment
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
-        """Note that a client is about to leave."""
+        """Record that a client is about to leave."""
         greeted = client._connection is not None and client._connection.state is Conversation.GREETED
         if client.state is State.OPEN or greeted:
             self._clients[client._client].left_at = trio.current_time()
@@ -198,7 +198,7 @@ class Oracle:
         def watched_give_to(client: str, why: str) -> None:
             nonlocal epoch, newest, before_fresh
             give_to(client, why)
-            newest, before_fresh = -1, last  # open requests are sent again after the greeting
+            newest, before_fresh = -1, last  # unanswered requests are sent again, after what `Room.greet` sends
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:

@@ -87,7 +87,7 @@ def simulated(
 
     Args:
       make: the class of the room, or any callable that returns a new room.
-      steps: the most steps of a script after the first clients have joined.
+      steps: the maximum number of steps of a script after the first clients have joined.
       examples: the number of scripts. The other settings of hypothesis apply, too: profiles, seeds, the database.
       events: strategies for events of these classes; other events are drawn from the types of their fields.
       play: the code of each client, which runs beside the steps: see `simulate`.
@@ -150,7 +150,7 @@ def scripts(
 
     Args:
       make: the class of the room, or any callable that returns a new room.
-      steps: the most steps after the joins.
+      steps: the maximum number of steps after the joins.
       events: see `simulated`.
       seconds: the waiting times of steps, in seconds.
     """

@@ -77,7 +77,7 @@ class Simulation:
         return None if member.client.state is State.CLOSED else member
 
     def trouble_all(self) -> None:
-        """Note that all connections may be lost, now or later: all links count as troubled."""
+        """Record that all connections may be lost, now or later: all links count as troubled."""
         self._rough = True
         for link in self.network.links:
             link.troubled = True

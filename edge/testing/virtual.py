@@ -15,8 +15,8 @@ from .schedule import seeded, spawn_order
 
 T = TypeVar("T")
 
-# The most times in a row that Trio may poll for I/O without running a task. Trio itself needs two: one to wake tasks
-# in `wait_all_tasks_blocked`, one to jump the clock.
+# The maximum number of times in a row that Trio may poll for I/O without running a task. Trio itself needs two: one to
+# wake tasks in `wait_all_tasks_blocked`, one to jump the clock.
 IDLE_PASSES = 3
 
 
@@ -67,7 +67,7 @@ def run_virtual(
 
     Args:
       seed: determines the schedule; the same seed gives the same run, in any process.
-      hours: the most virtual time that may pass. Without this limit, the heartbeats of a room would keep a test that
+      hours: the maximum virtual time that may pass. Without this limit, the heartbeats of a room would keep a test that
         waits for ever running.
       clock: replaces the autojumping mock clock that starts at 0.
 

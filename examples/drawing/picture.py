@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 1000, 750
 # The height of the strip at the bottom of a part that the next player sees.
 STRIP = 60
 COLORS = 8
-# The most points of one part. The turn ends when the part has this many.
+# The maximum number of points of one part. The turn ends when the part has this many.
 INK = 4_000
 
 Point = tuple[int, int]

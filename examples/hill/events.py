@@ -10,7 +10,7 @@ import edge
 
 from .physics import Disc
 
-# The most intents in one event, and the most bots.
+# The maximum number of intents in one event, and the maximum number of bots.
 MAX_PLAN = 8
 MAX_BOTS = 30
 

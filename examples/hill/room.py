@@ -40,7 +40,7 @@ CREW_SECONDS = 0.5
 LOOK_SECONDS = 0.5
 # The number of seats that bots leave free for people.
 KEPT_FREE = 4
-# The most ticks by which an intent may be planned ahead.
+# The maximum number of ticks by which an intent may be planned ahead.
 MAX_AHEAD = 2 * HZ
 # The zero-width joiner, which combines several emoji into one. It is not printable, but allowed in a name.
 JOINER = "\u200d"

@@ -44,7 +44,7 @@ def make_app(
 
 @asynccontextmanager
 async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> AsyncIterator[Adder]:
-    """Join with a client that can add, and listens."""
+    """Join a room as a client that can send `Add`, and checks the `Added` events that it receives."""
     async with town.join(f"/rooms/{path}", *at, sends=Add, receives=Added, name=name) as client:
         await client.wait_state(State.OPEN)
         async with trio.open_nursery() as nursery:

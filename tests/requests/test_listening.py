@@ -76,7 +76,7 @@ async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_roo
 
 
 async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None:
-    """A cancelled public wait leaves nothing registered, and takes no event."""
+    """Cancelling any public method that waits leaves no waiter registered, and loses no event."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players

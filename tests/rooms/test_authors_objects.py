@@ -103,11 +103,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "seats that are a text": (
         lambda: edge.Seats(maximum="4"),  # type: ignore[arg-type]
-        r"Seats\(maximum='4'\): a number of seats is an int",
+        r"Seats\(maximum='4'\): maximum must be an int",
     ),
     "grace that is none": (
         lambda: edge.Seats(grace=None),  # type: ignore[arg-type]
-        r"Seats\(grace=None\): it is a number of seconds",
+        r"Seats\(grace=None\): grace must be seconds",
     ),
     "grace that is less": (lambda: edge.Seats(grace=-1), r"Seats\(grace=-1\): .* not less than 0"),
     "grace that is no number": (lambda: edge.Seats(grace=math.nan), r"Seats\(grace=nan\)"),

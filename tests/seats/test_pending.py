@@ -19,7 +19,7 @@ from edge.bots import open_bot
 from edge.protocol.codec import JSON
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room import Room
-from edge.seats import serve_seat
+from edge.seats import claim, serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import EdgeRoom
 from edge.testing.harness import MemoryClient
@@ -99,9 +99,9 @@ def _fail_in(owner: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 WHERE = {
-    "before it is admitted": _fail_in(serve_seat, "_claim_seat"),
+    "before it is admitted": _fail_in(claim, "_claim_seat"),
     "while it is admitted": _fail_in(PlayerRuntime, "__init__"),
-    "at its welcome": _fail_in(serve_seat, "Welcome"),
+    "at its welcome": _fail_in(claim, "Welcome"),
     "when it is attached": _fail_in(HeldSeat, "attach"),
     "when it is served": _fail_in(serve_seat, "drive_connection"),
 }

@@ -69,9 +69,7 @@ async def no_app(*args: Any) -> None:
 def test_bodies_that_no_address_may_send() -> None:
     """A body limit that another limit makes unreachable raises ValueError; both together can be raised."""
     large = Mount(no_app, max_body_bytes=17_000_000)
-    with pytest.raises(
-        ValueError, match=r"Mount.max_body_bytes=17000000 is more .* AddressLimits.body_bytes_each=16777216"
-    ):
+    with pytest.raises(ValueError, match=r"Mount.max_body_bytes=17000000 must be from 0 to 16777216: AddressLimits"):
         edge.App({}, mount=large)
     app = edge.App({}, mount=large, address_limits=AddressLimits(body_bytes_each=20_000_000))
 
@@ -79,7 +77,7 @@ def test_bodies_that_no_address_may_send() -> None:
         return Response()
 
     assert app.route("/a", max_body_bytes=20_000_000)(route) is route
-    with pytest.raises(ValueError, match="max_body_bytes=20000001 is more"):
+    with pytest.raises(ValueError, match="max_body_bytes=20000001 must be from 0"):
         app.route("/b", max_body_bytes=20_000_001)
 
 

@@ -27,6 +27,7 @@ from edge.rooms.ledger import Ledger
 from edge.rooms.player import member_of
 from edge.rooms.player_runtime import PlayerRuntime
 from edge.rooms.room_runtime import RoomRuntime
+from edge.seats import claim as claim_module
 from edge.seats import serve_seat
 from edge.seats.held_seat import HeldSeat
 from edge.testing import Crashed, InvariantBroken, simulate, simulated, soak
@@ -311,7 +312,7 @@ def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
 
 
 def listeners_outlive_their_player(patch: pytest.MonkeyPatch) -> None:
-    """Keep a loop that has ended among the listeners."""
+    """Close a listener that ends, but do not remove it from `Listeners`."""
     patch.setattr(Listeners, "_end", lambda listeners, subscription: subscription.close())
 
 
@@ -329,14 +330,14 @@ def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
     """Take a count of a former seat for a count of the present one."""
-    claim = serve_seat._claim_seat
+    claim = claim_module._claim_seat
 
     def careless(seat: HeldSeat, hello: Any, **how: Any) -> Any:
         if hello.received is not None and hello.client == seat.client:
             seat.since = hello.since
         return claim(seat, hello, **how)
 
-    patch.setattr(serve_seat, "_claim_seat", careless)
+    patch.setattr(claim_module, "_claim_seat", careless)
 
 
 def a_broadcast_misses_who_is_away(patch: pytest.MonkeyPatch) -> None:
@@ -447,7 +448,7 @@ def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
 
 
 def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
-    """Settle a client's request without sending the reply."""
+    """Forget a client's request on the server instead of sending the reply, so that the client waits for ever."""
 
     def forget(requests: RequestTracker, request: Any, answer: Any) -> bool:
         requests.forget_request(request)

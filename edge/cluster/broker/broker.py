@@ -20,7 +20,7 @@ LEASE_SECONDS = 3.0
 # deleted after FORGOTTEN_SECONDS.
 FORGOTTEN_SECONDS = 24 * 3600.0
 LOST_SECONDS = 60.0
-# The most rooms that `Broker.left` returns.
+# The maximum number of rooms that `Broker.left` returns.
 LEFT = 1000
 
 

@@ -58,15 +58,16 @@ T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# The most unreadable fields that are logged.
+# The maximum number of unreadable fields that are logged.
 MAX_PASSED_OVER = 100
-# The most rooms that one script handles.
+# The maximum number of rooms that one script handles.
 BATCH = 500
 # Seconds that an answer may take; but at most half a lease period.
 ANSWER_SECONDS = 2.0
 # Seconds that Redis blocks a read of an empty mailbox.
 HOLD_SECONDS = 5.0
-# The most batches in one read; and the read batches, or their bytes, after which they are deleted from the mailbox.
+# The maximum number of batches in one read; and the read batches, or their bytes, after which they are deleted from the
+# mailbox.
 BATCHES, BATCHES_BYTES = 256, 1024 * 1024
 
 
@@ -358,7 +359,7 @@ class _Client:
         raise down
 
     def _note_done(self, connection: _Connection, *, failed: bool) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         connection.calls -= 1
         if failed:
             connection.failed.set()

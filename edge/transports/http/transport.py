@@ -29,7 +29,7 @@ from ..transport import Transport
 HOLD_SECONDS = 25.0
 # Sending waits while more bytes than these are unacknowledged.
 MAX_UNDERWAY_BYTES = 256 * 1024
-# The most bytes in one POST, unless one frame is larger.
+# The maximum number of bytes in one POST, unless one frame is larger.
 POST_BYTES = 256 * 1024
 # Reading stops while this many frames, or MAX_UNDERWAY_BYTES, wait to be received.
 MAX_WAITING = 64

@@ -44,7 +44,7 @@ from .framing import (
 )
 from .reader import SocketReader
 
-# The most bytes that are read from one connection at a time, so that it does not delay the others.
+# The maximum number of bytes that are read from one connection at a time, so that it does not delay the others.
 READ_BYTES = 64 * 1024
 
 
@@ -467,12 +467,12 @@ class FastPath(trio.abc.HalfCloseableStream):
             await self.flush()
 
     async def close_handshake(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait until the peer has sent its own or is gone.
+        """Send a close frame, and wait until the peer has sent its own, or has disconnected.
 
         *Cancellation* ends the wait.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone.
+          trio.BrokenResourceError: the close frame could not be sent.
         """
         self._closing = self.aside = True
         self._next = None

@@ -186,6 +186,6 @@ class Unusual:
         return None, len(data) - known
 
     def _note_payload(self, size: int, *, ends: bool) -> None:
-        """Note that `size` bytes of a frame's payload came. `ends` is True if the frame ends with them."""
+        """Record that `size` bytes of a frame's payload came. `ends` is True if the frame ends with them."""
         if not self._kind & CONTROL_BIT:
             self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size

@@ -51,7 +51,7 @@ export class Timeline {
     return true;
   }
 
-  /** Inputs that were only expected have not happened, or not then. @param {(input: Input, tick: number) => boolean} which */
+  /** Remove predicted inputs that did not happen, or not in that tick. @param {(input: Input, tick: number) => boolean} which true for an input to remove */
   takeBack(which) {
     for (const [tick, inputs] of this.#inputs) {
       const left = inputs.filter((input) => !which(input, tick));

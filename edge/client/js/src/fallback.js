@@ -56,7 +56,7 @@ export class TransportFallback {
     return this.#index > 0;
   }
 
-  /** Note that a better transport is being tried: wait twice as long before the next time. */
+  /** Record that a better transport is being tried: wait twice as long before the next time. */
   noteProbe() { this.#upward = Math.min(2 * this.#upward, MAX_UPWARD_SECONDS); }
 
   /** Use the best transport from now on. */

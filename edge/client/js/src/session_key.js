@@ -80,7 +80,7 @@ export class SessionKey {
     }
   }
 
-  /** Note how a connection ended. Returns true if the server refused an issued key, and another should be tried. @param {number} code */
+  /** Record how a connection ended. Returns true if the server refused an issued key, and another should be tried. @param {number} code */
   noteRefusal(code) {
     if (this.#own !== undefined || this.#replaced || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#replaced = true;

@@ -35,7 +35,7 @@ class TabKeys {
     return !copied;
   }
 
-  /** Note that this page holds a key. @param {string} key */
+  /** Record that this page holds a key. @param {string} key */
   hold(key) {
     this.#mine.set(key.slice(-16), "");
     this.#listen();
