@@ -39,7 +39,7 @@ REQUEST, ANSWER, HUNG_UP = "http", "http-answer", "http-hung-up"
 RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
 
 # The name of the call that asks whether an HTTP transport is open.
-IS_OPEN = "line-is-open"
+IS_OPEN = "is-transport-open"
 # The maximum number of bytes of bodies under way to one server, and from one address. Further requests are refused as
 # `crowded`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024

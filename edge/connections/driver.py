@@ -241,8 +241,8 @@ class ConnectionDriver:
         self._throttled_since = min(self._throttled_since, now)
         if now - self._throttled_since > limits.catch_up_seconds:
             self.end(Code.FLOODING, "the connection exceeded its pace for too long")
-        elif now - self._throttled_since > TELL_SECONDS and not connection.held_back:
-            connection.held_back = True
+        elif now - self._throttled_since > TELL_SECONDS and not connection.throttled:
+            connection.throttled = True
             most = f"{limits.events_per_second:g} messages or {limits.bytes_per_second:g} bytes a second"
             text = f"this connection sends more than {most}: later messages are delayed, see Limits"
             self.receiver.refuse(InvalidEvent("too_fast", text))

@@ -83,9 +83,9 @@ def _counted(counters: Counters) -> Iterable[Metric]:
         "edge_rooms_opened": ("Rooms that were opened.", lambda c: c.opened),
         "edge_seats_given": ("Applicants that got a seat.", lambda c: c.admitted),
         "edge_events_received": ("Events from players that were delivered to their room.", lambda c: c.received),
-        "edge_held_back": (
+        "edge_throttled": (
             "Ended connections that were throttled for more than one second.",
-            lambda c: c.held_back,
+            lambda c: c.throttled,
         ),
         "edge_messages_sent": (
             "Messages to players; a broadcast counts once for each.",

@@ -129,7 +129,7 @@ class Connection:
         """The time since which the window is exceeded; infinite if it is not exceeded."""
         self.next_read_at: float = now
         """The earliest time for reading the next frame, by the pace of the connection."""
-        self.held_back = False
+        self.throttled = False
         """True once the driver has sent `too_fast` to the peer."""
 
     def receive(self, frame: Frame, *, now: float, size: int | None = None) -> Message | None:

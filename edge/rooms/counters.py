@@ -37,7 +37,7 @@ class Counters:
     crashes: int = 0
     """Exceptions that the code of rooms raised."""
 
-    held_back: int = 0
+    throttled: int = 0
     """Ended connections that were throttled for more than one second."""
 
     received: int = 0

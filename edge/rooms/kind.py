@@ -74,7 +74,7 @@ class RoomKind:
             state_class=_state_class(room) if persistent else None,
             persistent=persistent,
             restarts=room.restarts,
-            continues_without_broker=room.when_cut_off == "go on",
+            continues_without_broker=room.when_cut_off == "continue",
             is_generic=is_generic,
         )
         if not is_generic:
@@ -142,8 +142,8 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
         _check_function(room, name, wants_async=False)
     if not isinstance(room.restarts, Restarts):
         raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it a Restarts(...)")
-    if room.when_cut_off not in ("pause", "go on"):
-        raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "go on", not {room.when_cut_off!r}')
+    if room.when_cut_off not in ("pause", "continue"):
+        raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "continue", not {room.when_cut_off!r}')
 
 
 def _check_pairs(room: type[Any], base: type[Any]) -> None:

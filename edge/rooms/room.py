@@ -60,11 +60,11 @@ class Room(Generic[FromPlayer, ToPlayer]):
     restarts: ClassVar[Restarts] = Restarts()
     """The restart policy after a crash of `run`: by default up to three new rooms a minute."""
 
-    when_cut_off: ClassVar[Literal["pause", "go on"]] = "pause"
+    when_cut_off: ClassVar[Literal["pause", "continue"]] = "pause"
     """With several servers: the policy for a room whose server cannot reach the broker for longer than a lease.
 
     ``"pause"``: the room ends here. A persistent room is restored on another server, or here when the broker is back;
-    the state of any other room is lost. ``"go on"``: the room continues. Another server may open a room of the same
+    the state of any other room is lost. ``"continue"``: the room continues. Another server may open a room of the same
     name meanwhile; this room ends when its server learns of the other room.
     """
 

@@ -143,7 +143,7 @@ async def _serve_attached(
         raise
     finally:
         seat.lose(outbox, _meaning_for_seat(ended), ended.reason)
-        room.counters.held_back += connection.held_back
+        room.counters.throttled += connection.throttled
     return ended
 
 

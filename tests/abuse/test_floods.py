@@ -28,7 +28,7 @@ async def test_a_burst_waits_and_loses_nothing() -> None:
         assert heard.texts == 1000
         assert trio.current_time() - began == pytest.approx((1000 - 100) / 50, abs=0.5)
         await here.check_friend()
-    assert here.server.site.directory.counters.held_back == 1
+    assert here.server.site.directory.counters.throttled == 1
 
 
 async def test_what_was_kept_while_away_comes_at_once() -> None:

@@ -347,7 +347,7 @@ async def test_who_reads_slowly_and_is_carried_hears_the_end(size: int) -> None:
 
 
 class Stubborn(edge.Room[Add, Added]):
-    when_cut_off = "go on"
+    when_cut_off = "continue"
     seats = edge.Seats(minimum=0)
 
 

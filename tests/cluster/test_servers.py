@@ -336,7 +336,7 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
 class Stubborn(Chat):
     """Continues while its server is cut off."""
 
-    when_cut_off = "go on"
+    when_cut_off = "continue"
 
 
 @pytest.mark.parametrize("taken", [False, True])

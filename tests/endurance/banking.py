@@ -85,7 +85,7 @@ class Bank(edge.Room[Said, Told]):
 class LonelyBank(Bank):
     """A bank that continues while its server can't know whether it still has the room."""
 
-    when_cut_off = "go on"
+    when_cut_off = "continue"
 
 
 @attrs.define(eq=False)

@@ -121,7 +121,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a member in a mix-in": (lambda: type("Pub", (Named, Quiet), {}), "Named.name hides a member of edge.Room"),
     "seats of another type": (define(seats=4), r"Pub.seats is 4: make it an edge.Seats\(...\)"),
     "restarts of another type": (define(restarts=4), r"Pub.restarts is 4: make it a Restarts\(...\)"),
-    "an unknown policy": (define(when_cut_off="stop"), 'Pub.when_cut_off is "pause" or "go on", not \'stop\''),
+    "an unknown policy": (define(when_cut_off="stop"), 'Pub.when_cut_off is "pause" or "continue", not \'stop\''),
     "half a snapshot": (define(snapshot=returns), "Pub has only one of snapshot and restore: a persistent room needs"),
     "half a restore": (define(restore=returns), "Pub has only one of snapshot and restore: a persistent room needs"),
     "facts without apply": (define(facts=Verdict), "Pub has facts"),
