@@ -29,7 +29,7 @@ from .transports.transport import Transport
 
 # Seconds between a bot's attempts to connect to its room, after its connection was lost.
 RETRY_SECONDS = 1.0
-# Seconds that the room's end of a connection may take to notice that the bot's end is closed.
+# Seconds in which the room must notice that the bot has closed its connection.
 NOTICE_SECONDS = 0.1
 
 
@@ -101,7 +101,7 @@ class _RoomConnector(Connector):
             session=self.session,
         )
 
-        serving = trio.CancelScope(shield=True)  # until our end is closed, so that a cancelled bot leaves the room
+        serving = trio.CancelScope(shield=True)  # until the bot's side is closed, so that a bot leaves if cancelled
 
         async def serve_to_the_end() -> None:
             with serving:

@@ -137,7 +137,7 @@ def find_broker(url: str) -> Broker:
     """
     try:
         from .cluster.broker.redis import (
-            RedisBroker,  # here, because one server alone does not need the extra `redis`
+            RedisBroker,  # imported here: a single server does not need the extra `redis`
         )
     except ImportError as exc:
         raise ImportError(f"{exc}: install edge-rooms[redis]") from exc
@@ -183,7 +183,7 @@ def _calm_collector() -> None:
 def _open_more_files() -> None:
     """Raise the limit of open file descriptors as far as the system allows: each connection needs one."""
     try:
-        import resource  # here: not on Windows
+        import resource  # imported here: Windows does not have it
     except ImportError:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,7 +207,7 @@ def _port(text: str) -> int:
 def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Run ``edge soak``: simulate a room, and print the result."""
     try:
-        from .testing.soak import soak  # here, because a server does not need the extra `testing`
+        from .testing.soak import soak  # imported here: a server does not need the extra `testing`
     except ImportError as exc:
         parser.exit(2, f"edge: {exc}: install edge-rooms[testing]\n")
     try:

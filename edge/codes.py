@@ -1,13 +1,13 @@
 """The codes of ended connections and seats, used in `bye` messages and as WebSocket close codes.
 
-The first two digits of a code say what the client does next:
+The first two digits of a code determine what the client does next:
 
 * 40xx: the server still holds the seat. Connect again and resume.
 * 41xx: the undelivered messages are lost. Connect again and start fresh.
 * 42xx: do not connect again automatically.
 
-Before a welcome, a code does not describe the seat. Then a client tries to resume after a 41xx too, and the next
-welcome is the result.
+A code that ends a connection before its welcome does not describe the seat: after such a 41xx the client tries to
+resume, and the next welcome reports whether it could.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Code(enum.IntEnum):
     """The two sides disagree on how many frames were sent."""
 
     BEHIND = 4102
-    """The client left more unacknowledged than its window holds."""
+    """One side had sent more unacknowledged messages than its window holds."""
 
     ROOM_CRASHED = 4103
     """The room's `run` raised an exception."""

@@ -65,8 +65,8 @@ class InvalidEvent(EdgeError):
       problem: the kind of the problem.
       message: one sentence that describes the problem.
       path: the place in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
-      about: the name of the message, for a handler that does not know the name.
-      request: the number of the request, for a handler that does not know the number.
+      about: the name of the message; empty if the code that raises the error does not know it.
+      request: the number of the request; None for other messages, or if that code does not know the number.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class BrokerDown(EdgeError):
 
 
 class ServerUnreachable(EdgeError):
-    """Other servers cannot reach this server: the broker renews the server's leases, but delivers no messages to it."""
+    """Other servers cannot reach this server: the broker renews the server's leases, but delivers no messages."""
 
 
 class Disconnected(EdgeError):

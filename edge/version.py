@@ -1,3 +1,3 @@
-"""The version of edge, which the package's metadata have from here."""
+"""The version of edge. The package's metadata takes the version from this module."""
 
 __version__ = "0.1.0"

@@ -90,8 +90,8 @@ class _Crew:
                 await self.stopping.wait()
 
     async def _work_once(self) -> int | None:
-        # stdin is a pipe, so that it ends when this process does. A new session keeps a terminal's signals from the
-        # worker: `pass_on` forwards them, once.
+        # stdin is a pipe, so that it ends when this process ends. In a new session, the worker does not receive the
+        # terminal's signals; `pass_on` forwards each of them once.
         worker = await trio.lowlevel.open_process(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )

@@ -27,7 +27,7 @@ ENTRIES = ("edge.js", "edge-http.js", "edge-motion.js")
 
 
 def constants() -> str:
-    """The text of constants.js."""
+    """Return the text of constants.js."""
     limits = Limits()
     conversation = {
         state.value: {_kind(message): following.value for message, following in table.items()}
@@ -81,15 +81,15 @@ def constants() -> str:
     retries = {str(code // 100): code.retry.value for code in Code}
     lines = [
         "// @ts-check",
-        "/** What edge.js and edge's Python agree on. `make client` writes this module from Python: do not edit it. */",
+        "/** The constants that Python and JavaScript share. `make client` writes this module: do not edit it. */",
         "",
         "/** Why a connection or a seat ended: the codes of goodbyes, also WebSocket close codes. */",
         f"export const Code = /* @__PURE__ */ Object.freeze({{ {codes} }});",
         "",
-        '/** The reaction to a code of each hundred. @type {Record<string, "resume" | "fresh" | "never">} */',
+        '/** The reaction to a code, by its first two digits. @type {Record<string, "resume" | "fresh" | "never">} */',
         f"const RETRY = {_literal(retries)};",
         "",
-        "/** The reaction to a code: resume the seat, begin with a fresh start, or stay away. @param {number} code */",
+        "/** The reaction to a code: resume the seat, start fresh, or never reconnect. @param {number} code */",
         "export function retryAfter(code) {",
         f"  const hundred = code === 1009 ? {Code.of(1009) // 100} : Math.floor(code / 100);",
         f"  return RETRY[hundred] ?? {_literal(Retry.RESUME.value)};",
@@ -99,7 +99,7 @@ def constants() -> str:
         "/** The state after each message, by the state before it.",
         " * @type {Record<string, Record<string, ConnectionState>>} */",
         f"export const CONVERSATION = {_literal(conversation)};",
-        "/** The only sender of some messages. @type {Record<string, string>} */",
+        "/** The sender of each message that only one side may send. @type {Record<string, string>} */",
         f"export const SENDER = {_literal(sender)};",
         "",
         *(f"export const {name} = {_literal(value)};" for name, value in values.items()),
@@ -108,10 +108,10 @@ def constants() -> str:
 
 
 def build(esbuild: str, built: Path = BUILT) -> None:
-    """Bundle and minify the modules that are served, with source maps.
+    """Bundle and minify the modules that pages load, with source maps.
 
     Raises:
-      CalledProcessError: a module is faulty.
+      CalledProcessError: esbuild rejects a module.
     """
     options = [
         "--bundle",
@@ -135,7 +135,7 @@ def _kind(message: type[object]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """A value as JavaScript: numbers without needless digits."""
+    """Return a value as JavaScript source, with numbers as short as possible."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key}: {_literal(each)}" for key, each in value.items()) + " }" if value else "{}"
     if isinstance(value, float) and math.isfinite(value) and value == int(value):

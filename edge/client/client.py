@@ -1,4 +1,4 @@
-"""The Python client: one player's end of a room. `edge.js` is the same for browsers."""
+"""The Python client: connects one player to a room. `edge.js` is the corresponding client for browsers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ STABLE_SECONDS = 5.0
 HELLO_SECONDS = 2.0
 # Seconds within which the caller's `key` function must return.
 KEY_SECONDS = 20.0
-# Seconds that the first reconnections wait for the welcome: longer than a lease lasts, but short, because a suspended
-# server still accepts connections, while another server may answer.
+# Seconds that the first reconnections wait for the welcome. Longer than a lease, so that another server may have the
+# room by then; short, because a suspended server's system still accepts connections.
 AGAIN_SECONDS, AGAIN_ATTEMPTS = 4.0, 2
 # The maximum number of problems that are reported. Problems that differ only in positions in lists count as the same.
 MAX_REPORTED = 256
@@ -62,16 +62,16 @@ class State(enum.StrEnum):
     """The state of a client."""
 
     CONNECTING = "connecting"
-    """Not welcomed yet."""
+    """Before the first welcome."""
     OPEN = "open"
     AWAY = "away"
     """The connection was lost; the client reconnects."""
     CLOSED = "closed"
-    """Closed for good; `Client.ending` says why."""
+    """Closed for good; `Client.ending` has the reason."""
 
 
 class Client(Generic[Sent, Heard]):
-    """One player's end of a room. Open one with `join`.
+    """A client that connects one player to a room. Open it with `join`.
 
     ``async for event in client`` yields the room's events in order, until the client is closed.
 
@@ -137,7 +137,7 @@ class Client(Generic[Sent, Heard]):
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
-        """The number of the hello that was answered with the fresh start of the seat; None without a seat."""
+        """The number of the hello whose welcome started the seat fresh; None without a seat."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
@@ -145,8 +145,8 @@ class Client(Generic[Sent, Heard]):
         """Send an event to the room, without waiting.
 
         Without a connection, reliable and latest events are stored, and volatile ones are dropped. If more messages are
-        unacknowledged than `waiting` allows, all of them are dropped and the seat starts fresh; `errors` and a WARNING
-        have their number. Some of them may have arrived.
+        unacknowledged than `waiting` allows, all unacknowledged messages are dropped and the seat starts fresh; an
+        entry of `errors` and a WARNING report how many. The room may have received some of them.
 
         Raises:
           Disconnected: the client is closed.
@@ -166,7 +166,7 @@ class Client(Generic[Sent, Heard]):
         """Wait until `waiting` is 0: the server has acknowledged all messages, or they were dropped (see `send`).
 
         Raises:
-          Disconnected: the client is closed before.
+          Disconnected: the client is closed before `waiting` is 0.
 
         *Cancellation*: no message is lost.
         """
@@ -233,10 +233,10 @@ class Client(Generic[Sent, Heard]):
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
         """``with client.stream(History(), Line) as lines: async for line in lines``: a request with several answers.
 
-        The end of the block cancels the request. Answers that wait to be taken count as events in the inbox.
+        The end of the block cancels the request. Answers that the loop has not read yet count as events in the inbox.
 
         Raises:
-          Disconnected: the client is closed. The loop raises this, too.
+          Disconnected: the client is closed. Also raised by the loop.
           RequestFailed: raised by the loop: the room failed, or answered with an event of another class.
           TypeError, ValueError: see `send`.
         """
@@ -247,8 +247,8 @@ class Client(Generic[Sent, Heard]):
             stop()
 
     def answering(self, request: Heard) -> ReplyScope[Sent]:
-        """``with client.answering(request) as answering:``: a block that ends when the room no longer waits. See
-        `Player.answering`.
+        """``with client.answering(request) as answering:``: a block that is cancelled when the room no longer waits for
+        the answer. See `Player.answering`.
         """
         return self._requests.answering(request, self._check)
 
@@ -330,7 +330,7 @@ class Client(Generic[Sent, Heard]):
                 self._connector.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
-            if ended.code.retry is Retry.FRESH and lasted is not None:  # else the code is not about the seat
+            if ended.code.retry is Retry.FRESH and lasted is not None:  # else the code does not describe the seat
                 self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
             if self.state is not State.CLOSED and not at_once:
@@ -338,7 +338,7 @@ class Client(Generic[Sent, Heard]):
                 attempt += 1
 
     def _lasted(self) -> float | None:
-        """The seconds since the welcome of the connection; None without a welcome."""
+        """Return the seconds since the welcome of the connection; None without a welcome."""
         return None if self._welcomed_at is None else trio.current_time() - self._welcomed_at
 
     async def _connect_once(self, welcome_seconds: float | None) -> tuple[Ended, bool]:
@@ -475,8 +475,8 @@ class Client(Generic[Sent, Heard]):
             self._requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
-        """Report an event of the room, or a field of it, that this client cannot use. False if nothing is reported,
-        because the problem is known or there are too many."""
+        """Report an event of the room, or a field of an event, that this client cannot use. Return False if nothing is
+        reported, because this problem or too many problems were reported earlier."""
         problem = fault.problem if dropped else "extra_field"
         known = (problem, about[:64], INDEX.sub("[]", fault.path))
         if known in self._reported or len(self._reported) >= MAX_REPORTED:

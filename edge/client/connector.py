@@ -28,7 +28,7 @@ class Connector(abc.ABC):
         """
 
     def send_to(self, where: str) -> None:  # noqa: B027  # optional: some connectors have only one address
-        """Dial this address from now on: the server said that the room is there. If empty, dial the first address."""
+        """Dial this address of the room, which a server sent, from now on. If empty, dial the original address."""
 
     def ended(self, lasted: float | None) -> bool:
         """Record that a connection broke without a known cause.

@@ -21,7 +21,7 @@ class TransportKind(enum.StrEnum):
 # Seconds within which the welcome must come: a proxy may accept a connection and then withhold its data. The last kind
 # has as much time as `Limits.hello_seconds`.
 WELCOME_SECONDS = {TransportKind.WEBSOCKET: 5.0, TransportKind.STREAM: 5.0, TransportKind.POLL: 10.0}
-# A connection that lasted this many seconds after its welcome counts as good.
+# A connection that lasted this many seconds after its welcome proves that its transport works.
 STABLE_SECONDS = 5.0
 # After this many connections in a row that did not last, or one without a welcome, the next kind is tried.
 MAX_STRIKES = 2
@@ -85,7 +85,7 @@ class TransportFallback:
         return self._rung > 0
 
     def note_probe(self) -> None:
-        """Record that a better kind is being probed: wait twice as long for the next probe."""
+        """Record that a better kind is being probed. The wait before the next probe is twice as long."""
         self._upward = min(2 * self._upward, MAX_UPWARD_SECONDS)
 
     def climb(self) -> None:

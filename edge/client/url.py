@@ -167,7 +167,8 @@ class UrlConnector(Connector):
             yield websocket
 
     def _follow(self, redirect: Redirected) -> tuple[str, str]:
-        """Use the target of a redirect: one per connection, on the same host, and not from a secure to another URL.
+        """Check a redirect, and dial its target from now on. A connection follows one redirect, to the same host, and
+        never from a secure to an insecure URL.
 
         Returns: the host and the path of the target.
 
@@ -217,7 +218,7 @@ class UrlConnector(Connector):
         self._tls = self._tls or ssl.create_default_context()
         stream = await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)
         try:
-            await stream.do_handshake()  # now, because a later failure would hide its cause
+            await stream.do_handshake()  # here, because a failure at the first read or write would hide its cause
         except trio.BrokenResourceError as exc:
             await trio.aclose_forcefully(stream)
             raise OSError(f"no secure connection to {hostname}: {exc.__cause__ or exc}") from exc

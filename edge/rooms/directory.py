@@ -91,7 +91,7 @@ class Directory:
         """Add kinds of rooms.
 
         Raises:
-          ValueError: the name of a kind is invalid or already in use. Then no kind is added.
+          ValueError: the name of a kind is invalid or already in use. In this case no kind is added.
         """
         for kind in kinds:
             if not ROOM_NAME.fullmatch(kind):
@@ -219,7 +219,7 @@ class Directory:
     def close(self) -> None:
         """Refuse to open rooms from now on, and close the open rooms with `Code.DRAINING`.
 
-        Persistent rooms stay open: another server continues them, and the caller hands them over.
+        Persistent rooms stay open until the caller hands them over to another server.
         """
         self._closing.set()
         for room in tuple(self._rooms.values()):

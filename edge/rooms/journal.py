@@ -24,15 +24,15 @@ class RestorableSeat(Seat):
 
     @abc.abstractmethod
     def recorded(self) -> None:
-        """Confirm what the journal has, and send the messages that waited for it. Called when the entry with the newest
-        `record` is written."""
+        """Acknowledge the received messages that the journal has, and send the withheld messages. Called when the entry
+        with the newest `record` is written."""
 
     @abc.abstractmethod
     def conclude(self, *, unconfirmed: bool = False) -> None:
         """Send the client its goodbye, after the end of the player is written to the room's journal.
 
         Args:
-          unconfirmed: the end may never be written; the goodbye to the client says so.
+          unconfirmed: true if the end may never be written, which the goodbye then reports.
         """
 
     @abc.abstractmethod
@@ -63,11 +63,11 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     def note_end(self, seat: RestorableSeat) -> None:
-        """Record that the player of this seat has ended. Its last messages wait until the end is written."""
+        """Record the end of the player of this seat. The last messages of the seat wait until the end is written."""
 
     @abc.abstractmethod
     def conclude(self) -> None:
-        """Request an entry that says that the room has closed for good."""
+        """Request an entry which records that the room has closed for good."""
 
     @abc.abstractmethod
     async def wait_written(self) -> None:
@@ -78,7 +78,7 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Wait until the end of the closed room is written, or another server may have the room.
+        """Wait until the end of the closed room is written, or until another server may have the room.
 
         *Cancellation* is ignored; the wait is bounded.
         """

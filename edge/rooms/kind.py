@@ -185,7 +185,7 @@ def decided(what: str, result: object) -> Any:
     """Return the result of a synchronous method of an author.
 
     Raises:
-      TypeError: the result is a coroutine: the method is async by mistake.
+      TypeError: the result is a coroutine, because the method is async by mistake.
     """
     if inspect.iscoroutine(result):
         result.close()

@@ -9,8 +9,8 @@ can happen between the check and the seat. From then on only four events change 
 * ``LEAVE``: the player leaves, for any reason. This is the last event.
 
 `TRANSITIONS` has the next state for each state and event. An event that changes nothing results in the same state, so
-that a caller need not know the order of a task, a connection and a deadline. The number of a seat is free again when
-its player's task has ended, including its clean-up: see `Ledger.release_number`.
+that a caller need not know in which order a task starts, a connection changes and a deadline passes. The number of a
+seat is free again when its player's task has ended, including its clean-up: see `Ledger.release_number`.
 
 The ledger does not import rooms or players, which import the ledger.
 """
@@ -92,19 +92,19 @@ class Ending:
 
 
 class OpenTurn(abc.ABC):
-    """An open turn, as the ledger knows it: it is notified when its player leaves or the connection changes."""
+    """The interface of an open turn for the ledger, which calls it when the player leaves or the connection changes."""
 
     @abc.abstractmethod
     def player_left(self) -> None:
-        """Record that the player has left."""
+        """End the turn, because its player has left."""
 
     @abc.abstractmethod
     def player_away(self) -> None:
-        """Record that the player's connection is lost."""
+        """Start the limit of the absence, because the player's connection is lost."""
 
     @abc.abstractmethod
     def player_back(self) -> None:
-        """Record that the player has a new connection."""
+        """End the limit of the absence, because the player has a new connection."""
 
     @abc.abstractmethod
     def statistics(self) -> TurnStatistics:
@@ -130,7 +130,7 @@ class Member(abc.ABC):
         self.state = PlayerState.JOINING
         self.ending: Ending | None = None
         self.joined = 0
-        """The place in the order of joining: it grows from one player of the room to the next."""
+        """The place in the order of joining. A player who joins later has a higher number."""
         self.away_until: float = 0.0
         """While away: the end of the grace, on Trio's clock."""
         self.turns: list[OpenTurn] = []
@@ -148,7 +148,7 @@ class Member(abc.ABC):
 
     @abc.abstractmethod
     def leave(self, code: Code, reason: str = "") -> bool:
-        """Let the player leave, once, for the first reason given. True if this call was the first."""
+        """End the player's stay in the room. Return false, without effect, if the player has already left."""
 
     @abc.abstractmethod
     def recheck_space(self) -> None:
@@ -160,7 +160,7 @@ class Watch(abc.ABC):
 
     @abc.abstractmethod
     def note(self, member: Member) -> None:
-        """Record that the state of this member has changed."""
+        """Handle a change of the state of this member."""
 
 
 class Ledger:
@@ -180,7 +180,7 @@ class Ledger:
         """True while applicants are refused as ``locked``."""
         self.watches: list[Watch] = []
         self.changed: trio.Event = trio.Event()
-        """Set, and replaced, at each change."""
+        """Set at each change, and then replaced by a new event."""
         self.on_remove: Callable[[Member], object] = lambda member: None
         """Called with each member that is removed."""
         self._members: dict[str, Member] = {}
@@ -246,7 +246,7 @@ class Ledger:
         self._change(member, Happens.START)
 
     def lose(self, member: Member, code: Code, reason: str) -> None:
-        """Record that the connection of this player is lost. Start the grace, or let the player leave if it is 0."""
+        """Record that the connection of this player is lost. Start the grace, or let the player leave if grace is 0."""
         if member.left:
             return
         if self.grace <= 0:
@@ -269,7 +269,7 @@ class Ledger:
             self._note_change(member)
 
     def leave(self, member: Member, ending: Ending) -> bool:
-        """Record that a player leaves, and end the player's turns. False if the player had left already."""
+        """Record that a player leaves, and end the player's turns. Return false if the player had left already."""
         if member.ending is not None:
             return False
         member.ending = ending
@@ -308,7 +308,7 @@ class Ledger:
                 await trio.sleep_forever()
 
     def _change(self, member: Member, happens: Happens) -> bool:
-        """Change the state of a member by the table. False if the state stays the same."""
+        """Change the state of a member by `TRANSITIONS`. Return false if the state stays the same."""
         before, member.state = member.state, TRANSITIONS[member.state][happens]
         return member.state is not before
 

@@ -94,7 +94,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """Wait for the next event of these classes from this player. Earlier events do not count.
+        """Wait for the next event of these classes from this player. Events that arrived before the call do not count.
 
         Raises:
           Gone: the player has left, or leaves during the wait.

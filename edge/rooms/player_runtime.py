@@ -134,9 +134,9 @@ class PlayerRuntime(Member):
         self._latest.clear()
 
     def leave(self, code: Code, reason: str = "") -> bool:
-        """Let the player leave: once, for the first reason given. True if this call was the first.
+        """End the player's stay in the room. Return false, without effect, if the player has already left.
 
-        When this returns, the seat is free, the player's turns and waits are over, and the task of `Room.player` is
+        When this returns, the seat is free, the player's turns and waits have ended, and the task of `Room.player` is
         cancelled.
         """
         if not self.room.ledger.leave(self, Ending(code, reason)):
@@ -213,9 +213,9 @@ class PlayerRuntime(Member):
     def has_space(self) -> bool:
         """True if one more event may be delivered: the inbox has space, and other players can keep up.
 
-        Also true while the room waits for a reply of this player, or needs its acks: these may follow events for which
-        there is no space, which are then refused as ``busy``. Also true once the player has left: later messages are
-        dropped.
+        Also true while the room waits for replies or acks of this player, because these may arrive after other events.
+        Events for which there is no space are then refused as ``busy``. Also true once the player has left: later
+        messages are dropped.
         """
         slowed = self.room.strained and self._slowed  # runs for each frame; nearly always no player is strained
         return not (self._full or slowed) or self.requests.asking or self.seat.pressed or self.left

@@ -78,9 +78,10 @@ class ChangesWatch(Watch):
 
 
 class Changes(metaclass=NoPublicConstructor):
-    """Changes of presence: ``async for change in room.seats.changes()``. First come the present players, as joined.
+    """Changes of presence: ``async for change in room.seats.changes()``. The first changes report the
+    present players as joined.
 
-    Changes during the loop's body follow afterwards, except those that have cancelled each other out by then.
+    Changes that happen while the loop's body runs are reported afterwards, except changes that were undone by then.
     """
 
     def __init__(self, watch: ChangesWatch) -> None:

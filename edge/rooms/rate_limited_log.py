@@ -38,7 +38,7 @@ class RateLimitedLog:
         """Log a record, or count it.
 
         Args:
-          thing: the subject: records with the same subject are logged once a minute.
+          thing: the subject. Records with the same subject are logged once a minute.
           text: the text of the record, followed by its arguments.
           log_context: further attributes of the record.
         """

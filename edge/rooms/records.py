@@ -60,7 +60,7 @@ class PlayerRecord:
 
 @attrs.frozen
 class RecoveredPlayer:
-    """A player that was read from a journal, with the messages."""
+    """A player that was read from a journal, with the messages of the seat."""
 
     record: PlayerRecord
     unacked: list[Outgoing]

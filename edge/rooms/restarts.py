@@ -11,9 +11,9 @@ import attrs
 class Restarts:
     """The restart policy of a room after a crash of `run`, like the restart intensity of an Erlang supervisor.
 
-    A crash closes the room with `Code.ROOM_CRASHED`, after which clients connect again. If the room had players, a new
-    room is opened at once; otherwise, when a client connects. After too many crashes the name stays closed for a while:
-    clients are refused with `Code.ROOM_CRASHED`, and try again later.
+    A crash closes the room with `Code.ROOM_CRASHED`, after which clients connect again. A new room is opened at once
+    if the crashed room had players, otherwise when a client connects. After too many crashes the name stays closed for
+    a while: clients are refused with `Code.ROOM_CRASHED`, and try again later.
     """
 
     most: int = 3
@@ -31,7 +31,7 @@ class Crashes:
     times: deque[float] = attrs.field(factory=deque)
 
     def note(self, now: float) -> bool:
-        """Record a crash at `now`. True if a new room may be opened."""
+        """Record a crash at `now`. Return true if a new room may be opened."""
         while self.times and self.times[0] + self.policy.seconds <= now:
             self.times.popleft()
         self.times.append(now)

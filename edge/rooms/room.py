@@ -28,7 +28,7 @@ E = TypeVar("E")
 
 
 class _SeatsMember:
-    """`Room.seats`: the policy of a class, or the seats of a room."""
+    """The descriptor of `Room.seats`: on a class, the policy; on an instance, the seats of the room."""
 
     def __init__(self, policy: Seats) -> None:
         self.policy = policy
@@ -63,7 +63,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
     when_cut_off: ClassVar[Literal["pause", "continue"]] = "pause"
     """With several servers: the policy for a room whose server cannot reach the broker for longer than a lease.
 
-    ``"pause"``: the room ends here. A persistent room is restored on another server, or here when the broker is back;
+    ``"pause"``: the room ends. A persistent room is restored on another server, or on this one when the broker is back;
     the state of any other room is lost. ``"continue"``: the room continues. Another server may open a room of the same
     name meanwhile; this room ends when its server learns of the other room.
     """
@@ -118,8 +118,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
         calls it again whenever the client starts fresh and the player stays: after a reload, when another tab takes the
         seat, or when the client missed too much to resume. The newest ``latest`` events are sent again automatically.
 
-        `player` starts after `greet`. For the first player `run` starts after `greet`, too, also on another server
-        after `restore`: create the attributes that `greet` needs in ``__init__``.
+        `player` starts after `greet`. `run` also starts after the first `greet` of a room, even after `restore` on
+        another server, so create the attributes that `greet` needs in ``__init__``.
         """
 
     def admit(self, applicant: Applicant) -> None:
@@ -150,8 +150,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def restore(self, state: Any) -> None:
         """Restore the state that `snapshot` returned.
 
-        `players` already contains the players, away, with `Player.restored` true. Afterwards `run` and the `player` of
-        each player start from the beginning.
+        When this is called, `players` contains the restored players: away, and with `Player.restored` true. Afterwards
+        `run` and the `player` of each player start from the beginning.
         """
         raise NotImplementedError
 
@@ -193,7 +193,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def fence(self) -> int:
         """The fencing number, higher than that of any earlier room of this name on other servers. 0 with one server.
 
-        Send it with each write to an external store. The store has to reject a number lower than one it has seen.
+        Send this number with each write to an external store. The store has to reject a number lower than one that it
+        has received.
         """
         return self.__edge_runtime.lease.fence
 
@@ -232,7 +233,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         Raises:
           TypeError: `event` is not one of the room's events, or a value does not have the type of its field.
           ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
-            than `Limits.sent_bytes`. Then no player gets it.
+            than `Limits.sent_bytes`. In this case no player gets the event.
           SendOverflow: some players were sent too much without a pause. These do not get the event; all others do.
         """
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
@@ -292,7 +293,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
-        """Cancel the open round, its tasks and its turns. False if no round is open."""
+        """Cancel the open round, its tasks and its turns. Return false if no round is open."""
         return self.__edge_runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:

@@ -75,8 +75,8 @@ class RoomCore:
         self.run_scope: trio.CancelScope = trio.CancelScope()
         self.timer_scope: trio.CancelScope = trio.CancelScope()
         self.strained: set[Member] = set()
-        """Connected players with more than half of a window unacknowledged. While this set is not empty, players that
-        send much are read later."""
+        """Connected players with more than half of a window unacknowledged. While this set is not empty, reading
+        from players that send much is delayed."""
         self._opened_at: float | None = None
         self._random: Random | None = None
         self._cleanup_until = math.inf

@@ -38,7 +38,7 @@ class RoomRuntime(RoomCore):
     ) -> None:
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
-        """Once `Room.run` has raised: the number of players who held a seat then. None before."""
+        """The number of players who held a seat when `Room.run` raised; None if `run` has not raised."""
         self.closed: trio.Event = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
@@ -56,7 +56,8 @@ class RoomRuntime(RoomCore):
         return self.ledger.find(session)  # type: ignore[return-value]  # `_add` adds only run times
 
     def take_seat(self, seat: Seat) -> PlayerRuntime:
-        """Admit a seat, in one synchronous step. On return the seat is in the ledger, and its task will start.
+        """Admit a seat, in one synchronous step. On return the seat is in the ledger, and the player's task will
+        start.
 
         Raises:
           Refused: the seat is not admitted; `code` has the reason.
@@ -102,7 +103,7 @@ class RoomRuntime(RoomCore):
     def restart(self, player: PlayerRuntime) -> None:
         """Greet a client that starts fresh, and send it again the requests that it has not answered.
 
-        An exception of the author's `greet` has the effect of one in `player`.
+        An exception of the author's `greet` has the same effect as an exception of `player`.
         """
         player.forget_latest()
         if player.left:
@@ -122,8 +123,8 @@ class RoomRuntime(RoomCore):
         Args:
           idle: the seconds after which a room without players other than bots closes.
 
-        *Cancellation* closes the room with `Code.DRAINING`; shielded clean-ups still get their time. A room that
-        another server may have closes with `Code.MOVED`, and its clean-ups get no time.
+        *Cancellation* closes the room with `Code.DRAINING`; shielded clean-ups still get their time. If another
+        server may have the room, the room closes with `Code.MOVED`, and its clean-ups get no time.
         """
         try:
             async with trio.open_nursery() as nursery:

@@ -65,20 +65,20 @@ class RoundRuntime:
 
     def cancel(self, outcome: Outcome, reason: str) -> None:
         """End the round from outside, once."""
-        if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # the deadline passed first
+        if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # the deadline has already passed
             self.outcome = Outcome.TIMEOUT
         elif self.outcome is None:
             self.outcome, self.reason = outcome, reason
             self.nursery.cancel_scope.cancel(f"round: {outcome} {reason}")
 
     def finish(self) -> None:
-        """Record that the block of the round ran to its end."""
+        """Set the outcome after the block of the round ran to its end, and cancel the tasks of the round."""
         if self.outcome is None:
             self.outcome = Outcome.DONE
         self.nursery.cancel_scope.cancel("the round is over")
 
     def note_end(self, exc: BaseException | None) -> None:
-        """Record that the nursery of the round has ended, with this exception or None."""
+        """Set the outcome, if it is not set, after the nursery of the round ended with this exception or None."""
         if self.outcome is None and exc is None:
             self.outcome = Outcome.TIMEOUT  # only the deadline cancels the scope without setting an outcome
         elif self.outcome is None and any(isinstance(fault, trio.Cancelled) for fault in _leaves(exc)):
@@ -129,7 +129,7 @@ class TurnRuntime(OpenTurn):
         self._scope.__enter__()
 
     def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> bool:
-        """End the turn after its block ended with this exception. True if the turn handles the exception."""
+        """End the turn after its block ended with this exception. Return true if the turn handles the exception."""
         self.member.turns.remove(self)
         caught = bool(self._scope.__exit__(kind, exc, trace))
         faults = list(_leaves(exc))

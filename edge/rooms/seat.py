@@ -26,7 +26,7 @@ class Applicant:
 
 
 class Seat(abc.ABC):
-    """A seat, as its room needs it. The synchronous methods never wait.
+    """The methods of a seat that its room calls. The synchronous methods never wait.
 
     `RoomRuntime.take_seat` returns the `PlayerRuntime` for the other direction: `PlayerRuntime.deliver` takes received
     messages, `Ledger.lose` and `Ledger.find_again` take the loss and the return of the connection, and
@@ -43,11 +43,11 @@ class Seat(abc.ABC):
     """The maximum number of events in the inbox before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
-    """The maximum number of bytes in the inbox. Latest values have the same limit of their own, and so have unanswered
-    requests."""
+    """The maximum number of bytes in the inbox. A separate limit of the same size applies to latest values, and
+    another to unanswered requests."""
 
     crowded: bool = False
-    """True if this step may have sent more than a connection may hold. Then call `check_crowded` before `send`."""
+    """True if more may have been sent at once than a connection may hold: call `check_crowded` before `send`."""
 
     def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections has no limit
         """Check the size of a large message that the author of the room sends.
@@ -57,7 +57,7 @@ class Seat(abc.ABC):
         """
 
     def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections is never crowded
-        """Check that this step has not sent too much before this message.
+        """Check that the messages that were sent just before, without a pause, are not too much.
 
         Raises:
           SendOverflow: more was sent than a connection may hold.
@@ -69,7 +69,7 @@ class Seat(abc.ABC):
         return False
 
     async def wait_relief(self) -> None:
-        """Wait until `pressed` is false, before sending much."""
+        """Wait until `pressed` is false. Call this before sending much."""
         await trio.lowlevel.checkpoint()
 
     @property

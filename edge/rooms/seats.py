@@ -98,14 +98,14 @@ class Seats:
             await self.wait_change()
 
     async def wait_change(self) -> None:
-        """Wait until a player joins, leaves, loses the connection or comes back.
+        """Wait until a player joins, leaves, loses the connection or reconnects.
 
         *Cancellation*: nothing is lost; `presence` has the current state.
         """
         await self.__edge_ledger.changed.wait()
 
     def changes(self) -> Changes:
-        """Iterate over presence: ``async for change in seats.changes()``. First come the present players, as joined."""
+        """Iterate over changes of presence: ``async for change in seats.changes()``. See `Changes`."""
         watch = ChangesWatch()
         for member in self.__edge_ledger.members:
             watch.note(member)

@@ -15,7 +15,7 @@ log: logging.Logger = logging.getLogger("edge.server")
 
 # Errors of `accept` if there is no file descriptor or no memory for another connection.
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-# Spare file descriptors: the maximum number of connections that are rejected at the same time.
+# The number of spare file descriptors, which is the maximum number of connections that are rejected at the same time.
 SPARE_FILES = 16
 # Seconds to wait before the next attempt if no spare file descriptor is left.
 PAUSE_SECONDS = 0.1
@@ -26,7 +26,7 @@ Serve = Callable[[Any], Awaitable[None]]
 
 
 class SpareFiles:
-    """File descriptors that are kept open, to be closed when an `accept` needs one and none is free."""
+    """A reserve of open file descriptors. One is closed if `accept` needs a descriptor and the process has no other."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
@@ -89,7 +89,7 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     try:
         async with listener:
             while True:
-                if spare.lent:  # an ordinary accept could take the file descriptor that a spare file needs back
+                if spare.lent:  # an ordinary accept could take the descriptor with which the spare file is reopened
                     if spare.any_left:
                         await nursery.start(_tell_full, listener, serve_full, spare)
                     else:

@@ -1,4 +1,4 @@
-"""Client addresses, also behind proxies, and the address or network that is limited as one peer."""
+"""Find the address of a client, also behind proxies, and its peer: the address or network that the limits apply to."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Addresses:
         """Return the address of the client of a request.
 
         Args:
-          peer: the other end of the socket. If this is not a trusted proxy, it is the client.
-          forwarded: the addresses that the proxies report, see `Forwarded`. Each proxy appends its own peer. The last
-            address that is not a trusted proxy is the client. A client can forge the addresses before it.
+          peer: the address at the other end of the socket. Unless it is a trusted proxy's, it is the client's address.
+          forwarded: the addresses that the proxies report, see `Forwarded`. Each proxy appends the address from which
+            it received the request. The last address that is not a trusted proxy's is the client's. A client can
+            forge the addresses before that one.
         """
         if not forwarded or self._read(peer):
             return peer
@@ -47,7 +48,7 @@ class Addresses:
     def peer_of(self, address: str) -> str:
         """Return the peer of an address: the IPv4 address, or the /64 of an IPv6 address.
 
-        The peer is empty for a trusted proxy and for an empty address.
+        The result is empty for a trusted proxy and for an empty address.
         """
         return self._read(address) if address else ""
 

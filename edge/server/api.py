@@ -49,7 +49,7 @@ class Revoke:
 
     session: str
     until: float | None = None
-    """Keys that were issued up to this time are revoked, in seconds since the epoch. None: see `Keys.revoke`."""
+    """Keys that were issued up to this time, in seconds since the epoch, are revoked. None: see `Keys.revoke`."""
 
 
 class Served(Protocol):
@@ -106,7 +106,7 @@ class Api:
         return error_response(404, "not_found", "the API has no request with this method and path")
 
     async def answer(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> tuple[int, bytes]:
-        """Answer a request about a room of this server that another server received. Return the status and the body."""
+        """Answer a request that another server received for a room of this server. Return the status and the body."""
         response = self._act(method, kind, name, rest, body)
         return response.status, response.body
 

@@ -32,16 +32,16 @@ class App:
         ``/rooms/drawing/<name>``.
       static: folders by URL prefix, such as ``{"/": "web"}``, or `StaticFolder` for further headers. The longest prefix
         that matches is used.
-      hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all names
-        below, ``"*"`` for any name. By default the names of this machine if the server listens on a loopback address,
-        else any name.
+      hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all its
+        subdomains, ``"*"`` for any name. By default the names of this machine if the server listens on a loopback
+        address, else any name.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all sites. A page of
         the same host may always connect, unless the page was loaded over HTTP and connects over HTTPS.
       sessions: session keys, guests and the cookie: see `Sessions`.
       mount: an ASGI app, for every path that is not a room, a route, or below a prefix of `static`; or a `Mount`, with
         its limits.
-      api_token: the secret that permits requests to publish to rooms, list, kick and revoke, below ``/edge-api/``.
-        By default there is no API.
+      api_token: the secret of the HTTP API below ``/edge-api/``, which publishes to rooms, lists rooms and seats, kicks
+        players and revokes sessions. By default there is no API.
       limits: the limits of one connection.
       address_limits: the limits of one address, and of the whole server.
       cluster: the servers with which this one shares its rooms: see `Cluster`. By default there is one server.
@@ -97,7 +97,7 @@ class App:
         return self.__edge_site.sessions.cookie
 
     def include(self, prefix: str, app: App) -> None:
-        """Serve another app's rooms too, and its routes and static files below a prefix: several apps on one port.
+        """Serve another app on the same port: its rooms, and its routes and static files below a prefix.
 
         The other app then uses this app's directory, keys, cookie and limits instead of its own. Its ``/livez`` and
         ``/readyz`` are not included. ``/session``, ``/edge.js`` and the rooms are served at their own paths and below
@@ -108,7 +108,7 @@ class App:
 
         Raises:
           ValueError: both apps have the same kind of room, or the same path; the other app has a mounted app, or an
-            API; only one of the two admits guests. Then nothing is included.
+            API; only one of the two admits guests. After an error, nothing is included.
         """
         self.__edge_site.include(prefix, app.__edge_site)
 
@@ -144,7 +144,7 @@ class App:
         Args:
           until: keys that were issued up to this time are revoked, in seconds since the epoch; see `Keys.revoke`.
 
-        Returns: that time.
+        Returns: the time up to which keys are revoked.
         """
         return self.__edge_site.revoke(session, until=until)
 

@@ -32,7 +32,7 @@ VERSION = {"version": "3.0", "spec_version": "2.3"}
 GONE_SECONDS = 5.0
 # Seconds from the start of a drain until the app receives `http.disconnect` for incomplete responses.
 DRAIN_SECONDS = 1.0
-# Seconds that a drained server without a deadline waits for the app's work after its responses.
+# Seconds that a server that drains without a deadline waits for tasks of the app that continue after their responses.
 AFTERWARDS_SECONDS = 10.0
 
 
@@ -147,7 +147,7 @@ class MountedApp:
         try:
             with exchange.life:
                 await guarded(what, call)
-            exchange.gone |= exchange.life.cancelled_caught  # only after the connection has ended
+            exchange.gone |= exchange.life.cancelled_caught  # cancelled only when no response can reach the client
         finally:
             exchange.answered.set()
             self._note_idle()
@@ -166,7 +166,7 @@ class MountedApp:
             exchange.disconnect()
 
     async def wait_idle(self, deadline: float) -> None:
-        """Wait until no task of a request runs; at most until the deadline, or for ten seconds if it is infinite."""
+        """Wait until no task of a request runs, at most until the deadline, or ten seconds if it is infinite."""
         with trio.move_on_at(deadline if deadline < math.inf else trio.current_time() + AFTERWARDS_SECONDS):
             while self._requests is not None and self._requests.child_tasks:
                 self._idle = trio.Event()
@@ -194,7 +194,7 @@ class _Exchange:
     _head: Message | None = None
     _started: bool = False
     _over: trio.Event = attrs.field(factory=trio.Event)
-    """Set once the response is complete, or the client has gone: then `receive` returns `http.disconnect`."""
+    """Set once the response is complete, or the client has gone. From then on `receive` returns `http.disconnect`."""
 
     def scope(self, state: dict[str, Any]) -> dict[str, Any]:
         request = self.request
@@ -216,7 +216,7 @@ class _Exchange:
         }
 
     async def wait_answered(self) -> None:
-        """Wait until `answered` is set. Meanwhile, notice if the client disconnects."""
+        """Wait until `answered` is set. Call `note_gone` if the client disconnects before."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             await self.answered.wait()

@@ -1,6 +1,6 @@
 """The browser's client: ``/edge.js`` and the files beside it, as `edge.client.build` wrote them.
 
-With ``EDGE_JS_MODULES`` in the environment, ``/edge.js`` is the modules themselves, for people who work on edge.js.
+With ``EDGE_JS_MODULES`` in the environment, ``/edge.js`` loads the unbundled modules, for people who work on edge.js.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from .static import TYPES, matches_tag, static_file
 
 CLIENT = Path(__file__).parent.parent / "client" / "js"
 BUILT, MODULES = CLIENT / "dist", CLIENT / "src"
-# The environment's variable that asks for the modules.
+# The environment variable that makes a server serve the unbundled modules.
 AS_MODULES = "EDGE_JS_MODULES"
 ENTRIES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
-# Below this path there are the modules.
+# The path below which the modules are served.
 MODULES_PATH = "/edge-js/"
-# Pages of other origins may load them. A browser asks each time, so that a page is never older than its server.
+# Pages of other origins may load these files. A browser revalidates its copy each time, so that a page never runs an
+# older client than its server has.
 HEADERS = {"access-control-allow-origin": "*", "cache-control": "no-cache"}
 
 
 @attrs.frozen
 class _File:
-    """A built file, as it is and compressed."""
+    """A built file, uncompressed and compressed."""
 
     content_type: str
     data: bytes
@@ -52,7 +53,7 @@ class ClientFiles:
         return *ENTRIES, *(path + ".map" for path in ENTRIES)
 
     async def respond(self, request: Request) -> Response:
-        """The file at one of `paths`, or below a prefix."""
+        """Return the response with the file at one of `paths`, which may follow the prefix of an included app."""
         name = request.path.rpartition("/")[2]
         if self._as_modules:
             if not request.path.endswith(MODULES_PATH + name):

@@ -23,7 +23,7 @@ class Forwarded:
     """The client address, scheme and host that proxies report. Use it only for requests of trusted proxies."""
 
     addresses: Sequence[str] = ()
-    """The reported addresses, unparsed, the nearest proxy's last."""
+    """The reported addresses, unparsed. The last one was reported by the nearest proxy."""
     scheme: str = ""
     """``http`` or ``https``; empty if no proxy reports it."""
     host: str = ""
@@ -33,8 +33,8 @@ class Forwarded:
     def read(cls, headers: Mapping[str, str]) -> Forwarded:
         """Read ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` if there is no ``X-Forwarded-For``.
 
-        The two are never combined: a proxy that sets one of them forwards the other unchanged, and a client could forge
-        it. ``X-Forwarded-For`` comes first because nearly all proxies set it.
+        The two kinds of headers are never combined: a proxy that sets one kind forwards the other unchanged, so a
+        client could forge the other. ``X-Forwarded-For`` is preferred because nearly all proxies set it.
         """
         if "x-forwarded-for" not in headers and "forwarded" in headers:
             return cls._read_standard(headers["forwarded"])
@@ -69,5 +69,5 @@ def _scheme(said: Sequence[str]) -> str:
 
 
 def _host(said: Sequence[str]) -> str:
-    """Return the last valid host: a proxy replaces the client's value, or appends its own."""
+    """Return the last valid host. A client cannot forge it: a proxy replaces the client's value, or appends its own."""
     return next((each for each in reversed(said) if HOST.fullmatch(each)), "")

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import attrs
 
-# RFC 3986 section 3.2.2, as browsers write it.
+# A host and its port, as browsers write them (RFC 3986 section 3.2.2).
 HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s/@,:\[\]?#]+?)\.?(?::(?P<port>\d{0,5}))?", re.IGNORECASE)
 MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -58,7 +58,7 @@ class Hosts:
     """The host names that a server answers for.
 
     Args:
-      names: such as ``"example.org"``; ``"*.example.org"`` for all names below, ``"*"`` for any name. None means the
+      names: such as ``"example.org"``; ``"*.example.org"`` for all its subdomains, ``"*"`` for any name. None means the
         names of this machine if `bound` is a loopback address, else any name.
       bound: the address on which the server listens.
 

@@ -1,4 +1,4 @@
-"""The HTTP transports of a server. Pass each request to its transport."""
+"""The HTTP transports of a server, and the code that passes each request to its transport."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .addresses import Addresses
 from .limiter import ConnectionLimiter
 from .site import Site
 
-# The maximum number of open POST requests of one transport: the current one, and an older one whose connection broke
-# unnoticed.
+# The maximum number of open POST requests of one transport: the current request, and an older request whose connection
+# broke without notice.
 MAX_POSTS = 2
 
 
@@ -80,7 +80,7 @@ class HttpTransports:
     def max_body(self, request: Request) -> int:
         """Return the largest body of a request for a room, in bytes.
 
-        The body may be smaller before the welcome of its HTTP transport, when only a hello is expected.
+        Before the welcome of its HTTP transport, the limit is lower, because only a hello is expected.
         """
         limits, served = self._site.limits, self._served.get(request.headers.get(CONNECTION, ""))
         welcome = served is not None and served.transport.max_bytes == limits.socket_bytes
@@ -117,7 +117,7 @@ class HttpTransports:
     def expects(self, request: Request, room: tuple[str, str]) -> bool:
         """Return true if a request belongs to an open HTTP transport of this room, and is within the transport's pace.
 
-        The request is charged to that pace. Its body may be unread.
+        The call charges the request to that pace. It may be made before the request's body is read.
         """
         served = self._served.get(request.headers.get(CONNECTION, ""))
         return (
@@ -128,7 +128,7 @@ class HttpTransports:
         )
 
     def end(self, request: Request, room: tuple[str, str], code: Code) -> None:
-        """Close the HTTP transport of a request that broke a rule. Its other requests then return this code."""
+        """Close the HTTP transport of a request that broke a rule. Its further requests are refused with this code."""
         served = self._served.get(request.headers.get(CONNECTION, ""))
         if served is not None and served.room == room:
             served.transport.close_by_peer(code)
@@ -189,7 +189,7 @@ class HttpTransports:
                             transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("the transport has ended")
-                    if not self._site.draining:  # the client may fetch the last frames again
+                    if not self._site.draining:  # the client may fetch the last frames again meanwhile
                         with waiting() as wait, wait.scope:
                             await trio.sleep(GAP_SECONDS)
             finally:

@@ -32,16 +32,17 @@ FILES = 0.9
 # for them.
 MAX_TOLD, TOLD_FILES = 100, 0.05
 
-# Seconds that a draining server waits for the requests in which HTTP transports fetch their goodbye.
+# Seconds that a draining server waits for the requests with which clients of HTTP transports fetch the goodbye.
 ASKING_SECONDS = 2.0
 
-# Idle addresses are forgotten once this many addresses are remembered.
+# The records of idle addresses are deleted when the number of records reaches this, or twice the number that the
+# previous sweep left, if that is more.
 SWEEP_AT = 1000
 
 
 @attrs.frozen(kw_only=True)
 class AddressLimits:
-    """Limits of one address, and of the whole server. An IPv6 address stands for its /64.
+    """Limits of one address, and of the whole server. All IPv6 addresses of one /64 network count as one address.
 
     For requests through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
     """
@@ -68,15 +69,16 @@ class AddressLimits:
     their own pace."""
 
     burst_each: int = attrs.field(default=2000, validator=POSITIVE)
-    """Connections and requests of one address at once. The default suits a school that opens a page."""
+    """The burst of connections and requests of one address. The default suits a school whose pupils open a page at the
+    same time."""
 
     bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
     """Bytes per second that are read from all connections of one address, in addition to 8 KiB per second of each
     connection. Further bytes wait unread. A server can read about 1 MB per second of the most expensive messages."""
 
     bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=POSITIVE)
-    """Bytes that are read from all connections of one address at once. The default suits a school that saves its
-    pictures."""
+    """The burst of bytes that are read from all connections of one address. The default suits a school whose pupils
+    save their pictures at the same time."""
 
     body_bytes: int = 256 * 1024 * 1024
     """The maximum number of bytes of request bodies in memory, of all addresses."""
@@ -114,7 +116,8 @@ class ConnectionLimiter:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told: int = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
-        """The maximum number of rejected connections that are answered at the same time. One more ends the oldest."""
+        """The maximum number of rejected connections that are answered at the same time. For a further one, the oldest
+        is closed without an answer."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0
@@ -128,7 +131,8 @@ class ConnectionLimiter:
         """Register a pending connection of a peer while a block runs.
 
         Args:
-          may_ask: during a drain, wait two more seconds for a request that fetches the goodbye of an HTTP transport.
+          may_ask: true if a request may arrive that fetches the goodbye of an HTTP transport. A drain waits two seconds
+            for it.
         """
         waiting, theirs = PendingConnection(may_ask=may_ask), self._know(peer).waiting
         self._waiting[waiting] = theirs[waiting] = None
@@ -141,7 +145,7 @@ class ConnectionLimiter:
             theirs.pop(waiting, None)
 
     def drain(self) -> None:
-        """Drop all pending connections. Those with `may_ask` get two more seconds to fetch their goodbye."""
+        """Drop all pending connections. Clients of those with `may_ask` get two more seconds to fetch a goodbye."""
         self._draining = True
         for waiting in [*self._waiting]:
             self._drain(waiting)
@@ -213,13 +217,14 @@ class ConnectionLimiter:
     def body(self, peer: str) -> Iterator[Callable[[int], None]]:
         """Account for the body of a request, which is in memory while a block runs.
 
-        Returns: a function to call with the size of each piece. The function raises `Refused` if a limit is exceeded.
+        Returns: a function to call with the number of bytes of each read. The function raises `Refused` if a limit is
+          exceeded.
         """
         known, kept = self._know(peer), 0
 
         def keep(size: int) -> None:
             nonlocal known, kept
-            if not kept:  # `_forget_peers` may have replaced the peer's record before the first piece
+            if not kept:  # `_forget_peers` may have deleted the peer's record before the first read
                 known = self._know(peer)
             if self._body_bytes + size > self._limits.body_bytes:
                 raise Refused("the server has reached its limit of request bodies in memory", Code.CROWDED)
@@ -254,7 +259,7 @@ class ConnectionLimiter:
         return known
 
     def _forget_peers(self) -> None:
-        """Forget idle peers. The next sweep is due once twice as many peers are remembered as remain now."""
+        """Delete the records of idle peers. The next sweep is due at twice the number of records that remain now."""
         now = trio.current_time()
         self._peers = {
             peer: known

@@ -16,7 +16,7 @@ class JsonFormatter(logging.Formatter):
     The keys are ``time`` (UTC), ``level``, ``logger`` and ``message``; ``room``, ``seat`` and ``session`` if known; and
     ``detail``: the further lines of the message, such as a traceback.
 
-    Set it on any `logging.Handler`. ``edge run --log json`` uses it.
+    Set this formatter on any `logging.Handler`. ``edge run --log json`` uses it.
     """
 
     def format(self, record: logging.LogRecord) -> str:

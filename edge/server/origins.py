@@ -44,7 +44,7 @@ class Origins:
         return self._all or "origin" not in request.headers or self.names(request)
 
     def names(self, request: Request) -> bool:
-        """Return true if the page is of the same host, or its origin is allowed by name. Then its cookies are used."""
+        """Return true if the page is of the same host, or its origin is allowed by name. Only these may use cookies."""
         try:
             origin = Origin.parse(request.headers.get("origin", ""))
         except ValueError:  # such as "null", the origin of a page that was loaded from a file

@@ -49,10 +49,12 @@ GOODBYE_SECONDS = 1.0
 
 # The host names of this machine.
 LOCAL = Hosts(None, bound="localhost")
-# More open connections than a developer needs at the same time.
+# The number of connections to a local host name without forwarded addresses from which they count as a proxy's: a
+# developer does not open that many.
 MANY_UNFORWARDED = 50
 
-# Seconds to answer a rejected connection; fewer if the connection uses a spare file descriptor.
+# Seconds to read and answer the first request of a rejected connection. The second value is for connections that use a
+# spare file descriptor.
 TOLD_SECONDS, TOLD_IN_HASTE_SECONDS = 1.0, 0.2
 
 # These paths are answered for every `Host`, because load balancers request them by a server's IP address.
@@ -77,7 +79,7 @@ async def serve(
     Args:
       host: the address to listen on; "0.0.0.0" or "::" for all addresses.
       port: 0 for any free port.
-      drain_seconds: the deadline of a drain, in seconds. Then the remaining connections and rooms are cancelled.
+      drain_seconds: seconds after the start of a drain at which the remaining connections and rooms are cancelled.
       drain: set this event to stop the server. It then admits no more players and closes its rooms, and `serve` returns
         once all connections have ended.
       tls: a context with the server's certificate, to serve HTTPS and WSS; see `ssl.create_default_context`. `serve`
@@ -97,7 +99,7 @@ async def serve(
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
-        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # fails now, not at the first connection
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # raises for a client context
     listeners = await open_listeners(host, port, shared=shared_port)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
@@ -247,7 +249,7 @@ class Server:
                 await self._tell_crowded(stream, refused)
                 return
             upgrade = await self._serve_requests(stream, address, places)
-            if upgrade is not None:  # here, because the HTTP objects of `_serve_requests` are freed by now
+            if upgrade is not None:  # not in `_serve_requests`, so that its HTTP objects are freed first
                 await self._serve_seat(stream, upgrade)
 
     async def _serve_requests(
@@ -347,7 +349,7 @@ class Server:
         if request is None or not self._addresses.is_proxy(address):
             return request
         forwarded, headers = Forwarded.read(request.headers), request.headers
-        if forwarded.host and self.site.hosts is not None:  # else a client could forge it, through a careless proxy
+        if forwarded.host and self.site.hosts is not None:  # without `hosts`, clients might forge it
             headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
@@ -357,7 +359,7 @@ class Server:
         return attrs.evolve(request, address=peer, scheme=forwarded.scheme or request.scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
-        """Warn once if a proxy does not report its clients' addresses: then no limit of one address applies to them.
+        """Warn once if a proxy does not report its clients' addresses, so that no limit of one address applies to them.
 
         Do not warn for a few connections to a host name of this machine, because they may be a developer's own.
         """

@@ -67,9 +67,9 @@ class SessionCookie:
     name: str = attrs.field(default="edge_session", validator=_check_name)
 
     partitioned: bool = attrs.field(default=False, kw_only=True)
-    """True if pages run in frames of other sites, or other sites' pages join rooms. Over TLS the cookie is then sent
-    from there too (``SameSite=None``), and a browser stores a separate cookie for each top-level site
-    (``Partitioned``). If false, the cookie is ``SameSite=Lax``."""
+    """True if pages run in frames of other sites, or other sites' pages join rooms. Over TLS the cookie is then
+    also sent with requests of these pages (``SameSite=None``), and a browser stores a separate cookie for each
+    top-level site (``Partitioned``). If false, the cookie is ``SameSite=Lax``."""
 
     def _names(self, host: str) -> tuple[str, ...]:
         """Return the possible names of the cookie without the prefix; the name without a port first."""
@@ -110,7 +110,8 @@ class SessionCookie:
     def _header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
         """Return the header that stores a key under a name.
 
-        A cookie without the prefix is never partitioned: a web app that set the cookie itself could not replace it.
+        A cookie without the prefix is never partitioned: a web app that set the cookie itself could not replace a
+        partitioned one.
         """
         site = "Secure; SameSite=Lax" if secure else "SameSite=Lax"
         if self.partitioned and name.startswith(HOST_PREFIX):
@@ -146,12 +147,12 @@ def bearer(request: HasCookies) -> str | None:
 
 
 class Sessions:
-    """How an app knows its players: an option of `App`.
+    """The session keys and the session cookie of an app: an option of `App`.
 
     Args:
       keys: issues and checks session keys. By default, keys are signed with the environment variable ``EDGE_SECRET``.
-        Without that variable, they are signed with a random secret of this process: then a restart ends every session,
-        and no other server accepts the keys.
+        Without that variable, keys are signed with a random secret of this process. In that case a restart ends every
+        session, and no other server accepts the keys.
       name: the audience of the default keys. Apps with the same ``EDGE_SECRET`` accept each other's keys if their names
         are equal.
       guests: true if players without a key, or with a guest's key, may join. If false, only players to whom your own

@@ -15,7 +15,7 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 def open_stop_receiver() -> Iterator[AsyncIterator[int]]:
     """Receive SIGTERM and SIGINT while a block runs. After the block these signals are ignored.
 
-    The process then ends by itself. A signal at that moment would kill it, although it has already stopped.
+    The server has stopped by then and the process is about to end: a signal must not kill the process before.
     """
     early: list[int] = []
     for each in STOP:

@@ -80,7 +80,7 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
 
 
 def _check_static(static: object) -> dict[str, StaticFolder]:
-    """The folders of static files, by prefixes that end with a slash.
+    """Check the `static` of an app. Return the folders, by prefixes that end with a slash.
 
     Raises:
       TypeError: `static` is not a mapping.
@@ -318,7 +318,7 @@ class Site:
         return self.node
 
     def room_at(self, raw_path: str) -> tuple[str, str] | None:
-        """Return the kind and name of the room at a path, which is still encoded; None if it is no path of a room."""
+        """Return the kind and name of the room at a percent-encoded path; None if the path is not a room's."""
         found = ROOM_PATH.fullmatch(raw_path)
         return (found[2], found[3]) if found is not None and unquote(found[1]) in self._prefixes else None
 
@@ -348,7 +348,7 @@ class Site:
                 refusal = error_response(405, "method", f"this path supports only {allowed}")
                 return attrs.evolve(refusal, headers={**refusal.headers, "allow": allowed})
             return await route(request)
-        if request.path + "/" in self._static:  # relative, because a proxy may remove a prefix
+        if request.path + "/" in self._static:  # a relative redirect, because a proxy may remove a prefix
             return redirect("./" + quote(request.path.rpartition("/")[2]) + "/")
         for prefix in sorted(self._static, key=len, reverse=True):
             if request.path.startswith(prefix) and request.method in ("GET", "HEAD"):

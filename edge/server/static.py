@@ -74,7 +74,7 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
     """Return a response with a file below `root`, or with the requested range of the file.
 
     Args:
-      path: the decoded path below the URL prefix. For a folder, its index.html is the file.
+      path: the decoded path below the URL prefix. For a folder, its index.html is sent.
     """
     found = await trio.to_thread.run_sync(_find, root, path, request.method == "GET")
     if found is None:

@@ -52,8 +52,8 @@ class Keys:
         one in front, and remove the old one once its keys have expired. At least 16 bytes each, best 32 random ones.
       audience: the app that these keys are for. Keys for another audience are rejected, even with the same secrets.
       lifetime: the seconds for which a key is valid.
-      is_revoked: returns True if a session is revoked. Called for each presented key whose session `revoke` has not
-        revoked: for a revocation list that outlives the process. It must not block.
+      is_revoked: returns True if a session is revoked; for a revocation list that outlives the process. Called for each
+        presented key that `revoke` has not revoked. It must not block.
       now: returns the time in seconds since the epoch.
 
     Raises:
@@ -180,7 +180,7 @@ class Keys:
           until: the instant, in seconds since the epoch. The default is five seconds from now, because the clock of the
             machine that issued a key may be ahead; keys that are issued within these seconds are rejected, too.
 
-        Returns: the instant, so that other processes can revoke up to the same.
+        Returns: the instant, to be passed as `until` in other processes.
         """
         until = self._now() + SKEW_SECONDS if until is None else until
         self._revoked[id] = max(until, self._revoked.get(id, until))

@@ -1,9 +1,9 @@
 // @ts-check
 import { CLOCK_DRIFT, CLOCK_JUMP, CLOCK_SAMPLES, CLOCK_SLEW } from "./constants.js";
 
-/** An estimate of the room's clock, from its answers to pings. The fastest of the last answers counts. All times are in seconds. */
+/** An estimate of the room's clock, from the fastest of the last answers to pings. All times are in seconds. */
 export class Clock {
-  /** The newest round trip. @type {number | null} */
+  /** The duration of the newest round trip. @type {number | null} */
   roundTrip = null;
   /** @type {{took: number, offset: number}[]} */
   #samples = [];
@@ -11,14 +11,14 @@ export class Clock {
   #offset = null;
   #readAt = 0;
 
-  /** Forget the estimate: the room is another, or its clock has started again. */
+  /** Reset the estimate, because this is another room, or its clock has started again. */
   restart() {
     this.roundTrip = this.#offset = null;
     this.#samples = [];
   }
 
   /**
-   * Take an answer into account, and forget earlier answers that contradict it.
+   * Use an answer for the estimate, and drop earlier answers that contradict it.
    * @param {number} asked when the ping was sent @param {number} told the room's clock in the answer @param {number} now
    */
   note(asked, told, now) {
@@ -28,7 +28,7 @@ export class Clock {
     this.#samples = [...agreeing, { took, offset }].slice(-CLOCK_SAMPLES);
   }
 
-  /** The estimated time of the room's clock. It runs evenly: a better estimate is approached slowly. @param {number} now */
+  /** The estimated time of the room's clock. A small correction is applied gradually, a large one at once. @param {number} now */
   at(now) {
     if (this.#samples.length === 0) return 0;
     const best = this.#samples.reduce((one, other) => (other.took < one.took ? other : one)).offset;

@@ -8,8 +8,8 @@ import { bytesOf, decode, encode, ProtocolError } from "./wire.js";
 /** @typedef {import("./wire.js").Welcome} Welcome */
 
 /**
- * The connection machine: the protocol's rules for one transport, without a socket and without a clock. Frames and times (in
- * seconds) go in, messages and frames come out. It runs the same test vectors as the machine in Python.
+ * The connection machine: the protocol's rules for one transport, without a socket and without a clock. Its methods take frames
+ * and times (in seconds), and return messages and frames. It passes the same test vectors as the machine in Python.
  */
 export class Connection {
   /** @type {import("./constants.js").ConnectionState} */
@@ -18,10 +18,10 @@ export class Connection {
   #lastReceivedAt;
   /** The time in the ping that the next ack answers. @type {number | null} */
   #asked = null;
-  /** The times in the pings that are not answered. @type {number[]} */
+  /** The times in the unanswered pings. @type {number[]} */
   #pinged = [];
   #pingWait = Infinity;
-  /** The check that runs: when it began, and the time in its ping. @type {{since: number, ping: number} | null} */
+  /** The current check: the time at which it began, and the time in its ping. @type {{since: number, ping: number} | null} */
   #checking = null;
   #ackDue = Infinity;
   #pingDue = Infinity;
@@ -33,7 +33,7 @@ export class Connection {
   #heartbeat = LIMITS.heartbeat;
   #deadAfter = LIMITS.deadAfter;
 
-  /** @param {Counts} counts @param {number} now @param {Clock} [clock] the room's */
+  /** @param {Counts} counts @param {number} now @param {Clock} [clock] the estimate of the room's clock */
   constructor(counts, now, clock = new Clock()) {
     this.counts = counts;
     this.clock = clock;
@@ -59,7 +59,7 @@ export class Connection {
     return encode(["$bye", { code, reason }]);
   }
 
-  /** Read one frame. Acks, pings and frames after a goodbye are handled here and give null. @param {string} frame @param {number} now @returns {Message | null} */
+  /** Read one frame. Return its message; null for acks and pings, which are handled here, and for frames after a goodbye. @param {string} frame @param {number} now @returns {Message | null} */
   receive(frame, now) {
     this.#lastReceivedAt = Math.max(this.#lastReceivedAt, now);
     if (this.#state === "closed") return null;
@@ -72,7 +72,7 @@ export class Connection {
     return message;
   }
 
-  /** Ping more often for a while, to measure the room's clock. @param {number} now @returns {boolean} true if this call began that */
+  /** Ping more often for a while, to measure the room's clock. @param {number} now @returns {boolean} true if this call began the measurement */
   askClock(now) {
     if (this.#state !== "open" || this.#pingWait < Infinity) return false;
     [this.#pingDue, this.#pingWait] = [now, CLOCK_SECONDS];
@@ -81,7 +81,7 @@ export class Connection {
 
   /**
    * Ping at once, and expect an answer within three seconds, because the server may be gone.
-   * @param {number} now @returns {boolean} true if this call began that
+   * @param {number} now @returns {boolean} true if this call began a check
    */
   check(now) {
     if (this.#state !== "open" || this.#checking !== null) return false;
@@ -101,7 +101,7 @@ export class Connection {
     return this.#state === "open" ? Math.min(this.#ackDue, this.#pingDue, this.#deadAt) : Infinity;
   }
 
-  /** The acks and pings that are due. Write all recorded frames before them. @param {number} now */
+  /** Return the acks and pings that are due. The caller must write all recorded frames before them. @param {number} now */
   due(now) {
     /** @type {string[]} */
     const frames = [];

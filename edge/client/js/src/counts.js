@@ -2,7 +2,7 @@
 import { Code, WINDOW_BYTES, WINDOW_FRAMES } from "./constants.js";
 import { bytesOf, ProtocolError } from "./wire.js";
 
-/** The counts that both sides keep across connections, and the window of frames that can be sent again. */
+/** The numbers of counted messages that were sent and received across connections, and the frames stored for a resume. */
 export class Counts {
   constructor() {
     this.sent = 0;
@@ -22,7 +22,7 @@ export class Counts {
     this.bytes += bytesOf(frame);
   }
 
-  /** Forget the first `count` frames, which the server has. @param {number} count */
+  /** Delete the stored frames up to number `count`, which the server has acknowledged. @param {number} count */
   acknowledge(count) {
     if (!(count >= this.acked && count <= this.sent)) {
       throw new ProtocolError(`acknowledged ${count} of ${this.sent} frames, ${this.acked} before`, Code.MISCOUNT);

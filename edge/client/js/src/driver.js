@@ -10,11 +10,12 @@ import { ProtocolError, SUBPROTOCOL } from "./wire.js";
 /** @typedef {import("./session_key.js").SessionKey} SessionKey */
 /**
  * `explained`: either side gave the reason, so that the transport is not at fault. `unconfirmed`: another server may continue
- * with the room. `where`: the room's address at another server, or empty.
+ * the room. `where`: the room's address at another server, or empty.
  * @typedef {{explained?: boolean, unconfirmed?: boolean, where?: string}} EndDetails
  */
 /**
- * What a driver calls: `welcomed` once, `message` for the page's messages, and `lost` once, unless the driver is dropped before.
+ * The callbacks of a driver: `welcomed` at most once, `message` for each message to the page, and `lost` once, unless the
+ * driver is dropped before.
  * @typedef {{welcomed: (welcome: import("./wire.js").Welcome) => void, message: (message: import("./wire.js").Delivered) => void,
  *   lost: (code: number, reason: string, details?: EndDetails) => void}} DriverListener
  */
@@ -41,7 +42,7 @@ export class ConnectionDriver {
   get state() { return this.#machine.state; }
 
   /**
-   * Open a transport, and say hello.
+   * Open a transport, and send the hello.
    * @param {import("./fallback.js").TransportKind} kind @param {string} url @param {() => Parameters<Connection["hello"]>[0]} hello called when the transport is open
    */
   async open(kind, url, hello) {
@@ -79,12 +80,12 @@ export class ConnectionDriver {
     return idle;
   }
 
-  /** Write what was sent to the seat and is not acknowledged. */
+  /** Write the unacknowledged frames of the seat again. */
   replay() {
     if (this.#transport !== null) this.#buffer.replay(this.#transport);
   }
 
-  /** Write the latest values that are not written, if they can be written at once. */
+  /** Write the latest values that wait, if they can be written at once. */
   writeLatest() {
     if (this.#machine.state === "open" && this.#transport?.idle) this.#buffer.writeLatest(this.#transport);
     this.#schedule();
@@ -105,7 +106,7 @@ export class ConnectionDriver {
     if (!this.dropped) this.#listener.lost(code, reason, details);
   }
 
-  /** Close the transport, after a goodbye if it can still be sent. Nothing is called afterwards. @param {number} code @param {string} reason */
+  /** Close the transport, after a goodbye if it can still be sent. No callback is called afterwards. @param {number} code @param {string} reason */
   drop(code, reason) {
     this.dropped = true;
     clearTimeout(this.#timer);
@@ -126,7 +127,7 @@ export class ConnectionDriver {
       } else if (message !== null) {
         this.#listener.message(/** @type {import("./wire.js").Delivered} */ (message));
       }
-      if (this.#machine.nextDue <= seconds()) this.#tick(); // timers of hidden pages are slow
+      if (this.#machine.nextDue <= seconds()) this.#tick(); // browsers delay the timers of hidden pages
       else this.#schedule();
     });
   }

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * The HTTP transport, for networks that block WebSocket. It is a file of its own, which `edge.js` loads if it is needed.
+ * The HTTP transport, for networks that block WebSocket. `edge.js` loads this file only if it is needed.
  *
- * The page POSTs its frames, and GETs the room's: in mode "stream" the response to a GET does not end, in mode "poll" the
- * server holds it until there is a frame. Both sides count the frames, so each request can be repeated, and each response may
- * break off anywhere. See docs/wire.md.
+ * The page POSTs its own frames, and GETs the frames of the room. In mode "stream" the response to a GET does not end; in mode
+ * "poll" the server delays the response until there is a frame. Both sides count the frames, so each request can be repeated,
+ * and each response may break off anywhere. See docs/wire.md.
  */
 import { HTTP } from "./constants.js";
 import { randomName } from "./random.js";
@@ -16,11 +16,11 @@ const KEEPALIVE_BYTES = 60_000; // a browser lets a page that closes send 64 KiB
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Reads records from the pieces of a body. A record is a letter, a number, a line feed and its payload. */
+/** Reads records from a body that arrives in parts. A record is a letter, a number, a line feed and its payload. */
 export class Records {
   #buffer = new Uint8Array(0);
 
-  /** The records that are complete. @param {Uint8Array} data @returns {Generator<{frame: string} | {closed: number}>} */
+  /** Take the next part of the body. Yield the records that it completes. @param {Uint8Array} data @returns {Generator<{frame: string} | {closed: number}>} */
   *feed(data) {
     this.#buffer = joined([this.#buffer, data]);
     for (;;) {
@@ -72,7 +72,7 @@ export class HttpTransport {
     this.#repeat(() => this.#post());
   }
 
-  /** True if a frame that is sent now is written now. */
+  /** True if a frame that is sent now does not wait behind other frames. */
   get idle() { return this.#outbox.length === 0; }
 
   /** @param {string} frame */
@@ -82,7 +82,7 @@ export class HttpTransport {
     this.#wake();
   }
 
-  /** Send the frames that are left and a goodbye, without waiting for the answer: the page may be closing. @param {number} code */
+  /** Send the remaining frames and a goodbye, without waiting for the answer, because the page may be closing. @param {number} code */
   close(code) {
     if (this.#closed) return;
     this.#closed = true;
@@ -153,7 +153,7 @@ export class HttpTransport {
       if (!Number.isInteger(count) || count < first || count > first + this.#outbox.length) throw new Error("the response is no count of frames");
       this.#outbox.splice(0, count - first);
       this.#sent = count;
-      if (count === first) await pause(HTTP.pauseSeconds); // the room does not read now
+      if (count === first) await pause(HTTP.pauseSeconds); // the room does not read at the moment
     } finally {
       deadline.end();
     }
@@ -187,7 +187,7 @@ export class HttpTransport {
   }
 }
 
-/** A signal that aborts with another, or if it is not renewed for so many seconds. */
+/** A signal that aborts when another signal aborts, or when it was not renewed for some seconds. */
 class Deadline {
   #abort = new AbortController();
   #timer = 0;
@@ -216,7 +216,7 @@ class Deadline {
   }
 }
 
-/** Throw an error unless this is an answer of an edge server: a proxy's login page has another type. @param {Response} response @param {string} type */
+/** Throw an error unless an edge server sent this response: a proxy's login page has another content type. @param {Response} response @param {string} type */
 async function check(response, type) {
   const code = Number(response.headers.get("edge-code") ?? NaN);
   if (Number.isInteger(code)) throw new Refusal(code, (await response.json()).message);

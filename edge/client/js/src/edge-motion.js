@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * For pages that show what moves: a world that browser and server simulate by the same rules, without visible jumps.
+ * Prediction for pages with moving objects: browser and server simulate one world by the same rules, and the page shows no jumps.
  *
  *     import { Smoothing, Timeline } from "/edge-motion.js";
  *
- * Both know nothing of rooms: ticks, states and inputs are the page's own. See docs/how-to.md.
+ * These classes are independent of rooms: the page defines the ticks, states and inputs. See docs/how-to.md.
  */
 
 /**
- * A world in fixed steps, and its recent past. News of a tick that has been simulated already, from a server that is always a
- * little behind, is put where it belongs: what followed is simulated again. So the present is a prediction, of one's own
- * player above all, that is mended as soon as more is known.
+ * A world that is simulated in fixed steps (ticks), with its recent states. An input for a past tick, which arrives late from the
+ * server, is added to that tick, and all later ticks are simulated again. So the newest state is a prediction, mainly of the
+ * page's own player, which is corrected as inputs arrive.
  *
  * @template State, Input
  */
@@ -26,8 +26,9 @@ export class Timeline {
   #keep;
 
   /**
-   * @param {{tick: number, state: State, step: (state: State, inputs: Input[]) => State, keep?: number}} options where it
-   *   begins; what a tick makes of a state, which it must leave as it is; how many ticks of the past to keep
+   * @param {{tick: number, state: State, step: (state: State, inputs: Input[]) => State, keep?: number}} options `tick`
+   *   and `state`: the beginning. `step` returns the next state, and must not change its argument. `keep`: the number of ticks
+   *   whose states are stored
    */
   constructor({ tick, state, step, keep = 300 }) {
     this.#states = [state];
@@ -40,8 +41,8 @@ export class Timeline {
   get tick() { return this.#oldest + this.#states.length - 1; }
 
   /**
-   * Something happens in this tick. False if that is too long ago, or before the beginning: then start again, from a state that
-   * the server tells.
+   * Add an input to a tick. Return false if the tick is not later than the oldest stored state: make a new `Timeline` then,
+   * from a state of the server.
    * @param {number} tick @param {Input} input
    */
   put(tick, input) {
@@ -62,8 +63,8 @@ export class Timeline {
   }
 
   /**
-   * Simulate up to this tick, and again what has changed since. False if that is further than the past that is kept, as after
-   * a page was asleep: start again.
+   * Simulate up to this tick, and simulate changed ticks again. Return false if that takes more than `keep` ticks, for example
+   * after the page was asleep: make a new `Timeline` then.
    * @param {number} tick
    */
   advance(tick) {
@@ -80,12 +81,12 @@ export class Timeline {
     return true;
   }
 
-  /** The state after this tick, or the nearest there is. @param {number} tick */
+  /** The state after this tick, or the nearest stored state. @param {number} tick */
   state(tick) {
     return this.#states[Math.max(0, Math.min(this.#states.length - 1, tick - this.#oldest))];
   }
 
-  /** The two states around a moment between ticks, and how far it is from the one to the other. @param {number} moment */
+  /** The states before and after a moment between two ticks, and the moment's place between them, from 0 to 1. @param {number} moment */
   around(moment) {
     const tick = Math.floor(moment);
     return { before: this.state(tick), after: this.state(tick + 1), share: moment - tick };
@@ -93,31 +94,32 @@ export class Timeline {
 }
 
 /**
- * Hides that something is elsewhere than was thought: it is shown where it was, and moves over to where it is, never faster
- * than a bound.
+ * Hides the correction of an object's position: the object is first shown at its old position, and moves to the true position
+ * within the next frames, at a limited speed.
  */
 export class Smoothing {
-  /** How far what is shown is from the truth. */
+  /** The distance from the true position to the shown position, as `x` and `y`. */
   x = 0;
   y = 0;
-  /** How far the newest correction went. */
+  /** The distance that the last frame corrected. */
   corrected = 0;
   #share;
   #most;
 
-  /** @param {{share?: number, most?: number}} [options] which part of the distance to close with each frame, and how far at most */
+  /** @param {{share?: number, most?: number}} [options] `share`: the part of the distance that each frame
+   *   corrects. `most`: the largest distance that one frame corrects */
   constructor({ share = 0.12, most = 10 } = {}) {
     this.#share = share;
     this.#most = most;
   }
 
-  /** The truth has changed, from what was shown, by so much. @param {number} x @param {number} y */
+  /** Record a correction of the true position by this distance. The shown position stays where it is. @param {number} x @param {number} y */
   absorb(x, y) {
     this.x -= x;
     this.y -= y;
   }
 
-  /** One frame passes. */
+  /** Move the shown position closer to the true position, once for each frame. */
   next() {
     const distance = Math.hypot(this.x, this.y);
     this.corrected = Math.min(this.#most, distance < 0.01 ? distance : distance * this.#share);

@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * edge's client for browsers. `/edge.js` is this module with all that it imports, in one file.
+ * edge's client for browsers. `/edge.js` is one file, bundled from this module and its imports.
  *
  *     import { join } from "./edge.js";
  *     const room = join("rooms/drawing/one", { name: "ana" });
  *     room.on("turn:started", (event) => ...);
  *     room.send("turn:done", { drawing });
  *
- * A room uses a WebSocket, and if that is blocked, plain HTTP: `edge-http.js`, beside this file, is loaded then. The protocol is
- * described in docs/wire.md.
+ * A room uses a WebSocket. If WebSocket is blocked, `edge-http.js`, beside this file, is loaded, and the room uses plain HTTP.
+ * docs/wire.md describes the protocol.
  */
 export { Code, retryAfter, VERSION } from "./constants.js";
 export { RequestFailed } from "./requests.js";

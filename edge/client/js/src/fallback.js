@@ -5,8 +5,8 @@ import { recall, remember } from "./storage.js";
 /** @typedef {"websocket" | "stream" | "poll"} TransportKind */
 
 /**
- * Chooses the transport to try: a WebSocket, else an HTTP stream, else polling. A transport is judged by whether messages pass,
- * the choice is stored in the browser, and a better transport is tried again later.
+ * Chooses the transport to try: a WebSocket, else an HTTP stream, else polling. A transport works if the welcome arrives through
+ * it. The browser stores the choice, and a better transport is tried again later.
  */
 export class TransportFallback {
   #strikes = 0;
@@ -31,14 +31,14 @@ export class TransportFallback {
     return this.#index > 0 && this.#kinds[0] === "websocket" ? this.#upward : Infinity; // a probe opens nothing but a WebSocket
   }
 
-  /** Note a welcome: store the choice. @param {number} now in seconds since the epoch */
+  /** Store the choice of the current transport, after a welcome. @param {number} now in seconds since the epoch */
   noteWelcome(now) {
     if (this.#kinds.length === 1) return;
     remember("localStorage", this.#memory, this.#index === 0 ? "" : `${this.kind} ${now + this.#upward}`);
   }
 
   /**
-   * Note that a connection broke. Returns true if another transport should be tried at once.
+   * Record that a connection broke. Returns true if another transport should be tried at once.
    * @param {number | null} lasted the seconds after its welcome; null without a welcome
    * @param {boolean} opened true if the transport was open, even if no message passed
    */
@@ -56,7 +56,7 @@ export class TransportFallback {
     return this.#index > 0;
   }
 
-  /** Record that a better transport is being tried: wait twice as long before the next time. */
+  /** Record that a better transport is being tried. The wait before the next try is twice as long. */
   noteProbe() { this.#upward = Math.min(2 * this.#upward, MAX_UPWARD_SECONDS); }
 
   /** Use the best transport from now on. */

@@ -1,5 +1,5 @@
 // @ts-check
-/** The session keys that servers issue to this page: its rooms share them. */
+/** The session keys that servers issue to this page. The rooms of the page share the keys. */
 import { Code, retryAfter } from "./constants.js";
 import { recall, remember } from "./storage.js";
 import { COPY_SECONDS, tabKeys } from "./tabs.js";
@@ -9,15 +9,15 @@ import { ProtocolError } from "./wire.js";
 /** @typedef {"browser" | "tab"} SessionScope */
 /** A key, and the time at which to renew it, in seconds since the epoch. @typedef {{key: string | null, renewAt: number}} IssuedKey */
 
-const KEY_SECONDS = 4; // how long a request for a key may take; then it is made again
+const KEY_SECONDS = 4; // the time limit of a request for a key, after which the request is repeated
 
-/** The keys by session and server, and those that are being renewed. @type {Map<string, Promise<IssuedKey>>} */
+/** The keys by session scope and server, and the pending renewals by old key. @type {Map<string, Promise<IssuedKey>>} */
 const keys = new Map();
 
 /**
- * The key of this browser's session, which its pages share by a cookie, or of this tab's alone. Null if the server issues no
- * keys: then each room has a session of its own. Throws a `ProtocolError` if this page may have no key, and another error if
- * the server could not be asked.
+ * The key of the browser's session, which its pages share by a cookie, or of this tab's own session. The key is null if the
+ * server issues no keys, so that each room has a session of its own. Throws a `ProtocolError` if the server refuses this page a
+ * key, and another error if the request failed.
  * @param {string} server the address before `/session` @param {SessionScope} scope
  * @param {string | null} refused a key that the server has refused
  * @returns {Promise<IssuedKey>}
@@ -26,7 +26,7 @@ export async function issuedKey(server, scope, refused) {
   const [stored, known] = [`edge ${server}`, `${scope} ${server}`];
   const before = keys.get(known);
   if (before !== undefined && refused !== null && (await before).key === refused && keys.get(known) === before) {
-    keys.delete(known); // unless another room of this page has replaced it meanwhile
+    keys.delete(known); // another room of this page has not replaced it meanwhile
     if (recall("sessionStorage", stored) === refused) remember("sessionStorage", stored, "");
   }
   const found = keys.get(known) ?? (scope === "tab" ? tabKey(server) : requestKey(server, scope, ""));
@@ -35,7 +35,7 @@ export async function issuedKey(server, scope, refused) {
   return found;
 }
 
-/** A newer key of the same session, which the rooms of this page share. @param {string} server @param {SessionScope} scope @param {string} key @returns {Promise<IssuedKey>} */
+/** Get a newer key of the same session for all rooms of this page. @param {string} server @param {SessionScope} scope @param {string} key @returns {Promise<IssuedKey>} */
 export async function renewedKey(server, scope, key) {
   const [known, renewal] = [`${scope} ${server}`, `renewal ${key}`];
   const running = keys.get(renewal) ?? requestKey(server, scope, key);
@@ -47,7 +47,7 @@ export async function renewedKey(server, scope, key) {
   return issued;
 }
 
-/** The key that this tab has stored, unless it is a copy of another tab's; else a new one. All frames of the tab share it. @param {string} server @returns {Promise<IssuedKey>} */
+/** The key that this tab has stored; a new key if there is none, or if it is a copy of another tab's. All frames of the tab share it. @param {string} server @returns {Promise<IssuedKey>} */
 async function tabKey(server) {
   const [stored, asking] = [`edge ${server}`, `edge asking ${server}`];
   for (;;) {
@@ -58,11 +58,11 @@ async function tabKey(server) {
         storeTabKey(server, issued.key);
         return issued;
       } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error; // the key was too old, or another server's
+        if (!(error instanceof ProtocolError)) throw error; // the key has expired, or is another server's
       }
     }
-    if (recall("sessionStorage", stored) !== before) continue; // another frame has stored a new one
-    if (Date.now() - Number(recall("sessionStorage", asking)) < KEY_SECONDS * 1000) { // another frame asks for one
+    if (recall("sessionStorage", stored) !== before) continue; // another frame has stored a new key
+    if (Date.now() - Number(recall("sessionStorage", asking)) < KEY_SECONDS * 1000) { // another frame is requesting a key
       await new Promise((resolve) => after(COPY_SECONDS, () => resolve(undefined)));
       continue;
     }
@@ -95,7 +95,7 @@ async function requestKey(server, scope, old) {
     console.warn(`edge: there is no ${server}/session, so this page is a new player each time it is loaded`);
     return { key: null, renewAt: Infinity };
   }
-  const body = await response.json().catch(() => ({})); // a page of a proxy is not JSON
+  const body = await response.json().catch(() => ({})); // the body may be a proxy's page instead of JSON
   if (response.ok && typeof body.key === "string") {
     return { key: body.key, renewAt: Date.now() / 1000 + Math.max(1, body.renew_after ?? Infinity) };
   }

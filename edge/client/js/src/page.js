@@ -1,15 +1,16 @@
 // @ts-check
 
-/** What happens to the page that a room should know: see docs/pages.md. */
+/** Reports browser events of the page that matter to a room's connection: see docs/pages.md. */
 export class PageLife {
   /** True from `pagehide` until the page is shown again. */
   #leaving = false;
   #listener;
 
   /**
-   * @param {{check: (mayBeGone: boolean) => void, pause: () => void, needsGoodbye: () => boolean}} listener `check`: the network
-   *   changed, or the page was asleep; `mayBeGone` is false if the browser has just gone offline, so that a new attempt is in
-   *   vain. `pause`: the page goes away. `needsGoodbye`: true if the browser does not close the transport by itself
+   * @param {{check: (mayBeBetter: boolean) => void, pause: () => void, needsGoodbye: () => boolean}} listener `check`: called when
+   *   the network changed, or the page may have been asleep; `mayBeBetter` is false if the browser has just gone offline, so that
+   *   a new attempt would fail. `pause`: called when the page is left. `needsGoodbye`: returns true if the browser does not
+   *   close the transport by itself
    */
   constructor(listener) {
     this.#listener = listener;
@@ -31,9 +32,9 @@ export class PageLife {
   #check = ({ type }) => this.#listener.check(type !== "offline");
 
   /**
-   * The page goes away. What its other `pagehide` listeners send must still arrive, so the goodbye is sent later: at
-   * `visibilitychange` if the page was visible, at `freeze` if it is cached. Otherwise the browser closes a WebSocket by
-   * itself, but not an HTTP transport.
+   * Handle `pagehide`: the page is left. Messages that its other `pagehide` listeners send must still arrive, so the goodbye is
+   * sent later: at `visibilitychange` if the page was visible, at `freeze` if the page is cached. In other cases the browser
+   * closes a WebSocket by itself, but an HTTP transport needs a goodbye now.
    */
   #hide = () => {
     this.#leaving = true;
@@ -44,21 +45,21 @@ export class PageLife {
     if (this.#leaving) this.#listener.pause();
   };
 
-  /** The page is back, from the browser's cache or from where it was. @param {Event} event */
+  /** Handle events after which the page is active again, also from the browser's cache. @param {Event} event */
   #show = (event) => {
     this.#leaving = false;
     if ("persisted" in event && event.persisted) this.restored = true;
     this.#check(event);
   };
 
-  /** The page has become visible or hidden. @param {Event} event */
+  /** Handle `visibilitychange`. @param {Event} event */
   #changeVisibility = (event) => {
     if (document.visibilityState === "visible") this.#check(event);
     else if (this.#leaving) this.#listener.pause();
     else this.#goLast();
   };
 
-  /** Become the last of the current `pagehide` listeners. */
+  /** Register `#hide` again, so that it runs after the page's other `pagehide` listeners. */
   #goLast() {
     globalThis.removeEventListener?.("pagehide", this.#hide);
     globalThis.addEventListener?.("pagehide", this.#hide);

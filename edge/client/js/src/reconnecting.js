@@ -12,35 +12,35 @@ import { probeWebSocket } from "./websocket.js";
 import { ProtocolError } from "./wire.js";
 
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
-/** `unconfirmed`: another server may continue with the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
+/** `unconfirmed`: another server may continue the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /**
- * What the connection calls. `tell`: something that the page may handle, as `$state`. `problem`: something that was lost.
- * `seatLost`: the requests of this seat have no answers any more.
+ * The callbacks of the connection. `tell`: an event that the page may handle, such as `$state`. `problem`: messages were lost.
+ * `seatLost`: the seat has ended, so that its requests get no answers.
  * @typedef {{message: (message: import("./wire.js").Delivered) => void, tell: (name: string, body: any) => void,
  *   problem: (problem: string, message: string) => void, seatLost: (reason: string) => void}} ConnectionListener
  */
 
-/** One seat's connection: it is made again, by any transport, until a code says that it must not be. */
+/** The connection of one seat. Reconnects by any transport, until a code forbids it. */
 export class ReconnectingConnection {
   /** The current connection, which may not be open yet. @type {ConnectionDriver | null} */
   #driver = null;
   #buffer = new SendBuffer();
   #clock = new Clock();
-  /** The failures in a row, and the hellos in all. */
+  /** The number of failures in a row, and the number of all hellos. */
   #attempt = 0;
   #hellos = 0;
-  /** The fingerprint in the first welcome: this page was made for those events. */
+  /** The fingerprint of the room's events in the first welcome. This page was made for these events. */
   #vocabulary = "";
   #client = randomName();
-  /** The timers for the welcome or a better transport, and for the next attempt. */
+  /** The timers: for the welcome, later for the probe of a better transport; and for the next attempt to connect. */
   #fallbackTimer = 0;
   #retryTimer = 0;
   #seated = false;
-  /** The number of the hello that was answered with the newest fresh start. */
+  /** The number of the hello whose welcome started the seat fresh most recently. */
   #since = 0;
   #openedAt = 0;
-  /** The room's address, at first; or at the server that has the room. */
+  /** The URL to connect to: the page's URL of the room, or the URL at another server, which has the room. */
   #address;
   #url;
   #name;
@@ -64,7 +64,7 @@ export class ReconnectingConnection {
     this.state = "connecting";
     /** @type {Ending | null} */
     this.ending = null;
-    /** The newest. @type {Welcome | null} */
+    /** The newest welcome. @type {Welcome | null} */
     this.welcome = null;
     this.#page = new PageLife({
       check: (mayBeBetter) => this.#check(mayBeBetter),
@@ -107,7 +107,7 @@ export class ReconnectingConnection {
     return this.state === "open" && this.#driver?.sendNow(frame) === true;
   }
 
-  /** End the connection for good. @param {Ending} ending */
+  /** End the connection, and never reconnect. @param {Ending} ending */
   close(ending) {
     if (this.ending !== null) return;
     this.ending = ending;
@@ -135,7 +135,7 @@ export class ReconnectingConnection {
       driver.lost(fault.code, fault.message, { explained: true });
     }
     if (driver.dropped) return;
-    // after a lost connection, no welcome is the server's fault, and not the transport's: another server may answer
+    // if no welcome arrives soon after a lost connection, blame the server and not the transport: another server may answer
     const explained = this.#attempt > 0 && this.#attempt <= AGAIN_ATTEMPTS && this.welcome !== null;
     this.#fallbackTimer = after(explained ? AGAIN_SECONDS : WELCOME_SECONDS[kind], () => {
       this.#address = this.#url;
@@ -192,7 +192,7 @@ export class ReconnectingConnection {
     });
   }
 
-  /** More frames wait to be acknowledged than may: drop them, and begin with a fresh start. */
+  /** Drop the unacknowledged frames, which are too many. The seat then starts fresh. */
   #giveUp() {
     const message = `${this.waiting} messages were not acknowledged, more than may wait: they are not sent again, and may be lost`;
     this.#forgetSeat();
@@ -200,10 +200,10 @@ export class ReconnectingConnection {
     if (this.state === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });
   }
 
-  /** The connection has ended: connect again as its code says. @param {number} code @param {string} reason @param {import("./driver.js").EndDetails} [details] */
+  /** Handle the end of the connection: reconnect or close, as the code requires. @param {number} code @param {string} reason @param {import("./driver.js").EndDetails} [details] */
   #lost(code, reason, { explained = false, unconfirmed = false, where = "" } = {}) {
     const opened = this.#driver?.state !== "silent";
-    const welcomed = this.#driver?.state === "open"; // the welcome may be of a seat that has less than this page sent: it is lost
+    const welcomed = this.#driver?.state === "open"; // a welcome may contradict earlier acks: the server has lost the seat
     this.#redirect(where);
     this.#drop(code, reason);
     if (this.#mayBeAnother(code)) {
@@ -221,25 +221,25 @@ export class ReconnectingConnection {
     const blamed = !explained && (code < 4000 || code === Code.LOST || code === Code.SILENT);
     const atOnce = blamed && this.#fallback.noteEnd(lasted, opened);
     if (blamed) this.#address = this.#url;
-    if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // without a welcome, the code says nothing of the seat
+    if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // without a welcome, the code does not describe the seat
     this.#setAway();
     if (lasted !== null && lasted > STABLE_SECONDS) this.#attempt = 0;
     this.#openedAt = 0;
     const longest = atOnce ? 0 : Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** this.#attempt);
     this.#attempt += atOnce ? 0 : 1;
-    this.#retryTimer = after(Math.random() * longest, () => this.#connect()); // full jitter, so that a crowd does not return at once
+    this.#retryTimer = after(Math.random() * longest, () => this.#connect()); // full jitter, so that many pages do not reconnect at once
   }
 
-  /** True if the code ends this seat, but this page may have another at once: with a new key, or under a new name. @param {number} code */
+  /** True if this seat is lost, but the page may take a new one at once, with a new key or a new client name. @param {number} code */
   #mayBeAnother(code) {
     if (this.#key.noteRefusal(code)) return true;
     if (code !== Code.REPLACED || !this.#page.restored) return false;
-    this.#page.restored = false; // another page took the seat while this one was in the browser's cache: take it back
+    this.#page.restored = false; // another page took the seat while this page was in the browser's cache: take the seat back
     this.#client = randomName();
     return true;
   }
 
-  /** The room is on another server: connect there, until that fails. @param {string} where empty if the server did not say */
+  /** Connect to this address of the room from now on, until the connection breaks. @param {string} where empty if the server sent no address */
   #redirect(where) {
     if (where === "") return;
     try {
@@ -270,13 +270,13 @@ export class ReconnectingConnection {
     this.#driver = null;
   }
 
-  /** Send a goodbye, because the page goes away, and the server would not notice the end of an HTTP transport at once. */
+  /** Send a goodbye when the page is left: the server would not notice the end of an HTTP transport at once. */
   #pause() {
     this.#drop(Code.LOST, "the page was left");
     this.#setAway();
   }
 
-  /** Check an open connection; without one, connect now if that may help. @param {boolean} mayBeBetter */
+  /** Check the connection; if there is none, connect now if the network may work again. @param {boolean} mayBeBetter */
   #check(mayBeBetter) {
     if (this.#driver !== null) {
       this.#driver.check();

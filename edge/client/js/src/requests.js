@@ -6,7 +6,7 @@ import { checkEventName } from "./wire.js";
 /** `seconds`: give up after this time. @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
 /** @typedef {(body: any, options: {signal: AbortSignal}) => [string, any] | Promise<[string, any]>} Answerer */
 
-/** A request failed, or was given up; `problem` says why: see docs/wire.md. */
+/** A request failed, or was cancelled. `problem` has the reason: see docs/wire.md. */
 export class RequestFailed extends Error {
   /** @param {string} problem @param {string} message */
   constructor(problem, message) {
@@ -60,21 +60,21 @@ class Replies {
 }
 
 /**
- * How the requests of this page send: `frame` throws a `RangeError` for what is too large; `closed` is why nothing can be sent
- * any more, or null.
+ * The functions with which `Requests` sends. `frame` throws a `RangeError` if the message is too large. `closed` returns the
+ * reason for which nothing can be sent any more, or null.
  * @typedef {{frame: (message: any[]) => string, sendCounted: (frame: string) => void, closed: () => string | null}} Sender
  */
 
-/** Knows which requests of the page, and which of the room, are not answered. */
+/** Tracks the unanswered requests of the page and of the room. */
 export class Requests {
-  /** The page's. @type {Map<number, {part: (answer: Answer) => void, end: (answer: Answer | null, fault: Error | null) => void}>} */
+  /** The unanswered requests of the page, by number. @type {Map<number, {part: (answer: Answer) => void, end: (answer: Answer | null, fault: Error | null) => void}>} */
   #sent = new Map();
-  /** The room's. @type {Map<number, AbortController>} */
+  /** The unanswered requests of the room, by number. @type {Map<number, AbortController>} */
   #received = new Map();
   /** @type {Map<string, Answerer>} */
   #answerers = new Map();
   #newest = 0;
-  /** The number of the seat, of those that this room has had: an answer is for the seat that was asked. */
+  /** Counts the seats that this page has had in the room. The page's answers to requests of an earlier seat are dropped. */
   #seat = 0;
   #sender;
 
@@ -87,7 +87,7 @@ export class Requests {
   request(name, body, options) {
     return new Promise((resolve, reject) => {
       const stop = this.#ask(name, body, options, (answer) => {
-        resolve(answer); // the first of many answers
+        resolve(answer); // the first of several answers
         stop();
       }, (answer, fault) => {
         if (fault !== null) reject(fault);
@@ -114,7 +114,7 @@ export class Requests {
     this.#answerers.set(name, answerer);
   }
 
-  /** Take a message of the room's about a request. @param {import("./wire.js").Delivered} message */
+  /** Handle a message of the room that belongs to a request. @param {import("./wire.js").Delivered} message */
   receive(message) {
     if (message.kind === "request") {
       this.#answer(message.name, message.body, message.id, message.seconds);

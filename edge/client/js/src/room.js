@@ -18,10 +18,10 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
 /** @typedef {{name?: string, key?: Key, session?: SessionScope, transports?: TransportKind[]}} JoinOptions */
 
 /**
- * One player's end of a room. Make it with `join`.
+ * A client that connects one player to a room. Make it with `join`.
  *
- * `on` also takes names that no event can have: `$state` (the new state), `$welcome` (each welcome: if it was not `resumed`,
- * begin from nothing), `$outdated` (the room's events have changed since this page first joined: offer a reload), and `$error`
+ * `on` also takes names that no event can have: `$state` (the new state), `$welcome` (each welcome: unless it is `resumed`,
+ * discard the earlier state), `$outdated` (the room's events have changed since this page first joined: offer a reload), and `$error`
  * (the room refused a message, or sent an event for which this page has no handler; the latter once for each name). Without a
  * handler of `$error`, the console gets the first of each problem and name.
  */
@@ -67,22 +67,22 @@ export class Room {
   /** @returns {State} */
   get state() { return this.#connection.state; }
 
-  /** Why the room is closed; null while it is not. @returns {Ending | null} */
+  /** The reason why this client closed; null while it is not closed. @returns {Ending | null} */
   get ending() { return this.#connection.ending; }
 
   /** The newest welcome; null before the first. @returns {Welcome | null} */
   get welcome() { return this.#connection.welcome; }
 
-  /** The transport that is in use, or is tried. @returns {TransportKind} */
+  /** The transport that is in use, or is tried next. @returns {TransportKind} */
   get transport() { return this.#connection.transport; }
 
-  /** The time of the room's clock, in seconds since the room opened. The first call makes edge.js measure it more often. */
+  /** The time of the room's clock, in seconds since the room opened. The first call makes edge.js measure the clock more often. */
   now() { return this.#connection.now(); }
 
   /** The seconds that the newest answer to a ping took. @returns {number | null} */
   get roundTrip() { return this.#connection.roundTrip; }
 
-  /** True if the room's events have changed since this page first joined. Then offer a reload. */
+  /** True if the room's events have changed since this page first joined: offer a reload. */
   get outdated() { return this.#connection.outdated; }
 
   /** This player's number in the room; null before the first welcome. */
@@ -109,8 +109,8 @@ export class Room {
   answer(name, handler) { this.#requests.answerWith(name, handler); }
 
   /**
-   * The messages that wait to be acknowledged, sent or not: at most 2,048 and 512 KiB. With more, none of them is sent again,
-   * `$error` reports their number, and the seat starts fresh. Some of them may have arrived.
+   * The number of unacknowledged messages, sent or not: at most 2,048, with 512 KiB. If there are more, all of them are dropped,
+   * `$error` reports how many, and the seat starts fresh. The room may have received some of the dropped messages.
    */
   get waiting() { return this.#connection.waiting; }
 
@@ -151,7 +151,7 @@ export class Room {
   /** Leave the room for good. */
   leave() { this.#connection.close({ code: Code.LEFT, reason: "left" }); }
 
-  /** Why nothing can be sent any more; null while it can. */
+  /** The reason why nothing can be sent any more; null while messages can be sent. */
   get #closed() { return this.ending === null ? null : `the room is closed: ${this.ending.reason}`; }
 
   /** @param {import("./wire.js").Delivered} message */
@@ -173,14 +173,14 @@ export class Room {
     this.#report({ problem: "unknown_event", message: "this page has no handler for this event", about: name });
   }
 
-  /** Report a problem to the page's handlers, or else to the console, once. @param {Refusal} refusal */
+  /** Report a problem to the page's handlers; without a handler, report it to the console, once. @param {Refusal} refusal */
   #report(refusal) {
     const { problem, message, about } = refusal;
     if (this.#handlers.get("$error")?.size) this.#call("$error", refusal);
     else if (this.#isNew(`${problem} of ${about}`)) console.warn(`edge: ${about || "the room"}: ${problem}: ${message}`);
   }
 
-  /** True the first time that this is reported. @param {string} what */
+  /** True in the first call with this argument. @param {string} what */
   #isNew(what) {
     if (this.#reported.has(what) || this.#reported.size >= MAX_REPORTED) return false;
     this.#reported.add(what);
@@ -200,10 +200,10 @@ export class Room {
 }
 
 /**
- * Join a room. The connection is made again whenever it is lost, until a code says that it must not be.
+ * Join a room. The client reconnects whenever the connection is lost, until a code forbids it.
  * @param {string} url `/rooms/<kind>/<name>`, or a whole address
  * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes. `key`: the session's key, or a function that
- *   fetches one. `session`: without a key, whether the session is this browser's, which its tabs share, or this tab's alone.
+ *   fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
  *   `transports`: the transports to try, best first
  * @returns {Room}
  */

@@ -5,16 +5,16 @@ import { bytesOf, encode } from "./wire.js";
 
 /** @typedef {import("./websocket.js").Transport} Transport */
 
-/** What this page sends to one seat, stored across connections. */
+/** The messages of this page to one room, stored across connections. */
 export class SendBuffer {
-  /** The newest frame of each latest value, and the keys of those that are not written. @type {Map<string, string>} */
+  /** The newest frame of each latest value, and the keys of the values that are not written yet. @type {Map<string, string>} */
   #latest = new Map();
   /** @type {Set<string>} */
   #unwritten = new Set();
 
   constructor() {
     this.counts = new Counts();
-    /** The largest message that the room reads. */
+    /** The size of the largest message that the room reads, in bytes. */
     this.maxBytes = LIMITS.messageBytes;
   }
 
@@ -35,19 +35,19 @@ export class SendBuffer {
     this.#unwritten.add(key);
   }
 
-  /** Write the latest values that are not written. @param {Transport} transport */
+  /** Write the latest values that are not written yet. @param {Transport} transport */
   writeLatest(transport) {
     for (const key of this.#unwritten) transport.send(this.#latest.get(key) ?? "");
     this.#unwritten.clear();
   }
 
-  /** Write the unacknowledged frames to a new transport; the latest values follow. @param {Transport} transport */
+  /** Write the unacknowledged frames to a new transport, and mark all latest values to be written. @param {Transport} transport */
   replay(transport) {
     this.#unwritten = new Set(this.#latest.keys());
     for (const frame of this.counts.unacked) transport.send(frame);
   }
 
-  /** The seat is lost: forget what was sent to it. */
+  /** Delete the messages that were sent to a lost seat. */
   startFresh() {
     this.counts.startFresh();
     this.#latest.clear();

@@ -6,10 +6,10 @@ import { within } from "./time.js";
 /** @typedef {import("./keys.js").SessionScope} SessionScope */
 /** The key of a session, or a function that fetches one. @typedef {string | (() => string | Promise<string>)} Key */
 
-const MAX_UNANSWERED = 4; // so many requests for a key without an answer, and the room joins without one: POST may be blocked
+const MAX_UNANSWERED = 4; // after so many unanswered requests for a key, the room is joined without a key, because POST may be blocked
 const RENEWAL_SECONDS = 5; // the wait after a renewal that failed
 
-/** The key with which one room says hello: the page's own, or one that the server issues. */
+/** The key in the hello of one room: a key that the page supplies, or a key that the server issues. */
 export class SessionKey {
   /** @type {import("./keys.js").IssuedKey} */
   #issued = { key: null, renewAt: Infinity };
@@ -17,7 +17,7 @@ export class SessionKey {
   #refused = null;
   /** True from the refusal of an issued key to the next welcome. */
   #replaced = false;
-  /** The requests for a key in a row that had no answer. */
+  /** The number of unanswered requests for a key in a row. */
   #unanswered = 0;
   #server;
   #scope;
@@ -32,10 +32,10 @@ export class SessionKey {
     this.missing = false;
   }
 
-  /** True if another key can be fetched. */
+  /** True if the page supplied a function that can fetch another key. */
   get renewable() { return typeof this.#own === "function"; }
 
-  /** When to renew the key, in seconds since the epoch. */
+  /** The time at which to renew the key, in seconds since the epoch. */
   get renewAt() { return this.#own === undefined && this.#issued.key !== null ? this.#issued.renewAt : Infinity; }
 
   /** The key for the next hello. @param {boolean} seated true if there is a seat to resume, which needs a key of the same session @returns {Promise<string | null>} */
@@ -67,7 +67,7 @@ export class SessionKey {
     }
   }
 
-  /** Get a newer key of the same session if it is time, so that the seat can be resumed for as long as the page lives. */
+  /** Get a newer key of the same session if it is due, so that the seat can be resumed for as long as the page lives. */
   async renew() {
     const { key, renewAt } = this.#issued;
     if (this.#own !== undefined || key === null || Date.now() / 1000 < renewAt) return;
@@ -80,7 +80,7 @@ export class SessionKey {
     }
   }
 
-  /** Record how a connection ended. Returns true if the server refused an issued key, and another should be tried. @param {number} code */
+  /** Record how a connection ended. Returns true if the server refused an issued key, and a new key should be tried. @param {number} code */
   noteRefusal(code) {
     if (this.#own !== undefined || this.#replaced || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#replaced = true;

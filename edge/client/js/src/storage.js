@@ -1,5 +1,5 @@
 // @ts-check
-/** What a page stores in the browser, whether the browser allows it or not. */
+/** Storage in the browser; in this page's memory if the browser does not allow it. */
 
 /** @typedef {"localStorage" | "sessionStorage"} StorageName */
 
@@ -7,7 +7,7 @@
 const unstored = new Map();
 
 /**
- * The text that was stored under a name, or an empty text. Never throws, although `localStorage` itself throws if site data
+ * Return the text that was stored under a name; empty if there is none. Never throws, although `localStorage` itself throws if site data
  * are blocked.
  * @param {StorageName} storage @param {string} name @returns {string}
  */

@@ -3,17 +3,17 @@ import { randomName } from "./random.js";
 import { recall, remember } from "./storage.js";
 import { after } from "./time.js";
 
-/** The seconds to wait for another page that holds the key of which this tab may have a copy. */
+/** The seconds to wait for the answer of another page that holds the same key. */
 export const COPY_SECONDS = 0.15;
 
 /**
- * Tells the pages of this origin which keys of tabs this page holds. Browsers copy `sessionStorage` into a tab that is
- * duplicated, or opened by a page of the tab; the copy must become another player.
+ * Finds out if this tab's key is a copy of another tab's key, by questions to the other pages of this origin. Browsers copy
+ * `sessionStorage` if a tab is duplicated or opens another tab; the copied tab must become another player.
  */
 class TabKeys {
-  /** By the last letters of a key: an empty text if this page holds it; while the page asks, its random question. @type {Map<string, string>} */
+  /** By the last letters of a key: empty if this page holds the key; the page's random question while it asks. @type {Map<string, string>} */
   #mine = new Map();
-  /** What to call when a question is answered. @type {Map<string, () => void>} */
+  /** The function to call when a question is answered, by question. @type {Map<string, () => void>} */
   #asked = new Map();
   /** @type {BroadcastChannel | null} */
   #channel = null;
@@ -47,9 +47,9 @@ class TabKeys {
     try {
       channel = this.#channel = new BroadcastChannel("edge tabs");
     } catch {
-      return; // the browser does not have it, or blocks it with the site's data
+      return; // the browser does not support it, or blocks it together with the site's data
     }
-    /** @type {any} */ (channel).unref?.(); // or Node would wait for it
+    /** @type {any} */ (channel).unref?.(); // otherwise Node would not exit
     channel.onmessage = ({ data: { id, question, answers } }) => {
       const mine = this.#mine.get(id);
       if (answers !== undefined) {
@@ -60,7 +60,7 @@ class TabKeys {
         channel.postMessage({ id, answers: question });
       }
     };
-    globalThis.addEventListener?.("pagehide", () => { // a page with an open channel would not be cached
+    globalThis.addEventListener?.("pagehide", () => { // the browser would not cache a page with an open channel
       channel.close();
       this.#channel = null;
       globalThis.addEventListener("pageshow", () => this.#listen(), { once: true });

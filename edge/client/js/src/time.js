@@ -6,12 +6,12 @@ export function seconds() {
   return performance.now() / 1000;
 }
 
-/** Like `setTimeout`, which runs a function at once if the wait is longer than 2^31 ms. @param {number} wait @param {() => void} run */
+/** Like `setTimeout`, but limits the wait to 2^31 ms: for a longer wait, `setTimeout` would run the function at once. @param {number} wait @param {() => void} run */
 export function after(wait, run) {
   return setTimeout(run, Math.min(wait * 1000, 2 ** 31 - 1));
 }
 
-/** The result of a promise, or an error if there is none in time. @template T @param {number} wait @param {T | Promise<T>} promise @returns {Promise<T>} */
+/** Return the result of a promise; throw an error if it has none in time. @template T @param {number} wait @param {T | Promise<T>} promise @returns {Promise<T>} */
 export function within(wait, promise) {
   return new Promise((resolve, reject) => {
     const timer = after(wait, () => reject(new Error(`no result within ${wait} s`)));

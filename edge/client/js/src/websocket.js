@@ -4,12 +4,12 @@ import { after } from "./time.js";
 import { SUBPROTOCOL } from "./wire.js";
 
 /**
- * One live duplex of frames. `idle` is true if a frame that is sent now is written now.
+ * A bidirectional channel for frames. `idle` is true if a frame that is sent now does not wait behind other frames.
  * @typedef {{idle: boolean, send: (frame: string) => void, close: (code: number, reason: string) => void}} Transport
  */
 
 /**
- * What a transport calls: `frame` for each frame, `close` once, and `doubt` if the server may be gone without notice.
+ * The callbacks of a transport: `frame` for each frame, `close` once, and `doubt` if the server may be gone without notice.
  * @typedef {{frame: (frame: string) => void, close: (code: number, reason: string) => void, doubt: () => void}} TransportListener
  */
 
@@ -44,7 +44,7 @@ export class WebSocketTransport {
   }
 }
 
-/** Try to open a WebSocket, and close it again. @param {string} url @param {() => void} opened @param {() => void} ended called last, in either case */
+/** Try to open a WebSocket, then close it. @param {string} url @param {() => void} opened @param {() => void} ended called when it is closed, even if it never opened; not called if it could not be created */
 export function probeWebSocket(url, opened, ended) {
   let socket;
   try {
