@@ -1,1 +1,1 @@
-"""Several servers that share a broker: the ownership and placement of rooms, and messages between servers."""
+"""Code for several servers that share a broker: ownership and placement of rooms, and messages between servers."""

@@ -1,4 +1,4 @@
-"""How an app shares its rooms with other servers: an option of `App`."""
+"""The option of `App` for sharing rooms with other servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _check_broker(cluster: Cluster, field: object, broker: object) -> None:
 
 @attrs.frozen
 class Cluster:
-    """The servers that share rooms through a broker: each of them leads to every room.
+    """How a server shares its rooms with other servers, through a broker: clients reach every room through any server.
 
     All servers need the same keys: set ``EDGE_SECRET``, or give each app the same `Sessions`.
 
@@ -41,8 +41,9 @@ class Cluster:
     """The store and message bus of the servers, such as ``RedisBroker(url)``. By default, there is one server."""
 
     address: str = attrs.field(default="", kw_only=True, converter=check_address)
-    """The address of this one server for clients, such as ``"wss://one.example.org"``. Clients that reach another
-    server for a room of this one are sent here. Without an address, the other server relays their frames."""
+    """The URL at which clients reach this server and no other, such as ``"wss://one.example.org"``. If a client asks
+    another server for a room of this server, the other server refers the client to this URL. If the URL is empty, the
+    other server relays the client's frames."""
 
     balance: bool = attrs.field(default=True, kw_only=True)
-    """True if persistent rooms move to servers that have less to do."""
+    """True to move persistent rooms to servers with less load."""

@@ -1,10 +1,11 @@
 """Peer links: ordered messages, in batches, from one server to another.
 
 Each message arrives exactly once, or both servers learn that messages were lost. Messages that are queued while a batch
-is being sent form the next batch. In a batch, messages that open something come first, then frames, then all others;
-messages of one of these kinds keep their order. A broker may lose batches if it fails, and loses the unread batches of
-a server that does not renew its leases in time. Batches are numbered, so that the receiver notices a gap. Then both
-servers start a new epoch, and end everything that they shared: relayed connections, forwarded requests and calls."""
+is being sent form the next batch. A batch has three parts: first messages that open relayed connections, then frames,
+then all other messages. Within each part, messages keep their order. A broker may lose batches if it fails, and loses
+the unread batches of a server that does not renew its leases in time. Batches are numbered, so that the receiver
+notices a gap. After a gap, both servers start a new epoch, in which numbers start again. They end everything that they
+shared: relayed connections, forwarded requests and calls."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 PeerMessage = list[Any]
 
-# Asks the peer to start a new epoch: one of its batches was lost.
+# The message that asks another server to start a new epoch, because one of its batches was lost.
 RESTART = "restart"
 
 
@@ -37,7 +38,7 @@ class _Out:
     """The unsent messages to one server."""
 
     epoch: int
-    """Grows each time that both servers start again after a loss."""
+    """The number of the epoch, which grows after each loss of messages."""
     number: int = 0
     """The number of the newest batch of this epoch."""
     opening: list[bytes] = attrs.field(factory=list)
@@ -49,7 +50,7 @@ class _Out:
     """The `id` of each waiting frame. A frame for many links is sent once, and counts once."""
 
     def batch(self, sender: str) -> bytes:
-        """Take all waiting messages, packed into one batch."""
+        """Remove all waiting messages, and return them packed into one batch."""
         self.number += 1
         written = [sender, self.epoch, self.number, self.opening, _grouped(self.up), _grouped(self.down), self.closing]
         self.opening, self.up, self.down, self.closing = [], {}, {}, []
@@ -60,7 +61,7 @@ class _Out:
 
 @attrs.define(eq=False)
 class _In:
-    """The state of the messages from one server."""
+    """The state of the batches that arrive from one server."""
 
     epoch: int
     number: int = 0
@@ -69,12 +70,12 @@ class _In:
 
 
 class PeerLinks:
-    """The links of one server to all others.
+    """The peer links between this server and all others.
 
     Args:
       me: the name of this server.
-      take: called with the sender's name and a message.
-      take_frames: called with the sender's name, whether the frames go up to the room, their links, and the frames.
+      take: called with the sender's name and a message, for each message that arrives.
+      take_frames: called with the sender's name, True if the frames go up to the room, their links, and the frames.
       lose: called with the name of a server after messages to it or from it were lost.
     """
 
@@ -100,7 +101,7 @@ class PeerLinks:
         self._wake_up = WakeUp()
 
     def put(self, server: str, message: PeerMessage, *, opening: bool = False) -> None:
-        """Queue a message after the frames of the same batch, or before them if it opens a link. Never waits.
+        """Queue a message: after the frames of its batch, or before them if `opening` is true. Never waits.
 
         Raises:
           TypeError: the message is not plain data.
@@ -110,7 +111,7 @@ class PeerLinks:
         self._note(server, out, len(packed))
 
     def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
-        """Queue frames of a link, up to the server of its room or down to the server of its client. Never waits."""
+        """Queue frames of a relayed connection: up to the room's server, or down to the client's. Never waits."""
         out = self._to(server)
         (out.up if up else out.down).setdefault(link, []).extend(frames)
         size = 0
@@ -121,25 +122,25 @@ class PeerLinks:
         self._note(server, out, size)
 
     def pulse(self) -> None:
-        """Send a batch to every server to which messages were sent, even an empty batch.
+        """Queue a batch, even an empty one, for every server to which messages were sent earlier.
 
-        So a receiver notices if the batch before was lost, although no message follows.
+        The receiver then notices the loss of its previous batch, although no message follows.
         """
         for server in self._out:
             self._ready[server] = None
             self._wake_up.wake()
 
     def lose(self, server: str) -> None:
-        """Start again with a server, because messages to it or from it were lost."""
+        """Start a new epoch with a server, and ask it to do the same, after messages to it or from it were lost."""
         self._lose(server)
         known = self._in.get(server)
         if known is not None:
             known.lost = True
             packed = _packed([RESTART, known.epoch])
-            self._to(server).closing.append(packed)  # with the next batch: the broker may be unreachable now
+            self._to(server).closing.append(packed)  # sent with the next batch: the broker may be unreachable now
 
     def forget(self, servers: frozenset[str]) -> None:
-        """End the links with servers that are gone."""
+        """End and delete the links with servers that are gone."""
         for server in sorted((self._out.keys() | self._in.keys()) & servers):
             self._lose(server)
             self._out.pop(server, None)
@@ -201,7 +202,7 @@ class PeerLinks:
             known = self._in[sender] = _In(epoch)
         if epoch < known.epoch or number <= known.number:
             return
-        if known.lost:  # the sender continues the epoch, so it has not received the request to restart
+        if known.lost:  # the sender continues the epoch, so it has not received `RESTART`: ask once more
             self.put(sender, [RESTART, epoch])
             return
         if number != known.number + 1:
@@ -223,7 +224,7 @@ class PeerLinks:
             self._give(sender, packed)
 
     def _give(self, sender: str, packed: bytes) -> None:
-        """Handle a message. An error in it is logged, and does not affect other messages."""
+        """Handle one message of a batch. Log an error, so that the other messages of the batch are handled."""
         try:
             message = MESSAGEPACK.decode(packed)
             if message[0] != RESTART:

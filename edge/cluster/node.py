@@ -1,6 +1,6 @@
 """The node: one server among those that share a broker. It opens rooms, and finds rooms of other servers.
 
-A room of a shared broker is opened only under a lease that the broker has granted. If the lease runs out, the room's
+With a shared broker, a room is opened only under a lease that the broker has granted. If the lease runs out, the room's
 cancel scope is cancelled.
 """
 
@@ -46,13 +46,13 @@ log: logging.Logger = logging.getLogger("edge.servers")
 RENEWALS = 4
 # Lease periods without messages before this server counts as unreachable.
 UNREACHABLE_LEASES = 5
-# Seconds before this server tries again to adopt the same room.
+# Seconds before this server tries again to restore the same abandoned room.
 ADOPT_SECONDS = 10.0
 # Seconds over which a draining server spreads the moves of rooms and relayed clients.
 SPREAD_SECONDS = 3.0
 # Seconds within which a stopping server returns its leases and leaves the broker.
 GOODBYE_SECONDS = 5.0
-# Seconds for flushing the journal of a room that moves, and as many for another server to restore the room.
+# Seconds for flushing the journal of a room that moves, and the same time again for another server to restore the room.
 MOVE_SECONDS = 2.0
 
 CANARY, ADOPT = "canary", "adopt"
@@ -61,13 +61,13 @@ CUT_OFF = "this server can't reach the broker: try again later"
 
 
 class Sharer(Protocol):
-    """A user of the links between servers."""
+    """A component that exchanges messages with other servers."""
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """Handle a message from another server. False if the message is for another user."""
+        """Handle a message from another server. Return False if the message is for another component."""
 
     def lose(self, server: str) -> None:
-        """End everything that is shared with this server."""
+        """End everything that is shared with a server, because messages to it or from it were lost."""
 
 
 @attrs.frozen
@@ -85,7 +85,7 @@ class _RemoteRoom:
 
 @attrs.define(eq=False)
 class _Claiming:
-    """A claim of a room under way, for all tasks that wait for the room."""
+    """A claim or a move of a room that is under way. Other tasks that need the room wait for `done`."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     failed: bool = False
@@ -112,7 +112,7 @@ class Node:
         balance: bool,
     ) -> None:
         self.id: str = broker.name_server()
-        """The unique id of this process among the servers."""
+        """The name of this server, which no other server has."""
         self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
         """The newest status of each server, this one included."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
@@ -121,7 +121,7 @@ class Node:
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
-        """True if everything that was shared with other servers has ended, because the broker cannot be reached."""
+        """True once everything that is shared with other servers was ended, because the broker cannot be reached."""
         self._unrenewed = OutageLog("leases are not renewed")
         self.peer_links: PeerLinks = PeerLinks(
             broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose
@@ -135,7 +135,7 @@ class Node:
         if broker.shared:
             directory.reopen = self._reopen
         self._unheard_canaries = 0
-        """The canaries that were sent since one arrived, or since the broker was unreachable."""
+        """The number of canaries that were sent after the last one arrived, or after the last failed renewal."""
         self._nursery: trio.Nursery
 
     @property
@@ -145,7 +145,7 @@ class Node:
 
     @property
     def cut_off(self) -> bool:
-        """True if the broker could not be reached for the last renewal of leases."""
+        """True if the last renewal of this server's leases failed, because the broker could not be reached."""
         return self._unrenewed.on
 
     @property
@@ -154,14 +154,14 @@ class Node:
         return len(self._relays.carried)
 
     def share(self, sharer: Sharer) -> None:
-        """Add a user of the links between servers."""
+        """Register a component that exchanges messages with other servers."""
         self._sharers.append(sharer)
 
     def home(self, name: str) -> str:
-        """Return the server that is responsible for a name.
+        """Return the server that is responsible for a name, such as the name of an HTTP transport.
 
-        Servers that know the same servers agree. When a server is added or removed, only names of that server move
-        (rendezvous hashing).
+        All servers with the same `servers` return the same result. When a server is added or removed, only the names
+        for which it is responsible change their server (rendezvous hashing).
         """
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
@@ -172,8 +172,8 @@ class Node:
           adopt: open the room only if it is abandoned.
 
         Raises:
-          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`); or clients connect to the
-            room's server themselves, or this server shuts down (`Code.MOVED`).
+          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`); or the client has to connect
+            to the room's server directly, or this server is shutting down (`Code.MOVED`).
         """
         room = f"{kind}/{name}"
         while True:
@@ -199,7 +199,7 @@ class Node:
             self._claiming.pop(room).done.set()
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
-        """List the open rooms of all servers, rooms of other servers as last reported to the broker.
+        """List the open rooms of all servers. Rooms of other servers are listed as last reported to the broker.
 
         Raises:
           BrokerDown: the broker can't be reached.
@@ -213,7 +213,7 @@ class Node:
         return [listed[room] for room in sorted(listed)] if self._broker.shared else [*listed.values()]
 
     async def owner(self, room: str) -> str | None:
-        """Return the other server that has a room, or None.
+        """Return the other server that has a room; None if no other server has it.
 
         Raises:
           BrokerDown: the broker can't be reached.
@@ -224,9 +224,9 @@ class Node:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
 
     async def hand_over(self) -> None:
-        """End the persistent rooms of a draining server, for other servers to restore, and close relayed connections.
+        """End the persistent rooms of this server, for others to restore, and close relayed connections.
 
-        This is spread over `SPREAD_SECONDS`, so that not all clients reconnect at once.
+        The work is spread over `SPREAD_SECONDS`, so that not all clients reconnect at once.
         """
         rooms = [room for room in self._directory.runtimes if room.journal is not None]
         leave: list[Callable[[], Awaitable[object]]] = [*(partial(self._leave, room) for room in rooms)]
@@ -238,9 +238,9 @@ class Node:
                 nursery.start_soon(each)
 
     async def move(self, name: str, to: str) -> bool:
-        """Move a persistent room to another server. Clients that connect to the room meanwhile wait.
+        """Move a persistent room to another server. Clients that connect during the move wait until it is done.
 
-        Returns: True if that server has the room now. False if the room stays here, or any server may restore it.
+        Returns: True if the other server has the room now. False if the room stays here, or any server may restore it.
         """
         room = self._directory.find_runtime(*name.split("/", 1))
         if room is None or room.journal is None:
@@ -261,7 +261,10 @@ class Node:
         return taken
 
     async def _leave(self, room: RoomRuntime) -> bool:
-        """Flush the journal of a room, and end it. True if another server can restore the room."""
+        """Flush the journal of a room, and end the lease, so that another server can restore the room.
+
+        Returns: False if the room is closing, or has lost its lease.
+        """
         assert room.journal is not None
         await room.journal.wait_written()
         if room.closing or room.lease.over:
@@ -286,7 +289,7 @@ class Node:
             try:
                 await self._renew()
             except BaseException:
-                self._departed.set()  # or the connection would stay open for ever
+                self._departed.set()  # otherwise, the connection to the broker would stay open for ever
                 raise
             try:
                 async with trio.open_nursery() as self._nursery:
@@ -307,7 +310,7 @@ class Node:
                 self._departed.set()
 
     async def _hold_broker(self, *, task_status: trio.TaskStatus[Mailbox]) -> None:
-        """Stay connected to the broker until the last messages are sent. Shielded."""
+        """Stay connected to the broker until this server has left it. Once connected, ignore cancellation."""
         with trio.CancelScope() as connected:
             async with self._broker.open(), self._broker.mailbox(self.id) as mailbox:
                 connected.shield = True
@@ -319,7 +322,7 @@ class Node:
             await self._leases.give_back()
             await self._broker.leave(self.id)
         except BrokerDown as exc:
-            log.warning("server %s could not return its leases, which other servers wait for: %s", self.id, exc)
+            log.warning("server %s could not return its leases; other servers wait until they expire: %s", self.id, exc)
 
     async def _keep_leases(self) -> None:
         pause = self._broker.lease_seconds / RENEWALS
@@ -338,15 +341,17 @@ class Node:
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
-        """End everything that is shared with other servers, once all leases have run out. Relayed clients get a
-        goodbye."""
+        """If all leases of this server have run out, end everything that it shares with other servers.
+
+        Relayed clients get a goodbye.
+        """
         if not self._severed and trio.current_time() - self._leases.renewed_at > self._broker.lease_seconds:
             self._severed = True
             for server in sorted(self.peer_links.servers - {self.id}):
                 self.peer_links.lose(server)
 
     async def _adopt(self) -> None:
-        """Restore abandoned persistent rooms, for ever: their clients may not connect before that."""
+        """Restore abandoned persistent rooms, for ever, even if no client connects to them."""
         again_at: dict[str, float] = {}
         while True:
             await trio.sleep(self._broker.lease_seconds / 2)
@@ -361,7 +366,7 @@ class Node:
             again_at = {room: at for room, at in again_at.items() if at > now}
 
     async def _adopt_one(self, room: str) -> bool:
-        """Restore a room here, if no server has it. True if the room is on this server now."""
+        """Restore a room on this server, if no server has it. Return True if this server has the room now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
             return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
@@ -382,7 +387,11 @@ class Node:
             return UNKNOWN
 
     def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
-        """The description of a room for other servers, and the number of entries of its journal."""
+        """Describe a room for other servers.
+
+        Returns: the description, None if the room is closed; and the number of the newest written entry of its journal,
+        0 if there is none.
+        """
         found = self._directory.find_runtime(*room.split("/", 1))
         if found is None or found.closing:
             return None, 0
@@ -395,7 +404,11 @@ class Node:
         self._writer.rewrite(journal for journal in journals if isinstance(journal, RoomJournal))
 
     def _check_canary(self) -> None:
-        """Send a canary, a message to this server itself, and check that earlier canaries have arrived."""
+        """Send a canary, a message from this server to itself.
+
+        Raises:
+          ServerUnreachable: too many earlier canaries have not arrived.
+        """
         if self._unheard_canaries >= UNREACHABLE_LEASES * RENEWALS:
             lost = f"{self._unheard_canaries} messages from this server to itself"
             raise ServerUnreachable(f"{lost} have not arrived, although the broker can be reached")
@@ -423,7 +436,7 @@ class Node:
             claim, lease = await self._leases.claim(room)
             if lease is None:
                 if not claim.server:
-                    raise Refused("the broker can't grant rooms yet: try again later", Code.CUT_OFF)
+                    raise Refused("the broker can't grant leases yet: try again later", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
             if adopt and not claim.abandoned:  # the room has ended meanwhile
                 lease.conclude()
@@ -433,10 +446,10 @@ class Node:
         return self._directory.open_runtime(kind, name, opener=opener)
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
-        """Return a relay to another server's room.
+        """Return a room of another server, to which this server relays connections.
 
         Raises:
-          Refused: clients can connect to that server themselves, at the address in the refusal.
+          Refused: the other server has an address. The refusal contains it, so that the client connects there.
         """
         status = self.servers.get(owner)
         if status is not None and status.address:
@@ -445,9 +458,9 @@ class Node:
         return _RemoteRoom(self._relays, owner, kind, name)
 
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
-        """Open a room under a lease: restored from its journal if it has one, else new.
+        """Open a room under a lease. Restore an abandoned room from its journal, if it has one.
 
-        If opening fails, the journal stays, for a server that can read it.
+        If opening fails, the journal stays unchanged, for a server that can read it.
         """
 
         def prepare(room: RoomRuntime) -> None:
@@ -467,7 +480,7 @@ class Node:
         except BaseException:
             self._writer.forget(lease)
             if abandoned:
-                lease.lose()  # so that another server may restore the room
+                lease.lose()  # so that another server can restore the room
             lease.end()
             raise
 

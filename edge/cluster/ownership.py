@@ -1,7 +1,7 @@
-"""The leases of this server's rooms: claims them, renews them together, and returns them.
+"""The leases of this server's rooms: `Leases` claims them, renews them together, and returns them to the broker.
 
-The time of a lease is counted from before the request to the broker. So a lease ends here before the broker may grant
-it to another server.
+This server counts the time of a lease from the moment before it sends its request. So a lease ends here before the
+broker can grant it to another server.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from .status import RoomStatus, pack
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# Leases end earlier here than at the broker, by this part of their length, because clocks run at different rates.
+# A lease ends earlier on this server than at the broker, by this part of its length, because clocks run at different
+# rates.
 MARGIN = 0.1
-# The maximum number of rooms in one request to the broker, so that other servers do not wait for long.
+# The maximum number of rooms in one request to the broker, so that requests of other servers are not delayed for long.
 BATCH = 500
-# The maximum number of closed rooms that are remembered.
+# The maximum number of closed rooms whose fences are stored.
 MAX_CLOSED = 10_000
 
 
@@ -38,7 +39,7 @@ class _Held:
 
     lease: Lease
     told: RoomStatus | None = None
-    """The last description of the room that the broker has."""
+    """The description of the room that was last published at the broker."""
 
 
 class Leases:
@@ -46,8 +47,8 @@ class Leases:
 
     Args:
       server: the id of this server at the broker.
-      tell: returns the description of a room for other servers, and the number of entries of its journal.
-      rewrite: called with rooms whose journals the broker has lost.
+      tell: returns the description of a room for other servers, and the number of the newest entry of its journal.
+      rewrite: called with the rooms whose journals are incomplete at the broker.
     """
 
     def __init__(
@@ -58,21 +59,21 @@ class Leases:
         rewrite: Callable[[Iterable[str]], object],
     ) -> None:
         self.renewed_at: float = -math.inf
-        """The time at which the last renewal that succeeded was sent, on Trio's clock."""
+        """The time at which the last successful renewal was sent, on Trio's clock."""
         self._broker, self._server, self._tell, self._rewrite = broker, server, tell, rewrite
         self._about = b""
         self._mark = ""
-        """The `Renewed.mark` for which all leases were last compared with the broker; empty during a comparison."""
+        """The `Renewed.mark` for which all leases were compared with the broker; empty if they have to be compared."""
         self._held: dict[str, _Held] = {}
         self._ended: list[News] = []
-        """Leases that are to be returned."""
+        """The requests to return leases that are not sent yet."""
         self._closed: dict[str, int] = {}
-        """The fences of rooms that have closed here for good, because the broker may lose that information."""
+        """The fences of rooms that have closed here for good, to repeat a `Wish.RELEASE` that the broker has lost."""
         self._given_back: dict[str, trio.Event] = {}
         """The rooms for which a task waits in `wait_given_back`."""
         self._numbers = count(1)
         self._waiting: dict[int, str] = {}
-        """The numbers of unanswered requests, each with its room."""
+        """The numbers of unanswered requests, each with the room that is claimed; empty for a renewal."""
         self._asking = trio.Lock()
         """Held while leases are renewed or returned, so that these requests do not overlap."""
         self._wake_up = WakeUp()
@@ -85,12 +86,12 @@ class Leases:
 
         *Cancellation*: if the claim was granted, the lease is returned to the broker.
         """
-        if any(ended.room == room for ended in self._ended):  # a room that has closed here must not be restored
+        if any(ended.room == room for ended in self._ended):  # return them, so that a closed room is not restored
             await self.give_back()
         asked_at, stamp = trio.current_time(), self._stamp(room)
         try:
             claim = await self._broker.claim(room, self._server, stamp)
-        except BaseException:  # the claim may have been granted: return it
+        except BaseException:  # the claim may have been granted: return the lease
             self._end(News(Wish.HAND_OVER, room, 0, claim=stamp.number))
             raise
         finally:
@@ -127,7 +128,7 @@ class Leases:
         return renewed.servers
 
     async def _compare(self, mark: str) -> None:
-        """Send all leases to the broker again, because it may have lost any of them."""
+        """Send a `Wish.KEEP` for all leases to the broker, because it may have lost any of them."""
         self._mark = ""
         live = self._live()
         for first in range(0, len(live), BATCH):
@@ -154,7 +155,7 @@ class Leases:
         return News(Wish.KEEP, room, held.lease.fence, _packed(held.told), entries)
 
     async def run(self) -> None:
-        """Return the leases of closed rooms, for ever."""
+        """Return the lease of each room that closes, for ever."""
         while True:
             if not self._ended:
                 await self._wake_up.wait()
@@ -164,7 +165,7 @@ class Leases:
                 await trio.sleep(AGAIN_SECONDS)
 
     async def give_back(self) -> None:
-        """Return all leases of closed rooms.
+        """Return the leases of all rooms that have closed.
 
         Raises:
           BrokerDown: the broker cannot be reached.
@@ -181,7 +182,7 @@ class Leases:
                     self._given_back[each.room].set()
 
     async def wait_given_back(self, room: str) -> None:
-        """Wait until the lease of a room that is about to close is returned."""
+        """Wait until the lease of a room is returned. Call this before the room has closed."""
         self._given_back[room] = trio.Event()
         try:
             await self._given_back[room].wait()

@@ -10,13 +10,13 @@ import trio
 from ..rooms.directory import Directory
 from .status import ServerStatus
 
-# Seconds between two checks, and between two moves, so that not all clients reconnect at once.
+# Seconds between two checks of the loads, and between two moves, so that not all clients reconnect at once.
 BALANCE_SECONDS = 10.0
 NEXT_SECONDS = 0.05
 # Seconds for which a room stays here after its move has failed.
 STAY_SECONDS = 600.0
-# A server moves rooms away if its load exceeds the mean by SLACK, as a part of the mean, and by at least LEAST. Smaller
-# differences are not worth the moves: each moved player has to reconnect.
+# A server moves rooms to others if its load exceeds the mean by at least SLACK times the mean, and by at least LEAST.
+# Smaller differences are not worth the moves: each moved player has to reconnect.
 SLACK = 0.25
 LEAST = 100
 
@@ -65,8 +65,8 @@ def weight_of(rooms: int, seats: int) -> int:
 def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
     """Choose which rooms of a server should move to which other servers.
 
-    All servers may choose at the same time: each moves only its load above the mean, and servers that know the same
-    loads never choose the same receiver.
+    All servers may choose at the same time: each server moves only its load above the mean, and two servers that know
+    the same loads never move rooms to the same server.
 
     Args:
       me: the server whose rooms move.

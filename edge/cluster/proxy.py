@@ -1,10 +1,11 @@
-"""The request proxy: forwards requests of an HTTP transport to the server that has it, and relays the responses.
+"""The request proxy: forwards requests of an HTTP transport to the transport's server, and relays the responses.
 
 The requests of one HTTP transport may reach any server. The name of the transport determines the server that has it.
 
-All requests between two servers share one link, and a client can invent a name. A body is therefore forwarded only if
-it opens an HTTP transport with a hello of at most the usual size, or if the transport is known to be open there. The
-bytes under way to one server are bounded, in total and for each address.
+All requests between two servers share one link, and a client can invent names of transports. Therefore, a body is
+forwarded only if it opens an HTTP transport with a hello of at most `Limits.opening_bytes`, or if the transport is
+known to be open on the other server. The bytes of bodies under way to one server are bounded, in total and for each
+address.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ IS_OPEN = "is-transport-open"
 # The maximum number of bytes of bodies under way to one server, and from one address. Further requests are refused as
 # `crowded`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
-# The most HTTP transports that are remembered as open on other servers. For any other, its server is asked again.
+# The maximum number of HTTP transports that are stored as open on other servers. The server of a transport that is not
+# stored is asked.
 MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]
@@ -96,7 +98,7 @@ class RequestProxy:
         self._peer_links, self._rpc, self._respond, self._nursery = peer_links, rpc, respond, nursery
         self._limits = limits
         self._known: dict[str, str] = {}
-        """The servers of HTTP transports that are open on other servers, by transport; the oldest first."""
+        """The server of each HTTP transport that is known to be open on another server; the oldest report first."""
         self._to_server, self._from_address = Counter[str](), Counter[str]()
         """The bytes of bodies under way, by server and by address."""
         self._numbers = itertools.count(1)
@@ -108,11 +110,13 @@ class RequestProxy:
         return self._known.get(request.headers[CONNECTION]) == home
 
     async def check(self, request: Request, room: tuple[str, str], home: str) -> None:
-        """Ask the server `home` whether the HTTP transport of a request is open, unless the request may open it.
+        """Check that the HTTP transport of a request is open on the server `home`, or that the request may open it.
+
+        The server `home` is asked if this server does not know.
 
         Raises:
           TransportOver: the transport is not open.
-          Refused: the server does not answer.
+          Refused: the server `home` does not answer.
         """
         if self.knows(request, home) or opens(request):
             return
@@ -134,11 +138,11 @@ class RequestProxy:
         """Forward a request to the server `home`, and write that server's response to the connection.
 
         Args:
-          peer: the address or network that the client's limits apply to; empty if there is none.
+          peer: the address or network of the client, to which limits apply; empty if it has none.
 
         Raises:
           RemoteProtocolError: the request would open the transport, but does not begin with a hello.
-          Refused: too many bytes are under way.
+          Refused: too many bytes are under way to that server, or from this address.
           trio.BrokenResourceError: the client is gone, or the response is incomplete.
         """
         if request.method == "POST" and not self.knows(request, home):
@@ -175,7 +179,7 @@ class RequestProxy:
             del self._known[next(iter(self._known))]
 
     async def _forward(self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str) -> int:
-        """Forward a request. Returns: the status of the response."""
+        """Forward a request, and write the response. Returns: the status of the response."""
         number = next(self._numbers)
         arriving, steps = trio.open_memory_channel[PeerMessage](math.inf)  # the size of a response is limited
         self._forwarded[number] = home, arriving
@@ -195,7 +199,7 @@ class RequestProxy:
         return status
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """Handle a message from another server. False if it is not about a request."""
+        """Handle a message from another server. Return False if it is not about a forwarded request."""
         match message:
             case [kind, number, [room_kind, name], fields] if kind == REQUEST:
                 put = partial(self._put, sender, number)
@@ -205,7 +209,7 @@ class RequestProxy:
             case [kind, number, step] if kind == ANSWER:
                 home, arriving = self._forwarded.get(number, ("", None))
                 if arriving is not None and home == sender:
-                    # the client has just disconnected, or has been sent the response that the transport is lost
+                    # raised if the client has just disconnected, or was sent the response that the transport is lost
                     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         arriving.send_nowait(step)
             case [kind, number] if kind == HUNG_UP:
@@ -216,7 +220,7 @@ class RequestProxy:
         return True
 
     def lose(self, server: str) -> None:
-        """End all requests that were forwarded to this server, or by it."""
+        """End all requests that were forwarded to a server or by that server, after messages were lost."""
         for home, arriving in self._forwarded.values():
             if home == server:
                 arriving.close()
@@ -245,7 +249,7 @@ class RequestProxy:
 
 
 async def _perform(connection: HttpConnection, steps: trio.MemoryReceiveChannel[PeerMessage]) -> int:
-    """Write a response to a connection, in the steps that another server sends.
+    """Write a response to a connection, while another server sends it step by step.
 
     Returns: the status of the response; 0 if the response is incomplete.
     """

@@ -1,7 +1,7 @@
-"""Relays: they carry the frames of a connection between the client's server and the server that has the room.
+"""Relays: they forward the frames of connections between the client's server and the server that has the room.
 
-The client's server, the carrier, only carries frames. The client and the server of the room exchange welcomes, counts,
-heartbeats and goodbyes. So if a carrier fails, its clients reconnect, and keep their seats.
+The client's server is called the carrier. It only forwards frames. The client and the server of the room exchange
+welcomes, counts, heartbeats and goodbyes. So if a carrier fails, its clients reconnect, and keep their seats.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..protocol.pace import Pace
 from ..transports.transport import Transport
 from .link import PeerLinks, PeerMessage
 
-# The bytes of one connection that may be under way in each direction. The last frame may exceed this.
+# The bytes of one connection that may be under way in each direction. The last of these frames may exceed the limit.
 WINDOW_BYTES = 128 * 1024
 
 OPEN, GONE, CLOSE, TOOK = "open", "gone", "close", "took"
@@ -35,7 +35,7 @@ ServeSeat = Callable[[Transport, Codec, str, str], Awaitable[None]]
 
 
 class RelayedTransport(Transport):
-    """The transport of a connection, at the server of the room, whose client is connected to another server."""
+    """The transport that the server of a room uses for a client that is connected to another server."""
 
     def __init__(self, relays: Relays, carrier: str, link: int) -> None:
         self._relays = relays
@@ -43,7 +43,7 @@ class RelayedTransport(Transport):
         self._last_received_at = trio.current_time()
         self._arrived: deque[Frame] = deque()
         self._queued: deque[Frame] = deque()
-        """Frames beyond the window, in order."""
+        """Frames that wait because the window is full, in order."""
         self._under_way = 0
         self._over = self._closed = False
         self._lost = True
@@ -106,18 +106,18 @@ class RelayedTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def take(self, frames: list[Frame]) -> None:
-        """Take frames that the client has sent."""
+        """Store frames that the client has sent, until `receive` returns them."""
         self._last_received_at = trio.current_time()
         self._arrived.extend(frames)
         self._note_change()
 
     def note_taken(self, count: int) -> None:
-        """Record that the carrier has written `count` bytes to the client."""
+        """Record that the carrier has written `count` more bytes to the client."""
         self._under_way -= count
         self._note_change()
 
     def end(self, code: int | None) -> None:
-        """End the transport: the client has closed it with this code. None: the client or the carrier is lost."""
+        """End the transport: the client has closed it with this code. With None, the client or the carrier is lost."""
         self._over, self._lost = True, code is None
         self.close_code = code
         self._note_change()
@@ -129,7 +129,7 @@ class RelayedTransport(Transport):
 
 @attrs.define(eq=False)
 class _Carried:
-    """A relayed connection, at the carrier."""
+    """The carrier's side of a relayed connection."""
 
     relays: Relays
     owner: str
@@ -141,9 +141,9 @@ class _Carried:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     goodbye: tuple[int, str] = (Code.MOVED, "the server is shutting down")
     under_way: int = 0
-    """The bytes that were sent to the room's server, and that the room has not taken."""
+    """The bytes that were sent to the room's server, and that it has not read yet."""
     written: trio.Event | None = None
-    """An event while a write waits for the client, else None."""
+    """The event that is set when a waiting write to the client ends; None if no write waits."""
     _later: tuple[Frame, float] | None = None
     """A received frame that is delayed by the pace of its address, and the time at which it is sent."""
     _waiting: list[Frame] = attrs.field(factory=list)
@@ -166,7 +166,7 @@ class _Carried:
         self.relays.peer_links.put_frames(self.owner, self.link, [frame], up=True)
 
     def note_taken(self, count: int) -> None:
-        """Record that the room has taken `count` bytes."""
+        """Record that the room's server has read `count` more bytes."""
         self.under_way -= count
         space, self._space = self._space, trio.Event()
         space.set()
@@ -199,7 +199,7 @@ class _Carried:
                 self.written = trio.Event()
                 self.nursery.start_soon(self._wait_written, frames)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # `read` raises, too
+            pass  # `read` raises the same error
 
     async def _wait_written(self, frames: list[Frame]) -> None:
         assert self.written is not None
@@ -227,7 +227,8 @@ class _Carried:
 
 
 class Relays:
-    """The relayed connections of a server: of its own clients, and of other servers' clients to its rooms.
+    """The relayed connections of this server: from its clients to rooms of other servers, and from clients of other
+    servers to its rooms.
 
     Args:
       serve_seat: serves a connection to a room of this server.
@@ -254,7 +255,7 @@ class Relays:
         *,
         bulk: Pace | None = None,
     ) -> None:
-        """Relay a connection to the server of its room until either side ends it, and close it.
+        """Relay a connection to the server of its room until the client or that server ends it; close the transport.
 
         Args:
           hello: the first frame of the connection, already read.
@@ -299,7 +300,7 @@ class Relays:
         await trio.lowlevel.checkpoint()
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """Handle a message from another server. False if it is not about a relayed connection."""
+        """Handle a message from another server. Return False if it is not about a relayed connection."""
         match message:
             case [str(kind), int(link), *rest] if kind == OPEN:
                 self._open(sender, link, *rest)
@@ -327,7 +328,7 @@ class Relays:
                 carried.write(frames)
 
     def lose(self, server: str) -> None:
-        """End all connections that are relayed to or from this server."""
+        """End all connections that are relayed to or from a server, after messages were lost."""
         for (carrier, _), served in [*self._served.items()]:
             if carrier == server:
                 served.end(None)
@@ -336,7 +337,7 @@ class Relays:
                 carried.end(Code.MOVED, "the link to the server of the room was lost")
 
     def let_go(self, carrier: str, link: int) -> None:
-        """Forget a relayed connection, because its transport at the room's server is closed."""
+        """Remove a relayed connection to a room of this server, because its transport is closed."""
         self._served.pop((carrier, link), None)
 
     def _open(self, carrier: str, link: int, kind: str, name: str, protocol: str, hello: Frame) -> None:

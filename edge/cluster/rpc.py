@@ -48,7 +48,7 @@ class NodeRpc:
             await trio.sleep_forever()
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Register the function that answers calls of this name, and handles notices of this name."""
+        """Register the function that answers calls, and handles notices, of the name `what`."""
         self._answerers[what] = answerer
 
     async def ask(self, server: str, what: str, *arguments: Any) -> Any:
@@ -70,12 +70,12 @@ class NodeRpc:
         return asked.answers[0]
 
     def tell(self, servers: Iterable[str], what: str, *arguments: Any) -> None:
-        """Send servers a notice, which has no answer. Never waits. A server that can't be reached may not get it."""
+        """Send servers a notice: a call without an answer. Never waits. The notice may be lost with a link."""
         for server in servers:
             self._peer_links.put(server, [TELL, what, [*arguments]])
 
     def take(self, sender: str, message: PeerMessage) -> bool:
-        """Handle a message from another server. False if it is no call, answer or notice."""
+        """Handle a message from another server. Return False if it is not a call, an answer or a notice."""
         match message:
             case [kind, number, what, arguments] if kind == ASK:
                 reply = partial(self._reply, sender, number, what, arguments)
@@ -93,7 +93,7 @@ class NodeRpc:
         return True
 
     def lose(self, server: str) -> None:
-        """End the unanswered calls to this server."""
+        """End the unanswered calls to a server: `ask` raises `BrokerDown`."""
         for asked in self._asked.values():
             if asked.server == server:
                 asked.over.set()

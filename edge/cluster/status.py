@@ -1,6 +1,6 @@
 """The statuses of servers and rooms, which servers publish through the broker.
 
-A reader may run another version of edge, so it must accept statuses that it can't read.
+Servers may run different versions of edge, so a server must handle statuses that it can't read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ServerStatus:
 
 @attrs.frozen
 class RoomStatus:
-    """The description of a room by its server."""
+    """The description of a room that its server publishes."""
 
     seated: int
     maximum: int
@@ -43,11 +43,11 @@ class RoomStatus:
 
 
 UNKNOWN = ServerStatus(draining=True)
-"""The status of a server whose status cannot be read. No rooms are sent there."""
+"""The assumed status of a server whose status cannot be read: no rooms are moved to a draining server."""
 
 
 def pack(status: ServerStatus | RoomStatus) -> bytes:
-    """Encode a status for the broker: the status of a room as a list, because there are many rooms."""
+    """Encode a status for the broker. The status of a room becomes a compact list, because there are many rooms."""
     packed = MESSAGEPACK.encode([*attrs.astuple(status)] if isinstance(status, RoomStatus) else unstructure(status))
     assert isinstance(packed, bytes)
     return packed
@@ -63,7 +63,7 @@ def read_server(said: bytes) -> ServerStatus:
 
 
 def read_room(said: bytes) -> RoomStatus:
-    """Decode the description of a room; zeros if it cannot be read."""
+    """Decode the description of a room. Return zeros if it cannot be read."""
     try:
         plain = MESSAGEPACK.decode(said)
         return RoomStatus(*structure(plain[:3] if isinstance(plain, list) else plain, tuple[int, int, bool]))

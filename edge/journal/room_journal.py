@@ -3,7 +3,7 @@
 An entry describes the room between two steps of Trio, so that state, seats and events are consistent. A reliable event
 is sent, and a client's message is acknowledged, only after the entry that contains it is written. So the journal
 contains everything that a client knows, and the client can resume on another server. The end of a seat or of the room
-is an entry, too: the server sends it to clients only after it is written.
+is written to the journal, too, before clients receive it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..rooms.records import MessageTable, PlayerRecord, RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 
-# One entry of this many repeats everything. The others have only changes.
+# One entry in this many is whole: it has the complete state of the room. The other entries have only changes.
 WHOLE_EVERY = 64
-# Seconds that a closed room waits until the end of the room is written. The wait also ends with the lease.
+# Seconds that a closed room waits until its end is written to the journal. The wait also ends with the lease.
 CONCLUDE_SECONDS = 10.0
 
 
@@ -38,7 +38,7 @@ class JournalEntry:
     """The content of an entry."""
 
     whole: bool
-    """True if the entry repeats everything."""
+    """True if the entry has the complete state of the room, not only changes."""
     age: float
     """The room's clock, in seconds."""
     players: list[PlayerRecord]
@@ -48,9 +48,9 @@ class JournalEntry:
     messages: list[Any]
     """The messages that the records of seats refer to by their index."""
     state: Any = None
-    """The result of `Room.snapshot`: in every entry if the room has no `Room.facts`, else in whole ones."""
+    """The result of `Room.snapshot`: in every entry if the room has no `Room.facts`, else only in whole entries."""
     facts: list[list[Any]] = attrs.field(factory=list)
-    """The facts given to `Room.persist` since the previous entry: names and bodies."""
+    """The facts given to `Room.persist` since the previous entry, each as its name and its body."""
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Draft:
     data: bytes
     whole: bool = False
     over: bool = False
-    """True if the entry says that the room is over."""
+    """True if the entry says that the room has closed for good."""
 
 
 class RoomJournal(Journal):
@@ -73,7 +73,7 @@ class RoomJournal(Journal):
     def __init__(self, room: RoomRuntime, notify: Callable[[RoomJournal], object]) -> None:
         self.room = room
         self.number: int = 0
-        """The number of entries under this lease."""
+        """The number of the newest entry under this lease; 0 before the first."""
         self.changes: int = 0
         """The number of changes since the newest entry."""
         self._notify = notify
@@ -85,7 +85,7 @@ class RoomJournal(Journal):
         self._recorded: list[RestorableSeat] = []
         """The seats that are in the newest entry."""
         self._rewrite = False
-        """True if the broker lost earlier entries."""
+        """True if the next entry must be whole, because earlier entries may be lost."""
         self.written_number: int = 0
         """The number of the newest written entry; 0 before the first."""
         self._written_event = trio.Event()
@@ -94,14 +94,14 @@ class RoomJournal(Journal):
         self.over: bool = False
         """True once the journal is closed: nothing more is written."""
         self.concluding: bool = False
-        """True if the room is closing: the next entry says that it is over."""
+        """True if the room is closing for good: the next entry says so."""
         self.concluded: bool = False
-        """True once that entry is written, so that no server restores the room, or once the room stops waiting."""
+        """True once an entry with the end of the room is written, or once the room no longer waits for that."""
         self._concluded = trio.Event()
         self._ending: list[RestorableSeat] = []
         """The seats whose players have ended, and whose ends are not written yet."""
         self._ended = 0
-        """The number of seats of `_ending` whose ends are in the newest entry."""
+        """The number of seats, from the first of `_ending`, whose ends are in the newest entry."""
         self._draft = Draft(b"")
         """The newest entry."""
 
@@ -134,7 +134,9 @@ class RoomJournal(Journal):
         self.mark_changed()
 
     def next_entry(self) -> Draft:
-        """Return the next entry, with all changes. Call `note_written` or `note_lost` before the next call.
+        """Return an entry with all changes since the previous one.
+
+        Call `note_written` or `note_lost` before the next call.
 
         Raises:
           Exception: the author's `snapshot` raised this, or its result can't be encoded.
@@ -174,11 +176,11 @@ class RoomJournal(Journal):
         return Draft(data, whole=whole)
 
     def _state(self) -> Any:
-        """Call the author's `snapshot`. Returns plain data."""
+        """Call the author's `snapshot`. Returns: its result as plain data."""
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
-        """Record that the newest entry is written."""
+        """Send the messages and the ends that waited for the newest entry. Called when that entry is written."""
         if self._draft.over:
             self._finish()
         else:
@@ -193,12 +195,15 @@ class RoomJournal(Journal):
         written.set()
 
     def note_lost(self) -> None:
-        """Record that the newest entry is not written, and that earlier ones may be lost: the next one is whole."""
+        """Request a whole entry. Called when the newest entry is not written, and earlier entries may be lost."""
         self._rewrite = True
         self.mark_changed()
 
     def give_up(self) -> None:
-        """Stop waiting for ends to be written if the room continues without the broker, and send unconfirmed ends."""
+        """If the room continues without the broker, send the ends of seats and of the room to clients as unconfirmed.
+
+        Called when the broker has been unreachable for a lease period, or when a closed room stops waiting.
+        """
         if self.room.lease.continues_without_broker:
             if self.concluding:
                 self._finish(unconfirmed=True)
@@ -216,7 +221,7 @@ class RoomJournal(Journal):
             seat.conclude(unconfirmed=unconfirmed)
 
     async def wait_written(self) -> None:
-        number = self.number + 1  # an entry under way may lack the newest changes
+        number = self.number + 1  # the entry that is being written may lack the newest changes
         self.awaited = True
         self.mark_changed()
         while self.written_number < number and not (self.over or self.room.lease.over or self.room.closing):
@@ -249,7 +254,7 @@ class Recovery:
 
 
 def read_entries(entries: Sequence[bytes]) -> Recovery:
-    """Read a journal.
+    """Combine the entries of a journal.
 
     Raises:
       InvalidEvent: an entry does not fit this version of edge.

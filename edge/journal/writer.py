@@ -1,4 +1,8 @@
-"""The journal writer: writes the entries of all changed rooms of a server together, at most twenty times a second."""
+"""The journal writer: writes the entries of all changed rooms of a server together.
+
+Usually, entries are written at most twenty times a second. They are written sooner if a task waits for an entry, or if
+a room has many changes.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,20 @@ from .room_journal import RoomJournal
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The changes of TOGETHER_SECONDS, or TOGETHER_NEWS changes of one room, form an entry. The first change after a pause
-# is written at once. An entry for which a task waits, for example to send a welcome, waits only for AWAITED_SECONDS.
+# Changes are collected for TOGETHER_SECONDS, or until one room has TOGETHER_NEWS changes. Then each changed room writes
+# one entry. The first change after a pause is written at once. If a task waits for an entry, for example to send a
+# welcome, changes are collected for AWAITED_SECONDS only.
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
 AWAITED_SECONDS = 0.01
-# The maximum number of bytes of an entry. More is an error of the room, because a large entry delays the entries of all
-# other rooms.
+# The maximum number of bytes of an entry. A room with a larger entry is closed as crashed, because large entries delay
+# the entries of all other rooms.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
-# The entries, or their bytes, after which a request is sent, so that the broker serves other servers in between.
+# A request is sent once it has this many entries, or this many bytes, so that the broker can serve other servers
+# between two requests.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
-# The least number of lost journals that are written again together. Until then, they are lost if this server fails.
+# The minimum number of lost journals that are written again together, if so many are left. A journal that is not
+# written again yet is lost if this server fails.
 REWRITTEN_AT_ONCE = 20
 
 
@@ -46,12 +53,12 @@ class JournalWriter:
         self._forgotten_by_broker = deque[RoomJournal]()
         """The journals that have to be written again, because the broker has lost them."""
         self._step = 0
-        """The number of these journals that are written together."""
+        """The number of journals of `_forgotten_by_broker` that are written together."""
         self._unwritten = OutageLog("journals of rooms are not written")
         self._forgotten = OutageLog("the broker has lost journals of rooms")
 
     def note(self, journal: RoomJournal) -> None:
-        """Record that a room has a change to write."""
+        """Schedule the next entry of a journal. Called after each change of its room."""
         if journal.changes == 1:
             self._news[journal] = None
             self._wake_up.wake()
@@ -61,7 +68,7 @@ class JournalWriter:
             self._gathering.deadline = self._began + AWAITED_SECONDS
 
     def rewrite(self, journals: Iterable[RoomJournal]) -> None:
-        """Write journals again that the broker has lost: within half a lease, and in parts if there are many."""
+        """Schedule whole entries for journals that the broker has lost, spread over at most half a lease period."""
         self._forgotten_by_broker.extend(journals)
         passes = self._store.lease_seconds / 2 / TOGETHER_SECONDS
         self._step = max(REWRITTEN_AT_ONCE, math.ceil(len(self._forgotten_by_broker) / passes))
@@ -76,7 +83,7 @@ class JournalWriter:
         while True:
             if not (self._news or self._forgotten_by_broker):
                 await self._wake_up.wait()
-            await trio.lowlevel.checkpoint()  # to include the changes of other tasks in this step
+            await trio.lowlevel.checkpoint()  # so that the entries include changes that other tasks make now
             self._began = trio.current_time()
             for _ in range(min(self._step, len(self._forgotten_by_broker))):
                 self._forgotten_by_broker.popleft().note_lost()
@@ -89,7 +96,7 @@ class JournalWriter:
                 await trio.sleep_forever()
 
     def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
-        """Yield the next entries of these journals, in lists that are each written in one request."""
+        """Yield the next entries of these journals, in lists. Each list is written in one request."""
         written: list[tuple[RoomJournal, Entry]] = []
         size = 0
         for journal in journals:
@@ -144,7 +151,7 @@ class JournalWriter:
                         journal.room.lease.lose()
             if forgotten:
                 self._forgotten.note("they are written again")
-                await trio.sleep(AGAIN_SECONDS)  # meanwhile leases can be renewed
+                await trio.sleep(AGAIN_SECONDS)  # so that leases can be renewed before the next attempt
             else:
                 self._forgotten.over()
             return

@@ -1,4 +1,4 @@
-"""Which client gets which seat: the decision of one synchronous step, without I/O."""
+"""The decision which client gets which seat, made in one synchronous step, without I/O."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ FAULT = "an error in the server"
 
 
 def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
-    """Give a client its seat, and put the welcome into the outbox, in one synchronous step.
+    """Give a client its seat, and put the welcome into the outbox.
 
-    So nothing happens between the admission and the seat, and no frame of an older connection is counted after the
-    count was written into the welcome.
+    The function is synchronous, so that no other task runs between the admission and the seat, and no frame of an older
+    connection is counted after the welcome has reported the count.
 
     Raises:
       Refused: the client gets no seat.
     """
     held = room.find(session.id)
     if held is None:
-        if room.journal is None or session.bot:  # the room starts its bots again on another server
+        if room.journal is None or session.bot:  # another server starts the bots of a restored room again
             seat = HeldSeat(session, hello.name, connection.limits)
         else:
             seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
@@ -51,7 +51,7 @@ def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Ou
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
             room.restart(seat.player)
-    except Exception:  # otherwise other code would find a seat that no connection serves
+    except Exception:  # undo, because otherwise other code would find a seat that no connection serves
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
         else:
@@ -61,7 +61,7 @@ def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Ou
 
 
 def _begin(seat: HeldSeat, hello: Hello, why: str, connection: Connection, outbox: Outbox, room: RoomRuntime) -> None:
-    """Attach a seat to this connection, and queue its welcome."""
+    """Attach a connection to a seat, and queue the welcome."""
     now = trio.current_time()
     connection.counts, connection.epoch = seat.counts, now - room.now()
     if seat.connection is not None:
@@ -96,7 +96,7 @@ _fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
 
 
 def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
-    """Count a client whose events differ from its room's, and log the first of each kind of room."""
+    """Count a client whose events differ from its room's, and log the first such client of each kind of room."""
     counters = room.counters
     counters.outdated += 1
     if counters.is_first("outdated", room.kind):
@@ -105,9 +105,9 @@ def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
 
 
 def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
-    """Give a client the seat, if it may have it.
+    """Give a client the seat, for a resume or for a fresh start.
 
-    Returns: the reason of a fresh start, empty for a resume; and whether the room has to greet the client.
+    Returns: the reason of the fresh start, empty for a resume; and whether the room has to call `greet` for the client.
 
     Raises:
       Refused: another client took the seat from this one, or this hello is a copy of an earlier one.

@@ -22,25 +22,26 @@ from ..rooms.statistics import SeatStatistics
 
 log: logging.Logger = logging.getLogger("edge.sessions")
 
-# After these codes the client starts fresh, and the player stays.
+# If a connection ends with one of these codes, the client starts fresh on its next connection, and the player stays.
 FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
 
 # The server ends a connection with these codes if the client does not read or acknowledge, or sends too much.
 CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
 
-# A seat remembers this many clients that lost it to another page, to refuse them when they reconnect.
+# The maximum number of clients that a seat stores because they have lost it to another page: they are refused when they
+# reconnect.
 MAX_FORMER = 16
 
 
 class HeldSeat(SendBuffer, Seat):
-    """A session's place in one room. It counts messages both ways, and stores those that are not acknowledged.
+    """A session's place in one room. It counts messages in both directions, and stores unacknowledged ones.
 
     `send` is inherited from `SendBuffer`.
 
     Args:
       session: the session that has the seat.
       name: the name that the client asks for, which is used if the session has none.
-      limits: sizes and times.
+      limits: the limits of the seat's messages.
     """
 
     player: PlayerRuntime
@@ -73,10 +74,10 @@ class HeldSeat(SendBuffer, Seat):
         """The state machine of the newest connection."""
 
     def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
-        """Take this seat in a room. Call this when the seat is complete: from then on other code finds it.
+        """Add this seat to a room. Call this once the seat is complete, because other code can then find it.
 
         Args:
-          number: the number of the seat, if the seat is restored from another server.
+          number: the number of the seat, if the seat is restored from a journal; else a new one is chosen.
 
         Raises:
           Refused: see `RoomRuntime.take_seat`.
@@ -149,7 +150,7 @@ class HeldSeat(SendBuffer, Seat):
         self.reset_counts()
 
     def attach(self, outbox: Outbox) -> None:
-        """Use a new connection. End an older one, and queue the messages that the client missed."""
+        """Attach a new connection: end the previous connection, and queue the messages that the client missed."""
         super().attach(outbox)
         outbox.on_crowded = self._note_crowded
         self.counts.connected = True
@@ -159,7 +160,7 @@ class HeldSeat(SendBuffer, Seat):
             outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
-        """Record that a connection has ended. Depending on the code, the seat waits for another, or the player
+        """Detach a connection that has ended. Depending on the code, the seat waits for a new connection, or the player
         leaves."""
         if not self.detach(outbox):
             return
@@ -174,7 +175,7 @@ class HeldSeat(SendBuffer, Seat):
             self.player.leave(code, reason)
 
     def _note_cut_off(self, code: Code, reason: str) -> None:
-        """Log the first connection of this kind of room that is ended because of its client's behaviour."""
+        """Log a connection that was ended with a code of `CUT_OFF`: the first for each code and kind of room."""
         room = self.player.room
         if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
             text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"

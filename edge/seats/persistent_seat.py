@@ -25,7 +25,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
     """A seat that another server can restore.
 
     Args:
-      journal: of the room.
+      journal: the journal of the room.
       session, name, limits: see `HeldSeat`.
     """
 
@@ -40,22 +40,22 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._journal = journal
         self.counts.confirmed = 0
         self._life = 0
-        """The number of fresh starts."""
+        """The number of the newest fresh start, from 0."""
         self._drafted_life, self._drafted_sent = -1, 0
-        """The newest entry has the messages since the fresh start of this number (`_life`), up to this count."""
+        """The newest entry has the messages of the fresh start `_drafted_life`, up to the count `_drafted_sent`."""
         self._drafted_withheld = self._drafted_received = 0
         self._drafted_since = self._recorded_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
-        """Uncounted messages that wait for a withheld one, each with the count of messages before it."""
+        """Uncounted messages that wait for a withheld message, each with the number of counted messages before it."""
 
     @property
     def known(self) -> bool:
-        """True if the journal has this seat, with the newest fresh start of its client."""
+        """True if the journal has this seat and the newest fresh start of its client."""
         return self._recorded_since == self.since
 
     @property
     def all_written(self) -> bool:
-        """True if all counted messages of the client are in the journal."""
+        """True if all counted messages that were received from the client are in the journal."""
         return self.counts.confirmed == self.counts.received
 
     def send(self, message: Outgoing) -> None:
@@ -106,7 +106,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             self.outbox.wake()
 
     def restore(self, recovered: RecoveredPlayer) -> None:
-        """Restore the seat and its player from what `record` returned on another server."""
+        """Restore the seat and its player from the record that another server has written to the journal."""
         record = recovered.record.seat
         self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
         self.former = tuple(record.former)
@@ -118,7 +118,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             try:
                 kind = self.player.room.kind.sends.by_name[event.name]
                 message = outgoing_event(structure(event.body, kind.cls), kind)
-            except (KeyError, InvalidEvent) as exc:  # this server has other classes than the one that wrote the entry
+            except (KeyError, InvalidEvent) as exc:  # the server that wrote the entry had other classes
                 log.warning("the latest value %r is dropped: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)

@@ -1,4 +1,4 @@
-"""Serve one connection of a room: read its hello, find its session, give it a seat, and pass messages until it ends."""
+"""Serve one connection to a room: read the hello, find the session, attach a seat, and pass messages until the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from .persistent_seat import PersistentSeat
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# The name that a client chooses. It must not be guessable, because it alone identifies a client without a key.
+# The valid names that a client may choose for itself. A name must not be guessable, because it alone identifies a
+# client without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -43,7 +44,12 @@ class RemoteRoom(Protocol):
     """A room that is on another server."""
 
     async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
-        """Relay a connection, which began with this frame, to the room, and close the connection. See `serve_seat`."""
+        """Relay a connection to the room until it ends, and close the connection.
+
+        Args:
+          hello: the first frame of the connection, already read.
+          bulk: see `serve_seat`.
+        """
 
 
 async def serve_seat(
@@ -68,12 +74,13 @@ async def serve_seat(
       where: the kind and name of the room, for the log.
       counters: counts and logs refusals.
       guests: True to admit guests, with a guest's key or without a key.
-      session: the session of the connection, unless the hello has a key.
+      session: the session of the connection, used if the hello has no key.
       scheduler: writes for the connection; by default, a scheduler of its own.
       bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
       waiting: returns a context manager that registers the pending connection during the wait for the hello.
 
-    *Cancellation* sends a goodbye with the code `Outbox.cancel_code`. The seat ends with its room.
+    *Cancellation* closes the connection with the code `Outbox.cancel_code`. The player leaves, but a seat of a
+    persistent room waits for its client to reconnect.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
@@ -125,7 +132,7 @@ async def _serve_attached(
     scheduler: WriteScheduler | None,
     bulk: Pace | None,
 ) -> Ended:
-    """Serve a connection that has its seat. Returns: how the connection ended; the transport is closed."""
+    """Serve a connection that has a seat, and close its transport. Returns: the end of the connection."""
     ended = Ended(outbox.cancel_code, "the server is shutting down", by_peer=False)
     try:
         await seat.player.wait_started()
@@ -165,7 +172,7 @@ def _keyless(hello: Hello) -> Session:
 
 
 def _meaning_for_seat(ended: Ended) -> Code:
-    """Return the code with which a connection's end affects the seat. A client can only leave or reconnect."""
+    """Return the code to pass to `HeldSeat.lose`. Most codes of a client only say whether it reconnects or leaves."""
     if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *FRESH_CODES):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
@@ -191,7 +198,10 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
 
 
 async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:
-    """In a persistent room, wait until the journal has all messages of this client, whose count the welcome has."""
+    """In a persistent room, wait until the journal has all messages received from this client.
+
+    The welcome reports the count of these messages, so none of them may be lost afterwards.
+    """
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
         if held is None or not isinstance(seat := held.seat, PersistentSeat) or seat.client != hello.client:
@@ -205,7 +215,7 @@ async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> N
 
 
 async def _say_bye(transport: Transport, connection: Connection, bye: Bye) -> None:
-    """Send the goodbye of a connection that got no seat."""
+    """Send a goodbye on a connection that got no seat."""
     frame = connection.send(bye, now=trio.current_time())
     with trio.move_on_after(connection.limits.write_seconds), contextlib.suppress(trio.BrokenResourceError):
         await transport.send([frame])

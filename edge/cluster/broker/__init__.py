@@ -1,1 +1,1 @@
-"""Brokers, which servers share: they store leases and journals, and carry messages between servers."""
+"""Brokers: each stores the leases and journals of several servers, and carries messages between these servers."""

@@ -1,4 +1,4 @@
-"""The interface of brokers. Only the broker decides which server has a room."""
+"""The interface of brokers. The broker alone decides which server has a room."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import attrs
 
 from ...journal.entries import Entry, Written
 
-# Seconds that a lease lasts without a renewal. Shorter than a client waits for its welcome, so that the client does not
-# mistake a failed server for a failed transport. Longer than a process ever pauses by itself.
+# Seconds that a lease lasts without a renewal. Clients wait longer for their welcomes, so that they do not mistake a
+# failed server for a failed transport. The pauses of a healthy process are shorter.
 LEASE_SECONDS = 3.0
-# Seconds after which an abandoned room is deleted, with its journal: FORGOTTEN_SECONDS if the room can be restored. If
-# not, LOST_SECONDS, in which clients that reconnect still learn why the room is a new one. A server that is gone is
-# deleted after FORGOTTEN_SECONDS.
+# Seconds after which an abandoned room is deleted, with its journal: FORGOTTEN_SECONDS if the room can be restored, or
+# else LOST_SECONDS. During LOST_SECONDS, clients that reconnect still learn why the room is a new one. The record of a
+# server that is gone is deleted after FORGOTTEN_SECONDS.
 FORGOTTEN_SECONDS = 24 * 3600.0
 LOST_SECONDS = 60.0
 # The maximum number of rooms that `Broker.left` returns.
@@ -26,32 +26,32 @@ LEFT = 1000
 
 @attrs.frozen
 class Stamp:
-    """The number of a server's request. The broker ignores a request whose number is lower than the `oldest` of a later
-    request, because the server no longer waits for its answer."""
+    """The number of a server's request. After a request with a certain `oldest`, the broker ignores requests with lower
+    numbers, because the server no longer waits for their answers."""
 
     number: int
-    """Higher with each request of the server."""
+    """The number of this request; each request of a server has a higher number than its previous request."""
 
     oldest: int
-    """The lowest number of the requests that the server still waits for, this one included."""
+    """The lowest number of all requests, this one included, whose answers the server still waits for."""
 
 
 @attrs.frozen
 class Claim:
-    """The result of a claim."""
+    """The result of a claim of a room's lease."""
 
     server: str
     """The server that has the room: the claimant, if the claim was granted. Empty if the claim was rejected, but not
-    because of another owner."""
+    because another server has the room."""
 
     seconds: float
-    """The seconds that the lease lasts; for a rejected claim, the seconds until another claim is possible."""
+    """The seconds that the lease lasts; for a rejected claim, the shortest time until a claim can be granted."""
 
     fence: int = 0
-    """Higher than the fence of every earlier claim of this room."""
+    """The fence of the lease, higher than those of all earlier leases of this room. If `server` is empty: 0."""
 
     abandoned: bool = False
-    """True if the claim was granted, and an earlier owner may have opened the room without closing it for good."""
+    """True if the claim was granted, and an earlier owner may have opened the room and did not close it for good."""
 
 
 @attrs.frozen
@@ -60,41 +60,44 @@ class Lease:
 
     room: str
     server: str
-    """The server that has the lease or had it last; empty if the room was handed over."""
+    """The server that has the lease or had it last. Empty if the room was handed over; may be empty if the room is
+    abandoned."""
     fence: int
     seconds: float
-    """The seconds until the lease ends. 0 or less: the room is abandoned or handed over."""
+    """The seconds until the lease ends; 0 or less if the room is abandoned or was handed over."""
     about: bytes = b""
-    """The owner's description of the room."""
+    """The description of the room that its owner has published."""
     kept: bool = False
     """True if the room can be restored: its journal has an entry, and no entry that ends the room."""
 
 
 class Wish(enum.Enum):
-    """An owner's request about the lease of a room."""
+    """The kinds of requests that a server makes about the lease of its room."""
 
     TELL = "tell"
     """Store a new description of the room."""
     KEEP = "keep"
-    """Keep the lease, even if the broker has lost its record: see `Renewed.mark`."""
+    """Record the server as the owner, and add the lease if the broker has lost it: see `Renewed.mark`."""
     RELEASE = "release"
-    """Delete the lease and the journal: the room has closed."""
+    """Delete the lease and the journal, because the room has closed for good."""
     HAND_OVER = "hand over"
-    """Let any server claim the room and restore it. If the room is over, delete its lease and its journal."""
+    """End the lease, so that any server can claim the room and restore it. If the journal says that the room has closed
+    for good, delete the lease and the journal instead."""
 
 
 @attrs.frozen
 class News:
-    """A server's request about one of its rooms. It has no effect if another server has claimed the room since."""
+    """A server's request about one of its rooms. The request has no effect if another server has claimed the room after
+    this server."""
 
     wish: Wish
     room: str
     fence: int
-    """The fence of the lease; 0 if the server has claimed the room and received no answer."""
+    """The fence of the lease; 0 if the server has received no answer to its claim of the room."""
     about: bytes = b""
     """With `Wish.TELL` and `Wish.KEEP`: the description of the room."""
     entries: int = 0
-    """With `Wish.KEEP`: the number of the newest entry that the journal should have under this fence, or 0."""
+    """With `Wish.KEEP`: the number of the newest entry that the journal should have under this fence; 0 if none."""
     claim: int = 0
     """If the fence is 0: the number of the claim's stamp."""
 
@@ -104,42 +107,42 @@ class Renewed:
     """The result of a renewal."""
 
     mark: str
-    """While the mark stays the same, the broker has lost no lease of this server, and no other server has had its
-    rooms. The mark changes if the leases had run out, or if the broker may have lost data. Then a lease counts as
-    renewed only after a `Wish.KEEP` that was not refused."""
+    """If the mark equals that of the previous renewal, the broker has lost no lease of this server, and no other server
+    has had its rooms in between. A different mark means that the leases had run out, or that the broker may have lost
+    data: then each lease counts as renewed only after a `Wish.KEEP` that was not refused."""
 
     servers: Mapping[str, bytes]
     """Every server that has renewed within a lease period, and its status."""
 
     refused: frozenset[str] = frozenset()
-    """The rooms of a `Wish.KEEP` that other servers have claimed."""
+    """The rooms whose `Wish.KEEP` was refused, because another server has claimed the room."""
 
     forgotten: frozenset[str] = frozenset()
-    """The rooms of a `Wish.KEEP` whose journals are incomplete: the server has to write them again."""
+    """The rooms of `Wish.KEEP` requests whose journals are incomplete: the server has to write these journals again."""
 
 
 class Mailbox(abc.ABC):
-    """The batches that are sent to one server, in order."""
+    """The queue of the batches of messages that were sent to one server."""
 
     @abc.abstractmethod
     async def receive(self) -> Sequence[bytes]:
-        """Wait for batches, and return them: at least one.
+        """Wait for batches, and return at least one, in the order in which they were sent.
 
         Raises:
-          BrokerDown: the broker can't be reached now. Call again: no batch is lost, unless the server does not renew
-            within a lease period.
+          BrokerDown: the broker can't be reached now. Call `receive` again: no batch is lost, unless the server does
+            not renew its leases within a lease period.
 
         *Cancellation* loses no batch.
         """
 
 
 class Broker(abc.ABC):
-    """The store and message bus that servers share. `edge.testing.BROKER_CONFORMANCE` tests all of this.
+    """The store and message bus that servers share. `edge.testing.BROKER_CONFORMANCE` tests an implementation.
 
     A server renews all its leases in one request, so the cost does not grow with the number of its rooms. The broker
     decides every request by its own clock, in one atomic step. Every method may raise `BrokerDown`: the broker can't be
-    reached, or did not answer in time. Then the request may have taken effect or not, or may still take effect until a
-    later request of this server does. Every request can be repeated.
+    reached, or did not answer in time. Such a request may have taken effect or not, and can still take effect until a
+    later request of the same server takes effect. Every request can be repeated.
 
     *Cancellation*: the request may take effect or not, as after `BrokerDown`.
     """
@@ -151,7 +154,7 @@ class Broker(abc.ABC):
     """True if several servers may use this broker."""
 
     def name_server(self) -> str:
-        """Return a new name for a server, unlike that of any other."""
+        """Return a new, unique name for a server."""
         return secrets.token_hex(6)
 
     @abc.abstractmethod
@@ -164,52 +167,55 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def claim(self, room: str, server: str, stamp: Stamp) -> Claim:
-        """Claim the lease of a room, which is granted if no other server has it.
+        """Claim the lease of a room. The claim can be granted only if no other server has the lease.
 
-        A server may open a room only after a claim, and may claim only if it has renewed within a lease period. After a
-        claim, no server with a lower fence can write to the room's journal.
+        A server may open a room only after a granted claim, and may claim only if it has renewed its leases within a
+        lease period. After the claim is granted, no server with a lower fence can write to the room's journal.
         """
 
     @abc.abstractmethod
     async def renew(self, server: str, stamp: Stamp, about: bytes, news: Sequence[News] = ()) -> Renewed:
-        """Renew all leases of a server for their full length from now, and carry out its requests.
+        """Renew all leases of a server for their full length from now, and carry out the requests in `news`.
 
-        The first renewal registers the server and creates its mailbox. Both last as long as the leases.
+        The first renewal registers the server and creates its mailbox. The registration and the mailbox expire with the
+        leases.
 
         Args:
-          about: the status of the server.
+          about: the status of the server, for `Renewed.servers`.
         """
 
     @abc.abstractmethod
     async def lease(self, room: str) -> Lease | None:
-        """Return the lease of a room, abandoned or not; None if there is none."""
+        """Return the lease of a room, even if the room is abandoned; None if the broker has no lease of this room."""
 
     @abc.abstractmethod
     async def leases(self) -> Sequence[Lease]:
-        """Return all leases, sorted by room, abandoned ones included. They may change while they are read."""
+        """Return all leases, sorted by room, including those of abandoned rooms. Leases may change during the call."""
 
     @abc.abstractmethod
     async def left(self) -> Sequence[str]:
-        """Return at most a thousand rooms that can be restored and that no server has, longest abandoned first.
+        """Return at most `LEFT` rooms that can be restored and that no server has, the longest abandoned first.
 
-        Also delete abandoned rooms: after a day if they can be restored, else after a minute.
+        Delete rooms that were abandoned more than a day ago, or more than a minute ago if they can't be restored.
         """
 
     @abc.abstractmethod
     async def append(self, entries: Sequence[Entry]) -> Sequence[Written]:
-        """Append entries to journals, in this order. Returns: the result for each.
+        """Append entries to journals, in this order. Returns: the result for each entry.
 
-        An entry needs the lease and the entry before it. An entry that is whole, or that ends the room, needs only to
-        be newer than the newest written entry.
+        Every entry needs the current lease of its room. A whole entry, or an entry that ends the room, has to be newer
+        than the newest entry of the journal. Any other entry has to follow directly after the newest entry.
         """
 
     @abc.abstractmethod
     async def read(self, room: str) -> Sequence[bytes]:
-        """Return the journal of a room, from its newest whole entry on; empty if the room is over."""
+        """Return the entries of a room's journal, from its newest whole entry on; empty if the room has closed for
+        good, or has no entries."""
 
     @abc.abstractmethod
     async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
-        """Put batches into the mailboxes of servers. Returns: the servers that got theirs; the others are gone."""
+        """Put one batch into the mailbox of each server. Returns: the servers that have a mailbox; the others are
+        gone."""
 
     @abc.abstractmethod
     def mailbox(self, server: str) -> AbstractAsyncContextManager[Mailbox]:
@@ -217,4 +223,4 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def leave(self, server: str) -> None:
-        """Remove a server. Other servers may then claim the rooms whose leases it has not returned."""
+        """End the leases of a server that shuts down, and empty its mailbox. Other servers can then claim its rooms."""

@@ -21,7 +21,7 @@ class _Server:
     until: float
     """The time at which the server's leases end."""
     since: float
-    """The time since which the server has renewed without a gap."""
+    """The time since which the server has always renewed its leases before they ended."""
     about: bytes = b""
     oldest: int = 0
     """The highest `Stamp.oldest` of the server's requests. Requests with a lower number have no effect."""
@@ -48,7 +48,7 @@ class _Log:
     """The journal of a room."""
 
     top: tuple[int, int] = (0, 0)
-    """The fence and the number of the newest entry. Only higher pairs may follow."""
+    """The fence and the number of the newest entry. A new entry needs a higher pair."""
     entries: list[bytes] = attrs.field(factory=list)
 
 
@@ -143,7 +143,7 @@ class MemoryBroker(Broker):
         held, log = self._leases.get(news.room), self._logs.get(news.room, _Log())
         if news.fence < max(held.fence if held is not None else 0, log.top[0]):
             return False
-        if held is None or held.fence < news.fence:  # the lease was deleted
+        if held is None or held.fence < news.fence:  # the broker has no record of this lease
             held = self._leases[news.room] = _Held(server, news.fence, 0, kept=bool(log.entries))
         held.server, held.about = server, news.about
         return True
@@ -179,7 +179,7 @@ class MemoryBroker(Broker):
         return [room for _, room in islice(sorted(left), LEFT)]
 
     def _seconds(self, held: _Held) -> float:
-        """Return the seconds until a lease ends."""
+        """Return the seconds until a lease ends; negative if it has ended."""
         server = self._servers.get(held.server)
         return (held.left_at if server is None else server.until) - trio.current_time()
 
@@ -238,7 +238,7 @@ class MemoryBroker(Broker):
         return self._mailboxes.setdefault(server, _MemoryMailbox())
 
     def _is_there(self, server: str) -> bool:
-        """Return whether a server has renewed in time. If not, empty its mailbox."""
+        """Return whether a server has renewed its leases in time. If not, empty its mailbox."""
         known = self._servers.get(server)
         if known is not None and known.until > trio.current_time():
             return True
@@ -246,7 +246,7 @@ class MemoryBroker(Broker):
         return False
 
     def _take_note(self, server: str, stamp: Stamp) -> bool:
-        """Note the stamp of a request. False if the server has given up this request."""
+        """Record the stamp of a request. Return False if the server no longer waits for the answer."""
         known = self._servers[server]
         known.oldest = max(known.oldest, stamp.oldest)
         return stamp.number >= known.oldest

@@ -1,26 +1,29 @@
 """A broker in Redis. Only this file imports coredis.
 
-Lua scripts inside Redis make every decision, by Redis's clock. Each key begins with a prefix:
+Lua scripts inside Redis make every decision, by Redis's clock. Each key begins with the prefix of the broker:
 
 | key                | value                                                                                      |
 |--------------------|--------------------------------------------------------------------------------------------|
-| `leases`           | hash: room → `fence kept claim server`; `kept` is 1 if the room can be restored, 2 once it |
-|                    | is over, else 0                                                                            |
+| `leases`           | hash: room → `fence kept claim server`; `kept` is 1 if the room can be restored, 2 if it   |
+|                    | has closed for good, else 0                                                                |
 | `abouts`           | hash: room → its owner's description of it                                                 |
-| `left`, `lost`     | sorted sets: abandoned rooms by the time since when; `left` if they can be restored        |
-| `servers`          | hash: server → `until since oldest`: the end of its leases and the time since which it has |
-|                    | renewed without a gap, in milliseconds; the oldest request that is not given up            |
+| `left`, `lost`     | sorted sets: abandoned rooms by the time at which their leases ended: in `left` the rooms  |
+|                    | that can be restored, in `lost` all others                                                 |
+| `servers`          | hash: server → `until since oldest`: the end of its leases, and the time since which its   |
+|                    | leases have never ended, in milliseconds; the highest `Stamp.oldest` of its requests. Then |
+|                    | `swept`, if the server is gone and all its rooms are marked as abandoned                   |
 | `words`            | hash: server → its status                                                                  |
 | `log:<room>`       | stream: the journal; ids are `fence-number`, so Redis rejects writes of a former owner     |
 | `mailbox:<server>` | stream: the mailbox, which expires with the server's leases                                |
-| `redis`            | string: the id of the Redis process that decides, and the time since when                  |
+| `redis`            | string: the id of the Redis process, and the time at which a script first found this id    |
 
-A fence is the time in microseconds, or one more than the last fence, if that is higher. So fences grow even if Redis
-has lost the last one. Redis may lose data, because it writes to its disk and its replicas after it has answered. A new
-process of Redis is noted under the key `redis`. For one lease period after that, no server can claim a room: each
-server compares its own rooms and journals with those in Redis, and writes missing ones again.
+A fence is the time in microseconds, or the previous fence of the room plus one, if that is higher. So fences grow even
+if Redis has lost the previous fence. Redis may lose data, because it writes to its disk and its replicas after it has
+answered. The first script that runs in a new Redis process records that process under the key `redis`. For one lease
+period afterwards, no server can claim a room. In this time, each server compares its own rooms and journals with those
+in Redis, and writes missing ones again.
 
-Every script declares its keys.
+Every script declares the keys that it uses.
 """
 
 from __future__ import annotations
@@ -62,28 +65,28 @@ log: logging.Logger = logging.getLogger("edge.servers")
 MAX_PASSED_OVER = 100
 # The maximum number of rooms that one script handles.
 BATCH = 500
-# Seconds that an answer may take; but at most half a lease period.
+# Seconds that Redis may take to answer, or half a lease period if that is shorter.
 ANSWER_SECONDS = 2.0
 # Seconds that Redis blocks a read of an empty mailbox.
 HOLD_SECONDS = 5.0
-# The maximum number of batches in one read; and the read batches, or their bytes, after which they are deleted from the
-# mailbox.
+# The maximum number of batches in one read. Batches that were read are deleted from the mailbox once there are this
+# many of them, or this many bytes.
 BATCHES, BATCHES_BYTES = 256, 1024 * 1024
 
 
 class RedisBroker(Broker):
-    """A broker that servers on any number of machines share: ``RedisBroker("redis://localhost:6379/0")``.
+    """A broker that servers on one or several machines share: ``RedisBroker("redis://localhost:6379/0")``.
 
     It needs Redis 7 or newer, and the extra ``redis``.
 
     Args:
       url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix:///path``.
-      prefix: the beginning of all keys. Each app that shares the Redis needs its own.
+      prefix: the beginning of all keys. Apps that share one Redis need different prefixes.
       lease_seconds: the seconds after which another server may claim the rooms of a server that does not renew. Must
         be the same on all servers.
 
     Raises:
-      ValueError: the URL is none of these.
+      ValueError: the URL has none of these forms.
     """
 
     def __init__(self, url: str, *, prefix: str = "edge:", lease_seconds: float = LEASE_SECONDS) -> None:
@@ -100,10 +103,10 @@ class RedisBroker(Broker):
             yield
 
     async def _check_alone(self) -> None:
-        """Raise `BrokerDown` if this is a node of a Redis Cluster: a script needs keys of several nodes."""
+        """Raise `BrokerDown` if this is a node of a Redis Cluster, because a script needs keys of several nodes."""
         try:
             info = await self._client.ask(lambda redis: redis.info("server"))
-        except BrokerDown:  # the next request reports it
+        except BrokerDown:  # the next request reports the outage
             return
         if info.get("redis_mode") == "cluster":
             raise BrokerDown("the broker can't be a Redis Cluster: use a single Redis, with or without replicas")
@@ -156,7 +159,7 @@ class RedisBroker(Broker):
         return [_bytes(room).decode() for room in found]
 
     async def _servers(self) -> dict[str, _Server]:
-        """Return all servers that Redis has a record of, also those that are gone."""
+        """Return all servers of which Redis has a record, including servers that are gone."""
         now, found = await self._client.run(scripts.SERVERS, self._keys("servers"), [])
         servers = {}
         for server, value in zip(found[::2], found[1::2], strict=True):
@@ -182,7 +185,7 @@ class RedisBroker(Broker):
         )
 
     def _pass_over(self, key: str, field: str | bytes) -> None:
-        """Log a field that edge has not written, once."""
+        """Log that a field can't be read, because edge has not written it. Log each field once."""
         if (key, field) not in self._passed_over and len(self._passed_over) < MAX_PASSED_OVER:
             self._passed_over.add((key, field))
             log.warning("Redis: field %r of %s can't be read and is ignored", _bytes(field), self._key(key))
@@ -214,7 +217,7 @@ class RedisBroker(Broker):
 
     @asynccontextmanager
     async def mailbox(self, server: str) -> AsyncIterator[Mailbox]:
-        # a client of its own, because a blocked read would delay all other requests
+        # a separate client, because a blocked read would delay all other requests
         client = _Client(self._url, HOLD_SECONDS + ANSWER_SECONDS)
         async with client.open():
             yield _RedisMailbox(client, self._key(f"mailbox:{server}"))
@@ -235,7 +238,7 @@ class RedisBroker(Broker):
 
 @attrs.frozen
 class _Server:
-    """The record of a server in Redis."""
+    """A server, as Redis has recorded it."""
 
     left: float
     """The seconds until the server's leases end; negative if they have ended."""
@@ -258,7 +261,7 @@ class _RedisMailbox(Mailbox):
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            # before the read, because a failure or cancellation here loses no batch
+            # before the next read, because no batch is lost if this fails or is cancelled
             if self._read >= BATCHES or self._read_bytes >= BATCHES_BYTES:
                 await self._client.run(scripts.TRIM, [self._key], [self._last])
                 self._read = self._read_bytes = 0
@@ -299,8 +302,8 @@ class _Client:
     def __init__(self, url: str, seconds: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
-        """Matches the user and the password, to remove them from errors: Redis repeats the arguments of an unknown
-        command."""
+        """Matches the user and the password, to remove them from errors: Redis answers an unknown command with an error
+        that contains its arguments."""
         self._seconds = seconds
         self._connection: _Connection | None = None
         self._changed = trio.Event()
@@ -308,7 +311,7 @@ class _Client:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep a client open during a block. An error of the block is raised as it is, not in an exception group."""
+        """Keep a client open during a block. An error of the block is raised without an exception group around it."""
         fault: Exception | None = None
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._hold)
@@ -359,7 +362,7 @@ class _Client:
         raise down
 
     def _note_done(self, connection: _Connection, *, failed: bool) -> None:
-        """Record that a request has ended."""
+        """Record that a request has ended. If the request failed, replace the client."""
         connection.calls -= 1
         if failed:
             connection.failed.set()

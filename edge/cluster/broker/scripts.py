@@ -29,8 +29,9 @@ local function top(log)
 end
 """
 
-# Returns the run id of this Redis and the time since which it decides, and notes both under the key. Another run id
-# means a restart or a replica that took over: it may lack the newest claims. A missing key means that all data is lost.
+# `marked` returns the run id of this Redis process and the time at which a script first found this id, and stores both
+# under the key. If the stored run id differs, Redis has restarted, or a replica has taken over: this process may lack
+# the newest claims. If the key is missing, Redis is new, or has lost all data.
 MARK = """
 local function marked(key)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -163,7 +164,8 @@ end
 """
 )
 
-# Notes that all rooms of a server that is gone are marked as abandoned. Deletes the server after a while.
+# Notes that all rooms of a server that is gone are marked as abandoned. Deletes the record of the server if it has been
+# gone for longer than the given time.
 SWEPT = (
     COMMON
     + """
@@ -181,7 +183,7 @@ end
 """
 )
 
-# Deletes rooms that were abandoned more than this long ago.
+# Deletes those of the given rooms that have been abandoned for longer than the given time.
 FORGET = (
     COMMON
     + """
