@@ -1,4 +1,4 @@
-"""A wake-up of one waiting task."""
+"""`WakeUp`, which wakes one waiting task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.aio.wakeup import WakeUp
 
 
 async def test_it_wakes_who_waits_and_forgets() -> None:
-    """A wake-up that no task waits for is not stored for the next wait."""
+    """`wake` wakes the waiting task. If no task waits, `wake` has no effect on a later `wait`."""
     wake_up, woken = WakeUp(), []
 
     async def wait() -> None:
@@ -28,7 +28,7 @@ async def test_it_wakes_who_waits_and_forgets() -> None:
 
 
 async def test_one_task_at_a_time() -> None:
-    """A second waiting task gets `BusyResourceError`, and a wait that was cancelled does not count."""
+    """A second task that waits gets BusyResourceError. After a cancelled `wait`, another task may wait."""
     wake_up = WakeUp()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake_up.wait)

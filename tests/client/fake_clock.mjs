@@ -1,4 +1,4 @@
-// Virtual time for edge.js in node: import this first. `pass` runs the timers.
+// Virtual time for edge.js in node. Import this file before all others, because it replaces the timers and clocks.
 let now = 0;
 let ids = 0;
 /** @type {Map<number, {at: number, run: () => void}>} */

@@ -1,4 +1,4 @@
-// A fake WebSocket for a room of edge.js in node: a test reads the sent frames, and injects the received ones.
+// A fake WebSocket for rooms of edge.js in node. A test reads the frames that the room sent, and injects frames for the room.
 export const WELCOME = { resumed: false, why: "new", received: 0, number: 0, heartbeat: 20, dead_after: 30 };
 
 export class FakeSocket extends EventTarget {
@@ -30,7 +30,7 @@ export class FakeSocket extends EventTarget {
 globalThis.WebSocket = FakeSocket;
 globalThis.location ??= new URL("http://edge.test/");
 
-/** Wait for the next socket on which a hello was sent. @param {FakeSocket | null} [before] */
+/** Wait until the newest socket is another one than `before` and has sent a frame, its hello. @param {FakeSocket | null} [before] */
 export async function greeted(before = null) {
   while (FakeSocket.newest === before || !(FakeSocket.newest?.sent.length > 0)) await new Promise((resolve) => setTimeout(resolve));
   return FakeSocket.newest;

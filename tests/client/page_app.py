@@ -1,4 +1,5 @@
-"""An app for the tests of the life of pages: its page joins as its query says, and logs the events of its life."""
+"""An app for the tests of the life of pages. Its page joins with the options in the page's query, and logs the browser
+events of its life."""
 
 from __future__ import annotations
 

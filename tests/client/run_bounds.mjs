@@ -1,4 +1,4 @@
-// A page that sends too much: node run_bounds.mjs <edge.js>
+// A page that sends too much. Usage: node run_bounds.mjs <edge.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -13,7 +13,7 @@ room.on("$error", (error) => errors.push(error));
 let socket = await greeted();
 socket.say(["$welcome", { ...WELCOME, message_bytes: 100 }]);
 
-// Too long for the room: an error at the call, and nothing is sent or stored.
+// A message that is too long for the room: the call throws, and nothing is sent or stored.
 const long = { text: "x".repeat(100) };
 for (const send of [() => room.send("say", long), () => room.send("say", long, { delivery: "latest" }),
   () => room.send("say", long, { delivery: "volatile" })]) {
@@ -28,7 +28,7 @@ socket.say(["choose", {}, 1]);
 await new Promise((resolve) => setTimeout(resolve));
 assert.equal(JSON.parse(socket.sent[1])[0], "!crashed", "the room gets an error instead of an answer");
 
-// Too many unacknowledged messages are dropped with an error, and a fresh start follows: while away, and while connected.
+// Too many unacknowledged messages, while away and while connected: they are dropped with an error, and the page starts fresh.
 for (const away of [true, false]) {
   socket.say(["$ack", room.waiting]);
   assert.equal(room.waiting, 0);

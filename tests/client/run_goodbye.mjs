@@ -1,4 +1,4 @@
-// How a room of edge.js handles a goodbye: node run_goodbye.mjs <edge.js>
+// Goodbyes that a room of edge.js receives. Usage: node run_goodbye.mjs <edge.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 import { WELCOME, greeted } from "./fake_socket.mjs";

@@ -1,4 +1,4 @@
-// Messages of a hostile server, or of a hostile client, to a page that uses edge.js: node run_hostile.mjs <folder of the modules>
+// Hostile messages to a page that uses edge.js. Usage: node run_hostile.mjs <folder of the modules>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -20,7 +20,7 @@ for (const sign of ["", "~", "=", "+", "-", "!", "$"]) {
 }
 for (const name of ["$welcome", "$ack", "$ping", "$bye"]) said.push(`["${name}", ${POISON}]`, `["${name}"]`, `["${name}", null]`);
 
-// The connection machine alone.
+// Each frame goes to a connection machine.
 for (const frame of said) {
   const connection = new Connection(new Counts(), 0);
   connection.hello({ name: "ana" }, 0);
@@ -33,7 +33,7 @@ for (const frame of said) {
   assert.equal({}.poisoned, undefined, frame);
 }
 
-// A whole room.
+// The events among the frames go to a room.
 const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });
 const heard = [];
 for (const name of NAMES) room.on(name, (body) => heard.push([name, body]));

@@ -1,4 +1,4 @@
-// The life of a page, with edge.js in virtual time: node run_life.mjs <edge.js>
+// The life of a page that uses edge.js, in virtual time. Usage: node run_life.mjs <edge.js>
 import { pass } from "./fake_clock.mjs";
 
 import assert from "node:assert/strict";
@@ -10,7 +10,7 @@ const page = new EventTarget();
 globalThis.addEventListener = page.addEventListener.bind(page);
 globalThis.removeEventListener = page.removeEventListener.bind(page);
 globalThis.document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "https://edge.test/play/page.html" });
-globalThis.location = new URL("about:srcdoc"); // of a frame: URLs are relative to the base of its document
+globalThis.location = new URL("about:srcdoc"); // the location of a srcdoc frame: URLs are relative to the base URI of its document
 const tell = (event, fields = {}) => page.dispatchEvent(Object.assign(new Event(event), fields));
 const show = (state) => {
   document.visibilityState = state;
@@ -20,7 +20,7 @@ const show = (state) => {
 const warnings = [];
 console.warn = (...words) => warnings.push(words.join(" "));
 
-/** The next answers of /session, and the requests that it got. */
+/** The answers that the next requests for /session get, and the requests that were sent. */
 const answers = [];
 const asked = [];
 globalThis.fetch = async (url, { headers, credentials, signal }) => {
@@ -43,7 +43,7 @@ const told = (room) => {
   room.on("$state", (state) => states.push(state));
   return states;
 };
-/** Open a room. */
+/** Join a room, and answer its hello with a welcome. */
 async function opened(options = {}, welcome = {}) {
   const room = join("rooms/a/b", { transports: ["websocket"], ...options });
   await pass(1);
@@ -53,7 +53,7 @@ async function opened(options = {}, welcome = {}) {
 }
 
 const tests = {
-  async "addresses are those of the room, below whatever prefix"() {
+  async "the URL of /session has the origin and the prefix of the room's URL"() {
     const room = await opened();
     assert.deepEqual(asked, [["https://edge.test/play/session", { "edge-session": "browser" }, "include"]]);
     assert.equal(hello().key, "a key");
@@ -63,7 +63,7 @@ const tests = {
     assert.deepEqual(asked[1], ["https://other.test/session", { "edge-session": "tab" }, "omit"]);
   },
 
-  async "what may have cost the connection asks for a sign of life, and comes back soon without one"() {
+  async "after a browser event that may have broken the connection, the page sends a ping, and reconnects soon if no answer arrives"() {
     const wakes = {
       online: () => tell("online"), offline: () => tell("offline"), pageshow: () => tell("pageshow"),
       resume: () => document.dispatchEvent(new Event("resume")), visible: () => { show("hidden"); show("visible"); },
@@ -72,18 +72,18 @@ const tests = {
       const room = await opened();
       const [states, socket] = [told(room), FakeSocket.newest];
       await pass(5);
-      room.now(); // sends a ping, too
+      room.now(); // also sends a ping
       await pass(0.1);
       const [, , before] = last();
       wake();
       const [name, , at] = last();
       assert.equal(name, "$ping", `${event}: at once`);
       const pings = socket.sent.filter((frame) => frame.startsWith('["$ping"')).length;
-      socket.say(["$ack", 0, before, 1]); // the answer to a ping from before the sleep
+      socket.say(["$ack", 0, before, 1]); // the answer to the ping that was sent before the event
       wake();
       assert.equal(socket.sent.filter((frame) => frame.startsWith('["$ping"')).length, pings, `${event}: no second ping`);
       await pass(2);
-      socket.say(["said", {}]); // perhaps sent before the sleep: it extends the deadline, but is no answer
+      socket.say(["said", {}]); // a message that may have been sent before the event: it extends the deadline, and is no answer to the ping
       await pass(2);
       assert.equal(room.state, "open");
       socket.say(["$ack", 0, at, 1]);
@@ -101,7 +101,7 @@ const tests = {
     }
   },
 
-  async "a seat that has forgotten what it acknowledged is lost, and another is taken"() {
+  async "if a resumed welcome acknowledges less than before, the page starts fresh"() {
     const room = await opened();
     room.send("say", {});
     room.send("say", {});
@@ -116,7 +116,7 @@ const tests = {
     room.leave();
   },
 
-  async "a line whose request has failed doubts its server, and is broken by three in a row"() {
+  async "an HTTP transport reports doubt after a failed request, and closes after three failed requests in a row"() {
     const { HttpTransport } = await import(new URL("edge-http.js", pathToFileURL(edgePath)).href);
     const told = [];
     const on = { frame: () => {}, close: (code) => told.push(code), doubt: () => told.push("doubt") };
@@ -128,7 +128,7 @@ const tests = {
     assert.deepEqual(told, ["doubt", "doubt", 4000]);
   },
 
-  async "a page that is hidden keeps its connection, and answers without a timer"() {
+  async "a hidden page keeps its connection, and answers a ping without waiting for a timer"() {
     const room = await opened();
     show("hidden");
     const before = FakeSocket.newest.sent.length;
@@ -139,7 +139,7 @@ const tests = {
     room.leave();
   },
 
-  async "the network is back: no backoff is waited out, and nothing is tried while there is none"() {
+  async "an offline page does not try to connect, and connects without backoff when the network is back"() {
     const room = await opened();
     FakeSocket.newest.break();
     const socket = FakeSocket.newest;
@@ -152,7 +152,7 @@ const tests = {
     room.leave();
   },
 
-  async "a lost connection is made again with little patience twice, and its kind is not blamed for that"() {
+  async "after a lost connection, two attempts have a short time-out each, and do not change the transport"() {
     const room = await opened({ transports: ["websocket", "poll"] });
     await pass(6);
     /** Return the seconds until another connection is tried, backoff included. */
@@ -164,12 +164,12 @@ const tests = {
     };
     FakeSocket.newest.break();
     assert.ok(await next() < 0.7);
-    for (const backoff of [0.5, 1]) { // a stopped server: the connection opens, and no answer arrives
+    for (const backoff of [0.5, 1]) { // a stopped server: the connection opens, and no welcome arrives
       const silent = await next() - backoff;
       assert.ok(3.9 < silent && silent < 4.2, `${silent} s`);
     }
     FakeSocket.newest.say(["$welcome", WELCOME]);
-    assert.equal(room.state, "open", "the next connection is a WebSocket, too");
+    assert.equal(room.state, "open", "the next connection is still a WebSocket");
     room.leave();
     const unknown = join("rooms/a/b", { transports: ["websocket"] });
     await pass(0.1);
@@ -178,7 +178,7 @@ const tests = {
     unknown.leave();
   },
 
-  async "a page in the browser's cache says goodbye last, and resumes"() {
+  async "a page that enters the browser's cache sends its goodbye after all other messages, and resumes later"() {
     const room = await opened();
     const socket = FakeSocket.newest;
     const say = () => room.send("draft", {});
@@ -195,26 +195,26 @@ const tests = {
     assert.equal(received, 0, "the page resumes");
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
     await pass(0);
-    assert.equal(hello().received, null, "a fresh start only after the goodbye");
+    assert.equal(hello().received, null, "the page starts fresh only after this goodbye");
     assert.notEqual(hello().client, client);
     FakeSocket.newest.say(["$welcome", { ...WELCOME, why: "moved" }]);
     FakeSocket.newest.say(["$bye", { code: 4220, reason: "another page of yours took the seat" }]);
     assert.equal(room.state, "closed", "a second goodbye closes the room");
   },
 
-  async "of a page that is hidden when it goes the browser closes the WebSocket, when all have listened"() {
+  async "a hidden page that is unloaded sends no goodbye, so that its `pagehide` handlers can still send"() {
     const room = await opened();
     show("hidden");
     page.addEventListener("pagehide", () => room.send("draft", {}), { once: true });
     tell("pagehide", { persisted: false });
     assert.equal(last()[0], "draft");
-    document.dispatchEvent(new Event("freeze")); // if the page is cached after all
+    document.dispatchEvent(new Event("freeze")); // if the browser caches the page instead
     assert.equal(last()[0], "$bye");
     show("visible");
     room.leave();
   },
 
-  async "a key that could not be asked for is asked for again"() {
+  async "a failed request for a key is repeated"() {
     answers.push("offline", { status: 502 }, "<h1>log in to this hotel</h1>", "silence", { status: 503, code: 4005 }, { key: "at last" });
     const room = join("rooms/a/b", { transports: ["websocket"] });
     await pass(30);
@@ -223,8 +223,8 @@ const tests = {
     room.leave();
   },
 
-  async "what is refused is not asked for again, and says why"() {
-    for (const [status, code, times] of [[403, 4208, 1], [401, 4205, 2], [401, 4206, 1], [421, 4208, 1]]) { // after 4205 a page asks once more: its key may be old
+  async "a refusal of /session closes the room with its code and a warning"() {
+    for (const [status, code, times] of [[403, 4208, 1], [401, 4205, 2], [401, 4206, 1], [421, 4208, 1]]) { // after 4205 the page repeats the request once, because its key may be too old
       for (let time = 0; time < times; time += 1) answers.push({ status, code, message: "not you" });
       const room = join("rooms/a/b", { transports: ["websocket"] });
       await pass(1);
@@ -233,7 +233,7 @@ const tests = {
     }
   },
 
-  async "without a /session, or an answer of it, a page is a guest of its own"() {
+  async "if /session is missing or never answers, the page joins without a key, as a guest"() {
     for (const [silent, seconds, warned] of [[[{ status: 404 }], 1, /there is no .*session/], [Array(4).fill("silence"), 20, /does not answer/]]) {
       const before = FakeSocket.newest;
       answers.push(...silent);
@@ -242,7 +242,7 @@ const tests = {
       assert.equal(FakeSocket.newest === before, false);
       assert.equal(hello().key, null);
       assert.match(warnings.at(-1), warned);
-      if (silent.length > 1) { // if guests are refused, the page asks again
+      if (silent.length > 1) { // if the room then refuses guests, the page requests a key again
         for (const answered of [silent, silent, []]) {
           answers.push(...answered);
           const refused = FakeSocket.newest;
@@ -256,7 +256,7 @@ const tests = {
     }
   },
 
-  async "a function that gives no key is asked again"() {
+  async "a key function that does not return is called again"() {
     let calls = 0;
     const room = join("rooms/a/b", { transports: ["websocket"], key: () => (++calls === 1 ? new Promise(() => {}) : "the key") });
     await pass(25);
@@ -265,7 +265,7 @@ const tests = {
     room.leave();
   },
 
-  async "a key is renewed in time, also if that fails at first"() {
+  async "a key is renewed before it expires, even if the first request fails"() {
     answers.push({ key: "old", renew_after: 100 }, { status: 502 }, { key: "new", renew_after: 100 });
     const room = await opened({ transports: ["websocket"] });
     for (let seconds = 0; seconds < 200; seconds += 10) {
@@ -277,20 +277,20 @@ const tests = {
     FakeSocket.newest.break();
     await pass(1);
     assert.equal(hello().key, "new");
-    assert.equal(hello().received, 0, "the seat is kept");
+    assert.equal(hello().received, 0, "the page resumes its seat");
     room.leave();
-    for (const other of [await opened()]) { // the next room of this page has the new key
+    for (const other of [await opened()]) { // the next room of this page uses the new key
       assert.equal(hello().key, "new");
       other.leave();
     }
   },
 
-  async "a page that slept renews its key before it comes back"() {
+  async "a page that was asleep renews its key before it reconnects"() {
     answers.push({ key: "old", renew_after: 100 }, { key: "new", renew_after: 100 });
     const room = await opened();
     FakeSocket.newest.break();
     tell("pagehide", {});
-    show("hidden"); // no connection is tried
+    show("hidden"); // while hidden, the page does not connect
     await pass(150);
     show("visible");
     await pass(1);
@@ -298,7 +298,7 @@ const tests = {
     room.leave();
   },
 
-  async "half an emoji can't travel, and is replaced; what it is in arrives"() {
+  async "a lone surrogate is replaced by U+FFFD, and the rest of its text is sent unchanged"() {
     const half = "😀".slice(0, 1);
     const room = await opened({ name: half });
     assert.equal(hello().name, "\ufffd");
@@ -309,7 +309,7 @@ const tests = {
     room.leave();
   },
 
-  async "names that can't travel are refused at the call"() {
+  async "join, send and request throw for invalid names"() {
     assert.throws(() => join("rooms/a/b", { name: 7 }), TypeError);
     assert.throws(() => join("rooms/a/b", { name: "é".repeat(257) }), RangeError);
     assert.throws(() => join("ftp://edge.test/rooms/a/b"), TypeError);
@@ -321,7 +321,7 @@ const tests = {
     room.leave();
   },
 
-  async "sizes are bytes"() {
+  async "sizes are counted in bytes, not in characters"() {
     const room = await opened({}, { message_bytes: 100 });
     room.send("say", { text: "x".repeat(81) });
     assert.throws(() => room.send("say", { text: "é".repeat(41) }), /is 101 bytes, and the room reads 100 at most/);
@@ -334,7 +334,7 @@ const tests = {
     other.leave();
   },
 
-  async "what the room refuses is told: to the page, or once to the console"() {
+  async "an error of the room goes to the page's handler, or without one, once to the console"() {
     const room = await opened();
     for (let times = 0; times < 3; times += 1) FakeSocket.newest.say(["!invalid", { message: "text: expected text", about: "say" }]);
     FakeSocket.newest.say(["news", {}]);
@@ -351,7 +351,7 @@ const tests = {
     assert.equal(warnings.length, 2);
   },
 
-  async "send tells whether it is on its way"() {
+  async "send returns false only for an event that is dropped"() {
     const room = await opened();
     assert.equal(room.send("say", {}, { delivery: "volatile" }), true);
     FakeSocket.newest.break();
@@ -361,7 +361,7 @@ const tests = {
     room.leave();
   },
 
-  async "who has logged in is told by the welcome"() {
+  async "the welcome sets room.guest"() {
     const room = join("rooms/a/b", { transports: ["websocket"] });
     assert.equal(room.guest, null);
     await pass(1);
@@ -370,7 +370,7 @@ const tests = {
     room.leave();
   },
 
-  async "what the browser does not keep is remembered for as long as the page lives"() {
+  async "values that the browser can't store are remembered while the page is open"() {
     const forbidden = { get: () => { throw new DOMException("denied", "SecurityError"); }, configurable: true };
     for (const blocked of [forbidden, { value: undefined, configurable: true }]) {
       Object.defineProperty(globalThis, "sessionStorage", blocked);
@@ -385,7 +385,7 @@ const tests = {
 
 for (const [name, test] of Object.entries(tests)) {
   for (const list of [warnings, asked, answers]) list.length = 0;
-  ({ join, recall, remember } = await import(`${pathToFileURL(edgePath).href}?${encodeURIComponent(name)}`)); // a new instance, without keys
+  ({ join, recall, remember } = await import(`${pathToFileURL(edgePath).href}?${encodeURIComponent(name)}`)); // a new instance of edge.js, which remembers no keys
   try {
     await test();
   } catch (error) {

@@ -1,10 +1,10 @@
-// The guarantees of edge-motion.js: node run_motion.mjs <edge-motion.js>
+// Tests of edge-motion.js: `Timeline` and `Smoothing`. Usage: node run_motion.mjs <edge-motion.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
 const { Smoothing, Timeline } = await import(pathToFileURL(process.argv[2]).href);
 
-// A world whose state depends on the order of all inputs, and on their ticks.
+// A world whose state depends on the order and the ticks of all inputs.
 const step = (state, inputs) => inputs.reduce((value, input) => (value * 31 + input) % 1_000_003, (state * 7 + 1) % 1_000_003);
 const world = (options = {}) => new Timeline({ tick: 100, state: 5, step, ...options });
 
@@ -13,7 +13,7 @@ function random(seed) {
 }
 
 const cases = {
-  "inputs that come late end in the same world as those in time"() {
+  "late inputs lead to the same states as inputs that arrive in time"() {
     for (let seed = 1; seed <= 200; seed++) {
       const draw = random(seed);
       const inputs = Array.from({ length: 40 }, (_, index) => ({ tick: 101 + Math.floor(draw() * 60), input: index }));
@@ -24,7 +24,7 @@ const cases = {
       const late = world();
       const coming = inputs.map((each) => ({ ...each, at: each.tick + Math.floor(draw() * 20) }));
       for (let now = 101; now <= 190; now++) {
-        // inputs of one tick keep their order, as on one connection
+        // the inputs of one tick arrive in order, as on one connection
         for (const { tick, input } of coming.filter(({ at, tick }) => Math.max(at, ...coming.filter((other) => other.tick === tick).map((other) => other.at)) === now)) {
           assert.ok(late.put(tick, input));
         }
@@ -33,7 +33,7 @@ const cases = {
       for (let tick = 100; tick <= 170; tick++) assert.equal(late.state(tick), timely.state(tick), `seed ${seed}, tick ${tick}`);
     }
   },
-  "what was only expected can be taken back"() {
+  "takeBack removes predicted inputs that did not happen"() {
     const [plain, mended] = [world(), world()];
     plain.put(110, 3);
     mended.put(105, 9);
@@ -43,7 +43,7 @@ const cases = {
     assert.ok(plain.advance(130) && mended.advance(130));
     assert.equal(mended.state(130), plain.state(130));
   },
-  "a state is never changed, only replaced"() {
+  "a late input replaces states and does not change the old objects"() {
     const states = [];
     const timeline = new Timeline({ tick: 0, state: Object.freeze({ x: 0 }), step: ({ x }, inputs) => Object.freeze({ x: x + 1 + inputs.length }) });
     timeline.advance(5);
@@ -53,7 +53,7 @@ const cases = {
     assert.deepEqual(states.map(({ x }) => x), [0, 1, 2, 3, 4, 5]);
     assert.deepEqual([2, 3, 5].map((tick) => timeline.state(tick).x), [2, 4, 6]);
   },
-  "what is too long ago is refused, and so is a leap that is too far"() {
+  "put refuses inputs of ticks that are too old, and advance refuses to skip too many ticks"() {
     const timeline = world({ keep: 10 });
     assert.equal(timeline.put(100, 1), false); // the first state is of tick 100
     for (let tick = 101; tick <= 150; tick++) assert.ok(timeline.advance(tick));
@@ -64,7 +64,7 @@ const cases = {
     assert.equal(timeline.tick, 150);
     assert.ok(timeline.advance(160));
   },
-  "an input for the future waits for its tick"() {
+  "an input for a future tick takes effect at that tick"() {
     const timeline = world();
     timeline.put(103, 1);
     timeline.advance(102);
@@ -72,18 +72,18 @@ const cases = {
     timeline.advance(103);
     assert.equal(timeline.state(103), step(before, [1]));
   },
-  "between two ticks there are both, and the share"() {
+  "around returns the states before and after a moment between two ticks, and the share"() {
     const timeline = world();
     timeline.advance(104);
     const { before, after, share } = timeline.around(102.25);
     assert.deepEqual([before, after, share], [timeline.state(102), timeline.state(103), 0.25]);
-    assert.equal(timeline.around(50).before, timeline.state(100)); // before the first state: the first state
+    assert.equal(timeline.around(50).before, timeline.state(100)); // there is no state before the first one
     assert.equal(timeline.around(500).after, timeline.state(104));
   },
-  "a correction never moves further than its bound, and arrives"() {
+  "a correction moves at most its bound in each frame, and ends at zero"() {
     const smoothing = new Smoothing({ most: 10 });
     smoothing.absorb(-300, 400);
-    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // still shown at the old place
+    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // the disc is still shown at its old place
     let [x, y] = [smoothing.x, smoothing.y];
     for (let frame = 0; frame < 200; frame++) {
       smoothing.next();

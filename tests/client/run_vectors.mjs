@@ -1,4 +1,4 @@
-// Runs the client's vectors through edge.js: node run_vectors.mjs <folder of the modules> <vectors.json>
+// Runs the client cases of the test vectors on edge.js. Usage: node run_vectors.mjs <folder of the modules> <vectors.json>
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";

@@ -1,4 +1,4 @@
-// A page that was made for an older server: node run_versions.mjs <edge.js>
+// A page that was loaded from an older server. Usage: node run_versions.mjs <edge.js>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 

@@ -1,4 +1,4 @@
-"""edge.js: its vectors, its types, its builds, and its rooms in node."""
+"""edge.js: test vectors, types, builds, and its rooms in Node with a fake WebSocket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*command: str | Path) -> str:
 
 
 def test_vectors(program: Program) -> None:
-    """edge.js passes every client case of the vectors that the connection machine in Python passes."""
+    """edge.js passes every client case of the test vectors, which the Python connection machine also runs."""
     cases = VECTORS.read_text().count('"side": "client"')
     assert cases > 10
     assert run(program("node", GET_NODE), HERE / "run_vectors.mjs", SOURCE, VECTORS) == f"{cases} cases\n"
@@ -41,13 +41,14 @@ def test_a_hostile_server_poisons_nothing(program: Program) -> None:
 
 
 def test_goodbyes(program: Program) -> None:
-    """A goodbye before the welcome ends no seat, whatever its code."""
+    """A goodbye before the welcome does not end the seat, even with a 41xx code; the same goodbye after the welcome
+    does."""
     run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
 
 
 def test_too_much(program: Program) -> None:
-    """A message that is too large for the room is an error at the call, and too many unacknowledged messages are
-    dropped with an error."""
+    """Sending a message that is too large for the room raises an error. If too many messages are unacknowledged,
+    edge.js drops them and reports an error."""
     run(program("node", GET_NODE), HERE / "run_bounds.mjs", EDGE_JS)
 
 
@@ -57,13 +58,13 @@ def test_the_life_of_a_page(program: Program) -> None:
 
 
 def test_an_older_page(program: Program) -> None:
-    """A page gets one error for each event without a handler, and `$outdated` once when the room's events have
+    """A page gets one error for each event name without a handler, and `$outdated` once when the room's events have
     changed."""
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
 
 
 def test_constants() -> None:
-    """The JavaScript modules have Python's codes, tables and limits."""
+    """The codes, tables and limits in constants.js equal those in Python."""
     assert (SOURCE / "constants.js").read_text() == constants(), "run: make client"
 
 
@@ -75,12 +76,13 @@ def test_built(program: Program, tmp_path: Path) -> None:
 
 
 def sources(path: Path) -> str:
-    """Return the text of a built file; of a map, without the folder of its sources."""
+    """Return the text of a built file. In the text of a source map, cut the source paths down to `src/`."""
     return re.sub(r'"[^"]*/src/', '"src/', path.read_text())
 
 
 def test_size() -> None:
-    """Compressed, edge.js has at most 10 KB, and the HTTP transport, which few pages load, at most 2 KB."""
+    """Compressed, edge.js has at most 10 KB. The separate file of the HTTP transport, which few pages load, has at most
+    2 KB."""
     for built, most in (("edge.js", 10_000), ("edge-http.js", 2_000)):
         assert most / 2 < len(gzip.compress((BUILT / built).read_bytes())) <= most
 
@@ -93,7 +95,7 @@ def test_modules_are_short() -> None:
 
 
 def test_types(program: Program, tmp_path: Path) -> None:
-    """TypeScript finds no fault in the browser's modules, nor in any page that uses them."""
+    """TypeScript reports no error in the modules of edge.js, nor in the scripts of the examples and the monitor."""
     pages = [*(ROOT / "examples").glob("*/web/*.js"), *(ROOT / "edge" / "monitor" / "web").glob("*.js")]
     assert len(pages) >= 10
     for module in SOURCE.glob("*.js"):

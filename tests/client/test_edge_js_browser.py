@@ -67,7 +67,8 @@ def test_requests_both_ways(page: Page) -> None:
 
 
 def test_what_the_room_refuses_is_told(page: Page) -> None:
-    """The page gets a `$error` for each event that is out of turn, unknown or invalid, volatile events included."""
+    """The page gets a `$error` for each event that is unknown, invalid, or refused as `not_now`, volatile events
+    included."""
     page.evaluate(
         "room.send('cursor', { x: 1 }, { delivery: 'volatile' }); room.send('nonsense'); room.send('say', {})"
     )
@@ -80,8 +81,8 @@ def test_what_the_room_refuses_is_told(page: Page) -> None:
 
 
 def test_a_cut_connection_is_resumed(page: Page) -> None:
-    """A page resumes by itself after a cut: events sent meanwhile arrive once, in order, and the newest `latest` value
-    arrives again."""
+    """A page resumes by itself after its connection is cut. Events sent during the interruption arrive once, in order,
+    and the newest `latest` value arrives again."""
     page.evaluate("""() => {
         heard.length = 0;
         room.on("$state", (state) => {

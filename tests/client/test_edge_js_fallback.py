@@ -1,4 +1,4 @@
-"""edge.js in a real browser, behind each of the worst proxies, connects and loses nothing."""
+"""edge.js in a real browser, behind proxies that block, buffer or cut traffic, connects and loses no event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def url() -> Iterator[str]:
 
 
 def talk(page: Page, words: list[str], *, every: int = 30) -> None:
-    """Send these words, one after the other, and check that each returns once, in order."""
+    """Send one of these words every `every` milliseconds, and check that the room echoes each word once, in order."""
     page.evaluate(
         "([words, every]) => words.forEach((text, at) => setTimeout(() => room.send('say', { text }), at * every))",
         [words, every],
@@ -53,7 +53,7 @@ def talk(page: Page, words: list[str], *, every: int = 30) -> None:
 )
 @pytest.mark.usefixtures("each_edge_js")
 def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: str) -> None:
-    """A page connects over the transport that the proxy passes, and after a reload starts with that transport."""
+    """A page connects over a transport that the proxy lets through, and starts with that transport after a reload."""
     with hostile(deed, url) as (proxied, _):
         tab = Tab(browser, proxied)
         tab.page.evaluate(JOIN, [{}])
@@ -82,7 +82,7 @@ def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) ->
 
 
 def test_a_page_climbs_again(browser: Browser, url: str) -> None:
-    """A page on a stream tries a WebSocket after a while, and resumes its seat over the WebSocket."""
+    """A page that uses the stream transport later tries a WebSocket, and resumes its seat over that WebSocket."""
     tab = Tab(browser, url)
     tab.page.clock.install()
     tab.page.evaluate("localStorage.setItem('edge transport ' + origin, 'stream 99999999999')")
@@ -101,7 +101,8 @@ def test_a_page_climbs_again(browser: Browser, url: str) -> None:
 
 
 def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
-    """A page that is left sends a goodbye, so that its seat is away at once, even if the page polls."""
+    """When the user leaves a page, the page sends a goodbye, so that its seat is away at once, even over the poll
+    transport."""
     tab, other = Tab(browser, url), Tab(browser, url)
     tab.page.evaluate(JOIN, [{"transports": ["poll"]}])
     tab.page.wait_for_function("heard.length === 1")
@@ -140,8 +141,8 @@ def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
 
 
 def test_requests_are_given_up_and_streams_stopped(browser: Browser, url: str) -> None:
-    """The room's answer is cancelled if a request is aborted, times out, or its stream is left, and the page's handler
-    is aborted if the room withdraws its request."""
+    """The room's reply scope is cancelled if the page aborts its request, if the request times out, or if the page
+    leaves the loop over the replies. The page's handler is aborted if the room withdraws its own request."""
     tab = Tab(browser, url)
     tab.page.evaluate(JOIN, [{}])
     tab.page.wait_for_function("heard.length === 1")
@@ -191,8 +192,8 @@ def test_a_wrong_setup_is_told_at_once(
 
 
 def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
-    """A refused key that the page passed to `join` ends the room with its code, and a key function that fails is called
-    again."""
+    """If the key that the page passed to `join` is refused, the page's room closes with the code of the refusal. A key
+    function that fails is called again."""
     tab = Tab(browser, url)
     tab.page.evaluate(JOIN, [{"key": "forged"}])
     tab.page.wait_for_function("room.ending?.code === 4205")
@@ -211,7 +212,7 @@ def test_a_key_that_is_refused_is_told(browser: Browser, url: str) -> None:
 
 
 def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
-    """A page whose storage is full or forbidden connects all the same, even over a fallback transport."""
+    """A page that can't write to its storage still connects, even over a fallback transport."""
     with hostile(Deed.STRIP, url) as (proxied, _):
         tab = Tab(browser, proxied)
         tab.page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full'); })")
@@ -223,7 +224,8 @@ def test_a_browser_that_remembers_nothing(browser: Browser, url: str) -> None:
 
 @pytest.mark.parametrize("transports", [["websocket"], ["poll"]], ids=str)
 def test_a_restarted_server(browser: Browser, transports: list[str]) -> None:
-    """A page whose server restarts gets a new key for its old one and starts fresh, twice."""
+    """At each of two restarts of its server, a page reconnects and starts fresh, although its old key is no longer
+    valid."""
     with serving("tests.client.echo_app:app") as url:
         port = int(url.rstrip("/").rpartition(":")[2])
         tab = Tab(browser, url)

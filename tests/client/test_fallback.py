@@ -1,4 +1,5 @@
-"""Behind each of the worst proxies the Python client connects within a bound, and loses nothing."""
+"""Behind proxies that block, buffer or cut traffic, the Python client connects within a time limit and loses no
+event."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ class Echo(edge.Room[Say, Said]):
 
 
 def kind_of(client: edge.Client[Any, Any]) -> TransportKind:
-    """Return the transport that a client uses, or tries."""
+    """Return the transport that a client uses, or is trying to open."""
     assert isinstance(client._connector, UrlConnector)
     return client._connector.kind
 
@@ -56,7 +57,7 @@ SETTLED = {
 
 @pytest.mark.parametrize("deed", SETTLED, ids=str)
 async def test_a_client_gets_through(deed: Deed | None) -> None:
-    """A client connects within the bound, and then receives every event of four minutes exactly once, in order."""
+    """A client connects within the time limit, and then receives every event of four minutes exactly once, in order."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
         async def dial() -> trio.abc.Stream:
@@ -84,7 +85,8 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
 
 
 async def test_answers_that_are_all_cut_off_are_progress() -> None:
-    """An HTTP transport lasts while every request transfers something, even if no response is ever whole."""
+    """An HTTP transport stays open as long as every request transfers some data, even if a proxy cuts off every
+    response."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
         async def dial() -> trio.abc.Stream:
@@ -102,8 +104,8 @@ async def test_answers_that_are_all_cut_off_are_progress() -> None:
 
 
 async def test_what_is_not_the_transports_fault_does_not_change_it() -> None:
-    """A client returns to WebSocket after a server that was down, a key that was missing, or a captive portal in the
-    server's place."""
+    """A client still uses WebSocket while its server is down or its key is missing, and returns to WebSocket after a
+    captive portal has answered in the server's place."""
     down: list[str] = ["down"]
 
     class Portal(trio.abc.Stream):
@@ -153,13 +155,15 @@ GIVES_UP = {
     TransportKind.STREAM: [5.0, 9.1, 13.2],
     TransportKind.POLL: [5.0, 9.1, 13.2],
 }
-"""Seconds after the first cut at which a client gives up each connection. After a welcome, it waits four seconds for
-the next, twice. An HTTP transport first waits three for a sign of life, and has two for its last frames."""
+"""The times at which a client gives up one connection after the other, in seconds after the cut. Once a client has had
+a welcome, its next two connections have four seconds each to get another one. A client on an HTTP transport first waits
+three seconds for a sign of life on the open connection, and then up to two for its last frames."""
 
 
 @pytest.mark.parametrize("kind", TransportKind)
 async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind) -> None:
-    """A client gives up a server that accepts connections without an answer, and keeps its transport."""
+    """A client gives up connections that a stopped server accepts but does not answer, and resumes over the same
+    transport later."""
     async with open_network(edge.App({"echo": Echo})) as network:
         kinds = (kind, *(other for other in TransportKind if other is not kind))
         async with joined(network.connect, "/rooms/echo/one", *kinds, sends=Say, receives=Said) as client:
@@ -185,7 +189,8 @@ async def test_a_server_that_is_stopped_is_left_for_another(kind: TransportKind)
 
 
 async def test_a_client_that_fell_back_climbs_again() -> None:
-    """Once WebSocket passes, a later probe finds it, and the seat is resumed over it without loss."""
+    """Once the network lets WebSocket through, a probe detects this, and the client resumes its seat over a
+    WebSocket."""
     deed: list[Deed] = [Deed.STRIP]
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
@@ -210,8 +215,8 @@ async def test_a_client_that_fell_back_climbs_again() -> None:
 
 
 def test_the_fallback_between_transports() -> None:
-    """A transport without a welcome is replaced at once, one with two short connections after the second, and the first
-    is tried again if none lasts."""
+    """`TransportFallback` replaces a transport at once if it got no welcome, and otherwise after two short connections
+    in a row. The first transport follows the last one."""
     fallback = TransportFallback()
     assert (fallback.kind, fallback.ended(None), fallback.kind) == (TransportKind.WEBSOCKET, True, TransportKind.STREAM)
     assert (fallback.ended(1), fallback.ended(1), fallback.kind) == (False, True, TransportKind.POLL)
@@ -231,7 +236,7 @@ def test_the_fallback_between_transports() -> None:
     assert fallback.kind is TransportKind.WEBSOCKET
     fallback.ended(100)
     fallback.ended(None, opened=False)
-    assert fallback.upward_seconds == UPWARD_SECONDS  # a connection that lasts resets the interval
+    assert fallback.upward_seconds == UPWARD_SECONDS  # a connection that lasts resets the interval between probes
     without = TransportFallback((TransportKind.STREAM, TransportKind.POLL))
     without.ended(None)
     assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

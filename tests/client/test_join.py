@@ -39,14 +39,14 @@ async def test_a_key_that_never_comes_is_asked_for_again() -> None:
     ("name", "error"), [("half \ud83d", ValueError), ("é" * 257, ValueError), (7, TypeError), (None, TypeError)]
 )
 def test_a_name_that_can_not_travel_is_refused_at_the_call(name: Any, error: type[Exception]) -> None:
-    """An invalid name is refused at the call, not by a connection that fails again and again."""
+    """`join` raises an error for an invalid name, instead of starting a client whose connections all fail."""
     edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name="é" * 256)
     with pytest.raises(error):
         edge.join("ws://edge.test/rooms/a/b", sends=FromPlayer, receives=ToPlayer, name=name)
 
 
 async def test_a_client_knows_whether_it_is_a_guest(edge_room: EdgeRoom) -> None:
-    """A client knows whether it is a guest, as its room does."""
+    """`Client.guest` equals the value of `guest` in the room's session of this player."""
     room = await edge_room(Quiet)
     [known] = await room.join("ana", session=Session("u1"))
     [guest] = await room.join("ben")

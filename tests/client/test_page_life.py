@@ -1,6 +1,7 @@
 """The life of a page in three browsers: each step of the table in docs/pages.md that the browsers' drivers can reach.
 
-The kind of bug: browsers hide, cache, copy and reload a page at will, and its author does not notice.
+The kind of bug that these tests detect: browsers hide, cache, copy and reload a page at will,
+and the page then loses its seat or its events.
 """
 
 from __future__ import annotations
@@ -268,7 +269,8 @@ def table() -> dict[str, list[str]]:
 
 
 def test_every_step_is_in_the_document() -> None:
-    """The document has the steps of this test, in order, and marks those that no driver reaches."""
+    """The document lists the steps of this test, in the same order, and marks the steps that no browser driver can
+    perform."""
     assert list(table()) == list(STEPS)
     assert [step for step, known in table().items() if not known] == [step for step in STEPS if not STEPS[step]]
 

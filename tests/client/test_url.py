@@ -1,6 +1,7 @@
 """The URL and headers that a Python client sends, and the failures that it reports.
 
-The kind of bug: details that the client had received were lost, and only "the connection closed" was left.
+The kind of bug that these tests detect: the client had received the reason of a failure, and reported only
+"the connection closed".
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Judge(Quiet):
 
 
 class Gateway:
-    """Answers requests itself, or forwards them to a server, and records them."""
+    """Records the requests of a client, and answers each request itself or forwards it to a server."""
 
     def __init__(self, nursery: trio.Nursery, answer: Callable[[str], str | None]) -> None:
         self.heads: list[list[str]] = []
@@ -115,7 +116,7 @@ async def test_a_query_credentials_and_headers_reach_the_server(kind: TransportK
 @KINDS
 @pytest.mark.parametrize("to", ["/x/rooms/judge/one", "http://edge.test/x/rooms/judge/one", "?again=1"])
 async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind, to: str) -> None:
-    """A redirect to the same host is followed, whatever its path."""
+    """A client follows a redirect to the same host, whatever its path."""
 
     def answer(target: str) -> str | None:
         return redirect(to) if target == ROOM else None
@@ -142,8 +143,8 @@ async def test_a_redirect_to_the_same_host_is_followed_once(kind: TransportKind,
     ],
 )
 async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: str) -> None:
-    """A redirect that is not followed is reported with its target and the reason, and the client tries its URL
-    again."""
+    """The client reports a redirect that it does not follow, with the target and the reason, and remains in the state
+    CONNECTING."""
     async with joined(f"ws://edge.test{ROOM}", kind, lambda target: redirect(to, 307)) as (client, gateway):
         await trio.sleep(30)
         assert client.lost is not None
@@ -162,7 +163,8 @@ async def test_another_redirect_is_named(kind: TransportKind, to: str, reason: s
     ],
 )
 async def test_a_refusal_says_what_it_was(kind: TransportKind, answer: str, code: str, reason: str) -> None:
-    """A refusal is reported with the message of an edge server, or with the status of another server."""
+    """A client reports a refusal with the message that an edge server gave, or with the HTTP status of another
+    server."""
     async with joined(f"ws://edge.test{ROOM}", kind, lambda target: answer) as (client, _):
         await trio.sleep(30)
         assert client.lost is not None
@@ -191,6 +193,6 @@ def test_headers_that_are_none_are_refused(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("query", ["a b", "ü", 'a"b'])
 def test_a_query_that_cant_travel_is_refused(query: str) -> None:
-    """A query that is not encoded is refused, neither dropped nor changed."""
+    """`join` raises ValueError for a URL whose query is not percent-encoded; it does not drop or change the query."""
     with pytest.raises(ValueError, match="have to be encoded"):
         edge.join(f"ws://edge.test{ROOM}?{query}", sends=FromPlayer, receives=ToPlayer)

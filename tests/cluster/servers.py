@@ -30,13 +30,13 @@ LEASE_SECONDS = 3.0
 
 
 def one_secret() -> edge.Sessions:
-    """Sessions for one of several servers, which accept each other's keys."""
+    """Return the sessions of one server. All servers have the same secret, and so accept each other's keys."""
     return edge.Sessions(keys=edge.Keys("a secret of all the servers"))
 
 
 class ForgetfulBroker(MemoryBroker):
-    """A broker that can return to an earlier state, as a Redis does that is killed before its newest writes are on its
-    disk."""
+    """A broker that can return to an earlier state, as Redis does if it is killed before it has written its newest data
+    to its disk."""
 
     _disk: tuple[Any, Any, Any] = ({}, {}, {})
     _began_at = -math.inf
@@ -46,7 +46,7 @@ class ForgetfulBroker(MemoryBroker):
         self._disk = copy.deepcopy((self._leases, self._logs, self._servers))
 
     def begin_again(self) -> None:
-        """Restart from the saved state, and forget everything else."""
+        """Replace the state by the saved state, and lose everything else, undelivered batches included."""
         self._leases, self._logs, self._servers = copy.deepcopy(self._disk)
         for mailbox in self._mailboxes.values():
             mailbox.batches.clear()
@@ -76,7 +76,7 @@ class Place:
     dead: bool = False
 
     def end(self, why: str) -> None:
-        """End the server, and refuse connections that are not yet open."""
+        """Cancel the server, and refuse connections that are not open yet."""
         for link in self.wires.links:
             link.offline = "refused"
         self.scope.cancel(why)
@@ -90,7 +90,7 @@ class Place:
 
     @property
     def rooms(self) -> list[str]:
-        """The paths of the rooms that are open here."""
+        """The paths of the rooms that are open at this server."""
         return [room.path for room in self.app.directory.runtimes]
 
 
@@ -148,7 +148,8 @@ class Town:
         name: str = "",
         kind: TransportKind = TransportKind.WEBSOCKET,
     ) -> AsyncIterator[Client[Any, Any]]:
-        """Join with a client whose connections go to these servers in turn, except to dead ones."""
+        """Join a room. The client tries these servers in turn (by default all), and skips dead ones. After a redirect
+        it tries only the server with the new address."""
         self.clients += 1
         attempts = count()
 
@@ -187,7 +188,7 @@ class Town:
 
 @asynccontextmanager
 async def open_town(make_app: Callable[[Broker], edge.App], servers: int = 2) -> AsyncIterator[Town]:
-    """Run so many servers while the block runs."""
+    """Run this number of servers while the block runs."""
     async with trio.open_nursery() as nursery:
         town = Town(make_app, nursery)
         for _ in range(servers):

@@ -1,4 +1,4 @@
-"""Rooms that another server must continue, or must not: each case by itself."""
+"""Rooms that another server must continue, and rooms that no other server may continue: one case a test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def adder(town: Town, name: str, path: str = "adding/a", *at: Place) -> As
 
 
 def slow_log(place: Place, seconds: float) -> None:
-    """Delay each write of a server's journal."""
+    """Delay each later write of a server's journal."""
     append = place.broker.append
 
     async def append_late(entries: Sequence[Entry]) -> Sequence[Written]:
@@ -92,8 +92,8 @@ async def renew_in_vain(*_: object) -> Renewed:
 
 @pytest.mark.parametrize("how", ["drain", "move", "cut off"])
 async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other server continues a closed room, whether its server drains, would have moved it, or loses the lease
-    during its clean-up."""
+    """No other server continues a room that was closed, even if the room's server drains, was moving the room, or loses
+    the lease while the room cleans up."""
     monkeypatch.setattr(Ending, "runs", 0)
     async with open_town(partial(make_app, adding=Ending), 1) as town, adder(town, "ana") as ana:
         ana.add()
@@ -123,7 +123,8 @@ async def test_a_room_that_closes_for_good_does_not_go_on(how: str, monkeypatch:
 
 @seeds(8)
 async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFixture) -> None:
-    """A room that crashes while it is moved is replaced by a fresh one at the same server, and the move fails."""
+    """If a room crashes while its server moves it to another server, the move fails, and a fresh room replaces it at
+    the old server."""
     boom, runs = trio.Event(), []
 
     class Crashing(Adding):
@@ -155,8 +156,8 @@ async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFi
 
 
 async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
-    """Clients of one address that had the limit of rooms at each of two servers have all these rooms at the one that is
-    left."""
+    """The limit of rooms for each address does not refuse restored rooms: after one of two servers dies, the other one
+    restores the rooms of the same address beyond the limit, and refuses a new room."""
     async with open_town(partial(make_app, max_rooms_each=3)) as town, trio.open_nursery() as nursery:
         one, other = town.places
         for place in town.places:
@@ -188,18 +189,19 @@ async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
 
 
 async def no_leases(*, left: bool = False) -> Sequence[Lease]:
-    """Return no leases, so that a server continues no room by itself."""
+    """Return no leases, so that a server restores a room only when a client asks for that room."""
     await trio.lowlevel.checkpoint()
     return ()
 
 
 async def serve_school(place: Place, stream: trio.abc.Stream) -> None:
-    """Serve a connection as if it came from one shared address."""
+    """Serve a connection as if its client had the address 10.0.0.1, like all others."""
     await place.server.serve_connection(stream, "10.0.0.1")
 
 
 async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
-    """A client whose room can't continue at a full server reconnects until another server continues the room."""
+    """A client whose room died keeps reconnecting while the only other server is full, and resumes when a third server
+    continues the room."""
     async with open_town(partial(make_app, max_rooms=1)) as town:
         one, other = town.places
         async with adder(town, "ana", "adding/a", one, other) as ana, adder(town, "ben", "adding/b", other):
@@ -218,7 +220,7 @@ async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005, 0.015, 0.03, 0.1])
 async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
-    """An event that follows a welcome is not lost, at whatever moment the server dies."""
+    """An event that a client sends right after its welcome is not lost, at whatever moment the server dies."""
     async with open_town(make_app) as town, adder(town, "ana") as ana:
         ana.add()
         await trio.sleep(2)
@@ -234,7 +236,7 @@ async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
 
 
 async def test_a_welcome_waits_for_no_more_than_its_own_entry() -> None:
-    """A welcome waits only for its own journal entry, however many other entries are due."""
+    """A welcome waits only for the journal entry of its own seat, and not for other entries that are due."""
     async with open_town(make_app, 1) as town, adder(town, "ana") as ana:
         for _ in range(10):
             ana.add()
@@ -301,7 +303,8 @@ class Short(Adding):
 
 
 async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A room that ends logs no warning, although its journal is deleted before its last events could be written."""
+    """A room that ends logs no warning and sends its last events, although its journal is deleted before they could be
+    written there."""
     async with open_town(partial(make_app, short=Short), 1) as town:
         town.places[0].broker.delay = 0.002
         async with town.join("/rooms/short/a", sends=Add, receives=Added) as client:
@@ -356,7 +359,8 @@ class Plain(edge.Room[Add, Added]):
 
 
 async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
-    """A room that continues without the broker does so while the release of another room is under way."""
+    """A room that may continue without the broker does so even while the server still tries to release another room's
+    lease."""
     async with open_town(partial(make_app, stubborn=Stubborn, plain=Plain), 1) as town:
         (place,) = town.places
         await place.node.find("stubborn", "a")
@@ -371,7 +375,7 @@ async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
 
 
 async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
-    """All tasks that wait for one failing claim get its error, without further claims."""
+    """All tasks that wait for the same claim get its error when it fails, and do not claim one after the other."""
     async with open_town(partial(make_app, plain=Plain), 1) as town:
         (place,) = town.places
         await trio.sleep(1)
@@ -392,7 +396,8 @@ async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
 
 
 async def test_a_server_that_was_stopped_is_not_deaf() -> None:
-    """A server that was stopped for long does not count as unreachable, because its messages have arrived meanwhile."""
+    """A server whose process was stopped for a long time does not end as unreachable when it continues, because its
+    canaries had arrived in the meantime."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(1)

@@ -31,7 +31,7 @@ def adder(town: Town, kind: str, *at: Place, name: str = "ana") -> AbstractAsync
 
 @asynccontextmanager
 async def adders(town: Town, kind: str, *names: str) -> AsyncIterator[list[Adder]]:
-    """Join with clients that can add, each with access to all servers."""
+    """Join with clients that send `Add`, and that may connect to any server."""
     made, ledger = [], Ledger()
     async with trio.open_nursery() as nursery:
 
@@ -65,7 +65,7 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             hang_up(there, random)
         case "drain" if owners:
             await town.open()
-            if random.random() < 0.5:  # while some clients are about to reconnect
+            if random.random() < 0.5:  # so that some clients are reconnecting when the drain begins
                 hang_up(there, random)
                 await trio.sleep(random.uniform(0, 0.5))
             town.nursery.start_soon(town.drain, owners[0])
@@ -74,11 +74,11 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             await add(people, random, random.randint(0, 40))
             town.shared.begin_again()
             await add(people, random, random.randint(0, 40))
-            await trio.sleep(LEASE_SECONDS / 2)  # until everything is written again
+            await trio.sleep(LEASE_SECONDS / 2)  # until the servers have written the lost entries again
 
 
 def hang_up(places: list[Place], random: Random) -> None:
-    """Break half of all connections."""
+    """Break each connection with a probability of one half."""
     for place in places:
         for link in place.wires.links:
             if random.random() < 0.5:
@@ -86,14 +86,14 @@ def hang_up(places: list[Place], random: Random) -> None:
 
 
 async def add(people: list[Adder], random: Random, times: int) -> None:
-    """Add so many times, at random intervals."""
+    """Let random clients send `Add` so many times, at random intervals."""
     for _ in range(times):
         await trio.sleep(random.expovariate(20))
         random.choice(people).add()
 
 
 async def play(town: Town, people: list[Adder], random: Random, *, troubles: int) -> None:
-    """Add at random while faults follow each other, then end all faults."""
+    """Let clients send `Add` while one random fault follows another, then end all faults."""
     for _ in range(troubles):
         await add(people, random, random.randint(5, 40))
         await trouble(town, people, random)
@@ -107,8 +107,8 @@ async def play(town: Town, people: list[Adder], random: Random, *, troubles: int
 
 @seeds(100)
 async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
-    """Each event reaches the room once, and each player once, in order, if servers are killed, drained or cut off, the
-    broker forgets, or connections break."""
+    """The room receives each event of a client once, and each client receives each event of the room once, in order,
+    even if servers are killed, drained or cut off, the broker loses its newest writes, or connections break."""
     random = Random(edge_seed)
     kind = random.choice([*ROOMS])
     async with open_town(make_app, 3) as town, adders(town, kind, "ana", "ben", "cyn") as people:
@@ -126,7 +126,7 @@ async def test_nothing_is_lost_and_nothing_twice(edge_seed: int) -> None:
 
 @seeds(20)
 async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
-    """The rooms of a server that is cancelled do not end, and continue at another server at once."""
+    """The rooms of a server that is cancelled do not end, and continue at another server within the time of a lease."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
         for _ in range(10):
             ana.add()
@@ -141,7 +141,8 @@ async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
 
 
 async def test_a_log_that_can_t_be_read_stays() -> None:
-    """A room whose snapshot can't be restored is refused, and its journal is kept until a server can restore it."""
+    """While no server can restore a room's snapshot, no server opens the room. The journal is not deleted, and a server
+    that can restore the snapshot continues the room."""
     can_read = False
 
     class Picky(Adding):
@@ -178,8 +179,8 @@ async def test_a_log_that_can_t_be_read_stays() -> None:
 
 @pytest.mark.parametrize("noticed_by", [BOTH, frozenset[Side](["client"])])
 async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
-    """A welcome waits until the counts in it are written to the journal, because the client then drops the acknowledged
-    events."""
+    """A welcome is sent only after the counts in it are written to the journal, because the client drops the events
+    that the welcome acknowledges."""
     async with open_town(make_app, 2) as town, adders(town, "adding", "ana") as (ana,):
         owner = next(place for place in town.places if place.rooms)
         owner.broker.delay = 1.0
@@ -196,8 +197,8 @@ async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
 
 @pytest.mark.parametrize("seconds", [number / 20 for number in range(16)])
 async def test_who_comes_back_to_a_server_that_drains_resumes_elsewhere(seconds: float) -> None:
-    """A client that is reconnecting when a server begins to drain resumes at another server, at whatever moment the
-    drain begins."""
+    """A client that is reconnecting when its server begins to drain loses no event: it resumes at another server, at
+    whatever moment the drain begins."""
     async with open_town(make_app, 1) as town, adders(town, "adding", "ana") as (ana,):
         town.conditions = Conditions(latency=0.1)
         (owner,) = town.places

@@ -1,4 +1,4 @@
-"""Rooms that move to servers with less load."""
+"""The choice of rooms that move to servers with less load, and the moves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ weights = st.lists(st.integers(1, 150), max_size=60)
 @example([[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 116], [], [], [], [61]], [0, 1, 0, 70, 70, 187])
 @given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
 def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
-    """Even if all servers choose at once, no room moves after a few rounds, and no server is ever busier than the
-    busiest was at first."""
+    """If all servers choose their moves at the same time, again and again, no room moves after ten times at most. No
+    server ever has more load than the busiest server had at the start."""
     names = [f"server-{number}" for number in range(len(servers))]
     rooms = {
         name: {f"{name}/{number}": weight for number, weight in enumerate(each)}
@@ -56,16 +56,16 @@ def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
 
 
 def test_a_new_server_gets_its_share() -> None:
-    """A new server gets an equal share of many rooms, and small differences move no room."""
+    """A new server gets an equal share of many rooms, and no room moves because of a small difference in load."""
     rooms = {f"chat/{number:03}": 5 for number in range(100)}
     moves = choose_moves("a", rooms, {"a": 501, "b": 500, "c": 0})
     assert [to for _, to in moves] == ["c"] * 33
-    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # c receives from a first
+    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # `a` has more load
     assert not choose_moves("a", rooms, {"a": LEAST - 1, "b": 0})
     mean = 1000
     assert not choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)) - 1, "b": int(mean * (1 - SLACK)) + 1})
     assert choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)), "b": int(mean * (1 - SLACK))})
-    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # the load would only be at the other server
+    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # `b` would have all the load
 
 
 def make_app(broker: Broker) -> edge.App:
@@ -78,7 +78,7 @@ def make_app(broker: Broker) -> edge.App:
 
 @asynccontextmanager
 async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
-    """Join ten rooms, with two clients each that can add."""
+    """Join ten rooms, each with two clients that send `Add`."""
     people: list[Adder] = []
 
     async def come(room: int, ledger: Ledger, *, task_status: trio.TaskStatus[None]) -> None:
@@ -99,7 +99,7 @@ async def ten_rooms(town: Town) -> AsyncIterator[list[Adder]]:
 
 
 async def add(people: list[Adder], seconds: float) -> None:
-    """Let every client add again and again, for so many seconds."""
+    """Let every client send `Add` repeatedly, for this number of seconds."""
     with trio.move_on_after(seconds):
         while True:
             await trio.sleep(0.4)
@@ -109,14 +109,15 @@ async def add(people: list[Adder], seconds: float) -> None:
 
 @pytest.fixture
 def a_little_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the load from which a server moves rooms."""
+    """Lower the load below which a server moves no rooms."""
     monkeypatch.setattr("edge.cluster.placement.LEAST", 10)
 
 
 @pytest.mark.usefixtures("a_little_is_enough")
 @seeds(3)
 async def test_rooms_go_on_at_a_new_server() -> None:
-    """Rooms move to a new server with their players, who miss no event, receive none twice, and reconnect."""
+    """Half of the rooms move to a new server with their players, whose clients reconnect, miss no event, and receive
+    none twice."""
     async with open_town(make_app, 1) as town, ten_rooms(town) as people:
         (old,) = town.places
         assert len(old.rooms) == 10
@@ -132,7 +133,7 @@ async def test_rooms_go_on_at_a_new_server() -> None:
 @pytest.mark.usefixtures("a_little_is_enough")
 @seeds(8)
 async def test_a_server_that_dies_while_rooms_go_to_it(edge_seed: int) -> None:
-    """If a server dies while rooms move to it or from it, no event and no room is lost or duplicated."""
+    """If any server dies while rooms move, no event and no room is lost or duplicated."""
     chance = Random(edge_seed)
     async with open_town(make_app, 2) as town, ten_rooms(town) as people:
         for place in town.places:
@@ -169,7 +170,8 @@ async def test_rooms_that_are_to_stay() -> None:
 
 
 async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A renewal that is under way while a room moves to another server does not take the room back."""
+    """A renewal of leases that the broker gets only after the old server has released a room does not take that room
+    back."""
     async with (
         open_town(make_app, 2) as town,
         town.join("/rooms/adding/a", sends=Add, receives=Added, name="ana") as ana,
@@ -197,7 +199,8 @@ async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.Monk
 
 
 async def test_a_room_that_is_not_taken_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room whose move fails is not moved again for a while, so that its players need not reconnect in vain."""
+    """After a failed move, a server waits before it tries to move the same room again, so that players do not reconnect
+    in vain."""
     moves = []
 
     async def move(node: Node, name: str, to: str) -> bool:

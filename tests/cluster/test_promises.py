@@ -1,4 +1,5 @@
-"""Guarantees of servers that share rooms: quiet rooms, ends, greetings, and late requests."""
+"""Guarantees of servers that share persistent rooms: recovery of quiet rooms, ends of seats and rooms, calls of
+`greet`, and late claims."""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ def key_of(name: str) -> str:
 
 
 class Hush(edge.Room[PayIn, Heard]):
-    """Adds up payments, and sends the sum only from 100 on."""
+    """Adds up payments, and sends the sum to the player once the sum is 100 or more."""
 
     seats = edge.Seats(minimum=0, grace=60)
     total = 0
@@ -83,8 +84,8 @@ class Hush(edge.Room[PayIn, Heard]):
 
 @seeds(3)
 async def test_what_redis_and_the_server_forget_together_is_told() -> None:
-    """A client whose acknowledged events are lost starts fresh, even if it has received nothing, and its new events are
-    received."""
+    """If the server dies and Redis loses events that the room had acknowledged, the client starts fresh, and the room
+    receives its new events."""
     async with (
         open_town(lambda broker: make_app(broker, hush=Hush), 2) as town,
         town.join("/rooms/hush/a", sends=PayIn, receives=Heard, name="ana") as client,
@@ -110,8 +111,8 @@ async def test_what_redis_and_the_server_forget_together_is_told() -> None:
 @pytest.mark.parametrize("how", ["empty", "older", "one log"])
 @seeds(3)
 async def test_a_quiet_room_is_written_anew(how: str) -> None:
-    """A quiet room that Redis has forgotten is written again, so that it continues with its whole state when its server
-    dies."""
+    """If Redis loses the journal of a room in which nothing happens, the room's server writes it again, so that another
+    server can continue the room with its whole state."""
     async with open_town(make_app, 2) as town:
         rooms = [f"bank/{number}" for number in range(20)]
         async with trio.open_nursery() as nursery:
@@ -148,7 +149,7 @@ async def test_a_quiet_room_is_written_anew(how: str) -> None:
 
 
 async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
-    """Forgotten rooms are written again within the time of a lease, a few at a time."""
+    """Rooms that the broker has lost are written again within the time of a lease, at most twenty in one batch."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -182,8 +183,8 @@ async def delay_log(place: Place, seconds: float) -> None:
 
 @pytest.mark.parametrize(("how", "moment"), [*product(["cash", "finish", "kick", "close"], range(10))])
 async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None:
-    """If a server dies around an end, a client that has received the end finds it confirmed elsewhere, and any other
-    client continues."""
+    """If a server dies around the end of a seat or a room, no client receives an end that the next server does not
+    confirm. A client that has not received the end continues, or receives it from the next server."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana, sit(town, "bank/a", "ben") as ben:
         ana.send(PayIn(5))
         await trio.sleep(1)
@@ -200,7 +201,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
         town.kill(place)
         await trio.sleep(0.1)
         heard, ended = await told(ana), ana.state is State.CLOSED
-        if heard:  # a reliable event about the end binds as its goodbye does
+        if heard:  # an event that reports the end must be confirmed like the goodbye
             assert heard == [5] if how == "cash" else [-5]
         await trio.sleep(4 * LEASE_SECONDS)
         going_on = [place for place in town.places if "bank/a" in place.rooms and not place.dead]
@@ -215,7 +216,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
             assert "ana" not in [player.name for player in bank(place, "bank/a").players]
             if how == "cash":
                 assert bank(place, "bank/a").balances == {"ben": 0}
-        elif how == "cash":  # her request is repeated, and she receives the end now
+        elif how == "cash":  # ana's event is sent again, and ana receives the end now
             assert (await told(ana), ana.state) == ([5], State.CLOSED)
         elif not heard:
             (place,) = going_on
@@ -225,7 +226,8 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_who_is_cut_off_tells_no_end(how: str) -> None:
-    """A server that can't reach the broker withholds an end, and if its lease expires, the room continues elsewhere."""
+    """A server that can't reach the broker sends no end of a seat or a room. If its lease expires, the room continues
+    at another server, where it ends."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
         ana.send(PayIn(5))
         await trio.sleep(1)
@@ -238,14 +240,15 @@ async def test_who_is_cut_off_tells_no_end(how: str) -> None:
         place.dead = True
         await trio.sleep(4 * LEASE_SECONDS)
         assert ana.welcome is not None
-        assert ana.state is State.CLOSED or ana.welcome.resumed  # the request is repeated, and the room ends there
+        assert ana.state is State.CLOSED or ana.welcome.resumed  # the event is sent again, and the end happens there
         assert await told(ana) == [5 if how == "cash" else -5]
         assert ana.state is State.CLOSED
         assert not ana.ending.unconfirmed  # type: ignore[union-attr]
 
 
 async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
-    """An end is withheld while the broker is away, and sent if the broker returns before the lease expires."""
+    """While the broker is unreachable, a server withholds the goodbye of a room that ended. If the broker returns
+    before the lease expires, the server sends the goodbye."""
     async with open_town(make_app, 1) as town, sit(town, "bank/a") as ana:
         (place,) = town.places
         await trio.sleep(1)
@@ -263,8 +266,8 @@ async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -> None:
-    """A room that continues without the broker withholds an end for the time of a lease, and then sends it as
-    unconfirmed."""
+    """A room that may continue without the broker withholds the end of a seat or of itself for the time of a lease, and
+    then sends that end as unconfirmed."""
     async with open_town(make_app, 1) as town, sit(town, "going/a") as ana:
         (place,) = town.places
         ana.send(PayIn(5))
@@ -286,8 +289,8 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
 
 @seeds(20)
 async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
-    """A client that starts from nothing is greeted once, before any other event, whatever the room sends and wherever
-    it continues."""
+    """For each client that starts fresh, the event of `greet` arrives first and once, whatever the room broadcasts and
+    whichever server continues the room."""
     random = Random(edge_seed)
     async with (
         open_town(make_app, 3) as town,
@@ -332,7 +335,7 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
 
 
 async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted() -> None:
-    """A fresh client that takes a restored seat before its player's first step is greeted."""
+    """`greet` is called for a new client that takes a restored seat before the first step of the player's task."""
     async with open_town(make_app, 2) as town:
         key = key_of("ana")
         async with town.join("/rooms/bank/a", sends=Said, receives=Told, key=key) as client:
@@ -349,8 +352,8 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
 
 
 async def test_a_claim_that_comes_late_takes_no_room() -> None:
-    """A claim that arrives after its time-out takes neither the room that its retry has opened, nor that room after it
-    has closed."""
+    """A claim that reaches the broker after its time-out has no effect: it neither replaces the lease of a later claim,
+    nor creates a lease once that one has been released."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -380,7 +383,7 @@ async def test_a_claim_that_comes_late_takes_no_room() -> None:
 
 
 async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
-    """A claim whose answer is lost is released, so that another server can open the room."""
+    """If the answer to a claim is lost, the server releases the lease, so that another server can open the room."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -398,8 +401,8 @@ async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
 
 
 async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
-    """If Redis forgets that a room has closed, its server releases the lease again, and no server continues the
-    room."""
+    """If Redis loses the release of a closed room's lease, the room's server releases the lease again, and no server
+    continues the room."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
         await trio.sleep(1)
         place = owner_of(town, "bank/a")
@@ -415,7 +418,7 @@ async def test_what_was_let_go_of_and_is_known_again_is_let_go_of() -> None:
 
 
 async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
-    """A renewal has only the rooms about which there is news."""
+    """A renewal of leases lists only the rooms that have changed or closed since the previous renewal."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -435,6 +438,6 @@ async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
         for number in range(200):
             bank(place, f"bank/{number}").close()
         await trio.sleep(2 * LEASE_SECONDS)
-        assert 200 <= sum(news) <= 400, "released, and before that perhaps no longer listed"
+        assert 200 <= sum(news) <= 400, "each closed room is listed once or twice"
         assert max(news) > 50
         assert len(place.rooms) == 100

@@ -1,4 +1,4 @@
-"""Several servers and one broker: each room is at one server, and every server leads to it."""
+"""Several servers and one broker: each room is at one server, and a client can join it through any server."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def hear(client: Client[Any, Any], *texts: str) -> None:
 
 
 async def test_any_server_leads_to_the_room() -> None:
-    """Players at three servers are in one room, at one of these servers."""
+    """Players that join through three servers are in one room, which runs at one of these servers."""
     async with open_town(make_app, 3) as town:
         one, two, three = town.places
         async with (
@@ -98,7 +98,7 @@ async def test_any_server_leads_to_the_room() -> None:
 
 
 async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broadcast to ten clients of another server is sent to that server once."""
+    """A broadcast to ten clients that another server relays is sent to that server once."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one) as ana:
@@ -128,7 +128,7 @@ async def test_a_broadcast_travels_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_dead_carrier_costs_a_reconnect() -> None:
-    """A client whose relaying server dies resumes its seat by another server, and nothing is lost."""
+    """A client whose relaying server dies resumes its seat through another server, and no message is lost."""
     async with open_town(make_app, 3) as town:
         one, two, three = town.places
         async with (
@@ -152,7 +152,8 @@ async def test_a_dead_carrier_costs_a_reconnect() -> None:
 
 
 async def test_a_dead_server_s_room_opens_elsewhere() -> None:
-    """The room of a dead server opens elsewhere soon after its lease has expired, and its clients start fresh."""
+    """After a server dies and its leases expire, another server opens its room for the client that reconnects, and the
+    clients start fresh."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -169,7 +170,8 @@ async def test_a_dead_server_s_room_opens_elsewhere() -> None:
 
 
 async def test_a_lost_lease_ends_the_room() -> None:
-    """A server that can't renew a lease ends the room before another server may have it."""
+    """A server that can't renew a lease closes the room before the lease expires, and another server opens the room
+    after that."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -185,7 +187,8 @@ async def test_a_lost_lease_ends_the_room() -> None:
 
 
 async def test_who_is_deaf_fails_loudly() -> None:
-    """A server that receives no messages, although the broker renews its leases, ends with an error."""
+    """A server ends with ServerUnreachable if no messages arrive, not even its canaries, although the broker renews its
+    leases."""
     with pytest.RaisesGroup(ServerUnreachable, flatten_subgroups=True, allow_unwrapped=True):
         async with open_town(make_app, 2) as town:
             town.places[0].broker.unreachable = True
@@ -193,12 +196,12 @@ async def test_who_is_deaf_fails_loudly() -> None:
 
 
 async def api(town: Town, at: int, method: str, path: str, body: str = "") -> tuple[int, str]:
-    """Return the answer of a server's API."""
+    """Send a request to a server's API, and return the status and the body of the response."""
     return await get(town, at, f"/edge-api/{path}", method, body)
 
 
 async def get(town: Town, at: int, path: str, method: str = "GET", body: str = "") -> tuple[int, str]:
-    """Return the answer of a server."""
+    """Send a request with the API's token to a server, and return the status and the body of the response."""
     stream = await town.places[at].wires.link().connect()
     head = f"{method} {path} HTTP/1.1\r\nhost: edge.test\r\nconnection: close\r\n"
     head += f"authorization: Bearer the token of the web app\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -211,13 +214,13 @@ async def get(town: Town, at: int, path: str, method: str = "GET", body: str = "
 
 
 async def test_the_api_works_at_any_server() -> None:
-    """The API of each server lists, shows, publishes, kicks and revokes, whichever server has the room."""
+    """Each server's API can list and show rooms, publish, kick and revoke, whichever server has the room."""
     async with open_town(make_app, 2) as town:
         one, _ = town.places
         key = edge.Keys("a secret of all the servers").issue("u1", name="ana")
         async with chat(town, one, key=key) as ana:
             await ana.wait_state(State.OPEN)
-            await trio.sleep(LEASE_SECONDS)  # until the other server knows the room
+            await trio.sleep(LEASE_SECONDS)  # until the other server has learned of the room
             status, listed = await api(town, 1, "GET", "rooms")
             server = one.node.id
             room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False, "server": server}
@@ -243,7 +246,7 @@ async def test_the_api_works_at_any_server() -> None:
 
 
 async def test_a_draining_server_sends_its_visitors_on() -> None:
-    """A client that a draining server relays resumes by another server."""
+    """When the server that relays a client drains, the client resumes through another server."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -263,7 +266,7 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
 async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> None:
     """The requests of one HTTP transport may reach different servers, so that no sticky sessions are needed."""
     async with open_town(make_app, 3) as town:
-        await trio.sleep(LEASE_SECONDS)  # until all know each other
+        await trio.sleep(LEASE_SECONDS)  # until the servers know each other
         async with chat(town, name="ana", kind=kind) as ana, chat(town, name="ben", kind=kind) as ben:
             await ana.wait_state(State.OPEN)
             await ben.wait_state(State.OPEN)
@@ -271,17 +274,18 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
                 ben.send(Say(str(number)))
                 while (await ana.receive(Said)).text != str(number):
                     pass
-            await trio.sleep(60)  # responses end, and others follow
+            await trio.sleep(60)  # polls end and are followed by others
             ben.send(Say("still here"))
             await hear(ana, "still here")
-            assert sum(bool(place.wires.links) for place in town.places) > 1, "all went to one server"
+            assert sum(bool(place.wires.links) for place in town.places) > 1, "all requests went to one server"
             welcomes = [ana.welcome, ben.welcome]
             assert [welcome.why for welcome in welcomes if welcome is not None] == ["new", "new"]
             assert [ana.state, ben.state] == [State.OPEN, State.OPEN]
 
 
 async def test_a_line_is_lost_with_its_server() -> None:
-    """A client whose HTTP transport is lost with its server resumes its seat over another transport."""
+    """If the server with a client's HTTP transport dies, the client resumes its seat over a new HTTP transport, and
+    loses no event."""
     async with open_town(make_app, 3) as town, chat(town, name="ana", kind=TransportKind.POLL) as ana:
         await ana.wait_state(State.OPEN)
         await hear(ana, "ana is here")
@@ -298,12 +302,13 @@ async def test_a_line_is_lost_with_its_server() -> None:
 
 
 async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
-    """An answer that arrives in the step in which its server is lost is dropped without an error."""
+    """The request proxy drops a response without an error if it arrives in the same step in which its server is
+    lost."""
     async with open_town(make_app, 3) as town:
-        await trio.sleep(LEASE_SECONDS)  # until all know each other
+        await trio.sleep(LEASE_SECONDS)  # until the servers know each other
         proxy = town.places[0].server._proxy
         async with AsyncExitStack() as stack:
-            while not proxy._forwarded:  # until an HTTP transport is at another server
+            while not proxy._forwarded:  # until the HTTP transport of a client is at another server
                 client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
                 await client.wait_state(State.OPEN)
                 await trio.sleep(1)
@@ -315,12 +320,12 @@ async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
 
 
 async def test_a_client_is_sent_to_the_room_s_server() -> None:
-    """If servers have addresses, a client is redirected to the room's server instead of relayed, and returns to its
-    first URL if that server dies."""
+    """A client is redirected to the room's server, instead of relayed, if that server has an address. If that server
+    dies, the client returns to its first URL."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         site_of(one.app).cluster = attrs.evolve(site_of(one.app).cluster, address="ws://one.test")
-        await trio.sleep(LEASE_SECONDS)  # until that is known
+        await trio.sleep(LEASE_SECONDS)  # until the other server knows the address
         async with chat(town, one, name="ana") as ana:
             await ana.wait_state(State.OPEN)
             async with chat(town, two, one, name="ben") as ben:
@@ -334,15 +339,15 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
 
 
 class Stubborn(Chat):
-    """Continues while its server is cut off."""
+    """Continues while its server can't reach the broker."""
 
     when_cut_off = "continue"
 
 
 @pytest.mark.parametrize("taken", [False, True])
 async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
-    """A room may continue while its server is cut off from the broker, and ends when its server learns that another
-    server has the room."""
+    """A room with `when_cut_off = "go on"` continues while its server can't reach the broker. When the broker is back,
+    the room continues if no other server has opened it, and ends otherwise."""
 
     def make_stubborn(broker: Broker) -> edge.App:
         return edge.App(
@@ -372,8 +377,8 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
 
 
 def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
-    """Lose the first batch with each of these words, tell its sender if the word's value is True, and return the words
-    lost so far."""
+    """Lose the first batch that contains each of these words. If the word's value is True, the broker reports the loss
+    to the sender. Return the list of words whose batch was lost, which grows."""
     post, dropped = town.shared.send, list[bytes]()
 
     async def drop(batches: Mapping[str, bytes]) -> frozenset[str]:
@@ -392,7 +397,8 @@ def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, 
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
-    """If the first batch of a link is lost, both servers start the link again, and no client waits."""
+    """If the first batch of a peer link is lost, the servers start the link again, and a client that joins through it
+    does not wait longer than two seconds."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -409,8 +415,8 @@ async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, k
     [{b"hello": False}, {b"hello": True}, {b"hello": False, b"restart": False}, {b"hello": False, b"restart": True}],
 )
 async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost: dict[bytes, bool]) -> None:
-    """A lost batch is detected and repeated within two seconds, even if its sender is not told, no other batch follows,
-    and the notice of the loss is lost, too."""
+    """A lost batch is detected and repeated within two seconds, even if the broker does not report the loss, no other
+    batch follows, and the receiver's notice of the loss is also lost."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with AsyncExitStack() as stack:
@@ -430,8 +436,8 @@ async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost:
 
 
 async def test_while_the_broker_is_away() -> None:
-    """While the broker is away, clients are disconnected once no lease can be valid, relayed ones included, and no
-    server is ready."""
+    """When the broker is unreachable for longer than the leases last, all clients are disconnected, relayed clients
+    included, and the servers are not ready. When the broker is back, the clients reconnect."""
     async with open_town(make_app, 2) as town, AsyncExitStack() as stack:
         one, two = town.places
         ana = await stack.enter_async_context(chat(town, one, name="ana"))

@@ -1,4 +1,4 @@
-"""A live connection whose peer is silent, slow or wrong."""
+"""A live connection whose peer is silent, slow, or breaks the protocol."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Slow(edge.Room[Say, Said]):
 
 
 async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:
-    """Open a bare connection, and return it with its welcome."""
+    """Connect with a bare transport and a hello. Return the transport and the welcome."""
     ours, theirs = open_memory_transports(**options)
     room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", HELLO])])
@@ -46,7 +46,8 @@ async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTrans
 
 
 async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open) -> None:
-    """A peer that sends no byte gets a ping and is then disconnected, and its seat goes into grace."""
+    """A peer that sends nothing gets a ping after 20 seconds and is disconnected after 30, and its seat goes into
+    grace."""
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     started = trio.current_time()
@@ -61,7 +62,7 @@ async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open)
 
 
 async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> None:
-    """A peer that is not read while the room's inbox is full does not count as silent."""
+    """A peer does not count as silent while its connection is not read because the player's inbox is full."""
     room = await edge_room(Slow)
     (ana,) = await room.join("ana", limits=edge.Limits(inbox=2))
     for number in range(10):
@@ -73,8 +74,8 @@ async def test_a_slow_room_does_not_look_like_a_dead_peer(edge_room: Open) -> No
 
 
 async def test_a_stalled_write_ends_the_connection(edge_room: Open) -> None:
-    """A peer that does not read is disconnected after its write has waited for ten seconds, and delays no other
-    player."""
+    """A peer that does not read is disconnected after a write to it has waited for ten seconds, and does not delay the
+    other player."""
     room = await edge_room(Slow)
     ours, _ = await connect(room, buffer=1)
     (ana,) = await room.join("ana")
@@ -166,8 +167,8 @@ def nested(levels: int) -> Any:
 async def test_bad_input_gets_its_typed_answer(
     edge_room: Open, frame: Any, problem: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After invalid input the room and the connection continue, the counts agree at the next ping, and no crash is
-    logged."""
+    """Invalid input gets an error with its problem, or no answer. Afterwards the counts agree at the next ping, the
+    room and the connection continue, and nothing is logged."""
     room = await edge_room(Echo)
     ours, _ = await connect(room)
     await ours.send([frame, JSON.encode(["$ping", 1])])
@@ -184,7 +185,7 @@ async def test_bad_input_gets_its_typed_answer(
 
 
 async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None:
-    """A peer whose counts disagree gets a code that requires a fresh start."""
+    """A peer whose ping has a wrong count is disconnected with MISCOUNT, a code that requires a fresh start."""
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     await ours.send([JSON.encode(["$ping", 7])])
@@ -195,7 +196,7 @@ async def test_a_lie_about_counts_ends_in_a_fresh_start(edge_room: Open) -> None
 
 
 class Busy(edge.Room[Say, Said]):
-    """Broadcasts without a pause."""
+    """Makes thirty broadcasts ten times a second."""
 
     async def run(self) -> None:
         async for _ in self.ticks(hz=10):
@@ -206,7 +207,7 @@ class Busy(edge.Room[Say, Said]):
 
 @seeds(100)
 async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed: int) -> None:
-    """A client that leaves while the room writes to it has left, and does not count as away."""
+    """A client that leaves while the room writes to it counts as left, and not as away."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana")
     await trio.sleep(0.1)
@@ -218,7 +219,7 @@ async def test_a_goodbye_is_heard_while_a_write_fails(edge_room: Open, edge_seed
 
 
 async def test_a_cancelled_connection_says_why(edge_room: Open) -> None:
-    """A cancelled connection sends a goodbye first, under a shield with a deadline."""
+    """A connection whose task is cancelled still sends a goodbye, and its seat ends."""
     room = await edge_room(Slow)
     ours, theirs = open_memory_transports()
     async with trio.open_nursery() as nursery:
@@ -249,8 +250,8 @@ class Deaf(MemoryTransport):
 
 @pytest.mark.parametrize("kicked", [False, True])
 async def test_a_write_that_fails_ends_the_connection_a_second_later(edge_room: Open, kicked: bool) -> None:
-    """After a failed write the peer's last frames have a second to arrive, and then the seat goes into grace, or ends
-    if its player was kicked."""
+    """After a failed write, the connection stays open for one more second to receive the peer's last frames. Then the
+    seat goes into grace, or ends if its player was kicked."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     deaf = Deaf(theirs._outgoing, theirs._incoming)
@@ -300,7 +301,8 @@ async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(
 
 
 async def test_a_peer_that_neither_reads_nor_speaks_is_noticed_though_much_waits(edge_room: Open) -> None:
-    """A peer that neither reads nor sends is disconnected as silent, even if a large write has more time."""
+    """A peer that neither reads nor sends is disconnected after the usual limit for silent peers, although its large
+    write would have more time."""
     room = await edge_room(Echo)
     await connect(room, buffer=1)
     (player,) = room.room.players

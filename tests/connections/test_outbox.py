@@ -32,7 +32,7 @@ def taken(outbox: Outbox) -> list[object]:
 
 
 def test_order_and_replacement() -> None:
-    """Reliable events keep their order, a newer `latest` value replaces the older one at the end, and nothing is
+    """Reliable events keep their order. A newer `latest` value removes the older one and goes to the end. No event is
     written twice."""
     outbox = Outbox(JSON, Limits())
     for event in (Newest("a", 1), Sure(1), Newest("b", 1), Newest("a", 2), Sure(2)):
@@ -47,7 +47,7 @@ def test_order_and_replacement() -> None:
 
 
 def test_volatile_only_when_it_can_be_written_at_once() -> None:
-    """A volatile event is dropped while a write is under way or if the outbox is full, and never ends a connection."""
+    """A volatile event is dropped while a write is under way or if the outbox is full. It never ends the connection."""
     outbox = Outbox(JSON, Limits(outbox_frames=3))
     for event in (Sure(1), Fleeting(1), Fleeting(2), Fleeting(3)):
         outbox.put(outgoing_event(event))
@@ -59,7 +59,8 @@ def test_volatile_only_when_it_can_be_written_at_once() -> None:
 
 
 def test_a_replay_does_not_count() -> None:
-    """A replay of any length is written first, and does not count against the limit of the outbox."""
+    """The messages that a resume repeats are written first, and do not count against the limit of the outbox, however
+    many they are."""
     outbox = Outbox(JSON, Limits(outbox_frames=2))
     outbox.put(outgoing_event(Sure(10)))
     outbox.put_first(*(outgoing_event(Sure(n)).frame(JSON) for n in range(10)))
@@ -69,7 +70,7 @@ def test_a_replay_does_not_count() -> None:
 
 
 def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
-    """Return an outbox of a connection with a write under way, and the lengths at which it was too full."""
+    """Return an outbox with a write under way, and a list that records its length at each call of `on_overfull`."""
     outbox, lengths = Outbox(JSON, limits), list[int]()
     outbox.writing = True
     outbox.on_overfull = lambda: lengths.append(len(outbox))
@@ -77,7 +78,7 @@ def overfull(limits: Limits) -> tuple[Outbox, list[int]]:
 
 
 def test_one_message_always_fits() -> None:
-    """A message that is larger than the whole outbox is accepted if it is alone."""
+    """A message that is larger than the limit of the outbox does not overfill the outbox if no other message waits."""
     outbox, lengths = overfull(Limits(outbox_bytes=5))
     outbox.put(outgoing_event(Sure(1)))
     assert lengths == []
@@ -86,7 +87,7 @@ def test_one_message_always_fits() -> None:
 
 
 def test_bounds_in_frames_and_bytes() -> None:
-    """A message beyond the limit in frames or bytes is reported to `on_overfull`, and still waits."""
+    """Each message beyond the limit of frames or bytes calls `on_overfull`, and is still written."""
     for limits in (Limits(outbox_frames=3), Limits(outbox_bytes=3 * len('["Sure",{"n":1}]'))):
         outbox, lengths = overfull(limits)
         for n in range(5):
@@ -96,7 +97,7 @@ def test_bounds_in_frames_and_bytes() -> None:
 
 
 def test_a_burst_is_no_slow_reader() -> None:
-    """While no write waits, any number of messages is accepted and written."""
+    """If no write is under way, the outbox accepts any number of messages."""
     outbox = Outbox(JSON, Limits(outbox_frames=3, outbox_bytes=30))
     for n in range(100):
         outbox.put(outgoing_event(Sure(n)))
@@ -105,7 +106,7 @@ def test_a_burst_is_no_slow_reader() -> None:
 
 
 def test_replaced_values_do_not_add_up() -> None:
-    """A thousand values of one key count as the bytes of one frame."""
+    """A thousand values of one `latest` key do not overfill the outbox, because only the newest value counts."""
     outbox = Outbox(JSON, Limits(outbox_bytes=200))
     for n in range(1000):
         outbox.put(outgoing_event(Newest("a", n)))

@@ -1,4 +1,4 @@
-"""The tasks that write for all connections, and run their timers."""
+"""The write scheduler: the two tasks that write for all connections, and run their timers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Noted(MemoryTransport):
 
 
 async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
-    """Open a bare client, and record the server's writes to it."""
+    """Connect with a bare transport and a hello. Return this transport, and the server's, which records its writes."""
     ours, theirs = open_memory_transports()
     noted = Noted(theirs._outgoing, theirs._incoming)
     noted._peer, noted.writes = ours, []
@@ -55,7 +55,7 @@ async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
 
 @seeds(50)
 async def test_what_one_step_sends_leaves_in_one_write(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Three broadcasts of one step of the room are one write on each connection, in their order."""
+    """Three broadcasts in one step of a task are sent in one write to each connection, in their order."""
     room = await edge_room(Chorus)
     clients = [await join(room, str(number)) for number in range(5)]
     await wait_all_tasks_blocked()
@@ -97,7 +97,8 @@ async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
 
 
 async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
-    """The task that ends seats sleeps while a crowd joins, because only its deadline moves."""
+    """The task that ends expired seats and closes an idle room does not wake when players join, because a join only
+    moves its deadline."""
     room = await edge_room(Chorus)
     await wait_all_tasks_blocked()
     steps = _Steps("RoomRuntime._close_when_idle", "RoomRuntime._play")
@@ -110,8 +111,8 @@ async def test_joining_wakes_no_sweep_of_seats(edge_room: EdgeRoom) -> None:
 
 
 async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: EdgeRoom) -> None:
-    """A seat that is away again has a full second grace, and seats that were lost at one instant end in the order of
-    joining."""
+    """A seat that lost its connection a second time has the full grace again. Seats that lost their connections at the
+    same instant end in the order in which they joined."""
     room = await edge_room(Chorus)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     left: list[str] = []
@@ -138,7 +139,8 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
 
 
 async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: EdgeRoom) -> None:
-    """A seat with an infinite grace adds no entry to the list of graces, however often its connection is lost."""
+    """A seat with an infinite grace adds no entry to the ledger's list of graces, however often it loses its
+    connection."""
 
     class Patient(Chorus):
         seats = edge.Seats(grace=math.inf)
@@ -166,7 +168,7 @@ async def test_an_ended_connection_is_forgotten_by_its_alarms(edge_room: EdgeRoo
 
 
 async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
-    """Cancelled timers do not accumulate, however many there are, and the others run in order."""
+    """The scheduler removes cancelled timers before many accumulate, and runs the others in order."""
     swept: list[int] = []
 
     class Swept:
@@ -194,7 +196,7 @@ async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.Mock
 
 @pytest.mark.parametrize("seconds", [0.3, 9.9])
 async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, seconds: float) -> None:
-    """An ack that falls due while a write waits is sent after that write."""
+    """An ack that becomes due while a write waits for a slow peer is sent after that write."""
     room = await edge_room(Chorus)
     ours, theirs = open_memory_transports(buffer=2)
     room.serve_seat(theirs)
@@ -208,8 +210,8 @@ async def test_acks_come_while_a_write_waits_for_its_peer(edge_room: EdgeRoom, s
 
 
 async def test_a_fault_on_one_connection_costs_no_other_its_post(caplog: pytest.LogCaptureFixture) -> None:
-    """A fault on one connection is logged and ends that connection, and the write scheduler continues with writes and
-    timers."""
+    """An exception in a write or a timer of one connection is logged and reported to that connection, and the write
+    scheduler continues."""
 
     class Fragile:
         failed = 0

@@ -24,7 +24,7 @@ async def draw(client: edge.Client[Any, Any]) -> None:
 
 
 async def steer(client: edge.Client[Any, Any]) -> None:
-    """Change the direction with each whole second of the board."""
+    """Change the direction once in each second of the board's time."""
     second = 0
     async for event in client:
         if isinstance(event, Board | Facts) and event.tick // 20 > second:

@@ -1,4 +1,4 @@
-// The hill's page over a simulated connection, in virtual time: node run_game.mjs <folder with game.js and what it imports>
+// The hill's page over a simulated connection, in virtual time. Usage: node run_game.mjs <folder with game.js and its imports>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -13,7 +13,7 @@ function random(seed) {
   return () => (seed = (seed * 48271) % 2147483647) / 2147483647;
 }
 
-/** A server with two discs, the first of which is the page's, and a connection with latency. */
+/** A server with two discs, a page that steers disc 0, and a connection with latency. */
 class World {
   now = 0;
   tick = 0;
@@ -21,7 +21,7 @@ class World {
   history = [];
   discs = [0, 1].map((number) => ({ number, x: 400 * (1 - 2 * number), y: 0, vx: 0, vy: 0, sx: 0, sy: 0 }));
   looks = 0;
-  #line = []; // [when, what]
+  #line = []; // [time, callback, kind]
   #heeded = 0;
   #plan = [];
   #draw;
@@ -36,7 +36,7 @@ class World {
     this.showBoard();
   }
 
-  /** Deliver something later, after everything that was sent before. */
+  /** Call `run` after the latency, and not before earlier calls. */
   send(run) {
     const when = Math.max(this.now + this.latency(), ...this.#line.filter((each) => each[2] === "any").map(([then]) => then), 0);
     this.#line.push([when, run, "any"]);
@@ -74,7 +74,7 @@ class World {
     this.send(() => this.game.facts(facts));
   }
 
-  /** Advance the time, and call `look` with each frame. */
+  /** Advance the time, and call `look` with the discs of each frame. */
   run(seconds, look = () => {}, { asleep = false } = {}) {
     for (const until = this.now + seconds; this.now < until;) {
       this.now += FRAME;
@@ -91,7 +91,7 @@ const steady = (seconds) => () => seconds;
 const places = (discs) => discs.map(({ x, y }) => [Math.round(x * 1e6) / 1e6, Math.round(y * 1e6) / 1e6]);
 
 const cases = {
-  "intents that are followed in time need no correction"() {
+  "intents that the server follows at their tick need no correction"() {
     const world = new World({ latency: steady(0.1), roundTrip: 0.2 });
     world.run(1);
     for (const [x, y] of [[100, 0], [0, 100], [-70, -70], [0, 0]]) {
@@ -105,7 +105,7 @@ const cases = {
     world.run(0.1, (discs) => { seen = discs; });
     assert.deepEqual(places(seen), places(world.discs));
   },
-  "an intent that was followed late counts from when it was"() {
+  "an intent that the server follows late takes effect at that later tick"() {
     const world = new World({ latency: steady(0.3) });
     world.run(0.5);
     world.steer(30, 40);
@@ -119,7 +119,7 @@ const cases = {
     assert.ok(Math.abs(shown[0].y - (before.y + share * (after.y - before.y))) < 0.01);
     assert.ok(world.game.largest > 0);
   },
-  "what others do is mended within the bound, and ends where the server has it"() {
+  "corrections for another player's intents stay within the bound, and the discs end where the server has them"() {
     for (let seed = 1; seed <= 20; seed++) {
       const draw = random(seed);
       const world = new World({ latency: () => 0.1 * (0.6 + 0.8 * draw()), roundTrip: 0.2, seed });
@@ -143,7 +143,7 @@ const cases = {
       assert.equal(world.looks, 0, `seed ${seed}`);
     }
   },
-  "it moves further ahead when intents come late, and back when they need not"() {
+  "the lead grows when intents arrive late, and shrinks when the latency falls"() {
     const world = new World({ latency: steady(0.18) });
     for (let turn = 0; turn < 10; turn++) { world.steer(turn % 2 ? 50 : -50, 0); world.run(0.5); }
     assert.ok(world.game.lead > 0.14 && world.game.lead < 0.25, `${world.game.lead}`);
@@ -151,7 +151,7 @@ const cases = {
     for (let turn = 0; turn < 120; turn++) { world.steer(turn % 2 ? 50 : -50, 0); world.run(0.2); }
     assert.ok(world.game.lead < 0.08, `${world.game.lead}`);
   },
-  "an outage teaches nothing about how far ahead to be"() {
+  "after `forgive`, an outage does not change the lead"() {
     const world = new World({ latency: steady(0.02), roundTrip: 0.04 });
     world.run(1);
     world.steer(100, 0);
@@ -161,11 +161,11 @@ const cases = {
     world.steer(0, 0);
     world.run(2.1);
     world.latency = steady(0.02);
-    world.game.forgive(); // as on a resumed welcome
+    world.game.forgive(); // as the page does on a welcome that resumes
     world.run(5);
     assert.ok(Math.abs(world.game.lead - lead) < 0.02, `${lead} ${world.game.lead}`);
   },
-  "a new seat begins with a plan of its own"() {
+  "in a new seat, the plan has no intents of the old seat"() {
     const world = new World({ latency: steady(0.02) });
     world.run(0.5);
     for (let turn = 0; turn < 12; turn++) { world.game.steer(turn, 0); world.run(0.1); }
@@ -173,7 +173,7 @@ const cases = {
     world.game.begin(0);
     assert.equal(world.game.steer(2, 2).length, 1);
   },
-  "a page that slept asks for the board once, and again if none comes"() {
+  "a page requests the board once when it wakes, and when it has had no board for a second"() {
     const world = new World({ latency: steady(0.02) });
     world.others = true;
     world.stopsAt = Infinity;
@@ -189,7 +189,7 @@ const cases = {
     world.run(4, (discs) => { seen = discs; });
     assert.equal(seen.length, 2);
   },
-  "a board that is not the server's is found by who collided"() {
+  "a page whose board differs from the server's detects this by the collisions, and requests the board"() {
     const world = new World({ latency: steady(0.02), roundTrip: 0.04 });
     world.discs[0].y = 100;
     world.showBoard();

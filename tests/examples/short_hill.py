@@ -1,4 +1,4 @@
-"""King of the hill without bots and with short rounds, for tests in the browser."""
+"""King of the hill with other settings, such as no bots or short rounds, for tests in the browser."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ async def scene(client: Any, phase: str) -> Scene:
 
 @seeds(200)
 async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: int) -> None:
-    """Each player sees only the strip above, strokes that were drawn in time are kept, and all players see the whole
-    figure at the end."""
+    """A player sees only the strip of the part above. Strokes drawn before a time-out or a leave stay in the figure.
+    All players get the whole figure at the end."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben, cyn, dan = await room.join("ana", "ben", "cyn", "dan")
     ana.send(Start())
@@ -67,7 +67,7 @@ async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: 
 
 
 async def test_an_hour_of_play(edge_room: Open) -> None:
-    """Two players, one of whom always times out, play the expected number of rounds in an hour."""
+    """Two players, one of whom times out in each turn, play the expected number of rounds in an hour."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben = await room.join("ana", "ben")
     rounds = 0
@@ -194,7 +194,7 @@ def test_strokes_that_are_refused(stroke: dict[str, Any]) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, WIDTH), st.integers(0, HEIGHT)), min_size=1, max_size=30))
 def test_the_strip_shows_what_is_in_it_and_nothing_else(points: list[tuple[int, int]]) -> None:
-    """Every shown point lies in the strip, and every point of a stroke that lies there is shown, in order."""
+    """`strip_below` returns only points in the strip, and all points of the strokes that lie there, in order."""
     shown = [point for stroke in strip_below([Stroke(0, 10, points)]) for point in stroke.points]
     assert all(0 <= y <= STRIP for _, y in shown)
     inside = [(x, y - (HEIGHT - STRIP)) for x, y in points if y >= HEIGHT - STRIP]

@@ -1,4 +1,4 @@
-"""The drawing game in the browser: three tabs, a phone among them, and one whole round to its reveal."""
+"""The drawing game in the browser: three tabs, one of which is a phone, play a whole round."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Player(Tab):
         self.page.click("#enter button")
 
     def draw(self, color: tuple[int, int, int], *points: tuple[float, float]) -> None:
-        """Draw one line of this colour through points given as parts of the paper's width and height."""
+        """Draw one line of this colour through these points, whose coordinates are fractions of the paper's width and
+        height."""
         self.page.click(f".swatch:nth-child({SWATCH[color]})")
         self.page.click(".nib:nth-child(3)")
         for index, place in enumerate(points):
@@ -36,7 +37,8 @@ class Player(Tab):
         self.page.mouse.up()
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Return the place on the page of a point given as parts of the paper's width and height."""
+        """Return the position on the page of a point whose coordinates are fractions of the paper's width and
+        height."""
         box = self.page.locator("#canvas").bounding_box()
         assert box is not None
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
@@ -49,7 +51,7 @@ class Player(Tab):
         expect(self.page.locator("#canvas")).to_be_visible()
 
     def headline(self, text: str) -> None:
-        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # poll is tried third
+        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # poll is tried last
 
     def saved_picture(self) -> Image.Image:
         with self.page.expect_download() as download:
@@ -66,8 +68,8 @@ def near(picture: Image.Image, place: tuple[int, int], color: tuple[int, int, in
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str, str], str]) -> None:
-    """In a round that one player leaves, each stroke is in the right part of the figure, and no hidden stroke is on any
-    wire."""
+    """In a round that one player leaves, each stroke is in the right part of the figure, and no player receives a
+    hidden stroke before the reveal."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben, cyn = Player(browser, url), Player(browser, url), Player(browser, url, PHONE)
         cyn.screenshot("door-phone")
@@ -120,7 +122,8 @@ def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str,
 
 
 def check_nothing_hidden_was_received(ana: list[str], ben: list[str], cyn: list[str]) -> None:
-    """Check that before the reveal each player has received only the strip above their own part."""
+    """Check that the frames that each player received before the reveal contain only the strip above that player's
+    part."""
     frames = {"ana": ana, "ben": ben, "cyn": cyn}
     strokes = {
         name: [stroke for frame in received for stroke in strokes_of(frame)] for name, received in frames.items()
@@ -129,7 +132,7 @@ def check_nothing_hidden_was_received(ana: list[str], ben: list[str], cyn: list[
     (strip,) = strokes["ben"]
     assert strip["color"] == 1
     assert all(0 <= y <= 60 for _, y in strip["points"])
-    assert strokes["cyn"] == []  # nothing of the body reaches its edge
+    assert strokes["cyn"] == []  # no stroke of the body reaches its lower edge
 
 
 def strokes_of(frame: str) -> list[dict[str, Any]]:
@@ -142,7 +145,7 @@ def strokes_of(frame: str) -> list[dict[str, Any]]:
 
 
 def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str], str]) -> None:
-    """The fifth player learns that the table is full and finds another, and a taken name is refused."""
+    """The fifth player is informed that the table is full, and joins another table. A taken name is refused."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana = Player(browser, url)
         ana.enter("Ana")
@@ -166,7 +169,7 @@ def test_a_full_table_a_taken_name_and_another_table(program: Callable[[str, str
 
 
 def begin(browser: Browser, url: str) -> tuple[Player, Player]:
-    """Seat two players at a table, and give the first one the first turn."""
+    """Let two players join a table, and start a round in which the first player has the first turn."""
     ana, ben = Player(browser, url), Player(browser, url, PHONE)
     ana.enter("Ana")
     ana.headline("Waiting for one more")
@@ -177,7 +180,7 @@ def begin(browser: Browser, url: str) -> tuple[Player, Player]:
 
 
 def finish(ana: Player, ben: Player) -> Image.Image:
-    """Play the rest of the round, and return the figure."""
+    """Play the rest of the round, and return the saved figure."""
     ana.page.click("#done")
     ben.expect_turn("body")
     ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
@@ -189,7 +192,7 @@ def finish(ana: Player, ben: Player) -> Image.Image:
 
 
 def test_a_connection_killed_in_the_middle_of_a_stroke(program: Callable[[str, str], str]) -> None:
-    """A connection that is lost during a stroke costs neither a stroke nor the turn."""
+    """If a connection is lost during a stroke, the player keeps the turn, and no stroke is lost."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with hostile(Deed.KILL, url) as (proxied, cut_or_mend):
             ana, ben = begin(browser, proxied)
@@ -217,7 +220,7 @@ def test_a_connection_killed_in_the_middle_of_a_stroke(program: Callable[[str, s
 
 
 def test_a_reload_in_the_middle_of_a_turn(program: Callable[[str, str], str]) -> None:
-    """A page that is reloaded during a turn takes its seat again, with the turn and the strokes so far."""
+    """After a reload during a turn, the page has its seat, the turn, and the strokes so far."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = begin(browser, url)
         ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
@@ -236,7 +239,8 @@ def test_a_reload_in_the_middle_of_a_turn(program: Callable[[str, str], str]) ->
 
 @pytest.mark.parametrize(("deed", "transport"), [(Deed.STRIP, "stream"), (Deed.REFUSE, "poll")])
 def test_where_websocket_is_refused(program: Callable[[str, str], str], deed: Deed, transport: str) -> None:
-    """The game works over a stream without WebSocket, and over polls without streams."""
+    """The game works over the stream transport if WebSocket is blocked, and over the poll transport if streams are
+    blocked as well."""
     with serving("examples.drawing:app") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         with hostile(deed, url) as (proxied, _):
             ana, ben = begin(browser, proxied)

@@ -1,4 +1,5 @@
-"""The drawing game on several servers: each player at another one, and the server with the table dies during a turn."""
+"""The drawing game on several servers: each player connects to another server, and the server that has the table dies
+during a turn."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium
 from tests.cluster.broker.redis_server import RedisServer, redis_server
 from tests.examples.test_drawing_browser import BLUE, GREEN, INK, RED, Player, near
 
-# Enough for a lease, its renewal, and a few backoffs.
+# The longest time until a page is connected again: a lease has to expire, and a few attempts may fail.
 AGAIN_MILLISECONDS = 20_000
 
 
@@ -33,7 +34,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start the server, on the port that it had before."""
+        """Start the server, on its previous port if it was started before."""
         port = re.sub(r"\D", "", self.url.rpartition(":")[2]) or "0"
         environment = {**os.environ, "EDGE_SECRET": "a secret of all these servers"}
         command = [*self._command, "--port", port]
@@ -51,7 +52,7 @@ class Server:
 
 @contextmanager
 def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Server]]:
-    """Run so many servers while the block runs, and check that they end without an error."""
+    """Run this number of servers while the block runs, and check that they end without an error."""
     trio.run(redis.wait_up, 3)
     started = [Server(redis.url, *options) for _ in range(count)]
     try:
@@ -65,7 +66,7 @@ def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Serv
 
 
 def owner_pid(redis: RedisServer) -> int:
-    """Return the process id of the server that has the table."""
+    """Return the process id of the server (or worker) that has the table."""
 
     async def ask() -> int:
         broker = RedisBroker(redis.url)
@@ -84,7 +85,7 @@ def at_table(server: Server, table: str) -> str:
 
 
 def begin(browser: Browser, one: Server, two: Server, three: Server) -> tuple[Player, Player, Player]:
-    """Seat three players at one table, each at another server, and draw a line in the first player's turn."""
+    """Let three players join one table, through one server each, and draw a line in the first player's turn."""
     ana = Player(browser, one.url)
     ana.enter("Ana")
     ana.headline("Waiting for one more")
@@ -99,7 +100,7 @@ def begin(browser: Browser, one: Server, two: Server, three: Server) -> tuple[Pl
 
 
 def finish(ana: Player, ben: Player, cyn: Player) -> None:
-    """Play the rest of the round, and check that no stroke is missing in the figures that the players save."""
+    """Play the rest of the round, and check that each player's saved figure has all strokes."""
     ana.page.click("#done")
     ben.expect_turn("body")
     ben.draw(GREEN, (0.2, 0.5), (0.8, 0.5))
@@ -110,8 +111,8 @@ def finish(ana: Player, ben: Player, cyn: Player) -> None:
     for tab in (ana, ben, cyn):
         tab.headline("Unfolded!")
         picture = tab.saved_picture()
-        assert near(picture, (500, 500), RED), "drawn before the server died"
-        assert near(picture, (200, 150), BLUE), "drawn while no server had the table, or after"
+        assert near(picture, (500, 500), RED), "the line that was drawn before the server died"
+        assert near(picture, (200, 150), BLUE), "the line that was drawn after the server died"
         assert near(picture, (400, 750 + 375), GREEN)
         assert near(picture, (500, 1500 + 375), INK)
 

@@ -1,6 +1,6 @@
 """The whole demo in difficult environments: below a prefix, without site data, in frames, in three browsers, asleep.
 
-The kind of bug: a page works on its developer's machine, and fails silently in another browser.
+The kind of bug that these tests detect: a page works on its developer's machine, and fails silently in another browser.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPEN = "document.querySelector('#light').dataset.state === 'open'"
 
 @contextlib.contextmanager
 def stage(**environment: str) -> Iterator[str]:
-    """Serve the demo in this environment, and yield its address."""
+    """Serve the demo with these environment variables, and yield its address."""
     options = () if "TLS" not in environment else ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
     folder = environment.pop("TLS", None)
     certificate = [each if each.startswith("--") else f"{folder}/{each}" for each in options]
@@ -71,7 +71,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
 
     monitor = engine.open(f"{url}monitor/")
     monitor.wait("/[1-9]/.test(document.querySelector('#total').textContent)")
-    if engine.name != "webkit":  # WebKit draws no hidden page
+    if engine.name != "webkit":  # this page is hidden, and WebKit does not draw hidden pages
         monitor.wait("document.querySelector('#light').dataset.state === 'live'")
 
     desk = engine.open(f"{url}edge-monitor/")
@@ -81,7 +81,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
     desk.wait("document.body.dataset.view === 'dashboard' && document.body.textContent.includes('hill/main')")
 
     pages = {"stage": home, "drawing": ana, "hill": hill, "monitor": monitor, "dashboard": desk}
-    for size in sizes if engine.name != "webkit" else ():  # WebKit draws none of them
+    for size in sizes if engine.name != "webkit" else ():  # they are hidden, and WebKit does not draw them
         for page_name, page in pages.items():
             page.resize(*size)
             page.screenshot(f"{name}-{page_name}-{'phone' if size == PHONE else 'desktop'}")
@@ -90,7 +90,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
 
 
 def test_below_a_prefix(program: Program, tmp_path: Path) -> None:
-    """Every page works below a prefix that nginx strips, at both sizes."""
+    """Every page works below a path prefix that nginx removes, at both screen sizes."""
     port = free_port()
     with stage() as url:
         command = nginx(program, tmp_path, port, int(url.rstrip("/").rpartition(":")[2]))
@@ -127,7 +127,7 @@ def test_without_site_data(program: Program, name: str) -> None:
 
 
 def session_of(frame: Frame) -> Any:
-    """Return the session's id of the page in a frame."""
+    """Return the id of the session of the page in a frame."""
     return frame.evaluate("""async () => {
         const headers = { "edge-session": "browser" };
         const response = await fetch("session", { method: "POST", headers, credentials: "include" });
@@ -137,8 +137,8 @@ def session_of(frame: Frame) -> Any:
 
 @pytest.mark.parametrize("cookie", ["partitioned", "usual"])
 def test_in_a_frame_of_another_site(program: Program, tmp_path: Path, cookie: str) -> None:
-    """Every demo works over TLS in a frame of another site, at both sizes, and a reload keeps the session only with a
-    partitioned cookie."""
+    """Every demo works over TLS in a frame of another site's page, at both screen sizes. After a reload, the page has
+    the same session only if the cookie is partitioned."""
     write_certificate(tmp_path)
     SCREENSHOTS.mkdir(exist_ok=True)
     with stage(FRAMED=cookie, TLS=str(tmp_path)) as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
@@ -164,7 +164,8 @@ def test_in_a_frame_of_another_site(program: Program, tmp_path: Path, cookie: st
 
 
 def test_asleep_for_longer_than_the_server_waits(program: Program) -> None:
-    """A page that sleeps for longer than the server waits is shown as away, and has its seat again when it wakes."""
+    """The player of a page that is asleep for longer than the server waits is shown as away. When the page wakes, it
+    resumes its seat."""
     with stage(SLEEPY="1") as url, open_engine("chromium", program) as engine:
         ana, ben = (engine.open(f"{url}drawing/#asleep") for _ in range(2))
         assert isinstance(ana, ChromiumPage)

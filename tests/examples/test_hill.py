@@ -1,4 +1,4 @@
-"""King of the hill in virtual time: intents, facts, rounds, bots, and games that repeat from a seed."""
+"""King of the hill in virtual time: intents, facts, rounds, bots, and games that a seed reproduces."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Open = Callable[..., Any]
 
 
 class Alone(Hill):
-    """Has no bots until a player asks for some."""
+    """A board without bots until a player requests some."""
 
     bots = 0
 
 
 class Mirror:
-    """The board that a client computes from the events that it receives."""
+    """A copy of the board, computed by a client from the events that it receives."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -54,7 +54,7 @@ class Mirror:
             self.step(None)
 
     async def follow(self) -> None:
-        """Apply each received event, and check that nothing has happened without an event."""
+        """Apply each received event, and check that every collision, stop and disc agrees with the server's events."""
         async for event in self.client:
             match event:
                 case Board(tick, _, begins, discs, _):
@@ -75,7 +75,7 @@ class Mirror:
 
 @seeds(25)
 async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: int) -> None:
-    """Two clients, one of whom joins late, compute every disc from the facts, exact to the last bit."""
+    """Two clients, one of which joins late, compute every disc from the facts, exact to the last bit."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: in
             ben.send(Steer([(room.room.tick + 3, room.room.random.randint(-70, 70), -50)]))
             await trio.sleep(1)
         ana.send(Look())
-        ben.send(Look())  # the last board is compared, too
+        ben.send(Look())  # so that `follow` compares the last board
         await trio.sleep(0.51)  # between two ticks
         board = room.room.board()
         for mirror in mirrors:
@@ -102,7 +102,8 @@ async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: in
 
 @seeds(50)
 async def test_an_intent_is_followed_at_the_tick_it_was_planned_for(edge_room: Open, edge_seed: int) -> None:
-    """An intent is followed at its tick, and the newest late intent at once, with its delay reported to its owner."""
+    """An intent takes effect at its tick. Of late intents, the newest takes effect at once, and the facts report its
+    delay."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await ana.receive(Joined)
@@ -124,15 +125,15 @@ async def test_a_plan_that_is_none_is_refused(edge_room: Open, plan: list[Any]) 
     """An invalid plan is refused with an error, and moves no disc."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
-    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # the class refuses the plan
+    ana._send_buffer.send(Outgoing(Event("steer", {"plan": plan}, counted=False)))  # `Steer` refuses such a plan
     await trio.sleep(0.2)
     assert [error.problem for error in ana.errors] == ["invalid"]
     assert room.room.pilots[0].heeded == (1, 0, 0)
 
 
 async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> None:
-    """A disc stops when its player's connection is lost or the page is reloaded, and the next plan after a resume
-    counts."""
+    """A disc stops when its player's connection is lost or the page is reloaded. After a resume, the next plan moves it
+    again."""
     room = await edge_room(Alone)
     session = edge.Session("u1", "ana")
     (ana,) = await room.join(session=session)
@@ -148,14 +149,14 @@ async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> 
     ana.send(Steer([(room.room.tick + 1, 0, 50)]))
     await trio.sleep(0.2)
     assert disc.sy == 50
-    await room.join(session=session)  # another page of theirs, which steers nowhere yet
+    await room.join(session=session)  # another page of this session, which does not steer yet
     await trio.sleep(0.2)
     assert (disc.sx, disc.sy, room.room.pilots[0].disc is disc) == (0, 0, True)
 
 
 async def test_two_intents_for_one_tick(edge_room: Open) -> None:
-    """The second intent for a tick counts even if the first was followed before the second arrived, so that no key is
-    stuck."""
+    """A second intent for a tick takes effect even if the first one already has, so that a released key does not seem
+    to be held."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1.01)
@@ -169,7 +170,7 @@ async def test_two_intents_for_one_tick(edge_room: Open) -> None:
 
 
 async def test_what_is_planned_for_far_ahead_counts_now(edge_room: Open) -> None:
-    """An intent for a tick far ahead is followed at once."""
+    """An intent for a tick in the far future takes effect at once."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -182,7 +183,7 @@ async def test_what_is_planned_for_far_ahead_counts_now(edge_room: Open) -> None
 
 
 async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> None:
-    """A plan from before its seat was taken is not followed."""
+    """Intents for ticks before the player joined have no effect, even if the player had joined and left earlier."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -196,7 +197,7 @@ async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> Non
 
 
 async def test_looking_is_tempered(edge_room: Open) -> None:
-    """A client gets the whole board at most twice a second, however often it asks."""
+    """A client gets the whole board at most about twice a second, however often it requests the board."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -215,7 +216,7 @@ class Small(Hill):
 
 
 async def test_bots_make_way_for_people(edge_room: Open) -> None:
-    """Bots leave a few seats free, until people have taken all seats."""
+    """Bots leave a few seats free. When more people join, bots leave, until people have all seats."""
     room = await edge_room(Small)
     await room.join("p0")
     await trio.sleep(2)
@@ -242,7 +243,7 @@ async def test_names_that_are_none(edge_room: Open, name: str) -> None:
 
 
 async def test_names_are_unique_and_free_again(edge_room: Open) -> None:
-    """A taken name is refused, however it is written, and is free again when its player has left."""
+    """A taken name is refused, also in other letter case, and is free again when its player has left."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     with pytest.raises(edge.Disconnected, match="this name is taken"):
@@ -257,8 +258,8 @@ async def test_names_are_unique_and_free_again(edge_room: Open) -> None:
 
 @seeds(25)
 async def test_a_number_that_changes_hands_within_a_tick(edge_room: Open, edge_seed: int) -> None:
-    """If a seat's number changes hands within a tick, the old disc leaves first, and then the new one joins at the
-    start."""
+    """If a player leaves and another gets the same number within a tick, watchers get `Left` before `Joined`, and the
+    new disc is at the start."""
     room = await edge_room(Alone)
     ana, watcher = await room.join("ana", "watcher")
     await trio.sleep(1.005)
@@ -279,11 +280,12 @@ async def test_a_number_that_changes_hands_within_a_tick(edge_room: Open, edge_s
 
 
 async def test_the_round_has_a_winner(edge_room: Open) -> None:
-    """The player who held the middle wins, and all players begin the next round at the start, without points."""
+    """The player with the most points, whose disc stayed near the middle, wins. In the next round, all discs are at
+    their start places again, and no player has points."""
     room = await edge_room(Alone)
     ana, ben = await room.join("ana", "ben")
     await trio.sleep(1)
-    ana.send(Steer([(room.room.tick + 1, -100, 0)]))  # ana starts at the right, and ben at the lower left
+    ana.send(Steer([(room.room.tick + 1, -100, 0)]))  # from the right into the middle; ben stays at the lower left
     await trio.sleep(0.7)
     ana.send(Steer([(room.room.tick + 1, 0, 0)]))
     while (score := await ben.receive(Score)).phase != "won":
@@ -304,7 +306,7 @@ async def test_the_round_has_a_winner(edge_room: Open) -> None:
 
 @seeds(25)
 async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> None:
-    """Bots fill the board to the requested number while people are there, and leave with the last person."""
+    """The board has the requested number of bots while people are there, and no bots after the last person has left."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -324,7 +326,7 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
 
 
 async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
-    """Another bot takes the place of a kicked one, a little later."""
+    """Some seconds after a bot was kicked, another bot takes its place."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -337,14 +339,14 @@ async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
 
 
 class FortyPlayers(Hill):
-    """One person and 39 bots."""
+    """A board for one person and 39 bots."""
 
-    seats = edge.Seats(maximum=44, grace=15)  # bots leave some seats free
+    seats = edge.Seats(maximum=44, grace=15)  # because bots leave some seats free
     bots = 39
 
 
 async def digest_of_play(seed: int, minutes: float) -> str:
-    """Return a digest of everything that one of forty players receives."""
+    """Return a digest of all events that one of forty players receives, and of the last board."""
     told = hashlib.sha256()
     async with open_rooms(seed=seed) as open_room:
         room = await open_room(FortyPlayers)
@@ -371,8 +373,8 @@ async def digest_of_play(seed: int, minutes: float) -> str:
 
 @pytest.mark.slow
 def test_ten_minutes_of_forty_players_repeat_themselves() -> None:
-    """Two games from one seed are equal to the last bit, whatever the hash seed, and another seed gives another
-    game."""
+    """Two games with the same seed are equal to the last bit, whatever Python's hash seed, and a game with another seed
+    is different."""
     command = [sys.executable, "-m", "tests.examples.test_hill"]
     runs = [("7", "10", "0"), ("7", "10", "1"), ("8", "0.2", "0"), ("7", "0.2", "0")]
     processes = [

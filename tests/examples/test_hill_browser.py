@@ -20,16 +20,16 @@ from tests.hostile import Deed
 
 # The colours of the first players' discs.
 GOLD, BLUE = (255, 183, 3), (63, 167, 255)
-# Units of the board by which a correction may move a disc in one frame: a hundredth of the board's radius.
+# The largest correction of a disc in one frame, in units of the board: a hundredth of the board's radius.
 MOST_CORRECTION = 10.0
-# Units by which one tick of full steering moves a disc until it rests again.
+# How far one tick of full steering moves a disc in all until the disc rests, in units of the board.
 GLIDE = PUSH * DRAG / (1 - DRAG)
 
-# Units over which an approaching disc passes from the past, in which far discs are shown, to the present.
+# Far discs are shown with a delay. The distance, in units, over which an approaching disc catches up with the present.
 APPROACH = 6 * RADIUS
 
 # Records each drawn frame: [milliseconds, {number: [x, y]}, seconds by which far discs are delayed]. The milliseconds
-# are the page's last reading of the clock, for which it draws: on a busy machine a while ago.
+# are the page's last reading of its clock, because the page draws that moment; the drawing itself may be later.
 WATCH = """async () => {
   const { View } = await import(new URL("view.js", location.href).href);
   const draw = View.prototype.draw;
@@ -44,7 +44,7 @@ WATCH = """async () => {
   };
 }"""
 
-# Presses a key for so many milliseconds, as exactly as the browser can.
+# Holds a key for a number of milliseconds, as exactly as the browser's timers allow.
 PRESS = """async ([code, milliseconds]) => {
   dispatchEvent(new KeyboardEvent("keydown", { code }));
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -66,12 +66,12 @@ class Player(Tab):
 
     @property
     def places(self) -> dict[int, tuple[float, float]]:
-        """The place where each disc was drawn last, in units of the board."""
+        """The position of each disc in the last drawn frame, in units of the board."""
         drawn = self.page.evaluate("window.drawn.at(-1)[1]")
         return {int(number): (x, y) for number, (x, y) in drawn.items()}
 
     def hold(self, *keys: str) -> None:
-        """Hold these arrow keys, and no others."""
+        """Press these arrow keys, and release all other arrow keys."""
         for key in ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"):
             if key in keys:
                 self.page.keyboard.down(key)
@@ -86,7 +86,7 @@ class Player(Tab):
         self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
 
     def seen(self, color: tuple[int, int, int]) -> tuple[float, float]:
-        """Return the middle of the disc of this colour, in pixels of the canvas."""
+        """Return the centre of the disc of this colour, in pixels of the canvas."""
         url = self.page.evaluate("document.querySelector('#board').toDataURL()")
         picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
         pixels = picture.load()
@@ -114,8 +114,8 @@ class Player(Tab):
 
 
 def ram(hunter: Player, me: int, target: int) -> None:
-    """Steer one disc into another that rests: first level with it, then straight at it, so that the discs do not only
-    graze."""
+    """Steer disc `me` into the resting disc `target`: vertically to the same height, then horizontally, so that the
+    discs do not only graze each other."""
     goal = hunter.places[target]
     for _ in range(20):
         down = goal[1] - hunter.places[me][1]
@@ -133,7 +133,7 @@ def ram(hunter: Player, me: int, target: int) -> None:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) -> None:
-    """After a collision each disc rests at the same pixels of both screens, or within two of them."""
+    """After a collision, each disc comes to rest at the same place on both screens, within two pixels."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url), Player(browser, url)
         ana.screenshot("hill-door-desktop")
@@ -148,7 +148,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
         for color in (GOLD, BLUE):
             one, other = ana.seen(color), ben.seen(color)
             assert math.dist(one, other) <= 2
-        assert math.dist(before, ana.seen(BLUE)) > 20, "ben was pushed"
+        assert math.dist(before, ana.seen(BLUE)) > 20, "the collision moved ben's disc"
         collided = [json.loads(frame) for tab in (ana, ben) for frame in tab.received if '"facts"' in frame]
         assert any(fact[1]["collided"] == [[0, 1]] for fact in collided)
         ana.page.click("#network")
@@ -157,7 +157,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
 
 
 def test_touch_and_tilt_steer(program: Callable[[str, str], str]) -> None:
-    """A finger that is dragged, and a phone that is tilted, move the disc on every screen."""
+    """Dragging a finger and tilting the phone move the player's disc on another player's screen."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         phone = Player(browser, url, PHONE)
         phone.screenshot("hill-door-phone")
@@ -225,7 +225,7 @@ def check_smooth(frames: list[Any], me: str) -> None:
     assert len(frames) > 100
     moved = 0.0
     for (at, before, _), (later, after, delay) in itertools.pairwise(frames):
-        # while the page learns, its clock and its lead each run a tenth faster or slower at most
+        # the page adjusts its clock and its lead, each of which then runs a tenth faster or slower at most
         ticks = (later - at) / 1000 * HZ * 1.1 * 1.1
         for number, place in after.items():
             if number in before:
@@ -238,7 +238,7 @@ def check_smooth(frames: list[Any], me: str) -> None:
     assert moved > 4 * BOARD
 
 
-# Holds back animation frames, as a browser does in a hidden tab; WAKE runs them again.
+# Holds back animation frames, as a browser does in a hidden tab. WAKE runs the frames that were held back.
 SLEEP = """() => {
   window.awake = window.requestAnimationFrame;
   window.held = [];
@@ -251,7 +251,8 @@ WAKE = """() => {
 
 
 def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str], str]) -> None:
-    """A page that wakes shows the current board, and a page in a new seat starts again."""
+    """A page that was asleep shows the current board when it wakes. A player who leaves and enters again can steer the
+    new disc."""
     with serving("tests.examples.short_hill:long") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url), Player(browser, url)
         ana.enter("Ana")
@@ -285,7 +286,7 @@ def test_a_page_that_sleeps_leaves_and_comes_again(program: Callable[[str, str],
 
 
 def test_a_full_board_and_the_next(program: Callable[[str, str], str]) -> None:
-    """A player who finds the board full plays on another one, which the page's address names."""
+    """A player whose board is full plays on another board, whose name is in the page's address."""
     with serving("tests.examples.short_hill:tiny") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         tabs = [Player(browser, url) for _ in range(3)]
         for number, tab in enumerate(tabs):
@@ -297,7 +298,8 @@ def test_a_full_board_and_the_next(program: Callable[[str, str], str]) -> None:
 
 
 def test_the_scoreboard_names_the_winner(program: Callable[[str, str], str]) -> None:
-    """Every screen names the winner, and the next round begins by itself."""
+    """Every screen shows the winner's name, and the next round begins without a player's action. A taken name is
+    refused."""
     with serving("tests.examples.short_hill:short") as url, chromium(program("chromium", GET_CHROMIUM)) as browser:
         ana, ben = Player(browser, url, DESKTOP), Player(browser, url, PHONE)
         ana.enter("Ana <b>")

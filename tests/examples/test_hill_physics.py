@@ -30,7 +30,7 @@ forces = st.integers(-100, 100)
 
 
 def discs(count: int) -> st.SearchStrategy[list[Disc]]:
-    """Generate one disc to `count` discs, anywhere on the board, at any speed, steering anywhere."""
+    """Generate a list of 1 to `count` discs with any positions, speeds and steering directions."""
     one = st.builds(Disc, st.just(0), coordinates, coordinates, speeds, speeds, forces, forces)
     return st.lists(one, min_size=1, max_size=count).map(
         lambda found: [attrs.evolve(disc, number=number) for number, disc in enumerate(found)]
@@ -39,7 +39,7 @@ def discs(count: int) -> st.SearchStrategy[list[Disc]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vectors(case: dict[str, Any]) -> None:
-    """Each case ends as its vector says, to the last bit."""
+    """Python computes the results of each test vector, exact to the last bit."""
     moving = [Disc(**disc) for disc in case["discs"]]
     collided, still = [], []
     for tick in range(1, case["ticks"] + 1):
@@ -56,7 +56,7 @@ def test_vectors(case: dict[str, Any]) -> None:
 
 
 def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
-    """The rules in JavaScript give the results of the vectors, to the last bit."""
+    """JavaScript computes the results of each test vector, exact to the last bit."""
     node = program("node", "install nodejs from your system's packages")
     command = [node, str(HERE / "run_physics.mjs"), str(PHYSICS_JS), str(VECTORS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -78,7 +78,7 @@ def test_the_page_over_a_line_of_its_own(program: Callable[[str, str], str], tmp
 
 
 def test_the_same_numbers_in_both() -> None:
-    """Constants that have one name have one value."""
+    """Each constant of physics.js has the same value in Python."""
     for line in PHYSICS_JS.read_text().splitlines():
         if " = " in line and line.startswith(("const ", "export const ")):
             name, value = line.removeprefix("export ").removeprefix("const ").rstrip(";").split(" = ")
@@ -89,7 +89,8 @@ def test_the_same_numbers_in_both() -> None:
 def test_a_collision_keeps_momentum_and_energy(
     x: float, y: float, apart: float, angle: float, vx: float, vy: float, wx: float, wy: float
 ) -> None:
-    """A collision keeps momentum and energy at any speed and angle, and leaves the discs apart or touching."""
+    """A collision conserves momentum and energy at any speed and angle. Afterwards the discs do not overlap, and do not
+    move towards each other."""
     one, other = Disc(0, x, y, vx, vy), Disc(1, x + apart * math.cos(angle), y + apart * math.sin(angle), wx, wy)
     momentum, energy = (vx + wx, vy + wy), vx * vx + vy * vy + wx * wx + wy * wy
     collide(one, other)
@@ -98,12 +99,12 @@ def test_a_collision_keeps_momentum_and_energy(
     assert after == pytest.approx(energy, rel=1e-9, abs=1e-9)
     assert math.dist((one.x, one.y), (other.x, other.y)) >= 2 * RADIUS - 1e-6
     nx, ny = other.x - one.x, other.y - one.y
-    assert (one.vx - other.vx) * nx + (one.vy - other.vy) * ny <= 1e-6  # not towards each other
+    assert (one.vx - other.vx) * nx + (one.vy - other.vy) * ny <= 1e-6  # they do not approach
 
 
 @given(discs(12), st.integers(1, 30))
 def test_nothing_leaves_the_board_and_everything_stays_a_number(moving: list[Disc], ticks: int) -> None:
-    """No disc leaves the board or gets an infinite value, not even at top speed in a crowd."""
+    """No disc leaves the board or gets an infinite position or speed, even among many discs at top speed."""
     for _ in range(ticks):
         step(moving)
         for disc in moving:
@@ -129,7 +130,7 @@ def test_the_wall_turns_top_speed_back(at: float, distance: float, course: float
 
 @given(discs(12))
 def test_without_force_everything_comes_to_rest(moving: list[Disc]) -> None:
-    """Without force, friction stops every disc."""
+    """Without steering, friction stops every disc within 400 ticks."""
     for disc in moving:
         disc.sx = disc.sy = 0
     told: list[int] = []
@@ -141,7 +142,7 @@ def test_without_force_everything_comes_to_rest(moving: list[Disc]) -> None:
 
 @given(discs(8), st.randoms())
 def test_the_order_of_the_list_does_not_matter(moving: list[Disc], chance: Any) -> None:
-    """The numbers of the discs alone decide which of them collide first."""
+    """The order in which discs collide depends on their numbers, and not on their order in the list."""
     ordered = [attrs.evolve(disc) for disc in moving]
     chance.shuffle(moving)
     assert step(moving).collided == step(ordered).collided

@@ -1,4 +1,4 @@
-"""The live monitor in virtual time: its streams, each at its own rate, and its garbage collection."""
+"""The example `monitor` in virtual time: its streams, each at its own rate, and garbage collection on request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from examples.monitor.room import Collect, Collected, Cpu, Memory, Monitor, Requ
 
 
 async def test_several_streams_each_at_its_own_pace(edge_room: EdgeRoom) -> None:
-    """One connection gets four request figures, two of memory and one of CPU each second, and they are those
-    counted."""
+    """Each second, one connection gets four events about requests, two about memory and one about CPU, and the request
+    rates match the counter."""
     room = await edge_room(Monitor)
     (ana,) = await room.join("ana")
     heard: Counter[type] = Counter()
@@ -32,7 +32,7 @@ async def test_several_streams_each_at_its_own_pace(edge_room: EdgeRoom) -> None
 
 
 async def test_a_slow_watcher_gets_the_newest(edge_room: EdgeRoom) -> None:
-    """A watcher who was away gets only the newest value of each stream."""
+    """A watcher that reconnects gets only the newest value of each stream."""
     room = await edge_room(Monitor)
     (ana,) = await room.join("ana")
     await trio.sleep(1.1)
@@ -50,7 +50,8 @@ async def test_a_slow_watcher_gets_the_newest(edge_room: EdgeRoom) -> None:
 
 
 async def test_garbage_is_collected_for_everybody_to_see(edge_room: EdgeRoom) -> None:
-    """Every watcher gets the number of collected objects, and the name of the watcher who asked."""
+    """After a watcher's request for a garbage collection, every watcher gets the number of collected objects and the
+    name of the watcher that sent the request."""
     room = await edge_room(Monitor)
     ana, ben = await room.join("ana", "ben")
     gc.collect()

@@ -10,12 +10,12 @@ from playwright.sync_api import expect
 from tests.browser import GET_CHROMIUM, Tab, chromium
 from tests.examples.test_stage_browser import demo
 
-# An element that runs a script if a page reads the name as HTML, and short enough for every page.
+# A name that becomes an element with a script if a page reads the name as HTML. It is short enough for every page.
 NAME = "<svg/onload=h()>"
 
 
 class Watched(Tab):
-    """A tab that detects whether a name has become an element of its page."""
+    """A tab whose `broken` is true if a name has become an element of its page."""
 
     def enter(self, name: str) -> None:
         self.page.fill("#name", name)
@@ -27,11 +27,11 @@ class Watched(Tab):
 
 
 def test_a_name_is_text_on_every_page(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The drawing table, the hill and the dashboard show a name as it was typed, and run nothing."""
+    """The drawing table, the hill and the dashboard show a name as text, and create no element from it."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         eve, ana, operator = tabs = [Watched(browser, served.url + "drawing/#names") for _ in range(3)]
         eve.page.evaluate("(name) => document.body.insertAdjacentHTML('beforeend', name)", NAME)
-        assert eve.broken, "the check detects a name that a page reads as HTML"
+        assert eve.broken, "`broken` must detect a name that a page reads as HTML"
         eve.page.reload()
         eve.enter(NAME)
         ana.enter("Ana")

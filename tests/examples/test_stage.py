@@ -1,4 +1,4 @@
-"""The stage in virtual time: the speaker's switches, and the program that everybody sees."""
+"""The example `stage` in virtual time: the speaker's switches, and the program that all pages show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def program(newest: Program) -> tuple[list[str], str | None, int]:
 
 
 async def seen(client: edge.Client[object, Program]) -> tuple[list[str], str | None, int]:
-    """Return the newest program of a page, after all pending events."""
+    """Return the newest program that a client has received: the demos, the default demo, and the number of watchers."""
     await trio.sleep(1)
     newest = await client.receive()
     while client._inbox:
@@ -28,7 +28,8 @@ async def seen(client: edge.Client[object, Program]) -> tuple[list[str], str | N
 
 @seeds(30)
 async def test_the_speaker_switches_for_everybody(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """Everybody sees the speaker's switches; a default demo is switched on, and a demo that is off is no default."""
+    """The speaker's switches change the program of all pages. Making a demo the default also switches it on, and a demo
+    that is switched off is no longer the default."""
     room = await edge_room(lambda: Stage(Switchboard()))
     ana, ben = await room.join("", "")
     (speaker,) = await room.join(session=SPEAKER)
@@ -47,7 +48,7 @@ async def test_the_speaker_switches_for_everybody(edge_room: EdgeRoom, edge_seed
 
 @pytest.mark.parametrize("claims", [{}, {ADMIN: "yes"}, {ADMIN: 1}, {"admin": True}])
 async def test_strangers_switch_nothing(edge_room: EdgeRoom, claims: dict[str, object]) -> None:
-    """A player without the speaker's claim is kicked for switching, and switches nothing."""
+    """A player without the speaker's claim who sends a switch is kicked, and the program does not change."""
     room = await edge_room(lambda: Stage(Switchboard()))
     (mallory,) = await room.join(session=edge.Session("m", "mallory", claims))
     mallory.send(Switch("hill", False))
@@ -59,7 +60,7 @@ async def test_strangers_switch_nothing(edge_room: EdgeRoom, claims: dict[str, o
 
 
 async def test_what_was_switched_outlives_the_room(edge_room: EdgeRoom) -> None:
-    """A new room has the switches of the one before."""
+    """A new room has the switches of the room that was closed before."""
     switchboard = Switchboard()
     first = await edge_room(lambda: Stage(switchboard))
     (speaker,) = await first.join(session=SPEAKER)
@@ -72,7 +73,7 @@ async def test_what_was_switched_outlives_the_room(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_crowd_is_told_twice_a_second_at_most(edge_room: EdgeRoom) -> None:
-    """Each page gets the number of watchers at most twice a second, however many join at once."""
+    """Each page gets the number of watchers at most twice a second, however many join at the same time."""
     room = await edge_room(lambda: Stage(Switchboard()))
     (ana,) = await room.join("")
     await room.join(*[""] * 100)

@@ -23,19 +23,20 @@ from tests.browser import DESKTOP, GET_CHROMIUM, PHONE, ROOT, Tab, chromium
 
 @attrs.frozen
 class Demo:
-    """All the examples, served."""
+    """A server with all examples."""
 
     process: subprocess.Popen[bytes]
     url: str
     admin: str
-    """The address of the admin page, as it was printed."""
+    """The address of the admin page that the server printed."""
     token: str
     """The token of the dashboard and the metrics."""
 
 
 @contextmanager
 def demo(folder: Path) -> Iterator[Demo]:
-    """Serve the demos as `make demo` does, and check that the server ends without an error and logs no secret."""
+    """Run the server of `make demo` while the block runs. Then check that the server ended without an error and logged
+    no secret."""
     command = [sys.executable, "-m", "edge.cli", "run", "examples.stage:app", "--port", "0"]
     log = folder / "log"
     ours, theirs = pty.openpty()
@@ -64,7 +65,8 @@ def demo(folder: Path) -> Iterator[Demo]:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The speaker's switches reach every open page, the key leaves the address, and strangers get no switches."""
+    """The speaker's switches change every open page, the admin page removes the key from its address, and a page
+    without a valid key gets no switches."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         desk, phone = Tab(browser, served.url), Tab(browser, served.url, PHONE)
         expect(phone.page.locator("#demos a")).to_have_count(3)
@@ -105,12 +107,13 @@ def test_the_stage(program: Callable[[str, str], str], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("each_edge_js")
 def test_the_monitor(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """The monitor's total grows by the known load, garbage is collected, and the light shows a server that is quiet."""
+    """The monitor's total grows by the number of requests, the result of a garbage collection is shown, and the light
+    shows when the server stops sending."""
     with demo(tmp_path) as served, chromium(program("chromium", GET_CHROMIUM)) as browser:
         desk, phone = Tab(browser, served.url + "monitor/"), Tab(browser, served.url + "monitor/", PHONE)
         expect(desk.page.locator("#light")).to_have_attribute("data-state", "live")
         expect(phone.page.locator("#light")).to_have_attribute("data-state", "live")
-        desk.page.wait_for_timeout(1000)  # the pages have loaded, and send no other requests
+        desk.page.wait_for_timeout(1000)  # until the pages have loaded and send no more requests
         before = total(desk)
         for _ in range(43):
             with urllib.request.urlopen(served.url + "monitor/load") as response:
@@ -122,10 +125,10 @@ def test_the_monitor(program: Callable[[str, str], str], tmp_path: Path) -> None
         expect(desk.page.locator("#collected")).to_have_text(
             re.compile(r"[\d,]+ objects, [\d.-]+ MiB freed, in \d+ ms")
         )
-        desk.page.wait_for_timeout(1500)  # something to see in the charts
+        desk.page.wait_for_timeout(1500)  # so that the charts show something
         desk.screenshot("monitor-desktop")
         phone.screenshot("monitor-phone")
-        served.process.send_signal(signal.SIGSTOP)  # the server stops, and its sockets stay open
+        served.process.send_signal(signal.SIGSTOP)  # the process stops, and its sockets stay open
         expect(desk.page.locator("#light")).to_have_attribute("data-state", "quiet", timeout=10_000)
         desk.screenshot("monitor-quiet-desktop")
         served.process.send_signal(signal.SIGCONT)
@@ -161,7 +164,7 @@ def test_the_dashboard(program: Callable[[str, str], str], tmp_path: Path) -> No
         expect(operator.page.locator("#tree")).to_contain_text("0 Ana")
         expect(operator.page.locator("#tree")).to_contain_text(re.compile(r"round · \d+ s left"))
         expect(operator.page.locator("#tree li", has_text="0 Ana").last).to_contain_text(re.compile(r"\d+ ms"))
-        operator.page.wait_for_timeout(2500)  # something to see in the charts
+        operator.page.wait_for_timeout(2500)  # so that the charts show something
         operator.screenshot("dashboard-desktop")
         operator.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         operator.screenshot("dashboard-phone")

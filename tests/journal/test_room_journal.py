@@ -1,4 +1,4 @@
-"""The journal entries of a room, between two steps of Trio."""
+"""The journal of a room: when entries are written, and what waits for them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEAT_RECORD = SeatRecord(
 
 
 class Asking(Adding):
-    """Takes one event at a time."""
+    """Receives one event at a time, without a loop."""
 
     async def player(self, player: edge.Player[Add, Added]) -> None:
         while True:
@@ -44,14 +44,14 @@ class Asking(Adding):
 
 
 def write(journal: RoomJournal) -> None:
-    """Write the changes at once."""
+    """Make the next entry, and mark it as written at once."""
     journal.next_entry()
     journal.note_written()
 
 
 async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
-    """An event is pending in the record until its listener continues, also in the step in which the listener gets
-    it."""
+    """A received event is pending in the player's record until its listener has continued, even in the step in which
+    the event is delivered."""
     room = await edge_room(Asking)
     room.runtime.journal = RoomJournal(room.runtime, write)
     (ana,) = await room.join("ana")
@@ -67,11 +67,12 @@ async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoo
     await trio.sleep(1)
     assert seen == [[["add", {"number": 0}]]]
     assert (room.room.total, member_of(player).record(SEAT_RECORD).pending) == (1, [])
-    room.room.close()  # only a server could hand the room over
+    room.room.close()  # because without a server the room can't continue elsewhere
 
 
 async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
-    """Events are sent, and received ones acknowledged, only after the entry that contains both is written."""
+    """A room's event is sent, and the client's event that caused it is acknowledged, only after the journal entry that
+    contains both is written. The same applies to the end of the room."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, lambda journal: None)
 
@@ -80,10 +81,10 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
         write(journal)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_soon)  # her welcome waits for the journal
+        nursery.start_soon(keep_soon)  # because ana's welcome waits for the journal
         (ana,) = await room.join("ana")
     ana.send(Add(0))
-    await trio.sleep(30)  # heartbeats pass, too
+    await trio.sleep(30)  # long enough for several heartbeats
     journal.note_lost()
     entry = journal.next_entry()
     assert entry.whole
@@ -110,7 +111,8 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
 
 
 async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:
-    """A client that joins a room whose lease is lost is refused with `MOVED`, because another server has its seat."""
+    """A client that joins a room whose lease is lost is refused with `MOVED`, so that it reconnects to the server that
+    now has the room."""
     room = await edge_room(Adding)
     room.runtime.lease.lose()
     with pytest.raises(edge.Refused) as refused:
@@ -119,8 +121,8 @@ async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) 
 
 
 async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> None:
-    """A bot receives the events of a persistent room, and its seat is not in the journal, because it starts again on
-    another server."""
+    """A bot receives the events of a persistent room. Its seat is not in the journal, because the room starts its bots
+    again at another server."""
     room, entries = await edge_room(Adding), list[bytes]()
 
     def write_down(journal: RoomJournal) -> None:
@@ -140,7 +142,8 @@ async def test_a_bot_hears_what_a_persistent_room_says(edge_room: EdgeRoom) -> N
 async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A release without the class of a stored `latest` value drops the value with a warning, and restores the room."""
+    """If the app no longer has the class or the fields of a stored `latest` value, a restored seat drops the value with
+    a warning."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, write)
     record = PlayerRecord("ana", "", {}, True, "ana", 0, 0, [], [], SEAT_RECORD)
@@ -149,5 +152,5 @@ async def test_a_latest_value_that_no_room_sends_any_more_is_forgotten(
     seat.restore(RecoveredPlayer(record, [], [["~gone", {"number": 1}], ["~added", {"other": 1}]]))
     assert [player.name for player in room.room.players] == ["ana"]
     assert caplog.text.count("is dropped") == 2
-    assert not seat.can_resume(0), "what was dropped at the other server is missing here, too"
+    assert not seat.can_resume(0), "a client can't resume without the values that were dropped"
     room.room.close()

@@ -1,4 +1,4 @@
-"""The dashboard as a room: the data that operators see, and their commands, which are cancellations."""
+"""The dashboard, which is a room: the data that operators get, and their commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.rooms.quiet import FromPlayer, Quiet, ToPlayer
 
 
 class Playing(Quiet):
-    """Plays rounds of a minute, in each of which the first player has a turn of twenty seconds."""
+    """Plays rounds of one minute. In each round, the first player has a turn of twenty seconds."""
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[edge.Outcome | None, str]] = []
@@ -51,7 +51,7 @@ class Playing(Quiet):
 
 @attrs.frozen
 class Watched:
-    """A server with an operator in its dashboard."""
+    """A server, and the client of an operator in its dashboard."""
 
     app: edge.App
     network: Network
@@ -67,7 +67,7 @@ class Watched:
         return found
 
     async def newest(self, kind: type[Any]) -> Any:
-        """Return the next event of this kind, without those that have already arrived."""
+        """Skip the events of this kind that have already arrived, and return the next one."""
         while any(isinstance(event, kind) for event in self.operator._inbox):
             await self.operator.receive(kind)
         return await self.operator.receive(kind)
@@ -89,7 +89,8 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_everything_at_a_glance() -> None:
-    """The dashboard shows rooms, seats and counts once a second, with itself as one of the rooms."""
+    """Once a second, an operator gets the rooms, seats and counts of the server. The dashboard itself is one of the
+    rooms."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
         away = await server.join("/rooms/playing/one", 2)
@@ -112,8 +113,8 @@ async def test_everything_at_a_glance() -> None:
 
 
 async def test_the_tree_of_the_watched_room() -> None:
-    """A watched room is shown with its round, turn and players, their remaining times and round trips, and then as
-    closed."""
+    """An operator who watches a room gets its round, turn and players, with remaining times and round trips, and None
+    after the room has closed."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
         await server.join("/rooms/playing/one", 2)
@@ -138,7 +139,8 @@ async def test_the_tree_of_the_watched_room() -> None:
 
 
 async def test_a_kick_frees_the_seat_at_once() -> None:
-    """When an operator's kick is answered, the seat is free, and its player is disconnected with the code of a kick."""
+    """When the reply to an operator's kick arrives, the seat is already free. The kicked client is disconnected with
+    KICKED."""
     async with watched() as server:
         clients = [await server.join("/rooms/playing/one", number) for number in range(3)]
         room = server.app.directory.rooms[1]
@@ -154,8 +156,8 @@ async def test_a_kick_frees_the_seat_at_once() -> None:
 
 
 async def test_a_round_is_ended_and_a_room_closed() -> None:
-    """An operator ends a round, after which the room plays the next one, or closes a room, whose players are
-    disconnected."""
+    """An operator can end a round, and the room then plays the next one. An operator can close a room, which
+    disconnects its players."""
     async with watched() as server:
         client = await server.join("/rooms/playing/one", 1)
         room = server.app.directory.rooms[1]
@@ -175,8 +177,8 @@ async def test_a_round_is_ended_and_a_room_closed() -> None:
 
 
 async def test_all_servers_and_their_rooms() -> None:
-    """With several servers, the dashboard shows the counts of each, and operators can watch and control rooms of
-    all."""
+    """With several servers, the dashboard shows the counts of each server, and an operator can watch a room of another
+    server and kick its players."""
     keys = edge.Keys("a secret of all the servers")
 
     def make_app(broker: Broker) -> edge.App:

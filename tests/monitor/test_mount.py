@@ -1,4 +1,4 @@
-"""The monitor in an app: its access control, and its figures under a known load."""
+"""The monitor in an app: access control, and metrics under a known load."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ async def figures(network: Network) -> dict[str, float]:
 
 
 async def test_strangers_get_nothing() -> None:
-    """A client without a token, with a wrong one, with another session's key, or from another site is refused."""
+    """The monitor refuses a client without a token, with a wrong token, with a key that lacks the claim, or from a page
+    of another site."""
     app = monitored()
     key = app.keys.issue("u1", name="Ana", claims={"edge-monitor": "yes"})
     async with open_network(app) as network:
@@ -70,7 +71,8 @@ async def test_strangers_get_nothing() -> None:
 
 
 async def test_the_token_and_a_key_of_your_own_open_it() -> None:
-    """The key that the token gives opens the monitor, and so does the app's own key with the claim."""
+    """The metrics and the dashboard accept the key that is issued for the token, and a key with the claim that the app
+    issued."""
     app = monitored()
     async with open_network(app) as network:
         entered = await ask(network, "POST", "/edge-monitor/enter", {"authorization": f"Bearer {TOKEN}"})
@@ -86,8 +88,8 @@ async def test_the_token_and_a_key_of_your_own_open_it() -> None:
 def test_a_token_is_made_for_a_terminal(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a token, `mount` prints a new one if there is a terminal, leaves it to workers and never logs it, and
-    otherwise refuses, as it refuses a short token."""
+    """Without a token and with a terminal, `mount` makes a token, prints it, does not log it, and uses it again in
+    later calls. Without a terminal, or with a short token, it raises ValueError."""
     monkeypatch.setenv(VARIABLE, "")  # so that monkeypatch restores it
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ValueError, match=f"no terminal.*{VARIABLE}"):
@@ -108,7 +110,7 @@ def test_a_token_is_made_for_a_terminal(
 
 
 async def test_a_key_goes_with_the_token() -> None:
-    """A key of an older token is refused, and so is a guest's key with the claim."""
+    """A key that was issued for a previous token is refused, and so is a guest's key with the claim."""
     keys = edge.Keys("a secret of thirty-two characters")
 
     def make(token: str) -> edge.App:
@@ -134,7 +136,8 @@ async def test_a_key_goes_with_the_token() -> None:
 
 @pytest.mark.real_time
 async def test_no_page_may_frame_the_dashboard() -> None:
-    """The dashboard forbids frames, and all resources but its own."""
+    """The Content-Security-Policy of the dashboard's files forbids that a page puts them in a frame, and allows only
+    listed resources."""
     async with serving(monitored()) as served:
         for path in ("/edge-monitor/", "/edge-monitor/dashboard.js"):
             status, headers, _ = await served.get(path)
@@ -143,11 +146,11 @@ async def test_no_page_may_frame_the_dashboard() -> None:
             assert "default-src 'none'" in policy
             assert "frame-ancestors 'none'" in policy
             assert "unsafe" not in policy
-            assert headers["x-frame-options"] == "deny", "in lower case, as edge writes it"
+            assert headers["x-frame-options"] == "deny", "edge writes the value in lower case"
 
 
 async def test_the_figures_against_a_known_load() -> None:
-    """Requests, seats, events, refusals and crashes are counted exactly."""
+    """The metrics count requests, seats, events and refusals exactly, and count no crash without one."""
     app = monitored()
     async with open_network(app) as network, AsyncExitStack() as stack:
         before = await figures(network)
@@ -205,7 +208,8 @@ async def test_the_figures_against_a_known_load() -> None:
     ],
 )
 def test_quantiles(values: list[float], expected: dict[str, float]) -> None:
-    """A quantile is the least value that at least its share of the values does not exceed."""
+    """The 0.9 quantile is the least of the values such that at least 90 % of the values are not greater; the other
+    quantiles accordingly."""
     family = edge.monitor.metrics._spread("edge_x", "Some values.", values)
     assert {sample.labels["quantile"]: sample.value for sample in family.samples} == expected
 

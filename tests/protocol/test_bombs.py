@@ -1,4 +1,5 @@
-"""MessagePack frames that declare more content than they hold cost little to read."""
+"""MessagePack frames that are made to be expensive, such as those that declare more content than they have, are
+refused."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ PACKED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("bomb", PACKED)
 def test_a_bomb_in_messagepack(bomb: str) -> None:
-    """Each MessagePack bomb is refused with its own fault, keys that are not text before a dict is built."""
+    """Each expensive or invalid MessagePack frame is refused as `malformed` or `too_deep`."""
     data, problem = PACKED[bomb]
     with pytest.raises(InvalidEvent) as caught:
         structure(MESSAGEPACK.decode(data)[1], Say)

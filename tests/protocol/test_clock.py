@@ -13,7 +13,8 @@ delays = st.floats(0, 0.4)
 
 @given(st.floats(-1e6, 1e6), st.lists(st.tuples(delays, delays), min_size=1, max_size=20))
 def test_the_error_is_half_of_the_best_round_trip_at_most(offset: float, trips: list[tuple[float, float]]) -> None:
-    """Once the clock has settled, its error is at most half of the best recent round trip, however its ways differ."""
+    """Once the clock has settled, its error is at most half of the shortest of the last eight round trips, however
+    different the two directions of a round trip are."""
     clock, now = Clock(), 1000.0
     for there, back in trips:
         clock.note(now, now + there + offset, now + there + back)
@@ -27,7 +28,8 @@ def test_the_error_is_half_of_the_best_round_trip_at_most(offset: float, trips: 
 
 @given(st.lists(st.tuples(st.floats(0, 1), delays, delays), min_size=2, max_size=30))
 def test_it_goes_on_evenly(steps: list[tuple[float, float, float]]) -> None:
-    """The shown clock runs at most a tenth too fast or too slow while estimates differ by less than a second."""
+    """While the estimates differ by less than a second, the clock that is shown runs at most a tenth too fast or too
+    slow."""
     clock, now = Clock(), 0.0
     clock.note(0, 100, 0.4)
     shown, at = clock.at(0.4), 0.4
@@ -41,7 +43,8 @@ def test_it_goes_on_evenly(steps: list[tuple[float, float, float]]) -> None:
 
 
 def test_a_clock_that_began_anew_is_followed_at_once() -> None:
-    """If the other clock was set, the newest answer contradicts earlier ones, and the clock follows it at once."""
+    """If the newest answer contradicts earlier ones, because the other side's clock was set, the estimate follows the
+    newest answer at once."""
     clock = Clock()
     clock.note(0, 500, 0)
     assert clock.at(1) == 501

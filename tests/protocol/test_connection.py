@@ -1,4 +1,4 @@
-"""All rows of the connection machine's table, and its smaller rules."""
+"""The connection machine: all rows of its table, and smaller rules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def connection_in(state: State, side: Side) -> Connection:
 
 @pytest.mark.parametrize(("state", "side", "kind"), list(itertools.product(State, Side, SAMPLES)))
 def test_the_table_decides_what_may_be_received(state: State, side: Side, kind: type[messages.Message]) -> None:
-    """In every state, a message is accepted exactly if the table and the sender's role allow it."""
+    """In every state, `receive` accepts a message if the table allows the message from the other side, and otherwise
+    raises RemoteProtocolError. A closed connection ignores every message."""
     connection = connection_in(state, side)
     frame = JSON.encode(messages.to_plain(SAMPLES[kind]))
     following = CONVERSATION[state].get(kind)
@@ -56,7 +57,8 @@ def test_the_table_decides_what_may_be_received(state: State, side: Side, kind: 
     ("state", "side", "kind"), list(itertools.product(State, Side, [messages.Hello, messages.Welcome, messages.Bye]))
 )
 def test_the_table_decides_what_may_be_said(state: State, side: Side, kind: type[messages.Message]) -> None:
-    """In every state, a message is sent exactly if the table allows it; otherwise a LocalProtocolError is raised."""
+    """In every state, a hello, welcome or goodbye can be sent if the table allows it from this side. Otherwise `send`
+    raises LocalProtocolError."""
     connection = connection_in(state, side)
     sample = SAMPLES[kind]
     assert isinstance(sample, messages.Hello | messages.Welcome | messages.Bye)
@@ -71,12 +73,12 @@ def test_the_table_decides_what_may_be_said(state: State, side: Side, kind: type
 
 @pytest.mark.parametrize("message", list(SAMPLES.values()), ids=lambda message: type(message).__name__)
 def test_a_message_travels(message: messages.Message) -> None:
-    """A message equals itself after a round trip through the codec."""
+    """A message is equal to itself after it was encoded and decoded."""
     assert messages.from_plain(JSON.decode(JSON.encode(messages.to_plain(message)))) == message
 
 
 def test_the_document_shows_the_tables() -> None:
-    """docs/wire.md has the same tables of the conversation and of the codes as the code."""
+    """The tables of the conversation and of the codes in docs/wire.md equal those in the code."""
     document = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
     for state, row in CONVERSATION.items():
         for kind, following in row.items():
@@ -87,7 +89,8 @@ def test_the_document_shows_the_tables() -> None:
 
 
 def test_codes_say_what_to_do_next() -> None:
-    """A code's hundred tells how to retry, and an unknown code counts as the first of its hundred."""
+    """The first two digits of a code (40, 41, 42) decide how a client retries. An unknown code with these digits
+    becomes LOST, DRAINING or MALFORMED. Of other codes, 1009 becomes TOO_LARGE, and the rest LOST."""
     assert [code.retry for code in (Code.OVERFLOW, Code.DRAINING, Code.KICKED)] == [
         Retry.RESUME,
         Retry.FRESH,

@@ -23,7 +23,8 @@ class Named:
 
 
 def test_an_event_is_a_frozen_attrs_class() -> None:
-    """An event class is a frozen attrs class with the class's own name or the given one, and a key if one is given."""
+    """`@edge.event` makes a frozen attrs class. The event has the name of the class or the given name, and the key if
+    one is given."""
     assert (event_type(Plain).name, event_type(Plain).delivery) == ("Plain", "reliable")
     assert event_type(Named).key_of(Named("ana", 3)) == ("some:name", "ana")
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -32,20 +33,22 @@ def test_an_event_is_a_frozen_attrs_class() -> None:
 
 @pytest.mark.parametrize("name", ["$x", "~x", "!x", "=x", "1", "a b", "x" * 65, "é"])
 def test_names_that_the_envelope_needs_are_refused(name: str) -> None:
-    """Names that the envelope uses are refused, so that no event looks like a control message."""
+    """A name that is not valid, such as one with a sign of the envelope, is refused, so that no event looks like
+    another kind of message."""
     with pytest.raises(TypeError, match="can't be an event's name"):
         edge.event(name)(type("X", (), {}))
 
 
 @pytest.mark.parametrize("options", [{"key": "who"}, {"delivery": "latest", "key": "nobody"}])
 def test_a_key_needs_a_field_and_a_latest(options: dict[str, Any]) -> None:
-    """A key without a field of that name, or without `latest` delivery, is refused."""
+    """A key that names no field of the event, or an event with a key but without `latest` delivery, is refused."""
     with pytest.raises(TypeError, match="must name a field"):
         edge.event(**options)(type("X", (), {"__annotations__": {"who": str}}))
 
 
 def test_vocabularies() -> None:
-    """A vocabulary is a union, one class or none; duplicate names and classes that are no events are refused."""
+    """A vocabulary can be made of a union of event classes, one class, or None. Duplicate names and classes that are
+    not events are refused."""
     assert Vocabulary.of(Plain | Named).by_name.keys() == {"Plain", "some:name"}
     assert Named in Vocabulary.of(Named)
     assert Vocabulary.of(None).by_name == {}
@@ -63,7 +66,8 @@ def test_vocabularies() -> None:
 
 
 def test_a_room_refuses_foreign_events() -> None:
-    """A room refuses at run time, as mypy does, events that it does not send."""
+    """A room refuses to broadcast events that it does not declare to send, and to listen for events that it does not
+    receive."""
 
     class Room(edge.Room[Plain, Named]):
         pass

@@ -1,4 +1,4 @@
-"""The latest value of each key, within bounds."""
+"""`LatestValues`: the latest value of each key, within bounds of count and size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from edge.protocol.latest import LatestValues
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 50))))
 def test_the_newest_values_are_stored_within_the_bounds(puts: list[tuple[int, int]]) -> None:
-    """Each key has its newest value, the oldest values are dropped beyond the bounds, and one drop is reported."""
+    """`LatestValues` has the newest value of each key, drops the oldest values beyond its bounds, and reports only the
+    first drop."""
     dropped: list[tuple[Hashable, str]] = []
     latest: LatestValues[str] = LatestValues(5, 100, lambda key, value: dropped.append((key, value)))
     expected: dict[int, tuple[str, int]] = {}

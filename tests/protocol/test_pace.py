@@ -24,7 +24,8 @@ def at_once(pace: Pace, now: float) -> int:
 @pytest.mark.parametrize("rate", [0.3, 3, 50, 1000 / 7])
 @pytest.mark.parametrize("burst", [1, 7, 100])
 def test_a_burst_and_then_the_rate(rate: float, burst: int) -> None:
-    """A pace allows exactly `burst` messages at once, then as many as the rate gives, up to a burst."""
+    """A pace allows exactly `burst` messages at once. Afterwards it allows the messages that the rate has added since
+    then, at most `burst`."""
     pace, began = Pace(rate, burst), 1e6
     assert at_once(pace, began) == burst
     assert at_once(pace, began + 1.01 / rate) == 1
@@ -33,7 +34,8 @@ def test_a_burst_and_then_the_rate(rate: float, burst: int) -> None:
 
 
 def test_when_the_next_is_wanted() -> None:
-    """Within the burst, the next message is due at once; each message beyond delays it by one period of the rate."""
+    """Within the burst, the next message is due at once. Each message beyond the burst delays the next one by one
+    period of the rate, and `give_back` undoes that for one message."""
     pace = Pace(10, 5)
     assert all(pace.take(100.0) <= 100.0 for _ in range(4))
     waits = [pace.take(100.0) - 100.0 for _ in range(3)]
@@ -43,14 +45,15 @@ def test_when_the_next_is_wanted() -> None:
 
 @pytest.mark.parametrize(("seconds", "besides"), [(0, 0), (1, 10), (1000, 64)])
 def test_what_could_not_come_may_come_besides(seconds: float, besides: int) -> None:
-    """After an interruption, the messages that the rate allowed meanwhile are added to the burst, up to a bound."""
+    """After an interruption, a pace allows the burst and, up to a bound, the messages that the rate would have allowed
+    during the interruption."""
     pace = Pace(10, 5)
     pace.allow(100.0 - seconds, 100.0, 64)
     assert at_once(pace, 100.0) == 5 + besides
 
 
 def test_coming_back_again_and_again_gains_nothing() -> None:
-    """A connection that reconnects ten times a second is no faster than one that stays connected."""
+    """A client that reconnects ten times a second may not send more messages than one that stays connected."""
     pace, count = Pace(10, 5), 0
     for step in range(200):
         now = 100.0 + step / 10
@@ -62,7 +65,7 @@ def test_coming_back_again_and_again_gains_nothing() -> None:
 
 
 def test_without_a_pace_anything_goes() -> None:
-    """With an infinite rate, no message is early, not even on a second connection at the same instant."""
+    """With an infinite rate, a pace allows any number of messages, even on a second connection at the same instant."""
     limits = edge.Limits(events_per_second=math.inf)
     first, second = (Connection(Side.SERVER, JSON, now=5.0, limits=limits) for _ in range(2))
     second.follow(first, now=5.0)

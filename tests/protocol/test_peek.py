@@ -1,7 +1,7 @@
-"""Reading the name and the request number of a frame whose body can't be read.
+"""`peek`, which reads the name and the request number of a frame whose body can't be read.
 
-The kind of fault: an error without the number of its request, so that the client waits forever; and a frame without a
-name, which is counted although its sender does not count it.
+The kinds of fault that these tests detect: an error that lacks the number of its request, so that the client waits
+forever, and an unreadable uncounted message that the receiver counts, because its name is not known.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ DEEP_PACKED = b"\x91" * 3000 + b"\xc0"
     ],
 )
 def test_json(frame: str, name: str, request_id: int | None) -> None:
-    """In JSON, name and number are found whatever the body is, if its brackets and strings are closed."""
+    """In JSON, `peek` finds the name and the number in spite of a faulty body, if the body's brackets and strings are
+    closed."""
     assert JSON.peek(frame) == (name, request_id)
 
 
@@ -69,12 +70,13 @@ def test_json(frame: str, name: str, request_id: int | None) -> None:
     ],
 )
 def test_messagepack(frame: bytes, name: str, request_id: int | None) -> None:
-    """In MessagePack, name and number are found whatever the body is, if its length can be determined."""
+    """In MessagePack, `peek` finds the name and the number in spite of a faulty body, if the body's length can be
+    determined."""
     assert MESSAGEPACK.peek(frame) == (name, request_id)
 
 
 def test_every_value_of_messagepack_is_skipped() -> None:
-    """Every value that ormsgpack or msgspec writes is skipped exactly."""
+    """`_skip` finds the exact end of every value that ormsgpack or msgspec writes."""
     chance = random.Random(7)
 
     def value(depth: int) -> Any:
@@ -95,7 +97,7 @@ def test_every_value_of_messagepack_is_skipped() -> None:
 
 
 def test_sizes_are_bytes() -> None:
-    """Sizes are counted in bytes, not in characters."""
+    """`size_of` returns the number of bytes, not of characters."""
     for text in ("", "plain", "é", "😀" * 3):
         assert size_of(text) == len(text.encode())
     assert size_of(b"\xff\xff") == 2
@@ -128,7 +130,8 @@ class Echo(edge.Room[Say, Said]):
 async def test_a_request_that_can_not_be_read_is_answered(
     edge_room: EdgeRoom, codec: Codec, request_frame: str | bytes, problem: str
 ) -> None:
-    """An unreadable request is answered with its number, and an unreadable uncounted event is not counted."""
+    """The error for an unreadable request has the number of the request. An unreadable uncounted event is not
+    counted."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs, codec)
@@ -145,7 +148,7 @@ async def test_a_request_that_can_not_be_read_is_answered(
 
 
 async def test_limits_count_bytes(edge_room: EdgeRoom) -> None:
-    """The limit of a client's message counts bytes: a character of three bytes counts three."""
+    """The limit for a client's message counts bytes, not characters."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs, limits=edge.Limits(message_bytes=3000))

@@ -1,4 +1,4 @@
-"""Strict structuring: nothing is coerced, and each fault is reported with its path."""
+"""`structure`, which makes events from decoded payloads: it is strict, and reports each fault with its path."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def good() -> dict[str, Any]:
 
 
 def test_a_good_payload() -> None:
-    """In a valid payload, integers can be floats, defaults are filled in, and lists become the declared type."""
+    """In a valid payload, a whole number is accepted for a float field, missing fields get their defaults, and lists
+    get the declared type."""
     event = structure({**good(), "tool": 2, "flags": ["a"], "raw": "aGk=", "on": True, "tag": "t"}, Drew)
     assert event.drawing.strokes[0] == Stroke(1.0, [(1, 2)])
     expected = (Tool.BRUSH, frozenset({"a"}), b"hi", True, "t")
@@ -105,7 +106,7 @@ def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, s
 
 
 def test_too_deep() -> None:
-    """Too deep nesting is refused before any code recurses."""
+    """Nesting of a hundred thousand levels is refused as `too_deep`, without a RecursionError."""
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
@@ -124,7 +125,8 @@ def test_too_deep() -> None:
     )
 )
 def test_whatever_comes_is_an_event_or_invalid(payload: Any) -> None:
-    """Every payload is structured or raises `InvalidEvent`, and a structured event survives a round trip."""
+    """`structure` returns an event or raises `InvalidEvent` for every payload. The event is equal after it was encoded
+    and decoded."""
     try:
         event = structure(payload, Drew)
     except InvalidEvent:
@@ -148,7 +150,7 @@ events = st.builds(
 
 @given(events)
 def test_what_travels_arrives(event: Drew) -> None:
-    """An event survives a round trip through either codec."""
+    """An event is equal after it was encoded and decoded, with JSON and with MessagePack."""
     for codec in (JSON, MESSAGEPACK):
         arrived = structure(codec.decode(codec.encode(unstructure(event))), Drew)
         assert arrived == event

@@ -1,7 +1,7 @@
 """Every value of an accepted field type survives both codecs, and no other value is sent.
 
-The kind of fault: the check at the definition, the writer and the reader each had rules of their own. These properties
-ensure that all three have the same rules.
+The kind of fault that these tests detect: the check at the definition of an event, the encoder and the decoder have
+different rules.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 @st.composite
 def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]:
-    """Draw a type and a strategy for its values. Not every such type is accepted as a field."""
+    """Draw a type, and a strategy for its values. Events accept only some of these types for a field."""
     if depth == 0 or draw(st.booleans()):
         kind = draw(st.sampled_from([*SCALARS]))
         return kind, SCALARS[kind]
@@ -143,12 +143,12 @@ def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]
 
 
 def _hashes(kind: Any) -> bool:
-    """Return whether values of this type can be in a set; another test covers types whose values can't."""
+    """Return whether values of this type can be in a set. Another test covers the other types."""
     return not any(word in str(kind) for word in ("list", "dict", "set", "Shape", "Tree"))
 
 
 def _typed(value: Any) -> Any:
-    """Return a value with the types of its parts, so that 1, True and 1.0 are different."""
+    """Return a value in which every part has its type, so that 1, True and 1.0 are not equal."""
     if attrs.has(type(value)):
         return type(value), [_typed(getattr(value, each.name)) for each in attrs.fields(type(value))]
     if isinstance(value, dict):
@@ -191,7 +191,8 @@ def test_each_value_of_each_accepted_type_arrives_as_itself(data: st.DataObject)
 @settings(max_examples=4 * settings().max_examples)
 @given(st.data())
 def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject) -> None:
-    """A value of another type raises an error with its path, or arrives equal."""
+    """If a field has a value of another type, encoding raises an error with the field's path, or the value arrives
+    equal."""
     (kind, _), (_, values) = data.draw(types()), data.draw(types())
     cls = _class_with(kind)
     assume(_accepted(cls))
@@ -210,7 +211,7 @@ def test_what_would_arrive_as_something_else_does_not_leave(data: st.DataObject)
 
 @pytest.mark.parametrize("cls", [Text, Mixed, Number, Plain])
 def test_an_enum_is_read_by_its_members_whatever_else_it_is(cls: Any) -> None:
-    """An enum is read by its members, even if it is also text or a number, whose hook catches subclasses."""
+    """A field with an enum type accepts only the enum's members, even if the enum is a subclass of str or int."""
     made = _class_with(cls)
     for member in cls:
         assert structure({"value": member.value}, made).value is member
@@ -309,14 +310,15 @@ def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, 
 
 
 def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
-    """A mandatory field after a keyword-only one is refused, because no call can pass the fields in order."""
+    """An event class with a mandatory positional field after a keyword-only one is refused, because the fields can't be
+    passed in order."""
     with pytest.raises(TypeError, match=r"^Positional\.b can't be encoded: it comes after a, which is keyword-only"):
         check_type(_class_with(list[Positional]))
     assert _accepted(_class_with(Keyword))
 
 
 def test_facts_and_snapshots_are_checked_as_events_are() -> None:
-    """Facts and snapshots are checked by the rules for events."""
+    """The types of facts are checked by the rules for events."""
 
     @edge.event
     class Fact:
@@ -404,7 +406,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG)
 def test_a_wrong_value_is_an_error_where_it_is_sent(make: Any, error: type[Exception], message: str) -> None:
-    """A wrong value raises an error where it is sent, because the reader would refuse it."""
+    """A value of a wrong type raises an error when it is encoded for sending, because the receiver would refuse it."""
     with pytest.raises(error) as caught:
         unstructure(make())
     assert type(caught.value) is error
@@ -413,13 +415,14 @@ def test_a_wrong_value_is_an_error_where_it_is_sent(make: Any, error: type[Excep
 
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "prototype", "toString", "", "ä", "a.b"])
 def test_any_text_can_be_a_key(name: str) -> None:
-    """Any text can be a key of a dict, because a player can have any name."""
+    """Any text can be a key of a dict, because keys can be players' names."""
     said = Said(scores={name: 3})
     assert all(arrived == said for arrived in _trip(said, Said))
 
 
 def test_subclasses_of_plain_values_travel_as_what_they_are() -> None:
-    """A StrEnum is sent as text and an IntEnum as a number; both arrive equal, as the type of the field."""
+    """In a field for text or a number, an enum member that is a str or an int arrives as plain text or a plain number,
+    and is equal to what was sent."""
     said = wrong(Text.RED, {Mixed.A: Number.TWO})
     for arrived in _trip(said, Said):
         assert arrived == said
@@ -427,7 +430,7 @@ def test_subclasses_of_plain_values_travel_as_what_they_are() -> None:
 
 
 def test_ignoring_extra_fields_is_a_readers_choice() -> None:
-    """With `ignore_extra`, unknown fields are ignored at every level; all else stays strict."""
+    """With `ignore_extra`, unknown fields are ignored at every level, and other faults are still refused."""
     body = {"text": "hi", "new": 1, "shapes": [{"points": [], "newer": {}}]}
     with pytest.raises(InvalidEvent, match=r"shapes\[0\]: unknown field 'newer'"):
         structure(body, Said)

@@ -1,4 +1,4 @@
-"""The test vectors of the wire, run by the machine in Python; tests/client runs them in edge.js."""
+"""The test vectors of the wire protocol, run on the Python connection machine. tests/client runs them on edge.js."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WELCOME = messages.Welcome(resumed=False, why="new", received=0, number=0, heart
 
 
 class Machine:
-    """Runs the steps of a case on a connection."""
+    """Runs the steps of one case on a connection machine."""
 
     def __init__(self, side: str) -> None:
         self.side = Side(side)
@@ -109,7 +109,7 @@ def frame(written: Any) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vectors(case: dict[str, Any]) -> None:
-    """Each case passes all its steps."""
+    """The connection machine gives the result of each step of each case."""
     machine = Machine(case["side"])
     for step in case["steps"]:
         machine.step(step)

@@ -1,4 +1,4 @@
-"""Loops and waits for events: when they end, and that they leave nothing registered."""
+"""Loops over events and waits for events: when they end, and whether they unregister their listeners."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def test_who_has_left_is_not_waited_for(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_loop_that_was_cancelled_listens_no_more(edge_room: EdgeRoom) -> None:
-    """A cancelled loop gets no events, not even while the exception that left the loop is handled."""
+    """A loop over events that was cancelled gets no more events, even while the exception that ended the loop is
+    handled."""
     heard: list[str] = []
 
     class Handling(Quiet):
@@ -53,7 +54,8 @@ async def test_a_loop_that_was_cancelled_listens_no_more(edge_room: EdgeRoom) ->
 
 
 async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_room: EdgeRoom) -> None:
-    """A second task in the same loop gets an error, and the first task continues."""
+    """If a second task uses the loop object of another task, the second task gets BusyResourceError, and the first task
+    continues."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -76,7 +78,8 @@ async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_roo
 
 
 async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None:
-    """Cancelling any public method that waits leaves no waiter registered, and loses no event."""
+    """After the cancellation of any public method that waits, no listener, waiter or request stays registered, and no
+    event is lost."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -101,8 +104,8 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
     assert len(member_of(player).requests._outgoing) == 0
     await wait_all_tasks_blocked()
     assert len(member_of(player).requests) == 0
-    _, guess = await loop.receive()  # the request was sent, then cancelled
-    player.reply(guess, Verdict(False))  # without effect
+    _, guess = await loop.receive()  # this event is the request above, which was sent and then cancelled
+    player.reply(guess, Verdict(False))  # has no effect
 
 
 class _Turns(trio.abc.Instrument):
@@ -115,7 +118,7 @@ class _Turns(trio.abc.Instrument):
 
 
 async def test_what_arrived_together_is_taken_together_and_others_have_their_turn(edge_room: EdgeRoom) -> None:
-    """A loop takes up to sixteen queued events in one step, and other tasks run before the next step."""
+    """A loop takes up to sixteen queued events in one step of its task, and then lets other tasks run."""
     turns = _Turns()
     steps: list[int] = []
 
@@ -136,7 +139,7 @@ async def test_what_arrived_together_is_taken_together_and_others_have_their_tur
 
 
 async def test_a_loop_with_much_to_take_can_be_cancelled(edge_room: EdgeRoom) -> None:
-    """A player that is kicked while it takes queued events takes no more of them."""
+    """If the body of a loop kicks the player, the loop takes no more queued events of that player."""
     heard: list[str] = []
 
     class Strict(Quiet):

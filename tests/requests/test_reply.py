@@ -1,4 +1,4 @@
-"""Reply scopes, streams of replies, and requests that are cancelled."""
+"""Reply scopes, streams of replies, and cancelled requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
 
 class Ponderous(Quiet):
-    """Answers each guess in a block of its own, after a second, as the word says."""
+    """Answers each guess in a reply scope of its own, after one second. The word decides whether the scope replies."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -51,7 +51,7 @@ async def ask(client: MemoryClient, word: str, outcomes: list[str]) -> None:
 
 @seeds(50)
 async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A request that its client cancels cancels its reply scope; other requests continue."""
+    """If a client cancels a request, the reply scope of that request is cancelled, and other requests continue."""
     room = await edge_room(Ponderous)
     (ana,) = await room.join("ana")
     outcomes: list[str] = []
@@ -68,7 +68,8 @@ async def test_a_cancelled_request_cancels_its_block(edge_room: EdgeRoom, edge_s
 
 
 async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
-    """A reply scope ends at the request's deadline, even if the connection was lost."""
+    """A reply scope is cancelled at the deadline that the client had for the request, even if the connection is
+    lost."""
     room = await edge_room(Ponderous)
     (ana,) = await room.join("ana")
     with trio.move_on_after(0.5):
@@ -81,7 +82,7 @@ async def test_the_deadline_travels(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_block_that_was_cut_answers_with_an_error(edge_room: EdgeRoom) -> None:
-    """A reply scope that is cancelled, or ends without a reply, answers with an error, never with success."""
+    """If a reply scope is cancelled, or ends without a reply, the client gets an error."""
 
     class Resetting(Ponderous):
         async def run(self) -> None:
@@ -105,7 +106,8 @@ async def test_a_block_that_was_cut_answers_with_an_error(edge_room: EdgeRoom) -
 
 
 async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -> None:
-    """A reply scope that raises answers with an error, and the exception still propagates."""
+    """If a reply scope raises, the client gets an error as the answer, and the exception crashes the player as
+    usual."""
     room = await edge_room(Ponderous)
     room.expect_crash("as told")
     (ana,) = await room.join("ana")
@@ -116,7 +118,7 @@ async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -
 
 
 class Library(Quiet):
-    """Answers a guess with as many verdicts as its word says."""
+    """Answers a guess with a stream of verdicts; the word is their number."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -135,7 +137,7 @@ class Library(Quiet):
 
 @seeds(20)
 async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A stream of replies arrives completely and in order, also if the connection is cut meanwhile."""
+    """A stream of replies arrives completely, even if the connection is cut during the stream."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
     got = 0
@@ -149,7 +151,8 @@ async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
 
 
 async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -> None:
-    """A stream pauses while half of the seat's window is unacknowledged."""
+    """A stream of replies pauses when half of the seat's window is unacknowledged, and continues after the client has
+    resumed."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
     (player,) = room.room.players
@@ -166,7 +169,8 @@ async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -
 
 
 async def test_a_client_stops_a_stream(edge_room: EdgeRoom) -> None:
-    """A client that leaves its stream block ends the room's block, and nothing stays registered."""
+    """When a client leaves the block of its `stream`, the room's reply scope ends, and neither side still has the
+    request."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana")
     ana._capacity = 100
@@ -208,7 +212,7 @@ async def test_a_room_that_stops_asking_is_heard_by_the_client(edge_room: EdgeRo
 
 
 async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
-    """A request is answered once, with an event that may be sent; a further or unrequested answer returns False."""
+    """A reply must be an event that the room sends. A second answer, or an answer without a request, returns False."""
 
     class Careless(Quiet):
         async def player(self, player: Player) -> None:
@@ -229,7 +233,8 @@ async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
 
 
 async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -> None:
-    """Answers to plain events and to hundreds of cancelled requests have no effect, and do not crash the room."""
+    """A room may reply to plain events and to hundreds of cancelled requests: such replies have no effect, and do not
+    crash the room."""
 
     class Obliging(Quiet):
         answered = 0
@@ -258,7 +263,7 @@ async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -
 
 
 async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
-    """Streams that wait for the same slow client are all woken when the client has acknowledged."""
+    """All streams of replies to the same slow client continue when the client has acknowledged enough messages."""
 
     class Libraries(Library):
         async def player(self, player: Player) -> None:
@@ -287,7 +292,8 @@ async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
 
 
 async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> None:
-    """A part that is sent after its client cancelled the request does not reach the client's next page."""
+    """After a client has cancelled a request, `send` of a further part returns False, and nothing is sent to the
+    client's next page."""
 
     class Stubborn(Quiet):
         async def player(self, player: Player) -> None:
@@ -306,7 +312,7 @@ async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> No
 
 
 def test_what_decides_at_once_is_not_async() -> None:
-    """An async `admit` is refused when the room is defined, because it would admit everyone."""
+    """An async `admit` is refused when the room class is defined, because `admit` is called without await."""
     with pytest.raises(TypeError, match="admit is async"):
 
         class Open(Quiet):
@@ -315,7 +321,7 @@ def test_what_decides_at_once_is_not_async() -> None:
 
 
 async def test_an_error_in_the_clean_up_of_a_block_answers_too(edge_room: EdgeRoom) -> None:
-    """A cancelled request is settled also if the clean-up in its reply scope raises."""
+    """A cancelled request is removed even if the clean-up in its reply scope raises."""
 
     class Messy(Quiet):
         async def player(self, player: Player) -> None:

@@ -1,4 +1,4 @@
-"""Requests of both sides: answers, refusals, cancellations, invalid answers and players that leave."""
+"""Requests of clients and of rooms: answers, refusals, cancellations, invalid answers, and players that leave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.rooms.quiet import Choose, Chosen, FromPlayer, Guess, Player, Quiet, 
 
 
 async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
-    """`ask` sends a request and returns its typed answer, also if the connection is cut meanwhile."""
+    """`ask` sends a request and returns its typed answer, even if the connection is cut before the answer."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -38,7 +38,7 @@ async def test_ask_is_one_expression(edge_room: EdgeRoom) -> None:
 
 
 async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_room: EdgeRoom) -> None:
-    """An invalid answer is refused, and the request still waits for a valid one."""
+    """The room refuses an invalid answer to its request, and still accepts a valid answer later."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -59,7 +59,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_wait_goes_on(edge_
 
 
 async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -> None:
-    """A request that is answered with another event than the expected one fails."""
+    """If the answer is another event than the expected one, the request raises RequestFailed."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -80,12 +80,13 @@ async def test_a_request_that_is_answered_otherwise_fails(edge_room: EdgeRoom) -
 
 @pytest.mark.parametrize("answer", [Reply("Guess", {"word": "x"}, 1), Part("Guess", {"word": "x"}, 1)])
 async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> None:
-    """A request that was answered with an unexpected event fails once, even if reporting that ends the conversation."""
+    """If a request gets an unexpected event as the answer, and the error that reports this closes the tracker, the
+    request still fails with the first fault only."""
     sent: list[Outgoing] = []
 
     def send(message: Outgoing) -> None:
         sent.append(message)
-        if len(sent) == 2:  # as if too much were unacknowledged
+        if len(sent) == 2:  # as happens if too many messages are unacknowledged
             requests.close(lambda: edge.Gone("everybody"))
 
     events, wait = Vocabulary.of(Guess | Chosen), trio.lowlevel.checkpoint
@@ -103,7 +104,8 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
 
 
 async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
-    """An error as the answer is raised by `ask`, and is the outcome of the player's turn."""
+    """If a client answers a request with an error, `ask` raises RequestFailed. In a turn, the outcome is then
+    REFUSED."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -124,7 +126,8 @@ async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
 
 
 async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom) -> None:
-    """Requests to a player that never answers are withdrawn when their turns end, and do not pile up."""
+    """If a player never answers, each request is withdrawn when its turn ends, so that the client does not collect
+    requests."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -137,7 +140,8 @@ async def test_questions_that_nobody_answers_do_not_pile_up(edge_room: EdgeRoom)
 
 
 async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> None:
-    """A room that waits for an answer while its inbox is full receives the answer; other events are refused as busy."""
+    """A room that waits for an answer while the player's inbox is full still receives the answer. Further events of
+    this player are refused as `busy`."""
 
     class Asking(Quiet):
         async def player(self, player: Player) -> None:
@@ -157,7 +161,7 @@ async def test_an_answer_behind_a_full_inbox_is_read(edge_room: EdgeRoom) -> Non
 
 
 async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> None:
-    """A reply to a player that has left has no effect on the room."""
+    """A reply to a player that has left has no effect, and the room continues."""
 
     class Ponderous(Quiet):
         async def run(self) -> None:
@@ -175,7 +179,8 @@ async def test_a_reply_to_somebody_who_left_is_in_vain(edge_room: EdgeRoom) -> N
 
 @seeds(50)
 async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """`ask` and `receive` raise `Gone` when the player leaves, and nothing stays registered."""
+    """`ask` and `receive` raise `Gone` when the player leaves, loops end, and no request and no listener stays
+    registered."""
     room = await edge_room(Quiet)
     (ana, _) = await room.join("ana", "ben")
     player = room.room.players[0]
@@ -203,7 +208,8 @@ async def test_ask_of_someone_who_leaves(edge_room: EdgeRoom, edge_seed: int) ->
 
 
 async def test_requests_are_answered_once_and_bounded(edge_room: EdgeRoom) -> None:
-    """A request is answered with the object received, and requests beyond the bound are refused as busy."""
+    """A room can answer each request later by passing the received event to `reply`. Unanswered requests beyond
+    `MAX_REQUESTS` are refused as `busy`."""
 
     class Hoarder(Quiet):
         async def player(self, player: Player) -> None:

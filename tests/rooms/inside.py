@@ -1,4 +1,4 @@
-"""Internals of edge that its own tests inspect, and that authors can't access."""
+"""Functions for tests that need internals of edge, which authors can't access."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edge.seats.held_seat import HeldSeat
 
 
 def open_turn(player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf) -> edge.Turn:
-    """Open a turn of this player, without a round."""
+    """Return a turn of this player without a round."""
     return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
 
 def held_seat(player: edge.Player[Any, Any]) -> HeldSeat:
-    """Return the seat of a player with a client."""
+    """Return the seat of a player that is a client, not a bot."""
     seat = member_of(player).seat
     assert isinstance(seat, HeldSeat)
     return seat

@@ -1,4 +1,4 @@
-"""A room that listens to nothing, and a seat without a client, for the tests of rooms."""
+"""`Quiet`, a room that listens to no events, and `StubSeat`, a seat without a client, for the tests of rooms."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Player = edge.Player[FromPlayer, ToPlayer]
 
 
 class Quiet(edge.Room[FromPlayer, ToPlayer]):
-    """Listens to nothing."""
+    """Listens to no events."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=5)
 

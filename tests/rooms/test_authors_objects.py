@@ -13,7 +13,7 @@ import pytest
 import edge
 from tests.rooms.quiet import Quiet, Verdict
 
-# A new public member is a decision: authors can then no longer use its name for their own attributes.
+# Add a public member only deliberately, because authors then can't use its name for their own attributes.
 MEMBERS: dict[type[Any], str] = {
     edge.Room: "admit apply broadcast close closing facts fence greet has_round kind listen lock name names"
     " now open_round persist player players publish random reset restarts restore run seats shielded_cleanup"
@@ -29,7 +29,7 @@ MEMBERS: dict[type[Any], str] = {
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
 def test_the_public_members_are_those_that_were_decided_on(cls: type[Any]) -> None:
-    """Authors' objects have exactly the listed public members, and none that only the framework needs."""
+    """Authors' objects have exactly the public members in `MEMBERS`."""
     assert sorted(name for name in dir(cls) if not name.startswith("_")) == MEMBERS[cls].split()
 
 
@@ -43,7 +43,7 @@ def test_every_public_member_is_documented(cls: type[Any]) -> None:
 
 
 class Pub(Quiet):
-    """Uses names that authors may want, and that earlier versions reserved."""
+    """Uses attribute names that authors may want, and that earlier versions of edge used for themselves."""
 
     def __init__(self) -> None:
         self.keeper, self.lease, self.lost, self.listeners = "ana", 3, "a glove", 4
@@ -52,7 +52,7 @@ class Pub(Quiet):
 
 
 async def test_any_other_name_is_the_authors(edge_room: Any) -> None:
-    """Authors can use every name that is not documented for attributes of rooms and players."""
+    """Authors can use every name that is not a public member for attributes of rooms and players."""
     room = await edge_room(Pub)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found_where_it_is_made(mistake: str) -> None:
-    """A mistake is an error at the definition or the call, whose message names the member and the correction."""
+    """A mistake raises an error when the class is defined or the method is called. The message names the mistake."""
     make, says = MISTAKES[mistake]
     with pytest.raises((TypeError, ValueError), match=says):
         make()
@@ -159,7 +159,7 @@ def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
 
 
 def test_an_async_run_in_a_sync_wrapper_is_one() -> None:
-    """`run` may be a sync function or a partial method that returns a coroutine."""
+    """`run` may be a wrapped async function or a partial method of one."""
 
     @functools.wraps(waits)
     def wrapped(self: Any) -> Any:
@@ -174,7 +174,7 @@ def test_an_async_run_in_a_sync_wrapper_is_one() -> None:
 
 
 async def test_a_coroutine_of_admit_admits_nobody(edge_room: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A coroutine that `admit` returns, which the definition could not detect, refuses the applicant."""
+    """If `admit` returns a coroutine, which the check of the class could not detect, the applicant is refused."""
 
     class Careless(Quiet):
         admit = lambda self, applicant: waits(self)  # type: ignore[assignment] # noqa: E731
@@ -187,7 +187,7 @@ async def test_a_coroutine_of_admit_admits_nobody(edge_room: Any, caplog: pytest
 
 
 async def test_no_attribute_of_a_player_hides_a_member(edge_room: Any) -> None:
-    """Assigning to a member of `Player` or `Seats` raises an error, for methods too."""
+    """Assigning to a member of `Player` or `Seats` raises AttributeError, even if the member is a method."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(AttributeError, match=r"Player.send is a member of edge.Player: call your attribute something"):
@@ -214,7 +214,7 @@ async def test_a_room_may_be_called_room(edge_room: Any) -> None:
 
 @pytest.mark.parametrize("name", ["name", "number", "session", "left", "connected", "ending", "restored"])
 async def test_what_a_player_is_cant_be_set(edge_room: Any, name: str) -> None:
-    """The properties of a player can't be assigned."""
+    """Assigning to a property of a player raises AttributeError."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(AttributeError):

@@ -1,4 +1,4 @@
-"""The directory: rooms that are opened, found, listed and closed, and rooms that can't be made."""
+"""The directory: opening, listing and closing rooms, and rooms whose constructor or `run` raises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.rooms.quiet import Quiet, StubSeat
 
 
 async def test_the_directory_opens_finds_lists_and_forgets() -> None:
-    """A name has one room, which closes after `idle` seconds without seats; the next one of that name is new."""
+    """A name has one room at a time. A room closes after `idle` seconds without seats, and the name then gets a new
+    room."""
     directory = Directory({"quiet": Quiet}, max_rooms=2, idle=60)
     with pytest.raises(edge.Refused, match="shutting down"):
         directory.open("quiet", "early")
@@ -48,7 +49,7 @@ async def test_the_directory_opens_finds_lists_and_forgets() -> None:
 
 
 async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> None:
-    """The idle time starts when the last player has left, after any grace."""
+    """A room with a player is not idle. The idle time starts when the last player has left."""
     directory = Directory({"quiet": Quiet}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -65,7 +66,8 @@ async def test_a_room_with_somebody_in_it_is_not_idle(edge_room: EdgeRoom) -> No
 
 
 async def test_a_crash_of_a_room_that_cant_be_made(caplog: pytest.LogCaptureFixture) -> None:
-    """A constructor that raises refuses the client that asked for the room, and the directory continues."""
+    """If the constructor of a room raises, the client that requested the room is refused, and the directory
+    continues."""
 
     class Broken(Quiet):
         def __init__(self) -> None:
@@ -100,7 +102,8 @@ class Fragile(Quiet):
 
 
 async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A crashed room is replaced at once, without a new client; after too many crashes, its name is refused."""
+    """A crashed room is replaced at once, before a client requests it. After too many crashes, its name is refused for
+    a while."""
     Fragile.made.clear()
     directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
@@ -131,7 +134,8 @@ async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptu
 
 
 async def test_no_fresh_room_follows_where_nobody_was() -> None:
-    """A crashed room without players is not replaced, or it would crash forever; the next client opens a new one."""
+    """A crashed room without players is not replaced, because the new room might crash again and again. The next client
+    opens a new room."""
     Fragile.made.clear()
     directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
@@ -146,7 +150,7 @@ async def test_no_fresh_room_follows_where_nobody_was() -> None:
 
 
 async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
-    """A crashed room is not replaced while the directory closes, nor if its `restarts` forbid it."""
+    """A crashed room is not replaced if the directory is closing, or if the room's `restarts` forbid it."""
 
     class Closing(Fragile):
         restarts = Restarts(most=0)

@@ -1,4 +1,4 @@
-"""`latest` events of players: the room stores the newest value, with or without a listener."""
+"""`latest` events that players send: the room stores the newest value, with or without a listener."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Range(edge.Room[Aim | Finger | Shot, Told]):
 
 @seeds(50)
 async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """`player.latest` returns the newest value without a listener, and nothing is refused or queued."""
+    """Without a listener, `player.latest` returns the newest value, and the events are neither refused nor queued."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     ana.send(Shot())
@@ -61,7 +61,7 @@ async def test_only_the_newest_counts_and_nobody_need_listen(edge_room: EdgeRoom
 
 
 async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
-    """Each key has its own value."""
+    """`player.latest` returns the newest value of the given key, and None for an unknown key."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     for hand, x in (("left", 1), ("right", 2), ("left", 3)):
@@ -74,7 +74,7 @@ async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
 
 
 async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
-    """A player stores a bounded number of keys, the newest."""
+    """A player stores the values of the newest 256 keys."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     for number in range(1000):
@@ -86,7 +86,7 @@ async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
-    """A listener for a `latest` event does not change its stored value."""
+    """A listener gets a `latest` event, and `player.latest` returns the same event."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     listener = room.room.listen(Aim)
@@ -96,7 +96,8 @@ async def test_a_listener_hears_them_too(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_request_of_that_class_still_wants_an_answer(edge_room: EdgeRoom) -> None:
-    """A request of a `latest` class is refused if nothing listens, and is not stored."""
+    """A request whose class has `latest` delivery is refused if no code listens, and is not stored as a latest
+    value."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     with pytest.raises(edge.RequestFailed) as failed:
@@ -124,7 +125,8 @@ async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeR
 
 
 def test_a_key_must_be_one() -> None:
-    """A key that is not text, a number, a Literal or an Enum is an error when the room is defined."""
+    """If the key of a `latest` event is not text, a number, a Literal or an Enum, the definition of the room raises
+    TypeError."""
 
     @edge.event("marks", delivery="latest", key="places")
     class Marks:
@@ -137,7 +139,8 @@ def test_a_key_must_be_one() -> None:
 
 
 async def test_only_latest_events_are_kept(edge_room: EdgeRoom) -> None:
-    """`latest` raises TypeError for events with another delivery, or of the room."""
+    """`player.latest` raises TypeError for an event with another delivery, and for an event that players do not
+    send."""
     room = await edge_room(Range)
     await room.join("ana")
     (player,) = room.room.players

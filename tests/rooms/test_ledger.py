@@ -1,4 +1,4 @@
-"""The ledger: presence, changes of it, and numbers."""
+"""The ledger: presence, changes of presence, and players' numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.rooms.quiet import Player, Quiet
 
 
 async def test_presence_follows_the_ledger(edge_room: EdgeRoom) -> None:
-    """The list of players follows the ledger: joined, away, back, left; the lowest free number is reused."""
+    """`presence` shows each change of the ledger: away, back, left, joined. A new player gets the lowest free
+    number."""
     room = await edge_room(Quiet)
     ana, ben = await room.join("ana", "ben")
     seats = room.room.seats
@@ -62,7 +63,8 @@ async def test_no_grace_ends_a_seat_at_once(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -> None:
-    """A number is free only after its player's `finally` has run, so that this code can't affect the next player."""
+    """A player's number is free only after the player's `finally` block has run, so that this block can't affect the
+    next player with that number."""
 
     class Lingering(Quiet):
         async def player(self, player: Player) -> None:
@@ -84,7 +86,8 @@ async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -
 
 
 async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: EdgeRoom) -> None:
-    """Changes arrive once and in order, also those during the loop's body, but not those that were undone meanwhile."""
+    """A loop over `changes` gets each change once and in order. After a slow loop body it also gets the changes of that
+    time, except those that were undone."""
     told: list[str] = []
 
     class Watching(Quiet):
@@ -106,13 +109,14 @@ async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: Edge
     await trio.sleep(0.1)
     ana.drop()
     await trio.sleep(0.1)
-    await ana.resume()  # while the room sleeps, so nothing has changed
+    await ana.resume()  # undone while the loop body sleeps
     await trio.sleep(6)
     assert told == ["ana joined", "ben joined", "ana away", "ana back", "ben away", "ben left"]
 
 
 async def test_who_joined_and_is_away_already_is_told_as_both(edge_room: EdgeRoom) -> None:
-    """A late watcher gets both changes of a player that joined and is away, and none of a player that has left."""
+    """A loop over `changes` that starts late gets "joined" and "away" of a player that is away, and no change of a
+    player that has left."""
     room = await edge_room(Quiet)
     changes = room.room.seats.changes()
     ana, ben = await room.join("ana", "ben")

@@ -1,6 +1,6 @@
 """Refusals are logged at a bounded rate, with the name of the sender.
 
-The kind of fault: a message or a seat was refused, and operators could see that only at the clients.
+The kind of fault that these tests detect: a message or a seat is refused, and the server's log does not show that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Think:
 
 
 class Shy(edge.Room[Say, Say]):
-    """Has one seat, which is refused to the name mallory, and listens to nothing."""
+    """Has one seat, refuses the name mallory, and listens to no events."""
 
     seats = edge.Seats(maximum=1)
 
@@ -40,7 +40,7 @@ def infos(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """A refused message is logged with room, seat, name and reason, and the same refusal only once a minute."""
+    """A refused message is logged with room, seat, name and reason. The same refusal is logged only once a minute."""
     caplog.set_level(logging.INFO)
     room = await edge_room(Shy)
     [ana] = await room.join("ana", sends=Say | Think)
@@ -61,7 +61,7 @@ async def test_messages(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -
 
 
 async def test_seats(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """A refused seat is logged, for a refusal of `admit` and for a full room."""
+    """The refusal of a seat is logged, whether `admit` refuses or the room is full."""
     caplog.set_level(logging.INFO)
     room = await edge_room(Shy)
     session = edge.Session("u1", "mallory")
@@ -93,7 +93,8 @@ async def test_a_record_is_one_line(edge_room: EdgeRoom, caplog: pytest.LogCaptu
 
 
 async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCaptureFixture) -> None:
-    """Different refusals log at most twenty records at once, then one a second, with a count of the omitted."""
+    """Of many different refusals, at most twenty are logged at once, and then one a second, with the number of omitted
+    records."""
     caplog.set_level(logging.INFO)
     log = RateLimitedLog(logging.getLogger("edge.rooms"))
     for second in range(10):

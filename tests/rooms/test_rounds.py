@@ -1,4 +1,4 @@
-"""Rounds and turns beyond the rules: their own players, exception groups, an hour of play."""
+"""Rounds and turns, in addition to test_rules.py: their players, exception groups, an hour of play."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Quiet
 
 
 async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
-    """A round ends if too few of its own players are left, whatever other players are in the room."""
+    """A round ends if too few of the round's players are left, even if other players are in the room."""
     room = await edge_room(Quiet)
     ana, ben, _ = await room.join("ana", "ben", "cyn")
     async with room.room.open_round(room.room.players[:2], minimum=2) as round:
@@ -28,7 +28,7 @@ async def test_a_round_needs_its_own_players(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
-    """A reset inside a turn's nursery is the outcome of the turn."""
+    """If code in a nursery inside a turn resets the round, the outcome of the turn is RESET."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round() as round:
@@ -42,7 +42,8 @@ async def test_a_reset_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None:
-    """A refused request inside a turn's nursery is the outcome of the turn, and does not crash the room."""
+    """If a request in a nursery inside a turn is refused, the outcome of the turn is REFUSED, and the room does not
+    crash."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -60,7 +61,7 @@ async def test_a_refusal_inside_a_nursery_of_a_turn(edge_room: EdgeRoom) -> None
 
 
 async def test_a_second_round_is_refused(edge_room: EdgeRoom) -> None:
-    """A room plays one round at a time: a second raises RuntimeError."""
+    """A room plays one round at a time: `open_round` raises RuntimeError if a round is open."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round():
@@ -70,7 +71,8 @@ async def test_a_second_round_is_refused(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_a_round_raises_comes_out(edge_room: EdgeRoom) -> None:
-    """An exception in a round is raised in a group, because a round may have tasks, and its outcome is None."""
+    """An exception in a round is raised in an ExceptionGroup, because a round has a nursery. The outcome of the round
+    is None."""
     room = await edge_room(Quiet)
     await room.join("ana")
     with pytest.raises(ExceptionGroup) as caught:
@@ -82,7 +84,7 @@ async def test_what_a_round_raises_comes_out(edge_room: EdgeRoom) -> None:
 
 
 async def test_an_hour_of_play_is_a_moment(edge_room: EdgeRoom) -> None:
-    """An hour of turns that time out plays at once in virtual time."""
+    """An hour of turns that time out takes an hour of virtual time."""
 
     class Turns(Quiet):
         played = 0

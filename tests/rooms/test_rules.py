@@ -1,4 +1,4 @@
-"""The ten rules of the room, tested by number."""
+"""The ten rules that rooms guarantee; each test's name has the number of its rule."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Player = edge.Player[FromPlayer, ToPlayer]
 
 
 class Chat(edge.Room[FromPlayer, ToPlayer]):
-    """Sends each text to all players, and reports joins and leaves."""
+    """Sends each text to all players, reports leaves to them, and logs joins and leaves."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=30)
 
@@ -92,7 +92,8 @@ async def refusal(room: RoomUnderTest[Any], name: str) -> Code:
 
 @seeds(200)
 async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int) -> None:
-    """Seats never exceed the maximum, however many clients join, drop and leave, and the others are refused as FULL."""
+    """A room never has more seats than its maximum, however clients join, disconnect and leave. Clients beyond the
+    maximum are refused as FULL."""
     room = await edge_room(Chat)
     outcomes: list[str] = []
     seated: list[int] = []
@@ -120,7 +121,7 @@ async def test_rule_1_a_room_is_never_overfilled(edge_room: Open, edge_seed: int
 
 
 async def test_rule_1_a_seat_in_grace_is_taken(edge_room: Open) -> None:
-    """During its grace, the seat of a lost connection is not free."""
+    """A seat whose connection was lost is not free during its grace."""
     room = await edge_room(Chat)
     ana, _, _ = await room.join("ana", "ben", "cyn")
     ana.drop()
@@ -131,7 +132,8 @@ async def test_rule_1_a_seat_in_grace_is_taken(edge_room: Open) -> None:
 
 
 async def test_rule_1_refusals_are_typed(edge_room: Open) -> None:
-    """A locked room, a closing room and the room's own refusal each have their code."""
+    """A client is refused as LOCKED by a locked room, as CLOSING by a closing room, and as REFUSED if `admit`
+    refuses."""
     room = await edge_room(Chat)
     with pytest.raises(edge.Disconnected, match="not you") as caught:
         await room.join("mallory")
@@ -163,7 +165,8 @@ async def test_rule_1_a_crash_in_admit_is_a_refusal(edge_room: Open, caplog: pyt
 
 
 async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """A bad message is answered with its fault and path, is not logged as a crash, and the next message is served."""
+    """An invalid message gets an error with the fault and its path, is not logged, and does not affect the next
+    message."""
     room = await edge_room(Chat)
     async with raw_client(room) as send:
         assert await send(["say", {"text": 7}]) == ["!invalid", {"message": "text: expected text", "about": "say"}]
@@ -177,7 +180,8 @@ async def test_rule_2_a_bad_message_harms_that_message(edge_room: Open, caplog: 
 
 
 async def test_rule_2_a_crash_in_player_ends_that_seat(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """A crash in `player` ends that seat with CRASHED, is logged with room, seat and fault, and other players stay."""
+    """A crash in `player` ends that seat with CRASHED, and is logged with room, seat and exception. The other players
+    stay."""
     room = await edge_room(Chat)
     room.expect_crash("crashed by request")
     ana, ben = await room.join("ana", "ben")
@@ -195,7 +199,7 @@ async def test_rule_2_a_crash_in_player_ends_that_seat(edge_room: Open, caplog: 
 
 
 async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """A crash in `run` closes the room's connections after the players' `finally` blocks; other rooms continue."""
+    """A crash in `run` ends all seats of that room and runs the players' `finally` blocks. Other rooms continue."""
 
     class Fragile(Chat):
         async def run(self) -> None:
@@ -220,7 +224,8 @@ async def test_rule_2_a_crash_in_run_closes_that_room(edge_room: Open, caplog: p
 async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
     edge_room: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error in a cancelled `finally`, in one group with `Cancelled`, is logged and does not end the room."""
+    """An exception in a `finally` block of a leaving player, which Trio raises together with `Cancelled`, is logged and
+    does not end the room."""
 
     class Careless(Chat):
         async def player(self, player: Player) -> None:
@@ -245,14 +250,15 @@ async def test_rule_2_a_crash_while_leaving_stays_in_the_room(
 
 
 async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room: Open) -> None:
-    """A client that does not read loses its connection with OVERFLOW, and its seat stores all messages for a resume."""
+    """The connection of a client that does not read ends with OVERFLOW, and the seat stores all its messages for a
+    resume."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20, inbox=10_000)
     ana, ben = await room.join("ana", "ben")
     async with stuck_client(room, limits) as codes:
         await wait_all_tasks_blocked()
         before = trio.current_time()
-        for number in range(3):  # the third does not fit into the transport's buffer
+        for number in range(3):  # the transport's buffer has no space for the third
             room.room.broadcast(Said("room", str(number)))
             await wait_all_tasks_blocked()
         for number in range(3, 30):
@@ -269,7 +275,8 @@ async def test_rule_3_overflow_ends_the_connection_and_can_be_resumed(edge_room:
 
 
 async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: Open) -> None:
-    """A seat in grace whose window overflows drops the window; the player stays, and the client starts fresh."""
+    """If the window of a seat in grace overflows, the window is dropped. The player stays, and the client starts fresh
+    when it reconnects."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=20)
     (ana,) = await room.join("ana", limits=limits)
@@ -290,7 +297,7 @@ async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: 
 
 
 async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edge_room: Open) -> None:
-    """A slow connection gets only the newest `latest` value, and a resumed connection gets that value again."""
+    """Of many `latest` values in one step, a client gets only the newest. After a resume, it gets that value again."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     for value in range(100):
@@ -304,7 +311,7 @@ async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edg
 
 
 async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_room: Open) -> None:
-    """A volatile event is sent with the other events of its step, and is dropped without a connection."""
+    """A volatile event is sent together with the other events of its step. Without a connection it is dropped."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
@@ -321,7 +328,7 @@ async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_r
 
 @seeds(200)
 async def test_rule_4_everyone_hears_one_order(edge_room: Open, edge_seed: int) -> None:
-    """Under each schedule, all clients receive all events in the same order."""
+    """All clients receive all broadcasts in the same order, whatever the schedule of the tasks."""
     room = await edge_room(Chat)
     clients = await room.join("ana", "ben", "cyn")
 
@@ -377,7 +384,8 @@ async def test_rule_4_to_and_besides(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_seed: int) -> None:
-    """`listen` gives all players' events in order of arrival, and loses none while its body waits."""
+    """`Room.listen` gives the events of all players in order of arrival, and loses no event while the loop's body
+    waits."""
 
     class Quiz(edge.Room[FromPlayer, ToPlayer]):
         async def run(self) -> None:
@@ -398,7 +406,7 @@ async def test_rule_4_listen_keeps_the_order_of_arrival(edge_room: Open, edge_se
 
 
 class Turns(edge.Room[FromPlayer, ToPlayer]):
-    """Accepts one `Say` in the second half of each second."""
+    """Accepts at most one `Say`, only in the second half of each second."""
 
     seats = edge.Seats(minimum=1, maximum=3, grace=30)
 
@@ -413,7 +421,7 @@ class Turns(edge.Room[FromPlayer, ToPlayer]):
 
 
 async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
-    """An event that no code waits for is refused at once as `not_now`, and does not reach the next turn."""
+    """An event that no code waits for is refused at once as `not_now`, and is not kept for code that waits later."""
     room = await edge_room(Turns)
     async with raw_client(room) as send:
         not_now = {"message": "nobody is listening for this now", "about": "say"}
@@ -425,7 +433,8 @@ async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
 
 
 async def test_rule_5_narrow_listeners_come_first(edge_room: Open) -> None:
-    """`receive` comes before `player.listen`, `room.listen`, and the player's own loop."""
+    """If several listeners match an event, only one gets it: first a waiting `receive`, then `player.listen`, then
+    `room.listen`, then the loop over the player."""
     heard: list[str] = []
 
     class Layers(edge.Room[FromPlayer, ToPlayer]):
@@ -463,7 +472,7 @@ async def test_rule_5_narrow_listeners_come_first(edge_room: Open) -> None:
 
 
 async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: Open) -> None:
-    """After `break`, the loop's queued events are refused, and not passed to the next loop."""
+    """When code leaves a loop with `break`, the events that are queued for the loop are refused as `not_now`."""
 
     class Once(edge.Room[FromPlayer, ToPlayer]):
         async def player(self, player: Player) -> None:
@@ -482,7 +491,8 @@ async def test_rule_5_a_loop_that_is_left_refuses_what_it_had_queued(edge_room: 
 
 @seeds(200)
 async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> None:
-    """The `finally` of each player runs once, however many causes to leave coincide."""
+    """The `finally` block of each player runs once, even if a player is kicked, leaves, disconnects and crashes at the
+    same time."""
     room = await edge_room(Chat)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     players = room.room.players
@@ -515,7 +525,8 @@ async def test_rule_6_leaving_happens_once(edge_room: Open, edge_seed: int) -> N
 
 
 async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> None:
-    """`finally` blocks may wait under `shielded_cleanup` for two seconds in all, also when a room closes."""
+    """The `finally` block of a player may wait in `shielded_cleanup` for two seconds in all, even when the room
+    closes."""
     done: list[str] = []
 
     class Polite(edge.Room[FromPlayer, ToPlayer]):
@@ -543,7 +554,7 @@ async def test_rule_6_a_farewell_may_wait_but_not_for_long(edge_room: Open) -> N
 
 
 async def test_rule_6_a_bare_wait_in_finally_is_cut_short(edge_room: Open) -> None:
-    """Without `shielded_cleanup`, a wait in `finally` is cancelled at once, as in all of Trio."""
+    """Without `shielded_cleanup`, a wait in a `finally` block is cancelled at once, as always in Trio."""
     log: list[str] = []
 
     class Naive(edge.Room[FromPlayer, ToPlayer]):
@@ -602,7 +613,7 @@ def outcomes_of(room: RoomUnderTest[Rounds]) -> list[Any]:
 
 @seeds(200)
 async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_seed: int) -> None:
-    """A reset leaves no task, timer or `receive` of the round, and tasks outside the round continue."""
+    """A reset ends all tasks, timers and listeners of the round. Tasks outside the round continue."""
     room = await edge_room(Rounds)
     ana, ben = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -624,7 +635,7 @@ async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_
 
 
 async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
-    """The outcome of a turn is DONE, TIMEOUT, LEFT or RESET."""
+    """The outcome of a turn or a round is a value: here RESET, DONE, TIMEOUT or LEFT."""
     room = await edge_room(Rounds)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     room.room.reset("everybody plays")
@@ -644,7 +655,8 @@ async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
 
 
 async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
-    """A round ends when fewer players than the minimum are left; the turn of a player that left ends as LEFT."""
+    """A round ends as TOO_FEW when fewer players than the minimum are left. The turn of the player that left ends as
+    LEFT."""
     room = await edge_room(Rounds)
     ana, ben = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -656,7 +668,7 @@ async def test_rule_7_too_few_players_end_the_round(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, edge_seed: int) -> None:
-    """At the instant of its deadline, an answer either ends the turn as DONE or is refused: never both."""
+    """An answer that arrives at the deadline of its turn either ends the turn as DONE or is refused, and never both."""
     room = await edge_room(Rounds)
     ana, _ = await room.join("ana", "ben")
     await wait_all_tasks_blocked()
@@ -668,7 +680,8 @@ async def test_rule_7_an_answer_and_a_deadline_at_one_instant(edge_room: Open, e
 
 
 async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> None:
-    """A turn of a player that has left ends as LEFT at its first wait, also at a `receive` that raises `Gone`."""
+    """A turn of a player that has already left ends as LEFT at the first wait in its block, even if that wait is a
+    `receive`, which raises `Gone` outside a turn."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     player = room.room.players[0]
@@ -687,7 +700,7 @@ async def test_rule_7_a_turn_of_someone_who_left_is_left(edge_room: Open) -> Non
 
 @seeds(200)
 async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None:
-    """Over any number of cuts, messages of both sides arrive once and in order."""
+    """Messages of both sides arrive once and in order, even if the connection is cut several times."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
 
@@ -717,7 +730,8 @@ async def test_rule_8_a_resume_is_exact(edge_room: Open, edge_seed: int) -> None
 
 @seeds(200)
 async def test_rule_8_the_newest_connection_wins(edge_room: Open, edge_seed: int) -> None:
-    """A client's new connection takes the seat before the old one is noticed to be dead; the old one gets REPLACED."""
+    """A new connection of a client takes the seat even if the server still regards the old connection as alive. The old
+    connection ends with REPLACED."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     assert ana.welcome is not None
@@ -749,7 +763,8 @@ async def test_rule_8_a_reconnect_that_ties_with_the_grace_wins(edge_room: Open,
 
 @seeds(200)
 async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_room: Open, edge_seed: int) -> None:
-    """A message on an old connection after a resume is ignored, because the client repeats it on the new connection."""
+    """After a resume, a message that arrives on the old connection is ignored, because the client repeats the message
+    on the new one."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     assert ana.welcome is not None
@@ -758,7 +773,7 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
     await old.send([hello(ana, 0)])
     await old.receive()
     for _ in range(3):
-        room.room.broadcast(Said("room", "stuck"))  # so the old connection can't even send a goodbye
+        room.room.broadcast(Said("room", "stuck"))  # so that the server can't send a goodbye on the old connection
         await wait_all_tasks_blocked()
     async with raw_client(room, client=ana, received=3) as send:
         await old.send([JSON.encode(["say", {"text": "late"}])])
@@ -768,7 +783,8 @@ async def test_rule_8_late_words_of_an_old_connection_count_for_nothing(edge_roo
 
 
 async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> None:
-    """After the grace, the player has left, and the welcome of the fresh start gives the reason "expired"."""
+    """After its grace, a player has left. A client that reconnects later starts fresh, and the welcome has the reason
+    "expired"."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     ana.drop()
@@ -781,7 +797,7 @@ async def test_rule_8_after_the_grace_it_is_a_fresh_start(edge_room: Open) -> No
 
 
 async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
-    """`kick`, `close` and `take_seat` have all their effects when they return, without a checkpoint."""
+    """`kick`, `take_seat` and `close` change the list of players before they return, without a checkpoint."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     first, second = room.room.players
@@ -792,7 +808,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
         assert first.left
         seated = room.runtime.take_seat(FakeSeat("cyn"))
         assert room.room.players == (second, seated.facade)
-        assert seated.number == 2  # 0 is free only after the `finally` of its last player
+        assert seated.number == 2  # number 0 is free only after the `finally` block of its last player
         room.room.close()
         assert room.room.players == ()
         assert room.room.closing
@@ -802,7 +818,7 @@ async def test_rule_9_the_ledger_changes_in_one_step(edge_room: Open) -> None:
 
 @seeds(200)
 async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> None:
-    """A closing directory admits no player, closes its rooms, and leaves nothing running."""
+    """A directory that closes opens no more rooms, and closes its rooms after the players' `finally` blocks."""
     room = await edge_room(Chat)
     ana, ben = await room.join("ana", "ben")
     ana.drop()
@@ -820,7 +836,7 @@ async def test_rule_10_a_directory_drains(edge_room: Open, edge_seed: int) -> No
 
 
 class FakeSeat(Seat):
-    """A seat that stores the messages sent to it."""
+    """A seat without a client, which records the messages that are sent to it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -839,7 +855,7 @@ attempts = itertools.count(1000)
 
 
 def hello(client: MemoryClient | None, received: int | None, name: str = "") -> Any:
-    """Return the next hello of this client, or the first of an unknown client."""
+    """Return the next hello of this client. Without a client, return the first hello of a new one."""
     attempt = next(attempts)
     named = client._client if client is not None else f"some-raw-client-{attempt}"
     since = client._since if client is not None else None
@@ -851,7 +867,8 @@ def hello(client: MemoryClient | None, received: int | None, name: str = "") -> 
 async def raw_client(
     room: RoomUnderTest[Any], *, client: MemoryClient | None = None, received: int | None = None
 ) -> AsyncIterator[Callable[[Any], Any]]:
-    """Connect without a client: `await send(frame)` returns the next frame that is not an ack or a ping."""
+    """Connect with a bare transport, and yield a function that sends a message and returns the next one that is not an
+    ack or a ping."""
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
     await ours.send([hello(client, received, "raw")])
@@ -881,7 +898,8 @@ async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIt
 
 
 async def test_rule_4_one_crowded_seat_costs_the_others_no_event(edge_room: Open) -> None:
-    """A broadcast of any size reaches all seats but the crowded one, and raises SendOverflow."""
+    """If one seat has too many messages in a step, a broadcast still reaches the other seats, and then raises
+    SendOverflow."""
 
     class Crowded(FakeSeat):
         crowded = True

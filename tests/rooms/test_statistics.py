@@ -43,7 +43,8 @@ async def test_the_tree_of_a_room(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
-    """The statistics of a seat count queued and unacknowledged frames, and have a round trip after `measure`."""
+    """The statistics of a seat have the number of queued and of unacknowledged frames and, after `measure`, the round
+    trip."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -61,7 +62,8 @@ async def test_what_is_on_the_way(edge_room: EdgeRoom) -> None:
 
 
 async def test_the_tally(edge_room: EdgeRoom) -> None:
-    """The counters count rooms, admissions, refusals and endings by code, events, and refused messages by problem."""
+    """The counters count opened rooms, admitted players, refusals and ends of seats by code, received and sent events,
+    and refused messages by problem."""
     room = await edge_room(Quiet)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     with pytest.raises(edge.Disconnected):
@@ -88,7 +90,7 @@ async def test_the_tally(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_seat_that_waits_for_ever_can_be_shown(edge_room: EdgeRoom) -> None:
-    """A remaining time without end is None in the statistics."""
+    """If a seat's grace is infinite, its remaining time is None in the statistics."""
 
     class Patient(Quiet):
         seats = edge.Seats(grace=math.inf)
@@ -107,7 +109,7 @@ class Crashing(Quiet):
 
 
 async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
-    """A crash of a player is counted."""
+    """The counters count a crash of a player, and the end of its seat as CRASHED."""
     room = await edge_room(Crashing)
     room.expect_crash("on purpose")
     (ana,) = await room.join("ana")
@@ -117,7 +119,7 @@ async def test_crashes_are_counted(edge_room: EdgeRoom) -> None:
 
 
 async def test_late_ticks_are_counted(edge_room: EdgeRoom) -> None:
-    """Late ticks are counted by lateness, and skipped ticks are counted."""
+    """The counters count ticks by lateness, and skipped ticks."""
     room = await edge_room(Quiet)
     steps = 0
     clock = trio.lowlevel.current_clock()

@@ -1,4 +1,4 @@
-"""`ticks`, the fixed time step."""
+"""`Ticks`, the fixed time step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from edge.rooms.ticks import Ticks
 
 
 async def test_ticks_keep_absolute_time() -> None:
-    """Steps keep absolute time, whatever the loop's body takes; `dt` is constant, and lateness is reported."""
+    """Each step is due at a multiple of the period, however long the loop's body takes. `dt` is constant, and `late` is
+    the delay."""
     steps = []
     async for step in Ticks(hz=10, catch_up=5):
         steps.append((round(trio.current_time(), 6), step))
@@ -23,7 +24,7 @@ async def test_ticks_keep_absolute_time() -> None:
 
 
 async def test_ticks_give_up_what_they_cant_catch_up() -> None:
-    """After a long pause, at most `catch_up` missed steps are executed, and the others are reported as skipped."""
+    """After a long loop body, at most `catch_up` of the missed steps are executed, and `skipped` counts the others."""
     steps = []
     async for step in Ticks(hz=10, catch_up=2):
         steps.append(step)

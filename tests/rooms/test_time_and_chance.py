@@ -15,7 +15,7 @@ from tests.rooms.quiet import Quiet
 
 @seeds(20)
 async def test_clients_know_the_rooms_clock(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A client's `now` equals the room's from the welcome on, also after a lost connection."""
+    """From the welcome on, a client's `now` equals the room's, even after a lost connection."""
     await trio.sleep(5)
     room = await edge_room(Quiet)
     await trio.sleep(3)
@@ -55,7 +55,7 @@ async def throws(seed: int) -> list[list[int]]:
 
 
 def test_chance_repeats_itself_by_its_seed() -> None:
-    """The same seed gives the same random numbers, and two rooms of one seed get different ones."""
+    """A seed reproduces the random numbers of all rooms, and two rooms get different numbers."""
     one, again, other = (run_virtual(throws, seed) for seed in (1, 1, 2))
     assert one == again
     assert one[0] != one[1]
@@ -64,13 +64,13 @@ def test_chance_repeats_itself_by_its_seed() -> None:
 
 @seeds(3)
 async def test_the_seed_of_a_test_is_the_rooms(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The test's seed is the seed of the room."""
+    """The seed of a test determines the seed of its room."""
     room = await edge_room(Quiet)
     assert room.room.random.random() == Random(edge_seed << 32).random()
 
 
 def test_there_is_no_chance_before_the_room_is_open() -> None:
-    """A room that is not open has no clock and no random generator of its own, and raises RuntimeError."""
+    """Before a room is open, `now` and `random` raise RuntimeError."""
     with pytest.raises(RuntimeError, match="once it is open"):
         Dice().random.random()
     with pytest.raises(RuntimeError, match="once it is open"):
@@ -78,7 +78,7 @@ def test_there_is_no_chance_before_the_room_is_open() -> None:
 
 
 async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
-    """Each room of a server has its own seed."""
+    """Different rooms of a server have different seeds."""
     directory = Directory({"dice": Dice})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -88,7 +88,8 @@ async def test_a_servers_rooms_are_not_to_be_foretold() -> None:
 
 
 async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
-    """A round whose time is over is cancelled as TIMEOUT, and an earlier reset is a RESET."""
+    """A round ends as TIMEOUT at its deadline, as RESET if it is reset or cancelled before, and as DONE if its block
+    ends before."""
     room = await edge_room(Quiet)
     await room.join("ana")
     async with room.room.open_round(seconds=10) as round:
@@ -107,7 +108,7 @@ async def test_a_round_has_its_time(edge_room: EdgeRoom) -> None:
         try:
             await trio.sleep_forever()
         finally:
-            room.room.reset()  # too late: the time was over before
+            room.room.reset()  # too late, because the round has already timed out
     assert round.outcome is edge.Outcome.TIMEOUT
     with trio.move_on_after(1):
         async with room.room.open_round(seconds=10) as round:

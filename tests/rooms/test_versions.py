@@ -1,6 +1,7 @@
-"""Clients and servers of different versions: unknown fields and events are ignored and reported, all else works.
+"""Clients and servers of different versions: unknown fields and events are ignored and reported, and other events work.
 
-The kind of fault: with one new field, event or enum member, an event was lost at older clients without a report.
+The kind of fault that these tests detect: an older client loses events without a report because the server has a new
+field, event or enum member.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Said:
 
 
 class NewRoom(edge.Room[Say, Drew | Undid | Said]):
-    """A current room."""
+    """A room of the newer version."""
 
     seats = edge.Seats(maximum=4)
 
@@ -98,7 +99,8 @@ class OldSaid:
 
 
 async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom, caplog: Any) -> None:
-    """Unknown fields, at any depth, and unknown events are ignored and reported once, events to the server too."""
+    """A client ignores unknown fields, at any depth, and unknown events, and reports each once. It reports unknown
+    events to the server as well."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana", sends=Say, receives=OldDrew | OldSaid)
     for _ in range(3):
@@ -121,7 +123,8 @@ async def test_an_older_client_ignores_what_it_does_not_know(edge_room: EdgeRoom
 
 
 async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoom) -> None:
-    """An event with an unknown enum member is dropped alone, and reported once, whatever its place in a list."""
+    """A client drops an event with an unknown enum member, even in a list, and no other event. It reports the first
+    drop only."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana", receives=OldColouredDrew)
     room.room.broadcast(Drew([Dot(1, Colour.GREEN)]))
@@ -134,7 +137,7 @@ async def test_a_new_member_of_an_enum_costs_that_event_alone(edge_room: EdgeRoo
 
 
 async def test_an_answer_with_new_fields_is_an_answer(edge_room: EdgeRoom) -> None:
-    """Unknown fields in a reply are ignored and reported, too."""
+    """A client also ignores and reports unknown fields in a reply."""
 
     @edge.event("Said")
     class NewerSaid:
@@ -162,7 +165,7 @@ async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: Edg
     @edge.event("Hint", extra_fields="ignore")
     class OldHint:
         text: str
-        dot: OldDot = OldDot(0)  # a frozen class, so a shared default is safe
+        dot: OldDot = OldDot(0)  # the class is frozen, so events can share this default
 
     @edge.event("Hint")
     class Hint:
@@ -184,7 +187,7 @@ async def test_a_server_is_strict_unless_its_event_says_otherwise(edge_room: Edg
 
 
 async def test_a_client_that_knows_the_rooms_events_is_not_outdated(edge_room: EdgeRoom, caplog: Any) -> None:
-    """A client with the room's events is not outdated, and nothing is logged."""
+    """A client that has the same events as the room is not outdated, and no warning is logged."""
     room = await edge_room(NewRoom)
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
@@ -194,7 +197,8 @@ async def test_a_client_that_knows_the_rooms_events_is_not_outdated(edge_room: E
 
 
 def test_a_fingerprint_is_what_travels() -> None:
-    """A fingerprint depends on names, fields, types and required fields, not on the process or on defaults."""
+    """The fingerprint of a vocabulary depends on the names, types and fields of its events and on which fields are
+    required. It does not depend on default values, and is the same in every process."""
 
     def of(default: Any = attrs.NOTHING, **types: Any) -> str:
         fields = {name: attrs.field(default=default) for name in types}

@@ -1,4 +1,4 @@
-"""The events of a room, found through its base classes."""
+"""The declared events of a room class, which are found through its base classes."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Talking(GameBase[F | Chat, T | Chat]):
 
 
 class Swapped(Generic[T, F], edge.Room[F, T]):
-    """A base with its parameters in reverse order."""
+    """A base whose type parameters are in reverse order."""
 
 
 class Half(GameBase[Move, T]):
-    """A base that leaves one parameter open."""
+    """A base that leaves one type parameter open."""
 
 
 class Mixin:
@@ -91,7 +91,8 @@ def test_events_come_through_the_whole_inheritance(kind: Any, receives: set[str]
 
 
 def test_a_room_that_does_not_say_its_events_is_an_error_at_its_definition() -> None:
-    """A room class without declared events is an error at its definition, because it would refuse all events."""
+    """The definition of a room class without declared events raises TypeError, because such a room would refuse all
+    events."""
     for base in (GameBase, edge.Room, Half):
         with pytest.raises(TypeError, match="Odd does not say which events it has"):
             type("Odd", (base,), {})

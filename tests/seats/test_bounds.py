@@ -1,6 +1,6 @@
-"""Bounds at both ends: exceeding one is an error at the call, and loses nothing else.
+"""Bounds on sending, in rooms and in clients: a call that exceeds one gets an error, and other messages are not lost.
 
-The kind of fault: a bound was noticed by the other side, or nowhere, after the message was sent.
+The kind of fault that these tests detect: a message is sent in spite of a bound, and only the receiver refuses it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ MAX = 1024 * 1024
 
 
 async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRoom) -> None:
-    """A burst in one step, larger than outbox and window together, reaches a client that reads, each event once."""
+    """All events of a burst in one step reach a client that reads, even if the burst is larger than the outbox and the
+    window."""
 
     class Chatty(Talk):
         def greet(self, player: Player) -> None:
@@ -68,7 +69,8 @@ async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRo
 
 
 async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: EdgeRoom, caplog: Any) -> None:
-    """Too much in one step raises SendOverflow, and events of earlier calls and of the next step arrive."""
+    """If a room sends too much to a player in one step, the call raises SendOverflow. Events of earlier calls and of
+    later steps arrive."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=SMALL)
     (ben,) = await room.join("ben")
@@ -94,7 +96,7 @@ async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: Edge
 
 
 async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room: EdgeRoom) -> None:
-    """Each method that sends raises ValueError for a message that is too large; smaller ones and the largest arrive."""
+    """Every method of a room that sends raises ValueError for a message that is too large. Smaller messages arrive."""
     faults: list[ValueError] = []
 
     class Answers(Talk):
@@ -131,7 +133,7 @@ async def test_a_message_larger_than_any_is_an_error_where_it_is_sent(edge_room:
 
 
 async def test_a_client_is_told_at_its_call_what_the_room_does_not_read(edge_room: EdgeRoom) -> None:
-    """A client's call raises ValueError for a message whose encoding exceeds the welcome's limit."""
+    """`send` and `request` of a client raise ValueError for a message that is longer than the limit in the welcome."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=edge.Limits(message_bytes=1000))
     (packed,) = await room.join("ben", codec=MESSAGEPACK)
@@ -152,7 +154,8 @@ def _say_much(client: MemoryClient, count: int) -> None:
 
 
 async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) -> None:
-    """A client that sends too much while away drops these messages with one error, and later sends newer ones."""
+    """A client that sends too much without a connection drops these messages and reports one error. Messages that it
+    sends later arrive after it has reconnected."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=1e6, events_burst=10_000))
     ana.drop()
@@ -180,7 +183,7 @@ async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) ->
 
 
 async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
-    """If the messages of a client without a connection are dropped, all its requests among them fail."""
+    """If a client without a connection drops too many messages, the requests among these messages fail."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=SMALL)
     ana.drop()
@@ -200,7 +203,8 @@ async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
-    """Before the first welcome, dropped messages cost no seat, and later messages reach the first seat."""
+    """If a client drops too many messages before its first welcome, it still gets its first seat, and later messages
+    arrive."""
     room = await edge_room(Talk)
     client = MemoryClient(room, "ana", JSON, SMALL, 100, None, None, None)
     _say_much(client, 17)
@@ -214,7 +218,8 @@ async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
-    """A connected client that sends too much gets an error and a fresh start, and is not closed."""
+    """A connected client that sends too much reports an error and can continue after it has reconnected; it does not
+    close."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=5, events_burst=2))
     _say_much(ana, 17)
@@ -226,7 +231,7 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
 
 
 async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog: Any) -> None:
-    """A client that leaves with unsent messages logs how many are lost."""
+    """A client that leaves before it has sent all messages logs the number of those that are lost."""
     room = await edge_room(Talk)
     ana, ben = await room.join("ana", "ben")
     ana.drop()
@@ -240,7 +245,7 @@ async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog
 
 
 async def test_a_connection_that_is_cut_off_is_told_once(edge_room: EdgeRoom, caplog: Any) -> None:
-    """The first connection that is cut off is logged for each kind of room and each reason."""
+    """Of the connections that the server ends, only the first is logged for each kind of room and each code."""
     room = await edge_room(Talk)
     for name in ("ana", "ben"):
         (client,) = await room.join(name, limits=SMALL, buffer=1)

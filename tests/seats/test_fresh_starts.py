@@ -1,4 +1,4 @@
-"""The pages of a session: reloads, second tabs, lost welcomes, repeated hellos."""
+"""Several pages of one session: reloads, second tabs, lost welcomes, repeated hellos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANA = edge.Session("u1", "ana", {"admin": True})
 
 
 class Greeting(Quiet):
-    """Logs the players' lives, and greets them."""
+    """Sends an event in `greet`, and logs the calls of `greet` and the start and end of each player."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -40,7 +40,7 @@ class Greeting(Quiet):
 
 @seeds(50)
 async def test_a_reload_keeps_the_player(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A new page of the same session gets the seat and a greeting, and the player continues."""
+    """A new page of the same session gets the seat, `greet` is called for it, and the task of the player continues."""
     room = await edge_room(Greeting)
     (page,) = await room.join("", session=ANA)
     assert await page.receive() == Verdict(False)
@@ -59,7 +59,8 @@ async def test_a_reload_keeps_the_player(edge_room: EdgeRoom, edge_seed: int) ->
 
 @seeds(20)
 async def test_a_second_tab_takes_the_seat(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A second tab takes the seat, and the first gets REPLACED and does not take the seat back, even if it was away."""
+    """A second tab of a session takes the seat. The first tab ends with REPLACED, even if it was disconnected, and does
+    not take the seat back."""
     room = await edge_room(Greeting)
     first, second = await room.join("x", "y", session=ANA)
     await first.wait_state(State.CLOSED)
@@ -76,7 +77,7 @@ async def test_a_second_tab_takes_the_seat(edge_room: EdgeRoom, edge_seed: int) 
 
 
 async def test_a_page_that_starts_afresh_is_asked_again(edge_room: EdgeRoom) -> None:
-    """A request of the room is sent again to the client's next page."""
+    """An unanswered request of the room is sent again to the next page of the session."""
     room = await edge_room(Quiet)
     (page,) = await room.join("", session=ANA)
     (player,) = room.room.players
@@ -110,7 +111,7 @@ async def test_a_crash_in_greet_is_the_players(edge_room: EdgeRoom) -> None:
 
 
 async def say_hello(room: RoomUnderTest[Any], **fields: Any) -> tuple[MemoryTransport, Any]:
-    """Connect with this hello; return the transport, and the first answer."""
+    """Send this hello on a new transport, and return the transport and the first answer."""
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", {"version": 1, "client": "a-client-of-its-own", **fields}])])
@@ -118,7 +119,7 @@ async def say_hello(room: RoomUnderTest[Any], **fields: Any) -> tuple[MemoryTran
 
 
 async def test_a_welcome_lost_on_the_way_costs_nothing(edge_room: EdgeRoom) -> None:
-    """After a lost welcome, the next attempt gets the same seat and all messages."""
+    """If a welcome is lost, the client's next attempt gets the same seat and all messages."""
     room = await edge_room(Greeting)
     lost, _ = await say_hello(room, attempt=1)
     await wait_all_tasks_blocked()
@@ -131,7 +132,8 @@ async def test_a_welcome_lost_on_the_way_costs_nothing(edge_room: EdgeRoom) -> N
 
 
 async def test_a_lost_welcome_to_another_seat_is_no_resume(edge_room: EdgeRoom) -> None:
-    """A count of a former seat does not resume this one: a client that missed a fresh start gets all messages."""
+    """If the welcome of a fresh start is lost, the client's counts belong to its previous seat. Its next attempt is
+    also a fresh start, and gets all messages."""
     room = await edge_room(Greeting)
     first, _ = await say_hello(room, attempt=1)
     await first.receive()
@@ -150,7 +152,8 @@ async def test_a_lost_welcome_to_another_seat_is_no_resume(edge_room: EdgeRoom) 
 
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_hello_said_twice_is_refused(edge_room: EdgeRoom, attempt: int) -> None:
-    """A repeated or late hello can't take the seat from a newer connection."""
+    """A hello whose attempt number is not new is refused as REPLAYED, and does not take the seat from the newest
+    connection."""
     room = await edge_room(Greeting)
     _, _ = await say_hello(room, attempt=1)
     newest, welcome = await say_hello(room, attempt=2, received=0, since=1)
@@ -162,7 +165,7 @@ async def test_a_hello_said_twice_is_refused(edge_room: EdgeRoom, attempt: int) 
 
 
 async def test_a_key_in_the_hello_says_whose_seat_it_is(edge_room: EdgeRoom) -> None:
-    """A key in the hello decides the session, and a bad key is refused before a seat is taken."""
+    """The key in a hello decides the session of the seat. A hello with an invalid key is refused, and takes no seat."""
     room = await edge_room(Greeting)
     key = room.keys.issue("u7", name="gus", claims={"team": "red"})
     good, welcome = await say_hello(room, key=key, name="not gus")
@@ -176,7 +179,8 @@ async def test_a_key_in_the_hello_says_whose_seat_it_is(edge_room: EdgeRoom) -> 
 
 
 async def test_a_client_that_falls_behind_while_connected_starts_afresh(edge_room: EdgeRoom) -> None:
-    """A client that does not acknowledge is closed as BEHIND, and its next connection starts fresh."""
+    """The connection of a client that does not acknowledge ends with BEHIND, and the client's next connection starts
+    fresh."""
     room = await edge_room(Greeting)
     silent, theirs = open_memory_transports()
     limits = edge.Limits(outbox_frames=4)
@@ -203,7 +207,7 @@ class Value:
 
 
 class Valued(edge.Room[Guess, Value]):
-    """Sends more latest values than a seat stores."""
+    """Sends more `latest` values than a seat stores."""
 
     seats = edge.Seats(minimum=1, maximum=2, grace=60)
 
@@ -216,7 +220,8 @@ class Valued(edge.Room[Guess, Value]):
 
 
 async def test_a_resume_that_would_miss_latest_values_is_a_fresh_start(edge_room: EdgeRoom) -> None:
-    """A resume that would lack latest values is one fresh start with a reason, and the next resume is exact again."""
+    """If a seat had to drop `latest` values, a resume becomes a fresh start with the reason "behind". The next
+    reconnect is a resume again."""
     room = await edge_room(Valued)
     (ana,) = await room.join("ana")
     for asks, resumed, why in ((True, False, "behind"), (False, True, ""), (True, False, "behind")):

@@ -1,4 +1,4 @@
-"""The messages that a seat stores, and its behaviour when either side is slow."""
+"""The messages that a seat stores, and its behaviour with slow clients and slow rooms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.rooms.quiet import Choose, Guess, Player, Quiet, Verdict
 
 
 async def test_backpressure_returns_when_the_acks_have_come(edge_room: EdgeRoom) -> None:
-    """After a burst is acknowledged, a full inbox delays the client again, and refuses nothing."""
+    """After a client has acknowledged a burst, a full inbox delays the client's events again, and none of them is
+    refused."""
 
     class Slow(Quiet):
         async def player(self, player: Player) -> None:
@@ -37,7 +38,8 @@ async def test_backpressure_returns_when_the_acks_have_come(edge_room: EdgeRoom)
 
 
 async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom) -> None:
-    """A client with a full inbox reads on, up to twice its size, for the acks of its own messages."""
+    """A client whose inbox is full, because its code reads no events, still receives the acks of the events that it
+    sends, and stays connected."""
 
     class Listening(Quiet):
         async def player(self, player: Player) -> None:
@@ -56,7 +58,7 @@ async def test_a_client_that_only_sends_still_hears_the_acks(edge_room: EdgeRoom
 
 
 async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None:
-    """A client that acknowledges stays connected, however long the body of its player's loop takes."""
+    """A client that acknowledges its messages stays connected, however long the room takes for each event."""
 
     class Slow(Quiet):
         async def player(self, player: Player) -> None:
@@ -76,7 +78,8 @@ async def test_a_slow_room_keeps_a_client_that_acks(edge_room: EdgeRoom) -> None
 
 
 async def test_a_long_replay_arrives(edge_room: EdgeRoom) -> None:
-    """A seat that missed more than an outbox holds is resumed, even if the room sends at that moment."""
+    """A resume is possible even if it repeats more messages than an outbox may have, and even if the room sends at that
+    moment."""
 
     class Talkative(Quiet):
         async def run(self) -> None:
@@ -97,7 +100,7 @@ async def test_a_long_replay_arrives(edge_room: EdgeRoom) -> None:
 
 
 async def test_what_cant_be_encoded_is_sent_to_nobody(edge_room: EdgeRoom) -> None:
-    """An event that can't be encoded raises ValueError, and is sent to no client."""
+    """A broadcast of an event that can't be encoded raises ValueError, and is sent to no client."""
     room = await edge_room(Quiet)
     clients = [*(await room.join("ana")), *(await room.join("ben", codec=MESSAGEPACK))]
     with pytest.raises(ValueError, match=r"Choose\..*\[0\]: .* is a lone surrogate"):
@@ -107,7 +110,7 @@ async def test_what_cant_be_encoded_is_sent_to_nobody(edge_room: EdgeRoom) -> No
 
 
 async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None:
-    """Events to a player that has left are not stored."""
+    """Events that are sent to a player that has left are not stored."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -119,7 +122,7 @@ async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None
 
 
 async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
-    """A broadcast is one object, which all seats that missed it share."""
+    """Seats without a connection store the same object for a broadcast, and no copies."""
     room = await edge_room(Quiet)
     clients = await room.join("ana", "ben", "cyn")
     for client in clients:

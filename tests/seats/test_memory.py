@@ -1,4 +1,4 @@
-"""A seat that has ended holds no messages, whether or not the garbage collector has run."""
+"""The messages of a seat are freed when the seat ends, even without a run of the garbage collector."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def messages_in_memory() -> int:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("how", ["kicked", "away for too long", "leaves", "kicked while away", "the room closes"])
 async def test_a_seat_that_has_ended_holds_no_messages(edge_room: EdgeRoom, how: str) -> None:
-    """A seat that ended, in any way, holds no messages; a seat that waits for its client holds them."""
+    """However a seat ends, all messages that it stored for its client are freed."""
     room = await edge_room(Full)
     ana, _ = await room.join("ana", "ben")
     (player, _) = room.room.players
     ana.send(Ask())
     await trio.sleep(0.1)
-    assert messages_in_memory() >= 5, "the window and the latest values are missing"
+    assert messages_in_memory() >= 5, "the seat must store messages before it ends"
     if how == "kicked":
         player.kick()
     elif how == "leaves":
@@ -86,7 +86,7 @@ async def test_a_seat_that_has_ended_holds_no_messages(edge_room: EdgeRoom, how:
 
 @pytest.mark.usefixtures("no_collector")
 async def test_a_client_that_reads_nothing_leaves_no_memory_behind() -> None:
-    """The window and the write queue of a client that reads nothing are freed after its seat ends."""
+    """The stored messages for a client that reads nothing are freed after its connection and its seat have ended."""
     async with town() as here:
         here.server.site.directory.add_kinds({"full": Full})
         for number in range(3):

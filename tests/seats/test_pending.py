@@ -1,6 +1,7 @@
-"""Seats of clients that leave while they join, and of joins that fail in the server.
+"""Clients that leave while they join, and joins that fail because of an error in the server.
 
-The kind of fault: an intermediate state that leaving, or an error, did not handle.
+The kind of fault that these tests detect: a seat is left behind because the client left, or an error occurred, in the
+middle of the join.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ async def test_a_client_that_leaves_while_it_joins_has_left(edge_room: EdgeRoom,
 
 
 async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) -> None:
-    """A client that gives up a late welcome and reconnects has not left, and its seat waits."""
+    """If a client gives up a connection because the welcome is late, the client has not left: its seat waits for the
+    next connection."""
 
     async def slowly(_: object) -> None:
         await trio.sleep(2)
@@ -112,7 +114,8 @@ WHERE = {
     [(where, again) for where in WHERE for again in (False, True) if not (again and where == "while it is admitted")],
 )
 async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRoom, where: str, again: bool) -> None:
-    """An error in the server during a join closes the connection as INTERNAL_ERROR; the next attempt gets a seat."""
+    """An error in the server during a join closes the connection with INTERNAL_ERROR, and the next attempt gets a
+    seat."""
     room = await edge_room(Graceful)
     session = edge.Session("ana")
     if again:
@@ -151,7 +154,7 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
     assert ours.close_code == edge.Code.INTERNAL_ERROR
     assert edge.Code.INTERNAL_ERROR.retry.value == "resume"
     await wait_all_tasks_blocked()
-    waits = again or where == "when it is served"  # a complete seat waits for its client
+    waits = again or where == "when it is served"  # a seat whose join was complete waits for its client
     assert [player.state.value for player in room.runtime.players] == (["away"] if waits else [])
     (ana,) = await room.join("ana", session=session)
     assert await ana.request(Guess("x"), Verdict) == Verdict(True)
@@ -161,7 +164,8 @@ async def test_an_error_of_the_server_leaves_no_half_made_seat(edge_room: EdgeRo
 
 
 async def test_an_error_where_a_message_arrives_is_told(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
-    """An error in the delivery of a message is logged and ends the connection; the seat can be resumed."""
+    """An error in the server while it delivers a message is logged and ends the connection. The client can resume its
+    seat."""
     room = await edge_room(Graceful)
     (ana,) = await room.join("ana")
     with pytest.MonkeyPatch.context() as patch:

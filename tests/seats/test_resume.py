@@ -1,4 +1,4 @@
-"""Cuts at any time, under small limits: what is sent both ways arrives once, and in order."""
+"""Connections that are cut at random times, with small limits: the messages of both sides arrive once, and in order."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def cut(client: MemoryClient, chance: random.Random) -> None:
         await trio.sleep(5 * chance.random())
         client.drop()
         await trio.sleep(3 * chance.random())
-        with trio.move_on_after(20):  # another cut, or an overflow, can happen meanwhile
+        with trio.move_on_after(20):  # give up if another cut or an overflow ends this connection
             await client.resume()
 
 
@@ -79,7 +79,8 @@ async def hear(client: MemoryClient) -> list[Any]:
 
 @seeds(200)
 async def test_nothing_is_lost_doubled_or_reordered(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """With many cuts and small limits, all events and requests arrive once, in one order for all clients."""
+    """All events and requests arrive once, and all clients receive the broadcasts in the same order, in spite of many
+    cuts and small limits."""
     chance = random.Random(edge_seed)
     room = await edge_room(Chat)
     limits = edge.Limits(inbox=3, outbox_frames=24)

@@ -1,4 +1,4 @@
-"""Plain HTTP requests over a network in memory."""
+"""Helpers for plain HTTP requests over a network in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.network import Network
 
 @attrs.frozen
 class Answer:
-    """One response."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The number of the refusal's code, as text; empty without one."""
+        """The number of the code of a refusal, as text; empty if the response is no refusal."""
         return self.headers.get("edge-code", "")
 
 

@@ -1,6 +1,7 @@
 """Accepting connections when the process has no free file descriptors.
 
-The kind of fault: an error that occurs again and again, logged in full each time, while no client is served.
+The kind of fault that these tests detect: the error of the listener occurs again and again and is logged each time, and
+no client is served or refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edge.server.accepting import SPARE_FILES, accept_from
 
 
 class Crowd(trio.abc.Listener[trio.abc.Stream]):
-    """Connections to a process whose only free file descriptors are the spare ones."""
+    """A listener in a process whose only free file descriptors are the spare ones."""
 
     def __init__(self, waiting: int, fault: int = errno.EMFILE) -> None:
         self.waiting = waiting
@@ -44,7 +45,7 @@ class Crowd(trio.abc.Listener[trio.abc.Stream]):
 
 
 def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Make the crowd's connections and the spare files share one count; return the spare files that are open."""
+    """Count the spare files together with the crowd's connections, and return the set of open spare files."""
     real_open, real_close = os.open, os.close
     held: set[int] = set()
 
@@ -68,7 +69,8 @@ def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
 async def test_without_files_connections_are_told_and_the_log_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without free descriptors, clients are refused one by one, with one log line; later clients are served."""
+    """Without free descriptors, the server uses the spare ones to refuse clients one by one, and logs one line in all.
+    Later clients are served."""
     crowd = Crowd(40)
     held = count_files(crowd, monkeypatch)
     told, served = 0, 0
@@ -102,7 +104,7 @@ async def test_without_files_connections_are_told_and_the_log_says_so_once(
 
 
 async def test_a_listener_that_breaks_is_an_error() -> None:
-    """Another error of the listener is raised, because no waiting would end it."""
+    """Any other error of the listener is raised, because it would not end if the server waited."""
 
     async def serve(stream: object) -> None:
         pass

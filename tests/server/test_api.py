@@ -1,4 +1,4 @@
-"""The HTTP API for a web app beside edge."""
+"""The HTTP API, by which a separate web app controls rooms."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_the_api() -> None:
     ],
 )
 async def test_a_bad_request_is_told(method: str, path: str, body: Any, status: int, code: str) -> None:
-    """A bad request gets its status, code and message, and an invalid event does not reach the room."""
+    """A bad request to the API gets the right status, code and message."""
     app = edge.App({"moody": Moody}, api_token=TOKEN)
     async with open_network(app) as network:
         app.directory.open("moody", "one")
@@ -100,7 +100,7 @@ async def test_a_bad_request_is_told(method: str, path: str, body: Any, status: 
 
 
 async def test_only_with_the_token() -> None:
-    """The API requires its exact token, and does not exist if no token was set."""
+    """The API requires its exact token. Without `api_token`, its paths are answered with 404."""
     app = edge.App({"moody": Moody}, api_token=TOKEN)
     async with open_network(app) as network:
         for token in ("x", "wrong", TOKEN + "x"):

@@ -1,6 +1,6 @@
-"""Mistakes in the arguments of an app, found when the app is made.
+"""Mistakes in the arguments of an app, which raise an error when the app is created.
 
-The kind of fault: an author's mistake that appeared only when a player connected.
+The kind of fault that these tests detect: an author's mistake that causes an error only when a player connects.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ class Needy(Quiet):
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
-    """A list of classes, an instance, a generic base and a class with arguments are refused as kinds of rooms."""
+    """`App` refuses a list of room classes, and kinds of rooms that are an instance, a generic base, or a class that
+    needs arguments."""
     with pytest.raises(TypeError, match=message):
         edge.App(rooms)
     assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "sized": partial(Needy, 3)}).directory.kinds) == 3
 
 
 def test_what_is_no_mapping() -> None:
-    """Static folders and headers that are no mapping raise TypeError."""
+    """`static` and `headers` raise TypeError if they are not mappings."""
     with pytest.raises(TypeError, match="static must be a mapping"):
         edge.App({}, static="web")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="headers must be a mapping"):
@@ -57,7 +58,7 @@ def test_what_is_no_mapping() -> None:
 
 
 def test_a_broker_is_no_address() -> None:
-    """A URL as the broker raises TypeError: URLs are for the command line."""
+    """A URL as the broker raises TypeError, because only the command line accepts a URL."""
     with pytest.raises(TypeError, match=r"broker must be a Broker, such as RedisBroker\(url\), not 'redis:"):
         edge.App({"quiet": Quiet}, cluster=edge.Cluster("redis://localhost"))  # type: ignore[arg-type]
 
@@ -67,7 +68,7 @@ async def no_app(*args: Any) -> None:
 
 
 def test_bodies_that_no_address_may_send() -> None:
-    """A body limit that another limit makes unreachable raises ValueError; both together can be raised."""
+    """`max_body_bytes` above the limit of one address raises ValueError. Both limits can be raised together."""
     large = Mount(no_app, max_body_bytes=17_000_000)
     with pytest.raises(ValueError, match=r"Mount.max_body_bytes=17000000 must be from 0 to 16777216: AddressLimits"):
         edge.App({}, mount=large)
@@ -83,6 +84,7 @@ def test_bodies_that_no_address_may_send() -> None:
 
 @pytest.mark.parametrize("delivery", ["lastest", "", None])
 def test_a_delivery_that_is_none(delivery: Any) -> None:
-    """A misspelt delivery raises TypeError, because such an event would be neither counted nor repeated."""
+    """An unknown delivery raises TypeError, because otherwise a misspelt "reliable" would make an event that can be
+    lost."""
     with pytest.raises(TypeError, match="delivery must be 'reliable', 'latest' or 'volatile'"):
         edge.event("odd", delivery=delivery)(type("Odd", (), {}))

@@ -88,7 +88,8 @@ app = mounted()
 
 
 async def test_starlette_has_every_path_that_is_not_edges() -> None:
-    """Starlette serves all paths that edge does not, with complete requests and responses."""
+    """The mounted Starlette app gets the requests for all paths that edge does not serve, with all parts of the
+    requests and responses."""
     log.clear()
     async with open_network(mounted()) as network:
         assert log == ["up"]
@@ -124,7 +125,7 @@ async def test_both_cookies_come_back() -> None:
 
 
 async def test_a_stream_flows_and_stops_with_its_reader() -> None:
-    """A streamed response is sent part by part, and ends when its client disconnects."""
+    """Each part of a streamed response is sent at once, and the stream is ended when its client disconnects."""
     log.clear()
     async with open_network(mounted()) as network:
         whole = await ask(network, "GET", "/stream")
@@ -140,7 +141,7 @@ async def test_a_stream_flows_and_stops_with_its_reader() -> None:
 
 
 async def test_a_crash_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
-    """A crash of the app is logged and answered with 500, and the connection continues."""
+    """An exception in the mounted app is logged and answered with 500, and the connection continues."""
     async with open_network(mounted()) as network:
         client = HttpClient(await network.connect(), "edge.test")
         assert (await client.request("GET", "/crash", {}))[0] == 500
@@ -150,7 +151,7 @@ async def test_a_crash_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_the_web_app_speaks_into_a_room() -> None:
-    """A request to the mounted app can publish to a room's players."""
+    """A route of the mounted app can publish an event to the players of a room."""
     async with (
         open_network(app) as network,
         joined(network.connect, "/rooms/quiet/one", sends=FromPlayer, receives=ToPlayer) as client,
@@ -161,7 +162,8 @@ async def test_the_web_app_speaks_into_a_room() -> None:
 
 
 async def test_an_app_without_a_lifespan_and_one_that_cannot_start() -> None:
-    """An app without a lifespan is served, and an app whose startup fails is an error at the start."""
+    """An app without a lifespan is served. If the startup of an app fails, the start of the server raises
+    RuntimeError."""
 
     async def plain(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -181,7 +183,8 @@ async def test_an_app_without_a_lifespan_and_one_that_cannot_start() -> None:
 
 
 async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
-    """A startup that does not end can be cancelled, and a failed one is an error even if the app still waits."""
+    """A startup that does not end can be cancelled. A failed startup is an error even if the app waits instead of
+    returning."""
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         await trio.sleep_forever()
@@ -202,7 +205,8 @@ async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
 
 
 async def test_after_its_response_an_app_hears_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
-    """After its response, an app receives `http.disconnect`; an app without a response is answered with 500."""
+    """After its response, an app receives `http.disconnect`. If an app returns without a response, the client gets a
+    500."""
 
     async def waiting(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

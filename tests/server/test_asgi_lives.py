@@ -1,6 +1,7 @@
-"""The end of a mounted app's requests: background tasks, clients that disconnect, drains.
+"""How requests to a mounted app end: background tasks, clients that disconnect, drains.
 
-The kind of fault: a task of the app and the connection of a client ended each other, or failed to.
+The kind of fault that these tests detect: the end of a client's connection cancels a task of the app that should
+continue, or a task of the app keeps a connection open.
 """
 
 from __future__ import annotations
@@ -96,11 +97,11 @@ async def test_what_follows_a_response_does_not_hold_the_connection() -> None:
         assert life.log == []
         await stream.aclose()
         await trio.sleep(5)
-        assert life.log == ["done"], "the task ended with the connection"
+        assert life.log == ["done"], "the end of the connection must not end the task"
 
 
 async def test_what_follows_a_response_ends_with_the_drain() -> None:
-    """A drain without a deadline gives background tasks ten seconds, and then cancels them."""
+    """During a drain without a deadline, background tasks have ten seconds, and are then cancelled."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server:
         async with trio.open_nursery() as nursery:
@@ -115,7 +116,7 @@ async def test_what_follows_a_response_ends_with_the_drain() -> None:
 
 
 async def test_an_error_after_the_response_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """An error in a background task is logged with its request, and the connection continues."""
+    """An exception in a background task is logged with its request, and the connection continues."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -146,7 +147,8 @@ async def listening(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_a_stream_is_told_of_a_drain() -> None:
-    """A stream receives `http.disconnect` one second after the start of a drain, and so does not prolong the drain."""
+    """An app that streams receives `http.disconnect` one second after the start of a drain, so that it can end its
+    stream."""
     async with trio.open_nursery() as nursery:
         async with serving(listening) as server:
             stream = connect(server, nursery)
@@ -158,7 +160,7 @@ async def test_a_stream_is_told_of_a_drain() -> None:
 
 
 async def deaf(scope: Any, receive: Any, send: Any) -> None:
-    """Stream without receiving."""
+    """Stream events, without a call of `receive`."""
     if scope["type"] != "http":
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -172,7 +174,8 @@ async def deaf(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_an_app_that_never_receives_ends_after_its_client() -> None:
-    """An app that never receives is cancelled a few seconds after its client has closed its sending side."""
+    """An app that never calls `receive` is cancelled a few seconds after its client has closed the client's sending
+    side."""
     log: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -207,7 +210,7 @@ async def test_a_client_that_has_said_all_still_gets_its_answer() -> None:
 
 
 async def test_a_mounted_app_may_take_large_bodies() -> None:
-    """A mounted app accepts bodies of up to `Mount.max_body_bytes`, also chunked."""
+    """A mounted app gets chunked bodies of up to `Mount.max_body_bytes`. Larger bodies are refused with 413."""
     life = Life()
     served = serving(Mount(Starlette(routes=life.routes), max_body_bytes=4_000_000))
     async with served as server, trio.open_nursery() as nursery:
@@ -249,7 +252,8 @@ PROXY, OTHER = "10.0.0.1", "203.0.113.9"
     ],
 )  # fmt: skip
 async def test_what_trusted_proxies_say(peer: str, headers: str, told: list[Any]) -> None:
-    """Only trusted proxies set the client, the scheme and the host, through X-Forwarded or else Forwarded headers."""
+    """Only trusted proxies can set the client, the scheme and the host of a request. X-Forwarded headers take
+    precedence over the Forwarded header."""
     life = Life()
     options: dict[str, Any] = {
         "address_limits": AddressLimits(proxies=("10.0.0.0/8",)),
@@ -276,7 +280,7 @@ async def test_a_redirect_behind_tls_is_to_https() -> None:
 
 
 async def test_a_host_that_a_proxy_says_counts_only_where_hosts_are_named() -> None:
-    """Without `hosts`, a proxy's host is ignored, because the proxy may forward a host that its client chose."""
+    """Without `hosts`, X-Forwarded-Host is ignored, because a proxy may forward a value that the client chose."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery, "127.0.0.1")
@@ -286,7 +290,7 @@ async def test_a_host_that_a_proxy_says_counts_only_where_hosts_are_named() -> N
 
 
 async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
-    """A background task continues though its client closed its sending side after the request."""
+    """A background task continues if the client closes its sending side after the request, and then the connection."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server, trio.open_nursery() as nursery:
         stream = connect(server, nursery)
@@ -299,7 +303,7 @@ async def test_a_client_that_has_said_all_does_not_end_what_follows() -> None:
 
 
 async def test_a_request_that_takes_long_has_as_long_as_the_drain() -> None:
-    """A request that ignores its disconnect is answered within the time of the drain."""
+    """During a drain, a request that ignores `http.disconnect` can still be answered."""
 
     async def slow(request: Request) -> Response:
         await trio.sleep(30)
@@ -313,7 +317,7 @@ async def test_a_request_that_takes_long_has_as_long_as_the_drain() -> None:
 
 
 async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:
-    """A request that outlives its client is cancelled after five seconds, and nothing is logged."""
+    """A request whose client has closed its sending side is cancelled after five seconds, and nothing is logged."""
 
     async def slow(request: Request) -> Response:
         await trio.sleep(30)
@@ -331,7 +335,7 @@ async def test_a_request_that_outlives_its_client_is_no_crash(caplog: pytest.Log
 
 @pytest.mark.parametrize("seconds", [2, 30])
 async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float) -> None:
-    """Background tasks have exactly the time of the drain."""
+    """Background tasks are cancelled at the deadline of the drain."""
     life = Life()
     async with serving(Starlette(routes=life.routes)) as server:
         async with trio.open_nursery() as nursery:
@@ -346,7 +350,8 @@ async def test_what_follows_a_response_has_the_time_of_the_drain(seconds: float)
 
 
 async def test_an_app_that_asks_whether_its_client_is_there() -> None:
-    """Starlette's `is_disconnected`, which receives in a cancelled scope, notices a client that disconnected."""
+    """Starlette's `is_disconnected` detects that the client has disconnected, although it calls `receive` in a
+    cancelled scope."""
     asked: list[float] = []
 
     async def wait(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""/edge.js: compressed if the client accepts that, and revalidated at each use."""
+"""The files of edge.js, as a server serves them: compressed if the client accepts gzip, and with entity tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ async def served() -> AsyncIterator[Served]:
 @pytest.mark.real_time
 @pytest.mark.parametrize("path", ENTRIES)
 async def test_files(served: Served, path: str) -> None:
-    """Each file is served as built, compressed if accepted, and not again if the client has the same version."""
+    """Each file is served as it was built, compressed if the client accepts gzip, and with 304 if the client has the
+    same version."""
     built = (BUILT / path[1:]).read_bytes()
     status, headers, body = await served.get(path)
     assert (status, body, "content-encoding" in headers) == (200, built, False)
@@ -39,7 +40,7 @@ async def test_files(served: Served, path: str) -> None:
 
 @pytest.mark.real_time
 async def test_source_map(served: Served) -> None:
-    """Each file names its source map, which contains the modules of the build."""
+    """Each file has a link to its source map, which contains the current modules."""
     for path in ENTRIES:
         _, _, body = await served.get(path)
         assert body.rstrip().endswith(f"//# sourceMappingURL={path[1:]}.map".encode())
@@ -51,7 +52,7 @@ async def test_source_map(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With EDGE_JS_MODULES set, the same paths serve the modules."""
+    """If EDGE_JS_MODULES is set, the server serves the modules instead of the built file."""
     monkeypatch.setenv(AS_MODULES, "1")
     app, other = edge.App({}), edge.App({})
     app.include("/play", other)
@@ -86,7 +87,7 @@ def test_accept_encoding(accepted: str, zipped: bool) -> None:
 
 
 def test_entity_tags() -> None:
-    """An entity tag matches if it is one of several or weak, and not if it differs or is incomplete."""
+    """`matches_tag` finds a tag in a list of tags, weak or not. A tag that differs or is malformed does not match."""
     for asked in ('"a"', 'W/"a"', '"b", "a"', '"b",W/"a"', "*"):
         assert matches_tag(asked, '"a"')
     for asked in ("", '"b"', "a", '"a', 'w/"a"'):

@@ -18,7 +18,7 @@ from .http import ask
 
 
 def small(name: str, folder: Path) -> edge.App:
-    """Make an app with a kind of room, a page and a route."""
+    """Return an app with a kind of room, a page and a route."""
     (folder / name).mkdir()
     (folder / name / "index.html").write_text(f"the page of {name}")
     app = edge.App({name: Quiet}, static={"/": folder / name})
@@ -42,7 +42,7 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         for path, text in (("/", b"outer"), ("/one/", b"one"), ("/other/index.html", b"other")):
             assert (await ask(network, "GET", path)).body == b"the page of " + text
         moved = await ask(network, "GET", "/one")
-        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # relative, for a further prefix of a proxy
+        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # relative: a proxy may add a prefix
         key = (await ask(network, "POST", "/session", {"edge-session": "tab"})).json["key"]
         opened = outer.directory.open("other", "room")
         assert [listing.kind for listing in one.directory.list()] == ["other"]
@@ -75,7 +75,8 @@ async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_included(tmp_path: Path) -> None:
-    """An app can't be included with the same kind of room, the same path, or settings of its own."""
+    """`include` raises ValueError if the included app has a kind of room or a path that the outer app has, or has its
+    own settings for sessions or the API."""
     outer = small("outer", tmp_path)
     with pytest.raises(ValueError, match="kind of room 'outer'"):
         outer.include("/again", edge.App({"outer": Quiet}))

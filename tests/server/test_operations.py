@@ -1,4 +1,4 @@
-"""Health checks that distinguish live from ready, and the JSON log."""
+"""The health checks /livez and /readyz, and the JSON log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Crashing(Quiet):
 
 
 async def test_records_say_what_they_are_about(caplog: pytest.LogCaptureFixture) -> None:
-    """Each record is a line of JSON with room, seat and session as fields, and a traceback as the detail."""
+    """Each record of a room is a line of JSON with the fields room, seat and session where they apply, and with the
+    traceback in the field `detail`."""
     caplog.set_level(logging.DEBUG, "edge")
     app = edge.App({"crashing": Crashing})
     async with (

@@ -52,7 +52,7 @@ class Echo(edge.Room[Say | Guess, Said]):
 
 @attrs.frozen
 class Served:
-    """A running server, and ways to send requests to it."""
+    """A running server, with methods that send requests to it."""
 
     port: int
     app: edge.App
@@ -65,7 +65,7 @@ class Served:
         return edge.join(self.url(path), sends=Say | Guess, receives=Said, **options)
 
     async def http(self, request: str, *, read: int = 1) -> bytes:
-        """Send these bytes, with CRLF line ends, and return all that the server sends."""
+        """Send this request, with CRLF line ends, and return all bytes that the server sends."""
         async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
             await stream.send_all(request.replace("\n", "\r\n").encode("latin-1"))
             answer = b""
@@ -88,7 +88,8 @@ class Served:
 
 @asynccontextmanager
 async def serving(app: edge.App | None = None) -> AsyncIterator[Served]:
-    """Serve an app, or an echo room, on a free port until the block ends; fail after twenty seconds."""
+    """Serve an app on a free port until the block ends (by default, one with an echo room). Fail after twenty
+    seconds."""
     app = app or edge.App({"echo": Echo})
     drain = trio.Event()
     with trio.fail_after(20):
@@ -134,7 +135,7 @@ async def test_a_client_talks_to_a_room() -> None:
 
 
 async def test_a_full_room_is_told() -> None:
-    """A full room refuses a client as FULL, which ends the client."""
+    """A full room refuses a client as FULL, and the client does not try again."""
     async with serving() as served, served.join(name="ana") as ana, served.join(name="ben") as ben:
         await ana.wait_state("open")
         await ben.wait_state("open")
@@ -154,7 +155,7 @@ async def test_no_such_room(path: str) -> None:
 
 
 async def test_no_more_rooms_than_the_cap() -> None:
-    """Beyond `AddressLimits.rooms`, a new room is refused as FULL, and open rooms continue."""
+    """A server that has `AddressLimits.rooms` rooms refuses to open a further room as FULL. Open rooms continue."""
     async with (
         serving(edge.App({"echo": Echo}, address_limits=AddressLimits(rooms=1))) as served,
         served.join("/rooms/echo/one") as one,
@@ -198,7 +199,8 @@ REFUSED: dict[str, tuple[str, int, str]] = {
 
 @pytest.mark.parametrize(("request_text", "status", "code"), list(REFUSED.values()), ids=list(REFUSED))
 async def test_refused_over_http(request_text: str, status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A bad HTTP request gets its status and a typed body, is not logged as a crash, and the server continues."""
+    """A bad HTTP request gets the right status and a JSON body with a code, is not logged as a crash, and the server
+    continues."""
     caplog.set_level(logging.WARNING)
     async with serving(edge.App({"echo": Echo}, static={"/files": Path(__file__).parent})) as served:
         answer = await served.http(request_text)
@@ -210,7 +212,7 @@ async def test_refused_over_http(request_text: str, status: int, code: str, capl
 
 
 async def test_a_bare_line_feed_is_refused() -> None:
-    """A bare line feed is refused, because a proxy that accepts it would see another request than edge."""
+    """A request with a bare line feed in its head is refused, because a proxy might read the head differently."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n")
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")
@@ -227,7 +229,8 @@ async def test_allowed_origins() -> None:
 
 
 async def test_static_files_and_nothing_else(tmp_path: Path) -> None:
-    """Static files below the folder are served with type and tag, and no path or link leads outside."""
+    """Static files in the folder are served with content type and entity tag. No path and no link gives access to files
+    outside, and hidden files are not served."""
     web = tmp_path / "web"
     (web / "sub").mkdir(parents=True)
     (web / "index.html").write_text("<p>hi")
@@ -300,7 +303,8 @@ async def test_routes_and_keep_alive(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_frame_larger_than_a_socket_reads() -> None:
-    """A frame larger than a socket reads ends its connection as TOO_LARGE, and the room continues."""
+    """A WebSocket frame that is larger than the server reads ends the connection with TOO_LARGE, and the room
+    continues."""
     async with serving() as served, served.join(name="ben") as ben:
         async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
             await ana.wait_state("open")
@@ -315,7 +319,7 @@ async def test_a_frame_larger_than_a_socket_reads() -> None:
 
 
 async def test_a_client_whose_message_is_far_too_large_is_told() -> None:
-    """A client whose message is far too large is closed as TOO_LARGE, and its block raises nothing else."""
+    """A client whose message is much too large closes with TOO_LARGE, and its `join` block raises no exception."""
     async with serving() as served:
         for _ in range(5):
             async with served.join(name="ana", limits=edge.Limits(outbox_bytes=10_000_000)) as ana:
@@ -340,7 +344,8 @@ async def test_a_client_comes_back_when_its_connection_breaks() -> None:
 
 
 async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
-    """A drain disconnects players, closes idle connections and rooms, accepts no connection, and logs nothing."""
+    """A drain disconnects players, closes idle connections and rooms, accepts no new connection, and logs no
+    warning."""
     caplog.set_level(logging.WARNING)
     async with serving() as served:
         async with await trio.open_tcp_stream("127.0.0.1", served.port) as idle, served.join(name="ana") as ana:
@@ -357,7 +362,7 @@ async def test_draining(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_draining_does_not_wait_for_a_hello() -> None:
-    """A drain ends a connection that has sent no hello at once, with DRAINING."""
+    """At a drain, a connection that has not sent a hello ends at once, with DRAINING."""
     async with serving() as served, await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
         await stream.send_all(upgrade().replace("\n", "\r\n").encode())
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
@@ -368,7 +373,7 @@ async def test_draining_does_not_wait_for_a_hello() -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", None])
 async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> None:
-    """A client keeps trying while a server sends nothing, garbage or an error, and leaves at the end of its block."""
+    """A client tries again if a server sends nothing, garbage or an error, and stops at the end of its `join` block."""
     tries = 0
     tried_again = trio.Event()
 

@@ -1,4 +1,4 @@
-"""Sessions over HTTP: how keys are issued and refused, and that keys do not leak."""
+"""Sessions over HTTP: how keys are issued, renewed and refused, and where keys may not appear."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def cookie_of(answer: Answer) -> str:
 
 
 async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
-    """Pages of one browser share a session through a cookie, and a tab gets a session of its own."""
+    """Pages of one browser share a session through a cookie. A page that requests a session for its tab gets one that
+    is not in the cookie."""
     keys = edge.Keys(SECRET)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         first = await ask(network, "POST", "/session", PAGE)
@@ -55,7 +56,8 @@ async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
 
 
 async def test_an_old_key_is_replaced_in_time() -> None:
-    """After half its life, a key is replaced in the same session; an expired one starts a new session."""
+    """After half of its lifetime, a key is replaced by a new key of the same session. An expired key is replaced by a
+    key of a new session."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
@@ -63,13 +65,13 @@ async def test_an_old_key_is_replaced_in_time() -> None:
         with_cookie = {**PAGE, "cookie": f"edge_session={issued}"}
         same = await ask(network, "POST", "/session", with_cookie)
         assert same.json["key"] == issued
-        assert "set-cookie" not in same.headers  # the cookie has this key
+        assert "set-cookie" not in same.headers  # because the cookie already has this key
         clock.now += 60
         renewed = (await ask(network, "POST", "/session", with_cookie)).json["key"]
         assert renewed != issued
         assert keys.check(renewed) == edge.Session("u1", "Ana", {"admin": True})
         clock.now += 50
-        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})  # of a proxy
+        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})  # for a proxy
         assert keys.check(anew.json["key"]).id != "u1"
         assert "set-cookie" in anew.headers
 
@@ -93,7 +95,7 @@ def bad_keys(keys: edge.Keys, clock: Clock) -> dict[str, tuple[str, Code]]:
 
 @pytest.mark.parametrize("fault", ["forged", "foreign", "expired", "revoked"])
 async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
-    """A bad key is refused with its code, over HTTP and in a hello, on every transport."""
+    """A bad key is refused with a code that gives the reason, by /session and in a hello on every transport."""
     clock = Clock()
     keys = edge.Keys(SECRET, now=clock)
     key, code = bad_keys(keys, clock)[fault]
@@ -111,7 +113,7 @@ async def test_a_bad_key_is_refused_with_its_code(fault: str) -> None:
 
 
 async def test_cross_site_posts_are_refused() -> None:
-    """Pages of other sites get no key and no HTTP transport, neither with their origin nor by a form."""
+    """Pages of sites that are not listed get no key and no HTTP transport, neither by a script nor by a form."""
     async with open_network(edge.App({"quiet": Quiet}, origins=["https://friend.example"])) as network:
         line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json", "edge-first": "0", "edge-has": "0"}
         for path, headers in (("/session", FOREIGN), ("/rooms/quiet/one", {**FOREIGN, **line})):
@@ -134,7 +136,8 @@ async def test_cross_site_posts_are_refused() -> None:
 
 
 async def test_where_no_guests_may_come() -> None:
-    """With `guests=False`, only keys that the app issued open a seat or are renewed."""
+    """With `guests=False`, a client without a key gets neither a key nor a seat. A client with a key that the app
+    issued gets a seat."""
     keys = edge.Keys(SECRET)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys, guests=False))) as network:
         refused = await ask(network, "POST", "/session", PAGE)
@@ -151,7 +154,8 @@ async def test_where_no_guests_may_come() -> None:
 
 
 async def test_one_key_in_pages_rooms_and_transports() -> None:
-    """One key identifies a session in routes, in several rooms and on all transports, and its revocation ends all."""
+    """One key identifies the session in routes, in several rooms and on all transports. Its revocation ends the seats
+    in all these rooms."""
     keys = edge.Keys(SECRET)
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))
     seen: list[edge.Session | None] = []
@@ -192,7 +196,8 @@ async def test_one_key_in_pages_rooms_and_transports() -> None:
 
 
 async def test_a_key_that_expires_is_replaced_and_the_seat_resumed() -> None:
-    """A client that can get a new key after the expiry resumes its seat, and another client ends with KEY_EXPIRED."""
+    """When its key has expired, a client with a key function gets a new key and resumes its seat. A client with a fixed
+    key ends with KEY_EXPIRED."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
@@ -290,7 +295,8 @@ def kept(answer: Answer) -> tuple[str, str, str]:
 
 
 async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
-    """Two apps on different ports of a host keep separate cookies, because cookies ignore ports."""
+    """Two apps on different ports of a host use cookies with different names, because browsers send cookies to all
+    ports of a host."""
     jar: dict[str, str] = {}
     one, two = edge.Keys("x" * 32), edge.Keys("y" * 32)
 
@@ -317,7 +323,7 @@ async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
 
 
 async def test_the_name_of_the_cookie_can_be_chosen() -> None:
-    """The cookie can have another name, which is checked."""
+    """An app can choose the name of the cookie. An invalid name raises ValueError."""
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(cookie=SessionCookie("chat")))
     async with open_network(app) as network:
         assert kept(await ask(network, "POST", "/session", PAGE))[0] == "chat"
@@ -327,7 +333,8 @@ async def test_the_name_of_the_cookie_can_be_chosen() -> None:
 
 
 async def test_cookies_over_tls() -> None:
-    """Over TLS, the cookie has the `__Host-` prefix, and is partitioned if the app says so."""
+    """Over TLS, the name of the cookie has the prefix `__Host-`, and the cookie is partitioned if the app has
+    `partitioned=True`."""
     keys = edge.Keys(SECRET)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         name, key, about = kept(await ask(network, "POST", "/session", TLS))
@@ -344,7 +351,8 @@ async def test_cookies_over_tls() -> None:
 
 
 async def test_a_renewal_does_not_log_anybody_out() -> None:
-    """A renewal replaces the cookie only if the cookie has the same session."""
+    """The renewal of a key replaces the cookie only if the cookie has the same session as the key, so that it undoes no
+    login or logout."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
@@ -366,7 +374,8 @@ async def test_a_renewal_does_not_log_anybody_out() -> None:
 
 
 async def test_cookies_count_for_pages_that_are_named() -> None:
-    """With `origins=["*"]`, cookies identify only pages of this host and of listed origins."""
+    """With "*" in `origins`, pages of all sites get keys, but the session in the cookie only if they are of this host
+    or of a listed origin."""
     keys = edge.Keys(SECRET)
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys), origins=["*", "https://friend.example"])
     async with open_network(app) as network:
@@ -384,7 +393,7 @@ async def test_cookies_count_for_pages_that_are_named() -> None:
 
 
 async def test_cookies_by_hand() -> None:
-    """A web app can set and clear the cookie, under each of its names."""
+    """A web app can set the cookie, with the right name and attributes, and clear it, under each of its names."""
     keys = edge.Keys(SECRET)
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys, cookie=SessionCookie(partitioned=True)))
     for secure, name in ((True, "__Host-edge_session"), (False, "edge_session")):
@@ -401,7 +410,7 @@ async def test_cookies_by_hand() -> None:
 
 @pytest.mark.parametrize("origin", ["null", "https://x\u0020y", "x" * 5000])
 async def test_a_strange_origin_is_foreign(origin: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A strange origin is refused as foreign, and logged in one line of bounded length."""
+    """A malformed or very long origin is refused as foreign, and logged in one line of bounded length."""
     async with open_network(edge.App({"quiet": Quiet})) as network:
         for path in ("/session", "/rooms/quiet/one"):
             refused = await ask(network, "POST", path, {"edge-session": "tab", "origin": origin})

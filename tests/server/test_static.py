@@ -1,4 +1,4 @@
-"""Static files: ranges, changed files, and resources that sending takes."""
+"""Static files: ranges, files that change, and the memory and time that a download takes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     ],
 )
 async def test_ranges(served: Served, asked: str, status: int, start: int, end: int) -> None:
-    """A single range gets its part, or 416 if it lies outside the file; any other range gets the whole file."""
+    """A request for one range gets this part of the file, or 416 if the range is outside the file. A request for
+    several ranges, or with an invalid range, gets the whole file."""
     found, headers, body = await served.get("/data.bin", f"Range: {asked}\n")
     assert found == status
     if status == 416:
@@ -62,7 +63,7 @@ async def test_ranges(served: Served, asked: str, status: int, start: int, end: 
 
 @pytest.mark.real_time
 async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
-    """A range of another version of the file, by If-Range, sends the whole file."""
+    """If the tag in If-Range is not that of the current file, the whole file is sent."""
     _, headers, _ = await served.get("/data.bin")
     same, other = f"Range: bytes=0-9\nIf-Range: {headers['etag']}\n", 'Range: bytes=0-9\nIf-Range: "x"\n'
     assert (await served.get("/data.bin", same))[0] == 206
@@ -72,7 +73,7 @@ async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_head_and_nothing(served: Served) -> None:
-    """HEAD sends the length without a body, and an empty file is served."""
+    """The response to HEAD has the length of the file and no body. An empty file is served."""
     answer = await served.http("HEAD /data.bin HTTP/1.1\nHost: localhost\nConnection: close\n\n")
     assert b"content-length: 256000" in answer
     assert answer.endswith(b"\r\n\r\n")
@@ -81,7 +82,8 @@ async def test_head_and_nothing(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
-    """Sixty requested and unread large files take one piece of memory each, and other files are served."""
+    """Sixty responses with large files that the clients do not read take less than 200 KiB of memory each, and do not
+    delay other files."""
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(20 * KIB * KIB)
     (tmp_path / "small.txt").write_text("hi")
@@ -105,7 +107,8 @@ async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
 async def test_a_file_that_changes_while_it_is_sent(
     tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that changes while it is sent is cut off, never mixed, and logged in one line."""
+    """If a file changes while it is sent, the response is cut off, has no bytes of the new file, and is logged in one
+    line."""
     path, other = tmp_path / "large.bin", tmp_path / "other.bin"
     path.write_bytes(bytes(20 * KIB * KIB))
     async with serving(edge.App({}, static={"/": tmp_path})) as served:
@@ -131,7 +134,7 @@ async def test_a_file_that_changes_while_it_is_sent(
 
 @pytest.mark.real_time
 async def test_links_in_a_loop_and_files_that_may_not_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Circular links and files that can't be read are not found, and not logged."""
+    """Requests for circular links, and for files that can't be read, are answered with 404, and not logged."""
     (tmp_path / "one").symlink_to(tmp_path / "two")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     (tmp_path / "self").symlink_to(tmp_path / "self")
@@ -143,7 +146,7 @@ async def test_links_in_a_loop_and_files_that_may_not_be_read(tmp_path: Path, ca
 
 
 async def test_a_response_has_a_deadline() -> None:
-    """A client that takes each piece just in time is ended by the deadline of the whole response."""
+    """A response that is read slowly is ended by its total deadline, even if the client reads each part in time."""
     client, server = trio.testing.memory_stream_pair()
     connection = HttpConnection(_Slow(server.receive_stream))
     await client.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -155,7 +158,7 @@ async def test_a_response_has_a_deadline() -> None:
 
 
 class _Slow(trio.abc.Stream):
-    """A stream whose peer takes nine seconds for each piece."""
+    """A stream on which each write takes nine seconds."""
 
     def __init__(self, stream: trio.abc.ReceiveStream) -> None:
         self._stream = stream

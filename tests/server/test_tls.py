@@ -1,4 +1,4 @@
-"""HTTPS and WSS over real sockets, with the test's own certificate."""
+"""HTTPS and WSS over real sockets, with certificates that the tests make."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ async def mounted(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.real_time
 async def test_rooms_and_pages_over_tls() -> None:
-    """Rooms and routes work for clients that trust the certificate, and other clients get an error without effect."""
+    """Rooms and routes work for clients that trust the certificate. Other clients report that the certificate can't be
+    verified, and stay in the state CONNECTING."""
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)
@@ -78,7 +79,8 @@ async def test_rooms_and_pages_over_tls() -> None:
 
 
 def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Certificate and key must both be given and valid, or one line reports the fault."""
+    """The command needs both a certificate and a key, and both must be valid. Otherwise it ends with status 2 and a
+    message."""
     write_certificate(tmp_path)
     certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     assert isinstance(find_tls(certificate, key), ssl.SSLContext)
@@ -95,7 +97,7 @@ def test_the_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_addresses() -> None:
-    """The printed addresses are usable ones, also for a server on all interfaces."""
+    """The addresses that a server prints can be opened in a browser, even if the server listens on all interfaces."""
     assert addresses("127.0.0.1", 80, "http") == ["http://localhost:80/"]
     assert addresses("10.0.0.7", 81, "https") == ["https://10.0.0.7:81/"]
     assert addresses("::1", 81, "http") == ["http://[::1]:81/"]
@@ -105,7 +107,7 @@ def test_addresses() -> None:
 
 
 def test_a_page_over_tls(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """A page of the hill works in Chromium over HTTPS, in a secure context, which sensors require."""
+    """The page of the hill works in Chromium over HTTPS, and is a secure context, as the tilt sensor requires."""
     write_certificate(tmp_path)
     options = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
     with serving("examples.hill:app", options=options, quiet=False) as url, sync_playwright() as playwright:

@@ -31,14 +31,14 @@ def refusal(keys: edge.Keys, key: str) -> Code:
 
 
 def test_a_key_says_who_it_is() -> None:
-    """A key gives back its id, name and claims to any process with the same secret."""
+    """Any process with the same secret can read the id, the name and the claims from a key."""
     key = edge.Keys(SECRET).issue("u1", name="Ana", claims={"admin": True, "teams": ["red"]})
     assert edge.Keys(SECRET).check(key) == edge.Session("u1", "Ana", {"admin": True, "teams": ["red"]})
     assert "Ana" not in repr(edge.Session("u1").claims)
 
 
 def test_forged_foreign_and_damaged_keys_are_refused() -> None:
-    """A key of another secret or audience, a changed key, and text that is no key are refused."""
+    """A key with another secret or audience, a changed key, and text that is not a key are refused."""
     keys = edge.Keys(SECRET)
     key = keys.issue("u1")
     foreign = [edge.Keys(OTHER).issue("u1"), edge.Keys(SECRET, audience="shop").issue("u1")]
@@ -48,7 +48,7 @@ def test_forged_foreign_and_damaged_keys_are_refused() -> None:
 
 
 def test_a_signed_body_of_another_shape_is_refused() -> None:
-    """A signed body of another shape is no key, because other code may sign with the same secret."""
+    """A signed body with other fields than a key is refused, because other code may sign with the same secret."""
     keys = edge.Keys(SECRET)
     good = {"id": "u1", "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True, "guest": False}
     bodies: list[object] = [
@@ -65,12 +65,12 @@ def test_a_signed_body_of_another_shape_is_refused() -> None:
 
 
 def signed(keys: edge.Keys, data: bytes) -> str:
-    """Sign any bytes as a key is signed."""
+    """Sign these bytes as the body of a key."""
     return keys._signer.sign(itsdangerous.base64_encode(data)).decode()
 
 
 def test_a_key_is_not_decompressed() -> None:
-    """A signed compressed body is no key, because three kilobytes could expand to megabytes."""
+    """A compressed body is refused even if it is signed, because three kilobytes could expand to megabytes."""
     keys = edge.Keys(SECRET)
     packed = zlib.compress(json.dumps({"id": "u1", "claims": {"essay": "a" * 2_000_000}}).encode())
     assert len(packed) < 2300
@@ -82,7 +82,8 @@ def test_a_key_is_not_decompressed() -> None:
 
 
 def test_a_guests_key_says_so() -> None:
-    """A guest's key stays one through renewals, and with `guests=False` it is neither accepted nor renewed."""
+    """A renewed guest's key is still a guest's key. With `guests=False`, guests' keys are neither accepted nor
+    renewed."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     key, member = keys.issue("g1", guest=True), keys.issue("u1")
@@ -98,7 +99,7 @@ def test_a_guests_key_says_so() -> None:
 
 
 def test_a_key_expires() -> None:
-    """A key expires at its exact second, and is renewed from half of its lifetime on."""
+    """A key expires exactly at the end of its lifetime. `renew` returns a new key only after half of the lifetime."""
     clock = Clock()
     keys = edge.Keys(SECRET, lifetime=100, now=clock)
     exact = keys.issue("u1", lifetime=60)
@@ -106,7 +107,7 @@ def test_a_key_expires() -> None:
     clock.now += 10
     assert refusal(keys, brief) is Code.KEY_EXPIRED
     clock.now += 30
-    assert keys.renew(exact) == exact  # a key with its own lifetime is not renewed
+    assert keys.renew(exact) == exact  # a key that was issued with `lifetime` is not renewed
     clock.now -= 30
     assert keys.renew(key) == key
     clock.now += 45
@@ -118,7 +119,7 @@ def test_a_key_expires() -> None:
 
 
 def test_secrets_rotate() -> None:
-    """Keys are accepted as long as their secret is configured, and new keys are signed with the first secret."""
+    """A key is accepted if its secret is one of the configured secrets. New keys are signed with the first secret."""
     old = edge.Keys(OTHER).issue("u1")
     both = edge.Keys(SECRET, OTHER)
     assert both.check(old).id == "u1"
@@ -129,7 +130,8 @@ def test_secrets_rotate() -> None:
 
 
 def test_revocation() -> None:
-    """A revocation refuses keys that were issued until then, and `is_revoked` can refuse others."""
+    """After `revoke`, the keys of a session that were issued before are refused, even if servers' clocks differ.
+    `is_revoked` can refuse further keys."""
     clock = Clock()
     keys = edge.Keys(SECRET, now=clock)
     key, other = keys.issue("u1"), keys.issue("u2")
@@ -137,21 +139,21 @@ def test_revocation() -> None:
     assert refusal(keys, key) is Code.REVOKED
     assert keys.check(other).id == "u2"
     ahead = edge.Keys(SECRET, now=lambda: clock.now + 4).issue("u1")
-    assert refusal(keys, ahead) is Code.REVOKED, "the clock of the issuing server is ahead"
+    assert refusal(keys, ahead) is Code.REVOKED, "the clock of the issuing server may be ahead"
     clock.now += 6
     later = keys.issue("u1")
     assert keys.check(later).id == "u1"
     other_server = edge.Keys(SECRET, now=lambda: clock.now - 30)
     other_server.revoke("u1", until=keys.revoke("u1", until=clock.now))
-    assert refusal(other_server, later) is Code.REVOKED, "the clock of the checking server is late"
+    assert refusal(other_server, later) is Code.REVOKED, "the clock of the checking server may be late"
     keys.revoke("u1", until=clock.now - 100)
-    assert refusal(keys, later) is Code.REVOKED, "an earlier instant undid the revocation"
+    assert refusal(keys, later) is Code.REVOKED, "an earlier instant must not undo the revocation"
     listed = edge.Keys(SECRET, is_revoked=lambda session: session.id == "u2", now=clock)
     assert refusal(listed, other) is Code.REVOKED
 
 
 def test_secrets_that_could_be_guessed_are_refused() -> None:
-    """Missing and short secrets, and keys without an id or with too many claims, are refused."""
+    """Missing and short secrets raise ValueError, and so do a key without an id and a key that is too long."""
     for secrets in ((), ("short",), (SECRET, b"short")):
         with pytest.raises(ValueError, match="at least 16 bytes"):
             edge.Keys(*secrets)

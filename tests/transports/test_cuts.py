@@ -1,4 +1,5 @@
-"""On every transport, a cut after any byte, in either direction, loses, repeats and reorders nothing."""
+"""On every transport, a connection that is cut after any byte, in either direction, loses, repeats and reorders no
+message."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ class Echo(edge.Room[Say | Ask, Said | Now]):
 async def play(
     kind: TransportKind, cut: tuple[Way, int] | None, half_open: bool = False
 ) -> tuple[Record, dict[Way, int]]:
-    """Run one client, which sends, requests, and leaves when it has received all."""
+    """Run one client, which sends events and requests, and leaves when it has received all answers."""
     record = Record()
 
     def make() -> Echo:
@@ -102,7 +103,7 @@ def check(record: Record) -> None:
 
 
 def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1) -> None:
-    """Cut after every `step` bytes, each time with another seed."""
+    """Run `play` with a cut after 0, `step`, 2 * `step` ... bytes, each time with another seed."""
     record, passed = run_virtual(play, kind, None)
     check(record)
     assert passed[way] > 300
@@ -117,12 +118,13 @@ def check_cuts(kind: TransportKind, way: Way, *, half_open: bool, step: int = 1)
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_after_every_byte(kind: TransportKind, way: Way) -> None:
-    """After a cut at any byte, each message arrives once and in order, and the player stays."""
+    """If the connection is cut after any byte, each event arrives once and in order, each request is answered once, and
+    the player stays."""
     check_cuts(kind, way, half_open=False)
 
 
 @pytest.mark.parametrize(("kind", "step"), [("websocket", 1), ("stream", 5), ("poll", 11)])
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_that_the_server_does_not_notice(kind: str, step: int, way: Way) -> None:
-    """If the server does not notice a cut, the client's messages still arrive once and in order."""
+    """The same holds if only the client notices that the connection was cut."""
     check_cuts(TransportKind(kind), way, half_open=True, step=step)

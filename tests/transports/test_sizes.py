@@ -1,6 +1,7 @@
 """On every transport, the largest message arrives, and a larger one is refused by the sender.
 
-The kind of fault: each transport, and each end of it, had its own limit, which the other side did not know.
+The kind of fault that these tests detect: transports, or the two ends of one, have different limits, so that a sender
+sends a message that the receiver refuses.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Large(edge.Room[Give, Given]):
 async def test_the_largest_message_arrives(
     kind: TransportKind, codec: edge.protocol.codec.Codec, sent_bytes: int
 ) -> None:
-    """The largest message of each `sent_bytes` arrives, because the welcome tells the client that limit."""
+    """A message of exactly `sent_bytes` arrives, because the welcome has that limit. `send` raises ValueError for a
+    longer message."""
     app = edge.App({"large": Large}, limits=edge.Limits(sent_bytes=sent_bytes))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -68,7 +70,8 @@ async def test_the_largest_message_arrives(
 @pytest.mark.parametrize("size", [4 * 64 * 1024 + 1, 4 * 64 * 1024 + 50, 5 * 64 * 1024])
 @pytest.mark.parametrize("mode", ["stream", "poll"])
 async def test_what_is_too_large_to_be_read_is_told_by_every_request(mode: str, size: int) -> None:
-    """A frame that is too large ends the POST and the waiting GET, each with TOO_LARGE."""
+    """After a frame that is too large, the POST, the waiting GET and later requests of the HTTP transport are answered
+    with TOO_LARGE."""
     app = edge.App({"large": Large})
     line = {"edge-connection": "x" * 20, "edge-protocol": "edge.1.json"}
     path, told = "/rooms/large/one", []

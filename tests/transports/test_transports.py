@@ -1,4 +1,4 @@
-"""Every transport passes the one conformance suite."""
+"""Every transport passes the same conformance suite."""
 
 from __future__ import annotations
 
@@ -108,10 +108,11 @@ async def test_websocket_transport(check: Check, reader: str) -> None:
 
 @pytest.mark.real_time
 async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
-    """If its pong meets a closing connection, trio-websocket raises LocalProtocolError, which the transport handles."""
+    """If a ping arrives while the connection closes, the pong makes trio-websocket raise LocalProtocolError. The
+    transport handles that as a closed connection."""
     with trio.fail_after(30):
         async with open_websocket_pair() as (client, server):
-            websocket = await server._start_slow_path().begun()  # to send pings, which edge's servers never do
+            websocket = await server._start_slow_path().begun()  # because only trio-websocket can send pings
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.close, 4200, "bye")
                 for _ in range(5):
@@ -124,7 +125,8 @@ async def test_websocket_ping_that_crosses_a_close_is_no_crash() -> None:
 @READERS
 @pytest.mark.real_time
 async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None:
-    """A frame larger than a socket reads closes the connection with 1009, even if the client continues to send."""
+    """A WebSocket frame that is larger than the server reads closes the connection with 1009, even if the client
+    continues to send."""
     with trio.fail_after(30):
         async with open_websocket_pair(reader) as (client, server), trio.open_nursery() as nursery:
 
@@ -143,7 +145,7 @@ async def test_websocket_too_large_a_frame_closes_with_1009(reader: str) -> None
 
 
 async def test_lingering_beside_another_reader() -> None:
-    """`linger` raises nothing if another task, such as trio-websocket's, reads the stream."""
+    """`linger` raises no exception if another task reads the same stream."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.receive_some)

@@ -1,4 +1,4 @@
-"""What type checkers know of an author's code. mypy and pyright read this file; nothing runs it."""
+"""The types that mypy and pyright infer in an author's code. The type checkers read this file; it is not run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Quiz(edge.Room[FromPlayer, ToPlayer]):
 
 
 async def program(client: edge.Client[FromPlayer, ToPlayer]) -> AsyncIterator[ToPlayer]:
-    """A client whose events are known."""
+    """Check the types of a client whose event types are declared."""
     assert_type(await client.receive(), Question | Scores)
     assert_type(await client.receive(Scores), Scores)
     assert_type(await client.receive(Scores, Question), Scores | Question)
@@ -90,7 +90,7 @@ async def program(client: edge.Client[FromPlayer, ToPlayer]) -> AsyncIterator[To
 
 
 async def main() -> None:
-    """`join`, whose events come from its arguments."""
+    """Check the type of the client that `join` yields."""
     async with edge.join("ws://localhost/rooms/quiz/one", sends=FromPlayer, receives=ToPlayer) as client:
         assert_type(client, edge.Client[Any, Any])
 

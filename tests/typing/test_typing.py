@@ -1,4 +1,4 @@
-"""Type checkers know edge's types: all of them, and those of an author's code."""
+"""Type checkers know the types of all public names of edge, and infer the types in an author's code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Program = Callable[[str, str], str]
 
 
 def pyright(program: Program, *arguments: str | Path, path: str = "") -> tuple[int, str]:
-    """Run pyright, with this environment's packages."""
+    """Run pyright with the packages of this environment, and return its exit code and output."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": path}
     command = [program("pyright", GET_PYRIGHT), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -26,13 +26,13 @@ def pyright(program: Program, *arguments: str | Path, path: str = "") -> tuple[i
 
 
 def test_an_authors_code(program: Program) -> None:
-    """pyright infers the same types as mypy, which checks this file with all others."""
+    """pyright infers the expected types in cases.py. mypy checks cases.py together with all other files."""
     code, output = pyright(program, HERE / "cases.py")
     assert code == 0, output
 
 
 def test_every_type_is_known(program: Program, tmp_path: Path) -> None:
-    """pyright knows the type of every public name without guessing."""
+    """Every public name of edge has a type that pyright does not have to guess."""
     shutil.copytree(Path(edge.__file__).parent, tmp_path / "edge")
     code, output = pyright(program, "--verifytypes", "edge", "--ignoreexternal", path=str(tmp_path))
     assert code == 0, output

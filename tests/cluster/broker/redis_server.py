@@ -38,7 +38,7 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
 
     def start(self) -> None:
-        """Start Redis, without waiting until it answers."""
+        """Start Redis, and return before it answers."""
         self._socket.unlink(missing_ok=True)
         self._process = self._start(self._socket)
 
@@ -64,7 +64,8 @@ class RedisServer:
         shutil.rmtree(self._data)
 
     async def replace(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """Replace Redis by a replica that lacks the writes made during `meanwhile`, and kill the old process."""
+        """Make a replica, call `meanwhile`, whose writes the replica lacks, and replace the killed Redis by the
+        replica."""
         port = free_port()
         async with coredis.Redis.from_url(self.url) as redis:
             await redis.config_set({"port": port})
@@ -82,7 +83,8 @@ class RedisServer:
         socket.rename(self._socket)
 
     async def lose_power(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """Kill Redis, and start it again without the writes made during `meanwhile`, as after a power failure."""
+        """Call `meanwhile`, kill Redis, and start it again without the writes of `meanwhile`, as after a power
+        failure."""
         sizes = {file: file.stat().st_size for file in self._data.glob("appendonlydir/*.incr.aof")}
         await meanwhile()
         self.kill()
@@ -92,18 +94,18 @@ class RedisServer:
         self.start()
 
     async def wait_up(self, seconds: int = 0) -> None:
-        """Wait until Redis answers, and reports at least this uptime."""
+        """Wait until Redis answers and its uptime is at least this number of seconds."""
         await _wait_for(self.url, lambda info: info["uptime_in_seconds"] >= seconds)
 
     async def cut_connections(self) -> None:
-        """Let Redis close all connections."""
+        """Make Redis close all connections."""
         async with coredis.Redis.from_url(self.url) as redis:
             for kind in ("NORMAL", "PUBSUB"):
                 await redis.client_kill(type_=getattr(coredis.PureToken, kind), skipme=True)
 
 
 async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
-    """Wait until Redis answers, and `good` accepts its information."""
+    """Wait until Redis answers and `good` returns true for its INFO."""
     with trio.fail_after(20):
         while True:
             try:
@@ -112,7 +114,7 @@ async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
                         return
             except* (coredis.exceptions.RedisError, OSError):
                 pass
-            await trio.sleep(0.02)  # another process can only be polled
+            await trio.sleep(0.02)  # the state of another process can only be polled
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Every broker passes the one conformance suite."""
+"""Every broker passes the same conformance suite."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_memory_broker(check: BrokerCheck) -> None:
 @pytest.mark.real_time
 @pytest.mark.parametrize("check", BROKER_CONFORMANCE, ids=lambda check: check.__name__)
 async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
-    """The Redis broker passes each check, under an unused prefix."""
+    """The Redis broker passes each check, with a key prefix of its own for each check."""
     broker = RedisBroker(redis.url, prefix=f"{next(prefixes)}:", lease_seconds=1)
     async with broker.open():
         await check(broker)
@@ -51,8 +51,8 @@ async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
 async def test_a_replica_grants_no_room_that_it_may_not_know_of(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
-    """A replica that takes the place of Redis without knowing a lease grants that room to no other server, and learns
-    the lease from its owner."""
+    """A replica that replaces Redis and lacks a lease grants that room to no other server, and gets the lease again
+    from the server that owns it."""
     with redis_server(program, tmp_path) as redis:
         await redis.wait_up(2)
         broker = RedisBroker(redis.url, lease_seconds=2)
@@ -83,7 +83,7 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
 
 @pytest.mark.real_time
 async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) -> None:
-    """Large batches that were read are deleted from Redis, however few they are."""
+    """Redis deletes large batches soon after they were read, even if there are only a few."""
     prefix = f"{next(prefixes)}:"
     broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=10)
     async with broker.open(), coredis.Redis.from_url(redis.url) as client:
@@ -94,13 +94,13 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
                 assert [batch[0] for batch in await mailbox.receive()] == [number]
             used = await client.memory_usage(f"{prefix}mailbox:one")
             assert used is not None
-            assert used < 2 * 1024 * 1024, "of ten megabytes"
+            assert used < 2 * 1024 * 1024, "of the ten megabytes that were sent"
 
 
 @pytest.mark.real_time
 async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
-    """A call that is under way when another fails gets its answer from its own client, and later calls use a new
-    client."""
+    """If a call fails while another call waits on the same Redis client, the other call still gets its answer, and
+    later calls use a new client."""
     client = _Client(redis.url, seconds=10)
     key = f"{next(prefixes)}:queue"
     clients: list[object] = []
@@ -137,7 +137,8 @@ async def test_one_failed_call_costs_no_other(redis: RedisServer) -> None:
 
 @pytest.mark.real_time
 async def test_a_redis_cluster_is_refused(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """A Redis Cluster is refused at the start, because a script uses keys that would be in several of its parts."""
+    """A Redis Cluster is refused when the broker opens, because one script uses keys that a cluster would store on
+    different nodes."""
     with redis_server(program, tmp_path, "--cluster-enabled", "yes") as redis:
         await redis.wait_up()
         with pytest.raises(BrokerDown, match="can't be a Redis Cluster"):
@@ -156,8 +157,8 @@ STRANGE = {
 
 @pytest.mark.real_time
 async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Unreadable values among servers and leases are ignored, with one log line each, and other rooms and servers are
-    not affected."""
+    """Unreadable values among the stored servers and leases are ignored, with one log line each, and do not affect the
+    other rooms and servers."""
     prefix = f"{next(prefixes)}:"
     broker = RedisBroker(redis.url, prefix=prefix, lease_seconds=1)
     async with broker.open(), coredis.Redis.from_url(redis.url) as client:
@@ -165,7 +166,7 @@ async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: p
             await client.hset(f"{prefix}{key}", {**STRANGE})
         one = Asker(broker, "one")
         await one.renew()
-        await trio.sleep(broker.lease_seconds)  # Redis may have forgotten leases
+        await trio.sleep(broker.lease_seconds)  # until then a new Redis grants no lease
         await one.renew()
         assert (await one.claim("game/one")).server == "one"
         for _ in range(2):

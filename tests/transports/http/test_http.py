@@ -1,7 +1,7 @@
-"""HTTP/1.1 as its specifications require, at points where public test suites found faults.
+"""HTTP/1.1 as its RFCs require, for rules whose violation public test suites had found.
 
-The kind of fault: a list header was read as one text, a grammar was looser than the RFC's, or a refusal did not name
-the accepted values.
+The kinds of fault that these tests detect: a header with a list is read as one text, more syntax is accepted than the
+RFC allows, or a refusal does not give the accepted values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def serving() -> AsyncIterator[Server]:
 
 
 async def raw(server: Server, data: bytes) -> bytes:
-    """Send these bytes, and return all answers until the server closes or waits for more."""
+    """Send these bytes, and return all that the server sends until it closes the connection, for at most a second."""
     answer = b""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ async def test_an_invalid_host_is_a_bad_request(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["a.b", "A-B_c.:80", "[::1]:8000", "1.2.3.4", "a%20b", "x:", ""])
 async def test_a_valid_host_is_none(host: str) -> None:
-    """A valid Host is accepted, also an empty one, for a target without a host."""
+    """A valid Host header is accepted, even an empty one."""
     async with serving() as server:
         assert (await ask(server, f"GET /livez HTTP/1.1\nHost: {host}\n\n"))[0] == 200
 
@@ -112,7 +112,7 @@ async def test_the_absolute_form_names_the_host(target: str, told: str) -> None:
 
 
 async def test_the_absolute_form_without_a_path() -> None:
-    """The absolute form without a path requests the root."""
+    """An absolute-form target without a path is a request for `/`."""
     async with serving() as server:
         assert (await ask(server, "GET http://there.example HTTP/1.1\nHost: x\n\n"))[0] == 404
         assert (await ask(server, "GET http://there.example?q HTTP/1.1\nHost: x\n\n"))[0] == 404
@@ -140,13 +140,14 @@ async def test_another_major_version_is_not_spoken(version: str, status: int) ->
     ],
 )
 async def test_upgrade_and_connection_are_lists_of_tokens(changed: dict[str, str], status: int) -> None:
-    """Upgrade and Connection are lists of tokens, compared as a whole (RFC 9110 sections 7.6.1 and 7.8)."""
+    """Upgrade and Connection are read as lists of tokens, and each token is compared as a whole (RFC 9110 sections
+    7.6.1 and 7.8)."""
     async with serving() as server:
         assert (await ask(server, upgrade(**changed)))[0] == status
 
 
 async def test_another_version_of_websocket_is_told_which_is_spoken() -> None:
-    """An unsupported WebSocket version is answered with 426 and the supported one (RFC 6455 section 4.4)."""
+    """An unsupported WebSocket version is answered with 426 and the supported version (RFC 6455 section 4.4)."""
     async with serving() as server:
         for version in ("8", "14", "13, 8"):
             status, headers, _ = await ask(server, upgrade(Sec_WebSocket_Version=version))
@@ -187,7 +188,8 @@ async def test_what_the_server_as_a_whole_can_do() -> None:
 
 @pytest.mark.parametrize(("count", "status"), [(1, 200), (2, 200), (4, 200), (5, 400)])
 async def test_empty_lines_before_a_request_are_ignored(count: int, status: int) -> None:
-    """Up to four empty lines before or between requests are ignored, in any pieces (RFC 9112 section 2.2)."""
+    """Up to four empty lines before or between requests are ignored, even if they arrive byte by byte (RFC 9112 section
+    2.2)."""
     async with serving() as server:
         empty = "\n" * count
         assert (await ask(server, f"{empty}GET /livez HTTP/1.1\nHost: x\n\n"))[0] == status
@@ -260,7 +262,7 @@ async def test_a_body_in_chunks() -> None:
     ],
 )
 async def test_what_chunks_may_not_be(head: bytes, body: bytes, status: int) -> None:
-    """Chunked bodies beyond the route's limit, and ambiguous ones, are refused."""
+    """A chunked body is refused if it is larger than the route's limit or malformed."""
     async with serving() as server:
         assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed ended a chunk's head"
         assert (await raw(server, head + body)).startswith(b"HTTP/1.1 %d " % status)
@@ -276,7 +278,8 @@ async def test_a_body_is_as_large_as_its_route_says() -> None:
 
 
 async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
-    """Four hundred connections with twenty pipelined requests each delay a later request by few of these requests."""
+    """Four hundred connections that pipeline twenty requests each do not delay a request on a new connection until all
+    of them are answered."""
     async with serving() as server, trio.open_nursery() as nursery:
 
         async def pipeline(stream: trio.abc.Stream) -> None:

@@ -25,7 +25,7 @@ def say(text: str) -> bytes:
 
 
 class RawLine:
-    """Sends single requests of one HTTP transport."""
+    """Sends single requests as the client of one HTTP transport."""
 
     def __init__(self, network: Network, name: str = "a-line-of-the-tests", path: str = "/rooms/echo/one") -> None:
         self.network = network
@@ -46,7 +46,7 @@ class RawLine:
 
 
 async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
-    """A repeated POST delivers nothing twice, and a repeated GET returns the unacknowledged frames again."""
+    """Frames in a repeated POST are not delivered twice. A repeated GET returns the unacknowledged frames again."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         assert (await line.post(0, record(HELLO))).body == b"1"
@@ -62,7 +62,7 @@ async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
 
 
 async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
-    """The complete frames of an incomplete POST are accepted, and the client continues after them."""
+    """From an incomplete POST, the complete frames are accepted, and the client continues with the next frame."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         assert (await line.post(0, record(HELLO) + say("a")[:5])).body == b"1"
@@ -92,7 +92,8 @@ async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: b
 
 
 async def test_lines_that_are_not_there() -> None:
-    """Requests for HTTP transports that have ended, never existed, or have another room or a bad name are refused."""
+    """Requests for an HTTP transport that has ended or never existed, or with another room, a bad name or a bad header,
+    are refused."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -113,12 +114,13 @@ async def test_lines_that_are_not_there() -> None:
         await wait_all_tasks_blocked()
         assert (await line.post(2, b"", has=1)).status == 410
         await trio.sleep(16)
-        await other.post(0, b"")  # another transport: by now, the ended one is removed
+        await other.post(0, b"")  # the request for another transport removes those that ended long ago
         assert (await line.poll(1)).status == 410
 
 
 async def test_a_post_does_not_overtake_the_last_words() -> None:
-    """A POST is answered as usual until the client has received the last frames, and then with 410 and the code."""
+    """After a kick, a POST is answered as usual until the client has acknowledged the goodbye, and then with 410 and
+    the code."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -139,7 +141,7 @@ async def test_a_post_does_not_overtake_the_last_words() -> None:
 
 
 async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
-    """The last frames can be requested again, so that a kick is not taken for a lost connection."""
+    """A client can request the goodbye again, so that it does not take a kick for a lost connection."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -156,7 +158,7 @@ async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
 
 
 async def test_a_draining_server_waits_for_who_polls() -> None:
-    """During a drain, a poll gets the goodbye at once, and idle connections close two seconds later."""
+    """After the start of a drain, a poll gets the goodbye at once, and idle connections close after two seconds."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         clients = [HttpClient(await network.connect(), "edge.test") for _ in range(2)]
@@ -198,7 +200,7 @@ async def test_a_line_without_requests_is_lost_and_the_seat_waits() -> None:
 
 
 async def test_a_newer_poll_ends_the_older() -> None:
-    """A newer poll replaces the older one, which a proxy may still hold."""
+    """A new poll ends an unanswered older poll, whose connection a proxy may still keep open."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -221,7 +223,7 @@ async def test_a_newer_poll_ends_the_older() -> None:
 
 
 async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
-    """A POST to a busy room is answered within five seconds with the number of accepted frames."""
+    """A POST to a busy room is answered after five seconds with the number of frames that the room has accepted."""
 
     class Slow(Echo):
         async def player(self, player: edge.Player[Say, Said]) -> None:
@@ -242,10 +244,10 @@ async def test_a_busy_room_takes_of_a_post_what_it_can() -> None:
 
 
 async def test_overlapping_posts_give_each_frame_once() -> None:
-    """Overlapping POSTs deliver each frame once."""
+    """Simultaneous POSTs with the same frames deliver each frame once."""
 
     class Slow(Echo):
-        heard: list[str] = []  # noqa: RUF012  # shared: there is one room
+        heard: list[str] = []  # noqa: RUF012  # shared by all instances, of which there is one
 
         async def player(self, player: edge.Player[Say, Said]) -> None:
             async for event in player.listen(Say):
@@ -268,7 +270,8 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
 
 
 async def test_what_waits_on_a_line_is_weighed() -> None:
-    """An HTTP transport queues about 256 KiB of frames for its receiver, and none after it is closed."""
+    """An HTTP transport accepts about 256 KiB of frames that its receiver has not taken, and drops them when it is
+    closed."""
     line = ServedHttpTransport(edge.Limits())
     large = record("x" * 60_000)
     assert await line.post(0, 0, large * 10) == 5
@@ -280,7 +283,8 @@ async def test_what_waits_on_a_line_is_weighed() -> None:
 
 
 async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
-    """A lost HTTP transport is noticed even if its room reads nothing, because the inbox is full."""
+    """The server notices that an HTTP transport is lost even if its frames are not read because the player's inbox is
+    full."""
 
     class Busy(Echo):
         async def player(self, player: edge.Player[Say, Said]) -> None:
@@ -300,7 +304,8 @@ async def test_a_lost_line_is_noticed_by_a_busy_room() -> None:
 
 
 def test_records() -> None:
-    """Records are the same for every split of a body, and an incomplete record is not returned."""
+    """`Records` reads the same records however a body is split. A record that is too large raises
+    RemoteProtocolError."""
     items: list[str | bytes | Closed] = ["", "é\u2028🎨", b"\x00\xff", Closed(4221), "x" * 300]
     body = b"k0\n".join(record(item) for item in items)
     for at in range(len(body)):

@@ -1,4 +1,4 @@
-"""The fast path and trio-websocket alone behave the same for any frames in any pieces."""
+"""For any frames, however they are split, edge with its fast path behaves like trio-websocket without edge."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edge.transports.websocket.framing import CLOSE, TEXT
 from edge.transports.websocket.reader import open_socket_reader
 from edge.transports.websocket.websocket import ServedWebSocket
 
-LIMITS = Limits(message_bytes=300)  # so that a socket reads up to 1,200 bytes
+LIMITS = Limits(message_bytes=300)  # so that the server reads frames of up to 1,200 bytes
 HEAD = (
     b"GET /rooms/a/b HTTP/1.1\r\nHost: edge.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -42,7 +42,7 @@ MASK = b"\x37\xfa\x21\x3d"
 
 
 def frame(first: int, payload: bytes, *, masked: bool = True, width: int = 0, declared: int | None = None) -> bytes:
-    """Return a valid or invalid frame of a client."""
+    """Return a client's WebSocket frame, which can be invalid."""
     length = len(payload) if declared is None else declared
     width = width or (1 if length < 126 else 3 if length < 65536 else 9)
     bit = 0x80 if masked else 0
@@ -108,7 +108,7 @@ STREAMS = {
 
 @attrs.frozen
 class Seen:
-    """The frames that a server read from a stream, its end, and the server's answers."""
+    """The frames that a server read from a stream, how the stream ended, and the server's answers."""
 
     frames: list[Frame]
     ended: str
@@ -116,7 +116,7 @@ class Seen:
 
 
 async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
-    """Read as edge does."""
+    """Read a stream as edge does."""
     async with open_socket_reader() as socket_reader:
         transport = ServedWebSocket(stream, b"", max_bytes=LIMITS.socket_bytes, socket_reader=socket_reader)
         try:
@@ -131,7 +131,7 @@ async def serve_lane(stream: trio.abc.Stream, frames: list[Frame]) -> str:
 
 
 async def serve_alone(stream: trio.abc.Stream, frames: list[Frame]) -> str:
-    """Read as trio-websocket does by itself."""
+    """Read a stream with trio-websocket alone."""
     async with trio.open_nursery() as nursery:
         request = await trio_websocket.wrap_server_stream(nursery, Ahead(stream), max_message_size=LIMITS.socket_bytes)
         websocket = await request.accept(subprotocol="edge.1.json")
@@ -165,7 +165,7 @@ class Ahead(trio.abc.Stream):
 
 
 async def see(serve: Callable[[trio.abc.Stream, list[Frame]], Any], pieces: Sequence[bytes]) -> Seen:
-    """Send these pieces to a server, one at a time, then close."""
+    """Send these parts of a stream to a server one after the other, then close, and return the result."""
     client, server = trio.testing.memory_stream_pair()
     frames: list[Frame] = []
     ended: list[str] = []
@@ -205,9 +205,8 @@ def answers(said: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def see_alone(pieces: Sequence[bytes]) -> Seen:
-    """Return the behaviour of trio-websocket, in virtual time, with one addition of edge: the close code of a failed
-    connection, as RFC 6455 section 7.1.7 requires.
-    """
+    """Return the result of trio-websocket, in virtual time. In addition, the close code of a failed connection is set
+    as edge does, as RFC 6455 section 7.1.7 requires."""
     seen = run_virtual(see, serve_alone, pieces)
     if seen.ended in ("closed 1002", "closed 1007") and "Close" not in dict(seen.answers):
         seen.answers.append(("Close", int(seen.ended.removeprefix("closed "))))
@@ -215,12 +214,13 @@ def see_alone(pieces: Sequence[bytes]) -> Seen:
 
 
 def both(pieces: Sequence[bytes]) -> tuple[Seen, Seen]:
-    """Return the behaviour of both."""
+    """Return the results of edge and of trio-websocket."""
     return run_virtual(see, serve_lane, pieces), see_alone(pieces)
 
 
 def check(fast_path: Seen, alone: Seen) -> None:
-    """Check that both are the same, except that edge may refuse a message by its size before its fault is read."""
+    """Check that the results are the same. One difference is allowed: edge may refuse a message because of its size
+    before it reads a fault in the message."""
     if fast_path.ended == "closed 1009" != alone.ended:
         assert alone.ended in ("broken", "closed 1002", "closed 1007")
         answered = [answer for answer in alone.answers if answer[0] != "Close"]
@@ -230,7 +230,8 @@ def check(fast_path: Seen, alone: Seen) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_in_one_piece_and_byte_by_byte(name: str) -> None:
-    """In one piece and byte by byte, both give the same frames, pongs and close code."""
+    """Edge and trio-websocket give the same frames, pongs and close code, whether a stream arrives at once or byte by
+    byte."""
     stream = STREAMS[name]
     for pieces in ([stream] if stream else [], [stream[at : at + 1] for at in range(min(len(stream), 700))]):
         check(*both(pieces))
@@ -238,7 +239,7 @@ def test_in_one_piece_and_byte_by_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if 1 < len(stream) < 60])
 def test_in_two_pieces_cut_anywhere(name: str) -> None:
-    """A short stream that is cut anywhere gives the same result as the whole."""
+    """A short stream in two parts gives the same result as the whole stream, wherever it is split."""
     stream = STREAMS[name]
     whole = see_alone([stream])
     for cut in range(1, len(stream)):
@@ -251,7 +252,7 @@ def test_in_two_pieces_cut_anywhere(name: str) -> None:
     st.lists(st.integers(1, 300), max_size=8),
 )
 def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> None:
-    """Several streams in sequence, in pieces of any size, give the same result for both."""
+    """A sequence of streams, split at any places, gives the same result in edge and in trio-websocket."""
     rest, pieces = b"".join(streams), []
     for size in sizes:
         pieces.append(rest[:size])
@@ -262,12 +263,12 @@ def test_any_streams_in_any_pieces(streams: list[bytes], sizes: list[int]) -> No
 @hypothesis.settings(deadline=None, max_examples=3 * hypothesis.settings().max_examples // 2)
 @hypothesis.given(st.binary(min_size=1, max_size=80))
 def test_any_bytes_at_all(noise: bytes) -> None:
-    """Random bytes give the same result for both."""
+    """Random bytes give the same result in edge and in trio-websocket."""
     check(*both([noise]))
 
 
 def test_the_oracle_notices() -> None:
-    """The comparison distinguishes frames, pongs and close codes."""
+    """The results that are compared differ if frames, pongs or close codes differ."""
     seen = see_alone([STREAMS["pings between"]])
     assert seen.frames == ["a", "b"]
     assert seen.answers[:2] == [("Pong", b"1"), ("Pong", b"")]
@@ -276,7 +277,7 @@ def test_the_oracle_notices() -> None:
 
 
 class Patient:
-    """Accepts frames while there is space."""
+    """A receiver that has space for a number of frames."""
 
     def __init__(self, space: int) -> None:
         self.space = space
@@ -302,7 +303,8 @@ async def open_lane(stream: trio.abc.Stream) -> AsyncIterator[FastPath]:
 
 
 async def test_without_space_the_lane_stops_reading_and_loses_nothing() -> None:
-    """Without space, the fast path stops reading, with a bounded buffer, and later delivers all frames in order."""
+    """If the receiver has no space, the fast path stops reading, and its buffer stays bounded. Later it delivers all
+    frames in order."""
     client, server = trio.testing.memory_stream_pair()
     words = [f"{number} {'x' * 100}" for number in range(5000)]
     async with open_lane(server) as fast_path, trio.open_nursery() as nursery:
@@ -332,12 +334,13 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
 
 
 async def test_space_that_comes_back_at_once_is_used() -> None:
-    """A fast path that stopped for lack of space continues even if space returns at once."""
+    """A fast path that stopped because its receiver had no space continues, even if there is space again in the same
+    step."""
     client, server = trio.testing.memory_stream_pair()
     words = [str(number) for number in range(50)]
 
     class Brief(Patient):
-        """Has no space after each fifth frame until the end of the step."""
+        """Has no space after each fifth frame until `blocked` is cleared."""
 
         blocked = False
 
@@ -367,7 +370,8 @@ async def test_space_that_comes_back_at_once_is_used() -> None:
 
 
 async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
-    """A close is answered even if frames without space for them arrived before the answer."""
+    """While a server closes a connection, the client's close frame is read even if frames for which there is no space
+    arrive before it."""
     client, server = trio.testing.memory_stream_pair()
     async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
         transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
@@ -381,7 +385,7 @@ async def test_a_goodbye_is_answered_behind_a_frame_without_space() -> None:
 
 
 async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception of the receiver is logged, and ends the connection."""
+    """An exception in the receiver is logged, and ends the delivery."""
 
     class Fragile(Patient):
         def receive_frame(self, frame: Frame, now: float) -> None:
@@ -397,7 +401,7 @@ async def test_a_fault_in_taking_in_ends_the_connection(caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_closing_wakes_who_receives(cancelled: bool) -> None:
-    """Closing wakes a receiving task, even if the close is cancelled."""
+    """`close` wakes a task that waits in `receive`, even if `close` is cancelled."""
     client, server = trio.testing.memory_stream_pair()
     async with open_socket_reader() as socket_reader, trio.open_nursery() as nursery:
         transport = ServedWebSocket(server, b"", max_bytes=1000, socket_reader=socket_reader)
@@ -417,7 +421,7 @@ async def test_closing_wakes_who_receives(cancelled: bool) -> None:
 
 
 class Later:
-    """Stops the delivery at the first frame."""
+    """A receiver that calls `stop_delivery` at the first frame."""
 
     def __init__(self, transport: ServedWebSocket) -> None:
         self.transport = transport
@@ -435,7 +439,7 @@ class Later:
 @pytest.mark.real_time
 @pytest.mark.parametrize("size", [5, 500])
 async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
-    """`stop_delivery` ends the delivery at once, on the shortest path too, and not at the next frame."""
+    """`stop_delivery` ends `deliver_to` at once, and not at the next frame."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
         async with open_socket_reader() as socket_reader:
@@ -452,7 +456,8 @@ async def test_a_frame_that_is_kept_for_later_ends_the_feed(size: int) -> None:
 
 @pytest.mark.real_time
 async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes() -> None:
-    """A frame that waits for the pace of its address is delivered when due, though the peer sends nothing more."""
+    """A frame that was delayed by the pace of its address is delivered when it is due, even if the peer sends no more
+    bytes."""
     ours, theirs = trio.socket.socketpair()
     text = str(JSON.encode(["x", {"a": "b" * 400}])).encode()
     heard, again = list[str](), trio.Event()
@@ -465,7 +470,7 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
 
         def deliver(self, message: Any) -> None:
             heard.append(message.name)
-            again.set()  # whichever event is waited for
+            again.set()  # looked up at each call, because the test replaces it
 
         def refuse(self, fault: Any) -> None:
             raise AssertionError(fault)
@@ -479,7 +484,7 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
             outbox, shared = Outbox(JSON, edge.Limits()), Pace(500, 1)
             nursery.start_soon(drive_connection, transport, connection, outbox, Hearing(), None, shared)
             sent = 0
-            while sent == len(heard):  # until a frame has to wait, when the free allowance is used up
+            while sent == len(heard):  # until the burst is used up and a frame has to wait
                 await theirs.send(frame(TEXT, text))
                 sent += 1
                 await trio.testing.wait_all_tasks_blocked(0.01)
@@ -492,7 +497,8 @@ async def test_a_frame_that_waits_for_its_address_is_taken_when_its_time_comes()
 @pytest.mark.real_time
 @pytest.mark.parametrize("ahead", [frame(CLOSE, b"\x03\xe8"), frame(CLOSE, b"")])
 async def test_a_close_that_came_with_the_request_is_answered_after_the_grant(ahead: bytes) -> None:
-    """A close that arrived with the request is answered after the response to the request."""
+    """If a close frame arrives together with the request for the WebSocket, the close is answered after the response to
+    the request."""
     ours, theirs = trio.socket.socketpair()
     with trio.fail_after(30), theirs:
         async with open_socket_reader() as socket_reader:

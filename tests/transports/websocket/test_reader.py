@@ -1,4 +1,4 @@
-"""Fast paths on real sockets: one reader for all sockets, and frames that are always written whole."""
+"""Fast paths on real sockets: one socket reader for all of them, and frames that are always written completely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real_time
 
 @asynccontextmanager
 async def raw_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[FastPath, trio.SocketStream]]:
-    """Yield a fast path, and the other end of its socket."""
+    """Yield a fast path, and a stream at the other end of its socket."""
     left, right = (trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in socket.socketpair())
     fast_path = FastPath(left, b"", max_bytes=1000, socket_reader=socket_reader)
     async with right, fast_path:
@@ -52,7 +52,8 @@ async def test_a_cancelled_write_leaves_no_half_frame() -> None:
 
 
 async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queued bytes are written from a view and not copied, so that the cost of a slow reader is linear."""
+    """The bytes that wait for a slow peer are written from a memoryview, because copying the rest at each write would
+    cost quadratic time."""
     write, given = os.write, list[object]()
 
     def note(fd: int, data: bytes | memoryview) -> int:
@@ -80,7 +81,7 @@ async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.Mo
 
 
 async def test_what_is_sent_to_many_is_framed_once() -> None:
-    """A frame for several fast paths is encoded once."""
+    """The WebSocket frames for the same messages on several fast paths are built once."""
     async with (
         open_socket_reader() as socket_reader,
         raw_pair(socket_reader) as (one, _),
@@ -97,7 +98,8 @@ async def test_what_is_sent_to_many_is_framed_once() -> None:
 
 
 async def test_a_fault_on_one_lane_costs_no_other_its_reader(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception while one connection is read is logged and ends only that connection."""
+    """An exception in the reading of one connection is logged and reported to this connection, and the reader continues
+    with the others."""
 
     class Fragile:
         def __init__(self) -> None:
@@ -147,7 +149,8 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
 
 
 async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting() -> None:
-    """`close_nowait` closes a connection only if its peer has closed and nothing is left to write, and only once."""
+    """`close_nowait` closes a connection if the peer has closed it and no bytes wait to be written. Otherwise, and if
+    it is already closed, it returns False."""
     with trio.fail_after(30):
         async with (
             open_socket_reader() as socket_reader,
