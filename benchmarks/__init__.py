@@ -1,1 +1,1 @@
-"""Benchmarks of edge and its peers on one machine: ``make bench``, ``make bench-quick``, ``make profile``."""
+"""Benchmarks of edge and its peers, comparable servers: ``make bench``, ``make bench-quick``, ``make profile``."""

@@ -14,7 +14,7 @@ Write = Callable[..., object]
 
 
 def measure(size: Profile, write: Write) -> None:
-    """Measure all sections, and write each."""
+    """Measure the sections of docs/performance.md, and write each section as soon as it is measured."""
     peers = build()
     kinds = {peer.name: peer.kind for peer in peers}
     write("machine", report.machine(size.rounds))
@@ -53,7 +53,8 @@ def measure(size: Profile, write: Write) -> None:
 
 
 def main(asked: str) -> None:
-    """Write docs/performance.md (`full`, `profile`), or only print (`quick`)."""
+    """Run benchmarks, and write the results into docs/performance.md (`full`, `profile`), or only print them
+    (`quick`)."""
     if asked == "full":
         measure(FULL, report.write)
     elif asked == "quick":

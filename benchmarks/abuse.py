@@ -1,7 +1,8 @@
-"""Measure the cost of the most expensive 64 KiB that each kind of sender can send by each way.
+"""Measure the most that 64 KiB of input can cost a server, for each kind of sender and each door.
 
-``python -m benchmarks.abuse`` measures all inputs of the suite, without paces and limits, and writes the most expensive
-of each way into docs/abuse.md. CPU time and memory are those of the whole process, including the sender's half, which
+A door is a way to send bytes to a server: a WebSocket, an HTTP transport, a request. ``python -m benchmarks.abuse``
+measures all inputs of the suite tests/abuse, without paces and limits, and writes the most expensive input of each door
+and sender into docs/abuse.md. CPU time and memory are those of the whole process, which includes the sender; the sender
 only copies bytes.
 """
 
@@ -48,7 +49,7 @@ numbers = count(1)
 
 @edge.event("know")
 class Know:
-    """Requests an answer, which shows that all earlier frames were processed."""
+    """Asks for an answer, which shows that the server has processed all earlier frames."""
 
 
 @edge.event("known")
@@ -57,7 +58,7 @@ class Known:
 
 
 class Hall(edge.Room[Know | Draw | Walk, Known]):
-    """Receives the events of the suite's frames."""
+    """Receives the events in the frames of the suite."""
 
     seats = edge.Seats(minimum=1, maximum=10**6, grace=0.01)
 
@@ -72,7 +73,7 @@ EVENTS = attrs.evolve(
     by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
     by_class={**VOCABULARY.by_class, **kind_of(Hall).receives.by_class},
 )
-# Authors can't set this attribute.
+# A private attribute, which has no other setter: let the room receive the events of the suite.
 Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]
 
 LIMITS = edge.Limits(
@@ -102,7 +103,7 @@ class Try:
     who: str
     what: str
     often: float
-    """Times a second that a connection may send this, or an address if this takes a request or a connection."""
+    """Times a second that the pace lets a connection send this; or an address, if each try takes a request."""
     send: Callable[[list[Server]], Awaitable[object]]
 
 
@@ -150,7 +151,8 @@ def over_http(data: bytes) -> Callable[[list[Server]], Awaitable[object]]:
 def over_websocket(
     frames: Sequence[bytes], *, hello: bool, key: str | None = None, codec: Codec = JSON
 ) -> Callable[[list[Server]], Awaitable[object]]:
-    """Make a sender of these WebSocket frames; with a hello, it waits until all of them have been processed."""
+    """Return a function that sends WebSocket frames. With a hello, it waits until the server has processed all
+    frames."""
     first = 0x81 if codec is JSON else 0x82
 
     async def send(servers: list[Server]) -> None:
@@ -177,7 +179,7 @@ def over_websocket(
 
 
 async def _until_known(stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
-    """Read until the answer to the last frame, or the end."""
+    """Read until the answer to the last frame, or until the end of the stream."""
     data = b""
     while received := await _some(stream):
         data = data[-100:] + received
@@ -200,7 +202,8 @@ def _bytes(encoded: str | bytes) -> bytes:
 def over_line(
     bodies: Sequence[bytes], *, hello: bool, mode: str, elsewhere: bool
 ) -> Callable[[list[Server]], Awaitable[object]]:
-    """Make a sender of POST requests to this or the other server's HTTP transport, with or without a hello."""
+    """Return a function that posts bodies to an HTTP transport, which belongs to the other server if `elsewhere`.
+    Without a hello, no request opens the transport."""
 
     async def send(servers: list[Server]) -> None:
         node = servers[0].site.node
@@ -232,7 +235,7 @@ def over_line(
 
 
 def tries() -> list[Try]:
-    """Return all inputs of the suite, for each way."""
+    """Return all inputs of the suite, for each door."""
     return [*_on_websockets(), *_on_lines(), *_over_http()]
 
 
@@ -323,7 +326,7 @@ async def measure_all() -> list[Cost]:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """Return a table of the most expensive inputs of each way and sender, in CPU time at the pace and in memory."""
+    """Return a table of the most expensive inputs of each door and sender: by CPU time at the pace, and by memory."""
     honest = next(cost for cost in costs if cost.what.startswith(HONEST))
     lines = [
         "| door | sender | dearest in CPU time, at its pace | ms for 64 KiB | of a core | dearest in memory | KiB |",

@@ -1,8 +1,8 @@
 """Measure the memory of seats in grace: ``python -m benchmarks.grace [seats] [events]``.
 
-Ten thousand players lose their connections, and the room continues to broadcast. Each seat must store the events that
-it missed, which all seats share, so a seat stores one reference for each. Measured by tracemalloc, after a garbage
-collection.
+Ten thousand players lose their connections, and the room continues to broadcast. Each seat stores the events that its
+player has missed. All seats share these events, so a seat stores one reference for each event. The memory is measured
+by tracemalloc, after a garbage collection.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def measure(count: int, events: int) -> None:
         each = (kept - seated) / count / events
         print(f"{count:,} seats in grace, {events} events of {size:,} bytes broadcast to them")
         print(f"  a seat, its player and its task: {(seated - empty) / count:,.0f} bytes")
-        print(f"  an event kept, for each seat: {each:,.0f} bytes, {each / size:.1%} of its size")
+        print(f"  a stored event, for each seat: {each:,.0f} bytes, {each / size:.1%} of its size")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure the traffic to one of forty players on the hill: ``python -m benchmarks.hill [seconds]``.
 
-Prints bytes and messages a second to one player, as on the wire, beside those of every position at every tick. Runs in
-virtual time from a seed, so the figures are the same on any machine.
+Prints the bytes and messages that are sent to one player in a second. For comparison, prints the traffic of a server
+that sends every position at every tick. Runs in virtual time from a seed, so the figures are the same on any machine.
 """
 
 from __future__ import annotations

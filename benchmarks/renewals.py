@@ -1,9 +1,9 @@
 """Measure the time that Redis spends on the rooms of servers: ``python -m benchmarks.renewals``.
 
-Four servers, each with so many persistent rooms, renew at the usual interval. Redis reports its time for a renewal
-without news, with news of every tenth room, and with a comparison of all rooms, as after Redis has lost its data.
-Meanwhile, claims and joins (a claim and an entry) are timed. The last columns are the time of an entry of one kilobyte,
-and the memory of a room.
+Each row is for four servers, with the same number of persistent rooms each. Redis reports the time that it spends on a
+renewal: without news, with news of every tenth room, and with a comparison of all rooms, as after Redis has lost its
+data. Claims and joins (a claim and an entry) are timed while all servers renew at the usual interval. The last columns
+are the time of an entry of one kilobyte, and the memory of a room.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Bench:
             await self.broker.renew(server, Stamp(number, number), b"about", news[first : first + BATCH])
 
     async def claim(self, room: str, server: str) -> Claim:
-        """Claim a room, while this server sends no other request."""
+        """Claim a room. Other requests of this server must not be outstanding."""
         number = next(self.numbers)
         return await self.broker.claim(room, server, Stamp(number, number))
 
@@ -59,7 +59,7 @@ class Bench:
             await self.renew(server, [])
             for number in range(rooms):
                 room = f"room/{server}-{number}"
-                while not (claim := await self.claim(room, server)).server:  # Redis has just started
+                while not (claim := await self.claim(room, server)).server:  # not granted soon after the start of Redis
                     await trio.sleep(min(claim.seconds, 1))
                     await self.renew(server, [])
                 fences[room] = claim.fence
@@ -69,16 +69,16 @@ class Bench:
                         await self.renew(each, [])
 
     def tell(self, server: str, every: int) -> list[News]:
-        """Return news of some rooms of a server."""
+        """Return new descriptions of every `every`-th room of a server."""
         fences = [*self.fences[server].items()][::every]
         return [News(Wish.TELL, room, fence, b"%d seats" % next(self.numbers)) for room, fence in fences]
 
     def keep(self, server: str) -> list[News]:
-        """Return a renewal of all rooms of a server."""
+        """Return a `Wish.KEEP` for each room of a server."""
         return [News(Wish.KEEP, room, fence, b"about", 1) for room, fence in self.fences[server].items()]
 
     async def busy(self, server: str, news: list[News]) -> tuple[float, float]:
-        """Return the milliseconds of Redis for a renewal: in all, and of the longest script."""
+        """Return the milliseconds that Redis spends on a renewal: in all, and on average for each script."""
         spent, most = [], []
         for _ in range(ROUNDS):
             await self.redis.config_resetstat()
@@ -89,7 +89,7 @@ class Bench:
         return statistics.median(spent), statistics.median(most)
 
     async def entry(self) -> float:
-        """Return the microseconds of Redis for an entry, of a hundred that are written at once."""
+        """Return the microseconds that Redis spends on each of a hundred entries, which are appended at once."""
         spent = []
         fences = [*self.fences["server-0"].items()][:100]
         for number in range(2, 2 + ROUNDS):
@@ -99,12 +99,13 @@ class Bench:
         return statistics.median(spent)
 
     async def memory(self) -> int:
-        """Return the bytes that Redis has in use."""
+        """Return the number of bytes that Redis uses."""
         found: Any = (await self.redis.info("memory"))["used_memory"]
         return int(found)
 
     async def _spent(self) -> tuple[float, int]:
-        """Return the microseconds and the number of scripts since the last reset."""
+        """Return the microseconds that Redis has spent on scripts since the last reset, and the number of these
+        scripts."""
         stats: Any = (await self.redis.info("commandstats"))["cmdstat_evalsha"]
         return stats["usec"], stats["calls"]
 

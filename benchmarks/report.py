@@ -62,7 +62,7 @@ def machine(rounds: int) -> str:
 
 
 def comparison(rows: Sequence[Row], noun: str) -> str:
-    """Return a table of rates, each with edge's ratio to it."""
+    """Return a table of the rates of all peers, with the ratio of edge's rate to each."""
     ours = rows[0]
     lines = [f"| peer | {noun} a second | edge is | p50 ms | p99 ms |", "|---|---:|---:|---:|---:|"]
     for row in sorted(rows, key=lambda row: -row.rate):
@@ -95,7 +95,7 @@ def crowds(rows: Sequence[Crowd]) -> str:
 
 
 def points(rows: Sequence[Point], x: str) -> str:
-    """Return a table of a line's points."""
+    """Return a table of the points of a line chart."""
     lines = [f"| {x} | events a second | p50 ms | p99 ms | CPU | memory grew by |", "|---:|---:|---:|---:|---:|---:|"]
     lines += [
         f"| {row.x:,g} | {row.rate:,.0f} | {row.p50 / 1000:.2f} | {row.p99 / 1000:.2f} | {row.cpu:.0%} "

@@ -1,4 +1,4 @@
-"""Run one server on one core and the load on another, and measure them."""
+"""Run a server on one core and the load generator, `load.c`, on another, and measure the server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import psutil
 
 from .table import BUILD, HERE, Peer
 
-# Share of the time that the load was busy. From here on, the load may have been the limit.
+# If the load generator was busy for a larger share of the time, its own speed may have limited the rate.
 BUSY = 0.95
 START_SECONDS = 20
 
 
 @attrs.frozen
 class Measured:
-    """The measurements of one run of the load."""
+    """The measurements of one run of the load generator."""
 
     load: dict[str, Any]
     """The output of `load.c`."""
@@ -62,7 +62,7 @@ class Server:
         return int(self.process.memory_info().rss)
 
     def measure(self, what: str, options: Mapping[str, float | str], *, idle_seconds: float = 0.0) -> Measured:
-        """Run the load; `options` are those of `load.c`."""
+        """Run the load generator with these `options` of `load.c`, and return the measurements."""
         path = self.peer.path.replace("WHAT", what)
         given = {"port": self.port, "dialect": self.peer.dialect, "path": path, **options}
         arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]

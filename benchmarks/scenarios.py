@@ -1,4 +1,5 @@
-"""The scenarios. Rounds are interleaved, so that interference affects all peers alike, and medians are reported."""
+"""The scenarios. In each round every peer is measured once, so that interference affects all peers alike. The results
+are medians of the rounds."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ import attrs
 from .run import BUSY, Measured, serving
 from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
-# Messages in flight in a room that broadcasts: whenever one has returned, the next one is sent.
+# The number of messages in flight in a room that broadcasts. When a message has returned, the next one is sent.
 SPEAKING = 4
-# The peers for the visits: others do not answer a close, or have another way to find a room.
+# The peers in the scenario of visits. The others do not answer a close, or find rooms in another way.
 VISITED = (EDGE.name, "trio-websocket", "websockets", "Starlette", SOCKETIO.name, "Socket.IO")
 
 
@@ -27,11 +28,11 @@ class Profile:
     crowd: int
     """Number of idle seats."""
     seats: tuple[int, ...]
-    """Numbers of seats in one room."""
+    """Measured numbers of seats in one room."""
     rooms: tuple[int, ...]
-    """Numbers of rooms of ten."""
+    """Measured numbers of rooms, with ten seats each."""
     loads: tuple[float, ...]
-    """Loads, as shares of the highest rate."""
+    """Measured loads, as shares of the highest rate."""
 
 
 FULL = Profile(
@@ -103,7 +104,8 @@ def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
 
 
 def visits(peers: Sequence[Peer], profile: Profile) -> tuple[list[Row], list[Row]]:
-    """Measure visits to a room of twenty (join, five messages, leave) and visits for one echo, thirty-two at a time."""
+    """Measure visits of twenty clients to a room (join, five messages, leave), and visits of thirty-two clients for one
+    echo."""
     those = [peer for peer in peers if peer.name in VISITED]
     room = compare(those, "room", profile, mode="visits", seats=20, depth=5)
     return room, compare(those, "echo", profile, mode="visits", seats=32, depth=1)
@@ -123,7 +125,7 @@ class Crowd:
 
 
 def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
-    """Measure idle seats, as many as the profile has and file descriptors allow."""
+    """Measure as many idle seats as the profile names and file descriptors allow."""
     found = []
     for peer in [peer for peer in peers if peer.name in (EDGE.name, SOCKETIO.name)]:
         tell(f"{profile.crowd} idle seats: {peer.name}")
@@ -137,7 +139,7 @@ def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
 
 @attrs.frozen
 class Point:
-    """One point of a line."""
+    """One point of a line chart."""
 
     x: float
     rate: float

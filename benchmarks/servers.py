@@ -1,9 +1,10 @@
 """Measure several servers that share rooms: ``python -m benchmarks.servers [rounds]``.
 
-* Two servers and a Redis, with half of each room at either, beside Socket.IO with its Redis adapter and python-socketio
-  with its Redis manager: all three processes on one core, the load on another.
-* The time of a join at the room's server, and at the other one.
-* The time from the death of a server until the seats of its rooms are resumed elsewhere: a hundred, and five thousand
+* Deliveries of two servers with a Redis, if half of the clients of each room connect to each server: of edge, of
+  Socket.IO with its Redis adapter, and of python-socketio with its Redis manager. The three processes run on one core,
+  and the load generator on another.
+* The time of a join at the server that has the room, and at another server.
+* The time from the death of a server until its seats are resumed on other servers: a hundred seats, and five thousand
   at once.
 """
 
@@ -65,7 +66,7 @@ def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """Run a Redis, and wait as long as a lease lasts before its first use."""
+    """Run a Redis, and wait for longer than a lease before its first use: earlier, edge's broker grants no claim."""
     port = free_port()
     with process(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port):
         time.sleep(4)
@@ -87,8 +88,8 @@ def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, su
 
 
 def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
-    """Return deliveries a second and latencies in microseconds, with half of each room at either server, and the
-    senders at the first.
+    """Return deliveries a second, and latencies in microseconds, of two servers. Half of the clients of each room
+    connect to each server, and the senders to the first one.
 
     Args:
       owner: index of the server that has the rooms; None for the peers, which have no such server.
@@ -151,7 +152,7 @@ class Seat:
         self.socket.sendall(request.encode() + head + text)
 
     def read(self) -> bool:
-        """Read and process available data. False once the connection is over."""
+        """Read and process available data. False once the connection has ended."""
         assert self.socket is not None
         try:
             data = self.socket.recv(1 << 16)
@@ -224,7 +225,7 @@ class Crowd:
                 self.connect(seat)
 
     def join(self) -> list[float]:
-        """Seat all, one after the other, and return the seconds that each took."""
+        """Let all clients join, one after the other, and return the seconds of each join."""
         took = []
         for seat in self.seats:
             began = time.monotonic()
@@ -242,7 +243,7 @@ class Crowd:
 
 
 def joins(rounds: int) -> tuple[float, float]:
-    """Return the median seconds of a join at the room's server, and at the other one."""
+    """Return the median seconds of a join at the server that has the room, and at another server."""
     with servers(EDGE_APP, 2) as ((one, _), (other, _)):
         Crowd("kept", [one], 1, 1).join()
         here = Crowd("kept", [one], 100 * rounds, 1)
@@ -253,7 +254,8 @@ def joins(rounds: int) -> tuple[float, float]:
 
 
 def storm(count: int, rooms: int) -> tuple[float, float, int]:
-    """Kill the server of `count` seats: return the seconds until half and all are back, and the number that resumed."""
+    """Kill the server that has `count` seats. Return the seconds until half of them and all of them are connected
+    again, and the number of resumed seats."""
     with servers(EDGE_APP, 3) as ((one, owner), (two, _), (three, _)):
         first = Crowd("kept", [one], rooms, rooms)
         first.join()  # so that all rooms are open
@@ -262,7 +264,7 @@ def storm(count: int, rooms: int) -> tuple[float, float, int]:
             seat.number = 100_000 + number
         crowd.join()
         deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:  # until the journal has this
+        while time.monotonic() < deadline:  # time for the journal to get the joins
             crowd.turn(0.1)
         owner.kill()
         began = time.monotonic()
@@ -302,7 +304,7 @@ def main(rounds: int) -> None:
                 runs.append(across(name, owner, **options))
         print(f"{title}:")
         for (name, owner), runs in measured.items():
-            where = {None: "", 0: ", spoken at the rooms' server", 1: ", spoken at the other one"}[owner]
+            where = {None: "", 0: ", senders at the rooms' server", 1: ", senders at the other one"}[owner]
             rate, p50, p99 = (statistics.median(run[key] for run in runs) for key in ("rate", "p50", "p99"))
             print(f"  {name}{where}: {rate:,.0f} deliveries a second, p50 {p50 / 1000:.1f} ms, p99 {p99 / 1000:.1f} ms")
     here, there = joins(rounds)

@@ -1,8 +1,8 @@
 """Measure whether slow readers delay other clients: ``python -m benchmarks.slow [rounds]``.
 
-A room of a hundred sends 3 KB of state 30 times a second. Ten clients read a thirtieth of that through small socket
-buffers, so writes to them always wait. In the same rounds, in turn, the same ten read all. The result is the latency of
-the other ninety.
+A room of a hundred clients sends 3 KB of state to each, 30 times a second. Ten clients read only a thirtieth of these
+bytes, through small socket buffers, so writes to these clients always wait. Every second measurement is without slow
+readers: the ten clients read everything. The result is the ratio of the latencies of the other ninety clients.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def join(port: int, number: int) -> socket.socket:
 
 @contextmanager
 def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
-    """Read from ten seats while a block runs; yield the bytes that each has read, complete at the end of the block."""
+    """Read at ten seats while a block runs. Yield the numbers of bytes that each has read, which grow meanwhile."""
     seats = [join(port, number) for number in range(SLOW)]
     read, over = [0] * SLOW, threading.Event()
 
@@ -82,7 +82,7 @@ def late(server: Server, *, slowly: bool) -> float:
 
 
 def main(rounds: int) -> None:
-    """Measure both in turn, and print the ratio of their medians."""
+    """Measure with and without slow readers, in turn, and print the ratio of the medians."""
     build()
     found: dict[bool, list[float]] = {False: [], True: []}
     for number in range(rounds):

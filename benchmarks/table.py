@@ -18,13 +18,13 @@ SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
 
 @attrs.frozen
 class Peer:
-    """One server."""
+    """A measured server."""
 
     name: str
     kind: str
     """``edge``, ``python``, ``node`` or ``c``."""
     command: tuple[str, ...]
-    """PORT stands for the port, and WHAT for ``echo``, ``room`` or ``states``."""
+    """The start command. PORT stands for the port, and WHAT for ``echo``, ``room`` or ``states``."""
     dialect: str = "plain"
     path: str = "/WHAT/%d"
 
@@ -78,7 +78,7 @@ NPM = (
 
 
 def build() -> list[Peer]:
-    """Compile the load and the limit, install the npm packages, and return the peers that can run on this machine."""
+    """Compile the load generator and the C server, install npm packages, and return the peers that can run here."""
     BUILD.mkdir(parents=True, exist_ok=True)
     compiler = os.environ.get("CC", "cc")
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):

@@ -1,7 +1,7 @@
 """Print the calls of one event on its way through a server: ``python -m benchmarks.walk``.
 
-A client sends one short event to an echo, and receives it back. All calls of Python functions of edge in between are
-printed, including resumptions of coroutines, then the number of calls, files and tasks.
+A client sends one short event to an echo, and receives it back. Every call of a Python function of edge is
+printed, including resumptions of coroutines, and at the end the number of calls, files and tasks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD = (
 )
 HELLO = '["$hello",{"version":1,"name":"ana","client":"a-client-that-walks"}]'
 SAY = '["say",{"at":1,"text":"hello"}]'
-# The echo arrives within this time.
+# Seconds within which the echo arrives.
 SECONDS = 0.2
 
 
@@ -40,7 +40,7 @@ def frame(text: str) -> bytes:
 
 
 async def walk() -> list[tuple[str, str, str]]:
-    """Return the calls: the file, the function, and the task."""
+    """Return the file, the function and the task of each call."""
     calls: list[tuple[str, str, str]] = []
 
     def note(called: FrameType, event: str, arg: Any) -> None:
@@ -52,7 +52,7 @@ async def walk() -> list[tuple[str, str, str]]:
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(serve, app, host="127.0.0.1", port=0))
         stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # the second time, all caches are filled
+        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # two events, which fill all caches
             await stream.send_all(data)
             await stream.receive_some()
         await trio.testing.wait_all_tasks_blocked(0.01)

@@ -1,6 +1,7 @@
-"""A certificate to try TLS with: ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
+"""Makes a certificate to try TLS with. ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
 
-trustme makes it for the addresses of this machine. Browsers do not trust its issuer: they show a warning first.
+The library trustme makes the certificate, for the addresses of this machine. Browsers do not trust its issuer, so they
+show a warning before the page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tabs of a real Chromium on a real server: helpers that the browser tests share."""
+"""Helpers that the browser tests share: a real server, and tabs of a real Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def serving(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Yield the address of an `edge run <app>` process, which must exit with 0; with `quiet`, it may log nothing."""
+    """Yield the address of an `edge run <app>` process, which must exit with 0; with `quiet`, it must log nothing."""
     surroundings = {**os.environ, **(environment or {})}
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), "--log-level", "warning", *options]
     with subprocess.Popen(

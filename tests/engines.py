@@ -85,7 +85,7 @@ class Page(abc.ABC):
 
 
 class Gone(Exception):
-    """There is no document now, or the script failed."""
+    """Raised if the page has no document at present, or if the script failed."""
 
 
 class Engine(abc.ABC):
@@ -427,7 +427,7 @@ def _wait_other(look: Callable[[], list[str]], before: list[str]) -> str:
         for each in look():
             if each not in before:
                 return each
-        time.sleep(0.05)  # no notification here either
+        time.sleep(0.05)  # a browser sends no notification of a new tab
     raise TimeoutError("no tab was opened within 20 s")
 
 
@@ -441,7 +441,7 @@ def _wait_answer(url: str) -> None:
     for _ in range(200):
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
-        time.sleep(0.05)  # there is no notification for this
+        time.sleep(0.05)  # the other process sends no notification
     raise TimeoutError(url)
 
 
@@ -452,6 +452,6 @@ def open_engine(name: str, program: Program, *, no_storage: bool = False) -> con
     """Open a browser by its name.
 
     Args:
-      no_storage: whether the browser blocks site data.
+      no_storage: True if the browser blocks site data.
     """
     return _OPENERS[name](program, no_storage=no_storage)

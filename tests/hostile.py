@@ -1,4 +1,4 @@
-"""A proxy that does the worst of real proxies to requests for rooms: ``python -m tests.hostile <deed> <port>``.
+"""A proxy with the faults of real proxies, for requests for rooms: ``python -m tests.hostile <deed> <port>``.
 
 On SIGUSR1 the proxy cuts all its connections, and accepts none until the next SIGUSR1. The proxy works on any streams,
 so that a test can also put it between two ends in memory.
@@ -25,7 +25,7 @@ class Deed(enum.StrEnum):
     """The fault that the proxy causes."""
 
     BUFFER = "buffer"
-    """Passes a response on only when it is complete, and nothing that follows an upgrade."""
+    """Forwards a response only when it is complete, and forwards nothing to the client after an upgrade."""
     CUT = "cut"
     """Closes a connection after `CUT_BYTES` of responses."""
     POSTS = "posts"
@@ -35,9 +35,9 @@ class Deed(enum.StrEnum):
     STRIP = "strip"
     """Removes the upgrade from requests, so that no WebSocket is opened."""
     REFUSE = "refuse"
-    """Answers upgrade requests with its own 403, and passes a stream on only when it is complete."""
+    """Answers upgrade requests with its own 403, and forwards other responses only when they are complete."""
     LAG = "lag"
-    """Passes everything on late: each direction takes half of `seconds`, give or take two fifths of that."""
+    """Delays all bytes, in each direction by half of `seconds`, plus or minus two fifths of this half."""
 
 
 CUT_BYTES = 1500
@@ -47,7 +47,7 @@ class Hostile:
     """The proxy.
 
     Args:
-      seconds: for `Deed.KILL` and `Deed.LAG`.
+      seconds: the lifetime of a connection for `Deed.KILL`, the mean round trip for `Deed.LAG`.
     """
 
     def __init__(self, deed: Deed, connect: Connect, *, seconds: float = 30) -> None:

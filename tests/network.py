@@ -25,7 +25,8 @@ class Network(Link):
     Args:
       cut: a direction and a number of bytes, counted over all connections. The connection that carries the
         next byte is cut.
-      half_open: whether the server does not notice the cut: it receives nothing more, and its bytes are lost.
+      half_open: True if the server does not notice the cut. Then it receives nothing more, and bytes that it sends are
+        lost.
     """
 
     def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None, half_open: bool = False) -> None:
@@ -39,7 +40,7 @@ class Network(Link):
 async def open_network(
     app: edge.App, *, cut: tuple[Way, int] | None = None, half_open: bool = False
 ) -> AsyncIterator[Network]:
-    """Run a server in memory, and yield the network to it."""
+    """Run a server in memory, and yield the link of clients to it."""
     async with open_server(app) as server:
         yield Network(server, cut=cut, half_open=half_open)
         server.drain()

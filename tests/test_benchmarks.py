@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_time
 
 @pytest.fixture(scope="module")
 def built(program: Callable[[str, str], str]) -> None:
-    """Compile the load and the limit, without a warning."""
+    """Compile the load generator and the C server, without a warning."""
     program("cc", "a C compiler, such as Debian's packages gcc and libc6-dev")
     BUILD.mkdir(parents=True, exist_ok=True)
     for source in (HERE / "load.c", HERE / "peers" / "limit.c"):
@@ -40,7 +40,7 @@ def limit() -> Peer:
 
 
 def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
-    """All echoes return except for five at most, and no latency exceeds ten seconds."""
+    """Five clients miss at most five echoes, and no latency exceeds ten seconds."""
     for peer in (EDGE, limit):
         run = measure(peer, "echo", mode="echo", seats=5)
         assert run.load["joined"] == run.load["left"] == 5
@@ -50,14 +50,15 @@ def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
 
 
 def test_a_broadcast_is_heard_by_all(built: None) -> None:
-    """Each event of a speaker arrives at each member of the room."""
+    """A broadcast in a room of twenty delivers at least ten times as many events as are sent, and no client is cut
+    off."""
     run = measure(EDGE, "room", mode="broadcast", seats=20, depth=2)
     assert run.load["received"] >= 10 * run.load["sent"] > 0
     assert run.load["left"] == 20
 
 
 def test_those_who_do_not_read_are_let_go(built: None) -> None:
-    """Clients that do not read are cut off, other clients are served, and memory stays within the bounds of a seat."""
+    """Clients that do not read are cut off, other clients are served, and the growth of memory is bounded."""
     with serving(EDGE, "room") as server:
         options: dict[str, float | str]
         options = {"mode": "broadcast", "seats": 20, "depth": 8, "slow": 2, "bytes": 2000, "warmup": 0.1, "seconds": 4}
@@ -69,10 +70,10 @@ def test_those_who_do_not_read_are_let_go(built: None) -> None:
         "4001",
         "4003",
         "4102",
-    }  # no goodbye that the client would read, overflow, stalled, behind
+    }  # no goodbye (the client does not read), overflow, stalled, behind
     assert run.load["received"] > 1000
-    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # in a second, to both: the room has no pace here
-    assert run.swollen < max(128 * 2**20, 4 * said), "more than a second of events to both, and copies"
+    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # bytes a second to both slow clients
+    assert run.swollen < max(128 * 2**20, 4 * said), "memory grew by more than a second of events, and copies"
 
 
 def test_ticks_tell_how_late_they_are(built: None) -> None:
@@ -116,7 +117,7 @@ def test_visits_come_and_go(built: None) -> None:
 
 
 def test_an_event_crosses_few_calls() -> None:
-    """An event and its echo take at most 68 calls in edge, because each call costs every message."""
+    """An event and its echo take at most 68 calls in edge, because each call costs time for every message."""
     command = [sys.executable, "-m", "benchmarks.walk"]
     walked = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True, timeout=60)
     found = re.search(r"(\d+) calls in (\d+) files and 3 tasks", walked.stdout)

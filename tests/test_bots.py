@@ -38,7 +38,7 @@ class Chat(edge.Room[Say, Said]):
 
 @seeds(50)
 async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A bot is admitted, listed, sends and receives like any player, and its seat is free when its block ends."""
+    """A bot joins, is listed, sends and receives like any player, and its seat is free after its block has ended."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     async with open_bot(room.room, name="robby") as bot:
@@ -55,7 +55,7 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
 
 @seeds(50)
 async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The seat of a cancelled bot is free, wherever the bot was cancelled, and no shutdown is reported."""
+    """The seat of a bot is free, wherever the bot was cancelled, and the only counted ending is `LEFT`."""
     room = await edge_room(Chat)
     for seconds in (0, 0.1, 1):
         with trio.move_on_after(seconds):
@@ -108,7 +108,7 @@ async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeR
 
 
 class Deaf(Chat):
-    """Never listens, and ignores each event that it receives."""
+    """Never reads the events of its own bot, which sends five hundred, so that the inbox is full."""
 
     ended_at = 0.0
 
@@ -127,7 +127,7 @@ class Deaf(Chat):
 
 
 async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -> None:
-    """A cancelled bot with a full inbox ends after the two seconds that each closing connection has."""
+    """A cancelled bot whose seat has a full inbox ends within the two seconds that each closing connection has."""
     room = await edge_room(Deaf)
     await trio.sleep(60)
     assert 5 <= room.room.ended_at <= 7.5

@@ -74,7 +74,8 @@ async def forever(request):
 
 @pytest.mark.real_time
 async def test_a_second_signal_under_load(project: Path) -> None:
-    """The first signal starts a drain, which waits for running requests; the second ends it, still with exit code 0."""
+    """The first signal starts a drain, which waits for running requests. The second signal ends the drain, with exit
+    code 0."""
     (project / "busy.py").write_text(BUSY)
     command = [sys.executable, "-m", "edge.cli", "run", "busy:app", "--port", "0", "--drain", "100000"]
     with trio.fail_after(60):
@@ -156,7 +157,7 @@ def test_run_says_what_is_wrong(
 
 @pytest.fixture
 def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a module with a room that holds, a room that breaks, and a way to play."""
+    """Write a module with a room without a fault, a room with a fault, and a function that plays."""
     (tmp_path / "fragile.py").write_text(ROOMS)
     monkeypatch.chdir(tmp_path)
 
@@ -188,7 +189,7 @@ number = 5
 
 
 def test_soak_reports_what_held(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """A soak reports in one line at the end for how many hours the room held."""
+    """A soak without a failure ends with a line that reports its hours, scripts, steps and events."""
     assert main(["soak", "fragile:Holds", "--hours", "0.2", "--play", "fragile:talk"]) == 0
     assert re.search(r"^held: 0\.\d h, \d+ scripts, \d+ steps, \d+ events in \d+ s$", capsys.readouterr().out, re.M)
 

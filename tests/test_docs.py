@@ -44,7 +44,7 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file that the block belongs to, named in its first line; empty if the block is a passage."""
+        """The file that the block belongs to, named in its first line; empty if the block belongs to no file."""
         found = re.match(r"# (\w+\.py)", self.text)
         return found[1] if found else ""
 
@@ -58,7 +58,8 @@ BLOCKS = {path.name: list(blocks(path)) for path in DOCUMENTS}
 
 
 def write_files(document: str, folder: Path, *, until: int = 10**6) -> None:
-    """Write the files of a document from its blocks; a block that begins with "instead" starts its file again."""
+    """Write the files of a document from its blocks; a block with "instead" in its first line replaces the earlier
+    blocks of its file."""
     for block in BLOCKS[document][:until]:
         if block.file:
             path = folder / block.file
@@ -120,7 +121,7 @@ def test_readme(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_simulation(tmp_path: Path) -> None:
-    """The room of docs/simulation.md holds, and its soak reports that."""
+    """The tests of docs/simulation.md pass, and its soak finds no failure."""
     write_files("simulation.md", tmp_path)
     code, output = run_pytest(tmp_path)
     assert code == 0, output
@@ -260,7 +261,8 @@ async def test_cancellation_examples() -> None:
 
 
 def test_operations(tmp_path: Path) -> None:
-    """The recipes of docs/operations.md use existing commands and routes, and wait for longer than a drain."""
+    """The recipes of docs/operations.md use existing commands and routes, and their time-outs are longer than a
+    drain."""
     unit, manifest, room = BLOCKS["operations.md"]
     recipe = configparser.ConfigParser(strict=False)
     recipe.optionxform = str  # type: ignore[assignment, method-assign]  # as the documentation of configparser does
@@ -380,7 +382,7 @@ def test_reference_can_be_built(tmp_path: Path) -> None:
 
 @pytest.mark.real_time
 def test_an_event_goes_the_way_that_is_drawn() -> None:
-    """The path of an event visits each file of the diagram, in that order."""
+    """The path of an event visits each file of the diagram, in the order of the diagram."""
     (drawn,) = BLOCKS["architecture.md"]
     files = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", drawn.text)
     command = [sys.executable, "-m", "benchmarks.walk"]

@@ -1,4 +1,4 @@
-"""The reference says what a caller needs to know."""
+"""Public functions have docstrings, which document the cancellation of async functions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import edge
 import edge.bots
 import edge.testing
 
-# Methods of `Client` that a connection driver calls, and no program.
+# Methods of `Client` that connection drivers call, and not applications.
 OF_DRIVERS = {"deliver", "has_space", "refuse", "wait_space"}
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The public functions and methods that are edge's own."""
+    """Return the names and the public functions and methods that edge defines."""
     modules: tuple[ModuleType, ...] = (edge, edge.testing, edge.bots)
     for module in modules:
         for name, value in vars(module).items():
@@ -42,14 +42,14 @@ CALLABLES = dict(public_callables())
 
 
 def test_some_are_found() -> None:
-    """There is something to check."""
+    """`public_callables` finds callables to check."""
     assert len(CALLABLES) > 80
     assert {"edge.Room.open_round", "edge.join", "edge.testing.RoomUnderTest.join"} <= CALLABLES.keys()
 
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_a_public_callable_has_a_docstring(name: str) -> None:
-    """Every public function has a docstring; every async one says what its cancellation does."""
+    """Every public function has a docstring; the docstring of every async one has a paragraph about cancellation."""
     function = CALLABLES[name]
     text = inspect.getdoc(function)
     assert text

@@ -90,13 +90,14 @@ def test_imports_go_only_downward(path: Path) -> None:
             assert LAYERS.index(module) <= LAYERS.index(layer), f"{relative} imports {module}"
             assert {layer, module} != {"client", "server"}, f"{relative} imports {module}"
         else:
-            assert module != "edge", f"{relative} imports the front door"
+            assert module != "edge", f"{relative} imports the package edge itself"
             assert str(relative) in HOMES.get(module, [str(relative)]), f"{relative} imports {module}"
             assert module not in FORBIDDEN.get(layer, set()), f"{relative} imports {module}"
 
 
 def imported_files(path: Path) -> Iterator[Path]:
-    """Return the files of the package that a file imports, also in `TYPE_CHECKING` blocks and functions."""
+    """Return the files of the package that a file imports, including imports in `TYPE_CHECKING` blocks and
+    functions."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -117,13 +118,14 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_private_names_of_trio_live_in_one_file(path: Path) -> None:
-    """Private names of Trio are used only in the file whose canary test watches them."""
+    """Private names of Trio are used only in testing/schedule.py, because another test checks that these names
+    exist."""
     if path.relative_to(ROOT) != Path("testing/schedule.py"):
         assert not re.search(r"trio\._|\b_core\b", path.read_text())
 
 
 def test_chance_has_a_seed() -> None:
-    """Rooms draw from their own seeded generator, never from the process's."""
+    """No file of `rooms` has an `import random`: rooms draw from their own seeded generator."""
     for path in ROOT.joinpath("rooms").glob("*.py"):
         assert "import random" not in path.read_text(), path
 
@@ -139,7 +141,7 @@ ACROSS = {"abuse", "endurance", "examples", "fuzz", "typing"}
 
 
 def test_the_tests_mirror_edge() -> None:
-    """Each folder of tests, but for those named, tests the package of the same path."""
+    """Each folder of tests has the path of a folder of edge, except for those in `ACROSS`."""
     tests = Path(__file__).parent
     folders = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
     assert {folder for folder in folders if not (ROOT / folder).is_dir()} == ACROSS

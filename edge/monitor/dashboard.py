@@ -30,7 +30,7 @@ from .process import ProcessStatistics, ProcessWatch
 
 # The claim of an operator's session: True, or a digest of the token with which the key was issued.
 CLAIM = "edge-monitor"
-# The maximum number of rooms in the overview; newer rooms are left out.
+# The maximum number of rooms in the overview. Rooms of other servers come last, so they are left out before others.
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5
@@ -79,7 +79,8 @@ class Line:
     playing: bool
     """True if a round is open."""
     server: str = ""
-    """The server that has the room; empty for this server. For rooms of other servers, only the seats are known."""
+    """The server that has the room; empty for this server. The fields `away` and `playing` are unknown for rooms of
+    other servers: 0 and False."""
 
 
 @attrs.frozen
@@ -114,7 +115,7 @@ class Overview:
     late_bounds: list[float]
     skipped: int
     servers: list[Server]
-    """Empty if there is only this server."""
+    """All servers that share the broker; empty if this server shares none."""
     rooms: list[Line]
     more: int
     """The number of rooms that are not listed."""
@@ -141,7 +142,7 @@ Operator: TypeAlias = Player[FromOperator, ToOperator]
 
 
 class Dashboard(Room[FromOperator, ToOperator]):
-    """Shows the rooms of a directory to operators, and acts on them.
+    """Shows the rooms of a directory to operators, and executes their commands.
 
     Args:
       directory: returns the directory, which contains the dashboard, too.
@@ -195,7 +196,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
             await trio.sleep(ROOM_SECONDS)
 
     async def _look_around(self) -> None:
-        """Read the list of rooms of other servers, once per interval."""
+        """Read the list of rooms of other servers, every `OVERVIEW_SECONDS`."""
         while True:
             await self.seats.wait_minimum()
             node = self._node()
@@ -223,7 +224,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
         return done
 
     async def _ask(self, room: str, what: str, *arguments: object) -> object:
-        """Return the answer of the server that has a room; None if no reachable server has it."""
+        """Send a request to the server that has a room, and return the answer; None if no server has the room."""
         node = self._node()
         try:
             owner = await node.owner(room) if node is not None else None
@@ -280,7 +281,8 @@ def find(directory: Directory, name: str) -> RoomRuntime | None:
 
 
 def look_at(directory: Directory, name: str) -> RoomStatistics | None:
-    """Return the statistics of a room; None if it is not open here. Round trips are measured more often for a while."""
+    """Return the statistics of a room; None if it is not open here. Its round trips are measured more often for a
+    while."""
     room = find(directory, name)
     for player in room.players if room is not None else ():
         player.seat.measure()
@@ -308,7 +310,7 @@ def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
 
 
 def answer_others(app: App) -> None:
-    """Answer requests of dashboards on other servers about the rooms of this server."""
+    """Let this server answer the requests of dashboards on other servers about its rooms."""
 
     async def room(name: str) -> object:
         shown = look_at(app.directory, name)

@@ -81,14 +81,14 @@ def _counted(counters: Counters) -> Iterable[Metric]:
     plain: dict[str, tuple[str, Callable[[Counters], int]]] = {
         "edge_http_requests": ("HTTP requests.", lambda c: c.requests),
         "edge_rooms_opened": ("Rooms that were opened.", lambda c: c.opened),
-        "edge_seats_given": ("Applicants that got a seat.", lambda c: c.admitted),
+        "edge_seats_given": ("Seats that were given to players.", lambda c: c.admitted),
         "edge_events_received": ("Events from players that were delivered to their room.", lambda c: c.received),
         "edge_throttled": (
-            "Ended connections that were throttled for more than one second.",
+            "Connections that were throttled for more than one second, counted when they end.",
             lambda c: c.throttled,
         ),
         "edge_messages_sent": (
-            "Messages to players; a broadcast counts once for each.",
+            "Messages to players; a broadcast counts once for each player.",
             lambda c: c.sent,
         ),
         "edge_messages_unusable": ("Messages to players that clients reported as unusable.", lambda c: c.unusable),

@@ -24,16 +24,16 @@ PREFIX = "/edge-monitor"
 MIN_TOKEN_BYTES = 16
 # The environment variable with the token, if the app passes none.
 VARIABLE = "EDGE_MONITOR_TOKEN"
-# The lifetime of an operator's key, in seconds. After it the dashboard asks for the token again.
+# The lifetime of an operator's key, in seconds. When it expires, the dashboard asks for the token again.
 KEY_SECONDS = 12 * 3600.0
 
 
 def mount(app: App, *, token: str | None = None) -> str:
     """Add a dashboard at ``/edge-monitor/`` and metrics for Prometheus at ``/metrics`` to an app.
 
-    Both need authorization. The dashboard asks for the token, and issues a key that is valid for twelve hours, or until
-    the token changes. A key of the app's `Keys` with the claim ``{"edge-monitor": true}``, which your own code may
-    issue, is valid, too. Prometheus sends the token as ``Authorization: Bearer``.
+    The dashboard and the metrics need authorization. The dashboard asks for the token, and issues a key that is valid
+    for twelve hours, or until the token changes. Your own code can issue keys, too: keys of the app's `Keys` with the
+    claim ``{"edge-monitor": true}``. Prometheus sends the token as ``Authorization: Bearer``.
 
     Args:
       token: at least 16 bytes; by default the environment variable ``EDGE_MONITOR_TOKEN``, or else a new token, which

@@ -35,7 +35,7 @@ class Asker:
     _numbers: count[int] = attrs.field(factory=lambda: count(1))
 
     def stamp(self) -> Stamp:
-        """Return the stamp of the next request. The server waits for no other answer."""
+        """Return a stamp for a new request, the only one for whose answer the server then waits."""
         number = next(self._numbers)
         return Stamp(number, number)
 
@@ -46,7 +46,7 @@ class Asker:
         return await self.broker.renew(self.name, self.stamp(), about, news)
 
     async def keep(self, fence: int, room: str = ROOM, *, about: bytes = b"", entries: int = 0) -> bool:
-        """Keep a lease. True if the broker did not refuse."""
+        """Send `Wish.KEEP` for a lease. True if the broker did not refuse it."""
         return not (await self.renew(News(Wish.KEEP, room, fence, about, entries))).refused
 
     async def release(self, fence: int, room: str = ROOM) -> None:
@@ -57,7 +57,7 @@ class Asker:
 
 
 async def open_askers(broker: Broker, *names: str) -> list[Asker]:
-    """Return registered servers, once the broker grants their claims."""
+    """Register servers, wait until the broker grants claims, and return the servers."""
     servers = [Asker(broker, name) for name in names]
     for server in servers:
         await server.renew()
@@ -145,7 +145,8 @@ async def a_server_renews_all_it_has(broker: Broker) -> None:
 
 
 async def a_gap_is_told(broker: Broker) -> None:
-    """A late renewal returns another mark. The server then keeps the rooms that no other server has claimed."""
+    """A renewal after the leases have run out returns a new mark. `Wish.KEEP` then keeps the rooms that no other server
+    has claimed, and is refused for the others."""
     a, b = await open_askers(broker, "a", "b")
     first, second = await a.claim(), await a.claim("game/two")
     mark = (await a.renew()).mark
@@ -176,7 +177,8 @@ async def what_is_forgotten_is_kept(broker: Broker) -> None:
 
 
 async def what_is_forgotten_is_written_again(broker: Broker) -> None:
-    """If a broker has lost a log, the owner learns that when it keeps its lease, and writes a whole entry instead."""
+    """A broker that has lost a log takes no entry of the owner until a `Wish.KEEP`, whose answer reports the loss. The
+    next entry must be whole."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
@@ -200,7 +202,7 @@ async def what_is_forgotten_is_written_again(broker: Broker) -> None:
 
 
 async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
-    """After the broker has lost a claim, its server gets the lease with `Wish.KEEP`, even if the broker has an older
+    """After the broker has lost a claim, the claimant gets the lease by `Wish.KEEP`, even if the broker has an older
     lease of another server."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
@@ -233,7 +235,8 @@ async def who_lost_its_answer_claims_again(broker: Broker) -> None:
 
 
 async def what_was_given_up_is_not_done(broker: Broker) -> None:
-    """A request that its server has given up has no effect, however late: no claim, renewal, entry, or kept lease."""
+    """A request that arrives after its server has stopped waiting for the answer has no effect: it claims no room, and
+    renews or keeps no lease."""
     a, b = await open_askers(broker, "a", "b")
     late_claim, late_renewal = a.stamp(), a.stamp()
     claim = await a.claim()
@@ -245,7 +248,7 @@ async def what_was_given_up_is_not_done(broker: Broker) -> None:
     assert await _append(broker, Entry(ROOM, claim.fence, 2, b"all", whole=True)) is not Written.THERE
     assert (await broker.lease(ROOM), list(await broker.read(ROOM))) == (None, [])
     waiting = Stamp(next(a._numbers), 0)
-    await broker.renew("a", Stamp(next(a._numbers), waiting.number), b"")  # while it waits for the claim
+    await broker.renew("a", Stamp(next(a._numbers), waiting.number), b"")  # a still waits for the claim
     assert (await broker.claim(ROOM, "a", waiting)).server == "a"
     await broker.leave("a")
     assert (await b.claim()).server == "b"
@@ -254,7 +257,7 @@ async def what_was_given_up_is_not_done(broker: Broker) -> None:
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
-    """A released room is free at once, without its log. Only its owner can release a room."""
+    """A released room can be claimed at once, and its log is deleted. Only its owner can release a room."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -268,7 +271,7 @@ async def a_released_room_is_free(broker: Broker) -> None:
 
 
 async def a_room_is_handed_over(broker: Broker) -> None:
-    """After a hand-over, any server can claim the room at once, with its log."""
+    """After a hand-over, another server can claim the room at once, and read its log."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -293,11 +296,11 @@ async def rooms_that_are_left_are_found(broker: Broker) -> None:
     again = await b.claim()
     assert list(await broker.left()) == []
     await b.hand_over(again.fence)
-    assert list(await broker.left()) == [ROOM]  # although b has written nothing
+    assert list(await broker.left()) == [ROOM]  # the log of a remains, although b has written nothing
 
 
 async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
-    """A room whose log says that it is over cannot be restored, whether its owner hands it over or dies."""
+    """A room whose log has an entry with `over` cannot be restored, whether its owner hands it over or dies."""
     a, b = await open_askers(broker, "a", "b")
     for room, leave in ((ROOM, a.hand_over), ("game/two", None)):
         claim = await a.claim(room)
@@ -316,7 +319,8 @@ async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
-    """A log is read in order. A repeated entry counts once, and no entry can follow a missing one."""
+    """A log is read in order, from its last whole entry. A repeated entry is stored once, and an entry that follows a
+    missing one is rejected."""
     (a,) = await open_askers(broker, "a")
     fence = (await a.claim()).fence
 
@@ -334,7 +338,7 @@ async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
 
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
-    """A server cannot write to a log after its lease has run out, or once another server has the room."""
+    """A server cannot write to a log after its lease has run out, or after another server has claimed the room."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one")) is Written.THERE
@@ -350,7 +354,8 @@ async def a_former_owner_writes_nothing(broker: Broker) -> None:
 
 
 async def batches_arrive_in_order(broker: Broker) -> None:
-    """Batches arrive in order, also those sent before a reader exists. `send` reports servers without a mailbox."""
+    """Batches arrive in order, even those sent before the mailbox is opened. `send` returns the servers that have a
+    mailbox."""
     a = Asker(broker, "a")
     await a.renew()
     assert await broker.send({"a": b"0", "nobody": b"lost"}) == {"a"}
@@ -380,7 +385,8 @@ async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
 
 
 async def servers_come_and_go(broker: Broker) -> None:
-    """A renewed server is listed with its description until it leaves or stops renewing. Then its mailbox is gone."""
+    """A renewal lists its server, with its description, until the server leaves or stops renewing. Then its mailbox is
+    deleted."""
     a, b, c = (Asker(broker, name) for name in "abc")
     await a.renew(about=b"first")
     assert (await b.renew(about=b"second")).servers == {"a": b"first", "b": b"second"}

@@ -54,7 +54,8 @@ async def a_cancelled_receive_loses_nothing(left: Transport, right: Transport) -
 
 
 async def closing_is_told_with_its_code(left: Transport, right: Transport) -> None:
-    """Frames that were sent before the close arrive; then `receive` raises `EndOfChannel`, and the code is set."""
+    """Frames sent before a close arrive. Then `receive` raises `EndOfChannel`, and `close_code` is the code of the
+    close."""
     async with trio.open_nursery() as nursery:
 
         async def send_and_close() -> None:
@@ -95,7 +96,8 @@ async def a_closed_end_refuses(left: Transport, right: Transport) -> None:
 
 
 async def closing_wakes_who_receives(left: Transport, right: Transport) -> None:
-    """`receive` raises `ClosedResourceError` when its own end is closed, even if the other end sends nothing."""
+    """A waiting `receive` raises `ClosedResourceError` when its own end is closed, even if the other end sends
+    nothing."""
     woken = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -119,7 +121,7 @@ async def closing_wakes_who_receives(left: Transport, right: Transport) -> None:
 
 
 async def a_cancelled_send_breaks_the_transport(left: Transport, right: Transport) -> None:
-    """A cancelled send breaks the transport, because part of a frame may be on the wire: later sends raise."""
+    """A cancelled send breaks the transport, because part of a frame may be on the wire. The next send raises."""
     with trio.CancelScope() as scope:
         scope.cancel()
         await left.send(["never whole"])

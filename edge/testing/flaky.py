@@ -22,7 +22,7 @@ class FlakyBroker(Broker):
 
     Args:
       broker: the shared broker.
-      nursery: runs the requests to the broker, also after their callers have given up.
+      nursery: runs the requests to the broker, even after their callers have timed out.
       seed: determines the delays and losses.
     """
 
@@ -31,11 +31,11 @@ class FlakyBroker(Broker):
         self.cut: bool = False
         """True while all requests and answers are lost."""
         self.unreachable: bool = False
-        """True while the mailbox receives no messages, although requests to the broker work."""
+        """True while messages to the mailbox are lost, although requests to the broker work."""
         self.delay: float = 0.0
-        """The longest delay of a request, in seconds, and of an answer."""
+        """The longest delay of each request and of each answer, in seconds."""
         self.losses: float = 0.0
-        """The share of requests that are lost, and of answers: 0 to 1."""
+        """The probability that a request is lost, and that an answer is lost: 0 to 1."""
         self._broker, self._nursery = broker, nursery
         self._random = Random(seed)  # noqa: S311  # a simulation, not a secret
 

@@ -33,7 +33,7 @@ from .virtual import task_tree
 
 log: logging.Logger = logging.getLogger("edge.testing")
 
-# The seconds for rooms and clients to close: far more than all deadlines of an orderly close together.
+# Seconds within which all rooms and clients must close: far more than the sum of all deadlines of an orderly close.
 CLOSING_SECONDS = 60.0
 
 R = TypeVar("R", bound=Room[Any, Any])
@@ -83,7 +83,8 @@ class _MemoryConnector(Connector):
 
 
 class MemoryClient(Client[Any, Any]):
-    """A client over a memory transport, which a test can cut and restore. `RoomUnderTest.join` makes it."""
+    """A client over a memory transport. A test can cut and restore the connection. `RoomUnderTest.join` makes
+    clients."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class MemoryClient(Client[Any, Any]):
         await self.wait_state(State.OPEN)
 
     def deliver(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Error) and message.id is None:  # shows why a test waits for ever
+        if isinstance(message, messages.Error) and message.id is None:  # the log shows why a test waits for ever
             log.warning("client %r was refused %s: %s: %s", self.name, message.about, message.problem, message.message)
         super().deliver(message)
 
@@ -255,7 +256,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
     """Open rooms until the block ends: ``async with open_rooms() as open_room: await open_room(MyRoom)``.
 
     Args:
-      seed: determines `Room.random`, differently for each room.
+      seed: determines `Room.random`: each room gets another sequence.
 
     Raises:
       Crashed: the code of a room raised unexpectedly.
@@ -281,7 +282,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
-            room = make()  # outside the directory, which would turn an exception into a refusal
+            room = make()  # made here, because the directory would turn an exception into a refusal
 
             def only_once() -> R:
                 if room.closing:

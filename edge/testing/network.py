@@ -45,7 +45,7 @@ class Network:
       serve: serves one connection, like `Server.serve_connection`.
       nursery: runs `serve` for each connection.
       conditions: the properties of the network. The attribute may be changed at any time.
-      seed: determines delays and pieces.
+      seed: determines the delays, and how many bytes each read returns.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Network:
         return conditions.latency + (conditions.jitter * self.random.random() if conditions.jitter else 0.0)
 
     def piece(self, available: int) -> int:
-        """Return the number of bytes that a reader gets, if this many are available."""
+        """Return how many of the `available` bytes one read returns."""
         most = min(available, self.conditions.pieces)
         return available if most == available else self.random.randint(1, int(most))
 
@@ -146,13 +146,14 @@ class Link:
             wire.wake()
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut the connections of this client. A side that does not notice gets no data, and its writes are lost."""
+        """Cut the connections of this client. The sides that are not in `noticed_by` get no error, and their writes are
+        lost."""
         self.troubled = True
         for wire in self.wires:
             wire.cut(noticed_by=noticed_by)
 
     def cut_after(self, way: Way, count: int, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut the connection once `count` more bytes have passed in this direction, at the next byte."""
+        """Let `count` more bytes pass in this direction, and cut the connection at the next byte."""
         self.troubled = True
         self._cut = (way, self.passed[way] + count, noticed_by)
 
@@ -175,7 +176,7 @@ class Wire:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.lost: frozenset[Side] | None = None
-        """The sides that notice that the wire is cut; None before."""
+        """The sides that notice the cut; None while the wire is not cut."""
         self.said: bytearray = bytearray()
         """All bytes that the client sent."""
         up, down = _Pipe(self, "up", "client", "server"), _Pipe(self, "down", "server", "client")

@@ -1,7 +1,7 @@
-"""edge's own invariants, which hold for every network and for all messages of clients.
+"""Checks edge's own invariants, which hold on every network and whatever clients send.
 
-An `Oracle` observes rooms and clients at both ends of a connection: it records the messages that each side sends and
-receives, and compares them. It changes no behaviour.
+An `Oracle` observes rooms and clients, the two ends of each connection. It records the messages that each end sends and
+receives, and compares them. Observing changes no behaviour.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class _Watched:
     link: Link
     epoch: _Epoch | None = None
     given: int = 0
-    """The number of events that the client has given to its user."""
+    """The number of events that the client has passed to the code that uses it."""
     left_at: float = math.inf
-    """The time at which the client left, if it had then sent its hello on an open connection; else infinite."""
+    """The time at which the client left, if it had a connection and had sent its hello; else infinite."""
     sending: list[str] = attrs.field(factory=list)
 
 
@@ -123,7 +123,7 @@ class Oracle:
         object.__setattr__(room.facade, "player", watched_player)  # `Room` rejects an ordinary assignment
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
-        """Record that a client is about to leave."""
+        """Record when a client leaves. Call this before `Client.leave`."""
         greeted = client._connection is not None and client._connection.state is Conversation.GREETED
         if client.state is State.OPEN or greeted:
             self._clients[client._client].left_at = trio.current_time()
@@ -198,7 +198,7 @@ class Oracle:
         def watched_give_to(client: str, why: str) -> None:
             nonlocal epoch, newest, before_fresh
             give_to(client, why)
-            newest, before_fresh = -1, last  # unanswered requests are sent again, after what `Room.greet` sends
+            newest, before_fresh = -1, last  # unanswered requests are repeated, after the messages of `Room.greet`
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
@@ -246,7 +246,7 @@ class Oracle:
         epoch.heard.append(text)
         if len(epoch.heard) != epoch.seat.counts.received:
             self._fault(
-                f"the seat of {epoch.seat.name!r} received {len(epoch.heard)}, counted {epoch.seat.counts.received}"
+                f"the seat of {epoch.seat.name!r} received {len(epoch.heard)}, but counted {epoch.seat.counts.received}"
             )
         if epoch.client_sent is not None:
             self._compare(epoch.heard, epoch.client_sent, f"the seat of {epoch.seat.name!r}")
@@ -278,7 +278,7 @@ class Oracle:
             if len(epoch.heard) < len(epoch.client_sent):
                 return f"the seat of {client._name!r} has not received {epoch.client_sent[len(epoch.heard)]}"
             if forgotten := client._requests.unanswered - epoch.seat.player.requests.unsettled:
-                return f"{client._name!r} waits for answers to {sorted(forgotten)}, which the room has forgotten"
+                return f"{client._name!r} waits for answers to requests {sorted(forgotten)} that the room does not have"
         return ""
 
     def check(self) -> None:
@@ -329,7 +329,9 @@ class Oracle:
             self._fault(f"{player!r} has left, and is still in the ledger")
 
     def check_over(self) -> None:
-        """Check that all players have left once, and that the memory of rooms and players is free.
+        """Check that each player has left exactly once, and that no room and no player is in memory.
+
+        Call this after all rooms have closed.
 
         Raises:
           InvariantBroken: an invariant is broken; the message has all violations.

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import pytest
 import pytest_trio
-from _pytest.runner import call_and_report  # plugins that repeat tests build on it, such as pytest-rerunfailures
+from _pytest.runner import call_and_report  # private, but other plugins use it, too: pytest-rerunfailures
 
 from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
-# The seed with which an item runs now.
+# The seed of the current run of an item.
 SEED = pytest.StashKey[int]()
 
 
@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--edge-seed", type=int, help="seed of all async tests; by default 0, or those of edge.testing.seeds"
     )
-    parser.addoption("--edge-max-seeds", type=int, help="most seeds of one test with edge.testing.seeds")
-    parser.addoption("--edge-hours", type=float, default=3, help="most virtual hours that one async test may take")
+    parser.addoption("--edge-max-seeds", type=int, help="maximum number of seeds of one test with edge.testing.seeds")
+    parser.addoption("--edge-hours", type=float, default=3, help="maximum virtual hours of one async test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test with each of its `edge.testing.seeds`, fixtures included, until one fails: all seeds are one test."""
+    """Run a test and its fixtures with each of its `edge.testing.seeds`, until a run fails. Report all runs as one
+    test."""
     seeds = seeds_of(item)
     if len(seeds) < 2:
         return None
@@ -61,12 +62,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     for seed in seeds:
         item.stash[SEED] = seed
         if seed != seeds[0]:
-            cast("Any", item)._initrequest()  # fixtures of its own
+            cast("Any", item)._initrequest()  # new fixtures for each seed
         reports = [call_and_report(item, "setup", log=False)]
         if reports[0].passed:
             reports.append(call_and_report(item, "call", log=False))
         is_last = seed == seeds[-1] or not all(report.passed for report in reports)
-        # between two seeds, only the fixtures of the test end
+        # between two seeds, only fixtures with the scope of the test are torn down
         following = nextitem if is_last else item.parent
         reports.append(call_and_report(item, "teardown", log=False, nextitem=following))
         if not all(report.passed for report in reports):

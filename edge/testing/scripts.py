@@ -1,4 +1,4 @@
-"""Generates scripts with hypothesis: steps of clients, in any order, with any event of the room's vocabulary."""
+"""Generates scripts with hypothesis: steps of clients and of the network, in any order, with any events of the room."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ from .town import Play
 F = TypeVar("F", bound=Callable[[Any], object])
 
 NAMES = ("ana", "ben", "cyn", "dan", "eve")
-# The seconds that steps wait, from 0 to longer than a usual grace, so that deadlines fall between steps and on steps.
+# The seconds that steps wait, from 0 to longer than a usual grace, so that deadlines expire both between steps and at
+# steps.
 SECONDS = (0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 JSON_DATA = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(-1e9, 1e9) | st.text(max_size=10),
@@ -88,7 +89,7 @@ def simulated(
     Args:
       make: the class of the room, or any callable that returns a new room.
       steps: the maximum number of steps of a script after the first clients have joined.
-      examples: the number of scripts. The other settings of hypothesis apply, too: profiles, seeds, the database.
+      examples: the number of scripts. All other settings of hypothesis apply: profiles, seeds, the database.
       events: strategies for events of these classes; other events are drawn from the types of their fields.
       play: the code of each client, which runs beside the steps: see `simulate`.
       limits: the limits of the server and of the clients.
@@ -98,7 +99,7 @@ def simulated(
         def test(script: list[Step], seed: int) -> None:
             simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits)
 
-        for name in functools.WRAPPER_ASSIGNMENTS:  # not the signature: pytest would take the room for a fixture
+        for name in functools.WRAPPER_ASSIGNMENTS:  # no signature: pytest would take the room for a fixture
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
         drawn = hypothesis.given(scripts(make, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)

@@ -31,14 +31,14 @@ from .town import Play, Simulation
 from .virtual import run_virtual
 
 # The seconds within which all clients must be connected after the network has healed. A client notices a silent
-# connection after half a minute, and waits up to half a minute before another attempt, of which some may fail.
+# connection after half a minute, and waits up to half a minute before it connects again. Some attempts may fail.
 SETTLE_SECONDS = 300.0
-# The seconds of a drain, as in the default of `serve`; and the seconds for clean-ups and goodbyes.
+# The seconds of a drain, as in the default of `serve`; the seconds for clean-ups of rooms, and for goodbyes.
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 5.0
 # The seconds within which all clients must have ended after `leave`.
 LEAVE_SECONDS = 60.0
-# The simulated hours that a script may take in addition to its waits: for connecting, settling and draining.
+# The virtual hours that a script may take in addition to its waits: for connecting, settling and draining.
 SPARE_HOURS = 1.0
 
 
@@ -61,7 +61,7 @@ def simulate(
     play: Play | None = None,
     limits: Limits | None = None,
 ) -> Simulated:
-    """Run steps against a room in virtual time, heal the network, wait until all messages have arrived, and drain.
+    """Run steps against a room in virtual time, heal the network, wait for all messages, and drain the server.
 
     Args:
       make: the class of the room, or any callable that returns a new room.
@@ -183,7 +183,7 @@ async def _run(
             server.drain()
             await trio.sleep(GOODBYE_SECONDS)
             if directory.rooms:
-                raise InvariantBroken(f"open {GOODBYE_SECONDS:g} s after they were closed: {directory.rooms}")
+                raise InvariantBroken(f"rooms are open {GOODBYE_SECONDS:g} s after they were closed: {directory.rooms}")
             until = server.connections.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
         if trio.current_time() > until + GOODBYE_SECONDS:
             raise InvariantBroken(f"a drain took {trio.current_time() - until:g} s more than its {DRAIN_SECONDS:g} s")
@@ -191,7 +191,7 @@ async def _run(
             member.client.leave()
         until = clients.cancel_scope.deadline = trio.current_time() + LEAVE_SECONDS
     if trio.current_time() >= until:
-        raise InvariantBroken(f"a client, or a request of one, had not ended {LEAVE_SECONDS:g} s after its server")
+        raise InvariantBroken(f"a client, or a request of a client, had not ended {LEAVE_SECONDS:g} s after it left")
     return Simulated(trio.current_time(), directory.counters.received + directory.counters.sent)
 
 

@@ -14,8 +14,8 @@ from .simulation import simulate
 from .steps import Step
 from .town import Play
 
-# The scripts drawn from one seed of hypothesis, the maximum number of steps of a script, and the waiting times in
-# seconds.
+# The number of scripts drawn from one seed of hypothesis, the maximum number of steps of a script, and the waiting
+# times in seconds.
 BATCH = 200
 STEPS = 60
 WAITS = (*SECONDS, 300.0, 600.0)

@@ -20,7 +20,7 @@ from ..protocol.outgoing import Outgoing
 from .network import Conditions, Link, Side, Way
 from .town import Simulation
 
-# Links with at most this latency and jitter do not count as troubled: the oracle is stricter with them.
+# A link with a longer latency or jitter counts as troubled, and the oracle checks less about its client.
 CALM_SECONDS = 0.1
 
 Noticed = Literal["both", "server", "client", "nobody"]
@@ -69,7 +69,7 @@ class Join(Step):
 
 @attrs.frozen
 class Tab(_ClientStep):
-    """Another client of the same session joins, and takes over the seat."""
+    """A new client with the session of this client joins, and takes over its seat."""
 
     client: int
 
@@ -113,7 +113,7 @@ class DropAfter(_ClientStep):
 
 @attrs.frozen
 class Offline(_ClientStep):
-    """From now on a client cannot connect: its attempts are refused or get no answer."""
+    """A client cannot connect until `Online`: its attempts are refused or get no answer."""
 
     client: int
     how: Literal["refused", "silent"] = "refused"

@@ -77,7 +77,7 @@ class Simulation:
         return None if member.client.state is State.CLOSED else member
 
     def trouble_all(self) -> None:
-        """Record that all connections may be lost, now or later: all links count as troubled."""
+        """Mark all links as troubled, present and future ones, because any connection may now be lost."""
         self._rough = True
         for link in self.network.links:
             link.troubled = True
@@ -92,17 +92,17 @@ class Simulation:
         self._add(name, f"session-{len(self.members)}", transport, codec)
 
     def join_again(self, place: int) -> None:
-        """Let another client of the same session connect."""
+        """Let a new client connect with the session of the client at this place."""
         same = self.members[place % len(self.members)]
         self._add(same.client._name, same.session, same.transport, same.codec)
 
     def ask(self, client: Client[Any, Any], event: Any) -> None:
-        """Send a request, and wait for the reply in a background task. The request must end in some way."""
+        """Send a request, and wait in a background task for its end: a reply or an error."""
         if not self._receives.by_name:
             return  # the room sends no events, so it cannot reply
         answer = self._receives.by_name[
             self._random.choice(sorted(self._receives.by_name))
-        ].cls  # the reply may be of another class
+        ].cls  # any class: the room may reply with another one
 
         async def run() -> None:
             with contextlib.suppress(RequestFailed, Disconnected):

@@ -21,12 +21,12 @@ IDLE_PASSES = 3
 
 
 class Deadlock(EdgeError, AssertionError):
-    """The test waits for an event that can never happen. The message shows the line at which each task waits."""
+    """A test waits for ever, or its virtual time is up. The message shows the line at which each task waits."""
 
 
 class _Watchdog(trio.abc.Instrument):
-    """Cancels the test in a deadlock, which would be a silent busy loop under a mock clock; or when its virtual time is
-    up, for example because only heartbeats run."""
+    """Cancels the test in a deadlock, which would be a silent busy loop under a mock clock. Also cancels the test when
+    its virtual time is up, for example because only heartbeats run."""
 
     def __init__(self, hours: float) -> None:
         self.scope = trio.CancelScope()

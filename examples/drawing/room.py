@@ -199,7 +199,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
             self.broadcast(self.scene())
 
     async def gather(self) -> None:
-        """Wait for enough players, then a little longer for more players, until one of them sends `Start`."""
+        """Wait for enough players, and then `gather_seconds` for more players, or until a player sends `Start`."""
         while True:
             self.show("waiting")
             await self.seats.wait_minimum()
@@ -231,7 +231,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         self.pages, self.figure = [], None
 
     async def draw_all(self) -> bool:
-        """Let the players draw their pages, one after the other. False if too few players were left."""
+        """Let the players draw their pages, one after the other. False if too few players were left to finish."""
         players = [page.player for page in self.pages if page.player is not None and not page.player.left]
         async with self.open_round(players) as round:
             above: list[Stroke] = []

@@ -60,7 +60,7 @@ class Crew:
     async def play(self, name: str) -> None:
         """Play until the room ends the seat."""
         async with open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
-            chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # play
+            chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # a game, not a secret
             nursery.start_soon(_drive, self.room, bot, chance)
             async for _ in bot:
                 pass  # the bot reads the board directly

@@ -83,7 +83,8 @@ class Facts:
 
     tick: int
     moved: list[tuple[int, int, int, int]]
-    """New intents before this tick: the number of the disc, x, y, and the delay after the planned tick, in ticks."""
+    """The intents applied in this tick: the number of the disc, x, y, and the number of ticks since the planned
+    tick."""
     collided: list[tuple[int, int]]
     """The pairs of discs that collided in this tick."""
     still: list[tuple[int, float, float]]

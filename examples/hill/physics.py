@@ -16,8 +16,8 @@ import attrs
 HZ = 30
 BOARD = 1000.0
 RADIUS = 44.0
-# The speed that full steering adds in a tick, the share of the speed that is left after a tick, and the top speed: less
-# than the radius, so that a disc cannot pass through another one.
+# The speed that full steering adds in a tick; the share of the speed that is left after a tick; and the top speed,
+# which is less than the radius, so that a disc cannot pass through another one.
 PUSH = 1.8
 DRAG = 0.93
 TOP_SPEED = 40.0
@@ -42,7 +42,7 @@ class Disc:
 
 @attrs.frozen
 class Happenings:
-    """The collisions and rests of one step."""
+    """The pairs of discs that collided in one tick, by their numbers, and the discs that came to rest in it."""
 
     collided: list[tuple[int, int]]
     still: list[Disc]
@@ -63,7 +63,7 @@ def step(discs: Iterable[Disc]) -> Happenings:
 
 
 def _move(disc: Disc) -> bool:
-    """Apply force and friction, and move the disc. True if the disc has come to rest in this step."""
+    """Apply force and friction, and move the disc. True if the disc has come to rest in this tick."""
     moved = disc.vx != 0 or disc.vy != 0
     disc.vx = (disc.vx + PUSH * disc.sx / 100) * DRAG
     disc.vy = (disc.vy + PUSH * disc.sy / 100) * DRAG

@@ -1,7 +1,7 @@
 """The room of the game: one board for all players, at thirty ticks a second.
 
 The room sends only changes of intent and facts. Each client starts from the same `Board` and moves the discs by the
-same rules as the server, so that it needs no updates in between.
+same rules as the server, so that it needs no updates between the events.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         """Return the newest intent of a player that is due; None if it has not changed."""
         steer = pilot.player.latest(Steer)
         steering = pilot.disc.sx != 0 or pilot.disc.sy != 0
-        if steer is None or not pilot.player.connected:  # the page was reloaded, or the player is away
+        if steer is None or not pilot.player.connected:  # no intent since the page was loaded, or the player is away
             return (self.tick, 0, 0) if steering else None
         # One tick may have two intents, if the first was applied before the second arrived. An intent far ahead was
         # planned with a wrong clock, and is applied at once.

@@ -123,7 +123,7 @@ def honest_frame(codec: Codec) -> Frame:
 
 
 def cpu_seconds(take: Callable[[Frame], None], frame: Frame, repeat: int = 2) -> float:
-    """Return the least CPU seconds that a frame takes in several runs: noise only adds.
+    """Return the least CPU seconds that a frame takes in several runs, because noise only adds.
 
     Each run is measured at another depth of the stack. If the calls of a loop cross from one chunk of Python's stack
     into the next, each call maps and unmaps memory, and the loop takes twenty times as long.

@@ -93,7 +93,7 @@ honest_seconds = functools.cache(lambda codec, repeat: cpu_seconds(take_in(codec
 
 
 def check(codec: Codec, frame: Frame) -> None:
-    """Fail if a frame costs too much. Measure a frame that seems expensive again, because noise only adds."""
+    """Fail if a frame costs too much in three measurements, because noise only adds."""
     for repeat in (2, 5, 15):
         times = cpu_seconds(take_in(codec), frame, repeat) / honest_seconds(codec, repeat)
         if times <= MOST:

@@ -37,8 +37,8 @@ from tests.small_rooms import Say
 
 
 async def test_an_address_has_so_many_connections(caplog: pytest.LogCaptureFixture) -> None:
-    """A connection beyond the limit of its address is refused as crowded and logged once, while other addresses are
-    served, and so is this one after a seat has lost its connection."""
+    """Connections beyond the limit of their address are refused as crowded, and the log reports this once. Other
+    addresses are served, and this address is served after one of its connections has ended."""
     async with town(address_limits=AddressLimits(connections_each=3)) as here:
         seats = [await here.websocket(client=f"an-attacker-{n}-with-a-name") for n in range(3)]
         for _ in range(3):
@@ -65,7 +65,7 @@ async def test_an_ipv6_network_is_one_address() -> None:
 
 
 async def test_a_proxy_says_for_whom_it_comes() -> None:
-    """A connection of a trusted proxy counts for the address that the proxy names, and no other peer can name an
+    """A connection of a trusted proxy counts for the address that the proxy names, and no other sender can name an
     address."""
     address_limits = AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))
     async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
@@ -99,7 +99,8 @@ async def test_a_proxy_says_for_whom_it_comes() -> None:
 
 
 async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
-    """A full server closes the connections without a seat that have been idle longest, and never a seat."""
+    """For a new connection, a full server closes the connection that has been idle longest, but never one with a
+    seat."""
     async with town(address_limits=AddressLimits(connections=4)) as here, AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(await here.connects(f"192.0.2.{n}")()) for n in range(3)]
         await wait_all_tasks_blocked()
@@ -311,8 +312,7 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
 
 
 async def test_rooms_without_end() -> None:
-    """An address that has opened its limit of rooms is refused another until one closes, and other addresses open
-    theirs."""
+    """An address that has opened as many rooms as its limit can open no other until one closes. Other addresses can."""
     async with town(address_limits=AddressLimits(rooms_each=3), idle=5) as here:
         for n in range(3):
             async with here.join(ATTACKER, f"/rooms/plaza/r{n}", client=CLIENT):
@@ -329,7 +329,7 @@ async def test_rooms_without_end() -> None:
 
 
 async def test_keys_can_not_be_guessed() -> None:
-    """Every invalid key gets the same answer, however similar to a valid key, and guesses have the pace of all
+    """Every invalid key gets the same answer, however similar to a valid key, and guesses are paced like all
     requests."""
     keys = edge.Keys("the secret of the abuse tests")
     key = keys.issue("ana")

@@ -71,8 +71,8 @@ async def test_who_is_too_fast_is_told() -> None:
 
 
 async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
-    """A client that exceeds the pace for longer than any client needs to catch up is disconnected, even if it is gone
-    and only its bytes are left."""
+    """A client that exceeds the pace for longer than any client needs to catch up is disconnected. If the client has
+    already closed its end, its seat and its room end nevertheless."""
     async with town() as here:
         raw = await here.websocket()
         began = trio.current_time()
@@ -198,7 +198,7 @@ async def test_a_message_in_many_fragments_is_a_message() -> None:
 
 
 async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
-    """Of large messages on thirty connections of one address, 1 MiB is read at once and then 512 KiB a second, small
+    """Of large messages on thirty connections of one address, 1 MiB is read at once, and then 512 KiB a second. Small
     messages and other addresses are not delayed, and no connection is ended."""
     async with town() as here:
         raws = []
@@ -230,7 +230,7 @@ async def test_bulk_in_small_messages_is_bulk() -> None:
             raw = await here.websocket(path=f"/rooms/plaza/{number}", client=f"an-attacker-with-names-{number}")
             await raw.send(small * 90)
         await trio.sleep(0.1)
-        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700 messages"
+        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700 messages sent"
 
 
 async def test_coming_back_again_and_again_gains_nothing() -> None:

@@ -56,7 +56,8 @@ LINE = "a-line-of-an-attacker"
 
 
 async def test_one_line_has_two_posts_at_a_time() -> None:
-    """Of three hundred slow posts of one HTTP transport only the two newest are kept, and another address is served."""
+    """Of three hundred slow posts of one HTTP transport, all but the two newest are refused; other addresses are
+    served."""
     body = record("x" * 200 * KIB)
     async with town() as here, AsyncExitStack() as stack:
         assert (await here.say(post(LINE, hello(LINE)) + SESSION)).startswith(b"HTTP/1.1 200")
@@ -71,7 +72,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
             assert is_crowded(await everything(stream))
         assert (await here.say(SESSION, ANOTHER)).startswith(b"HTTP/1.1 200")
         await streams[-1].send_all(body[-1:])
-        assert (await streams[-1].receive_some()).startswith(b"HTTP/1.1 200"), "the newest is the client's own"
+        assert (await streams[-1].receive_some()).startswith(b"HTTP/1.1 200"), "the newest post is served"
 
 
 async def test_bodies_on_lines_count_for_their_address() -> None:
@@ -140,7 +141,8 @@ def make_app(broker: Broker) -> edge.App:
 
 @attrs.define
 class _Attack:
-    """Requests at one server for HTTP transports of another, and the bytes that they cost the broker."""
+    """Sends requests to one server for HTTP transports of another, and counts the bytes that the broker then
+    carries."""
 
     town: Town
     posted: int = 0
@@ -160,8 +162,8 @@ class _Attack:
 
 @asynccontextmanager
 async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
-    """Run two servers with a client at each in one room, so that one client is relayed, and check that neither is
-    disconnected."""
+    """Run two servers, each with one client of the same room, so that one client is relayed. Check at the end that
+    neither client was disconnected."""
     async with open_town(make_app) as town:
         attack, post = _Attack(town), town.shared.send
 
@@ -201,7 +203,7 @@ async def test_bodies_for_lines_that_nobody_opened_stay_here(monkeypatch: pytest
             for body in (small, b"", b"c1000\n", record('["say",{}]')):
                 answer = await here.say(post(line, body) + SESSION)
                 assert answer.startswith(b"HTTP/1.1 400")
-        assert (here.posted - before) / len(lines) < 2000, "of 250 KB each"
+        assert (here.posted - before) / len(lines) < 2000, "bytes that the broker carried for each body of 250 KB"
         answer = await here.say(post(lines[0], hello(lines[0])) + SESSION)
         assert answer.startswith(b"HTTP/1.1 200"), "an honest hello opens the transport"
         answer = await here.say(post(lines[0], record('["know",{},1]'), first=1) + SESSION)

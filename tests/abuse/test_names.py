@@ -66,7 +66,7 @@ async def test_a_site_that_takes_this_machine_s_address() -> None:
 
 
 async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
-    """A server answers only for the hosts of its app, and logs a refused host once."""
+    """A server answers only requests that name a host of its app, and logs a refused host once."""
     app = edge.App({"plaza": Plaza}, hosts=["play.example", "*.games.example"])
     async with open_server(app, bound="0.0.0.0") as server:
         for host in ("play.example", "PLAY.example.:443", "a.games.example", "a.b.games.example:80"):

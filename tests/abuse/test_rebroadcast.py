@@ -55,7 +55,7 @@ async def hall(
 
 @pytest.mark.parametrize("kind", [*TransportKind])
 async def test_others_hear_all_that_one_member_says(kind: TransportKind) -> None:
-    """Thirty messages of 20 KiB reach every other member, over its first connection."""
+    """Thirty messages of 20 KiB reach every other member, and no member has to reconnect."""
     async with hall(kind, latency=0.05) as (_, (eve, *friends)):
         texts = [f"{number:04}" + "x" * 20 * KIB for number in range(30)]
         began = trio.current_time()
@@ -91,14 +91,14 @@ async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> N
         for _ in range(4):
             eve.send(Say("x" * 60 * KIB))
         await trio.sleep(0.1)
-        assert len(ben._inbox) == 3, "180 KiB are more than half of 256"
+        assert len(ben._inbox) == 3, "three messages, 180 KiB, exceed half of the burst of 256 KiB"
         runtime.note_strain(busy, strained=False)
         await trio.sleep(0.1)
         assert len(ben._inbox) == 4
         runtime.note_strain(busy, strained=True)
         eve.send(Say("x"))
         await trio.sleep(3)
-        assert len(ben._inbox) == 5, "her long-term rate is read nevertheless"
+        assert len(ben._inbox) == 5, "eve is read at the long-term rate"
 
 
 class Slow(edge.Room[Say, Say]):

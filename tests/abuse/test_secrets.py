@@ -53,7 +53,7 @@ BAD_URLS = [
 
 
 def told(raised: BaseException) -> str:
-    """Return the text that a log would contain of an error."""
+    """Return the text of an error, with its traceback, as a log would contain it."""
     return "".join(traceback.format_exception(raised))
 
 

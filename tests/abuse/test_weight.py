@@ -43,7 +43,7 @@ class Busy(edge.Room[Say | Note, Say | Noted]):
 
 
 async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
-    """A connection is read no further than the bytes of the inbox and one message, and all events are received in the
+    """Of a connection, no more is read than the inbox takes and one message. The room receives all events in the
     end."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana", limits=FAST)

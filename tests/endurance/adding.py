@@ -37,7 +37,7 @@ class Added:
 
 @attrs.frozen
 class Sums:
-    """The number of additions, in all and of each player."""
+    """The number of additions: of all players together, and of each player."""
 
     total: int
     by: dict[str, int]
@@ -120,7 +120,8 @@ class Ledger:
 
 
 def check_effects(lines: list[str]) -> int:
-    """Check the writes of rooms outside of edge, and return how many writes of former owners their fences refused."""
+    """Check the writes of rooms outside of edge, and return how many writes have an old fence: those of former
+    owners."""
     seen: dict[str, tuple[int, int]] = {}
     refused = 0
     for line in lines:
@@ -163,7 +164,7 @@ class Adder:
         self.said += 1
 
     def check(self) -> None:
-        """Check that all sent additions were received, in one life of the seat."""
+        """Check that all sent additions were received, and that the seat was never replaced by a new one."""
         assert self.heard == self.said, f"{self.name} sent {self.said}, and received {self.heard} of them"
         assert self.client.welcome is not None
-        assert self.client.welcome.why in ("", "new"), self.client.welcome  # a resume, or the first start
+        assert self.client.welcome.why in ("", "new"), self.client.welcome  # reasons of a resume and of the first start

@@ -1,4 +1,5 @@
-"""Banks whose customers leave with their balance, so that a wrong end or greeting shows in a balance."""
+"""Rooms that are banks: a player leaves with the balance. If a player ends by mistake, or `greet` is called by mistake,
+a balance is wrong."""
 
 from __future__ import annotations
 
@@ -90,7 +91,7 @@ class LonelyBank(Bank):
 
 @attrs.define(eq=False)
 class Customer:
-    """A customer of a bank of their own, who joins again and again, and leaves in every way.
+    """The only customer of a bank: joins again and again, and leaves in each of several ways.
 
     Args:
       connect: opens a new client, with a function that breaks its connections without a goodbye.
@@ -103,11 +104,12 @@ class Customer:
     visits: dict[str, int] = attrs.field(factory=lambda: {"cash": 0, "finish": 0, "reload": 0})
     """Number of visits, by the way in which they ended."""
     unheard: int = 0
-    """Ends that the customer learned of by the next greeting, because the connection was lost."""
+    """Number of ends that the customer learned only from the next `Greeted`, because the connection was lost."""
     displaced: int = 0
-    """Visits that ended because an older page took the seat: a stopped server had delayed its hello."""
+    """Number of visits that ended because an older connection took the seat, after a stopped server had delayed its
+    hello."""
     _may_be: set[int] = attrs.field(factory=lambda: {0})
-    """Possible balances: two while an answer is outstanding."""
+    """The possible balances: two while the answer to a message is outstanding."""
 
     async def come(self) -> None:
         """Visit the bank again and again, until cancelled."""
@@ -164,6 +166,6 @@ class Customer:
         with trio.fail_after(PATIENCE_SECONDS):
             event: Told = await client.receive()
         assert client.welcome is not None
-        over = event == Greeted(0)  # only after an end is a fresh start expected
+        over = event == Greeted(0)  # a fresh start for another reason is expected only after an end
         assert over or client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
         return event

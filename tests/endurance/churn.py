@@ -42,7 +42,7 @@ LINE = (
 
 @attrs.frozen
 class Takes:
-    """The resources of a server without clients."""
+    """The resources that a server uses while it has no clients."""
 
     memory: int
     objects: int

@@ -1,8 +1,8 @@
 """Redis and the owner of a room die together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
 
-In one round a replica that lacks the newest writes takes the place of Redis; in the next Redis starts again from a disk
-that lacks them. The room loses only the writes that Redis has lost, and clients that had received lost events start
-fresh.
+The rounds alternate between two failures of Redis: a replica that lacks the newest writes replaces Redis, or Redis
+starts again from a disk that lacks them. The room loses only the writes that Redis has lost, and clients that had
+received lost events start fresh.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .servers import BY_AND_BY, PLAYERS, SERVERS, Town
 ADDS_A_SECOND, LOAD_SECONDS = 20.0, 2.0
 # Seconds of writes that Redis loses at most, by the kind of failure.
 LOSES_SECONDS = {"replace": 0.5, "lose_power": 2.0}
-# Seconds that a replica may be behind when it is detached: Redis guarantees nothing, and a busy machine is slow.
+# Seconds that a replica may be behind when it is detached. Redis guarantees no bound, and a busy machine is slow.
 BEHIND_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 
@@ -60,7 +60,8 @@ class Listener:
             self.heard.append((trio.current_time(), event))
 
     async def note_welcomes(self) -> None:
-        """Note the reason of each welcome, until cancelled: a fresh start may be followed by a resume."""
+        """Record the reason of each welcome, until cancelled. The last reason is not enough: a resume may follow a
+        fresh start."""
         while True:
             await self.client.wait_state(State.OPEN)
             assert self.client.welcome is not None
@@ -84,7 +85,7 @@ class Lost:
 
 
 async def fail_over(town: Town, path: str, how: str) -> Lost:
-    """Kill Redis and the owner of a room together, and return what was lost."""
+    """Kill Redis and the owner of a room together, and return the lost events."""
     async with AsyncExitStack() as stack:
         players = list[Listener]()
         for number, kind in enumerate(PLAYERS):
@@ -111,12 +112,12 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
 
                 await getattr(town.redis, how)(meanwhile)
                 died_at = trio.current_time()
-                adding.cancel_scope.cancel("Redis is dead, and the owner")
+                adding.cancel_scope.cancel("Redis and the owner are dead")
             await town.redis.wait_up()
             await town.add_server()
             connected = town.client(path, "probe", sends=Add, receives=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
-                probing.start_soon(Listener(client, "probe").add, count())  # a player that starts fresh sends nothing
+                probing.start_soon(Listener(client, "probe").add, count())  # players that start fresh send nothing more
                 with trio.move_on_after(PATIENCE_SECONDS) as scope:
                     for player in players:
                         await player.gone_on.wait()

@@ -6,8 +6,8 @@ The answers are checked against the guarantees of the documents:
 
 * Within one life of a room nothing is lost, doubled or out of order, whatever happens to connections.
 * If a client's seat is gone, its requests fail as ``gone``, and its welcome has the reason ``expired``.
-* Events that a draining server has not received reach the next server; events that a killed server had not shown may
-  be lost.
+* Events that a draining server has not received reach the next server; events that a killed server had not shown to
+  clients may be lost.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ BLOWS = (signal.SIGKILL, signal.SIGTERM)
 
 @attrs.define(eq=False)
 class Book:
-    """The numbers that one client has put, and been shown."""
+    """The numbers that one client has put, and the numbers in the answers to it."""
 
     put: int = 0
     """Count of the numbers."""
     shown: list[list[int]] = attrs.field(factory=list)
-    """The numbers of each life of the room."""
+    """The numbers in the answers of each life of the room."""
     lives: list[int] = attrs.field(factory=list)
     lost: int = 0
-    """Requests without an answer, because the seat was gone."""
+    """Number of requests without an answer, because the seat was gone."""
     answers: int = 0
     since: int = 0
-    """Answers since the last signal."""
+    """Number of answers since the last signal."""
 
     def note(self, shown: Shown) -> None:
         """Note an answer."""
@@ -122,7 +122,7 @@ async def _mistreated(books: list[Book]) -> AsyncIterator[tuple[Server, trio.Nur
 
 
 async def kill(kills: int, seed: int) -> list[Book]:
-    """Send so many signals, and return the books of the clients."""
+    """Send `kills` signals to the server, restart it after each, and return the books of the clients."""
     chance, books = random.Random(seed), [Book() for _ in range(CLIENTS)]
 
     async def wait_answers(hear: trio.MemoryReceiveChannel[None]) -> None:

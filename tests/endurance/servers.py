@@ -1,8 +1,8 @@
-"""Several servers and a Redis that are killed, paused, cut off, replaced and started again at random, and players who
-add, bank, or are quiet: ``python -m tests.endurance.servers <blows> [seed] [always|everysec]``.
+"""Kills, pauses, cuts off, replaces and restarts several servers and a Redis at random, while clients play:
+``python -m tests.endurance.servers <blows> [seed] [always|everysec]``.
 
-The players check the guarantees of persistent rooms: see `adding` and `banking`. Each server reaches Redis through its
-own proxy, which can be delayed or cut.
+Some players add often, some rarely, and some are customers of banks. The players check the guarantees of persistent
+rooms: see `adding` and `banking`. Each server reaches Redis through its own proxy, which can be delayed or cut.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
-# Transports of the players in the busy room; numbers of quiet rooms, in which nobody adds for long, and of customers.
+# The transports of the players in the busy room; the number of quiet rooms, in which nobody adds for a long time; and
+# the number of customers of banks.
 PLAYERS = 2 * [*TransportKind]
 QUIET, CUSTOMERS = 20, 6
 # Number of faults after which the quiet players add.
 SPEAK_EVERY = 10
-# Few enough that the events during a long absence of a player are still stored for a resume: a thousand events.
+# Few enough that all events during a long absence of a player, a thousand at most, are stored for a resume.
 ADDS_A_SECOND = 6.0
 # The backoff grows to four seconds, and not to thirty, because faults follow each other soon.
 LONGEST_BACKOFF = 3
@@ -53,7 +54,7 @@ LONGEST_BACKOFF = 3
 PATIENCE_SECONDS = 30.0
 # Seconds until forgotten data is written to Redis again: a server notices the loss at its next renewal.
 WRITTEN_ANEW_SECONDS = 3.0
-# Redis writes to its disk before it answers, or within a second or two.
+# Options with which Redis writes to its disk before it answers, or within a second or two.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 BY_AND_BY = ("--appendonly", "yes", "--appendfsync", "everysec")
 SECRET = "a secret of all these servers"
@@ -87,7 +88,7 @@ class Way:
             scope.cancel("the way is cut")
 
     def hold(self) -> None:
-        """Forward nothing until `go_on`; bytes that were sent meanwhile arrive then."""
+        """Forward nothing until `go_on`. Bytes that are sent meanwhile are delayed."""
         self._open = trio.Event()
 
     def go_on(self) -> None:
@@ -146,9 +147,10 @@ class Town:
     starting: trio.Lock = attrs.field(factory=trio.Lock)
     """Held while a server starts, because a start needs Redis."""
     outages: dict[str, dict[TransportKind, list[float]]] = attrs.field(factory=dict)
-    """Seconds until each player received an event of their own that they sent after a fault, by fault and transport."""
+    """Seconds from a fault until each player received an addition that the player sent after it, by fault and
+    transport."""
     refused: int = 0
-    """Number of writes of former owners outside of edge that their fences refused."""
+    """Number of writes outside of edge that are refused, because their fences are those of former owners."""
 
     @property
     def effects(self) -> Path:
@@ -186,7 +188,7 @@ class Town:
         return (await self.owners()).get(room) or self.living[0]
 
     async def wait_owned(self) -> None:
-        """Wait until every room has a healthy owner, which knows the data that Redis is about to forget."""
+        """Wait until every room has a healthy owner, which can write the data again that Redis is about to lose."""
         with trio.fail_after(PATIENCE_SECONDS):
             while not all(server.way.open and not server.paused for server in self.servers if server.alive):
                 await trio.sleep(0.01)  # stopped servers continue by themselves
@@ -197,8 +199,8 @@ class Town:
     async def client(
         self, path: str, name: str, *, sends: Any, receives: Any, kind: TransportKind, key: str | None = None
     ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
-        """Open a client whose connections go to the servers in turn, with a function that breaks all of them for
-        good."""
+        """Open a client that connects to the servers in turn. Yield the client, and a function that breaks its
+        connections for good."""
         turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
         gone = False
 
@@ -359,7 +361,7 @@ class Town:
             await self.redis.wait_up()
 
     async def forget_quietly(self) -> None:
-        """Delete all data of Redis, and kill the owner once servers had the time to notice."""
+        """Delete all data of Redis, give servers the time to write it again, and then kill the owner."""
         await self.forget()
         await trio.sleep(self.chance.uniform(5, 8))
         await self.kill()
@@ -377,7 +379,7 @@ class Town:
         self.nursery.start_soon(heal)
 
     async def hold_up(self) -> None:
-        """Delay all traffic between one server and Redis for seconds."""
+        """Delay all traffic between one server and Redis for up to six seconds."""
         way = self.chance.choice(self.living).way
         way.hold()
 
@@ -397,7 +399,8 @@ class Town:
 async def mistreat(
     redis: RedisServer, blows: list[str], seed: int, report: Callable[[str], object] = lambda line: None
 ) -> Town:
-    """Cause these faults, and return the town once all is well again, and checked."""
+    """Cause these faults, wait after each until all players receive events, check the guarantees, and return the
+    town."""
     async with trio.open_nursery() as nursery:
         town = Town(redis, nursery, random.Random(seed))
         await redis.wait_up(4)
@@ -440,8 +443,8 @@ BLOWS = (
     *("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow"),
     *("forget_quietly", "cut_off", "hold_up", "lose_power"),
 )
-# After these faults the next waits until the forgotten data is written again: a server that dies meanwhile takes its
-# rooms with it. `failover` checks that loss against the guarantees.
+# After these faults, the next fault waits until the lost data is written again, because a server that dies meanwhile
+# takes its rooms with it. `failover` checks that loss against the guarantees.
 FORGETTING = ("forget", "replace", "lose_power")
 
 

@@ -35,7 +35,7 @@ async def test_connections_that_come_and_go() -> None:
 
 
 async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """After one fault of each kind, every event has reached the room and each player once, in order, under one owner at
+    """After faults of each kind, every event has reached the room and each player once, in order, under one owner at
     a time."""
     with redis_server(program, tmp_path, *ON_DISK) as redis:
         town = await mistreat(redis, [*BLOWS, "kill"], seed=1)
@@ -44,8 +44,8 @@ async def test_servers_that_share_rooms(program: Callable[[str, str], str], tmp_
 
 
 async def test_redis_that_dies_with_the_owner(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """If a replica or a disk lacks the newest writes of Redis, only these are lost, and clients that had received them
-    start fresh."""
+    """If a replica or a disk lacks the newest writes of Redis, only these writes are lost, and clients that had
+    received their events start fresh."""
     with redis_server(program, tmp_path, *BY_AND_BY) as redis:
         lost = await repeat(redis, 2, seed=1)
     assert set(lost) == {"replace", "lose_power"}

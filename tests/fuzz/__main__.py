@@ -1,6 +1,6 @@
 """Fuzz a target, guided by coverage and by cost: ``python -m tests.fuzz <target> <seconds>``.
 
-An input is kept if it reaches new lines, or if it takes more CPU time per byte than any input before. If edge
+An input is saved if it reaches new lines, or if it takes more CPU time per byte than any input before. If edge
 misbehaves, the fuzzer prints the input and ends with an error.
 """
 
@@ -28,8 +28,8 @@ DEARER = 1.2
 
 
 def watch_cost(target: Target, folder: Path) -> Target:
-    """Wrap a target: put each input that costs more per byte than any before into the folder, from which the fuzzer
-    takes it."""
+    """Wrap a target, so that each input that costs more per byte than all earlier ones is written into the folder, from
+    which the fuzzer reads it."""
     dearest = 0.0
 
     def run(data: bytes) -> None:
@@ -60,7 +60,7 @@ def main(target: str, seconds: str) -> int:
                 print(f"{target}({crash.read_bytes()!r})")
             return 1
         save(target, [each.read_bytes() for each in found.iterdir()])
-        print(f"{target}: {len(load(target))} inputs kept")
+        print(f"{target}: {len(load(target))} inputs saved")
     return 0
 
 

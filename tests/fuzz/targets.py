@@ -61,7 +61,7 @@ async def _http(pieces: list[bytes]) -> None:
                     await trio.testing.wait_all_tasks_blocked()
                 await client.send_eof()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # refused meanwhile
+                pass  # the server has refused the input
 
         async def listen() -> None:
             async for _ in client:
@@ -117,8 +117,8 @@ class Everything:
 
 
 def codec(data: bytes) -> None:
-    """Decode a frame, which is refused with a known problem, or gives an event that is equal after another round
-    trip."""
+    """Decode a frame, and check that it is refused with a known problem, or gives an event that stays equal when it is
+    encoded and decoded."""
     for spoken, frame in _frames(data):
         envelope = spoken.peek(frame)
         assert isinstance(envelope[0], str)

@@ -1,4 +1,4 @@
-"""The simulation: rooms that hold, planted faults that are found, and scripts that repeat exactly."""
+"""The simulation: correct rooms pass, planted faults are found, and scripts repeat exactly."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_a_failure_prints_a_test() -> None:
     ("make", "play", "hours"), [(ExquisiteCorpse, draw, 5), (Hill, steer, 1)], ids=["drawing", "arena"]
 )
 def test_a_share_of_a_thousand_hours(make: Callable[[], Any], play: Any, hours: float) -> None:
-    """The drawing game and the arena hold for hours of play under every fault; `make soak` runs more hours."""
+    """Hours of generated scripts find no failure in the drawing game and the arena; `make soak` runs more hours."""
     done = soak(make, hours=hours, seed=2012, play=play)
     assert done.hours >= hours
     assert done.events > 1000
 
 
 def test_a_soak_that_fails_tells_the_script() -> None:
-    """A soak that fails prints its shortest script, however few hours were left."""
+    """A failed soak has its shortest script as a note, even if the search for it exceeds the hours."""
 
     class Fragile(Table):
         def greet(self, player: Any) -> None:
@@ -165,7 +165,7 @@ def test_events_are_drawn_as_the_author_says() -> None:
 
 
 def test_a_room_that_says_nothing() -> None:
-    """A room that sends nothing can be simulated, and a request to it is no fault."""
+    """A room that sends nothing can be simulated, and a step that would send it a request has no effect."""
 
     class Silent(edge.Room[Say, None]):
         async def player(self, player: edge.Player[Say, None]) -> None:
@@ -236,7 +236,7 @@ def an_ack_counts_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledged_is_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    """Drop one message more than an ack acknowledges."""
+    """Delete one message more than an ack acknowledges."""
     acknowledge = Counts.acknowledge
 
     def eager(counts: Counts, count: int) -> None:
@@ -286,7 +286,7 @@ def a_wake_up_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaving_twice(patch: pytest.MonkeyPatch) -> None:
-    """Let a player leave a second time, for a second reason."""
+    """Report every call of `leave` as the first one, so that a player can leave twice."""
     leave = PlayerRuntime.leave
 
     def again(player: PlayerRuntime, code: Code, reason: str = "") -> bool:
@@ -297,7 +297,7 @@ def leaving_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
-    """Take the end of a replaced connection for the loss of the new one."""
+    """Let a seat lose its new connection when the replaced connection ends."""
 
     def detach(sending: SendBuffer, outbox: Outbox) -> bool:
         sending.outbox = None
@@ -307,7 +307,7 @@ def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
-    """Neither expire a player that is away nor find the player again."""
+    """Let the ledger never find a player that is away, so that the grace does not end."""
     patch.setattr(Ledger, "find_again", lambda ledger, member: None)
 
 
@@ -329,7 +329,7 @@ def a_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_welcome_resumes(patch: pytest.MonkeyPatch) -> None:
-    """Take a count of a former seat for a count of the present one."""
+    """Let a hello with the counts of a former seat resume the present seat."""
     claim = claim_module._claim_seat
 
     def careless(seat: HeldSeat, hello: Any, **how: Any) -> Any:
@@ -396,7 +396,7 @@ def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_fault_that_takes_aim_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mistaken count of a former seat is found by a script with a welcome that is cut after a long absence."""
+    """A resume with the counts of a former seat is found by a script that cuts a welcome after a long absence."""
 
     def lead_there() -> None:
         for count in range(100, 400, 20):
@@ -448,7 +448,7 @@ def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
 
 
 def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
-    """Forget a client's request on the server instead of sending the reply, so that the client waits for ever."""
+    """Delete a client's request on the server instead of sending the reply, so that the client waits for ever."""
 
     def forget(requests: RequestTracker, request: Any, answer: Any) -> bool:
         requests.forget_request(request)
@@ -469,7 +469,7 @@ AIMED: dict[Plant, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("plant", AIMED, ids=lambda plant: plant.__name__)
 def test_a_fault_of_a_moment_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each fault is found by a script that leads to its situation, which without the fault finds nothing."""
+    """Each fault of `AIMED` is found by its script, and the script finds nothing without the fault."""
     script, text = AIMED[plant]
     for way in ("websocket", "stream", "poll"):
         simulate(Table, [attrs.evolve(step, transport=way) if isinstance(step, Join) else step for step in script])

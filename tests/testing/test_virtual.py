@@ -44,7 +44,7 @@ def race(heap: int, seed: int, hash_seed: int) -> str:
 
 
 def test_canary_one_seed_is_one_schedule_in_any_process() -> None:
-    """A canary for changes inside Trio: a schedule depends on the seed only, not on hash seeds or the heap."""
+    """A schedule depends on the seed only, not on hash seeds or the heap. A change inside Trio can break this."""
     first = race(1, 7, 1)
     assert [race(1000, 7, 2), race(12345, 7, 3)] == [first, first]
     assert race(1, 8, 1) != first

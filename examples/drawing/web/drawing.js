@@ -25,7 +25,7 @@ let myTurn = false;
 let phaseEnds = 0;
 const pen = new Pen(/** @type {HTMLCanvasElement} */ ($("canvas")), (stroke) => room?.send("drew", { stroke }));
 
-// --- the door
+// --- the entrance
 
 $("enter").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
@@ -35,9 +35,9 @@ $("enter").addEventListener("submit", async (submitted) => {
   const table = location.hash.slice(1) || (await freeTable());
   enter(table, name);
 });
-nameField.value ||= recall("localStorage", "name"); // unless they were quicker than this script
-/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
-addEventListener("pagehide", () => pen.finishStroke()); // what is sent now is still sent
+nameField.value ||= recall("localStorage", "name"); // unless the player has already typed a name
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // until now, no code would have handled a click
+addEventListener("pagehide", () => pen.finishStroke()); // an event that is sent while the page closes still reaches the server
 
 async function freeTable() {
   return (await (await fetch("lobby")).json()).room;
@@ -47,7 +47,7 @@ async function freeTable() {
 function enter(table, name) {
   $("complaint").textContent = "Sitting down…";
   $("complaint").dataset.calm = "";
-  // each tab is somebody, so that one person can try it out in several
+  // each tab is a player of its own, so that one person can try the game in several tabs
   room = join(`rooms/drawing/${encodeURIComponent(table)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ resumed }) => {
@@ -172,8 +172,8 @@ $("done").addEventListener("click", () => {
 });
 
 const WIDTHS = [6, 14, 32];
-const [color = 0, width = 1] = recall("sessionStorage", "pen").split(" ").filter(Boolean).map(Number); // a reload keeps the pen
-/** @param {number} color @param {number} width which of them */
+const [color = 0, width = 1] = recall("sessionStorage", "pen").split(" ").filter(Boolean).map(Number); // a reloaded page has the same pen
+/** @param {number} color @param {number} width the index in WIDTHS */
 function take(color, width) {
   [pen.color, pen.width] = [color, WIDTHS[width]];
   remember("sessionStorage", "pen", `${color} ${width}`);
@@ -227,10 +227,10 @@ setInterval(() => {
   clock.classList.toggle("hurry", left < 10 && scene.phase === "drawing");
   const ring = /** @type {SVGElement} */ (clock.querySelector(".left"));
   ring.style.strokeDashoffset = String(100 * (1 - left / scene.of_seconds));
-  if (myTurn && left < 0.4) pen.finishStroke(); // so that a line under way still counts
+  if (myTurn && left < 0.4) pen.finishStroke(); // so that an unfinished line still counts
 }, 100);
 
-// --- a reloaded page sits down again, in the seat that waits for it
+// --- a reloaded page joins again, in its seat, which waits for its player
 
 const table = recall("sessionStorage", "table");
 if (table && table === location.hash.slice(1)) enter(table, nameField.value);

@@ -1,5 +1,5 @@
 // @ts-check
-/** The pen: strokes in the paper's own units, whatever the screen. */
+/** The pen: strokes in units of the paper, which do not depend on the screen. */
 
 /** @typedef {{color: number, width: number, points: [number, number][]}} Stroke */
 
@@ -8,7 +8,7 @@ export const HEIGHT = 750;
 export const STRIP = 60;
 export const PALETTE = ["#1d2433", "#d64545", "#f0883e", "#f2c14e", "#3a9d5d", "#2f6fdb", "#7b4bc9", "#8a5a3c"];
 
-// Points closer than this add bytes and no shape.
+// Points closer than this add bytes, but do not change the shape.
 const NEAR = 4;
 const MAX_POINTS = 1900;
 
@@ -45,7 +45,7 @@ export function drawFigure(canvas, parts) {
   });
 }
 
-/** Draws on a canvas with mouse, pen or touch, and gives each stroke when it is finished. */
+/** Draws on a canvas with mouse, pen or touch, and passes each finished stroke to `finished`. */
 export class Pen {
   color = 0;
   width = 14;
@@ -67,7 +67,7 @@ export class Pen {
     canvas.addEventListener("pointercancel", () => this.finishStroke());
   }
 
-  /** Begin with what was drawn already. @param {Stroke[]} strokes */
+  /** Allow drawing, and show the strokes that this page was given. @param {Stroke[]} strokes */
   unlock(strokes) {
     this.#strokes = [...strokes];
     this.#locked = false;
@@ -79,7 +79,7 @@ export class Pen {
     this.#stroke = null;
   }
 
-  /** Take the last stroke back; false if there is none. */
+  /** Remove the last stroke. False if there is none, or if the pen is locked. */
   undo() {
     const undone = !this.#locked && this.#strokes.pop() !== undefined;
     this.#draw();

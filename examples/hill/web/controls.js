@@ -1,19 +1,19 @@
 // @ts-check
-/** Where this player wants to go: by keys, by a finger or the mouse, or by tilting the phone. The newest of them counts. */
+/** This player's steering: by keys, by a finger or the mouse, or by tilting the phone. The newest input counts. */
 
 /** @type {Record<string, [number, number]>} */
 const KEYS = {
   ArrowLeft: [-1, 0], KeyA: [-1, 0], ArrowRight: [1, 0], KeyD: [1, 0],
   ArrowUp: [0, -1], KeyW: [0, -1], ArrowDown: [0, 1], KeyS: [0, 1],
 };
-const STICK = 60; // pixels that a finger moves for full force
-const SILENCE_SECONDS = 2; // a device that tells nothing for so long has nothing to tell
-const LEVEL = 4; // degrees of tilt that are none...
-const STEEP = 22; // ...and that are full force
-const GRAIN = 20; // forces differ by so many hundredths at least: changes of intent, not every tremor, are told
+const STICK = 60; // the pixels that a finger moves for full force
+const SILENCE_SECONDS = 2; // seconds without a report of tilt until the device counts as one without a sensor
+const LEVEL = 4; // degrees of tilt up to which the force is zero
+const STEEP = 22; // degrees of tilt from which the force is full
+const GRAIN = 20; // the least change of the force that is reported, in hundredths: changes of intent, and not every tremor
 
 export class Controls {
-  /** Of the stick: where it was grasped and where it is now, in pixels of the page. @type {{x: number, y: number, toX: number, toY: number} | null} */
+  /** The place where the stick was grasped, and its place now, in pixels of the page; null while it is not grasped. @type {{x: number, y: number, toX: number, toY: number} | null} */
   stick = null;
   /** The newest intent, in hundredths of full force. */
   x = 0;
@@ -21,12 +21,12 @@ export class Controls {
   /** @type {Set<string>} */
   #pressed = new Set();
   #stickPointer = -1;
-  /** How the phone was held when tilting began. @type {{beta: number, gamma: number} | null} */
+  /** The angles of the phone at the first report; null before it. @type {{beta: number, gamma: number} | null} */
   #level = null;
   #silence = 0;
   #onChange;
 
-  /** @param {HTMLElement} field where a finger steers @param {(x: number, y: number) => void} onChange */
+  /** @param {HTMLElement} field the area in which a finger steers @param {(x: number, y: number) => void} onChange */
   constructor(field, onChange) {
     this.#onChange = onChange;
     addEventListener("keydown", (event) => {
@@ -50,8 +50,8 @@ export class Controls {
   }
 
   /**
-   * Steer by tilting from now on: whether the browser lets us. Call it from a click: some browsers ask.
-   * @param {() => void} onSilence called when nothing is heard of it
+   * Steer by tilting from now on. Return true if the browser allows it. Call this from a click, because some browsers ask the user.
+   * @param {() => void} onSilence called if the device reports no tilt
    */
   async tilt(onSilence) {
     const asking = /** @type {{requestPermission?: () => Promise<string>}} */ (/** @type {unknown} */ (DeviceOrientationEvent));
@@ -68,7 +68,7 @@ export class Controls {
     return true;
   }
 
-  /** Steer by tilting no more. */
+  /** Stop steering by tilting. */
   untilt() {
     clearTimeout(this.#silence);
     removeEventListener("deviceorientation", this.#onTilt);
@@ -99,7 +99,7 @@ export class Controls {
   /** @param {PointerEvent} event */
   #grasp({ clientX: x, clientY: y, pointerId, button, target }) {
     if (this.#stickPointer !== -1 || button !== 0) {
-      this.release(); // a second finger: they want to zoom
+      this.release(); // a second finger zooms
       return;
     }
     /** @type {HTMLElement} */ (target).setPointerCapture(pointerId);
@@ -128,7 +128,7 @@ export class Controls {
     return Math.sign(degrees) * Math.max(0, Math.abs(degrees) - LEVEL) / (STEEP - LEVEL);
   }
 
-  /** @param {number} x @param {number} y parts of full force */
+  /** @param {number} x @param {number} y shares of full force */
   #want(x, y) {
     const length = Math.max(1, Math.hypot(x, y));
     const [toX, toY] = [Math.round(100 * x / length), Math.round(100 * y / length)];

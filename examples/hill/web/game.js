@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * The board as this browser knows it. It simulates ahead of the server, by as much as news takes to get there, so that what this
- * player does is seen at once; news from the server are put into the past, where they belong.
+ * This browser's copy of the board. The copy runs ahead of the server by about the time that an event takes to reach the server,
+ * so that this player's actions are visible at once. Each event from the server is applied at its own tick, which is in the past.
  *
- * This player's disc, and what is near enough to bump into it, is shown in the present; what is further away, as long ago as
- * news takes to get here, where it is known and needs no correction.
+ * This player's disc and the discs near it are shown in the present. Distant discs are shown as they were one delay earlier: the
+ * server's facts about that time have arrived, so distant discs need no correction.
  */
 import { Smoothing, Timeline } from "./edge-motion.js";
 import { HZ, RADIUS, step } from "./physics.js";
@@ -20,26 +20,28 @@ import { HZ, RADIUS, step } from "./physics.js";
 /** @typedef {{number: number, x: number, y: number, sx: number, sy: number}} Shown */
 
 const MAX_PLAN = 8;
-const MAX_NEWS = 600; // more than that wait only for a page that is asleep
-const MAX_LEAD = 0.4; // in seconds
-const PATIENCE = 1; // without a board for so long, ask again
-const RELAX = 0.03; // how much of a lead that was not needed is given up with each intent that came in time
-const MAX_DELAY = 0.6;
-const SLEW = 0.1; // how fast lead and delay may change, in seconds a second: not to be seen
-const NEAR = 3 * RADIUS; // nearer is shown in the present...
-const FAR = 9 * RADIUS; // ...further in the past, and what is between, between
-const JUMP = 3 * RADIUS; // nobody moves so far in a tick: they were put there
+const MAX_NEWS = 600; // events that wait for the next frame; only a page in the background, without frames, collects more
+const MAX_LEAD = 0.4; // seconds
+const PATIENCE = 1; // seconds without a board until the board is requested again
+const RELAX = 0.03; // share of the excess lead that is removed after each intent that the server received in time
+const MAX_DELAY = 0.6; // seconds
+const SLEW = 0.1; // maximum change of lead and delay, in seconds per second: too slow to be seen
+const NEAR = 3 * RADIUS; // nearer discs are shown in the present
+const FAR = 9 * RADIUS; // farther discs are shown in the past, and discs in between at a time in between
+const JUMP = 3 * RADIUS; // a disc that moved farther in one tick was put there, for example at the start of a round
 
 export class Game {
   /** This player's number. */
   me = -1;
   /** @type {Map<number, string>} */
   names = new Map();
-  /** How far this board is ahead of the server's, and how far behind that news are, in seconds. */
+  /** Seconds by which this board is ahead of the server's. */
   lead = 0.1;
+  /** Seconds by which distant discs are shown in the past. */
   delay = 0.1;
-  /** The largest correction in one frame since the beginning, in units of the board; and how often the board was shown again. */
+  /** The largest correction in one frame so far, in units of the board. */
   largest = 0;
+  /** The number of times that this page requested the whole board because its copy was wrong or missing. */
   looks = 0;
   #now;
   #look;
@@ -57,10 +59,10 @@ export class Game {
   #confirmed = -1;
   #leastLead = 0;
   #wantedLead = 0;
-  /** By how much it was ahead when it planned for these ticks. @type {Map<number, number>} */
+  /** The lead at the time when an intent was planned, by the tick of the intent. @type {Map<number, number>} */
   #leads = new Map();
   #asleep = false;
-  /** For how long there has been no board. */
+  /** Seconds without a board. */
   #waited = 0;
   /** @type {number[]} */
   #lags = [];
@@ -68,13 +70,13 @@ export class Game {
   #shown = [];
   #bumpsTold = 0;
 
-  /** @param {() => number} now the room's clock @param {() => void} look asks for the whole board */
+  /** @param {() => number} now the room's clock @param {() => void} look requests the whole board */
   constructor(now, look) {
     this.#now = now;
     this.#look = look;
   }
 
-  /** This player has sat down, and begins from nothing; the board is still to come. @param {number} me */
+  /** Start without a board, which the server will send. Call this after a welcome to a new seat. @param {number} me the player's number */
   begin(me) {
     this.me = me;
     this.#timeline = null;
@@ -86,13 +88,13 @@ export class Game {
     this.forgive();
   }
 
-  /** The line was lost, or the page slept: what came late meanwhile says nothing of how far ahead to be. */
+  /** Discard measurements of lateness. Call this after a lost connection or a pause of the page, which make events late. */
   forgive() {
     this.#leads.clear();
     this.#lags = [];
   }
 
-  // --- news
+  // --- events from the server
 
   /** @param {{tick: number, at: number, begins: boolean, discs: Disc[], names: [number, string][]}} board */
   show({ tick, at, begins, discs, names }) {
@@ -113,7 +115,7 @@ export class Game {
   joined({ tick, number, name, x, y }) {
     this.names.set(number, name);
     this.#put(tick, { kind: "joined", number, x, y });
-    this.#news.push(() => this.#smoothings.delete(number)); // whoever had the number before is not to be seen moving there
+    this.#news.push(() => this.#smoothings.delete(number)); // else the disc that had this number before would seem to move there
   }
 
   /** @param {{tick: number, number: number}} left */
@@ -130,14 +132,14 @@ export class Game {
     if (moved.length > 0) this.#put(tick, { kind: "moved", moved });
     if (still.length > 0) this.#put(tick, { kind: "still", still });
     this.#unchecked.push(facts);
-    if (this.#news.length > MAX_NEWS) { // nobody has looked for a while: the next frame asks for the board
+    if (this.#news.length > MAX_NEWS) { // no frame was drawn for a while: the next frame requests the board
       this.#timeline = null;
       [this.#news, this.#unchecked] = [[], []];
       this.#asleep = true;
     }
   }
 
-  /** The server has followed an intent of mine, so many ticks later than I had planned. @param {number} tick @param {number} late */
+  /** Process the fact that the server applied an intent of this player, `late` ticks after the planned tick. @param {number} tick @param {number} late */
   #confirm(tick, late) {
     this.#confirmed = tick - late;
     this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
@@ -162,9 +164,9 @@ export class Game {
     this.#look();
   }
 
-  // --- what this player does
+  // --- this player's actions
 
-  /** Steer from the next tick on; what to tell the server: the newest intents. @param {number} x @param {number} y */
+  /** Steer from the next tick on. Return the newest intents, to send to the server. @param {number} x @param {number} y */
   steer(x, y) {
     const tick = Math.floor(this.#present) + 1;
     this.#plan = [...this.#plan.filter(([planned]) => planned < tick), /** @type {[number, number, number]} */ ([tick, x, y])];
@@ -175,14 +177,14 @@ export class Game {
     return this.#plan;
   }
 
-  // --- what is seen
+  // --- the picture
 
-  /** Which tick it is here, and how far into the next. */
+  /** The current tick of this board, with its fraction. */
   get #present() { return this.#start.tick + (this.#now() + this.lead - this.#start.at) * HZ; }
 
   /**
-   * One frame: where everybody is shown now, and where two have bumped into each other.
-   * @param {number} seconds since the last @param {number | null} roundTrip @returns {{discs: Shown[], bumps: {x: number, y: number}[]}}
+   * Compute one frame: the discs at their shown positions, and the places of new collisions.
+   * @param {number} seconds since the last frame @param {number | null} roundTrip @returns {{discs: Shown[], bumps: {x: number, y: number}[]}}
    */
   frame(seconds, roundTrip) {
     const most = SLEW * Math.min(seconds, 0.1);
@@ -212,7 +214,7 @@ export class Game {
     return false;
   }
 
-  /** Where everybody is, by what is known: near ones now, others a little earlier. @param {number} present @returns {Map<number, Shown>} */
+  /** Return the positions of all discs: near ones in the present, distant ones in the past. @param {number} present @returns {Map<number, Shown>} */
   #places(present) {
     const now = this.#between(present);
     const past = this.#between(present - this.delay * HZ);
@@ -243,7 +245,7 @@ export class Game {
     return places;
   }
 
-  /** @param {Shown} place @param {Shown | undefined} expected where it would have been, had there been no news */
+  /** @param {Shown} place @param {Shown | undefined} expected its place in this frame before the new events were applied */
   #smooth(place, expected) {
     const known = this.#smoothings.get(place.number);
     const smoothing = known ?? new Smoothing();
@@ -255,7 +257,7 @@ export class Game {
     place.y += smoothing.y;
   }
 
-  /** The facts that the server told should be ours, too; if not, something is wrong with this board. */
+  /** Compare the collisions that the server reported with those of this board; request the board if they differ. False if they differ. */
   #agrees() {
     const timeline = /** @type {Timeline<State, Input>} */ (this.#timeline);
     for (const { tick, collided } of this.#unchecked.splice(0)) {
@@ -285,10 +287,10 @@ export class Game {
   }
 }
 
-/** What a tick makes of the board. @param {State} state @param {Input[]} inputs @returns {State} */
+/** Return the state of the board after one more tick. @param {State} state @param {Input[]} inputs @returns {State} */
 function next({ discs }, inputs) {
   const known = new Map(discs.map((disc) => [disc.number, { ...disc }]));
-  // what the server says of this tick comes after what was only expected of it
+  // the server's inputs are applied after this player's own predictions, and replace them
   for (const input of [...inputs.filter(({ kind }) => kind === "mine"), ...inputs.filter(({ kind }) => kind !== "mine")]) {
     if (input.kind === "left") known.delete(input.number);
     else if (input.kind === "joined") known.set(input.number, { number: input.number, x: input.x, y: input.y, vx: 0, vy: 0, sx: 0, sy: 0 });

@@ -29,7 +29,7 @@ function steer(x, y) {
   if (room !== null && room.state !== "closed") room.send("steer", { plan: game.steer(x, y) }, { delivery: "latest" });
 }
 
-// --- the door
+// --- the entrance
 
 $("enter").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
@@ -38,13 +38,13 @@ $("enter").addEventListener("submit", (submitted) => {
   remember("localStorage", "name", name);
   enter(location.hash.slice(1) || FIRST_BOARD, name);
 });
-nameField.value ||= recall("localStorage", "name"); // unless they were quicker than this script
-/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // before, nobody would have heard
+nameField.value ||= recall("localStorage", "name"); // unless the player has already typed a name
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // until now, no code would have handled a click
 
 /** @param {string} board @param {string} name */
 function enter(board, name) {
   $("complaint").textContent = "Connecting…";
-  // each tab is somebody, so that one person can try it out in several
+  // each tab is a player of its own, so that one person can try the game in several tabs
   room = join(`rooms/hill/${encodeURIComponent(board)}`, { name, session: "tab" });
   room.on("$state", showState);
   room.on("$welcome", ({ number, resumed }) => {
@@ -55,7 +55,7 @@ function enter(board, name) {
     document.body.dataset.view = "game";
     if (!resumed) return;
     game.forgive();
-    if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // it was let go of while we were away
+    if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // the server stopped steering this disc while the connection was lost
   });
   room.on("board", (board) => game.show(board));
   room.on("joined", (joined) => game.joined(joined));
@@ -73,7 +73,7 @@ function showState(state) {
   remember("sessionStorage", "board", "");
   if (code === 4210 && document.body.dataset.view === "door") {
     const [, board, number] = /** @type {RegExpMatchArray} */ ((location.hash.slice(1) || FIRST_BOARD).match(/^(.*?)(?:-(\d+))?$/));
-    history.replaceState(null, "", `#${board}-${Number(number ?? 1) + 1}`); // full: there is always another
+    history.replaceState(null, "", `#${board}-${Number(number ?? 1) + 1}`); // this room is full: try the next one
     enter(location.hash.slice(1), recall("localStorage", "name"));
     return;
   }
@@ -127,7 +127,7 @@ $("wider").addEventListener("click", () => view.zoomBy(1 / 1.4));
 $("more-bots").addEventListener("click", () => room?.send("bots", { count: Math.min(30, (score?.bots ?? 0) + 1) }));
 $("fewer-bots").addEventListener("click", () => room?.send("bots", { count: Math.max(0, (score?.bots ?? 0) - 1) }));
 $("network").addEventListener("click", () => { $("figures").hidden = !$("figures").hidden; });
-$("tilt").hidden = !isSecureContext || !("DeviceOrientationEvent" in globalThis); // elsewhere phones keep it to themselves
+$("tilt").hidden = !isSecureContext || !("DeviceOrientationEvent" in globalThis); // other pages get no orientation from the browser
 $("tilt").addEventListener("click", async () => {
   const wanted = $("tilt").getAttribute("aria-pressed") !== "true";
   if (!wanted) controls.untilt();
@@ -163,7 +163,7 @@ requestAnimationFrame(frame);
 function drawStick() {
   const stick = controls.stick;
   $("stick").hidden = stick === null;
-  if (stick !== null) $("hint").hidden = true; // they have found out
+  if (stick !== null) $("hint").hidden = true; // the player has found the stick
   if (stick === null) return;
   $("stick").style.translate = `${stick.x}px ${stick.y}px`;
   const length = Math.max(1, Math.hypot(stick.toX - stick.x, stick.toY - stick.y) / 60);
@@ -181,7 +181,7 @@ function showFigures() {
   $("figures").textContent = Object.entries(figures).map(([name, value]) => `${name}: ${value}`).join("\n");
 }
 
-// --- a reloaded page goes on, in the seat that waits for it
+// --- a reloaded page joins again, in its seat, which waits for its player
 
 const board = recall("sessionStorage", "board");
 if (board && board === (location.hash.slice(1) || FIRST_BOARD)) enter(board, nameField.value);

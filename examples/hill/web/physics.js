@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The rules of motion, as physics.py has them, operation by operation: nothing but + - * / and square roots of doubles, so that
- * browsers and server agree to the last bit. vectors.json holds both to it.
+ * The rules of motion: the same operations as in physics.py, in the same order. Both files use only + - * / and square roots of
+ * doubles, so that browsers and server agree to the last bit. Tests compare both files with vectors.json.
  */
 
 /** @typedef {{number: number, x: number, y: number, vx: number, vy: number, sx: number, sy: number}} Disc */
@@ -16,7 +16,7 @@ const STILL = 0.2;
 const TOUCH = 8;
 
 /**
- * Move the discs on by one tick. They come in the order of their numbers.
+ * Move the discs by one tick. Pass the discs in the order of their numbers.
  * @param {Disc[]} discs @returns {{collided: [number, number][], still: Disc[]}}
  */
 export function step(discs) {
@@ -31,7 +31,7 @@ export function step(discs) {
   return { collided, still };
 }
 
-/** @param {Disc} disc @returns {boolean} whether it has come to rest */
+/** @param {Disc} disc @returns {boolean} true if it has come to rest in this tick */
 function move(disc) {
   const moved = disc.vx !== 0 || disc.vy !== 0;
   disc.vx = (disc.vx + PUSH * disc.sx / 100) * DRAG;
@@ -49,7 +49,7 @@ function move(disc) {
   return false;
 }
 
-/** The pairs that may overlap, in the order of their numbers. @param {Disc[]} discs */
+/** Return the pairs of discs that may overlap, in the order of their numbers. @param {Disc[]} discs */
 function near(discs) {
   const ordered = [...discs].sort((one, other) => one.x - other.x || one.number - other.number);
   /** @type {[number, number][]} */
@@ -66,7 +66,7 @@ function near(discs) {
   return pairs.sort((one, other) => one[0] - other[0] || one[1] - other[1]);
 }
 
-/** Part two discs that overlap, and let them bounce; how fast they came together. @param {Disc} one @param {Disc} other */
+/** Separate two overlapping discs, and let them bounce off each other. Return the speed of their approach. @param {Disc} one @param {Disc} other */
 function collide(one, other) {
   const [dx, dy] = [other.x - one.x, other.y - one.y];
   const squared = dx * dx + dy * dy;
@@ -87,7 +87,7 @@ function collide(one, other) {
   return approach;
 }
 
-/** Keep a disc on the board. @param {Disc} disc */
+/** Keep a disc on the board, with an elastic collision at the wall. @param {Disc} disc */
 function hold(disc) {
   const squared = disc.x * disc.x + disc.y * disc.y;
   if (squared <= (BOARD - RADIUS) * (BOARD - RADIUS)) return;

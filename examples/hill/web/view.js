@@ -1,5 +1,5 @@
 // @ts-check
-/** Draws the board: a camera that follows this player the more it is zoomed in, the hill with its contours, discs, sparks. */
+/** Draws the board: the hill with its contours, the discs, and sparks. The more the camera is zoomed in, the closer it follows the player. */
 import { BOARD, RADIUS } from "./physics.js";
 
 /** @typedef {import("./game.js").Shown} Shown */
@@ -14,7 +14,7 @@ export function colorOf(number) {
 }
 
 export class View {
-  /** 1 shows the whole board. */
+  /** The zoom factor; 1 shows the whole board. */
   zoom = 1;
   #canvas;
   #context;
@@ -22,7 +22,7 @@ export class View {
   #sparks = [];
   #x = 0;
   #y = 0;
-  /** Half of what is seen from left to right. */
+  /** Half the visible width, in units of the board, less a margin. */
   #half = BOARD;
 
   /** @param {HTMLCanvasElement} canvas */
@@ -143,7 +143,7 @@ export class View {
     }
   }
 
-  /** Names above their discs, or else below; none over another. @param {Shown[]} discs the most important first @param {number} me @param {Map<number, string>} names @param {number} scale */
+  /** Draw each name above its disc, or below it if there is no space; omit a name that would overlap another one. @param {Shown[]} discs the most important first @param {number} me @param {Map<number, string>} names @param {number} scale */
   #drawNames(discs, me, names, scale) {
     const context = this.#context;
     const size = Math.max(30, 12 / scale);
@@ -153,7 +153,7 @@ export class View {
     const drawn = [];
     for (const disc of discs) {
       const name = names.get(disc.number) ?? "";
-      const half = Math.min(context.measureText(name).width / 2, this.#half); // no name is cut off at the side
+      const half = Math.min(context.measureText(name).width / 2, this.#half); // so that no name is cut off at the side
       const x = Math.max(this.#x - this.#half + half, Math.min(this.#x + this.#half - half, disc.x));
       const y = [disc.y - RADIUS - 14, disc.y + RADIUS + size].find((y) => drawn.every((other) =>
         Math.abs(other.y - y) > size || Math.abs(other.x - x) > other.half + half + 8));

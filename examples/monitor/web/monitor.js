@@ -1,14 +1,14 @@
 // @ts-check
 import { join } from "./edge.js";
 
-const QUIET_SECONDS = 3; // without any news for so long, the light turns red
+const QUIET_SECONDS = 3; // seconds without an event until the light turns red
 const SHOWN_SECONDS = 60;
-const AT_ONCE = 4; // requests of this page that are under way
+const AT_ONCE = 4; // the requests that this page sends at the same time
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** A number that changes, and where it came from. */
+/** A number that changes, with a chart of its recent values. */
 class Gauge {
   /** @type {{at: number, value: number}[]} */
   #values = [];
@@ -16,7 +16,7 @@ class Gauge {
   #show;
   #top;
 
-  /** @param {string} id @param {(value: number) => string} show @param {number} [top] the least that the chart reaches up to */
+  /** @param {string} id @param {(value: number) => string} show @param {number} [top] the smallest value at the top of the chart */
   constructor(id, show, top = 0) {
     this.#section = $(id);
     this.#show = show;

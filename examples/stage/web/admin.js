@@ -6,7 +6,7 @@ import { join, recall, remember } from "./edge.js";
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-// the key came in the fragment of the address; it need not stay there to be read over the speaker's shoulder
+// the address contains the key in its fragment: remove it, so that nobody can read it on the speaker's screen
 if (location.hash.length > 1) {
   remember("sessionStorage", "speaker", location.hash.slice(1));
   history.replaceState(null, "", location.pathname);
