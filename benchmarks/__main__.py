@@ -41,13 +41,13 @@ def measure(size: Profile, write: Write) -> None:
     chart = report.line("performance-rooms", "Rooms", grown, lambda point: 100 * point.cpu, labels)
     write("rooms", report.points(grown, "rooms"), chart)
     grown = scenarios.grow_load(size, echo[0].rate)
-    labels = ("offered, as a share of the most", "p99 in ms")
+    labels = ("offered load, as a share of the highest rate", "p99 in ms")
     chart = report.line("performance-load", "From idle to saturation", grown, lambda point: point.p99 / 1000, labels)
     slow = scenarios.slow_seats(size)
     text = (
-        f"With a hundred clients of which ten do not read, the others got {slow.rate:,.0f} deliveries a second, p99 "
-        f"{slow.p99 / 1000:.2f} ms. The server ended {slow.more:.0f} of the ten connections, and memory grew by "
-        f"{slow.swollen / 2**20:.1f} MiB.\n"
+        "In a room of a hundred clients, of which ten do not read, the other ninety received "
+        f"{slow.rate:,.0f} messages a second in all, p99 {slow.p99 / 1000:.2f} ms. The server ended {slow.more:.0f} of "
+        f"the ten connections that do not read, and its memory grew by {slow.swollen / 2**20:.1f} MiB.\n"
     )
     write("load", report.points(grown, "offered") + "\n" + text, chart)
 

@@ -329,7 +329,8 @@ def table(costs: Sequence[Cost]) -> str:
     """Return a table of the most expensive inputs of each door and sender: by CPU time at the pace, and by memory."""
     honest = next(cost for cost in costs if cost.what.startswith(HONEST))
     lines = [
-        "| door | sender | dearest in CPU time, at its pace | ms for 64 KiB | of a core | dearest in memory | KiB |",
+        "| entry point | sender | input with the most CPU time, under the limits | ms for 64 KiB | share of a core "
+        "| input with the most memory | KiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for door, who in dict.fromkeys((cost.door, cost.who) for cost in costs):

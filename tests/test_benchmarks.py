@@ -87,7 +87,7 @@ def test_the_profile_tells_layers_apart(built: None) -> None:
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in profile(seconds=1).splitlines()[2:]]
     *stages, (_, whole, _) = lines
     assert abs(sum(float(each) for _, each, _ in stages) - float(whole)) < 0.1
-    assert {"the kernel: write", "tasks (Trio)", "to the player's loop (rooms)"} <= {name for name, _, _ in stages}
+    assert {"the kernel: write", "tasks (Trio)", "players and rooms (`edge.rooms`)"} <= {name for name, _, _ in stages}
 
 
 def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
