@@ -1,1 +1,1 @@
-"""Small Trio primitives that know nothing of edge."""
+"""Small helpers for Trio and Python that import nothing from the rest of edge."""

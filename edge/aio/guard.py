@@ -1,8 +1,8 @@
-"""The guard calls an author's code, and logs the errors that the code raises.
+"""The guard runs code, usually an author's, and logs the errors that the code raises.
 
 The guard uses `except*`, because an error in a clean-up during cancellation arrives in one group with a
 `trio.Cancelled`. A plain `except Exception` would let both through. The traceback is formatted at once, because a
-stored exception would keep its frames alive, and the players in them.
+stored exception would keep its stack frames alive, and the players in them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ async def guarded(
     log_context: Mapping[str, object] | None = None,
     on_crash: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Run code, and log the error that it raises. True if the code returned, False if it raised an error.
+    """Run code, and log the error that it raises. Return True if the code returned, False if it raised an error.
 
     Args:
       what: the name of the code in the log message.

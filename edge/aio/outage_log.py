@@ -6,7 +6,7 @@ import logging
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# Seconds until a failed operation is tried again.
+# Seconds after which callers try a failed operation again.
 AGAIN_SECONDS = 0.1
 
 
@@ -23,13 +23,13 @@ class OutageLog:
         """True during the outage."""
 
     def note(self, why: object) -> None:
-        """Note a failure and its reason. Log it if it begins an outage."""
+        """Record a failure and its reason. Log the failure if it begins an outage."""
         if not self.on:
             self.on = True
             log.warning("%s: %s", self._what, why)
 
     def over(self) -> None:
-        """Note a success. Log it if it ends an outage."""
+        """Record a success. Log the end of the outage if there was one."""
         if self.on:
             self.on = False
-            log.warning("this outage is over: %s", self._what)
+            log.warning("this outage has ended: %s", self._what)

@@ -1,1 +1,1 @@
-"""One connection in use, at either end: the driver, the outbox, the write scheduler, and the seat's send buffer."""
+"""Connections of clients and servers: the driver, the outbox, the write scheduler, and the send buffer of a seat."""

@@ -10,7 +10,7 @@ LIGHT_BYTES_PER_SECOND, LIGHT_BURST = 8 * 1024, 8 * 1024
 
 
 class Bulk:
-    """Limits the bytes that one connection sends.
+    """Limits the bytes that are received from one connection.
 
     Args:
       shared: the pace, in bytes, of all connections of the address; None if there is no limit.

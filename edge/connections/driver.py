@@ -1,10 +1,10 @@
-"""The connection driver passes frames between a transport and the connection machine, until either side ends it.
+"""The connection driver passes frames between a transport and the connection machine, until the connection ends.
 
 Every decision is a synchronous step: `receive_frame` for a received frame, `flush` for frames to write, `on_timer` for
-due timers. The caller's task waits for frames or for the end. The socket reader calls `receive_frame` and the write
-scheduler calls `flush`, without a task in between. Only if a write would block does a task wait for the write. That
-task is shielded, because a write that is cancelled midway corrupts the stream. The task has a deadline, so that a peer
-that does not read delays no other connection.
+due timers. The task that calls `drive_connection` waits for the end, or for space to read more. The socket reader
+calls `receive_frame` and the write scheduler calls `flush`, without a task in between. A write that would block waits
+in a task of its own. This task is shielded, because a write that is cancelled midway corrupts the stream. The task has
+a deadline, so that a peer that does not read delays no other connection.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from .scheduler import Timer, WriteScheduler, open_write_scheduler
 
 log: logging.Logger = logging.getLogger("edge.transports")
 
-# The time for writing the goodbye of a connection and for its closing handshake.
+# Seconds for writing the goodbye of a connection and for the closing handshake of its transport.
 CLOSING_SECONDS = 2.0
-# The time that a write may take while the outbox is over its bounds.
+# Seconds that a blocked write may take if the outbox exceeds its bounds.
 SLOW_SECONDS = 1.0
 # The bytes that a peer must read within `Limits.write_seconds`.
 WRITE_BYTES = 64 * 1024
 # Seconds of throttling after which the peer gets the error `too_fast`.
 TELL_SECONDS = 1.0
-# The time for which a connection is still read after a write has failed. A peer may send its goodbye and close while a
+# Seconds for which a connection is still read after a write has failed. A peer may send its goodbye and close while a
 # write to it is under way.
 GOODBYE_SECONDS = 1.0
 
 
 @attrs.frozen
 class Ended:
-    """Why a connection ended."""
+    """The end of a connection, with its reason."""
 
     code: Code
     reason: str
     by_peer: bool
     """True if the peer ended the connection, False if this side did."""
     unconfirmed: bool = False
-    """True if the peer could not write the end to its journal: see `Room.when_cut_off`."""
+    """True if the server could not write the end of the player to the journal: see `Room.when_cut_off`."""
 
 
 class MessageReceiver(Protocol):
@@ -61,7 +61,7 @@ class MessageReceiver(Protocol):
 
     @property
     def has_space(self) -> bool:
-        """True if one more message may be delivered. The driver checks this before each frame is read."""
+        """True if one more message may be delivered. The driver checks this before it reads a frame."""
 
     async def wait_space(self) -> None:
         """Wait until `has_space` is true."""
@@ -84,8 +84,8 @@ async def drive_connection(
     """Pass messages both ways until either side ends the connection or the transport breaks. Then close the transport.
 
     Args:
-      scheduler: writes for this connection; by default, a scheduler of its own.
-      bulk: the pace, in bytes, of the peer's address, shared with its other connections: see `Bulk`.
+      scheduler: writes for this connection; by default, a new scheduler for this connection only.
+      bulk: the pace, in bytes, that all connections of the peer's address share: see `Bulk`.
 
     *Cancellation* sends a goodbye with the code `Outbox.cancel_code`, and takes two seconds at most.
     """
@@ -122,7 +122,7 @@ class ConnectionDriver:
     bulk: Bulk
     ended: Ended | None = None
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Cancelled when the connection is over, to end a wait for more frames."""
+    """The scope of `read`. Cancelled when the connection has ended, so that `read` stops waiting."""
     _paused: bool = False
     """True while this side does not read. Then the peer's silence does not end the connection."""
     _throttled: bool = False
@@ -147,7 +147,7 @@ class ConnectionDriver:
         self.transport.on_doubt = self._check
         if self.outbox.ready:
             self.outbox.notify()
-        self._throttled = self.connection.next_read_at > trio.current_time()  # the seat's last connection was too fast
+        self._throttled = self.connection.next_read_at > trio.current_time()  # the previous connection was too fast
         self._set_timer()
 
     def _check(self) -> None:
@@ -156,7 +156,7 @@ class ConnectionDriver:
             self._set_timer()
 
     async def read(self) -> None:
-        """Read frames until the connection is over."""
+        """Read frames until the connection has ended."""
         while self.ended is None:
             try:
                 if self.has_space:
@@ -174,7 +174,7 @@ class ConnectionDriver:
                 self.end(exc.code, str(exc))
 
     async def _wait_space(self) -> None:
-        """Wait until one cause that blocks reading has ended.
+        """Wait until one of the causes that block reading has ended.
 
         The three causes are the pace of the address (`_delayed`), the pace of this connection (`_throttled`), and a
         receiver without space, such as a full inbox.
@@ -248,7 +248,7 @@ class ConnectionDriver:
             self.receiver.refuse(InvalidEvent("too_fast", text))
 
     def flush(self, now: float, early: float = 0.0) -> None:
-        """Write queued messages, and acks and pings due within `early` seconds, but no goodbye."""
+        """Write queued messages, and acks and pings due within `early` seconds. If a goodbye waits, only end `read`."""
         if self._blocked_write is not None or self._stopped_writing:
             return
         outbox, connection = self.outbox, self.connection
@@ -300,7 +300,7 @@ class ConnectionDriver:
     async def close(self) -> None:
         """Write the goodbye, if there is one, and close the transport, in two seconds at most."""
         goodbye = self.outbox.goodbye
-        if self.ended is None and (goodbye is None or self._stopped_writing):  # a write failed, without a goodbye
+        if self.ended is None and (goodbye is None or self._stopped_writing):  # a write failed, and no goodbye came
             self.end_by_peer(None, "the transport broke")
         elif self.ended is None and goodbye is not None:
             self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
@@ -330,7 +330,7 @@ class ConnectionDriver:
         self.outbox.drop()  # at once, not by the garbage collector: the messages may be large
         for timer in self._timers:
             self.scheduler.cancel(timer)
-        if (goodbye := self.outbox.goodbye) is None:  # every transport closes with this code
+        if (goodbye := self.outbox.goodbye) is None:  # this side sends no goodbye, only the transport's close code
             assert self.ended is not None
             return (1000 if self.ended.code is Code.LOST else self.ended.code), ""
         return goodbye.code, goodbye.reason
@@ -341,7 +341,7 @@ class ConnectionDriver:
         self.ended = self.ended or Ended(code, reason, by_peer=False)
 
     def end_by_peer(self, code: int | None, reason: str, *, unconfirmed: bool = False) -> None:
-        """Record that the peer ended the connection. No goodbye is sent."""
+        """Mark the connection as ended by the peer, or by a broken transport. No goodbye is sent."""
         if self.ended is None:
             self.ended = Ended(Code.of(code), reason, by_peer=True, unconfirmed=unconfirmed)
             self._stopped_writing = True
@@ -381,7 +381,7 @@ class ConnectionDriver:
         waiting.over.set()
 
     def _note_overfull(self) -> None:
-        """Set a timer that ends the connection one second after the blocked write began: the outbox is overfull."""
+        """The outbox is overfull: set a timer that ends the connection one second after the blocked write began."""
         waiting = self._blocked_write
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True
@@ -392,7 +392,7 @@ class ConnectionDriver:
         self.end_by_peer(None, "an error in the server")
 
     def _note_write_failure(self) -> None:
-        """Stop writing, but read for one more second: frames that the peer sent before may still arrive."""
+        """Stop writing, but read for one more second: frames that the peer has already sent may still arrive."""
         self._stopped_writing = True
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + GOODBYE_SECONDS)
 

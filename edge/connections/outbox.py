@@ -52,12 +52,12 @@ class Outbox:
         self.writing = False
         """True while a write waits for the peer."""
         self.notify: Callable[[], object] = _nobody
-        """Called when a message must be written, once until the next `take`. `ConnectionDriver.begin` sets this to
+        """Called when frames must be written, at most once before each `take`. `ConnectionDriver.begin` sets this to
         `WriteScheduler.schedule`."""
         self.on_overfull: Callable[[], object] = _nobody
         """Called for each message beyond the bounds while a write waits."""
         self.on_crowded: Callable[[], object] = _nobody
-        """Called for each message beyond the bounds of one step, unless `on_overfull` is called."""
+        """Called for each message beyond `Limits.step_frames` or `step_bytes`, unless `on_overfull` is called."""
         self.ready: bool = False
         """True if `notify` was called since the last `take`."""
         self._json = codec is JSON
@@ -73,7 +73,7 @@ class Outbox:
 
     @property
     def crowded(self) -> bool:
-        """True if the queue exceeds the bounds of one step."""
+        """True if the queue exceeds `Limits.step_frames` or `step_bytes`."""
         return self._bytes > self._step_bytes or len(self._waiting) > self._step_frames
 
     @property
@@ -123,7 +123,7 @@ class Outbox:
         self._bytes = 0
 
     def wake(self) -> None:
-        """Call `notify`, because a write is due earlier than the driver's timer."""
+        """Call `notify`, unless it was called since the last `take`: a write is due before the driver's timer."""
         if not self.ready:
             self.ready = True
             self.notify()
@@ -146,4 +146,4 @@ class Outbox:
 
 
 def _nobody() -> None:
-    """Do nothing: no driver is attached yet."""
+    """Do nothing, until a driver sets another function."""

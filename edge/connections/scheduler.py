@@ -1,10 +1,10 @@
 """The write scheduler: writes for all connections of a server, and runs their timers.
 
 It has two tasks, however many connections there are. The first flushes the connections that have something to write,
-after all tasks of the current Trio step have run. So one write carries all messages that one step of a room sends to a
-connection, and a broadcast is a plain loop. The second task wakes when an ack, a ping or a deadline of a connection is
-due. This task also runs the timers that are due soon after, so that thousands of connections wake it only a few dozen
-times a second.
+after all tasks of the current Trio step have run. So one write carries all messages that are sent to a connection in
+one step, and a broadcast can be a plain loop over the connections. The second task wakes when an ack, a ping or a
+deadline of a connection is due. This task also runs the timers that are due soon after, so that thousands of
+connections wake it only a few dozen times a second.
 
 A write that would block waits in a task of its own, and delays no other connection.
 """
@@ -26,7 +26,7 @@ from ..aio.wakeup import WakeUp
 
 log: logging.Logger = logging.getLogger("edge.transports")
 
-# An ack or a ping may be sent this much before it is due, to share a wake-up with others.
+# Seconds by which an ack or a ping may be sent early, so that timers share a wake-up.
 EARLY_SECONDS = 0.02
 
 # Cancelled timers are removed from the heap when there are more than this, and more than half of all timers.
@@ -43,7 +43,7 @@ class Sender(Protocol):
         """Perform the actions that are due by now or within `early` seconds, and set a timer for the next action."""
 
     def fail(self) -> None:
-        """End the connection: `flush` or `on_timer` has raised."""
+        """End the connection, because `flush` or `on_timer` has raised an error."""
 
 
 class Timer:
@@ -83,7 +83,7 @@ class WriteScheduler:
         self._scope.cancel("every connection has ended")
 
     def schedule(self, sender: Sender) -> None:
-        """Flush this connection after the current step."""
+        """Flush this connection after the current Trio step."""
         if not self._ready:
             self._wake_up.wake()
         self._ready.append(sender)
@@ -108,12 +108,12 @@ class WriteScheduler:
             self._cancelled = 0
 
     def start_soon(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Run a write that waits for its peer in a task of its own."""
+        """Start a task for a write that waits until the peer reads."""
         self._nursery.start_soon(guarded, "a write", write)
 
     async def _write(self) -> None:
         while True:
-            if self._ready:  # in both cases all tasks that can run now do so before the flush
+            if self._ready:  # in both branches, all tasks that can run now run before the flush
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wake_up.wait()
@@ -157,7 +157,7 @@ def _note_fault(sender: Sender) -> None:
 async def open_write_scheduler() -> AsyncIterator[WriteScheduler]:
     """Run a write scheduler during a block. All its connections must end within the block.
 
-    Entering is not a checkpoint, so that a caller that is already cancelled can still send a goodbye.
+    Entering the block is not a checkpoint, so that a caller that is already cancelled can still send a goodbye.
     """
     async with trio.open_nursery() as nursery:
         scheduler = WriteScheduler(nursery)

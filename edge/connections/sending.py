@@ -1,4 +1,4 @@
-"""The send buffer of a seat, at either end. The buffer outlives the connections."""
+"""The send buffer of a seat, in a server or a client. The buffer outlives the seat's connections."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SendBuffer:
 
     @property
     def pressed(self) -> bool:
-        """True while more than half of the window is unacknowledged: then the peer's acks must be read soon."""
+        """True while more than half of the window is unacknowledged, so that the peer's acks must be read soon."""
         return self.counts.pressed
 
     async def wait_relief(self) -> None:
@@ -74,7 +74,7 @@ class SendBuffer:
         self.latest.clear()
 
     def can_resume(self, received: int) -> bool:
-        """True if a peer with this many counted messages can resume: all messages that it misses are stored."""
+        """True if a peer that has received this many counted messages can resume: all later messages are stored."""
         return self.counts.can_resume(received) and not self.latest.dropped
 
     def release(self) -> None:
@@ -83,7 +83,7 @@ class SendBuffer:
         self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
-        """Use a new connection: end the older one, and queue the messages that the peer missed."""
+        """Send over a new connection: end the previous one, and queue the messages that the peer missed."""
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
@@ -102,7 +102,7 @@ class SendBuffer:
         return True
 
     def _note_pressure(self) -> None:
-        """Called when more than half of the window is unacknowledged, or when the window is full and given up."""
+        """Do nothing. A subclass may override this method, which is called as `Counts.on_pressure`."""
 
     def _note_relief(self) -> None:
         relieved, self._relieved = self._relieved, trio.Event()

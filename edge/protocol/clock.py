@@ -1,12 +1,12 @@
-"""An estimate of the peer's clock and of the round-trip time, from the peer's answers to pings."""
+"""An estimate of the peer's clock and of the round-trip time, from the peer's answers to the hello and to pings."""
 
 from __future__ import annotations
 
 # The number of stored samples: enough to include a short round trip, few enough to follow a clock that drifts.
 SAMPLES = 8
-# Seconds a second by which `at` approaches a better estimate: slow enough that animations show no jump.
+# The seconds per second by which `at` approaches a better estimate: slow enough that animations show no jump.
 SLEW = 0.1
-# An estimate that differs by more seconds than this is used at once.
+# `at` jumps to a better estimate that differs by more than this many seconds.
 JUMP = 1.0
 # Seconds by which two samples may contradict each other, because clocks drift. A larger contradiction means that a
 # clock was set or a machine was suspended.
@@ -27,12 +27,12 @@ class Clock:
         self._read_at = 0.0
 
     def restart(self) -> None:
-        """Drop all samples, because the peer is another one or its clock has restarted."""
+        """Drop all samples, because the peer has changed, or its clock has restarted."""
         self.round_trip = self._offset = None
         self._samples.clear()
 
     def note(self, asked: float, told: float, now: float) -> None:
-        """Add a sample: a ping sent at `asked`, and its answer, received at `now`, with the peer's time `told`."""
+        """Add a sample: a ping or hello was sent at `asked`. Its answer, with the peer's time `told`, came at `now`."""
         took, offset = max(0.0, now - asked), told - (asked + now) / 2
         agreeing = [each for each in self._samples if abs(each[1] - offset) <= (each[0] + took) / 2 + DRIFT]
         self.round_trip = took
@@ -41,7 +41,7 @@ class Clock:
     def at(self, now: float) -> float:
         """Return the estimated time of the peer's clock; 0 without samples.
 
-        The result approaches a better estimate slowly, and jumps only if its error is more than a second.
+        The result approaches a better estimate slowly, and jumps only if the difference is more than a second.
         """
         if not self._samples:
             return 0.0

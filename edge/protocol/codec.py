@@ -1,11 +1,11 @@
 """Codecs convert between frames and plain data: JSON in text frames, MessagePack in binary frames.
 
-orjson reads JSON. It rejects input that the standard library accepts: NaN, Infinity and lone surrogates. It takes the
-same time for every number. msgspec takes 9 µs for a number like 1e308, so 64 KiB of such numbers cost 90 ms. msgspec
-writes JSON, and reads the name of a frame without decoding the body.
+orjson reads JSON. It rejects input that the standard library accepts: NaN, Infinity and lone surrogates. orjson takes
+the same time for every number; msgspec would take 9 µs for a number like 1e308, or 90 ms for 64 KiB of such numbers.
+msgspec only writes JSON, and reads the name of a frame without decoding the body.
 
 ormsgpack rejects a map key that is not text before it builds the dict. Other decoders accept arrays as keys, and turn
-them into tuples, whose hashes a sender can choose: 64 KiB of equal hashes cost a third of a second.
+them into tuples, whose hashes a sender can choose: 64 KiB of keys with equal hashes cost a third of a second.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Codec(abc.ABC):
     def peek(self, frame: Frame) -> tuple[str, int | None]:
         """Return the name and the request number of a frame without decoding its body.
 
-        Returns: an empty name if the name is unreadable, and None if there is no readable number.
+        Returns: the name, empty if it is unreadable; and the number, None if it is missing or unreadable.
         """
         try:
             envelope = self._peek(frame)
@@ -73,7 +73,7 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
-        """Peek into a frame whose body the decoder can't skip, because it nests too deeply or is not valid."""
+        """Peek into a frame whose body nests too deeply or is not valid, so that the decoder can't skip the body."""
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
@@ -99,7 +99,7 @@ _PAIR, _MARK = b"\x92", b"the end of the frame"
 _PACKED_MARK = ormsgpack.packb(_MARK)
 
 
-# The parts of a JSON frame before and after its body. `_STRING` matches strings, whose brackets are not structure.
+# The parts of a JSON frame before and after its body. `_STRING` matches strings, in which brackets are text.
 _HEAD = re.compile(r'\s*\[\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,', re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TAIL = re.compile(r",\s*([0-9]{1,16})\s*(?:,\s*[0-9.eE+-]{1,32}\s*)?\]\s*\Z")
@@ -213,7 +213,8 @@ def _skip(frame: bytes, at: int) -> int:
     return at
 
 
-# For each first byte from 0xc4: the number of bytes that follow in addition to a size, and the number of size bytes.
+# For each first byte from 0xc4: how many bytes follow besides a size and the content of that size, and how many bytes
+# hold the size.
 _PACKED = dict(
     zip(
         range(0xC4, 0xE0),
@@ -232,7 +233,7 @@ _PACKED = dict(
 
 
 def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | None:
-    """Return a request number, or None if the value is missing or is no valid number."""
+    """Return a request number, or None if the value is missing or invalid."""
     try:
         number = decode(raw)
     except msgspec.DecodeError:

@@ -47,7 +47,7 @@ class Side(enum.Enum):
 
 
 class State(enum.Enum):
-    """The state of a connection."""
+    """The state of a connection: before the hello, before the welcome, open, or closed."""
 
     SILENT = "silent"
     GREETED = "greeted"
@@ -74,9 +74,10 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
-# Multiple of the pace at which `latest` and `volatile` events are read: they may be dropped instead of delayed.
+# `latest` and `volatile` events are read at up to this multiple of the pace. Those beyond the pace are marked as
+# `too_fast`, not delayed.
 SPARE = 10
-# Seconds from the first ping that measures the peer's clock to the second. Each further interval is twice as long.
+# Seconds between the first two pings that measure the peer's clock. Each further interval is twice as long.
 CLOCK_SECONDS = 0.25
 # Seconds of silence that end the connection while a ping of `Connection.check` is unanswered.
 CHECK_SECONDS = 3.0
@@ -103,7 +104,7 @@ class Connection:
         self.clock: Clock = Clock()
         """The peer's clock."""
         self.epoch: float = 0.0
-        """The time at which the clock that is reported to the peer was 0."""
+        """The time at which this side's clock, as the peer sees it, was 0."""
         self._lenient = side is Side.CLIENT  # a newer server may send unknown fields
         self._resuming = False
         self._hello_at = now
@@ -128,7 +129,7 @@ class Connection:
         self._over_since = math.inf
         """The time since which the window is exceeded; infinite if it is not exceeded."""
         self.next_read_at: float = now
-        """The earliest time for reading the next frame, by the pace of the connection."""
+        """The earliest time at which the pace of the connection allows the next frame to be read."""
         self.throttled = False
         """True once the driver has sent `too_fast` to the peer."""
 
@@ -139,7 +140,7 @@ class Connection:
           size: the size of the frame in bytes, if the caller knows it.
 
         Raises:
-          InvalidEvent: the message is unusable. It was counted if its sender counts it, and the connection continues.
+          InvalidEvent: the message is unusable. It was counted if its sender counted it. The connection continues.
           RemoteProtocolError: the connection must end. `code` is the code for the goodbye.
         """
         if now > self._last_received_at:
@@ -195,7 +196,7 @@ class Connection:
     def follow(self, earlier: Connection, now: float) -> None:
         """Continue with the pace of the seat's previous connection.
 
-        The client gets an allowance, at most a window, for messages that it stored while it was not connected.
+        The client gets an allowance, at most one window, for messages that it stored while it was not connected.
         """
         self._pace, self._spare, self._bytes = earlier._pace, earlier._spare, earlier._bytes
         self.next_read_at = earlier.next_read_at
@@ -212,7 +213,7 @@ class Connection:
     def check(self, now: float) -> bool:
         """Ping at once, because the peer may be gone. Until the answer, three seconds of silence end the connection.
 
-        Returns: False if such a ping is unanswered already, or if the connection is not open."""
+        Returns: False if an earlier ping of this method is unanswered, or if the connection is not open."""
         if self.state is not State.OPEN or self._checked_at < math.inf:
             return False
         self.ping_due, self._checked_at = now, self._time(now) + self.epoch
@@ -225,7 +226,7 @@ class Connection:
 
     @property
     def low_rate_at(self) -> float:
-        """The time at which half of the burst of bytes is available to the peer again."""
+        """The time from which half of the burst of bytes is available to the peer."""
         return self._bytes.half_free_at()
 
     def note_received(self, now: float) -> None:
@@ -235,7 +236,7 @@ class Connection:
 
     @property
     def next_due(self) -> float:
-        """The time at which `due` must be called again."""
+        """The next time at which `due` must be called."""
         return min(self.ack_due, self.pulse_due) if self.state is State.OPEN else math.inf
 
     @property
@@ -247,14 +248,14 @@ class Connection:
 
     @property
     def dead_at(self) -> float:
-        """The time at which the connection ends unless bytes arrive before."""
+        """The time at which the connection ends unless bytes arrive earlier."""
         dead_at = self._last_received_at + self.limits.dead_after
         if self._checked_at == math.inf:
             return dead_at
         return min(dead_at, max(self._checked_at, self._last_received_at) + CHECK_SECONDS)
 
     def note_over(self, now: float) -> None:
-        """Note since when the window is exceeded.
+        """Update the time since which the window is exceeded.
 
         Raises:
           RemoteProtocolError: the window was exceeded for `Limits.write_seconds` (`Code.BEHIND`).
@@ -268,7 +269,7 @@ class Connection:
             raise RemoteProtocolError("more than a window was unacknowledged for too long", Code.BEHIND)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
-        """Return the acks and pings that are due. The caller must write all messages recorded in `counts` first.
+        """Return the acks and pings that are due. The caller must write all queued messages before them.
 
         Args:
           early: also return frames that are due within this many seconds.
@@ -308,11 +309,11 @@ class Connection:
         if name[:1] not in UNCOUNTED_SIGNS:
             self._count_received(size, now)
         if name[:1] in SIGNS:
-            request = None  # the number is that of a request of this side
+            request = None  # this message is no request: a reply has the number of a request of this side
         return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
 
     def _receive_ack(self, ack: Ack, now: float) -> None:
-        if ack.count > self.counts.acked:  # not charged: there are at most as many such acks as sent messages
+        if ack.count > self.counts.acked:  # an ack of new messages costs nothing: their number is limited
             self.next_read_at = self._pace.give_back()
         self.counts.acknowledge(ack.count)
         if ack.asked is not None and ack.told is not None and ack.asked in self._pinged:
@@ -334,7 +335,7 @@ class Connection:
 
     def _check_size(self, size: int) -> None:
         limit = self.limits.hello_bytes if self.state is State.SILENT else self.limits.message_bytes
-        if size > limit and self.side is Side.SERVER:  # a client accepts larger messages of its server
+        if size > limit and self.side is Side.SERVER:  # a client accepts larger messages from its server
             raise InvalidEvent("too_large", f"{size} bytes exceed the limit of {limit} bytes for a message: see Limits")
 
     def _advance(

@@ -27,19 +27,19 @@ class Counts:
     uses."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called for each message that is recorded while the window is more than half full or given up."""
+    """Called for each message recorded while the window is more than half full or given up, and by `give_up`."""
 
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when no more than half of the window is unacknowledged again."""
+    """Called when `pressed` becomes false: at most half of the window is unacknowledged."""
 
     on_empty: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called when all messages are acknowledged."""
+    """Called by each ack that leaves no message unacknowledged, and when the window is dropped."""
 
     sent: int = 0
     """Counted frames sent since the fresh start."""
 
     withheld: int = 0
-    """The number of the newest sent frames that may not be written yet, because the journal does not have them."""
+    """How many of the newest sent frames may not be written yet, because the journal does not have them."""
 
     received: int = 0
     """Counted frames received since the fresh start."""
@@ -49,13 +49,14 @@ class Counts:
     after its journal has the frame."""
 
     connected: bool = False
-    """True while there is a connection, whose peer can acknowledge more. Only then may the window be exceeded."""
+    """True while there is a connection, over which the peer can acknowledge messages. Otherwise the window may not be
+    exceeded."""
 
     exceeded: bool = False
     """True while more is unacknowledged than fits into the window. If this state lasts, the connection ends."""
 
     behind: bool = False
-    """True once the window was given up. Then no message is counted or stored until the next fresh start."""
+    """True once `give_up` was called. No message is counted or stored until the next fresh start."""
 
     pressed: bool = False
     """True while more than half of the window is unacknowledged."""
@@ -78,7 +79,7 @@ class Counts:
     def record(self, message: Outgoing) -> None:
         """Count a message as sent, and store it until it is acknowledged.
 
-        Without a connection, a message that does not fit into the window makes this side give up the window.
+        If there is no connection and the message does not fit into the window, call `give_up`.
         """
         if self.behind:
             self.on_pressure()
@@ -112,7 +113,7 @@ class Counts:
         """Drop the first `count` frames since the fresh start, because the peer has acknowledged them.
 
         Raises:
-          RemoteProtocolError: `count` is less than before, or more than was written.
+          RemoteProtocolError: `count` is less than an earlier one or more than was written, or the window was given up.
         """
         if not self.can_resume(count):
             raise RemoteProtocolError(f"peer acked {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
@@ -123,7 +124,7 @@ class Counts:
             self.on_empty()
 
     def can_resume(self, count: int) -> bool:
-        """True if all frames after the peer's first `count` can be sent again."""
+        """True if all frames after the first `count`, which the peer has received, are stored and can be sent again."""
         return not self.behind and self.acked <= count <= self.sent - self.withheld
 
     @property

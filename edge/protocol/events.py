@@ -29,7 +29,7 @@ class EventType:
     """The name of the event on the wire."""
 
     delivery: Delivery
-    """The delivery of the event: see `event`."""
+    """The delivery that `event` was given."""
 
     key: str
     """For ``latest``: the field whose value is the key; empty if all events of the class share one key."""
@@ -65,10 +65,10 @@ def event(
       delivery: ``"reliable"``: each event arrives once and in order, also after a resume. ``"latest"``: only the newest
         event of each `key` is stored for a slow connection, and sent again after a resume. ``"volatile"``: an event
         that can't be written at once is dropped, for cursors and previews.
-      key: for ``"latest"``: the field whose value is the key. Without it, all events of the class share one key.
+      key: for ``"latest"``: the field whose value is the key. Without `key`, all events of the class share one key.
       extra_fields: a server's reaction to a field that the class does not have. ``"refuse"``: the server refuses the
         event, and the client gets an error. ``"ignore"``: the server ignores the field, so that newer clients can use
-        older servers. Clients always ignore such fields, and report the first ones of each event.
+        older servers. Clients always ignore such fields, and report this once for each event class.
 
     Raises:
       TypeError: the name is invalid, `key` is not a field or is used without ``"latest"``, or another argument has an

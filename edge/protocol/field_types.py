@@ -31,7 +31,7 @@ def check_type(cls: type[Any]) -> None:
     """Check that every field of a class has a type whose values can be encoded.
 
     Raises:
-      TypeError: a field has another type. The message names the class, the field, and the fault.
+      TypeError: a field has no such type. The message names the class, the field, and the fault.
     """
     _check_fields(cls, set())
 
@@ -45,7 +45,7 @@ def check_key(cls: type[Any], field: str) -> None:
       TypeError: the values are not hashable by value, or are attrs objects.
     """
     kind = attrs.fields_dict(cls)[field].type
-    if not is_hashable(kind) or attrs.has(kind):  # type: ignore[arg-type]  # has takes anything
+    if not is_hashable(kind) or attrs.has(kind):  # type: ignore[arg-type]  # attrs.has accepts any object
         raise TypeError(f"{cls.__name__}.{field} can't be a key: use text, a number, a Literal or an Enum")
 
 
@@ -110,7 +110,7 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
 
 
 def _check_order(cls: type[Any]) -> None:
-    """Check that no positional mandatory field follows a keyword-only one: cattrs passes them in this order."""
+    """Check that no positional mandatory field follows a keyword-only one: cattrs passes the fields in this order."""
     mandatory = [each for each in attrs.fields(cls) if each.init and each.default is attrs.NOTHING]
     for first, second in itertools.pairwise(mandatory):
         if first.kw_only and not second.kw_only:

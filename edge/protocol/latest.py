@@ -14,8 +14,8 @@ class LatestValues(Generic[Value]):
     Args:
       max_values: the maximum number of values that are stored.
       max_bytes: the maximum number of bytes of all values together.
-      on_drop: called with the key and the value of the first dropped value. Not called again until `dropped` is reset,
-        because each further value may drop another one.
+      on_drop: called with the key and the value of the first dropped value. Not called for later ones until `dropped`
+        is reset, because each `put` may drop a value.
     """
 
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:

@@ -29,27 +29,26 @@ class Limits:
     server four times as much as an ordinary message. More of them end the connection with `Code.FLOODING`."""
 
     fragments_burst: int = attrs.field(default=300, validator=attrs.validators.gt(0))
-    """Fragments and control frames that one connection may send at once. The largest message may have that many
-    fragments."""
+    """Fragments and control frames that one connection may send at once, such as the fragments of one large message."""
 
     inbox: int = 64
     """The maximum number of events of one player that wait for the room's code. While this many wait, the server does
     not read the player's connection."""
 
     inbox_bytes: int = attrs.field(default=256 * 1024, validator=attrs.validators.gt(0))
-    """The maximum number of bytes of these events, measured as frames. The same limit applies separately to a player's
-    stored ``latest`` values and to its unanswered requests."""
+    """The maximum number of bytes of one player's events that wait for the room's code, measured as frames. The same
+    limit applies separately to the player's stored ``latest`` values and to its unanswered requests."""
 
     events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
     """Messages that are read from one connection a second, in the long run: more than a person or a game at 30 Hz
     sends. Further messages are read later, so none is lost. A connection that exceeds this limit for more than
-    `catch_up_seconds` ends with `Code.FLOODING`. Acks do not count."""
+    `catch_up_seconds` ends with `Code.FLOODING`. Acks of new messages do not count."""
 
     events_burst: int = attrs.field(default=100, validator=attrs.validators.gt(0))
-    """Messages that are read at once: enough to catch up after a short interruption. After a resume more are read, in
-    proportion to the time without a connection. ``volatile`` and ``latest`` events are not delayed, because they should
-    not be old: up to ten times as many are read. Those beyond the pace are refused as ``too_fast``, or stored without a
-    listener if they are ``latest``."""
+    """Messages that are read at once: enough to catch up after a short interruption. After a resume, more are read, in
+    proportion to the time without a connection. ``volatile`` and ``latest`` events beyond the pace are not delayed,
+    because an old one is of no use: they are read at up to ten times the pace. Beyond the pace, a ``volatile`` event is
+    refused as ``too_fast``, and a ``latest`` event is stored but reaches no listener."""
 
     bytes_per_second: float = attrs.field(default=64 * 1024, validator=attrs.validators.gt(0))
     """Bytes that are read from one connection a second, in the long run: one message of the largest size, or fifty of
@@ -74,7 +73,7 @@ class Limits:
 
     write_seconds: float = 10
     """The time that a write of 64 KiB may take before the connection ends with `Code.STALLED`. Also the time for which
-    more than the window may be unacknowledged before the connection ends with `Code.BEHIND`, for a fresh start."""
+    more than the window may be unacknowledged before the connection ends with `Code.BEHIND`. A fresh start follows."""
 
     ack_frames: int = 32
     """The number of unacknowledged frames after which a side sends an ack at once: see `most_unacked`."""
@@ -105,7 +104,7 @@ class Limits:
 
     @property
     def step_frames(self) -> int:
-        """The maximum number of frames that a room may send to one connection in one step.
+        """The maximum number of frames that a room may queue for one connection before it lets other tasks run.
 
         More frames raise `SendOverflow` in the room's code, which has an endless loop or must pause between the events.
         """
@@ -113,8 +112,8 @@ class Limits:
 
     @property
     def step_bytes(self) -> int:
-        """The maximum number of bytes that a room may send to one connection in one step: at least four of the largest
-        messages."""
+        """The maximum number of bytes that a room may queue for one connection before it lets other tasks run: at least
+        four of the largest messages."""
         return max(16 * self.window_bytes, 4 * self.sent_bytes)
 
     @property

@@ -13,9 +13,9 @@ A frame is an array that begins with a name. The first character of the name, it
 | `-`        | cancel  | `["-", null, 7]`                        | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
-Both sides count the counted frames instead of numbering them, so that a broadcast has the same bytes for all receivers.
-An unusable frame counts like any other frame with its sign. A frame whose sign is unreadable is counted, because its
-sender counted it.
+A counted frame carries no number: both sides count such frames, so that a broadcast has the same bytes for all
+receivers. An unusable frame counts like any other frame with its sign. A frame whose sign is unreadable is counted, on
+the assumption that its sender counted it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Welcome:
 
     why: str = ""
     """The reason for a fresh start: ``new``, ``expired``, ``lost`` (the room ended with its server), ``moved`` (another
-    page had the seat), ``miscount`` or ``behind``."""
+    page had the seat), ``miscount`` or ``behind``: see `Code`."""
 
     received: int
     """The counted frames that the seat has received from this client."""
@@ -122,21 +122,21 @@ class Bye:
     sign: ClassVar[str] = "$bye"
 
     code: int
-    """A `Code`. A client that does not know this code uses its hundreds, as in 41xx."""
+    """A `Code`. Of an unknown code, a client uses the first two digits, as in 41xx."""
 
     reason: str = ""
     """One sentence for people."""
 
     where: str = ""
-    """The address of the room at the server that has it, if the client may connect there."""
+    """The address of the room on the server that runs the room, if the client may connect to that server."""
 
     unconfirmed: bool = False
-    """True if the end is perhaps not in the journal, so that another server may continue the room."""
+    """True if the end of the player may be missing from the journal, so that another server may restore the seat."""
 
 
 @attrs.frozen
 class Ack:
-    """The number of the peer's counted frames that are acknowledged since the fresh start. Also answers a ping."""
+    """An acknowledgement of the peer's first `count` counted frames since the fresh start. Also answers a ping."""
 
     sign: ClassVar[str] = "$ack"
     count: int
@@ -156,7 +156,7 @@ class Ping:
     """The time on the sender's clock; the answer repeats it. None if the sender does not measure the clocks."""
 
 
-@attrs.define  # not frozen: nearly every frame makes one, and a frozen one takes twice as long
+@attrs.define  # not frozen: nearly every frame makes an instance, and a frozen instance takes twice as long
 class Event:
     """An event whose body is plain data. `counted` is False for ``latest`` and ``volatile`` events."""
 
@@ -195,7 +195,7 @@ class Reply:
 
 @attrs.frozen
 class Part:
-    """One of several answers to the request `id`. A `Reply` ends the answers."""
+    """One of several answers to the request `id`. A `Reply` or an `Error` ends the answers."""
 
     name: str
     body: Any
@@ -271,7 +271,7 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
     Raises:
       InvalidEvent: the array is not a message.
     """
-    if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # nearly all
+    if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # most frames
         return Event(plain[0], plain[1], size=size)
     match plain:
         case [str(sign), body] if sign in _OBJECTS:

@@ -41,7 +41,7 @@ class Outgoing:
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)
-        # Encode one frame at once, so that a value that can't be encoded raises before any receiver gets the message.
+        # Encode one frame at once, so that an encoding error is raised before any receiver gets the message.
         self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None
         self.size = size_of(self.text)

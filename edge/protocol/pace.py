@@ -23,12 +23,12 @@ class Pace:
         self._free = 0
 
     def allow(self, since: float, now: float, most: int) -> None:
-        """Set an allowance of free items for the time between two instants, in which the sender could send nothing.
+        """Set an allowance of free items for the time from `since` to `now`, in which the sender could send nothing.
 
-        The allowance does not expire. Time that refilled the burst is left out, because it would count twice.
+        The allowance does not expire. Time in which the burst was refilled is left out, because it would count twice.
 
         Args:
-          most: the largest allowance.
+          most: the largest allowance, in items.
         """
         unused = max(0.0, now - max(since, self._paid))
         self._free = int(min(most, unused / self._each)) if self._each else 0
@@ -36,7 +36,7 @@ class Pace:
     def take(self, now: float, count: int = 1) -> float:
         """Charge `count` items, even if they exceed the pace.
 
-        Returns: the time from which the next item is within the pace; not later than `now` if that is now.
+        Returns: the time from which the next item is within the pace; `now` or earlier if no wait is needed.
         """
         if self._free:
             free = min(self._free, count)
@@ -48,13 +48,13 @@ class Pace:
         return self._paid - self._slack
 
     def reserve(self, now: float, count: int) -> float:
-        """Charge `count` items. Return the time from which these items are within the pace; may be before `now`."""
+        """Charge `count` items. Return the time, possibly before `now`, from which these items are within the pace."""
         at = self._paid - self._slack
         self.take(now, count)
         return at
 
     def give_back(self) -> float:
-        """Refund the last item. Return the time from which the next item is within the pace."""
+        """Refund one item. Return the time from which the next item is within the pace."""
         self._paid -= self._each
         return self._paid - self._slack
 

@@ -1,8 +1,9 @@
 """Records: the encoding of frames in the bodies of HTTP requests and responses, for streams and polls.
 
-A body is a sequence of records. Each record begins with a letter, a decimal number and a line feed. The twelve bytes of
-a text or binary frame follow ``t12`` or ``b12``. ``c4221`` means that the sender has closed with this code. ``k0`` is
-empty; only a server sends it, at the start of a stream. A body may end anywhere; its complete records are valid.
+A body is a sequence of records. Each record begins with a letter, a decimal number and a line feed. After
+``t12`` follow the twelve bytes of a text frame, after ``b12`` those of a binary frame. ``c4221`` means that the sender
+has closed the transport with the code 4221. ``k0`` is an empty record, which only a server sends, at the start of a
+stream. A body may end anywhere; its complete records are valid.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def record(item: Frame | Closed) -> bytes:
 
 
 class Records:
-    """A parser of records, for a body that arrives in pieces.
+    """A parser of records, for a body that arrives in parts.
 
     Args:
       max_bytes: the largest frame that is accepted.
@@ -50,7 +51,7 @@ class Records:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame | Closed]:
-        """Add a piece of the body, and yield the records that are complete.
+        """Add the next part of the body, and yield the records that are complete.
 
         Raises:
           RemoteProtocolError: the data is not a record, or a frame is too large.

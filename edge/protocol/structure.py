@@ -31,10 +31,10 @@ Hook = Callable[[Any, Any], Any]
 Inner = Callable[[Any], Hook]
 
 # The maximum number of members of one set with the same hash. A sender can choose tuples, numbers and attrs instances
-# with equal hashes, and adding n of them to a set takes n² comparisons. Honest values reach two or three.
+# with equal hashes, and adding n of them to a set takes n² comparisons. Ordinary values reach two or three.
 MAX_SAME_HASH = 16
 
-# Types whose hashes a sender can't choose: text and bytes are salted, whole numbers are bounded.
+# Types whose hashes a sender can't choose: hashes of text and bytes are salted, and whole numbers are bounded.
 SALTED = (str, bytes, int, bool)
 
 
@@ -66,7 +66,7 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
 def _find_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool]:
     """Return the hook of a type, and True if the type's values may nest to any depth.
 
-    Only the depth of such values must be checked beforehand. A value that fits another type is as deep as the type.
+    Only values of these types need a check of their depth: a value that fits another type is only as deep as that type.
     """
     return _make_hook(cls, ignore_extra), holds_itself(cls)
 
@@ -191,7 +191,7 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Return a hook that tries only the members that match the value's plain type, `int` before `float`."""
+    """Return a hook that tries only the union's members that match the value's plain type, `int` before `float`."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
@@ -246,7 +246,8 @@ def _object(cls: Any, inner_of: Inner, *, ignore_extra: bool) -> Hook:
 
 _converter = cattrs.Converter(detailed_validation=False)
 
-# Hooks by exact type. By base class, the hook for text would apply to every StrEnum, and accept any text.
+# Hooks by exact type. If they were found by base class, the hook for text would apply to every StrEnum, and accept any
+# text.
 SCALARS: dict[Any, Hook] = {
     bool: _exactly(bool, "true or false"),
     int: _int,
@@ -290,8 +291,8 @@ def _find_fault(value: object, cls: Any, ignore_extra: bool) -> _Fault:
 def _retrace(value: object, cls: Any, ignore_extra: bool) -> Any:
     """Structure a value again, one part after the other, to find the first fault.
 
-    The cost grows with the size of the value and with the depth of its type. Values of a recursive type may be deeper
-    than the type: each of their parts is structured once.
+    The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be deeper
+    than its type. Therefore each part of such a value is structured only once.
 
     Raises:
       _Fault: the first fault.
@@ -338,7 +339,7 @@ def _retrace_children(
     made, pairs = [], [*zip(children, kinds, strict=False)]
     for number, ((name, child), cls) in enumerate(pairs, 1):
         hook, bottomless = _hook_of(cls, ignore_extra)
-        step_in = bottomless or number == len(pairs)  # if all others fit, the last one does not
+        step_in = bottomless or number == len(pairs)  # the fault is in the last child if all others fit
         try:
             made.append(_retrace(child, cls, ignore_extra) if step_in else hook(child, cls))
         except Exception as exc:

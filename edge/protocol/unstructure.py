@@ -1,6 +1,6 @@
 """Convert typed values into plain data, by the rules that `structure` uses to read them.
 
-A value that the reader would reject, or read as another value, is rejected here, so that the error is raised in the
+A value that the receiver would reject, or read as another value, is rejected here, so that the error is raised in the
 code with the mistake. The hooks of cattrs stop at the first fault and do not know its path. Only after a fault does
 `_find_fault` search for the path.
 """
@@ -35,7 +35,7 @@ def unstructure(value: object, cls: Any = None) -> Any:
 
     Raises:
       TypeError: a value is not of the type that its field declares. The message begins with the path.
-      ValueError: a value can't be encoded: a number that JSON or JavaScript does not have, text that is not
+      ValueError: a value can't be encoded: a number that JSON or JavaScript can't represent, text that is not
         well-formed, or more levels than a reader accepts; or a validator rejects it. The message begins with the path.
     """
     cls = cls or type(value)
@@ -186,7 +186,7 @@ def _enum(cls: Any) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Return a hook that tries the members of the value's own type, or all members if there is none."""
+    """Return a hook that tries the union's members of the value's exact type, or all members if there is none."""
     members = typing.get_args(cls)
     hooks = [(member, inner_of(member)) for member in members]
     by_type: dict[type[Any], list[Hook]] = {}
@@ -221,7 +221,7 @@ def _object(cls: Any, inner_of: Inner) -> Hook:
     fields = attrs.fields(attrs.resolve_types(cls))
     hooks: dict[str, Any] = {each.name: override(unstruct_hook=inner_of(each.type)) for each in fields}
     write: Hook = make_dict_unstructure_fn(cls, _converter, **hooks)
-    # A validated value may have changed since it was made, unless it is immutable.
+    # Fields with validators are validated again, because a mutable value may have changed since it was made.
     changeable = not is_hashable(cls) and any(each.validator is not None for each in fields)
 
     def hook(value: Any) -> Any:
@@ -277,7 +277,7 @@ def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
 
 
 def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
-    """Yield the parts of a value, each with its step of the path and its type. A value of another type has none."""
+    """Yield the parts of a value, each with its step of the path and its type. A value that is not a `cls` has none."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if attrs.has(cls):
         if type(value) is cls:

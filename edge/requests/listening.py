@@ -1,4 +1,4 @@
-"""Listeners give each received event to the task that listens for it, or report that there is none.
+"""Listeners give each received event to the task that listens for it, or report that no task listens.
 
 There are two ways to listen. A `Waiter` is one task in `receive`, which gets its event directly. A `Subscription` is an
 ``async for`` loop: events that arrive while the body of the loop runs are queued. A subscription exists as long as its
@@ -40,7 +40,7 @@ class Waiter(Generic[V]):
         self._outcome: outcome.Outcome[V] | None = None
 
     async def wait(self, forget: Callable[[], object]) -> V:
-        """Wait for `give` or `fail`. Either may have been called before.
+        """Wait for `give` or `fail`, one of which may have been called already.
 
         *Cancellation*: `forget` is called. No value is lost: a value is given to this task or not at all.
         """
@@ -81,11 +81,11 @@ class Arrival(abc.ABC):
 
     @abc.abstractmethod
     def take(self) -> None:
-        """Record that a listener has taken the event."""
+        """Called when a listener takes the event: remove the event from the inbox."""
 
     @abc.abstractmethod
     def refuse_unheard(self) -> None:
-        """Refuse the event, because no listener takes it."""
+        """Refuse the event, and remove it from the inbox, because no listener takes it."""
 
 
 @attrs.define(eq=False)
@@ -120,7 +120,7 @@ class Subscription:
         if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
             self.taken = self.taken_bytes = 0
             await trio.lowlevel.checkpoint()
-        elif self.queue:  # events that arrived together are taken in one step, so that their effects leave in one write
+        elif self.queue:  # events that arrived together are taken in one step: one write then sends the results
             await trio.lowlevel.checkpoint_if_cancelled()
         while not self.queue:
             self.taken = self.taken_bytes = 0
@@ -160,7 +160,7 @@ class Listener(Generic[E]):
             raise
 
     async def receive(self) -> E:
-        """Wait for the next event. Always a cancellation point; up to 16 queued events may be taken in one step.
+        """Wait for the next event. Always a cancellation point, but up to 16 queued events are taken in one step.
 
         Raises:
           trio.EndOfChannel: the player has left or the room has ended.
@@ -173,7 +173,7 @@ class Listener(Generic[E]):
 
 
 class Listeners:
-    """The listeners of one player or of one room, in the order in which they began.
+    """The listeners of one player or of one room, the oldest first.
 
     Args:
       value: converts an arrival into the object that a listener gets: the event, or the pair of player and event.
@@ -194,7 +194,7 @@ class Listeners:
         entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
         arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
-        arrival.take()  # not earlier: a journal entry written before the listener continues would lose the event
+        arrival.take()  # not in `give`: a journal entry that is written before this task continues would lose the event
         return self._value(arrival)
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
@@ -210,10 +210,10 @@ class Listeners:
     def give(self, arrival: Arrival, of_room: Listeners) -> bool:
         """Give an event to the most specific listener. False if there is none.
 
-        The order is: a listener for the event's class in this object, one in `of_room`, and the newest loop in this
-        object that takes all events.
+        Listeners for the event's class are tried first: those in this object, then those in `of_room`. After them
+        comes the newest loop in this object that takes all events.
         """
-        if (self._waiters or self._specific) and self._give_by_class(arrival):  # nearly always there are none
+        if (self._waiters or self._specific) and self._give_by_class(arrival):  # usually, no listener is by class
             return True
         if (of_room._waiters or of_room._specific) and of_room._give_by_class(arrival):
             return True

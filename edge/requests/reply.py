@@ -38,9 +38,9 @@ class ReplyScope(Generic[Answer]):
     """``with player.answering(request) as answering:``: a block in which a request is answered.
 
     The block is cancelled, and ends without an exception, when the other side cancels the request, when the request's
-    deadline expires, or when the other side is gone. Then the request is answered with an error. If the block raises or
-    is cancelled from outside, the request is answered with an error, too. If the block ends without a reply, the other
-    side is informed that no answer follows.
+    deadline expires, or when the other side is gone. In these cases, and if the block raises an error or is cancelled
+    from outside, the request is answered with an error. If the block ends without a reply, the other side is informed
+    that no answer follows.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class ReplyScope(Generic[Answer]):
 
     @property
     def cancelled(self) -> bool:
-        """True once the other side no longer waits."""
+        """True once the other side no longer waits for the answer."""
         return not self._incoming.wanted or self._scope.cancel_called
 
     def reply(self, answer: Answer) -> bool:
         """Send the only or the last answer.
 
-        Returns: True if the other side waits for the answer; False if the request is answered or cancelled already.
+        Returns: True if the answer was sent; False if the request is answered or cancelled already.
 
         Raises:
           TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
@@ -83,7 +83,7 @@ class ReplyScope(Generic[Answer]):
     async def send(self, answer: Answer) -> bool:
         """Send one of several answers.
 
-        Returns: True if the other side waits for the answer; False if the request is answered or cancelled already.
+        Returns: True if the answer was sent; False if the request is answered or cancelled already.
 
         *Backpressure*: waits while more than half of the window is unacknowledged.
 

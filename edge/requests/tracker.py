@@ -21,7 +21,7 @@ from .reply import IncomingRequest, ReplyScope, deadline_of
 
 E = TypeVar("E")
 
-# The maximum number of unanswered requests of the other side. Further ones are refused as `busy`.
+# The maximum number of unanswered requests of the other side. Further requests are refused as `busy`.
 MAX_REQUESTS = 64
 
 
@@ -99,8 +99,8 @@ class RequestTracker:
         None, an event with unknown fields is invalid.
       tolerant: continue to wait if an answer does not fit, so that a client can't break a room with a wrong answer. If
         false, the request fails.
-      max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further ones are refused
-        as `busy`."""
+      max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further requests are
+        refused as `busy`."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class RequestTracker:
 
         Raises:
           RequestFailed: the request was answered with an error, or ended without an answer.
-          Exception: the error of `close`.
+          Exception: `close` was called. Its `fault` made this error.
 
         *Cancellation*: cancels the request at the other side. A later answer is dropped.
         """
@@ -211,7 +211,7 @@ class RequestTracker:
     def receive_reply(self, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Settle the request that this message answers. A late answer to a cancelled request is dropped.
 
-        An answer that does not fit is refused. `tolerant` decides whether the request then fails.
+        An answer that does not fit the expected class is refused. `tolerant` decides whether the request then fails.
         """
         question = self._outgoing.get(message.id) if message.id is not None else None
         if question is None or question.ended:
@@ -227,7 +227,7 @@ class RequestTracker:
                 if not self._tolerant:
                     question.fault = RequestFailed(exc.problem, str(exc))
                     self._end(question, message)
-                if self._tolerant or not isinstance(message, messages.Part):  # a part's request is cancelled
+                if self._tolerant or not isinstance(message, messages.Part):  # `_end` has cancelled a part's request
                     self.refuse(exc.problem, str(exc), message.name, None)
                 return
             question.parts.append(event)
@@ -244,7 +244,7 @@ class RequestTracker:
             self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
-        """Drop the requests of a client that has lost its state, and repeat the unanswered requests of this side."""
+        """Drop the requests of a client that has lost its state, and resend the unanswered requests of this side."""
         self._give_up_requests()
         for question in self._outgoing.values():
             if not question.ended:
@@ -277,7 +277,7 @@ class RequestTracker:
         return event
 
     def receive_cancel(self, message: messages.Cancel) -> None:
-        """End the block that answers a request that the other side has cancelled, and confirm with an error."""
+        """Cancel the block that answers a request, because the other side cancelled it. Confirm with an error."""
         for incoming in self._incoming.values():
             if incoming.number == message.id:
                 self._give_up_request(incoming, "the other side cancelled the request")
@@ -287,8 +287,8 @@ class RequestTracker:
     def reply(self, request: Any, answer: Any) -> bool:
         """Answer a request of the other side. `request` is the received object itself, not an equal one.
 
-        Returns: True if the other side waits for the answer; False if the event was not a request, or if the request
-          is answered or cancelled already.
+        Returns: True if the answer was sent; False if the event was not a request, or if the request is answered or
+          cancelled already.
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
@@ -300,7 +300,7 @@ class RequestTracker:
         return True
 
     def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
-        """Return a block in which a request is answered. The block ends at once if the request is cancelled."""
+        """Return a scope for a block that answers a request. If the request is cancelled, the block is cancelled."""
         incoming = self._incoming.get(id(request))
         if incoming is None:
             incoming = IncomingRequest(0, None, math.inf, answered=True, wanted=id(request) not in self._given_up)
@@ -309,7 +309,7 @@ class RequestTracker:
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
-        """Send the other side an error: one of its messages is refused."""
+        """Refuse a message of the other side: send an error."""
         self._on_refusal(problem, text, about)
         self._send(outgoing_error(problem, text, about, request))
 
@@ -347,14 +347,14 @@ class RequestTracker:
         self._send(outgoing_cancel(number))
 
     def _mark_answered(self, incoming: IncomingRequest) -> None:
-        """Record that the last answer to a request is sent."""
+        """Stop tracking a request, because its last answer is being sent or no answer will be sent."""
         incoming.answered = True
         self._request_bytes -= incoming.size
         del self._incoming[id(incoming.event)]
         incoming.event = None
 
     def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:
-        """Record that the other side no longer waits for the answer."""
+        """Stop tracking a request, and cancel the block that answers it: the other side no longer waits."""
         incoming.wanted = False
         if incoming.scope is not None:
             incoming.scope.cancel(why)

@@ -11,7 +11,7 @@ LINGER_SECONDS = 1.0
 
 
 async def send_eof(stream: trio.abc.Stream) -> None:
-    """Half-close a stream, if its kind supports that. TLS does not."""
+    """Half-close a stream, if the stream supports that. TLS streams do not."""
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
     else:
@@ -19,10 +19,10 @@ async def send_eof(stream: trio.abc.Stream) -> None:
 
 
 async def linger(stream: trio.abc.Stream) -> None:
-    """Half-close a stream, then read and drop the peer's bytes until it closes, for a second at most.
+    """Half-close a stream, then read and drop bytes until the peer closes, for a second at most.
 
     Closing at once, with bytes unread, would reset the connection, and the peer could lose the last bytes of this side
-    (RFC 9112 section 9.6). If another task reads the stream, as trio-websocket's does, that task reads the rest.
+    (RFC 9112 section 9.6). If another task is reading the stream, such as trio-websocket's, that task reads the rest.
     """
     over = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
     with trio.move_on_after(LINGER_SECONDS), over:

@@ -13,8 +13,8 @@ from .transport import Transport
 
 
 class MemoryTransport(Transport):
-    """One end of a pair made by `open_memory_transports`. Frames arrive at once. Sending waits while `buffer` frames
-    are not received."""
+    """One of a pair of transports made by `open_memory_transports`. Frames arrive at once. Sending waits while `buffer`
+    frames are sent but not received."""
 
     def __init__(self, outgoing: trio.MemorySendChannel[Frame], incoming: trio.MemoryReceiveChannel[Frame]) -> None:
         self._outgoing = outgoing
@@ -63,7 +63,7 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def drop(self) -> None:
-        """Break the connection: both ends raise `trio.BrokenResourceError`, and frames under way are lost."""
+        """Break the connection: both transports raise `trio.BrokenResourceError`, and frames under way are lost."""
         for end in (self, self._peer):
             assert end is not None
             end._cut = True

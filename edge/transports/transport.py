@@ -22,12 +22,12 @@ class FrameReceiver(Protocol):
     def receive_frame(self, frame: Frame, now: float) -> None:
         """Take a frame that arrived at `now`, on Trio's clock. Never waits.
 
-        If this only stores the frame for later, it calls `Transport.stop_delivery`, because no other frame may come.
+        A receiver that only stores the frame for later calls `Transport.stop_delivery`, so that no other frame comes.
         """
 
 
 class Transport(abc.ABC):
-    """One live duplex of whole frames, in order.
+    """One open, bidirectional channel for whole frames, in order.
 
     One task sends, and one task receives; they may be different tasks. After a cancelled or failed `send` or `flush`
     the transport can only be closed: part of a frame may be on the wire. `edge.testing.transport_conformance` tests
@@ -57,9 +57,9 @@ class Transport(abc.ABC):
 
     @abc.abstractmethod
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        """Write as much of these frames as is possible without waiting, in one piece if the transport can.
+        """Write as much of these frames as is possible without waiting, in one write if the transport can.
 
-        Returns: True if all is written. If not, the rest is queued: call `flush` before the next `send_nowait`.
+        Returns: True if all is written; False if the rest is queued: call `flush` before the next `send_nowait`.
 
         Raises:
           trio.BrokenResourceError: the peer is gone, or an earlier send or flush was cancelled.
@@ -79,7 +79,7 @@ class Transport(abc.ABC):
         self.broken = False
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write these frames, in one piece if the transport can.
+        """Write these frames, in one write if the transport can.
 
         Raises:
           trio.BrokenResourceError, trio.ClosedResourceError: see `send_nowait`.
@@ -122,16 +122,16 @@ class Transport(abc.ABC):
         receiver.receive_frame(await self.receive(), trio.current_time())
 
     def stop_delivery(self) -> bool:
-        """Make `deliver_to` return without another frame. False if its task has to be cancelled instead."""
+        """Make `deliver_to` return without another frame. Return False if its task has to be cancelled instead."""
         return False
 
     def close_nowait(self) -> bool:
-        """Close the transport if the peer has closed it and nothing is left to write. False if `close` is needed."""
+        """Close the transport if the peer has closed it and nothing is left to write. Otherwise return False."""
         return False
 
     @abc.abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the transport, and send the peer this code if the transport can. Closing twice does nothing.
+        """Close the transport, and send the peer this code if the transport can. A second call does nothing.
 
         *Cancellation*: the transport is closed all the same, without waiting for the peer.
         """

@@ -16,8 +16,8 @@ from .http import Request
 from .served import CLIENTS_KINDS
 from .transport import FIRST, HAS, MODE, POST_BYTES, PROTOCOL, Mode
 
-# The name that a client chooses for its HTTP transport. It is long, because a client that guesses it can send on the
-# transport.
+# The name that a client chooses for its HTTP transport. The name is long, because a client that guesses it can send
+# on the transport.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 # The bytes of a body for the heads of records, in addition to its largest frame.
 HEADS_BYTES = 64
@@ -32,7 +32,7 @@ def check_opening(request: Request, limits: Limits) -> None:
     """Check that a POST which opens an HTTP transport begins with a hello.
 
     Raises:
-      RemoteProtocolError: its first record is no hello.
+      RemoteProtocolError: the first record of the body is not a hello.
     """
     first = next(Records(limits.opening_bytes, kinds=CLIENTS_KINDS).feed(request.body), None)
     if not isinstance(first, str | bytes):
@@ -63,7 +63,7 @@ def number_in(headers: Mapping[str, str], name: str) -> int:
     """Return the number in a header.
 
     Raises:
-      RemoteProtocolError: the header is missing, or is no number.
+      RemoteProtocolError: the header is missing, or is not a number.
     """
     text = headers.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) <= 15):

@@ -1,4 +1,4 @@
-"""The client's end of an HTTP transport."""
+"""The client side of an HTTP transport."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from .http import HttpClient, sentence_of
 from .redirects import Redirected, check_redirect
 from .transport import BODY, CODE, CONNECTION, FIRST, HAS, HOLD_SECONDS, MODE, POST_BYTES, PROTOCOL, HttpTransport, Mode
 
-# The seconds that a request may take. For a GET: the seconds without a byte, beyond the time for which it is held.
+# The seconds that connecting, and a POST, may take. A GET fails after this many seconds without a byte, in addition to
+# the time for which the server may hold it.
 REQUEST_SECONDS = 10.0
-# The failed requests in a row after which the transport breaks, and the unit of the pauses between them, in seconds.
+# The number of failures in a row after which the transport breaks, and the unit of the pauses after them, in seconds.
 MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
 
@@ -38,7 +39,7 @@ def follow_nothing(redirect: Redirected) -> tuple[str, str]:
 
 
 class ClientHttpTransport(HttpTransport):
-    """The client's end of an HTTP transport. Made by `open_http_transport`."""
+    """The client side of an HTTP transport. Made by `open_http_transport`."""
 
     def __init__(
         self,
@@ -76,11 +77,11 @@ class ClientHttpTransport(HttpTransport):
             await self._posted.wait()
 
     async def get_all(self) -> None:
-        """Receive the server's frames until the transport is over."""
+        """Receive the server's frames until the transport has ended."""
         await self._repeat(self._get)
 
     async def post_all(self) -> None:
-        """Send this side's frames until the transport is over."""
+        """Send this side's frames until the transport has ended."""
         try:
             await self._repeat(self._post)
         finally:
@@ -103,7 +104,7 @@ class ClientHttpTransport(HttpTransport):
                 self.close_by_peer(exc.code, str(exc))
             except Redirected as exc:
                 try:
-                    if asked == (self._host, self._path):  # otherwise the other request has followed one
+                    if asked == (self._host, self._path):  # otherwise the other task has followed a redirect
                         self._host, self._path = self._follow(exc)
                 except OSError as refusal:
                     self.fault: str = str(refusal)
@@ -116,7 +117,7 @@ class ClientHttpTransport(HttpTransport):
                     return
                 if self.on_doubt is not None:  # the server may have died, and the next request may hang
                     self.on_doubt()
-                if failures > 1:  # the first may only mean that the server has closed an idle connection
+                if failures > 1:  # the first failure may only mean that the server has closed an idle connection
                     await trio.sleep(PAUSE_SECONDS * 2**failures)
 
     def _done(self) -> bool:
@@ -126,7 +127,7 @@ class ClientHttpTransport(HttpTransport):
         """Send a GET, and take the frames of its response.
 
         Raises:
-          trio.TooSlowError: no byte came for longer than the server holds a GET.
+          trio.TooSlowError: no byte came for longer than the server may hold a GET.
         """
         records = Records(self.max_bytes)
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
@@ -142,7 +143,7 @@ class ClientHttpTransport(HttpTransport):
                     await self._take(self.received, item)
                 scope.deadline = trio.current_time() + timeout
         if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
-            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer instead of the server
+            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer at once, in place of the server
 
     async def _post(self, client: HttpClient) -> None:
         """Wait until there are frames to send, and send them in a POST."""
@@ -172,7 +173,7 @@ class ClientHttpTransport(HttpTransport):
         """Check that a response is a success, and comes from the server.
 
         Args:
-          body: the content type of the server's answers. The login page of a proxy has another.
+          body: the content type of the server's answers. The login page of a proxy has another type.
 
         Raises:
           RemoteProtocolError: the server refused the request; `code` says why.
@@ -203,7 +204,7 @@ async def open_http_transport(
     headers: Mapping[str, str] | None = None,
     follow: Follow = follow_nothing,
 ) -> AsyncIterator[ClientHttpTransport]:
-    """Run an HTTP transport while the block runs. An error of the block propagates as it is, not in a group.
+    """Run an HTTP transport while the block runs. An error of the block propagates as it is, not in an exception group.
 
     Args:
       dial: opens a byte stream to the server.

@@ -91,7 +91,7 @@ class Request:
 
 @attrs.frozen
 class FilePart:
-    """A part of a file, as the body of a response. It is read piece by piece, as fast as the client receives it."""
+    """A part of a file, as the body of a response. Pieces of the file are read as fast as the client receives them."""
 
     path: Path
     start: int
@@ -101,7 +101,7 @@ class FilePart:
 
 
 def version_of(stat: os.stat_result) -> tuple[int, int, int]:
-    """Return a value that differs for another file, and for a file that has changed."""
+    """Return a value that changes if the file is changed or replaced."""
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
@@ -142,7 +142,7 @@ class Responder(Protocol):
 
 
 class _Writer:
-    """Writes in pieces, each with a deadline. The base of server and client connections."""
+    """The base class of both sides of an HTTP connection: writes in pieces, each with a deadline."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -162,7 +162,7 @@ def _h11_server() -> h11.Connection:
 
 
 class HttpConnection(_Writer):
-    """A server's end of one connection: one request after another.
+    """The server side of a connection, for one request after another.
 
     After each request from `next_request`, call `respond`; or `start`, `send` for each piece of the body, and `finish`;
     or `switch` to another protocol.
@@ -176,7 +176,7 @@ class HttpConnection(_Writer):
         self._address = address
         self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
         self._head = b""
-        """The head of the current request, and the bytes that came with it."""
+        """The head of the current request, and the bytes that were received with the head."""
         self._head_end = 0
         self._ahead = b""
         self._h11 = _h11_server()
@@ -262,8 +262,8 @@ class HttpConnection(_Writer):
         raise BadRequest(408, "late", "the body took too long")
 
     def switch(self) -> bytes:
-        """Hand the stream to the protocol that the current request asks for. That protocol answers the request, which
-        has no body.
+        """Leave the stream to the protocol that the current request asks for. The caller answers the request, which
+        must have no body.
 
         Returns: the bytes that the client has sent after its request so far.
         """
@@ -331,7 +331,7 @@ class HttpConnection(_Writer):
             if not received:
                 return
             self._ahead += received
-        await trio.sleep_forever()  # the peer has sent too much, and is read no further
+        await trio.sleep_forever()  # the peer has sent too much: stop reading
 
     async def _read_head(self) -> bool:
         empty, checked = 0, 0
@@ -467,7 +467,7 @@ def sentence_of(body: bytes) -> str:
 
 
 class HttpClient(_Writer):
-    """A client's end of one connection: one request after another.
+    """The client side of a connection, for one request after another.
 
     Args:
       stream: a connected stream.

@@ -42,6 +42,6 @@ def transport_over_response(over: TransportOver) -> Response:
 
 
 def crowded_response(refused: Refused) -> Response:
-    """Return the refusal of an overloaded server: the client may try again after a second."""
+    """Return the refusal of an overloaded server, which asks the client to try again after a second."""
     response = refusal_response(503, refused.code, str(refused))
     return attrs.evolve(response, headers={**response.headers, "retry-after": "1"})

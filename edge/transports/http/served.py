@@ -1,4 +1,4 @@
-"""The server's end of an HTTP transport."""
+"""The server side of an HTTP transport."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from .transport import BODY, HOLD_SECONDS, HttpTransport, Mode
 
 # An HTTP transport is lost after this many seconds without an open request.
 GAP_SECONDS = 15.0
-# The rate and burst of requests that cost an address nothing: the pace of a browser that receives many frames.
+# The rate and burst of a transport's requests that are not charged to the client's address: enough for a browser that
+# receives many frames.
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
 # The kinds of records that a client may send, and the number of records that are taken before other tasks run.
 CLIENTS_KINDS, TOGETHER = b"tbc", 64
-# The seconds that a POST waits for a busy room. Then the answer says how many of its frames were taken.
+# The seconds that a POST waits for a busy room. Then the answer states how many frames were taken.
 POST_SECONDS = 5.0
 # The response of a stream ends after this many bytes, so that the next GET acknowledges them.
 STREAM_BYTES = 128 * 1024
@@ -42,7 +43,7 @@ class TransportOver(Exception):  # the server turns it into a response
 
 
 class ServedHttpTransport(HttpTransport):
-    """The server's end of an HTTP transport. `post` and `get` serve the client's requests."""
+    """The server side of an HTTP transport. `post` and `get` serve the client's requests."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
@@ -61,14 +62,14 @@ class ServedHttpTransport(HttpTransport):
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
 
     def paces(self, now: float) -> bool:
-        """Return True if the pace allows another request, which then costs its address nothing."""
+        """Charge a request to the transport's pace. Return False if its address must be charged instead."""
         allowed = self._pace.allows(now)
         if allowed:
             self._pace.take(now)
         return allowed
 
     async def watch(self) -> None:
-        """Break the transport when it is lost. Run this in a task of its own: its user may not be receiving."""
+        """Break the transport when it is lost. Runs in a separate task, because no task may be in `receive`."""
         while not self.over:
             with trio.move_on_at(self.lost_at):
                 await self._changed.wait()
@@ -89,7 +90,7 @@ class ServedHttpTransport(HttpTransport):
             await self._changed.wait()
 
     async def post(self, first: int, has: int, body: bytes) -> int:
-        """Serve a POST: take its frames.
+        """Serve a POST: take the frames in its body.
 
         Args:
           first: the number of the client's frames before these.
@@ -109,7 +110,7 @@ class ServedHttpTransport(HttpTransport):
             self._acknowledge(has)
             if not self._going:
                 raise TransportOver(Code.of(self._goodbye.code))
-            # a GET brings the last frames: an error here would reach the client first, and end its transport
+            # a GET brings the last frames: an error here would reach the client earlier, and end its transport
             return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
         with self._request():
             self._acknowledge(has)
@@ -126,7 +127,7 @@ class ServedHttpTransport(HttpTransport):
         return self.received
 
     async def get(self, connection: Responder, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
-        """Serve a GET of a client that has received `has` frames. The newest GET ends the GETs before it.
+        """Serve a GET of a client that has received `has` frames. A new GET ends an earlier GET that is still open.
 
         Args:
           headers: further headers of the response.
@@ -171,7 +172,7 @@ class ServedHttpTransport(HttpTransport):
         await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
 
     def _news(self, said: int) -> bytes:
-        """Return the body of a response: all records after the first `said`, and the goodbye if there is one."""
+        """Return the body of a response: all records after the first `said` frames, and the goodbye if there is one."""
         data = b"".join(self._after(said))
         if self._goodbye is None:
             return data
@@ -208,7 +209,7 @@ async def _wait_gone(connection: Responder, scope: trio.CancelScope) -> None:
 
 
 async def _uncut(write: Callable[..., Awaitable[None]], *what: object) -> None:
-    """Write, shielded, within the connection's own deadline: half of a piece would not be valid HTTP."""
+    """Write, shielded from cancellation: half of a piece would not be valid HTTP. Each write has its own deadline."""
     with trio.CancelScope(shield=True):
         await write(*what)
 

@@ -1,13 +1,13 @@
-"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket. Both ends share this file.
+"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket, for clients and servers.
 
 The client chooses a random name for the transport. It sends its frames in POST requests and gets the server's frames in
-responses to GET requests. In `Mode.STREAM` the response continues until one side ends it. In `Mode.POLL` the server
-holds the request until there is a frame, and then sends one whole response. No response lasts longer than
+responses to GET requests. In `Mode.STREAM` the response stays open for many frames. In `Mode.POLL` the server holds
+the request until there is a frame, and then sends one complete response. No response lasts longer than
 `HOLD_SECONDS`, because some proxies cut long responses.
 
-Both ends count the frames of the transport. A POST says how many frames came before its own; a GET and a POST say how
-many frames have arrived. So every request can be repeated and a response may break off anywhere: no frame is lost or
-taken twice.
+Client and server count the frames of the transport. A POST states how many of the client's frames came before those in
+its body. A GET and a POST state how many of the server's frames the client has received. So every request can be
+repeated, and a response may break off anywhere: no frame is lost or taken twice.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ...protocol.records import Closed, record
 from ..transport import Transport
 
 # The seconds for which the server holds a GET: less than the 30 s after which common proxies cut a response. The server
-# varies it by a tenth, so that many clients do not send their next GET at once.
+# varies this time by a tenth, so that many clients do not send their next GET at once.
 HOLD_SECONDS = 25.0
-# Sending waits while more bytes than these are unacknowledged.
+# Sending waits while more than this many bytes are unacknowledged.
 MAX_UNDERWAY_BYTES = 256 * 1024
 # The maximum number of bytes in one POST, unless one frame is larger.
 POST_BYTES = 256 * 1024
-# Reading stops while this many frames, or MAX_UNDERWAY_BYTES, wait to be received.
+# No frames are taken while this many frames, or MAX_UNDERWAY_BYTES, wait for `receive`.
 MAX_WAITING = 64
 
 BODY = "application/octet-stream"
@@ -51,7 +51,7 @@ class Mode(enum.StrEnum):
 
 
 class HttpTransport(Transport):
-    """One end of an HTTP transport: received frames, frames to send, and its end."""
+    """The base class of both sides of an HTTP transport: received frames, unacknowledged frames, and the state."""
 
     close_code: int | None
 
@@ -78,7 +78,7 @@ class HttpTransport(Transport):
 
     @property
     def over(self) -> bool:
-        """True once no more frames come."""
+        """True once the transport is lost, or the peer has closed it."""
         return self._lost or self._peer_closed
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
@@ -124,10 +124,10 @@ class HttpTransport(Transport):
         self._arrived_bytes = 0
 
     def _acknowledge(self, count: int) -> None:
-        """Drop the first `count` of this side's frames, which the peer has. A count that is out of date does nothing.
+        """Drop the first `count` of this side's frames, which the peer has received. An outdated count does nothing.
 
         Raises:
-          RemoteProtocolError: this side has not sent so many.
+          RemoteProtocolError: this side has sent fewer than `count` frames.
         """
         if count > self._gone + len(self._going):
             raise RemoteProtocolError(f"the peer acknowledged {count} frames of {self._gone + len(self._going)}")
@@ -137,7 +137,7 @@ class HttpTransport(Transport):
         self._note_change()
 
     def _after(self, count: int) -> list[bytes]:
-        """Return this side's unacknowledged records, without those of its first `count` frames."""
+        """Return the records of this side's unacknowledged frames, without those among its first `count` frames."""
         return list(islice(self._going, max(0, count - self._gone), None))
 
     @property
@@ -145,11 +145,11 @@ class HttpTransport(Transport):
         return len(self._arrived) >= MAX_WAITING or self._arrived_bytes > MAX_UNDERWAY_BYTES
 
     async def _take(self, number: int, item: Frame | Closed) -> None:
-        """Wait for space, then take a record of the peer if it is the next: if `number` frames came before it."""
+        """Wait for space, then take a record of the peer. Ignore the record unless `number` frames have arrived."""
         while self._full and not (self._closed or self.over):
             await self._changed.wait()
         if number != self.received or self.over or self._closed:
-            return  # another request has brought it meanwhile, or no more records are taken
+            return  # another request has brought this record meanwhile, or the transport has ended
         if isinstance(item, Closed):
             self.close_by_peer(item.code)
         else:

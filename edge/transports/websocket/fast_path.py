@@ -1,10 +1,11 @@
 """The fast path of a server's WebSocket: the stream between the socket and trio-websocket.
 
-Whole, unfragmented, masked text and binary frames go straight to the `FrameReceiver`. An ordinary close of either side
-is answered here, if nothing unusual came before. Pings and pongs are handed to trio-websocket as they are. On anything
-else (a fragment, a frame that breaks a rule or is too large, bytes that are not UTF-8) the fast path steps aside for
-good: that frame and all bytes after it go to trio-websocket. So frames stay in order, and trio-websocket and wsproto
-alone judge unusual input. trio-websocket starts with the first ping, pong or unusual frame.
+Whole, unfragmented, masked text and binary frames go straight to the `FrameReceiver`. The fast path itself handles
+an ordinary close by either side, if it has handed nothing to trio-websocket. Pings and pongs are handed to
+trio-websocket as they are. On anything else (a fragment, a frame that breaks a rule or is too large, bytes that are not
+UTF-8) the fast path steps aside for good: that frame and all bytes after it go to trio-websocket. So frames stay in
+order, and only trio-websocket and wsproto check unusual input. trio-websocket starts with the first ping, pong or
+unusual frame.
 
 All writes go through the fast path, so that one queue holds the bytes that the socket has not taken. A write that is
 cancelled leaves the rest of its bytes in that queue: half a frame is never followed by another frame.
@@ -52,7 +53,7 @@ class FastPath(trio.abc.HalfCloseableStream):
     """The fast path of one connection. trio-websocket reads and writes it as its stream.
 
     Args:
-      stream: connected to a client that has been granted a WebSocket.
+      stream: a stream to a client whose request for a WebSocket is granted.
       ahead: the bytes that the client has sent after its request so far.
       max_bytes: the largest frame that is read.
       socket_reader: the socket reader of the server.
@@ -73,7 +74,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         fragments: Pace | None = None,
     ) -> None:
         self.last_received_at: float = trio.current_time()
-        """The time at which the last byte came in."""
+        """The time at which the last byte arrived, on Trio's clock."""
         self.aside: bool = False
         """True once no more frames are delivered: trio-websocket reads instead, or the close handshake has begun."""
         self._stream = stream
@@ -85,14 +86,14 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._on_unusual = on_unusual
         self._on_flood = on_flood
         self.refusal: Code | None = None
-        """Why reading has stopped: `Code.FLOODING`, or `Code.TOO_LARGE` for the announced size of a message."""
+        """None until reading stops: then `Code.FLOODING`, or `Code.TOO_LARGE` if a message announced too many bytes."""
         self.peer_close: tuple[int, str] | None = None
         """The code and the reason of the peer's close frame, if it was read here."""
         self._closing = False
-        """True once this side has sent a close frame: then only the peer's close frame is awaited."""
+        """True once this side sends a close frame, and awaits only the peer's close frame."""
         self._unusual = Unusual(fragments or fragments_pace(Limits()))
         self._buffer: bytes | bytearray = ahead
-        """Bytes that came and are not delivered yet."""
+        """Bytes that were received; those before `_at` are already delivered."""
         self._at = 0
         """The position in the buffer up to which bytes are delivered."""
         self._has_handed = False
@@ -109,7 +110,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._reading = False
         """True while the stream is read."""
         self._own_reader: trio.CancelScope | None = None
-        """The scope of the task that reads a stream which is no plain socket."""
+        """The scope of the task that reads a stream which is not a plain socket."""
         self._frame_wake_up = WakeUp()
         self._bytes_wake_up = WakeUp()
         self._resume_wake_up = WakeUp()
@@ -124,7 +125,7 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     @property
     def over(self) -> bool:
-        """True once no more bytes come, and trio-websocket has read all."""
+        """True once the peer has closed, or once no more bytes come and trio-websocket has read all bytes."""
         return (self._ended and not self._handed) or self.peer_close is not None
 
     @property
@@ -175,7 +176,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._receiver = None
 
     def stop_delivery(self) -> bool:
-        """Make `deliver_to` return, if it is running. True if it was."""
+        """Make `deliver_to` return, if it is running. Return True if it was running."""
         fed, self._receiver = self._receiver is not None, None
         if fed:
             self._frame_wake_up.wake()
@@ -193,7 +194,7 @@ class FastPath(trio.abc.HalfCloseableStream):
     def read(self, now: float) -> None:
         """Read once from the socket, which is ready, unless there is no space. Called by the socket reader."""
         if self._full:
-            self._pause()  # only now that more bytes came: usually, the receiver has taken the waiting frame by then
+            self._pause()  # not earlier: usually, the receiver takes the waiting frame before more bytes come
             return
         try:
             data = os.read(self._fd, READ_BYTES)
@@ -203,7 +204,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._end(exc)
         else:
             receiver = self._receiver
-            if (  # nearly always: one short, whole text frame, and a receiver with space
+            if (  # the usual case: one short, whole text frame, and a receiver with space
                 receiver is not None
                 and not self._buffer
                 and (payload := short_text(data)) is not None
@@ -216,7 +217,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 except UnicodeDecodeError:
                     self._receive_bytes(data, now)
                 else:
-                    # If this fills the receiver, no task is woken. The next bytes wake the one in `deliver_to`.
+                    # If this fills the receiver, no task is woken. The next bytes wake the task in `deliver_to`.
                     receiver.receive_frame(text, now)
                 return
             self._receive_bytes(data, now)
@@ -252,7 +253,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._resume_reading()
 
     def _deliver_frames(self, now: float) -> None:
-        """Deliver the whole frames in the buffer, while the receiver has space, and look one frame ahead."""
+        """Deliver the whole frames in the buffer while the receiver has space. Then parse one more frame."""
         receiver = self._receiver
         while receiver is not None and receiver.has_space:
             frame = self._next_frame() if self._next is None else self._next
@@ -268,7 +269,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._buffer, self._at = b"", 0
 
     def _next_frame(self) -> Frame | None:
-        """Return the next whole frame, or None. Hand over pings and pongs before it; step aside for unusual ones."""
+        """Return the next message, or None. Hand over pings and pongs before it; step aside for unusual frames."""
         while (found := next_frame(self._buffer, self._at, self.max_bytes)) is not None:
             kind, end, payload = found
             if kind == UNUSUAL:
@@ -298,7 +299,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return None
 
     def _take_close(self, payload: bytes) -> bool:
-        """Take the peer's close frame and answer it. False if the frame breaks a rule."""
+        """Take the peer's close frame and answer it. Return False if the frame breaks a rule."""
         self.peer_close = read_close(payload)
         if self.peer_close is None:
             return False
@@ -309,7 +310,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return True
 
     def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
-        """Drop the frames that the peer sent before it received our close frame, up to its own close frame."""
+        """Drop the frames that the peer sent before it got this side's close frame, up to the peer's close frame."""
         refusal, _ = self._unusual.check(data, self.max_bytes, now)
         if refusal is not None or self._unusual.at_end:
             self._end(None)
@@ -346,7 +347,7 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     @property
     def _full(self) -> bool:
-        """True while the buffers are full. Then nothing is read, so that TCP's flow control slows the peer."""
+        """True while the buffers are full. Reading pauses, so that TCP's flow control slows the peer."""
         return (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES
 
     def _pause(self) -> None:
@@ -356,7 +357,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 self._socket_reader.remove(self._fd)
 
     async def _read_alone(self) -> None:
-        """Read, in a task of its own."""
+        """Read a stream that is not a plain socket. Runs in a task of its own."""
         assert self._own_reader is not None
         with self._own_reader:
             while not self._ended:
@@ -392,7 +393,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return handed
 
     def send_nowait(self, frames: Sequence[Frame]) -> bool:
-        """Write these frames in one piece. See `write_nowait`."""
+        """Write these frames in one write. See `write_nowait`."""
         return self.write_nowait(self._socket_reader.frame_cache.frame(frames))
 
     def write_nowait(self, data: bytes) -> bool:
@@ -499,7 +500,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 await self._frame_wake_up.wait()
 
     def close_now(self) -> bool:
-        """Close the stream if it is a plain socket. If not, return False: then call `aclose`."""
+        """Close the stream if it is a plain socket. Otherwise return False, and the caller has to call `aclose`."""
         if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
             return False
         self._end(None)

@@ -20,10 +20,10 @@ FINAL, CONTROL_BIT = 0x80, 0x08
 CONTROL, KNOWN = (CLOSE, PING, PONG), (TEXT, BINARY, CLOSE, PING, PONG)
 # The bit of the second byte that marks a masked frame. The other bits are a length.
 MASKED = 0x80
-# The lengths 126 and 127 mean that the real length follows: in how many bytes, and its least valid value.
+# The lengths 126 and 127 mean that the real length follows. The values: its size in bytes, and the least valid length.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
 
-# The result of `next_frame` for a frame that trio-websocket has to judge.
+# The result of `next_frame` for a frame that trio-websocket has to handle.
 UNUSUAL = -1
 
 
@@ -39,8 +39,8 @@ def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, i
     """Parse the client's frame that begins at the position `at`.
 
     Returns: the first byte of the frame, the position of the next frame, and the payload; None if the frame is not
-      whole yet. The first byte is `UNUSUAL` if the frame is no whole text or binary message, ping, pong or close; if it
-      breaks a rule; or if it is larger than both `max_bytes` and 125 bytes.
+      complete yet. The first byte is `UNUSUAL` if the frame is not a whole text or binary message, ping, pong or close;
+      if it breaks a rule; or if it is larger than both `max_bytes` and 125 bytes.
     """
     if len(data) - at < 2:
         return None
@@ -75,7 +75,7 @@ def frames_of_server(frames: Sequence[Frame]) -> bytes:
 
 
 class FrameCache:
-    """Frames the messages of a server. The newest result is stored: a broadcast is framed once for all connections."""
+    """Converts a server's messages to WebSocket frames. Stores the newest result, for all receivers of a broadcast."""
 
     def __init__(self) -> None:
         self._messages: tuple[Frame, ...] = ()
@@ -133,7 +133,7 @@ def close_payload(code: int, reason: str) -> bytes:
 
 
 class Unusual:
-    """Checks the bytes that trio-websocket is given of one connection, in any pieces, from the start of a frame on.
+    """Checks the bytes of one connection that go to trio-websocket. They begin with a frame, and may be cut anywhere.
 
     Args:
       pace: the pace of fragments and control frames.
@@ -146,18 +146,19 @@ class Unusual:
         self._unmade = 0
         """The bytes of fragments that are not a whole message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
-        """The last frame: its first byte, its head if that is not whole, and the number of payload bytes to come."""
+        """The last frame: its first byte, its head if incomplete, and the number of payload bytes to come."""
 
     @property
     def at_end(self) -> bool:
-        """True once the close frame of the peer is whole."""
+        """True once the close frame of the peer is complete."""
         return self.closed and not (self._payload_left or self._cut_head)
 
     def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
-        """Check more bytes.
+        """Check the next bytes.
 
         Returns: `Code.FLOODING` if the pace does not allow a fragment or control frame; `Code.TOO_LARGE` if a message
-          announces more than `max_bytes`; otherwise None. Also the number of these bytes before that frame.
+          announces more than `max_bytes`; otherwise None. And the number of bytes of `data` before the
+          refused frame; without a refused frame, of all bytes.
         """
         known = len(self._cut_head)
         data, at = self._cut_head + data, min(self._payload_left, len(data))
@@ -186,6 +187,6 @@ class Unusual:
         return None, len(data) - known
 
     def _note_payload(self, size: int, *, ends: bool) -> None:
-        """Record that `size` bytes of a frame's payload came. `ends` is True if the frame ends with them."""
+        """Count `size` bytes of a frame's payload. `ends` is True if they complete the frame."""
         if not self._kind & CONTROL_BIT:
             self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size

@@ -37,9 +37,9 @@ class SocketReader:
         self._nursery = nursery
         self._selector = selectors.DefaultSelector()
         self.can_read: bool = hasattr(self._selector, "fileno")
-        """True if selectors have a descriptor, as epoll and kqueue have. If not, each socket has a task of its own."""
+        """True if selectors have a descriptor, as epoll and kqueue do. If not, a task of its own reads each socket."""
         self.frame_cache: FrameCache = FrameCache()
-        """Frames the messages to all these connections."""
+        """Converts the messages to all these connections into WebSocket frames."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:

@@ -1,8 +1,8 @@
 """The WebSocket transports. No other file imports trio-websocket.
 
-trio-websocket's reader queues only one message, so the user of a transport must keep receiving. Its tasks may raise
-`LocalProtocolError` when a ping or a close crosses a closing connection. So they run in a guard: an error in a task
-ends only its connection.
+trio-websocket's reader queues only one message, so the user of a transport must keep receiving. The tasks of
+trio-websocket may raise `LocalProtocolError` if a ping or a close arrives while the connection is closing. So the tasks
+run in a guard: an error in a task ends only its connection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from .reader import SocketReader
 # RFC 6455 section 7.4.1: the codes with which trio-websocket fails a connection without sending a close frame.
 FAILURES = (1002, 1007)
 
-# The request that a late trio-websocket reads first: any that wsproto accepts. Its response is dropped.
+# The request that trio-websocket reads first when it starts late: any request that wsproto accepts. The response is
+# dropped.
 REPLAYED_HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -84,15 +85,15 @@ class _Guard:
         self._scopes: list[trio.CancelScope] = []
         self.fault: str = "the connection closed"
         self.code: Code | None = None
-        """The code with which the server refused; None if a proxy refused, or nothing did."""
+        """The code of the server's refusal; None without a refusal, or if a proxy refused the WebSocket."""
         self.redirect: Redirected | None = None
         self._nursery = nursery
         self._ended = False
         self._handshake = trio.CancelScope()
 
     def handshake(self) -> trio.CancelScope:
-        """Return a scope for an opening or closing handshake. It ends if the reader has died: trio-websocket would wait
-        forever."""
+        """Return a scope for an opening or closing handshake. The scope is cancelled when the reader has ended, because
+        trio-websocket would wait forever."""
         self._handshake = trio.CancelScope()
         if self._ended:
             self._handshake.cancel(self.fault)
@@ -136,7 +137,7 @@ class _Guard:
 
 
 class WebSocketTransport(Transport):
-    """A client's end of a WebSocket connection. Made by `open_websocket`."""
+    """The client side of a WebSocket connection. Made by `open_websocket`."""
 
     def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: _Bytes, guard: _Guard) -> None:
         self._websocket = websocket
@@ -189,14 +190,14 @@ class WebSocketTransport(Transport):
 
 
 class ServedWebSocket(Transport):
-    """The server's end of a WebSocket connection: a fast path, with trio-websocket as the slow path.
+    """The server side of a WebSocket connection: a fast path, with trio-websocket as the slow path.
 
     trio-websocket starts, in tasks of its own, when unusual bytes have come. An ordinary close does not need it.
 
     Args:
       ahead: the bytes that the client has sent after its request so far.
       granting: the response that grants the WebSocket, if it is not written yet.
-      max_bytes: the largest message that is ever read. The attribute `max_bytes` may be smaller for a while.
+      max_bytes: the largest message that is ever read. The attribute `max_bytes` may be smaller, as before the hello.
       socket_reader: the socket reader of the server.
       fragments: the pace of fragments and control frames; by default, that of `Limits`.
     """
@@ -230,7 +231,7 @@ class ServedWebSocket(Transport):
             fragments=fragments,
         )
         if granting:
-            self._stream.write_soon(granting)  # before reading starts: an answer must come after it
+            self._stream.write_soon(granting)  # before reading starts: answers must come after this response
         self._stream.start()
 
     @property
@@ -365,7 +366,7 @@ async def _next_message(
 
 
 async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, code: int, reason: str) -> None:
-    with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if it was closing already
+    with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if the connection was closing already
         await websocket.aclose(code, cut_reason(reason))
 
 
@@ -382,7 +383,7 @@ class _SlowPath:
 
     @property
     def closed(self) -> bool:
-        """True once the connection is closed in the view of trio-websocket."""
+        """True once trio-websocket treats the connection as closed."""
         return self._websocket is not None and self._websocket.closed is not None
 
     async def run(self) -> None:
@@ -409,7 +410,7 @@ class _SlowPath:
         """Wait until trio-websocket has started, and return its connection.
 
         Raises:
-          trio.BrokenResourceError: `run` ended before.
+          trio.BrokenResourceError: `run` ended before trio-websocket had started.
         """
         await self._begun.wait()
         if self._websocket is None:
@@ -420,7 +421,7 @@ class _SlowPath:
 class _ReplayedHandshake(trio.abc.Stream):
     """The stream of a trio-websocket that starts late: first an invented handshake, then the bytes of the fast path.
 
-    Closing this stream leaves the fast path open: `ServedWebSocket` closes it.
+    Closing this stream leaves the fast path open: `ServedWebSocket` closes the fast path.
     """
 
     def __init__(self, fast_path: FastPath) -> None:
@@ -471,7 +472,7 @@ async def open_websocket(
     stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[WebSocketTransport]:
     """Open a WebSocket to a server, and close the stream after the block. An error of the block propagates as it is,
-    not in a group.
+    not in an exception group.
 
     Args:
       stream: a stream that is connected to the server.
