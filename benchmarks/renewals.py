@@ -149,12 +149,12 @@ async def measure(rooms: int) -> list[str]:
                     room = (await bench.memory() - before) / (SERVERS * rooms)
                     quiet, _ = await bench.busy("server-0", [])
                     busy, _ = await bench.busy("server-0", bench.tell("server-0", 10))
-                    whole, longest = await bench.busy("server-0", bench.keep("server-0"))
+                    whole, each = await bench.busy("server-0", bench.keep("server-0"))
                     entry = await bench.entry()
                     claims, joins = await bench.latencies()
         finally:
             server.kill()
-    row = [f"{rooms:,}", f"{quiet:.2f} ms", f"{busy:.2f} ms", f"{whole:.1f} ms, {longest:.1f} ms at a time"]
+    row = [f"{rooms:,}", f"{quiet:.2f} ms", f"{busy:.2f} ms", f"{whole:.1f} ms, {each:.1f} ms at a time"]
     for latencies in (claims, joins):
         latencies.sort()
         row.append(f"{statistics.median(latencies):.1f} ms, {latencies[int(0.99 * len(latencies))]:.1f} ms")

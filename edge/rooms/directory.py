@@ -26,6 +26,7 @@ log: logging.Logger = logging.getLogger("edge.rooms")
 
 # The allowed names of rooms and kinds: safe in a URL, a log line and a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+NAME_RULE = "1 to 64 letters, digits, _ or -, and begins with a letter or a digit"
 
 
 @attrs.frozen
@@ -95,7 +96,7 @@ class Directory:
         """
         for kind in kinds:
             if not ROOM_NAME.fullmatch(kind):
-                raise ValueError(f"{kind!r} can't be the name of a kind of room: use 1 to 64 letters, digits, _ and -")
+                raise ValueError(f"{kind!r} can't name a kind of room: the name is {NAME_RULE}")
             if kind in self._kinds:
                 raise ValueError(f"there is a kind of room {kind!r} already")
         self._kinds.update(kinds)
@@ -131,7 +132,10 @@ class Directory:
         if kind not in self._kinds:
             raise Refused("this server has no such kind of room", Code.NO_ROOM)
         if not ROOM_NAME.fullmatch(name):
-            raise Refused("the name of a room consists of at most 64 letters, digits, _ and -", Code.NO_ROOM)
+            raise Refused(
+                "the name of a room is 1 to 64 letters, digits, _ or -, and begins with a letter or a digit",
+                Code.NO_ROOM,
+            )
         crashes = self._crashes.get((kind, name))
         if crashes is not None and crashes.shut(trio.current_time()):
             raise Refused("this room has crashed too often", Code.ROOM_CRASHED)
