@@ -133,7 +133,7 @@ class Directory:
             raise Refused("this server has no such kind of room", Code.NO_ROOM)
         if not ROOM_NAME.fullmatch(name):
             raise Refused(
-                "the name of a room is 1 to 64 letters, digits, _ or -, and begins with a letter or a digit",
+                f"the name of a room is {NAME_RULE}",
                 Code.NO_ROOM,
             )
         crashes = self._crashes.get((kind, name))
