@@ -1,4 +1,4 @@
-"""Public functions have docstrings, which document the cancellation of async functions."""
+"""Every public function has a docstring, and that of an async function says what its cancellation does."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Ended:
     by_peer: bool
     """True if the peer ended the connection, False if this side did."""
     unconfirmed: bool = False
-    """True if the server could not write the end of the player to the journal: see `Room.when_cut_off`."""
+    """True if the journal may never record that the player left or the room closed: see `Room.when_cut_off`."""
 
 
 class MessageReceiver(Protocol):

@@ -313,7 +313,7 @@ class Connection:
         return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
 
     def _receive_ack(self, ack: Ack, now: float) -> None:
-        if ack.count > self.counts.acked:  # an ack of new messages costs nothing: their number is limited
+        if ack.count > self.counts.acked:  # not charged to the pace: at most one comes for each sent message
             self.next_read_at = self._pace.give_back()
         self.counts.acknowledge(ack.count)
         if ack.asked is not None and ack.told is not None and ack.asked in self._pinged:

@@ -42,7 +42,7 @@ class RoomKind:
     sends: Vocabulary
     """The events that the room may send."""
     facts: Vocabulary
-    """The facts that `Room.persist` takes."""
+    """The classes of facts: `Room.persist` accepts their instances."""
     state_class: type[Any] | None
     """The attrs class that `Room.snapshot` returns, read from its annotation; None for plain data."""
     persistent: bool

@@ -1,15 +1,16 @@
-"""The ledger of a room: the only record of the players who are joining, here, away, or gone.
+"""The ledger of a room: the only record of the players who are joining, here or away, and of their leaving.
 
-A seat enters the ledger only when it is complete, in one synchronous step with the author's `admit`, so that nothing
-can happen between the check and the seat. From then on only four events change its state:
+A seat enters the ledger only when it is complete, in the same synchronous step in which the author's `admit` accepts
+the player, so that the room cannot change in between. From then on only four things change its state:
 
 * ``START``: the player's task has begun.
 * ``LOSE``: the connection is lost; the seat waits for a new one for `Ledger.grace` seconds.
 * ``FIND``: the player has a new connection.
 * ``LEAVE``: the player leaves, for any reason. This is the last event.
 
-`TRANSITIONS` has the next state for each state and event. An event that changes nothing results in the same state, so
-that a caller need not know in which order a task starts, a connection changes and a deadline passes. The number of a
+`TRANSITIONS` has the next state for each state. What does not apply, such as ``START`` for a player who is away, leaves
+the state as it is, and is no error. So a caller need not know in which order a task starts, a connection changes and a
+deadline passes. The number of a
 seat is free again when its player's task has ended, including its clean-up: see `Ledger.release_number`.
 
 The ledger does not import rooms or players, which import the ledger.

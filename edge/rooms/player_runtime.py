@@ -102,7 +102,9 @@ class PlayerRuntime(Member):
         """See `Player.latest`."""
         self.room.kind.check_receives(kind)
         if (known := event_type(kind)).delivery != "latest":
-            raise TypeError(f"{kind.__name__} is {known.delivery}: only latest events are stored")
+            raise TypeError(
+                f"{kind.__name__} has delivery={known.delivery!r}, and only events with 'latest' are stored"
+            )
         return self._latest.get((known.name, key))
 
     async def ask(self, question: Any, answer: type[Any]) -> Any:
@@ -289,10 +291,10 @@ class PlayerRuntime(Member):
             self.room.counters.received += 1
         arrival = PlayerArrival(self, event, message, stored, message.size)
         if message.too_fast:
-            if self._too_fast:  # only the first of a series gets an error: an error for each would be a flood, too
-                self._note_refusal("too_fast", TOO_FAST, message.name)
-            else:
+            if not self._too_fast:  # only the first of a series gets an error: an error for each would be a flood, too
                 arrival.refuse("too_fast", TOO_FAST)
+            elif not stored:
+                self._note_refusal("too_fast", TOO_FAST, message.name)
             self._too_fast = True
             return
         self._too_fast = False

@@ -17,7 +17,7 @@ log: logging.Logger = logging.getLogger("edge.server")
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # The number of spare file descriptors, which is the maximum number of connections that are rejected at the same time.
 SPARE_FILES = 16
-# Seconds to wait before the next attempt if no spare file descriptor is left.
+# Seconds to wait before the next attempt to accept, and for an `accept` with a spare file descriptor.
 PAUSE_SECONDS = 0.1
 # Seconds between two warnings that no connection can be accepted.
 TELL_SECONDS = 60.0
@@ -89,7 +89,7 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     try:
         async with listener:
             while True:
-                if spare.lent:  # an ordinary accept could take the descriptor with which the spare file is reopened
+                if spare.lent:  # no ordinary accept until all spare files are back: it could take their descriptors
                     if spare.any_left:
                         await nursery.start(_tell_full, listener, serve_full, spare)
                     else:

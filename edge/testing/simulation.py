@@ -33,8 +33,9 @@ from .virtual import run_virtual
 # The seconds within which all clients must be connected after the network has healed. A client notices a silent
 # connection after half a minute, and waits up to half a minute before it connects again. Some attempts may fail.
 SETTLE_SECONDS = 300.0
-# The seconds of a drain, as in the default of `serve`; the seconds for clean-ups of rooms, and for goodbyes.
+# Seconds from the start of a drain to its deadline, as many as by default in `serve`.
 DRAIN_SECONDS = 10.0
+# Seconds in which rooms must close once a drain has begun, and in which the server must end after the deadline.
 GOODBYE_SECONDS = 5.0
 # The seconds within which all clients must have ended after `leave`.
 LEAVE_SECONDS = 60.0

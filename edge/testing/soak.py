@@ -1,4 +1,5 @@
-"""Soak tests: simulate scripts against one room until a virtual time has passed or a simulation fails."""
+"""Soak tests: simulate random scripts, each with new rooms of one class, until their virtual times add up to a limit or
+a simulation fails."""
 
 from __future__ import annotations
 

@@ -99,6 +99,7 @@ async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
         await raw.send(frame(["know", {}, 1]))
         heard = (await raw.until("=heard"))[1]
         assert heard == {"texts": 0, "points": 99, "steered": 0, "wanted": 19}, "a burst of 100, the hello included"
+        assert here.server.site.directory.counters.turned_away == {"too_fast": 51}, "stored values are not refused"
         began = trio.current_time()
         flood = b"".join(frame(["~point", {"x": n}]) for n in range(5000)) + frame(["know", {}, 2])
         async with trio.open_nursery() as nursery:

@@ -104,7 +104,7 @@ class Customer:
     visits: dict[str, int] = attrs.field(factory=lambda: {"cash": 0, "finish": 0, "reload": 0})
     """Number of visits, by the way in which they ended."""
     unheard: int = 0
-    """Number of ends that the customer learned only from the next `Greeted`, because the connection was lost."""
+    """Number of visits whose end the customer learned only from the next `Greeted`, because the connection was lost."""
     displaced: int = 0
     """Number of visits that ended because an older connection took the seat, after a stopped server had delayed its
     hello."""

@@ -46,7 +46,8 @@ PLAYERS = 2 * [*TransportKind]
 QUIET, CUSTOMERS = 20, 6
 # Number of faults after which the quiet players add.
 SPEAK_EVERY = 10
-# Few enough that all events during a long absence of a player, a thousand at most, are stored for a resume.
+# The mean number of adds a second of each busy player. Low enough that even the longest absence of a player misses at
+# most a thousand events, which fit into the window.
 ADDS_A_SECOND = 6.0
 # The backoff grows to four seconds, and not to thirty, because faults follow each other soon.
 LONGEST_BACKOFF = 3

@@ -144,7 +144,7 @@ async def test_only_latest_events_are_kept(edge_room: EdgeRoom) -> None:
     room = await edge_room(Range)
     await room.join("ana")
     (player,) = room.room.players
-    with pytest.raises(TypeError, match="Shot is reliable"):
+    with pytest.raises(TypeError, match="Shot has delivery='reliable'"):
         player.latest(Shot)
     with pytest.raises(TypeError, match="not one of the events"):
         player.latest(Told)

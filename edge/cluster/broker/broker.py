@@ -77,7 +77,8 @@ class Wish(enum.Enum):
     TELL = "tell"
     """Store a new description of the room."""
     KEEP = "keep"
-    """Record the server as the owner, and add the lease if the broker has lost it: see `Renewed.mark`."""
+    """Keep the room after the broker may have lost data: record this server as the owner again, and restore the lease.
+    Sent when `Renewed.mark` has changed; refused if another server has claimed the room."""
     RELEASE = "release"
     """Delete the lease and the journal, because the room has closed for good."""
     HAND_OVER = "hand over"
@@ -99,7 +100,7 @@ class News:
     entries: int = 0
     """With `Wish.KEEP`: the number of the newest entry that the journal should have under this fence; 0 if none."""
     claim: int = 0
-    """If the fence is 0: the number of the claim's stamp."""
+    """If the fence is 0: the `Stamp.number` of the request that claimed the room."""
 
 
 @attrs.frozen

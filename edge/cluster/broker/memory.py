@@ -35,7 +35,7 @@ class _Held:
     """The owner; empty if the room was handed over."""
     fence: int
     claim: int
-    """The number of the claim's stamp."""
+    """The number of the request that claimed the lease: `Stamp.number`."""
     about: bytes = b""
     kept: bool = False
     over: bool = False

@@ -430,7 +430,7 @@ def _response_head(response: Response, length: int | None, *, close: bool = Fals
 
 def _check_head(head: bytes) -> None:
     if (version := VERSION.match(head)) and version[1] != b"1":
-        raise BadRequest(505, "version", "this server supports only HTTP/1.1")
+        raise BadRequest(505, "version", "this server supports only HTTP/1.0 and HTTP/1.1")
     ends = head.count(b"\r\n")
     if head.count(b"\n") != ends or head.count(b"\r") != ends:
         raise BadRequest(400, "malformed", "each line of the head must end with CR LF")  # RFC 9112 section 2.2

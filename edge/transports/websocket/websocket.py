@@ -43,8 +43,8 @@ REPLAYED_HANDSHAKE = (
 
 # RFC 6455 section 7.4.1.
 MESSAGE_TOO_BIG = 1009
-# No server sends a larger message: this is the largest possible `Limits.read_bytes`. A transport's `max_bytes` is
-# usually smaller.
+# The largest possible `Limits.read_bytes`: four times the largest `Limits.sent_bytes`. No room sends a larger message.
+# A transport's `max_bytes` is usually smaller.
 MAX_READ_BYTES = 64 * 1024 * 1024
 
 

@@ -101,7 +101,7 @@ export class Connection {
     return this.#state === "open" ? Math.min(this.#ackDue, this.#pingDue, this.#deadAt) : Infinity;
   }
 
-  /** Return the acks and pings that are due. The caller must write all recorded frames before them. @param {number} now */
+  /** Return the acks and pings that are due. The caller must first write all frames that `counts` has recorded, because a ping has their number. @param {number} now */
   due(now) {
     /** @type {string[]} */
     const frames = [];

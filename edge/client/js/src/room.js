@@ -28,7 +28,7 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
   #handlers = new Map();
-  /** The problems that were reported. @type {Set<string>} */
+  /** The console warnings and the unknown events that were reported: each is reported once. @type {Set<string>} */
   #reported = new Set();
   /** @type {ReconnectingConnection} */
   #connection;
