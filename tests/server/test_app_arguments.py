@@ -88,3 +88,16 @@ def test_a_delivery_that_is_none(delivery: Any) -> None:
     lost."""
     with pytest.raises(TypeError, match="delivery must be 'reliable', 'latest' or 'volatile'"):
         edge.event("odd", delivery=delivery)(type("Odd", (), {}))
+
+
+@pytest.mark.parametrize("kind", ["", "a room", "_hidden", "-x", "x" * 65, "ä"])
+def test_a_kind_of_room_has_a_name_for_urls(kind: str) -> None:
+    """A kind whose name does not fit into the address of a room raises ValueError, with the rule."""
+    with pytest.raises(ValueError, match="1 to 64 letters, digits, _ or -, and begins with a letter or a digit"):
+        edge.App({kind: Quiet})
+
+
+def test_an_address_that_is_no_url() -> None:
+    """The address of a server is checked when the app is made."""
+    with pytest.raises(ValueError, match="is not a ws://, wss://, http:// or https:// address"):
+        edge.Cluster(address="one.example")
