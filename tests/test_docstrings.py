@@ -52,7 +52,7 @@ def test_a_public_callable_has_a_docstring(name: str) -> None:
     """Every public function has a docstring; the docstring of every async one has a paragraph about cancellation."""
     function = CALLABLES[name]
     text = inspect.getdoc(function)
-    assert text
+    assert text, "write a docstring: see CONTRIBUTING.md"
     plain = inspect.unwrap(function)
     if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
-        assert "*Cancellation*" in text
+        assert "*Cancellation*" in text, "say what a cancellation loses: *Cancellation*: ..."

@@ -89,7 +89,7 @@ def pytest_runtest_makereport(
     if report.when == "call" and report.failed and marker is not None and "run" in marker.kwargs:
         seed = _seed_of(item)
         report.sections.append(
-            ("edge", f"schedule of seed {seed}; repeat it with: pytest '{item.nodeid}' --edge-seed={seed}")
+            ("edge", f"schedule of seed {seed}; repeat it with: python -m pytest '{item.nodeid}' --edge-seed={seed}")
         )
     return report
 

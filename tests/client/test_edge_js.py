@@ -8,8 +8,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import edge.protocol
 from edge.client.build import BUILT, ENTRIES, SOURCE, build, constants
+
+pytestmark = pytest.mark.quick
 
 EDGE_JS = BUILT / "edge.js"
 VECTORS = Path(edge.protocol.__file__).parent / "vectors.json"

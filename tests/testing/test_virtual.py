@@ -170,7 +170,9 @@ def test_the_plugin(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     output = result.stdout.str()
     result.assert_outcomes(passed=2, failed=6)
-    (again,) = re.findall(r"schedule of seed \d+; repeat it with: pytest '(.*test_race)' --edge-seed=(\d+)", output)
+    (again,) = re.findall(
+        r"schedule of seed \d+; repeat it with: python -m pytest '(.*test_race)' --edge-seed=(\d+)", output
+    )
     assert "every task waits, and no deadline is pending" in output
     assert "waits in test_deadlock" in output
     assert "tasks outlived the room" in output
