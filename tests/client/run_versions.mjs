@@ -4,10 +4,11 @@ import { pathToFileURL } from "node:url";
 
 import { WELCOME, greeted } from "./fake_socket.mjs";
 
+Math.random = () => 0; // reconnect at once
 const [, , edgePath] = process.argv;
 const { join } = await import(pathToFileURL(edgePath).href);
 
-const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });
+const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none", transports: ["websocket"] });
 const [errors, outdated, heard] = [[], [], []];
 room.on("$error", (error) => errors.push(error));
 room.on("$outdated", (vocabulary) => outdated.push(vocabulary));
