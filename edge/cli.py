@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import logging
+import math
 import os
 import socket
 import ssl
@@ -78,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     run.add_argument(
-        "--drain", type=float, default=10, metavar="SECONDS", help="deadline of the drain after SIGTERM (default: 10)"
+        "--drain",
+        type=_duration,
+        default=10,
+        metavar="SECONDS",
+        help="deadline of the drain after SIGTERM (default: 10)",
     )
     run.add_argument("--tls-cert", metavar="FILE", help="serve HTTPS with this certificate (chain), in PEM")
     run.add_argument("--tls-key", metavar="FILE", help="the certificate's private key, in PEM")
@@ -100,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     soak = commands.add_parser("soak", help="test a room under simulated faults, for hours of virtual time")
     soak.add_argument("room", metavar="module:Room", help="a Room class, or a function that makes a room")
-    soak.add_argument("--hours", type=float, default=24, help="hours of virtual time (default: 24)")
+    soak.add_argument("--hours", type=_duration, default=24, help="hours of virtual time (default: 24)")
     soak.add_argument("--seed", type=int, default=0, help="seed of the random scripts (default: 0)")
     soak.add_argument("--play", metavar="module:function", help="async function that plays each Client")
     return parser
@@ -198,10 +203,19 @@ def _count(text: str) -> int:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError
-    return port
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} should be a port from 0 to 65535")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        duration = float(text)
+    except ValueError:
+        duration = math.nan
+    if not 0 <= duration < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number, 0 or more")
+    return duration
 
 
 def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

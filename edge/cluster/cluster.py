@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from ..aio.options import check_option
 from .broker.broker import Broker
 from .broker.memory import MemoryBroker
 
@@ -16,6 +17,7 @@ def check_address(address: str) -> str:
     Raises:
       ValueError: the address is not a ws, wss, http or https URL.
     """
+    check_option("the address of a server", address, str, example='a URL such as "wss://one.example.org"')
     if address and not address.startswith(SCHEMES):
         raise ValueError(f"{address!r} is not a ws://, wss://, http:// or https:// address")
     return address
@@ -24,6 +26,10 @@ def check_address(address: str) -> str:
 def _check_broker(cluster: Cluster, field: object, broker: object) -> None:
     if not isinstance(broker, Broker):
         raise TypeError(f"broker must be a Broker, such as RedisBroker(url), not {broker!r:.100}")
+
+
+def _check_balance(cluster: Cluster, field: object, balance: object) -> None:
+    check_option("Cluster.balance", balance, bool, example="True or False")
 
 
 @attrs.frozen
@@ -45,5 +51,5 @@ class Cluster:
     another server for a room of this server, the other server refers the client to this URL. If the URL is empty, the
     other server relays the client's frames."""
 
-    balance: bool = attrs.field(default=True, kw_only=True)
+    balance: bool = attrs.field(default=True, kw_only=True, validator=_check_balance)
     """True to move persistent rooms to servers with less load."""

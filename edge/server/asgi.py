@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from ..aio.guard import guarded
+from ..aio.options import check_option
 from ..transports.http.http import MAX_BODY_BYTES, HttpConnection, Request, Response
 from .hosts import DEFAULT_PORTS, HOST
 
@@ -36,12 +37,21 @@ DRAIN_SECONDS = 1.0
 AFTERWARDS_SECONDS = 10.0
 
 
+def _check_app(mount: Mount, field: object, app: Any) -> None:
+    if isinstance(app, type | Mount) or not callable(app):
+        raise TypeError(f"mount must be an ASGI app, such as Starlette(), or a Mount of one, not {app!r:.100}")
+
+
+def _check_size(mount: Mount, field: object, size: object) -> None:
+    check_option("Mount.max_body_bytes", size, int, example="a number of bytes")
+
+
 @attrs.frozen
 class Mount:
     """A web app on edge's port, with its limits, for `App(mount=...)`."""
 
-    app: AsgiApp
-    max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, kw_only=True)
+    app: AsgiApp = attrs.field(validator=_check_app)
+    max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, kw_only=True, validator=_check_size)
     """The largest body of a request, in bytes. edge reads the body before it calls the app. At most
     `AddressLimits.body_bytes_each`."""
 

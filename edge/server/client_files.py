@@ -42,7 +42,7 @@ class ClientFiles:
     """Serves the browser's client. Each file is read and compressed once."""
 
     def __init__(self) -> None:
-        self._as_modules = bool(os.environ.get(AS_MODULES))
+        self._as_modules = os.environ.get(AS_MODULES, "") not in ("", "0")
         self._files: dict[str, _File] = {}
 
     @property

@@ -6,10 +6,12 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import attrs
 import trio
 
+from ..aio.options import check_option
 from ..codes import Code
 from ..errors import Refused
 from ..protocol.pace import Pace
@@ -23,7 +25,13 @@ except ImportError:  # not on Windows
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-POSITIVE = attrs.validators.gt(0)
+
+def _check_positive(limits: AddressLimits, field: attrs.Attribute[Any], value: object) -> None:
+    types = (int,) if str(field.type) == "int" else (int, float)
+    check_option(f"AddressLimits.{field.name}", value, *types, example="a number above 0")
+    if not cast("float", value) > 0:
+        raise ValueError(f"AddressLimits.{field.name} must be a number above 0, not {value!r}")
+
 
 # The part of the process's file descriptors for open connections. The rest is for dropped connections that linger.
 FILES = 0.9
@@ -47,43 +55,43 @@ class AddressLimits:
     For requests through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
     """
 
-    connections: int = attrs.field(default=20_000, validator=POSITIVE)
+    connections: int = attrs.field(default=20_000, validator=_check_positive)
     """The maximum number of open connections of the server, and at most 90 % of the process's file descriptors.
 
     At the limit, a new connection replaces the oldest pending connection, which is still waiting for a request, a body
     or a hello, and holds no seat. If no connection is pending, the new connection is rejected."""
 
-    connections_each: int = attrs.field(default=1000, validator=POSITIVE)
+    connections_each: int = attrs.field(default=1000, validator=_check_positive)
     """The maximum number of open connections of one address, HTTP transports included. At the limit, a new connection
     replaces the oldest pending connection of the same address. The default suits a school that shares one address."""
 
-    rooms: int = attrs.field(default=10_000, validator=POSITIVE)
+    rooms: int = attrs.field(default=10_000, validator=_check_positive)
     """The maximum number of open rooms of the server. Further rooms are refused as ``full``. A room costs some
     kilobytes and a few tasks."""
 
-    rooms_each: int = attrs.field(default=200, validator=POSITIVE)
+    rooms_each: int = attrs.field(default=200, validator=_check_positive)
     """The maximum number of open rooms that one address has opened."""
 
-    requests_each: float = attrs.field(default=200, validator=POSITIVE)
+    requests_each: float = attrs.field(default=200, validator=_check_positive)
     """Connections and requests of one address per second, in the long run. Requests of an open HTTP transport have
     their own pace."""
 
-    burst_each: int = attrs.field(default=2000, validator=POSITIVE)
+    burst_each: int = attrs.field(default=2000, validator=_check_positive)
     """The burst of connections and requests of one address. The default suits a school whose pupils open a page at the
     same time."""
 
-    bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=POSITIVE)
+    bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=_check_positive)
     """Bytes per second that are read from all connections of one address, in addition to 8 KiB per second of each
     connection. Further bytes wait unread. A server can read about 1 MB per second of the most expensive messages."""
 
-    bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=POSITIVE)
+    bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=_check_positive)
     """The burst of bytes that are read from all connections of one address. The default suits a school whose pupils
     save their pictures at the same time."""
 
-    body_bytes: int = 256 * 1024 * 1024
+    body_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_check_positive)
     """The maximum number of bytes of request bodies in memory, of all addresses."""
 
-    body_bytes_each: int = 16 * 1024 * 1024
+    body_bytes_each: int = attrs.field(default=16 * 1024 * 1024, validator=_check_positive)
     """The maximum number of bytes of request bodies in memory, of one address."""
 
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")

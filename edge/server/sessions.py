@@ -10,6 +10,7 @@ from typing import Protocol
 
 import attrs
 
+from ..aio.options import check_option
 from ..codes import Code
 from ..errors import Refused
 from ..rooms.session import Session
@@ -160,12 +161,17 @@ class Sessions:
       cookie: the cookie in which a browser stores its key.
 
     Raises:
+      TypeError: an option has the wrong type.
       ValueError: `name` was given together with `keys`.
     """
 
     def __init__(
         self, *, keys: Keys | None = None, name: str = "", guests: bool = True, cookie: SessionCookie | None = None
     ) -> None:
+        check_option("Sessions.keys", keys, Keys, type(None), example="an instance of edge.Keys")
+        check_option("Sessions.name", name, str, example="a string")
+        check_option("Sessions.guests", guests, bool, example="True or False")
+        check_option("Sessions.cookie", cookie, SessionCookie, type(None), example="an instance of SessionCookie")
         secret = os.environ.get(SECRET) or None
         if keys is not None and name:
             raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 import attrs
 import trio
 
+from ..aio.options import check_option
 from ..cluster.cluster import Cluster
 from ..cluster.node import Node
 from ..cluster.relay import Relays
@@ -90,6 +91,9 @@ def _check_static(static: object) -> dict[str, StaticFolder]:
         raise TypeError(f'static must be a mapping such as {{"/": "web"}}, not {static!r:.100}')
     folders = {}
     for prefix, given in static.items():
+        check_option("a prefix of static", prefix, str, example='a path such as "/" or "/files"')
+        if not prefix.startswith("/"):
+            raise ValueError(f"a prefix of static begins with a slash, and {prefix!r} does not")
         folder = given if isinstance(given, StaticFolder) else StaticFolder(given)
         if not os.path.lexists(folder.path) or folder.path.is_file():
             raise ValueError(f"static[{prefix!r}] is {str(folder.path)!r}, which is not an existing folder")
@@ -116,6 +120,11 @@ class Site:
         idle: float = 60,
     ) -> None:
         _check_rooms(rooms)
+        nothing = type(None)
+        check_option("sessions", sessions, Sessions, nothing, example="an instance of edge.Sessions")
+        check_option("cluster", cluster, Cluster, nothing, example="an instance of edge.Cluster")
+        check_option("limits", limits, Limits, nothing, example="an instance of edge.Limits")
+        check_option("address_limits", address_limits, AddressLimits, nothing, example="an instance of AddressLimits")
         self.limits: Limits = limits or Limits()
         self.address_limits: AddressLimits = address_limits or AddressLimits()
         most, each = self.address_limits.rooms, self.address_limits.rooms_each
@@ -151,6 +160,9 @@ class Site:
 
     def include(self, prefix: str, site: Site) -> None:
         """See `App.include`."""
+        check_option("prefix", prefix, str, example='a path such as "/drawing"')
+        if not prefix.startswith("/"):
+            raise ValueError(f"the prefix of an included app begins with a slash, and {prefix!r} does not")
         if site.mount is not None or site._api is not None:
             raise ValueError(f"an app with a mounted app or an API of its own can't be included below {prefix!r}")
         if site.sessions.guests != self.sessions.guests:

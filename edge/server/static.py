@@ -32,9 +32,19 @@ BINARY = "application/octet-stream"
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 
+# RFC 9110 sections 5.1 and 5.5: a name, and a value of visible characters.
+FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*")
+OWN_HEADERS = {"content-length", "content-range", "content-type", "etag", "transfer-encoding", "connection"}
+
+
 def _lower_case(headers: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a mapping, not {headers!r:.100}")
+    for name, value in headers.items():
+        if {type(name), type(value)} != {str} or not FIELD.fullmatch(f"{name}: {value}"):
+            raise ValueError(f"{name!r}: {value!r} is not a valid header")
+        if name.lower() in OWN_HEADERS:
+            raise ValueError(f"the server itself sets the header {name!r} of a file")
     return {name.lower(): value for name, value in headers.items()}
 
 

@@ -61,16 +61,18 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for seed in seeds:
         item.stash[SEED] = seed
-        if seed != seeds[0]:
-            cast("Any", item)._initrequest()  # new fixtures for each seed
+        if seed != seeds[0]:  # a new instance of the class, and new fixtures
+            vars(item).pop("_instance", None)
+            cast("Any", item)._obj = None
+            cast("Any", item)._initrequest()
         reports = [call_and_report(item, "setup", log=False)]
         if reports[0].passed:
             reports.append(call_and_report(item, "call", log=False))
-        is_last = seed == seeds[-1] or not all(report.passed for report in reports)
+        is_last = seed == seeds[-1] or any(report.failed for report in reports)
         # between two seeds, only fixtures with the scope of the test are torn down
         following = nextitem if is_last else item.parent
         reports.append(call_and_report(item, "teardown", log=False, nextitem=following))
-        if not all(report.passed for report in reports):
+        if any(report.failed for report in reports):
             if not is_last:
                 cast("Any", item.session)._setupstate.teardown_exact(nextitem)
             break
@@ -86,7 +88,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     marker = item.get_closest_marker("trio")
-    if report.when == "call" and report.failed and marker is not None and "run" in marker.kwargs:
+    if report.failed and marker is not None and "run" in marker.kwargs:
         seed = _seed_of(item)
         report.sections.append(
             ("edge", f"schedule of seed {seed}; repeat it with: python -m pytest '{item.nodeid}' --edge-seed={seed}")
@@ -113,7 +115,8 @@ def seeds_of(item: pytest.Item) -> Sequence[int]:
     chosen = item.config.getoption("--edge-seed")
     if marker is None or chosen is not None:
         return (chosen or 0,)
-    seeds: Sequence[int] = marker.args[0][: item.config.getoption("--edge-max-seeds")]
+    most = item.config.getoption("--edge-max-seeds")
+    seeds: Sequence[int] = marker.args[0][: None if most is None else max(1, most)]
     return seeds
 
 

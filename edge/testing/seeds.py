@@ -16,7 +16,13 @@ def seeds(count: int, *, start: int = 0) -> Callable[[F], F]:
 
     All seeds are one test, which ends at the first failure. The report names the seed, and ``--edge-seed`` repeats it.
     ``--edge-max-seeds`` limits the seeds of each test.
+
+    Raises:
+      ValueError: `count` is not a number of seeds, 1 or more.
     """
+
+    if type(count) is not int or count < 1 or type(start) is not int:
+        raise ValueError(f"seeds({count!r}): write how many seeds, such as @edge.testing.seeds(200)")
 
     def mark(test: F) -> F:
         if not iscoroutinefunction(test):

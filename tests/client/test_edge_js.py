@@ -67,6 +67,11 @@ def test_an_older_page(program: Program) -> None:
     run(program("node", GET_NODE), HERE / "run_versions.mjs", EDGE_JS)
 
 
+def test_mistakes(program: Program) -> None:
+    """A wrong option, handler, delivery or answer is an error at the call, or a refusal of the room's request."""
+    run(program("node", GET_NODE), HERE / "run_mistakes.mjs", EDGE_JS)
+
+
 def test_constants() -> None:
     """The codes, tables and limits in constants.js equal those in Python."""
     assert (SOURCE / "constants.js").read_text() == constants(), "run: make client"

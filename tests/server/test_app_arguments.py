@@ -5,7 +5,9 @@ The kind of fault that these tests detect: an author's mistake that causes an er
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -101,3 +103,53 @@ def test_an_address_that_is_no_url() -> None:
     """The address of a server is checked when the app is made."""
     with pytest.raises(ValueError, match="is not a ws://, wss://, http:// or https:// address"):
         edge.Cluster(address="one.example")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: edge.App({}, sessions=edge.Sessions), "sessions must be an instance of edge.Sessions"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, cluster="redis://x"), "cluster must be an instance of edge.Cluster"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, limits=3), "limits must be an instance of edge.Limits"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, address_limits=AddressLimits), "must be an instance of AddressLimits"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, mount=3), "mount must be an ASGI app"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, mount=Mount(Mount(no_app))), "mount must be an ASGI app"),  # type: ignore[arg-type]
+        (lambda: Mount(no_app, max_body_bytes="1"), "max_body_bytes must be a number of bytes"),  # type: ignore[arg-type]
+        (lambda: Mount(no_app, max_body_bytes=True), "max_body_bytes must be a number of bytes"),
+        (lambda: edge.Sessions(keys="secret"), "Sessions.keys must be an instance of edge.Keys"),  # type: ignore[arg-type]
+        (lambda: edge.Sessions(guests="no"), "Sessions.guests must be True or False"),  # type: ignore[arg-type]
+        (lambda: edge.Sessions(cookie="edge"), "Sessions.cookie must be an instance"),  # type: ignore[arg-type]
+        (lambda: edge.Cluster(balance="x"), "Cluster.balance must be True or False"),  # type: ignore[arg-type]
+        (lambda: edge.Cluster(address=3), "the address of a server must be a URL"),  # type: ignore[arg-type]
+        (lambda: AddressLimits(rooms=1.5), "AddressLimits.rooms must be a number above 0"),  # type: ignore[arg-type]
+        (lambda: AddressLimits(rooms="5"), "AddressLimits.rooms must be a number above 0"),  # type: ignore[arg-type]
+        (lambda: edge.App({}, static={3: "web"}), "a prefix of static must be a path"),  # type: ignore[dict-item]
+    ],
+)
+def test_an_option_of_the_wrong_type(make: Callable[[], object], message: str) -> None:
+    """An option of the wrong type raises TypeError when the app is made, with what to pass instead."""
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+HEADERS: list[dict[str, Any]] = [
+    {"x": 3},
+    {"x": "€"},
+    {"x": "a\r\nb: c"},
+    {"a b": "c"},
+    {"Content-Length": "1"},
+    {"ETag": "x"},
+]
+
+
+def test_prefixes_and_headers_that_cannot_be_served(tmp_path: Path) -> None:
+    """A prefix without its slash, and a header that is invalid or the server's own, raise ValueError."""
+    with pytest.raises(ValueError, match="begins with a slash"):
+        edge.App({}, static={"web": tmp_path})
+    with pytest.raises(ValueError, match="begins with a slash"):
+        edge.App({}).include("x", edge.App({}))
+    with pytest.raises(ValueError, match=r"AddressLimits.rooms must be a number above 0"):
+        AddressLimits(rooms=0)
+    for headers in HEADERS:
+        with pytest.raises(ValueError, match=r"is not a valid header|the server itself sets"):
+            StaticFolder(tmp_path, headers=headers)

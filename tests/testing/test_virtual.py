@@ -210,6 +210,49 @@ async def test_seeds(of_the_test, edge_seed, last):
     assert edge_seed < last
 """
 
+SEEDS = """
+import pytest, edge.testing
+
+class TestState:
+    @edge.testing.seeds(3)
+    async def test_a_new_instance(self):
+        assert not hasattr(self, "seen")
+        self.seen = True
+
+@edge.testing.seeds(4)
+async def test_a_skip_hides_no_failure(edge_seed):
+    if edge_seed == 1:
+        pytest.skip("not this one")
+    assert edge_seed != 2
+
+@pytest.fixture
+def failing(edge_seed):
+    yield
+    assert edge_seed != 1
+
+@edge.testing.seeds(3)
+async def test_a_fixture_that_fails(failing):
+    pass
+"""
+
+
+def test_seeds_that_skip_and_fixtures_that_fail(pytester: pytest.Pytester) -> None:
+    """Each seed has a new instance of its class; a skipped seed hides no failure; each failure names its seed."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(SEEDS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    assert "test_a_skip_hides_no_failure' --edge-seed=2" in result.stdout.str()
+    assert "test_a_fixture_that_fails' --edge-seed=1" in result.stdout.str()
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "3", True])
+def test_a_number_of_seeds_that_is_none(count: Any) -> None:
+    """A number of seeds below 1, or of another type, is an error at the decorator."""
+    with pytest.raises(ValueError, match="write how many seeds"):
+        edge.testing.seeds(count)
+
+
 NEXT = """
 from test_first import made
 

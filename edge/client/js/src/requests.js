@@ -143,6 +143,7 @@ export class Requests {
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
     checkEventName(name);
+    if (seconds !== undefined && !(Number.isFinite(seconds) && seconds >= 0)) throw new TypeError(`seconds is a number, not ${seconds}`);
     const closed = this.#sender.closed();
     if (closed !== null) {
       end(null, new RequestFailed("gone", closed));
@@ -185,7 +186,10 @@ export class Requests {
     let reply = ["!not_now", { message: "the page has no handler for this request", about: name }, id];
     try {
       const answer = await answerer?.(body, { signal: abort.signal });
-      if (answer) reply = [`=${answer[0]}`, answer[1], id];
+      if (answer) {
+        checkEventName(Array.isArray(answer) ? answer[0] : undefined);
+        reply = [`=${answer[0]}`, answer[1], id];
+      }
       this.#sender.frame(reply); // an answer that can't be sent is the handler's fault, too
     } catch (error) {
       if (!abort.signal.aborted) console.error(error);

@@ -49,8 +49,11 @@ export class Room {
     if (typeof name !== "string") throw new TypeError(`a name is a string, not ${name}`);
     const size = bytesOf(encode(name)) - 2; // without its quotes
     if (size > MAX_NAME_BYTES) throw new RangeError(`the name is ${size} bytes as JSON, and may be ${MAX_NAME_BYTES}`);
-    if (transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
+    if (!Array.isArray(transports) || transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
+    }
+    if (key !== undefined && typeof key !== "function" && (typeof key !== "string" || key === "")) {
+      throw new TypeError("a key is a string that is not empty, or a function that fetches one");
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
     this.#connection = new ReconnectingConnection(
@@ -96,6 +99,7 @@ export class Room {
    * @param {string} name @param {(body: any) => void} handler @returns {() => void}
    */
   on(name, handler) {
+    checkFunction(handler);
     const handlers = this.#handlers.get(name) ?? new Set();
     this.#handlers.set(name, handlers.add(handler));
     return () => void handlers.delete(handler);
@@ -106,7 +110,10 @@ export class Room {
    * room does not wait for the answer any more.
    * @param {string} name @param {Answerer} handler
    */
-  answer(name, handler) { this.#requests.answerWith(name, handler); }
+  answer(name, handler) {
+    checkFunction(handler);
+    this.#requests.answerWith(name, handler);
+  }
 
   /**
    * The number of unacknowledged messages, sent or not: at most 2,048, with 512 KiB. If there are more, all of them are dropped,
@@ -123,6 +130,7 @@ export class Room {
    */
   send(name, body = {}, { delivery = "reliable", key = "" } = {}) {
     checkEventName(name);
+    if (!["reliable", "latest", "volatile"].includes(delivery)) throw new TypeError(`no such delivery: ${delivery}`);
     if (this.#closed !== null) {
       this.#report({ problem: "gone", message: this.#closed, about: name });
       return false;
@@ -197,6 +205,11 @@ export class Room {
       }
     }
   }
+}
+
+/** @param {unknown} handler */
+function checkFunction(handler) {
+  if (typeof handler !== "function") throw new TypeError(`a handler is a function, not ${handler}`);
 }
 
 /**
