@@ -1,1 +1,1 @@
-"""Small helpers for Trio and Python that import nothing from the rest of edge."""
+"""Small helpers that know nothing of edge: Trio primitives, and checks of what authors write."""

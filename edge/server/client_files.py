@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import attrs
@@ -23,6 +24,8 @@ AS_MODULES = "EDGE_JS_MODULES"
 ENTRIES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
 # The path below which the modules are served.
 MODULES_PATH = "/edge-js/"
+# A weight of an accepted coding, from 0 to 1: RFC 9110 section 12.4.2.
+WEIGHT = re.compile(r"q=(0(\.[0-9]{0,3})?|1(\.0{0,3})?)")
 # Pages of other origins may load these files. A browser revalidates its copy each time, so that a page never runs an
 # older client than its server has.
 HEADERS = {"access-control-allow-origin": "*", "cache-control": "no-cache"}
@@ -80,7 +83,7 @@ def accepts_gzip(accepted: str) -> bool:
         coding, _, parameters = each.partition(";")
         weights[coding.strip()] = parameters.replace(" ", "")
     weight = weights.get("gzip", weights.get("*", "q=0"))
-    return not weight.startswith("q=0") or weight.strip("q=0.") != ""
+    return weight == "" or (WEIGHT.fullmatch(weight) is not None and float(weight[2:]) > 0)
 
 
 def _read(path: Path) -> _File:

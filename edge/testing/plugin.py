@@ -8,6 +8,7 @@ pytest-trio runs the tests and their async fixtures; this plugin gives pytest-tr
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
@@ -28,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--edge-seed", type=int, help="seed of all async tests; by default 0, or those of edge.testing.seeds"
     )
-    parser.addoption("--edge-max-seeds", type=int, help="maximum number of seeds of one test with edge.testing.seeds")
+    parser.addoption(
+        "--edge-max-seeds", type=_number_of_seeds, help="maximum number of seeds of one test with edge.testing.seeds"
+    )
     parser.addoption("--edge-hours", type=float, default=3, help="maximum virtual hours of one async test")
 
 
@@ -109,14 +112,19 @@ async def edge_room(edge_seed: int) -> AsyncIterator[EdgeRoom]:
         yield open_room
 
 
+def _number_of_seeds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} should be 1 or more")
+    return int(text)
+
+
 def seeds_of(item: pytest.Item) -> Sequence[int]:
     """Return the seeds with which a test runs."""
     marker = item.get_closest_marker("edge_seeds")
     chosen = item.config.getoption("--edge-seed")
     if marker is None or chosen is not None:
         return (chosen or 0,)
-    most = item.config.getoption("--edge-max-seeds")
-    seeds: Sequence[int] = marker.args[0][: None if most is None else max(1, most)]
+    seeds: Sequence[int] = marker.args[0][: item.config.getoption("--edge-max-seeds")]
     return seeds
 
 

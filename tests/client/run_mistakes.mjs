@@ -18,10 +18,10 @@ const socket = await greeted();
 socket.say(["$welcome", WELCOME]);
 for (const delivery of ["foo", "Reliable", null, 3]) assert.throws(() => room.send("ping", {}, { delivery }), /no such delivery/);
 for (const handler of [undefined, 3, "f"]) {
-  assert.throws(() => room.on("pong", handler), /a handler is a function/);
-  assert.throws(() => room.answer("ask", handler), /a handler is a function/);
+  assert.throws(() => room.on("pong", handler), /a handler must be a function/);
+  assert.throws(() => room.answer("ask", handler), /a handler must be a function/);
 }
-for (const seconds of [NaN, -1, Infinity, "1"]) await assert.rejects(room.request("guess", {}, { seconds }), /seconds is a number/);
+for (const seconds of [NaN, -1, Infinity, "1"]) await assert.rejects(room.request("guess", {}, { seconds }), /seconds must be a finite number/);
 
 const answers = { number: 5, text: "ans", badName: [3, {}], nothing: undefined };
 let id = 0;

@@ -79,6 +79,10 @@ async def test_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         ("*;q=0", False),
         ("gzip;q=0, *", False),
         ("br", False),
+        ("gzip;q=1.000", True),
+        ("gzip;q=abc", False),
+        ("gzip;q=-1", False),
+        ("gzip;q=nan", False),
     ],
 )
 def test_accept_encoding(accepted: str, zipped: bool) -> None:

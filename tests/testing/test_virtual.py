@@ -244,6 +244,9 @@ def test_seeds_that_skip_and_fixtures_that_fail(pytester: pytest.Pytester) -> No
     result.assert_outcomes(passed=2, failed=1, errors=1)
     assert "test_a_skip_hides_no_failure' --edge-seed=2" in result.stdout.str()
     assert "test_a_fixture_that_fails' --edge-seed=1" in result.stdout.str()
+    wrong = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--edge-max-seeds=0")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    assert "'0' should be 1 or more" in wrong.stderr.str()
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "3", True])

@@ -143,7 +143,7 @@ export class Requests {
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
     checkEventName(name);
-    if (seconds !== undefined && !(Number.isFinite(seconds) && seconds >= 0)) throw new TypeError(`seconds is a number, not ${seconds}`);
+    if (seconds !== undefined && !(Number.isFinite(seconds) && seconds >= 0)) throw new TypeError(`seconds must be a finite number, 0 or more, not ${seconds}`);
     const closed = this.#sender.closed();
     if (closed !== null) {
       end(null, new RequestFailed("gone", closed));

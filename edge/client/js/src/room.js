@@ -209,7 +209,7 @@ export class Room {
 
 /** @param {unknown} handler */
 function checkFunction(handler) {
-  if (typeof handler !== "function") throw new TypeError(`a handler is a function, not ${handler}`);
+  if (typeof handler !== "function") throw new TypeError(`a handler must be a function, not ${handler}`);
 }
 
 /**
