@@ -1,4 +1,4 @@
-# `make demo` and `make test` also set up the environment.
+# Most targets first set up the environment in .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,16 +9,16 @@ PORT ?= 8000
 HOURS ?= 1000
 # Which tests to run: quick, or full.
 SCALE ?= quick
-# The interpreters of test-all-pythons. Those that are not installed are named, and left out.
+# The interpreters of test-all-pythons. It prints the names of the ones that are not installed, and leaves them out.
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
-# The tests that need no more than the extra "testing": the built wheel runs them.
+# The folders of tests that run against the built wheel, because they need only the extra "testing".
 WHEEL_TESTS := protocol rooms requests seats connections journal testing
 # Seconds for which each target is fuzzed.
 SECONDS ?= 60
-# Number of times that a server is killed, and number of connections that open and close: about ten minutes.
+# How many times `endure` kills a server, and how many connections it opens and closes. Each run takes up to ten minutes.
 KILLS ?= 30
 CONNECTIONS ?= 400000
-# Any value serves HTTPS, with a new certificate, because phones give their sensors only to HTTPS pages.
+# Any value makes `demo` serve HTTPS, with a new certificate, because phones allow only HTTPS pages to read sensors.
 TLS ?=
 TLS_OPTIONS := $(if $(TLS),--tls-cert .venv/tls/cert.pem --tls-key .venv/tls/key.pem)
 
@@ -28,7 +28,7 @@ demo: $(READY)  ## Serve the examples and print the address.
 	$(if $(TLS),$(BIN)/python -m examples.certificate .venv/tls)
 	$(BIN)/edge run examples.stage:app --host $(HOST) --port $(PORT) $(TLS_OPTIONS)
 
-test: $(READY)  ## Run the tests that take two minutes in all, or all tests with SCALE=full. A line lists the omitted ones.
+test: $(READY)  ## Run the quick tests in two minutes, or all tests with SCALE=full. The summary counts the omitted tests.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE)
 
 test-all-pythons:  ## Run the tests with each Python that is installed, at SCALE.
@@ -50,10 +50,10 @@ wheel:  ## Build the wheel, install it into an empty environment, and test it th
 	cp -r tests examples docs pyproject.toml .venv/wheel/away
 	cd .venv/wheel/away && ../bin/python -m pytest -n logical --dist loadgroup --scale quick $(WHEEL_TESTS:%=tests/%)
 
-coverage: $(READY)  ## Run the tests at SCALE, and list the lines of edge that none of them runs.
+coverage: $(READY)  ## Run the tests at SCALE, and list the lines of edge that no test runs.
 	$(BIN)/python -m pytest -n logical --dist loadgroup --scale $(SCALE) --cov --cov-report term-missing:skip-covered
 
-bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and write docs/performance.md; then measure grace, the hill, slow readers, the cost of abuse, and several servers.
+bench: $(BENCH)  ## Compare edge with its peers for a quarter of an hour, and write docs/performance.md. Afterwards, measure grace, the hill, slow readers, the cost of abuse, and several servers.
 	$(BIN)/python -m benchmarks full
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks.grace
@@ -69,15 +69,15 @@ bench-quick: $(BENCH)  ## Compare edge with its peers for two minutes, and write
 profile: $(BENCH)  ## Measure the time of a message in each layer.
 	$(BIN)/python -m benchmarks profile
 
-soak: $(READY)  ## Simulate 1,000 hours (HOURS) of the drawing game and of the arena under faults, which takes a day.
+soak: $(READY)  ## Simulate HOURS (1,000) of the drawing game and of the hill with faults. This takes a day.
 	$(BIN)/edge soak examples.drawing.room:ExquisiteCorpse --hours $(HOURS) --play tests.examples.players:draw
 	$(BIN)/edge soak examples.hill.room:Hill --hours $(HOURS) --play tests.examples.players:steer
 
-fuzz: $(READY)  ## Fuzz for inputs that break edge or are expensive, SECONDS for each target, and store the useful ones.
+fuzz: $(READY)  ## Search for inputs that break edge or are expensive, for SECONDS per target, and store the useful inputs.
 	$(BIN)/pip install --quiet --group fuzz
 	for target in http codec machine fast_path cost; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
-endure: $(READY)  ## Kill a server with clients KILLS times, cause as many faults of servers that share rooms, and of Redis with them, and open and close CONNECTIONS in many ways: three to ten minutes each.
+endure: $(READY)  ## Kill a server that has clients KILLS times. Cause KILLS faults of servers that share rooms, also with Redis. Open and close CONNECTIONS in many ways. Each run takes three to ten minutes.
 	$(BIN)/python -m tests.endurance.killed $(KILLS)
 	$(BIN)/python -m tests.endurance.servers $(KILLS)
 	$(BIN)/python -m tests.endurance.failover $(KILLS)
@@ -122,7 +122,8 @@ $(READY): pyproject.toml edge/client/js/package.json
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/npm; fi
 	touch $(READY)
 
-# The peers. A C compiler builds the load. Node and npm are optional, for the peers that are written in JavaScript.
+# The packages of the benchmarks. A C compiler builds the load generator. Node and npm are optional, and run the peers
+# that are written in JavaScript.
 $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --group bench
 	mkdir -p .venv/bench

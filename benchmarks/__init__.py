@@ -1,1 +1,1 @@
-"""Benchmarks of edge and its peers, comparable servers: ``make bench``, ``make bench-quick``, ``make profile``."""
+"""Benchmarks of edge and of comparable servers, the peers: ``make bench``, ``make bench-quick``, ``make profile``."""

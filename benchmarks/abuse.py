@@ -1,9 +1,9 @@
-"""Measure the most that 64 KiB of input can cost a server, for each kind of sender and each door.
+"""Measure the highest cost of 64 KiB of input for a server, for each kind of sender and each entry point.
 
-A door is a way to send bytes to a server: a WebSocket, an HTTP transport, a request. ``python -m benchmarks.abuse``
-measures all inputs of the suite tests/abuse, without paces and limits, and writes the most expensive input of each door
-and sender into docs/abuse.md. CPU time and memory are those of the whole process, which includes the sender; the sender
-only copies bytes.
+An entry point is a way to send bytes to a server: a WebSocket, an HTTP transport or a request. The command ``python -m
+benchmarks.abuse`` measures all inputs of the suite tests/abuse, without paces and limits. The command writes the most
+expensive input of each entry point and sender into docs/abuse.md. CPU time and memory are those of the whole process,
+which includes the sender. The sender only copies bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "abuse.md"
 BEGIN, END = "<!-- costs: python -m benchmarks.abuse -->", "<!-- end of costs -->"
 API_TOKEN, MONITOR_TOKEN, SECRET = "a token of the API", "a token of the monitor", "a secret of all the servers"
 HONEST = "an honest event"
-# Default paces, per second: messages of one connection, requests of one address, and 64 KiB of one connection.
+# The default paces, per second: messages of a connection, requests of an address, and inputs of 64 KiB of a connection.
 PACED_MESSAGES, PACED_REQUESTS = edge.Limits().events_per_second, AddressLimits().requests_each
 PACED_BYTES = edge.Limits().bytes_per_second / FRAME_BYTES
 numbers = count(1)
@@ -73,7 +73,7 @@ EVENTS = attrs.evolve(
     by_name={**VOCABULARY.by_name, **kind_of(Hall).receives.by_name},
     by_class={**VOCABULARY.by_class, **kind_of(Hall).receives.by_class},
 )
-# A private attribute, which has no other setter: let the room receive the events of the suite.
+# Let the room receive the events of the suite. A private attribute is the only way, because nothing else sets the kind.
 Hall._Room__edge_kind = attrs.evolve(kind_of(Hall), receives=EVENTS)  # type: ignore[attr-defined]
 
 LIMITS = edge.Limits(
@@ -84,14 +84,14 @@ ADDRESS_LIMITS = AddressLimits(requests_each=math.inf, connections_each=10**6, c
 
 @attrs.frozen
 class Cost:
-    """The cost of one input."""
+    """The cost of one input of 64 KiB, with the CPU time `cpu` in seconds and the peak memory in bytes."""
 
     door: str
     who: str
     what: str
     cpu: float
     share: float
-    """Share of one core, if the input is sent as often as the pace allows."""
+    """The used share of one core, if the input is sent as often as the pace allows."""
     memory: int
 
 
@@ -103,7 +103,8 @@ class Try:
     who: str
     what: str
     often: float
-    """Times a second that the pace lets a connection send this; or an address, if each try takes a request."""
+    """How many times per second the pace allows this input, for one connection, or for one address if the input is a
+    request."""
     send: Callable[[list[Server]], Awaitable[object]]
 
 
@@ -151,8 +152,8 @@ def over_http(data: bytes) -> Callable[[list[Server]], Awaitable[object]]:
 def over_websocket(
     frames: Sequence[bytes], *, hello: bool, key: str | None = None, codec: Codec = JSON
 ) -> Callable[[list[Server]], Awaitable[object]]:
-    """Return a function that sends WebSocket frames. With a hello, it waits until the server has processed all
-    frames."""
+    """Return a function that sends WebSocket frames. With a hello, the function waits until the server has processed
+    all frames."""
     first = 0x81 if codec is JSON else 0x82
 
     async def send(servers: list[Server]) -> None:
@@ -235,12 +236,12 @@ def over_line(
 
 
 def tries() -> list[Try]:
-    """Return all inputs of the suite, for each door."""
+    """Return all inputs of the suite, for each entry point."""
     return [*_on_websockets(), *_on_lines(), *_over_http()]
 
 
 def _frames(codec: Codec) -> Iterator[tuple[str, bytes]]:
-    """Yield an honest frame, and those that are made to be expensive."""
+    """Yield the descriptions and the bytes of an honest frame, and of frames that are made to be expensive."""
     spoken = "JSON" if codec is JSON else "MessagePack"
     yield f"{HONEST}, in {spoken}", _bytes(honest_frame(codec))
     for what, plain in PLAIN.items():
@@ -305,7 +306,7 @@ def _over_http() -> Iterator[Try]:
 
 
 async def measure(servers: list[Server], each: Try) -> Cost:
-    """Measure the least CPU time of three runs, and the peak memory of a fourth."""
+    """Return the least CPU time of three runs, and the peak memory of a fourth run."""
     cpu = math.inf
     for _ in range(3):
         gc.collect()
@@ -326,7 +327,8 @@ async def measure_all() -> list[Cost]:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """Return a table of the most expensive inputs of each door and sender: by CPU time at the pace, and by memory."""
+    """Return a table of the most expensive inputs of each entry point and sender, by CPU time at the pace and by
+    memory."""
     honest = next(cost for cost in costs if cost.what.startswith(HONEST))
     lines = [
         "| entry point | sender | input with the most CPU time, under the limits | ms for 64 KiB | share of a core "
@@ -345,7 +347,7 @@ def table(costs: Sequence[Cost]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and write the table."""
+    """Measure all inputs, print the table, and write it into docs/abuse.md."""
     made = table(trio.run(measure_all))
     print(made)
     text = DOCUMENT.read_text()

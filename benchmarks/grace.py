@@ -1,8 +1,8 @@
 """Measure the memory of seats in grace: ``python -m benchmarks.grace [seats] [events]``.
 
-Ten thousand players lose their connections, and the room continues to broadcast. Each seat stores the events that its
-player has missed. All seats share these events, so a seat stores one reference for each event. The memory is measured
-by tracemalloc, after a garbage collection.
+Ten thousand players, by default, lose their connections, and the room continues to broadcast. Each seat stores the
+events that its player has missed. All seats share these events, so a seat stores one reference for each event. The
+memory is measured by tracemalloc, after a garbage collection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def allocated() -> int:
 
 
 async def measure(count: int, events: int) -> None:
-    """Take `count` seats, disconnect all, broadcast `events` events, and print the memory."""
+    """Take `count` seats, disconnect them all, broadcast `events` events, and print the memory of a seat and of an
+    event."""
     limits = edge.Limits()
     room = Crowd()
     async with trio.open_nursery() as nursery:
@@ -59,7 +60,7 @@ async def measure(count: int, events: int) -> None:
             room.broadcast(event)
         kept = allocated()
         assert all(not player.connected for player in room.players)
-        # These seats are HeldSeats.
+        # mypy does not know that these seats are HeldSeats, which count messages.
         assert len(runtime_of(room).players[-1].seat.counts.unacked()) == events  # type: ignore[attr-defined]
         tracemalloc.stop()
         room.close()

@@ -1,7 +1,8 @@
 """Measure the traffic to one of forty players on the hill: ``python -m benchmarks.hill [seconds]``.
 
-Prints the bytes and messages that are sent to one player in a second. For comparison, prints the traffic of a server
-that sends every position at every tick. Runs in virtual time from a seed, so the figures are the same on any machine.
+The program prints the bytes and messages that one player receives per second. For comparison, it prints the traffic of
+a server that sends every position at every tick. It runs in virtual time from a seed, so that the figures are the same
+on any machine.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Positions:
 
 @attrs.define
 class Traffic:
-    """Messages and bytes that one connection carried."""
+    """The messages and bytes that a server sends to one player."""
 
     messages: int = 0
     bytes: int = 0
@@ -53,7 +54,7 @@ class Traffic:
 
 
 async def measure(seconds: float) -> None:
-    """Play, and print the traffic to one player."""
+    """Play for this number of seconds, and print the traffic to one player."""
     facts = {codec.name: Traffic() for codec in (JSON, MESSAGEPACK)}
     positions = {codec.name: Traffic() for codec in (JSON, MESSAGEPACK)}
     kinds: Counter[str] = Counter()

@@ -1,4 +1,5 @@
-"""Measure the time of a message in each layer: an echo of fifty clients, sampled inside the server."""
+"""Measure the time of a message in each layer. A sampler inside the server counts the running lines during an echo of
+fifty clients."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ STAGES = {
 
 
 def profile(seconds: float = 8) -> str:
-    """Return a table of microseconds for each message."""
+    """Return a table of the microseconds that each stage takes for one message."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.json"
         sampled = (*PYTHON, "-m", "benchmarks.sampled", str(file), *EDGE.command[3:])

@@ -1,9 +1,9 @@
 """Measure the time that Redis spends on the rooms of servers: ``python -m benchmarks.renewals``.
 
-Each row is for four servers, with the same number of persistent rooms each. Redis reports the time that it spends on a
-renewal: without news, with news of every tenth room, and with a comparison of all rooms, as after Redis has lost its
-data. Claims and joins (a claim and an entry) are timed while all servers renew at the usual interval. The last columns
-are the time of an entry of one kilobyte, and the memory of a room.
+Each row is for four servers, with the same number of persistent rooms each. The program reads from Redis the time that
+Redis spends on a renewal: without changes, with changes of every tenth room, and with a comparison of all rooms, as
+after Redis has lost its data. Claims and joins (a claim and an entry) are timed while all servers renew their leases at
+the usual interval. The last columns are the time of an entry of one kilobyte, and the memory of a room.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLAIMS = 200
 
 @attrs.define(eq=False)
 class Bench:
-    """A Redis, and servers with rooms."""
+    """A Redis, and the fences of the rooms of four simulated servers."""
 
     redis: coredis.Redis[bytes]
     broker: RedisBroker
@@ -42,13 +42,13 @@ class Bench:
     """The fence of each room, for each server."""
 
     async def renew(self, server: str, news: list[News]) -> None:
-        """Renew in batches, as a server does."""
+        """Renew the leases of a server in batches, as edge does."""
         for first in range(0, max(1, len(news)), BATCH):
             number = next(self.numbers)
             await self.broker.renew(server, Stamp(number, number), b"about", news[first : first + BATCH])
 
     async def claim(self, room: str, server: str) -> Claim:
-        """Claim a room. Other requests of this server must not be outstanding."""
+        """Claim a room for a server that has no other outstanding request."""
         number = next(self.numbers)
         return await self.broker.claim(room, server, Stamp(number, number))
 
@@ -59,7 +59,7 @@ class Bench:
             await self.renew(server, [])
             for number in range(rooms):
                 room = f"room/{server}-{number}"
-                while not (claim := await self.claim(room, server)).server:  # not granted soon after the start of Redis
+                while not (claim := await self.claim(room, server)).server:  # a Redis that has just started grants none
                     await trio.sleep(min(claim.seconds, 1))
                     await self.renew(server, [])
                 fences[room] = claim.fence
@@ -69,7 +69,7 @@ class Bench:
                         await self.renew(each, [])
 
     def tell(self, server: str, every: int) -> list[News]:
-        """Return new descriptions of every `every`-th room of a server."""
+        """Return news with a changed description for one in `every` rooms of a server."""
         fences = [*self.fences[server].items()][::every]
         return [News(Wish.TELL, room, fence, b"%d seats" % next(self.numbers)) for room, fence in fences]
 
@@ -78,7 +78,7 @@ class Bench:
         return [News(Wish.KEEP, room, fence, b"about", 1) for room, fence in self.fences[server].items()]
 
     async def busy(self, server: str, news: list[News]) -> tuple[float, float]:
-        """Return the milliseconds that Redis spends on a renewal: in all, and on average for each script."""
+        """Return the median milliseconds that Redis spends on a renewal: in all, and on average for each script."""
         spent, most = [], []
         for _ in range(ROUNDS):
             await self.redis.config_resetstat()
@@ -89,7 +89,7 @@ class Bench:
         return statistics.median(spent), statistics.median(most)
 
     async def entry(self) -> float:
-        """Return the microseconds that Redis spends on each of a hundred entries, which are appended at once."""
+        """Return the median microseconds that Redis spends on an entry, if a hundred entries are appended at once."""
         spent = []
         fences = [*self.fences["server-0"].items()][:100]
         for number in range(2, 2 + ROUNDS):
@@ -110,7 +110,7 @@ class Bench:
         return stats["usec"], stats["calls"]
 
     async def latencies(self) -> tuple[list[float], list[float]]:
-        """Return the milliseconds of claims, and of claims with an entry, while all servers renew."""
+        """Return the milliseconds of claims, and of claims with an entry, while all servers renew their leases."""
         claims, joins = [], []
 
         async def keep_renewing(server: str) -> None:
@@ -135,7 +135,7 @@ class Bench:
 
 
 async def measure(rooms: int) -> list[str]:
-    """Return one row of the table."""
+    """Return the cells of the row for this number of rooms per server."""
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(shutil.which("redis-server") or "redis-server", Path(folder))
         server.start()

@@ -1,4 +1,4 @@
-"""Tables and charts, written between marks in docs/performance.md."""
+"""Functions that make tables and charts, and write them between marks in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def machine(rounds: int) -> str:
 
 
 def comparison(rows: Sequence[Row], noun: str) -> str:
-    """Return a table of the rates of all peers, with the ratio of edge's rate to each."""
+    """Return a table of the rates and latencies of all peers, with the ratio of edge's rate to each other rate."""
     ours = rows[0]
     lines = [f"| peer | {noun} a second | edge is | p50 ms | p99 ms |", "|---|---:|---:|---:|---:|"]
     for row in sorted(rows, key=lambda row: -row.rate):
@@ -74,7 +74,7 @@ def comparison(rows: Sequence[Row], noun: str) -> str:
 
 
 def delivery(rows: Sequence[Row]) -> str:
-    """Return a table of latencies."""
+    """Return a table of the latencies and of the CPU shares of servers that send states."""
     lines = [
         "| peer | deliveries a second | p50 ms | p99 ms | p99.9 ms | ticks late by, p99 ms | CPU |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -88,7 +88,7 @@ def delivery(rows: Sequence[Row]) -> str:
 
 
 def crowds(rows: Sequence[Crowd]) -> str:
-    """Return a table of idle seats."""
+    """Return a table of the costs of idle seats."""
     lines = ["| peer | idle seats | KiB a seat | CPU while idle | joins a second |", "|---|---:|---:|---:|---:|"]
     lines += [f"| {row.peer} | {row.seats:,} | {row.kib:.1f} | {row.cpu:.1%} | {row.joins:,.0f} |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -106,7 +106,7 @@ def points(rows: Sequence[Point], x: str) -> str:
 
 
 def bars(name: str, title: str, rows: Sequence[Row], kinds: dict[str, str]) -> Chart:
-    """Return a bar chart of rates."""
+    """Return a bar chart of the peers' rates. `kinds` maps each peer to its kind, which decides the colour."""
     rows = sorted(rows, key=lambda row: -row.rate)
     most, step = max(row.rate for row in rows), 24
     parts = []
@@ -119,7 +119,7 @@ def bars(name: str, title: str, rows: Sequence[Row], kinds: dict[str, str]) -> C
 
 
 def line(name: str, title: str, rows: Sequence[Point], y: Callable[[Point], float], labels: tuple[str, str]) -> Chart:
-    """Return a line chart with logarithmic axes."""
+    """Return a line chart of `y` with logarithmic axes. `labels` describe the horizontal axis and the values."""
     xs, ys = [row.x for row in rows], [max(y(row), 1e-3) for row in rows]
     across, up = _axis(xs, MARGIN, WIDTH - 24), _axis(ys, HEIGHT - 40, 48)
     dots = [(across(a), up(b)) for a, b in zip(xs, ys, strict=True)]

@@ -16,7 +16,7 @@ import psutil
 
 from .table import BUILD, HERE, Peer
 
-# If the load generator was busy for a larger share of the time, its own speed may have limited the rate.
+# If the load generator was busy for a larger share of the time than this, its own speed may have limited the rate.
 BUSY = 0.95
 START_SECONDS = 20
 
@@ -28,17 +28,17 @@ class Measured:
     load: dict[str, Any]
     """The output of `load.c`."""
     cpu: float
-    """Share of one core that the server used."""
+    """The share of one core that the server used under load."""
     grown: float
-    """Bytes of resident memory that the joins added."""
+    """The bytes of resident memory that the joins of all clients added."""
     idle_cpu: float
-    """Share of one core that the server used while no client sent anything."""
+    """The share of one core that the server used while no client sent a message."""
     swollen: float
-    """Bytes of resident memory that the measured time added."""
+    """The bytes of resident memory that the server gained under load."""
 
     @property
     def rate(self) -> float:
-        """Received events a second."""
+        """The number of received events per second."""
         return float(self.load["received"]) / float(self.load["seconds"])
 
     @property
@@ -47,7 +47,7 @@ class Measured:
 
 
 class Server:
-    """A running server."""
+    """A running server of a peer, with methods that measure it."""
 
     def __init__(self, peer: Peer, port: int, process: psutil.Process) -> None:
         self.peer = peer
@@ -91,7 +91,7 @@ class Server:
 
 @contextmanager
 def serving(peer: Peer, what: str) -> Iterator[Server]:
-    """Run a server on the first core while a block runs."""
+    """Run the server of a peer on the first core until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -111,7 +111,8 @@ def serving(peer: Peer, what: str) -> Iterator[Server]:
 
 
 def pinned(core: int) -> list[str]:
-    """Return the start of a command that runs a program on this core only; empty if the machine has one core."""
+    """Return the start of a command that runs a program on this core only. The list is empty if no choice of cores is
+    possible."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return ["taskset", "-c", str(cores[core])] if len(cores) > 1 else []
 

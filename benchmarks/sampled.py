@@ -1,7 +1,7 @@
 """Run the `edge` command with a sampler: ``python -m benchmarks.sampled FILE run module:app``.
 
-Every half millisecond of CPU time, the sampler counts the line that runs; SIGUSR2 writes the counts to FILE. The time
-of a system call counts for the line that makes the call.
+The sampler counts the running line after every half millisecond of CPU time. SIGUSR2 writes the counts to FILE. The
+time of a system call counts for the line that makes the call.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ samples: Counter[tuple[str, int]] = Counter()
 
 
 def note(signum: int, frame: FrameType | None) -> None:
-    """Take one sample."""
+    """Count the line that the main thread runs now."""
     if frame is not None:
-        samples[frame.f_code.co_filename, frame.f_lineno or 0] += 1  # code without a source line has none
+        samples[frame.f_code.co_filename, frame.f_lineno or 0] += 1  # `f_lineno` is None for code without a source line
 
 
 def begin(signum: int, frame: FrameType | None) -> None:
-    """Restart the counts, to omit the start-up and the joins."""
+    """Start the sampler, and delete earlier counts, so that the start-up and the joins are not counted."""
     samples.clear()
     signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
 
 def finish(signum: int, frame: FrameType | None) -> None:
-    """Write the counts, and exit."""
+    """Write the counts to FILE, and exit."""
     signal.setitimer(signal.ITIMER_PROF, 0)
     with open(sys.argv[1], "w") as file:
         json.dump([[*where, count] for where, count in samples.items()], file)

@@ -1,5 +1,5 @@
-"""The scenarios. In each round every peer is measured once, so that interference affects all peers alike. The results
-are medians of the rounds."""
+"""The scenarios of the benchmarks. Each round measures every peer once, so that interference affects all peers alike.
+The results are medians over the rounds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import attrs
 from .run import BUSY, Measured, serving
 from .table import COLYSEUS, EDGE, SOCKETIO, Peer
 
-# The number of messages in flight in a room that broadcasts. When a message has returned, the next one is sent.
+# The number of messages in flight in a room that broadcasts. When a message has returned, its sender sends the next.
 SPEAKING = 4
-# The peers in the scenario of visits. The others do not answer a close, or find rooms in another way.
+# The peers in the scenario of visits. The others do not answer a close, or choose the room in another way.
 VISITED = (EDGE.name, "trio-websocket", "websockets", "Starlette", SOCKETIO.name, "Socket.IO")
 
 
@@ -26,13 +26,13 @@ class Profile:
     rounds: int
     seconds: float
     crowd: int
-    """Number of idle seats."""
+    """The number of idle seats."""
     seats: tuple[int, ...]
-    """Measured numbers of seats in one room."""
+    """The measured numbers of seats in one room."""
     rooms: tuple[int, ...]
-    """Measured numbers of rooms, with ten seats each."""
+    """The measured numbers of rooms, with ten seats each."""
     loads: tuple[float, ...]
-    """Measured loads, as shares of the highest rate."""
+    """The measured loads, as shares of the highest rate."""
 
 
 FULL = Profile(
@@ -48,7 +48,7 @@ QUICK = Profile(rounds=1, seconds=1, crowd=2000, seats=(10, 100, 1000), rooms=(1
 
 @attrs.frozen
 class Row:
-    """The medians of one peer over all rounds."""
+    """The medians of one peer over all rounds: events per second, latencies in µs, and the share of a core."""
 
     peer: str
     rate: float
@@ -61,7 +61,7 @@ class Row:
 
 
 def compare(peers: Sequence[Peer], what: str, profile: Profile, **options: float | str) -> list[Row]:
-    """Run the same load on each peer, round by round."""
+    """Run the same load on each peer, round by round, and return the medians."""
     runs: dict[str, list[Measured]] = defaultdict(list)
     for number in range(profile.rounds):
         for peer in peers:
@@ -98,7 +98,8 @@ def broadcast(peers: Sequence[Peer], profile: Profile, seats: int, depth: int = 
 
 
 def states(peers: Sequence[Peer], profile: Profile) -> list[Row]:
-    """Measure a hundred rooms of ten, with thirty states a second from each room and ten messages from each member."""
+    """Measure a hundred rooms of ten. Each room sends thirty states per second, and each member ten messages per
+    second."""
     pair = [peer for peer in peers if peer.name in (EDGE.name, COLYSEUS.name)]
     return compare(pair, "states", profile, mode="states", rooms=100, seats=10, rate=10)
 
@@ -118,14 +119,14 @@ class Crowd:
     peer: str
     seats: int
     kib: float
-    """Resident memory of a seat, in KiB."""
+    """The resident memory of a seat, in KiB."""
     cpu: float
     joins: float
-    """Joins a second."""
+    """The number of joins per second."""
 
 
 def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
-    """Measure as many idle seats as the profile names and file descriptors allow."""
+    """Measure `profile.crowd` idle seats, or as many as the limit of file descriptors allows."""
     found = []
     for peer in [peer for peer in peers if peer.name in (EDGE.name, SOCKETIO.name)]:
         tell(f"{profile.crowd} idle seats: {peer.name}")
@@ -139,7 +140,7 @@ def crowd(peers: Sequence[Peer], profile: Profile) -> list[Crowd]:
 
 @attrs.frozen
 class Point:
-    """One point of a line chart."""
+    """The measurements of edge for one point of a line chart."""
 
     x: float
     rate: float
@@ -147,27 +148,29 @@ class Point:
     p99: float
     cpu: float
     swollen: float = 0.0
-    """Bytes of resident memory that the measured time added."""
+    """The bytes of resident memory that the server gained under load."""
     more: float = 0.0
 
 
 def grow_seats(profile: Profile) -> list[Point]:
-    """Measure one room with more and more seats."""
+    """Measure one room with each number of seats in the profile."""
     return [_point(seats, "room", profile, mode="broadcast", seats=seats, depth=SPEAKING) for seats in profile.seats]
 
 
 def grow_rooms(profile: Profile) -> list[Point]:
-    """Measure more and more rooms of ten that send their state three times a second."""
+    """Measure each number of rooms in the profile. Each room has ten seats, and sends its state three times per
+    second."""
     return [_point(rooms, "calm", profile, mode="states", rooms=rooms, seats=10, rate=1) for rooms in profile.rooms]
 
 
 def grow_load(profile: Profile, most: float) -> list[Point]:
-    """Measure fifty connections that send more and more, to the server's limit and beyond."""
+    """Measure fifty connections at each load in the profile. `most` is the highest rate of the echo."""
     return [_point(share, "echo", profile, mode="echo", seats=50, rate=most * share / 50) for share in profile.loads]
 
 
 def slow_seats(profile: Profile) -> Point:
-    """Measure a room of a hundred in which ten do not read: the others' rate and latency, and the ended connections."""
+    """Measure a room of a hundred clients, of which ten do not read. Return the rate and latency of the other
+    clients."""
     return _point(10, "room", profile, mode="broadcast", seats=100, depth=SPEAKING, slow=10)
 
 
@@ -180,5 +183,5 @@ def _point(x: float, what: str, profile: Profile, **options: float | str) -> Poi
 
 
 def tell(what: str) -> None:
-    """Print the progress."""
+    """Print this line of progress to stderr."""
     print(what, file=sys.stderr, flush=True)

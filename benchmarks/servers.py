@@ -1,11 +1,11 @@
 """Measure several servers that share rooms: ``python -m benchmarks.servers [rounds]``.
 
-* Deliveries of two servers with a Redis, if half of the clients of each room connect to each server: of edge, of
-  Socket.IO with its Redis adapter, and of python-socketio with its Redis manager. The three processes run on one core,
-  and the load generator on another.
+* Deliveries per second of two servers that share a Redis. Half of the clients of each room connect to each server. The
+  benchmark compares edge, Socket.IO with its Redis adapter, and python-socketio with its Redis manager. The two servers
+  and Redis run on one core, and the load generator on another.
 * The time of a join at the server that has the room, and at another server.
-* The time from the death of a server until its seats are resumed on other servers: a hundred seats, and five thousand
-  at once.
+* The time from the death of a server until its seats are resumed on other servers, for a hundred seats and for five
+  thousand seats.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from .run import _wait_listening, pinned
 from .table import BUILD, HERE, PYTHON, SOCKET_IO_PATH, build
 
 SECONDS = 4
-# Full jitter before the first attempt to reconnect, as in edge's clients.
+# The longest random delay before an attempt to reconnect, as before the first attempt of edge's clients.
 BACK_OFF_SECONDS = 0.5
-# The first bytes of whole frames: RFC 6455 section 5.2.
+# The first byte of a WebSocket frame without fragments: RFC 6455 section 5.2.
 TEXT, CLOSE = 0x81, 0x88
 EDGE_APP = (*PYTHON, "-m", "edge.cli", "run", "benchmarks.peers.with_edge:app", "--port", "PORT", "--broker", "REDIS")
 PEERS = {
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that listens, on the first core, while a block runs."""
+    """Run a program on the first core until the block ends. Enter the block when the program listens on the port."""
     environment = {**os.environ, "NODE_ENV": "production", "EDGE_SECRET": "the secret of the servers of the bench"}
     with subprocess.Popen(
         [*pinned(0), *command], cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
@@ -66,7 +66,7 @@ def process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """Run a Redis, and wait for longer than a lease before its first use: earlier, edge's broker grants no claim."""
+    """Run a Redis, and wait for longer than a lease, because edge's broker grants no claim earlier."""
     port = free_port()
     with process(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port):
         time.sleep(4)
@@ -83,16 +83,16 @@ def servers(command: tuple[str, ...], count: int) -> Iterator[list[tuple[int, su
             port = free_port()
             filled = [part.replace("PORT", str(port)).replace("REDIS", url) for part in command]
             started.append((port, stack.enter_context(process(filled, port))))
-        time.sleep(1)  # until all servers know each other
+        time.sleep(1)  # time in which all servers discover each other
         yield started
 
 
 def across(name: str, owner: int | None, **options: int) -> dict[str, float]:
-    """Return deliveries a second, and latencies in microseconds, of two servers. Half of the clients of each room
-    connect to each server, and the senders to the first one.
+    """Return the deliveries per second and the latencies in microseconds of two servers. Half of the clients of each
+    room connect to each server, and the senders connect to the first server.
 
     Args:
-      owner: index of the server that has the rooms; None for the peers, which have no such server.
+      owner: the index of the server that has the rooms, or None for the peers, whose rooms belong to no server.
     """
     command, dialect, path = PEERS[name]
     with servers(command, 2) as ((one, _), (other, _)):
@@ -152,7 +152,7 @@ class Seat:
         self.socket.sendall(request.encode() + head + text)
 
     def read(self) -> bool:
-        """Read and process available data. False once the connection has ended."""
+        """Read and process the available data. Return False if the connection has ended."""
         assert self.socket is not None
         try:
             data = self.socket.recv(1 << 16)
@@ -190,7 +190,7 @@ class Seat:
 
 
 class Crowd:
-    """Seats at several servers."""
+    """Clients in rooms of one kind, which connect to several servers."""
 
     def __init__(self, kind: str, ports: list[int], count: int, rooms: int) -> None:
         self.kind, self.ports = kind, ports
@@ -258,13 +258,13 @@ def storm(count: int, rooms: int) -> tuple[float, float, int]:
     again, and the number of resumed seats."""
     with servers(EDGE_APP, 3) as ((one, owner), (two, _), (three, _)):
         first = Crowd("kept", [one], rooms, rooms)
-        first.join()  # so that all rooms are open
+        first.join()  # opens all rooms at the server that is killed later
         crowd = Crowd("kept", [one, two, three], count, rooms)
         for number, seat in enumerate(crowd.seats):
             seat.number = 100_000 + number
         crowd.join()
         deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:  # time for the journal to get the joins
+        while time.monotonic() < deadline:  # time in which the joins are written to the journal
             crowd.turn(0.1)
         owner.kill()
         began = time.monotonic()
@@ -285,10 +285,10 @@ def storm(count: int, rooms: int) -> tuple[float, float, int]:
 
 
 def main(rounds: int) -> None:
-    """Measure all, and print the results."""
+    """Run all measurements, and print the results."""
     build()
     if shutil.which("redis-server") is None:
-        sys.exit("redis-server is needed: Debian's package of that name")
+        sys.exit("redis-server is missing: install Debian's package redis-server")
     for title, options in (
         ("one room of 100, 50 at either server", {"rooms": 1, "seats": 100, "depth": 4}),
         ("50 rooms of 4, half of each at either server", {"rooms": 50, "seats": 4, "depth": 1}),

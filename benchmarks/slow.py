@@ -1,8 +1,8 @@
 """Measure whether slow readers delay other clients: ``python -m benchmarks.slow [rounds]``.
 
-A room of a hundred clients sends 3 KB of state to each, 30 times a second. Ten clients read only a thirtieth of these
-bytes, through small socket buffers, so writes to these clients always wait. Every second measurement is without slow
-readers: the ten clients read everything. The result is the ratio of the latencies of the other ninety clients.
+A room of a hundred clients sends 3 KB of state to each client, 30 times per second. Ten clients read only a thirtieth
+of these bytes, through small socket buffers, so that writes to these clients always wait. In half of the measurements,
+the ten clients read all bytes. The result is the ratio of the latencies of the other ninety clients.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .table import EDGE, build
 
 SEATS, SLOW = 90, 10
 SECONDS = 5
-# Bytes of one read of a slow client, and seconds between reads: 3 KB of 90 KB a second.
+# The bytes of one read of a slow client, and the seconds between two reads: a client reads 3 of its 90 KB per second.
 PIECE_BYTES, PIECE_SECONDS = 300, 0.1
 MOST = 1.5
-"""The promised bound: how many times longer the latency of the other clients may be."""
+"""The promised bound for the ratio of the other clients' latencies, with and without slow readers."""
 
 HANDSHAKE = (
     b"GET /rooms/wide/0 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -35,7 +35,7 @@ HANDSHAKE = (
 
 
 def join(port: int, number: int) -> socket.socket:
-    """Join with a small socket buffer."""
+    """Connect a client that has a small socket buffer, send its hello, and return its socket."""
     seat = socket.socket()
     seat.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     seat.connect(("127.0.0.1", port))
@@ -48,7 +48,8 @@ def join(port: int, number: int) -> socket.socket:
 
 @contextmanager
 def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
-    """Read at ten seats while a block runs. Yield the numbers of bytes that each has read, which grow meanwhile."""
+    """Read with ten clients until the block ends. Yield the list of the bytes that each client has read, which is
+    updated."""
     seats = [join(port, number) for number in range(SLOW)]
     read, over = [0] * SLOW, threading.Event()
 
@@ -70,7 +71,7 @@ def reading(port: int, *, slowly: bool) -> Iterator[list[int]]:
 
 
 def late(server: Server, *, slowly: bool) -> float:
-    """Return the 99th percentile of the latency at the other ninety seats, in microseconds."""
+    """Return the 99th percentile of the latency of the other ninety clients, in microseconds."""
     options: dict[str, float | str] = {"mode": "states", "rooms": 1, "seats": SEATS, "rate": 1, "seconds": SECONDS}
     with reading(server.port, slowly=slowly) as read:
         measured = server.measure("wide", options)
@@ -82,7 +83,7 @@ def late(server: Server, *, slowly: bool) -> float:
 
 
 def main(rounds: int) -> None:
-    """Measure with and without slow readers, in turn, and print the ratio of the medians."""
+    """Measure `rounds` times with slow readers and `rounds` times without, and print the ratio of the medians."""
     build()
     found: dict[bool, list[float]] = {False: [], True: []}
     for number in range(rounds):
@@ -90,8 +91,10 @@ def main(rounds: int) -> None:
             with serving(EDGE, "wide") as server:
                 found[slowly].append(late(server, slowly=slowly))
     without, with_slow = (statistics.median(found[slowly]) for slowly in (False, True))
-    print(f"p99 of the others, without slow readers {without:,.0f} µs, with one in ten {with_slow:,.0f} µs")
-    print(f"ratio {with_slow / without:.2f}, of {MOST} at the most")
+    print(
+        f"p99 latency of the other clients: without slow readers {without:,.0f} µs, with one in ten {with_slow:,.0f} µs"
+    )
+    print(f"ratio {with_slow / without:.2f}, and at most {MOST} is promised")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Peer:
     kind: str
     """``edge``, ``python``, ``node`` or ``c``."""
     command: tuple[str, ...]
-    """The start command. PORT stands for the port, and WHAT for ``echo``, ``room`` or ``states``."""
+    """The start command. PORT stands for the port, and WHAT for the scenario: ``echo``, ``room`` or ``states``."""
     dialect: str = "plain"
     path: str = "/WHAT/%d"
 

@@ -1,7 +1,7 @@
-"""Print the calls of one event on its way through a server: ``python -m benchmarks.walk``.
+"""Print the calls that one event causes in a server: ``python -m benchmarks.walk``.
 
-A client sends one short event to an echo, and receives it back. Every call of a Python function of edge is
-printed, including resumptions of coroutines, and at the end the number of calls, files and tasks.
+A client sends one short event to an echo, and receives it back. The program prints every call of a Python function of
+edge, including resumptions of coroutines. At the end, it prints the number of calls, files and tasks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD = (
 )
 HELLO = '["$hello",{"version":1,"name":"ana","client":"a-client-that-walks"}]'
 SAY = '["say",{"at":1,"text":"hello"}]'
-# Seconds within which the echo arrives.
+# The echo must arrive within this number of seconds, because the recording of calls then ends.
 SECONDS = 0.2
 
 
@@ -40,7 +40,7 @@ def frame(text: str) -> bytes:
 
 
 async def walk() -> list[tuple[str, str, str]]:
-    """Return the file, the function and the task of each call."""
+    """Return the file, the function and the task of each call that an event and its echo cause."""
     calls: list[tuple[str, str, str]] = []
 
     def note(called: FrameType, event: str, arg: Any) -> None:
@@ -52,7 +52,7 @@ async def walk() -> list[tuple[str, str, str]]:
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(serve, app, host="127.0.0.1", port=0))
         stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # two events, which fill all caches
+        for data in (HEAD, frame(HELLO), frame(SAY), frame(SAY)):  # the first two events fill all caches
             await stream.send_all(data)
             await stream.receive_some()
         await trio.testing.wait_all_tasks_blocked(0.01)

@@ -1,4 +1,4 @@
-"""``python -m edge`` is the `edge` command."""
+"""Run the `edge` command as ``python -m edge``."""
 
 import sys
 

@@ -27,9 +27,9 @@ from .sessions.keys import Keys
 from .transports.memory import open_memory_transports
 from .transports.transport import Transport
 
-# Seconds between a bot's attempts to connect to its room, after its connection was lost.
+# The seconds that a bot waits before it connects to its room again, after its connection was lost.
 RETRY_SECONDS = 1.0
-# Seconds in which the room must notice that the bot has closed its connection.
+# The seconds that the room has to notice the end of a bot's connection, before edge cancels the room's side.
 NOTICE_SECONDS = 0.1
 
 
@@ -44,18 +44,19 @@ async def open_bot(
     keep the room open.
 
     Raises:
-      Disconnected: the bot was refused. Its `code` is the reason.
+      Disconnected: the room refused the bot. The error's `code` is the reason.
 
     *Cancellation* makes the bot leave the room.
 
-    *Backpressure*: receive the bot's events in time, or it is disconnected like any client that does not read.
+    *Backpressure*: receive the bot's events in time. Otherwise the room disconnects the bot, like any client that does
+    not read.
     """
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(RETRY_SECONDS)
 
     limits = limits or Limits()
-    number = room.random.getrandbits(128)  # need not be secret: no other client can connect to the seat of a bot
+    number = room.random.getrandbits(128)  # not a secret: no other client can connect to the seat of a bot
     session = Session(f"bot:{number:032x}", name, bot=True)
     client: Client[FromPlayer, ToPlayer] = Client(
         _RoomConnector(runtime_of(room), session, limits),
@@ -101,7 +102,8 @@ class _RoomConnector(Connector):
             session=self.session,
         )
 
-        serving = trio.CancelScope(shield=True)  # until the bot's side is closed, so that a bot leaves if cancelled
+        # Shielded: the room must still receive the goodbye of a bot that is cancelled.
+        serving = trio.CancelScope(shield=True)
 
         async def serve_to_the_end() -> None:
             with serving:
@@ -113,7 +115,7 @@ class _RoomConnector(Connector):
             try:
                 yield ours
             except Exception as exc:
-                fault = exc  # raised below, outside of the nursery, which would put it into a group
+                fault = exc  # raised below, outside of the nursery, which would wrap it in a group
             finally:
                 serving.deadline = trio.current_time() + NOTICE_SECONDS
                 await close_transport(ours, 1000, "")

@@ -40,14 +40,14 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the `edge` command. Return the exit code of the process."""
+    """Run the `edge` command with these arguments, by default those of the process. Return the exit code."""
     parser = _parser()
     options = parser.parse_args(argv)
     if hasattr(options, "room"):
         return _soak(parser, options)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.log_level != "debug":
-        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge logs once that Redis is down
+        logging.getLogger("coredis").setLevel(logging.CRITICAL)  # edge itself logs each outage of Redis once
     if options.log == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter())
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _set_cluster(site: Site, options: argparse.Namespace) -> None:
-    """Apply the options about other servers.
+    """Apply the options `--broker` and `--address` to the site of an app, and check the app's keys.
 
     Raises:
       ImportError: the extra `redis` is not installed.
@@ -155,7 +155,7 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     if options.broker is None:
         parser.exit(2, "edge: workers share their rooms through a broker: set --broker redis://host:port/database\n")
 
-    os.environ[BROKER] = options.broker  # not an argument, which every local user can read
+    os.environ[BROKER] = options.broker  # the URL may have a password, and every local user can read arguments
 
     def command(port: int) -> list[str]:
         passed = [("--host", options.host), ("--port", port), ("--drain", options.drain)]
@@ -177,22 +177,22 @@ def _run_workers(parser: argparse.ArgumentParser, options: argparse.Namespace, s
 def _calm_collector() -> None:
     """Run Python's garbage collector less often.
 
-    A full collection visits every object of every seat, and took half of the time while thousands of clients joined.
-    The command may change this setting because the process belongs to the server.
+    A full collection visits every object of every seat. While thousands of clients joined, collections took half of the
+    server's time. The command may change this setting, because its process runs nothing but the server.
     """
     gc.collect()
-    gc.freeze()  # imported objects stay, so no collection needs to visit them
+    gc.freeze()  # imported objects are never freed, so no collection needs to visit them
     gc.set_threshold(50_000, 20, 20)
 
 
 def _open_more_files() -> None:
-    """Raise the limit of open file descriptors as far as the system allows: each connection needs one."""
+    """Raise the limit of open file descriptors as far as the system allows, because each connection needs one."""
     try:
         import resource  # imported here: Windows does not have it
     except ImportError:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # some systems refuse their own "unlimited"
+    with contextlib.suppress(ValueError, OSError):  # some systems reject their own value for "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -247,7 +247,7 @@ def _soak(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return 1
     finally:
         logging.disable(logging.NOTSET)
-    print(f"held: {_told(soaked)} in {time.monotonic() - began:.0f} s")
+    print(f"passed: {_told(soaked)} in {time.monotonic() - began:.0f} s")
     return 0
 
 
@@ -298,14 +298,14 @@ def find_tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
 
 
 def addresses(host: str, port: int, scheme: str) -> list[str]:
-    """Return the URLs of a server. If it listens on all addresses, the second URL is its address in the network."""
+    """Return the URLs of a server. If the server listens on all addresses, the second URL has its network address."""
     anywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
     shown = "localhost" if anywhere or host == "127.0.0.1" else f"[{host}]" if ":" in host else host
     found = [f"{scheme}://{shown}:{port}/"]
     if anywhere:
-        # OSError: no network
+        # `connect` raises OSError if there is no network
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-            probe.connect(("192.0.2.1", 9))  # sends nothing: the system only chooses a route to the address (RFC 5737)
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but chooses a route; RFC 5737: nobody has this address
             found.append(f"{scheme}://{probe.getsockname()[0]}:{port}/")
     return found
 

@@ -1,4 +1,4 @@
-"""The codes of ended connections and seats, used in `bye` messages and as WebSocket close codes.
+"""The codes for the ends of connections and seats. A goodbye has such a code, and so does a WebSocket close frame.
 
 The first two digits of a code determine what the client does next:
 
@@ -6,8 +6,8 @@ The first two digits of a code determine what the client does next:
 * 41xx: the undelivered messages are lost. Connect again and start fresh.
 * 42xx: do not connect again automatically.
 
-A code that ends a connection before its welcome does not describe the seat: after such a 41xx the client tries to
-resume, and the next welcome reports whether it could.
+A code that ends a connection before its welcome does not describe the seat. After a code 41xx before the welcome, the
+client tries to resume, and the next welcome reports a resume or a fresh start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import enum
 
 
 class Retry(enum.Enum):
-    """A client's next step after a connection ended with a `Code`: see the list above."""
+    """A client's reaction to the end of a connection: resume the seat, start fresh, or never connect again."""
 
     RESUME = "resume"
     FRESH = "fresh"
@@ -24,10 +24,10 @@ class Retry(enum.Enum):
 
 
 class Code(enum.IntEnum):
-    """The codes of `bye` and of WebSocket close frames. RFC 6455 section 7.4.2: 4000 to 4999 are for private use."""
+    """The codes of goodbyes and of WebSocket close frames. RFC 6455 reserves 4000 to 4999 for private use."""
 
     LOST = 4000
-    """The transport broke, or was closed without a code. Never sent: each side sets this code locally."""
+    """The transport broke, or was closed without a code. Neither side sends this code: each side sets it locally."""
 
     OVERFLOW = 4001
     """The connection's outbox was full for too long."""
@@ -51,7 +51,7 @@ class Code(enum.IntEnum):
     """The server cannot reach the broker: connect again later."""
 
     INTERNAL_ERROR = 4008
-    """An error in the server, which is logged: connect again."""
+    """The server had an internal error, which is in its log: connect again."""
 
     DRAINING = 4100
     """The server is shutting down."""
@@ -87,7 +87,7 @@ class Code(enum.IntEnum):
     """A frame was larger than the receiver's limit."""
 
     NO_ROOM = 4204
-    """There is no room of that kind or name."""
+    """The server has no room of the requested kind or name."""
 
     KEY_INVALID = 4205
     """The session key is missing, forged, damaged, or signed for another app; or it is a guest's, and guests are not
@@ -128,13 +128,13 @@ class Code(enum.IntEnum):
 
     @property
     def retry(self) -> Retry:
-        """The client's next step, which the first two digits of the code give."""
+        """The client's reaction to the code, which depends on the first two digits."""
         return {40: Retry.RESUME, 41: Retry.FRESH}.get(self // 100, Retry.NEVER)
 
     @classmethod
     def of(cls, number: int | None) -> Code:
-        """Return the code for a number from the wire, or for None. An unknown number becomes a code with the
-        same next step."""
+        """Return the code for a number from the wire. None becomes `LOST`. An unknown number becomes a known code to
+        which clients react in the same way."""
         try:
             return cls(number or cls.LOST)
         except ValueError:

@@ -2,19 +2,19 @@
 
     EdgeError
     ├── ProtocolError           a rule of the protocol was broken; has the `Code` of the goodbye
-    │   ├── LocalProtocolError  by this side: a bug in edge or in its caller
-    │   └── RemoteProtocolError by the peer
+    │   ├── LocalProtocolError  this side broke the rule: a bug in edge or in its caller
+    │   └── RemoteProtocolError the peer broke the rule
     ├── InvalidEvent            a payload does not fit its event class; has the path
     ├── Refused                 a client was refused; has the `Code`
-    ├── SendOverflow            a room sent a player more in one step than a connection may hold
-    ├── RequestFailed           an `ask` or `request` was answered with an error
+    ├── SendOverflow            a room sent a player too much before other tasks could run
+    ├── RequestFailed           a call of `ask` or `request` got an error, or no answer
     ├── Gone                    the player that a task waited for has left the room
     ├── BrokerDown              the broker cannot be reached
-    ├── ServerUnreachable       other servers cannot reach this server, and it ends
+    ├── ServerUnreachable       other servers cannot reach this server, which therefore ends
     └── Disconnected            a client's connection has ended for good; has the `Code`
 
 Streams, channels and transports raise Trio's own `trio.ClosedResourceError`, `trio.BrokenResourceError` and
-`trio.EndOfChannel`. This module imports nothing of edge but `codes`.
+`trio.EndOfChannel`. This module imports only `codes` from edge.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class InvalidEvent(EdgeError):
       problem: the kind of the problem.
       message: one sentence that describes the problem.
       path: the place in the payload, such as ``drawing.strokes[3].width``; empty for the payload as a whole.
-      about: the name of the message; empty if the code that raises the error does not know it.
-      request: the number of the request; None for other messages, or if that code does not know the number.
+      about: the name of the message; empty if the code that raises the error does not know the name.
+      request: the number of the request; None if the message is no request, or if that code does not know the number.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class InvalidEvent(EdgeError):
 
 
 class Refused(EdgeError):
-    """A client is refused. Raise this error in `Room.admit`, with a sentence for the applicant.
+    """A client is refused. To refuse an applicant, raise this error in `Room.admit`.
 
     Args:
-      message: the reason, for the applicant.
+      message: the reason, as a sentence for the applicant.
       code: keep the default in your own code. edge uses other codes, such as `Code.FULL`.
       where: with `Code.MOVED`, the address of the server that has the room.
     """
@@ -95,18 +95,19 @@ class Refused(EdgeError):
 
 
 class SendOverflow(EdgeError):
-    """A room sent a player more without a pause than a connection may hold: see `Limits.step_bytes`.
+    """A room sent a player too many messages or bytes before other tasks could run.
 
-    The event that raises this error is not sent to the player; all earlier events are sent. Pause between large parts,
-    for example with ``await trio.sleep(0.01)``: queued events are written after all runnable tasks have run.
+    `Limits.step_frames` and `Limits.step_bytes` are the maximums. The event for which the error is raised is not sent
+    to the player, but all earlier events are sent. Pause between large parts, for example with
+    ``await trio.sleep(0.01)``, because queued events are written only after all runnable tasks have run.
     """
 
 
 class RequestFailed(EdgeError):
-    """A request was answered with an error instead of an event.
+    """A request failed: the other side answered with an error, or did not answer.
 
-    `problem` is a `MessageProblem`; ``unanswered`` if the other side ended the request without an answer; ``gone`` if
-    the seat ended before an answer arrived.
+    `problem` is a `MessageProblem`, or ``unanswered`` if the other side ended the request without an answer, or
+    ``gone`` if the seat ended before an answer arrived.
     """
 
     def __init__(self, problem: str, message: str) -> None:
@@ -124,12 +125,12 @@ class Gone(EdgeError):
 class BrokerDown(EdgeError):
     """The broker, or another server, did not answer in time. The request may or may not have been executed.
 
-    Also raised at the start, for a broker that edge cannot use.
+    When a server starts, this error also means that edge cannot use the broker.
     """
 
 
 class ServerUnreachable(EdgeError):
-    """Other servers cannot reach this server: the broker renews the server's leases, but delivers no messages."""
+    """Other servers cannot reach this server. The broker renews the server's leases, but delivers no messages to it."""
 
 
 class Disconnected(EdgeError):

@@ -1,4 +1,4 @@
-"""Run several processes of one app on one port. Each process is a server, and the servers share their rooms."""
+"""Runs several processes of one app on one port. Each process is a server, and the servers share their rooms."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .server.listeners import reserve
 from .server.sessions import SECRET
 from .server.signals import open_stop_receiver
 
-# A worker that ran for at least STABLE_SECONDS resets the count of failures. WAITS are the seconds before a new worker
-# starts, by the number of failures in a row.
+# A worker that ran for at least STABLE_SECONDS resets the count of failures. WAITS are the seconds until a new worker
+# starts: the first value after 0 failures in a row, the last value after 3 or more.
 STABLE_SECONDS = 10.0
 WAITS = (0.0, 1.0, 5.0, 15.0)
 
@@ -36,7 +36,7 @@ async def run_workers(
       on_ready: called with the port once all workers serve.
 
     Raises:
-      OSError: the port is taken.
+      OSError: the port is taken, or the host is unknown.
 
     *Cancellation* kills the workers without a drain.
     """
@@ -76,7 +76,7 @@ class _Crew:
                 worker.send_signal(signal.SIGTERM)
 
     async def work(self) -> None:
-        """Run one worker after another until `stopping` is set."""
+        """Run a worker, and replace it whenever it ends, until `stopping` is set."""
         failures = 0
         while not self.stopping.is_set():
             began = trio.current_time()
@@ -90,8 +90,8 @@ class _Crew:
                 await self.stopping.wait()
 
     async def _work_once(self) -> int | None:
-        # stdin is a pipe, so that it ends when this process ends. In a new session, the worker does not receive the
-        # terminal's signals; `pass_on` forwards each of them once.
+        # The worker's stdin is a pipe, which ends when this process ends. The worker runs in a new process session, so
+        # that it does not receive the terminal's signals: `pass_on` forwards each signal once.
         worker = await trio.lowlevel.open_process(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )

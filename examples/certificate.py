@@ -1,7 +1,7 @@
-"""Makes a certificate to try TLS with. ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
+"""Make a certificate for trying TLS: ``python -m examples.certificate FOLDER`` writes cert.pem and key.pem.
 
-The library trustme makes the certificate, for the addresses of this machine. Browsers do not trust its issuer, so they
-show a warning before the page.
+The library trustme makes the certificate for the addresses of this machine. Browsers do not trust the issuer of the
+certificate, so they show a warning before the page.
 """
 
 from __future__ import annotations

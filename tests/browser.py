@@ -1,4 +1,4 @@
-"""Helpers that the browser tests share: a real server, and tabs of a real Chromium."""
+"""Helpers that the browser tests share. They run a real server, and open tabs of a real Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def serving(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Yield the address of an `edge run <app>` process, which must exit with 0; with `quiet`, it must log nothing."""
+    """Run `edge run <app>`, and yield its address. Require the exit code 0 and, if `quiet`, an empty log."""
     surroundings = {**os.environ, **(environment or {})}
     command = [sys.executable, "-m", "edge.cli", "run", app, "--port", str(port), "--log-level", "warning", *options]
     with subprocess.Popen(
@@ -65,7 +65,10 @@ def serving(
 
 @contextmanager
 def hostile(deed: Deed, url: str, seconds: float = 1e9) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield the address of a proxy in front of a server, and a function that cuts or restores its connections."""
+    """Run a proxy in front of a server. Yield the proxy's address, and a function that cuts all its connections.
+
+    The next call of the function lets the proxy accept connections again.
+    """
     port = url.rstrip("/").rpartition(":")[2]
     command = [sys.executable, "-m", "tests.hostile", deed, port, str(seconds)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -78,7 +81,7 @@ def hostile(deed: Deed, url: str, seconds: float = 1e9) -> Iterator[tuple[str, C
 
 @contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
-    """A headless browser with a profile of its own."""
+    """Run Chromium without a window and with its own profile, and yield it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
@@ -88,7 +91,7 @@ def chromium(executable: str) -> Iterator[Browser]:
 
 
 class Tab:
-    """A tab of one person: the page, the frames that it received, and its errors."""
+    """A tab in its own browser context. The object records the frames that the page receives, and its errors."""
 
     def __init__(self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP) -> None:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, has_touch=size == PHONE)

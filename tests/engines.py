@@ -1,7 +1,7 @@
-"""Three browsers with one interface: Chromium by DevTools, Firefox by WebDriver BiDi, WebKitGTK by WebDriver.
+"""One interface for three browsers: Chromium over DevTools, Firefox over WebDriver BiDi, and WebKitGTK over WebDriver.
 
-Playwright drives only its own builds of Firefox and WebKit, and prevents pages of Chromium from being hidden, frozen
-or cached.
+These classes do not use Playwright. Playwright drives only its own builds of Firefox and WebKit, and prevents pages of
+Chromium from being hidden, frozen or cached.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ GET_FIREFOX = "install firefox-esr from your system's packages"
 GET_WEBKIT = "install webkit2gtk-driver and xvfb from your system's packages"
 
 ENGINES = ("chromium", "firefox", "webkit")
-# Expressions are awaited, and their values are returned as JSON.
 OPEN_COPY = "void open(location.href)"
+# JSON has the same form in all browsers, whereas each browser protocol returns objects in another form.
 EVALUATE = "(async () => JSON.stringify((await ({})) ?? null))()"
 
 
 class Page(abc.ABC):
-    """One tab."""
+    """A tab of a browser."""
 
     @abc.abstractmethod
     def goto(self, url: str) -> None: ...
@@ -63,7 +63,7 @@ class Page(abc.ABC):
     def _screenshot(self) -> bytes: ...
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression; a promise is awaited."""
+        """Return the value of a JavaScript expression. If the value is a promise, wait for its result."""
         return json.loads(self._evaluate(EVALUATE.format(expression)))
 
     def wait(self, expression: str, seconds: float = 30) -> None:
@@ -77,7 +77,7 @@ class Page(abc.ABC):
             time.sleep(0.05)  # a browser sends no notification when an expression becomes true
         with contextlib.suppress(Gone):
             seen = self.evaluate("[location.href, {...document.body.dataset}, document.body.innerText]")
-        raise TimeoutError(f"not within {seconds} s: {expression}; the page shows {seen}")
+        raise TimeoutError(f"the expression was not true within {seconds} s: {expression}; the page shows {seen}")
 
     def screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)
@@ -85,11 +85,11 @@ class Page(abc.ABC):
 
 
 class Gone(Exception):
-    """Raised if the page has no document at present, or if the script failed."""
+    """Raised if a page has no document at present, or if a command or a script failed."""
 
 
 class Engine(abc.ABC):
-    """One browser, with a profile of its own."""
+    """A browser with its own profile."""
 
     name: str
 
@@ -197,7 +197,7 @@ class ChromiumPage(Page):
 def _chromium(program: Program, *, no_storage: bool) -> Iterator[Engine]:
     executable = program("chromium", GET_CHROMIUM)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if no_storage:  # as the setting "block all cookies" does
+        if no_storage:  # the browser's setting "block all cookies" writes the same preference
             (Path(folder) / "Default").mkdir()
             blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
             (Path(folder) / "Default" / "Preferences").write_text(json.dumps(blocked))
@@ -349,7 +349,7 @@ class WebKit(Engine):
 
     def duplicate(self, page: Page) -> WebKitPage:
         kept = page.evaluate("Object.entries(sessionStorage)")
-        copy = self.open(page.evaluate("location.origin + '/favicon.ico'"))  # under WebDriver, a page opens no tab
+        copy = self.open(page.evaluate("location.origin + '/favicon.ico'"))  # under WebDriver, a page can't open a tab
         copy.evaluate(f"{json.dumps(kept)}.forEach(([name, value]) => sessionStorage.setItem(name, value))")
         copy.goto(page.evaluate("location.href"))
         return copy
@@ -397,7 +397,7 @@ class WebKitPage(Page):
 def _webkit(program: Program, *, no_storage: bool) -> Iterator[Engine]:
     driver, display = program("WebKitWebDriver", GET_WEBKIT), program("Xvfb", GET_WEBKIT)
     if no_storage:
-        raise ValueError("WebKitGTK can't block site data: block it in the page")
+        raise ValueError("WebKitGTK has no setting that blocks site data; the page must block it")
     with contextlib.ExitStack() as stack:
         screen = stack.enter_context(
             subprocess.Popen(
@@ -449,7 +449,7 @@ _OPENERS = {"chromium": _chromium, "firefox": _firefox, "webkit": _webkit}
 
 
 def open_engine(name: str, program: Program, *, no_storage: bool = False) -> contextlib.AbstractContextManager[Engine]:
-    """Open a browser by its name.
+    """Return a context manager that runs the browser with this name and yields its engine.
 
     Args:
       no_storage: True if the browser blocks site data.

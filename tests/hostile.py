@@ -1,7 +1,7 @@
-"""A proxy with the faults of real proxies, for requests for rooms: ``python -m tests.hostile <deed> <port>``.
+"""A proxy that causes one of the faults of real proxies: ``python -m tests.hostile <deed> <port> [<seconds>]``.
 
 On SIGUSR1 the proxy cuts all its connections, and accepts none until the next SIGUSR1. The proxy works on any streams,
-so that a test can also put it between two ends in memory.
+so that a test can also place it between a client and a server in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class Deed(enum.StrEnum):
-    """The fault that the proxy causes."""
+    """The fault that the proxy causes.
+
+    `BUFFER`, `CUT` and `REFUSE` change the responses of a connection only after its first request for a room.
+    """
 
     BUFFER = "buffer"
     """Forwards a response only when it is complete, and forwards nothing to the client after an upgrade."""
@@ -44,10 +47,11 @@ CUT_BYTES = 1500
 
 
 class Hostile:
-    """The proxy.
+    """The proxy, which causes one kind of fault.
 
     Args:
-      seconds: the lifetime of a connection for `Deed.KILL`, the mean round trip for `Deed.LAG`.
+      connect: opens a connection to the server.
+      seconds: the lifetime of a connection for `Deed.KILL`, or the mean round trip for `Deed.LAG`.
     """
 
     def __init__(self, deed: Deed, connect: Connect, *, seconds: float = 30) -> None:
@@ -57,7 +61,7 @@ class Hostile:
         self.chance = random.Random(2012)
 
     async def serve(self, client: trio.abc.Stream) -> None:
-        """Carry one connection."""
+        """Forward the bytes of one connection until one side closes it."""
         async with client:
             try:
                 upstream = await self.connect()
@@ -159,7 +163,7 @@ class Hostile:
 
 
 def whole(data: bytes) -> int:
-    """Return how many of these bytes are complete responses; of an upgrade, only the head counts."""
+    """Return the length of the complete responses at the start of `data`. An upgrade response ends with its head."""
     passed = 0
     while (end := data.find(b"\r\n\r\n", passed)) >= 0:
         head, start = data[passed:end].lower(), end + 4

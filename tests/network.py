@@ -1,4 +1,4 @@
-"""A server in memory and the one link to it, for tests that cut the link or record its traffic."""
+"""A server in memory and the link of its clients, for tests that cut the link or record its traffic."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Network(Link):
     """The link of all clients to one server.
 
     Args:
-      cut: a direction and a number of bytes, counted over all connections. The connection that carries the
-        next byte is cut.
-      half_open: True if the server does not notice the cut. Then it receives nothing more, and bytes that it sends are
-        lost.
+      cut: a direction and a number of bytes, summed over all connections. After this number, the connection that
+        carries the next byte is cut.
+      half_open: True if the server does not notice the cut. In this case, the server receives nothing more, and
+        the bytes that it sends are lost.
     """
 
     def __init__(self, server: Server, *, cut: tuple[Way, int] | None = None, half_open: bool = False) -> None:
@@ -58,7 +58,7 @@ async def joined(
     wait: float = 0.1,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client[Any, Any]]:
-    """Yield a client over this network. The path may be a whole URL."""
+    """Yield a client that joins a room through `connect`. `path` is the room's path or a whole URL."""
 
     async def wait_before(attempt: int) -> None:
         await trio.sleep(wait)

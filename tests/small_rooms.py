@@ -16,7 +16,7 @@ class Said:
 
 
 class Echo(edge.Room[Say, Said]):
-    """Sends each event back to its player, as a reply if it is a request."""
+    """Sends each event back to its player. The room sends a request back as the reply."""
 
     seats = edge.Seats(grace=60)
 

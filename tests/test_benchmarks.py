@@ -1,4 +1,4 @@
-"""The benchmarks measure what they claim to measure. The tests check counts and codes, never speed."""
+"""The benchmarks measure correctly. The tests check counts and codes, never speed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def limit() -> Peer:
 
 
 def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
-    """Five clients miss at most five echoes, and no latency exceeds ten seconds."""
+    """Five clients receive an echo of each message except for at most five, within ten seconds."""
     for peer in (EDGE, limit):
         run = measure(peer, "echo", mode="echo", seats=5)
         assert run.load["joined"] == run.load["left"] == 5
@@ -50,7 +50,7 @@ def test_echo_of_edge_and_of_the_limit(built: None, limit: Peer) -> None:
 
 
 def test_a_broadcast_is_heard_by_all(built: None) -> None:
-    """A broadcast in a room of twenty delivers at least ten times as many events as are sent, and no client is cut
+    """In a room of twenty players, the clients receive at least ten times as many events as they send, and none is cut
     off."""
     run = measure(EDGE, "room", mode="broadcast", seats=20, depth=2)
     assert run.load["received"] >= 10 * run.load["sent"] > 0
@@ -58,7 +58,8 @@ def test_a_broadcast_is_heard_by_all(built: None) -> None:
 
 
 def test_those_who_do_not_read_are_let_go(built: None) -> None:
-    """Clients that do not read are cut off, other clients are served, and the growth of memory is bounded."""
+    """The server cuts off clients that do not read, serves the others, and uses a bounded amount of additional
+    memory."""
     with serving(EDGE, "room") as server:
         options: dict[str, float | str]
         options = {"mode": "broadcast", "seats": 20, "depth": 8, "slow": 2, "bytes": 2000, "warmup": 0.1, "seconds": 4}
@@ -70,10 +71,10 @@ def test_those_who_do_not_read_are_let_go(built: None) -> None:
         "4001",
         "4003",
         "4102",
-    }  # no goodbye (the client does not read), overflow, stalled, behind
+    }  # no goodbye (because the client does not read), overflow, stalled, behind
     assert run.load["received"] > 1000
-    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # bytes a second to both slow clients
-    assert run.swollen < max(128 * 2**20, 4 * said), "memory grew by more than a second of events, and copies"
+    said = 2 * 2000 * run.load["sent"] / run.load["seconds"]  # bytes per second to both slow clients
+    assert run.swollen < max(128 * 2**20, 4 * said), "memory grew by more than 128 MiB and four seconds of events"
 
 
 def test_ticks_tell_how_late_they_are(built: None) -> None:
@@ -83,7 +84,7 @@ def test_ticks_tell_how_late_they_are(built: None) -> None:
 
 
 def test_the_profile_tells_layers_apart(built: None) -> None:
-    """The lines of the profile add up to the time of a message, and include the kernel, Trio and layers of edge."""
+    """The lines of the profile add up to the time of a message, and include the kernel, Trio and the rooms of edge."""
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in profile(seconds=1).splitlines()[2:]]
     *stages, (_, whole, _) = lines
     assert abs(sum(float(each) for _, each, _ in stages) - float(whole)) < 0.1
@@ -91,7 +92,7 @@ def test_the_profile_tells_layers_apart(built: None) -> None:
 
 
 def test_the_report_finds_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report writes a section and its chart between the section's marks, and changes nothing else."""
+    """The report writes a section and a link to its chart between the section's marks, and changes nothing else."""
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- echo -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(report, "PAGE", page)
@@ -113,11 +114,13 @@ def test_visits_come_and_go(built: None) -> None:
     run = measure(EDGE, "room", mode="visits", seats=5, depth=5)
     assert run.load["received"] > 5
     assert run.load["codes"] == {}
-    assert abs(run.load["sent"] - 5 * run.load["received"]) <= 5 * 5, "more than the visits under way at start and end"
+    assert abs(run.load["sent"] - 5 * run.load["received"]) <= 5 * 5, (
+        "the difference exceeds the unfinished visits at the start and at the end"
+    )
 
 
 def test_an_event_crosses_few_calls() -> None:
-    """An event and its echo take at most 68 calls in edge, because each call costs time for every message."""
+    """An event and its echo take at most 68 function calls in edge, since each call costs time."""
     command = [sys.executable, "-m", "benchmarks.walk"]
     walked = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True, timeout=60)
     found = re.search(r"(\d+) calls in (\d+) files and 3 tasks", walked.stdout)

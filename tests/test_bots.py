@@ -1,4 +1,4 @@
-"""Bots: players that are code join and leave as other players do."""
+"""Bots, the players that are code, join and leave as other players do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Player = edge.Player[Say, Said]
 
 
 class Chat(edge.Room[Say, Said]):
-    """Sends each player's text to all; the name "robot" is always taken."""
+    """Sends each player's text to all players, and refuses a name that another player has."""
 
     seats = edge.Seats(maximum=3, grace=5)
 
@@ -55,7 +55,7 @@ async def test_a_bot_is_a_player_like_others(edge_room: EdgeRoom, edge_seed: int
 
 @seeds(50)
 async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """The seat of a bot is free, wherever the bot was cancelled, and the only counted ending is `LEFT`."""
+    """After a bot was cancelled at any of three times, its seat is free, and no ending except `LEFT` is counted."""
     room = await edge_room(Chat)
     for seconds in (0, 0.1, 1):
         with trio.move_on_after(seconds):
@@ -70,17 +70,17 @@ async def test_a_cancelled_bot_has_left(edge_room: EdgeRoom, edge_seed: int) -> 
 
 
 async def test_a_refused_bot(edge_room: EdgeRoom) -> None:
-    """A bot is refused with the same errors as any player."""
+    """A bot whose name the room refuses gets `Disconnected` with the reason, and the refusal is counted."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby"):
         with pytest.raises(edge.Disconnected, match="taken"):
             async with open_bot(room.room, name="robby"):
-                pytest.fail("there was no seat")
+                pytest.fail("the room has admitted a second bot with this name")
     assert room.runtime.counters.refused == {edge.Code.REFUSED: 1}
 
 
 async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> None:
-    """A kicked bot, and a bot whose room closes, receive the reason."""
+    """A kicked bot receives the reason of the kick, and a bot whose room closes receives `ROOM_CLOSED`."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby") as bot:
         room.room.players[0].kick("too loud")
@@ -95,7 +95,7 @@ async def test_a_kicked_bot_and_one_whose_room_closes(edge_room: EdgeRoom) -> No
 
 
 async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeRoom) -> None:
-    """A bot that does not read is cut off like any player, because its queue is bounded."""
+    """A bot that does not read loses its connection when its bounded queue is full."""
     room = await edge_room(Chat)
     limits = edge.Limits(outbox_frames=50, inbox=8)
     async with open_bot(room.room, name="robby", limits=limits) as bot:
@@ -108,7 +108,7 @@ async def test_a_bot_that_does_not_read_is_cut_off_like_anybody(edge_room: EdgeR
 
 
 class Deaf(Chat):
-    """Never reads the events of its own bot, which sends five hundred, so that the inbox is full."""
+    """Opens a bot that sends five hundred events, and reads none of them, so that the inbox is full."""
 
     ended_at = 0.0
 
@@ -127,7 +127,7 @@ class Deaf(Chat):
 
 
 async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -> None:
-    """A cancelled bot whose seat has a full inbox ends within the two seconds that each closing connection has."""
+    """A cancelled bot whose seat has a full inbox ends within 2.5 seconds."""
     room = await edge_room(Deaf)
     await trio.sleep(60)
     assert 5 <= room.room.ended_at <= 7.5
@@ -135,7 +135,7 @@ async def test_a_full_inbox_does_not_hold_a_cancelled_bot(edge_room: EdgeRoom) -
 
 
 async def test_bots_do_not_keep_a_room_open() -> None:
-    """A room with only bots closes like an empty room."""
+    """A room that has only bots closes after its idle time, like an empty room."""
     directory = Directory({"crewed": Crewed}, idle=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)
@@ -148,7 +148,7 @@ async def test_bots_do_not_keep_a_room_open() -> None:
 
 
 async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
-    """A bot whose room crashed is closed, and does not try to reconnect forever."""
+    """A bot whose room crashed is closed with `ROOM_CLOSED`, and the room admits no further bot."""
     room = await edge_room(Chat)
     async with open_bot(room.room, name="robby") as bot:
         room.room.close(code=edge.Code.ROOM_CRASHED)
@@ -157,7 +157,7 @@ async def test_a_bot_whose_room_crashed_is_told(edge_room: EdgeRoom) -> None:
         assert bot.ending.code is edge.Code.ROOM_CLOSED
     with pytest.raises(edge.Disconnected, match="has closed"):
         async with open_bot(room.room, name="robby"):
-            pytest.fail("there was no room")
+            pytest.fail("the closed room has admitted a bot")
 
 
 class Crewed(Chat):
@@ -172,7 +172,7 @@ class Crewed(Chat):
 
 @seeds(50)
 async def test_a_room_with_a_bot_of_its_own(edge_room: EdgeRoom, edge_seed: int) -> None:
-    """A bot that the room itself opens lives in the room's `run`, and does not keep the room open."""
+    """A room can open a bot in its `run`, exchange events with it, and close while the bot is connected."""
     room = await edge_room(Crewed)
     (ana,) = await room.join("ana")
     ana.send(Say("hello"))

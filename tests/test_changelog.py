@@ -1,4 +1,4 @@
-"""The fragments of the changelog can be put together."""
+"""towncrier can build the changelog of a release from the fragments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRAGMENT = re.compile(r"(\d+|\+[a-z0-9-]+)\.(feature|fix|change|security)\.md")
 
 
 def test_fragments() -> None:
-    """Each fragment has a valid name, and a draft of the next release has the text of each."""
+    """Each fragment has a valid name, and the draft of a release contains the text of each fragment."""
     fragments = [path for path in (ROOT / "changelog.d").iterdir() if path.name != "README.md"]
     assert all(FRAGMENT.fullmatch(path.name) for path in fragments)
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "1.2.3", "--date", "2000-01-01"]

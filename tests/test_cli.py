@@ -1,4 +1,4 @@
-"""The `edge` command, as a process."""
+"""The `edge` command: its options, exit codes and output."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_second_signal_under_load(project: Path) -> None:
 
 
 def test_it_may_have_as_many_files_as_the_system_lets_it(project: Path) -> None:
-    """`edge run` raises its limit of open files to the system's maximum."""
+    """`edge run` raises its soft limit of open files to the hard limit, after it has imported the app."""
     (project / "busy.py").write_text(BUSY)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     command = f"ulimit -Sn 256; exec {sys.executable} -m edge.cli run busy:app --port 0"
@@ -147,7 +147,7 @@ def test_the_log_as_json(project: Path) -> None:
 def test_run_says_what_is_wrong(
     project: Path, where: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong address of an app is reported in one line, not as a traceback."""
+    """`edge run` exits with 2 and reports the fault if the address of an app is wrong."""
     monkeypatch.chdir(project)
     with pytest.raises(SystemExit) as caught:
         main(["run", where])
@@ -157,7 +157,7 @@ def test_run_says_what_is_wrong(
 
 @pytest.fixture
 def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a module with a room without a fault, a room with a fault, and a function that plays."""
+    """Write a module that has a correct room, a faulty room, and a function that plays."""
     (tmp_path / "fragile.py").write_text(ROOMS)
     monkeypatch.chdir(tmp_path)
 
@@ -191,7 +191,7 @@ number = 5
 def test_soak_reports_what_held(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
     """A soak without a failure ends with a line that reports its hours, scripts, steps and events."""
     assert main(["soak", "fragile:Holds", "--hours", "0.2", "--play", "fragile:talk"]) == 0
-    assert re.search(r"^held: 0\.\d h, \d+ scripts, \d+ steps, \d+ events in \d+ s$", capsys.readouterr().out, re.M)
+    assert re.search(r"^passed: 0\.\d h, \d+ scripts, \d+ steps, \d+ events in \d+ s$", capsys.readouterr().out, re.M)
 
 
 def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +215,7 @@ def test_soak_prints_a_test_of_what_broke(fragile: None, capsys: pytest.CaptureF
 def test_soak_says_what_is_wrong(
     fragile: None, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wrong arguments of a soak are reported in one line, not as a traceback."""
+    """`edge soak` exits with 2 and reports the fault if its arguments are wrong."""
     with pytest.raises(SystemExit) as caught:
         main(["soak", *arguments])
     assert caught.value.code == 2
@@ -223,7 +223,7 @@ def test_soak_says_what_is_wrong(
 
 
 def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None:
-    """Missing or wrong options of brokers, workers and keys are reported before anything is served."""
+    """`edge run` exits with 2 and reports the fault if options of brokers, workers or keys are missing or wrong."""
     (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
     for options, said in (
         (["--workers", "2"], "--broker"),
@@ -240,7 +240,7 @@ def test_workers_need_a_broker_and_servers_the_same_keys(tmp_path: Path) -> None
 
 
 def test_a_broker_that_is_not_there(tmp_path: Path) -> None:
-    """A broker that can't be reached is an error at the start, reported in one sentence."""
+    """`edge run` exits with 1 and reports the error without a traceback if it can't reach the broker."""
     (tmp_path / "app.py").write_text(
         "import edge\n\napp = edge.App({}, sessions=edge.Sessions(keys=edge.Keys('k' * 16)))\n"
     )
@@ -260,7 +260,7 @@ async def test_a_signal_that_comes_when_all_is_over() -> None:
             assert await anext(signals) == signal.SIGTERM
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
-        await trio.sleep(1)  # Trio re-raises signals that it has not delivered
+        await trio.sleep(1)  # time in which Trio would raise the undelivered signal again
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -1,4 +1,4 @@
-"""Every public function has a docstring, and that of an async function says what its cancellation does."""
+"""Every public function has a docstring, and the docstring of an async function describes its cancellation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import edge
 import edge.bots
 import edge.testing
 
-# Methods of `Client` that connection drivers call, and not applications.
+# Only connection drivers call these methods of `Client`, so they need no docstring for applications.
 OF_DRIVERS = {"deliver", "has_space", "refuse", "wait_space"}
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Return the names and the public functions and methods that edge defines."""
+    """Yield the name and the function of each public function and method that edge defines."""
     modules: tuple[ModuleType, ...] = (edge, edge.testing, edge.bots)
     for module in modules:
         for name, value in vars(module).items():
@@ -49,10 +49,13 @@ def test_some_are_found() -> None:
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_a_public_callable_has_a_docstring(name: str) -> None:
-    """Every public function has a docstring; the docstring of every async one has a paragraph about cancellation."""
+    """Every public function has a docstring; the docstring of every async function has a paragraph about
+    cancellation."""
     function = CALLABLES[name]
     text = inspect.getdoc(function)
-    assert text, "write a docstring: see CONTRIBUTING.md"
+    assert text, "the function has no docstring; CONTRIBUTING.md says how to write it"
     plain = inspect.unwrap(function)
     if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
-        assert "*Cancellation*" in text, "say what a cancellation loses: *Cancellation*: ..."
+        assert "*Cancellation*" in text, (
+            "the docstring needs a paragraph *Cancellation*: that says what a cancellation loses"
+        )

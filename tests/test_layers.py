@@ -1,4 +1,5 @@
-"""The layers of the design: imports go only downward, and each foreign library is imported in its own file."""
+"""The layers of the design: imports go only downward, and each foreign library in `HOMES` is imported only in its own
+files."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Return (module, "foreign") or (layer, "edge") for each import of a file."""
+    """Yield (module, "foreign") or (layer, "edge") for each import of a file."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -81,7 +82,7 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_only_downward(path: Path) -> None:
-    """A file imports only its own layer and those below, and never the package `edge` itself."""
+    """A file imports only its own layer, lower layers, and foreign modules that `HOMES` and `FORBIDDEN` allow to it."""
     relative = path.relative_to(ROOT)
     if relative == Path("__init__.py"):
         return
@@ -97,8 +98,7 @@ def test_imports_go_only_downward(path: Path) -> None:
 
 
 def imported_files(path: Path) -> Iterator[Path]:
-    """Return the files of the package that a file imports, including imports in `TYPE_CHECKING` blocks and
-    functions."""
+    """Yield the files of the package that a file imports, including imports in `TYPE_CHECKING` blocks and functions."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -114,7 +114,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     while free := [path for path, imports in left.items() if not imports & left.keys()]:
         for path in free:
             del left[path]
-    assert not left, f"in or above a cycle: {sorted(str(path.relative_to(ROOT)) for path in left)}"
+    assert not left, f"files in or above a cycle of imports: {sorted(str(path.relative_to(ROOT)) for path in left)}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -126,7 +126,7 @@ def test_private_names_of_trio_live_in_one_file(path: Path) -> None:
 
 
 def test_chance_has_a_seed() -> None:
-    """No file of `rooms` has an `import random`: rooms draw from their own seeded generator."""
+    """No file of `edge/rooms` contains `import random`, because rooms draw from their own seeded generator."""
     for path in ROOT.joinpath("rooms").glob("*.py"):
         assert "import random" not in path.read_text(), path
 
@@ -137,7 +137,7 @@ def test_every_layer_is_on_the_list() -> None:
     assert found - {"__init__"} == set(LAYERS)
 
 
-# Folders of tests about behaviour across modules.
+# These folders test behaviour that involves several modules, so they have no counterpart in edge.
 ACROSS = {"abuse", "endurance", "examples", "fuzz", "typing"}
 
 

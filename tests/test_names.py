@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# The old words, as they would occur in code or prose. `docs/glossary.md` has the new ones.
+# The replaced words, as they would occur in code or prose. `docs/glossary.md` has the words to use instead.
 OLD = re.compile(
     r"\b(Scribe|Keeper|Chapter|can_be_kept|[Tt]ally|directory_tally|Door|Caps|_Visitor|Post|open_post|Alarm"
     r"|Lanes?|lanes|open_lanes|_Judge|_Reenactment|Bell|LineOver|ServedLine|DialledLine|line_server|edge-line"
@@ -21,7 +21,8 @@ SUFFIXES = {".py", ".js", ".mjs", ".md", ".html", ".json", ".toml", ""}
 
 
 def test_no_old_name_is_left() -> None:
-    """Code, documents, the wire, logs and metrics contain no old name; the changelog may mention old names."""
+    """The files of `PLACES` contain no replaced word; the changelog is not among them, because it may mention old
+    names."""
     paths = [ROOT / place for place in PLACES]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     found = [

@@ -1,4 +1,4 @@
-"""The four topologies: the tests run the blocks of the documents."""
+"""edge behind a proxy, inside a web app and beside a web app: the tests run the blocks of the documents."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ async def wait_port(port: int) -> None:
             try:
                 await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
             except OSError:
-                await trio.sleep(0.02)  # no notification is available from another process
+                await trio.sleep(0.02)  # another process sends no notification
             else:
                 return
 
 
 @contextmanager
 def process(*command: str | Path, port: int, folder: Path, **environment: str) -> Iterator[None]:
-    """Run a program that listens on a port until the block ends."""
+    """Run a program, wait until it listens on the port, and terminate it at the end of the block."""
     log = folder / "log"
     with (
         log.open("w") as output,
@@ -114,7 +114,7 @@ def test_behind_a_proxy(proxy: Callable[..., list[str | Path]], program: Program
 
 
 async def talk(url: str, kind: TransportKind) -> None:
-    """Send requests one after the other, so that a proxy that delays them is noticed."""
+    """Send five requests one after the other within 20 seconds, so that a proxy that delays them fails the test."""
     with trio.fail_after(20):
         async with edge.join(url, sends=echo_app.FromPlayer, receives=echo_app.ToPlayer, transports=(kind,)) as client:
             for number in range(5):
@@ -136,7 +136,8 @@ def test_inside_a_web_app(tmp_path: Path, program: Program) -> None:
 
 
 def test_beside_a_web_app(tmp_path: Path) -> None:
-    """Flask logs users in, announces and bans; edge accepts the keys of Flask, and no client without a key."""
+    """A Flask app logs a user in, announces and bans. edge accepts the key from Flask, and refuses a client without a
+    key."""
     write_files("beside-your-app.md", tmp_path)
     secrets = {"SESSION_SECRET": "a secret of thirty-two characters", "EDGE_TOKEN": "a token that nobody guesses"}
     rooms_port, web_port = free_port(), free_port()
@@ -183,7 +184,7 @@ def post(url: str, data: bytes) -> Any:
 
 
 def test_the_api_is_documented() -> None:
-    """The document's table lists all requests of the API, and no others."""
+    """The table of docs/beside-your-app.md lists the five requests of the API, and no others."""
     document = (Path(__file__).parents[1] / "docs" / "beside-your-app.md").read_text()
     assert re.findall(r"^\| `(?:GET|POST) ([^`?]+)`", document, re.MULTILINE) == [
         "rooms",

@@ -1,4 +1,4 @@
-"""Both ends of one WebSocket, over loopback."""
+"""A helper that opens a WebSocket over loopback, for tests of both ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BYTES = 256 * 1024
 
 @asynccontextmanager
 async def websocket_pair(socket_reader: SocketReader) -> AsyncIterator[tuple[WebSocketTransport, ServedWebSocket]]:
-    """Yield a client's and a server's end."""
+    """Open a WebSocket over loopback, and yield the client's end and the server's end."""
     ready: trio.MemorySendChannel[ServedWebSocket]
     ready, accepted = trio.open_memory_channel(1)
 

@@ -1,1 +1,2 @@
-"""One program for each peer: an echo at /echo/N, and rooms at /room/N, as its own documentation would write them."""
+"""One program for each peer, with an echo at /echo/N and rooms at /room/N, in the style of the peer's own
+documentation."""

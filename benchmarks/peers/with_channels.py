@@ -1,4 +1,4 @@
-"""Django Channels on uvicorn with uvloop, groups in its in-memory layer: an echo, and rooms."""
+"""An echo and rooms in Django Channels, on uvicorn with uvloop. The rooms are groups of the in-memory channel layer."""
 
 from __future__ import annotations
 

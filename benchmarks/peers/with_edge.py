@@ -1,4 +1,4 @@
-"""edge, over its whole path: an echo, rooms, and rooms that tell 300 bytes of state 30 times, or 3 times, a second."""
+"""An echo and rooms in edge, and rooms that send about 300 or 3,000 bytes of state, 30 or 3 times per second."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Wide(Stated):
 
 
 class Kept(Said):
-    """Survives its server: with nothing to remember but who sits there."""
+    """A persistent room whose state is empty, so that the journal stores only its seats."""
 
     def greet(self, player: edge.Player[Say, Say]) -> None:
         player.send(Say(0, "welcome"))
@@ -73,10 +73,10 @@ class Kept(Said):
         pass
 
 
-# The peers hold nobody back; and a load comes faster than any player.
+# The peers have no paces, and the load generator sends more than any player.
 app = edge.App(
     {"echo": Echo, "room": Said, "states": Stated, "calm": Calm, "wide": Wide, "kept": Kept},
     limits=edge.Limits(events_per_second=math.inf, bytes_per_second=math.inf),
     address_limits=AddressLimits(connections=50_000),
-    cluster=edge.Cluster(balance=False),  # the server that is killed has all rooms
+    cluster=edge.Cluster(balance=False),  # all rooms stay on the server that the benchmark kills
 )

@@ -1,4 +1,5 @@
-"""picows on uvloop: an echo, and rooms. Callbacks in Cython, and nothing above the frame."""
+"""An echo and rooms in picows, on uvloop. picows calls its listeners from Cython, and has no protocol above the
+frame."""
 
 from __future__ import annotations
 

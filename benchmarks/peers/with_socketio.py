@@ -1,4 +1,5 @@
-"""python-socketio on uvicorn with uvloop, WebSocket only: an echo, and rooms; with others, if a Redis is named."""
+"""An echo and rooms in python-socketio, on uvicorn with uvloop, over WebSocket only. Servers with one Redis share
+rooms."""
 
 from __future__ import annotations
 

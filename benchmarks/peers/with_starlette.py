@@ -1,4 +1,5 @@
-"""Starlette on uvicorn with uvloop, and uvicorn's default WebSocket implementation: an echo, and rooms."""
+"""An echo and rooms in Starlette, on uvicorn with uvloop and by default with uvicorn's default WebSocket
+implementation."""
 
 from __future__ import annotations
 

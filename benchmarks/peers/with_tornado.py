@@ -1,4 +1,4 @@
-"""Tornado, on its default loop (asyncio's): an echo, and rooms."""
+"""An echo and rooms in Tornado, on its default event loop, which is asyncio's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""trio-websocket alone: an echo, and rooms whose members each have a queue and a task that writes."""
+"""An echo and rooms in trio-websocket. Each member of a room has a queue, and a task that writes the queued
+messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""websockets' own server, on uvloop: an echo, and rooms with its `broadcast`."""
+"""An echo and rooms in websockets, on uvloop. The rooms use its function `broadcast`."""
 
 from __future__ import annotations
 

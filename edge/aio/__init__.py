@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of edge: Trio primitives, and checks of what authors write."""
+"""Small helpers that use no other part of edge: Trio primitives, and checks of authors' code."""

@@ -24,6 +24,7 @@ async def guarded(
     """Run code, and log the error that it raises. Return True if the code returned, False if it raised an error.
 
     Args:
+      run: the code, as an async function.
       what: the name of the code in the log message.
       log_context: attributes of the log record: ``room``, ``seat``, ``session``.
       on_crash: called if the code raised an error.

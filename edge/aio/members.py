@@ -1,4 +1,4 @@
-"""A class decorator: attributes of instances can't hide the public members of the class."""
+"""A class decorator that prevents attributes of instances from hiding the public members of the class."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def public_members(cls: type[Any]) -> frozenset[str]:
 
 
 def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
-    """Make instances raise `AttributeError` if an attribute is set that would hide a public member of this class.
+    """Make instances raise `AttributeError` if code sets an attribute that would hide a public member of this class.
 
-    The decorator sets `__setattr__` at run time: in a class whose body defines `__setattr__`, type checkers report no
-    unknown attributes.
+    The decorator sets `__setattr__` at run time, because type checkers report no unknown attributes of a class whose
+    body defines `__setattr__`.
 
     Args:
-      settings: members that may be set only in the body of a subclass. The error message says so.
+      settings: the members that may be set only in the body of a subclass. For them, the error message gives this rule.
     """
     guarded, kind = public_members(cls), f"edge.{cls.__name__}"
 

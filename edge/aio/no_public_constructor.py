@@ -1,4 +1,4 @@
-"""A metaclass for classes whose instances only edge makes."""
+"""A metaclass for classes whose instances are made only by edge."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 class NoPublicConstructor(type):
-    """A metaclass for which a call of the class raises `TypeError`. `_create` makes an instance.
+    """A metaclass whose classes raise `TypeError` when they are called. edge makes their instances with `_create`.
 
-    Authors never call such a constructor, so its arguments may change in any version.
+    Authors never call the constructor of such a class, so its arguments may change in any version.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:

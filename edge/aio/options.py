@@ -6,10 +6,14 @@ from typing import Any
 
 
 def check_option(name: str, value: object, *types: type[Any], example: str) -> None:
-    """Check the type of an option.
+    """Check the type of an option's value.
+
+    Args:
+      name: the name of the option, for the error message.
+      example: a phrase for the error message that describes a correct value.
 
     Raises:
-      TypeError: it is of none of these types.
+      TypeError: the value has none of these types. A bool does not count as an int.
     """
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise TypeError(f"{name} must be {example}, not {value!r:.100}")

@@ -1,4 +1,4 @@
-"""Log an outage between servers once when it begins, and once when it ends."""
+"""Logs each outage between servers once when it begins, and once when it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# Seconds after which callers try a failed operation again.
+# The seconds that callers wait before they repeat a failed operation.
 AGAIN_SECONDS = 0.1
 
 
@@ -14,16 +14,16 @@ class OutageLog:
     """A log of one kind of outage: one line when an outage begins, and one line when it ends.
 
     Args:
-      what: a sentence for the log about the effect of the outage.
+      what: a sentence for the log that describes the effect of the outage.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self.on: bool = False
-        """True during the outage."""
+        """True during an outage."""
 
     def note(self, why: object) -> None:
-        """Record a failure and its reason. Log the failure if it begins an outage."""
+        """Record a failure and its reason. Log the failure if no outage was recorded before."""
         if not self.on:
             self.on = True
             log.warning("%s: %s", self._what, why)

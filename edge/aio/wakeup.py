@@ -11,7 +11,7 @@ import trio
 class WakeUp:
     """A reusable event for one waiting task, with less overhead than a `trio.Event`.
 
-    A `wake` has no effect if no task waits. Check before each wait that the condition is not already true.
+    `wake` has no effect if no task waits. So check before each `wait` that the awaited condition is not already true.
     """
 
     __slots__ = ("_task",)
@@ -20,7 +20,9 @@ class WakeUp:
         self._task: trio.lowlevel.Task | None = None
 
     def wait(self) -> Coroutine[Any, Any, Any]:
-        """Wait until `wake` is called. Await the result at once. A plain function saves one coroutine for each wait.
+        """Wait until `wake` is called. Await the result of this method at once.
+
+        This method is not async, which saves one coroutine for each wait.
 
         Raises:
           trio.BusyResourceError: another task waits already.

@@ -1,6 +1,6 @@
 """Build edge.js from its modules: ``python -m edge.client.build PATH_OF_ESBUILD``, or ``make client``.
 
-The constants that Python and JavaScript share have one source, which is Python: `constants` writes them as a module.
+Python defines the constants that Python and JavaScript share. `constants` returns them as a JavaScript module.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from . import client, fallback, join, url
 
 SOURCE = Path(__file__).parent / "js" / "src"
 BUILT = Path(__file__).parent / "js" / "dist"
-# The modules that pages load; all others are parts of these.
+# The modules that pages load. The bundle of each contains the other modules that it imports.
 ENTRIES = ("edge.js", "edge-http.js", "edge-motion.js")
 
 
 def constants() -> str:
-    """Return the text of constants.js."""
+    """Return the source code of constants.js."""
     limits = Limits()
     conversation = {
         state.value: {_kind(message): following.value for message, following in table.items()}
@@ -110,6 +110,10 @@ def constants() -> str:
 def build(esbuild: str, built: Path = BUILT) -> None:
     """Bundle and minify the modules that pages load, with source maps.
 
+    Args:
+      esbuild: the path of the esbuild program.
+      built: the folder for the bundles and source maps.
+
     Raises:
       CalledProcessError: esbuild rejects a module.
     """
@@ -124,10 +128,10 @@ def build(esbuild: str, built: Path = BUILT) -> None:
         "--log-level=warning",
     ]
     for module in ENTRIES:
-        # edge.js loads the HTTP transport only if it needs it
+        # kept out of the bundle: edge.js loads the HTTP transport only if it needs it
         apart = ["--external:./edge-http.js"] if module == "edge.js" else []
         command = [str(Path(esbuild).absolute()), module, *options, *apart, f"--outfile={built / module}"]
-        subprocess.run(command, cwd=SOURCE, check=True)  # noqa: S603  # the builder's own
+        subprocess.run(command, cwd=SOURCE, check=True)  # noqa: S603  # the caller chose the program
 
 
 def _kind(message: type[object]) -> str:

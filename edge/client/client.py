@@ -1,4 +1,4 @@
-"""The Python client: connects one player to a room. `edge.js` is the corresponding client for browsers."""
+"""The Python client, which connects one player to a room. `edge.js` is the corresponding client for browsers."""
 
 from __future__ import annotations
 
@@ -41,20 +41,22 @@ E2 = TypeVar("E2")
 
 log: logging.Logger = logging.getLogger("edge.client")
 
-# A connection that lasted this long resets the backoff. Shorter connections do not: clients must not hammer a room that
-# crashes at once.
+# A connection that lasted longer than this many seconds resets the backoff. Shorter connections do not, because clients
+# must not reconnect rapidly to a room that always crashes at once.
 STABLE_SECONDS = 5.0
-# Seconds within which the hello must be written.
+# The seconds within which the client must have written its hello.
 HELLO_SECONDS = 2.0
-# Seconds within which the caller's `key` function must return.
+# The seconds within which the caller's `key` function must return.
 KEY_SECONDS = 20.0
-# Seconds that the first reconnections wait for the welcome. Longer than a lease, so that another server may have the
-# room by then; short, because a suspended server's system still accepts connections.
+# The first AGAIN_ATTEMPTS reconnections wait at most AGAIN_SECONDS for the welcome. AGAIN_SECONDS is longer than a
+# lease, so that another server can take over the room. AGAIN_SECONDS is shorter than the usual time, because the
+# operating system of a suspended server still accepts connections.
 AGAIN_SECONDS, AGAIN_ATTEMPTS = 4.0, 2
-# The maximum number of problems that are reported. Problems that differ only in positions in lists count as the same.
+# The maximum number of different problems that a client reports. Two problems that differ only in a position in a list
+# count as the same problem.
 MAX_REPORTED = 256
 INDEX = re.compile(r"\[\d+\]")
-# The codes of a connection that broke.
+# The codes of a connection that ended without a goodbye of the server. The client then dials the original address.
 BROKEN = (Code.LOST, Code.SILENT, Code.STALLED)
 
 
@@ -62,12 +64,12 @@ class State(enum.StrEnum):
     """The state of a client."""
 
     CONNECTING = "connecting"
-    """Before the first welcome."""
+    """The client has not received its first welcome."""
     OPEN = "open"
     AWAY = "away"
-    """The connection was lost; the client reconnects."""
+    """The connection has ended, and the client reconnects."""
     CLOSED = "closed"
-    """Closed for good; `Client.ending` has the reason."""
+    """The client has closed for good. `Client.ending` has the reason."""
 
 
 class Client(Generic[Sent, Heard]):
@@ -75,8 +77,8 @@ class Client(Generic[Sent, Heard]):
 
     ``async for event in client`` yields the room's events in order, until the client is closed.
 
-    *Backpressure*: while `inbox` events wait to be received, the client does not read, so that the server's writes
-    block. While it waits for a reply or for acks, it reads until twice as many events wait.
+    *Backpressure*: the client stops reading while `inbox` events (see `join`) wait to be received. The server's writes
+    then block. While the client waits for a reply or for acks, it stops only at twice that number.
     """
 
     def __init__(
@@ -95,15 +97,15 @@ class Client(Generic[Sent, Heard]):
     ) -> None:
         self.state: State = State.CONNECTING
         self.ending: Ended | None = None
-        """Why the client closed; None before."""
+        """The code and the reason with which the client closed; None until the client has closed."""
         self.lost: Ended | None = None
-        """Why the newest connection ended, or why it could not be opened."""
+        """The code and the reason of the last connection that ended or could not be opened; None if there was none."""
         self.welcome: messages.Welcome | None = None
-        """The newest welcome: this player's `number`, and whether the seat was resumed or started fresh, and why."""
+        """The newest welcome. It has this player's `number`, and reports a resume, or a fresh start with its reason."""
         self.errors: deque[messages.Error] = deque(maxlen=100)
-        """The newest 100 problems, newest last: messages that the room refused, events of the room that this client
-        cannot use (once for each event and field), and windows that were dropped. The first of each kind is also
-        logged at WARNING."""
+        """The newest 100 problems, the newest last. A problem is a message that the room refused, an event of the room
+        that this client cannot use (once for each event and field), or a dropped window (see `send`). The first problem
+        of each kind is also logged at WARNING."""
         self._told_outdated = False
         self._reported: set[tuple[str, str, str]] = set()
         """The problems, events and fields that were logged."""
@@ -137,16 +139,16 @@ class Client(Generic[Sent, Heard]):
         self._inbox: deque[Any] = deque()
         self._waiters: list[tuple[tuple[type[Any], ...], Waiter[Any]]] = []
         self._since: int | None = None
-        """The number of the hello whose welcome started the seat fresh; None without a seat."""
+        """The attempt number of the hello that led to the seat's last fresh start; None without a seat."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
 
     def send(self, event: Sent) -> None:
         """Send an event to the room, without waiting.
 
-        Without a connection, reliable and latest events are stored, and volatile ones are dropped. If more messages are
-        unacknowledged than `waiting` allows, all unacknowledged messages are dropped and the seat starts fresh; an
-        entry of `errors` and a WARNING report how many. The room may have received some of them.
+        Without a connection, the client stores reliable and latest events, and drops volatile ones. If `waiting`
+        exceeds its maximum, the client drops all unacknowledged messages, and the seat starts fresh. An entry of
+        `errors` and a WARNING report the number of dropped messages. The room may have received some of them.
 
         Raises:
           Disconnected: the client is closed.
@@ -159,7 +161,7 @@ class Client(Generic[Sent, Heard]):
 
     @property
     def waiting(self) -> int:
-        """The number of unacknowledged messages, sent or not. By default, at most 2,048 with 512 KiB."""
+        """The number of unacknowledged messages, sent or not. The default maximum is 2,048 messages and 512 KiB."""
         return self._send_buffer.counts.sent - self._send_buffer.counts.acked
 
     async def wait_acknowledged(self) -> None:
@@ -183,7 +185,7 @@ class Client(Generic[Sent, Heard]):
     @overload
     async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """Wait for the next event of these classes, or of any class. Other events stay in the inbox.
+        """Wait for the next event of these classes, or of any class if none is given. Other events stay in the inbox.
 
         Raises:
           Disconnected: the client is closed, and the inbox has no such event.
@@ -219,24 +221,24 @@ class Client(Generic[Sent, Heard]):
         """Send an event as a request, and wait for the room's typed answer.
 
         Raises:
-          RequestFailed: the room answered with an error, with an event of another class, or not at all; or the seat
-            was lost.
+          RequestFailed: the room answered with an error or with an event of another class, or ended the request
+            without an answer; or the seat was lost.
           Disconnected: the client is closed before the answer comes.
           TypeError, ValueError: see `send`.
 
         *Cancellation* cancels the request in the room. The caller's deadline is sent with the request.
         """
-        self._note_change()  # the reader may be waiting for space, and the answer may come after other events
+        self._note_change()  # wake a reader that waits for space: it may have to read other events before the answer
         return await self._requests.ask(self._check(event), answer)
 
     @contextmanager
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:
-        """``with client.stream(History(), Line) as lines: async for line in lines``: a request with several answers.
+        """Send a request with several answers: ``with client.stream(Get(), Line) as lines: async for line in lines``.
 
         The end of the block cancels the request. Answers that the loop has not read yet count as events in the inbox.
 
         Raises:
-          Disconnected: the client is closed. Also raised by the loop.
+          Disconnected: the client is closed. The loop also raises this error.
           RequestFailed: raised by the loop: the room failed, or answered with an event of another class.
           TypeError, ValueError: see `send`.
         """
@@ -247,8 +249,9 @@ class Client(Generic[Sent, Heard]):
             stop()
 
     def answering(self, request: Heard) -> ReplyScope[Sent]:
-        """``with client.answering(request) as answering:``: a block that is cancelled when the room no longer waits for
-        the answer. See `Player.answering`.
+        """Answer a request of the room in a block: ``with client.answering(request) as answering:``.
+
+        The block is cancelled when the room no longer waits for the answer. See `Player.answering`.
         """
         return self._requests.answering(request, self._check)
 
@@ -260,17 +263,17 @@ class Client(Generic[Sent, Heard]):
         return self._requests.reply(request, self._check(answer))
 
     def leave(self) -> None:
-        """Leave the room: send a goodbye, and close. Without a connection, unacknowledged messages are lost: see
-        `wait_acknowledged`."""
+        """Leave the room: send a goodbye, and close. Without a connection, unacknowledged messages are lost. To prevent
+        this loss, call `wait_acknowledged` first."""
         if self.ending is None and self.waiting and self._send_buffer.outbox is None:
             log.warning("the client left with %d messages that were not sent, or not acknowledged", self.waiting)
         self._close(Ended(Code.LEFT, "left", by_peer=False))
 
     @property
     def outdated(self) -> bool:
-        """True if this client and the room define different events, because one of them is newer.
+        """True if this client and the room define different events, because the code of one of them is newer.
 
-        Most events may still work; `errors` has the problems with the others. False before the first welcome."""
+        Most events may still work. `errors` has the problems with the others. False before the first welcome."""
         return self.welcome is not None and self.welcome.vocabulary not in ("", self._vocabulary)
 
     @property
@@ -281,8 +284,8 @@ class Client(Generic[Sent, Heard]):
     def now(self) -> float:
         """Return this client's estimate of `Room.now`: the seconds since the room opened.
 
-        The first call starts measurements of the room's clock. They correct the estimate gradually, unless it was wrong
-        by more than a second. Before the first welcome, the estimate is 0.
+        The first call starts measurements of the room's clock. The measurements correct the estimate: gradually, or at
+        once if the estimate was wrong by more than a second. Before the first welcome, the estimate is 0.
         """
         now = trio.current_time()
         outbox = self._send_buffer.outbox
@@ -306,7 +309,10 @@ class Client(Generic[Sent, Heard]):
         return self.state
 
     async def run(self) -> None:
-        """Connect, and reconnect as the codes require, until the client closes. *Cancellation* leaves the room."""
+        """Connect, and reconnect as the codes of ended connections require, until the client closes.
+
+        *Cancellation*: the client leaves the room.
+        """
         try:
             with self._scope:
                 await self._keep_connected()
@@ -330,7 +336,8 @@ class Client(Generic[Sent, Heard]):
                 self._connector.send_to("")
             if ended.code.retry is Retry.NEVER or (ended.code is Code.KEY_EXPIRED and not callable(self._key)):
                 self._close(ended)
-            if ended.code.retry is Retry.FRESH and lasted is not None:  # else the code does not describe the seat
+            # Without a welcome, the code does not describe the seat, and the client still tries to resume.
+            if ended.code.retry is Retry.FRESH and lasted is not None:
                 self._lose_seat()
             self._set_state(State.CONNECTING if self.welcome is None else State.AWAY)
             if self.state is not State.CLOSED and not at_once:
@@ -345,10 +352,10 @@ class Client(Generic[Sent, Heard]):
         """Open a connection, and use it until it ends.
 
         Args:
-          welcome_seconds: the seconds within which the welcome must come; by default, those of the transport.
+          welcome_seconds: the seconds within which the welcome must come; None for the limit of the transport.
 
-        Returns: why the connection ended; and True if it broke without a known cause, so that its kind of transport
-          may be at fault.
+        Returns: the code and the reason of the end; and True if the connection broke without a known cause, so that
+          the kind of transport may be at fault.
         """
         connection = Connection(Side.CLIENT, self._codec, now=trio.current_time(), limits=self._limits)
         connection.counts, connection.clock = self._send_buffer.counts, self._clock
@@ -356,7 +363,7 @@ class Client(Generic[Sent, Heard]):
         outbox = Outbox(self._codec, self._limits)
         try:
             key = await self._find_key()
-        except Exception as exc:  # the caller's code, which may succeed later
+        except Exception as exc:  # the function is the caller's code, and may succeed later
             log.warning("the client's `key` function failed, and is called again later: %r", exc)
             return Ended(Code.LOST, f"the `key` function failed: {exc!r}", by_peer=False), False
         try:
@@ -365,7 +372,7 @@ class Client(Generic[Sent, Heard]):
                     try:
                         refusal = await self._greet(transport, connection, key)
                     except trio.Cancelled:
-                        if not scope.cancel_called:  # so that the seat does not wait for this client
+                        if not scope.cancel_called:  # the caller cancelled, and a goodbye ends the seat at once
                             await close_transport(transport, Code.LEFT, "left before the welcome")
                         raise
                     if refusal is not None:
@@ -379,7 +386,7 @@ class Client(Generic[Sent, Heard]):
                     return ended, ended.code in BROKEN
             return Ended(Code.SILENT, "no welcome came in time", by_peer=False), welcome_seconds is None
         except RemoteProtocolError as exc:
-            if connection.state is Phase.OPEN:  # the welcome contradicts earlier acks: the server has lost the seat
+            if connection.state is Phase.OPEN:  # the welcome contradicts earlier acks, so the server has lost the seat
                 self._welcomed_at = trio.current_time()
             return Ended(exc.code, str(exc), by_peer=False), False
         except trio.TooSlowError:
@@ -409,7 +416,7 @@ class Client(Generic[Sent, Heard]):
         return ended
 
     async def _greet(self, transport: Transport, connection: Connection, key: str | None) -> Ended | None:
-        """Send the hello and read the welcome. Returns: why there is no welcome; None if there is one."""
+        """Send the hello, and read the answer. Returns: None for a welcome; else the code and the reason of the end."""
         self._hellos += 1
         hello = messages.Hello(
             version=VERSION,
@@ -422,7 +429,7 @@ class Client(Generic[Sent, Heard]):
             since=self._since,
         )
         transport.max_bytes = self._limits.read_bytes
-        with trio.fail_after(HELLO_SECONDS, shield=True):  # half a frame breaks the stream
+        with trio.fail_after(HELLO_SECONDS, shield=True):  # a cancellation could leave half a frame on the stream
             await transport.send([connection.send(hello, now=trio.current_time())])
         try:
             answer = connection.receive(await transport.receive(), now=trio.current_time())
@@ -433,7 +440,7 @@ class Client(Generic[Sent, Heard]):
         if isinstance(answer, messages.Bye):
             self._connector.send_to(answer.where)
             return Ended(Code.of(answer.code), answer.reason, by_peer=True, unconfirmed=answer.unconfirmed)
-        assert isinstance(answer, messages.Welcome)  # the connection machine rejects all others here
+        assert isinstance(answer, messages.Welcome)  # the connection machine rejects all other messages in this state
         if not answer.resumed:
             self._lose_seat()
             self._since = self._hellos
@@ -442,7 +449,7 @@ class Client(Generic[Sent, Heard]):
         transport.max_bytes = 4 * answer.sent_bytes
         if self.outdated and not self._told_outdated:
             self._told_outdated = True
-            log.warning("this client and the room have different events: one of them is outdated")
+            log.warning("this client and the room define different events: the client or the room is outdated")
         return None
 
     @property
@@ -475,8 +482,8 @@ class Client(Generic[Sent, Heard]):
             self._requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _report(self, fault: InvalidEvent, about: str, *, dropped: bool = True) -> bool:
-        """Report an event of the room, or a field of an event, that this client cannot use. Return False if nothing is
-        reported, because this problem or too many problems were reported earlier."""
+        """Report an event of the room, or a field of an event, that this client cannot use. Return True if the problem
+        is reported, and False if the same problem or too many problems were reported earlier."""
         problem = fault.problem if dropped else "extra_field"
         known = (problem, about[:64], INDEX.sub("[]", fault.path))
         if known in self._reported or len(self._reported) >= MAX_REPORTED:
@@ -542,7 +549,7 @@ class Client(Generic[Sent, Heard]):
             log.warning("the room refused %r: %s: %s", refused.about, refused.problem, refused.message)
 
     def _give_up(self, count: int) -> None:
-        """Drop the unacknowledged messages, which are too many. The next connection starts fresh."""
+        """Drop the unacknowledged messages because there are too many. The next connection starts fresh."""
         text = f"{count} messages were not acknowledged, which is too many: they are not sent again, and may be lost"
         log.warning("%s", text)
         self.errors.append(messages.Error("behind", text))
@@ -551,7 +558,7 @@ class Client(Generic[Sent, Heard]):
             self._send_buffer.outbox.end(Code.BEHIND, text)
 
     def _lose_seat(self) -> None:
-        """Drop the unacknowledged messages of a lost seat, but not those that were sent without a seat."""
+        """Drop the unacknowledged messages of a lost seat, but not those sent before the client had a seat."""
         if self._since is not None:
             self._forget_seat()
 

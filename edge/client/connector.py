@@ -1,4 +1,4 @@
-"""The interface through which a client connects to its server."""
+"""The interface of connectors, with which a client opens connections to its server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Connector(abc.ABC):
     @property
     @abc.abstractmethod
     def welcome_seconds(self) -> float:
-        """The seconds within which the next connection must have its welcome."""
+        """The seconds within which the welcome of the next connection must come."""
 
     @abc.abstractmethod
     def dial(self) -> AbstractAsyncContextManager[Transport]:
@@ -24,19 +24,19 @@ class Connector(abc.ABC):
 
         Raises:
           OSError, trio.BrokenResourceError: no connection can be opened now.
-          RemoteProtocolError: the server refused the connection; `code` says why.
+          RemoteProtocolError: the server refused the connection. Its `code` is the reason.
         """
 
     def send_to(self, where: str) -> None:  # noqa: B027  # optional: some connectors have only one address
-        """Dial this address of the room, which a server sent, from now on. If empty, dial the original address."""
+        """Dial `where` from now on, an address that a server sent. If `where` is empty, dial the original address."""
 
     def ended(self, lasted: float | None) -> bool:
         """Record that a connection broke without a known cause.
 
         Args:
-          lasted: the seconds since its welcome; None without a welcome.
+          lasted: the seconds from the welcome to the end of the connection; None without a welcome.
 
-        Returns: True to dial again at once, because there is another transport to try.
+        Returns: True if the client should dial again at once, because there is another transport to try.
         """
         return False
 

@@ -1,7 +1,7 @@
 """The choice of a transport: WebSocket, then an HTTP stream, then HTTP polling.
 
-A transport works if the welcome comes through it. The choice is remembered, and better transports are probed later.
-This module has no sockets and no clock: times are arguments. `edge.js` has the same rules and numbers.
+A transport works if the welcome comes through it. A client keeps its choice, and probes better transports later. This
+module has no sockets and no clock: times are arguments. `edge.js` has the same rules and numbers.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ class TransportKind(enum.StrEnum):
     POLL = "poll"
 
 
-# Seconds within which the welcome must come: a proxy may accept a connection and then withhold its data. The last kind
-# has as much time as `Limits.hello_seconds`.
+# The seconds within which the welcome must come, because a proxy may accept a connection and then withhold its data.
+# Polling, the last kind, has as much time as the default of `Limits.hello_seconds`.
 WELCOME_SECONDS = {TransportKind.WEBSOCKET: 5.0, TransportKind.STREAM: 5.0, TransportKind.POLL: 10.0}
 # A connection that lasted this many seconds after its welcome proves that its transport works.
 STABLE_SECONDS = 5.0
-# After this many connections in a row that did not last, or one without a welcome, the next kind is tried.
+# The client tries the next kind after this many connections in a row that ended before STABLE_SECONDS, or after one
+# connection without a welcome.
 MAX_STRIKES = 2
-# Seconds until a better kind is probed. A kind that could not be opened is probed soon: the server may have been down.
-# A kind that was opened but brought no welcome is probed later: a failed switch is expensive. Each further wait is
-# twice as long.
+# The seconds until the client probes a better kind. If the better kind could not be opened, the first wait is
+# UPWARD_SECONDS, because the server may have been down. If it was opened but brought no welcome, the first wait is
+# HELD_SECONDS, because a failed switch is expensive. Each further wait is twice as long, up to MAX_UPWARD_SECONDS.
 UPWARD_SECONDS = 10.0
 HELD_SECONDS = 300.0
 MAX_UPWARD_SECONDS = 3600.0
 
 
 class TransportFallback:
-    """Chooses the transport of one client, by how its earlier connections ended.
+    """Chooses the transport of one client. The choice depends on the ends of the client's earlier connections.
 
     Args:
       kinds: the transports that may be tried, best first.
@@ -66,10 +67,10 @@ class TransportFallback:
         """Record that a connection broke.
 
         Args:
-          lasted: the seconds since its welcome; None without a welcome.
+          lasted: the seconds from the welcome to the end of the connection; None without a welcome.
           opened: True if the connection was opened, even if it carried no data.
 
-        Returns: True to try another kind at once.
+        Returns: True if the client should try another kind at once.
         """
         if opened and lasted is None and self._rung == 0:
             self._upward = max(self._upward, HELD_SECONDS)
@@ -85,7 +86,7 @@ class TransportFallback:
         return self._rung > 0
 
     def note_probe(self) -> None:
-        """Record that a better kind is being probed. The wait before the next probe is twice as long."""
+        """Record that the client probes a better kind now. Double the wait before the next probe."""
         self._upward = min(2 * self._upward, MAX_UPWARD_SECONDS)
 
     def climb(self) -> None:

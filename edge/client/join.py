@@ -21,14 +21,14 @@ from .url import UrlConnector
 Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
 
-# Full jitter: the n-th wait is random, up to min(longest, shortest * 2**n), so that many clients do not reconnect at
-# once.
+# Full jitter: wait number n, from 0, is a random time up to min(LONGEST_WAIT, SHORTEST_WAIT * 2**n) seconds. Clients
+# that lose their connections together then do not reconnect together.
 SHORTEST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 
 
 async def back_off(attempt: int) -> None:
-    """Wait before connecting again, after `attempt` failed attempts."""
+    """Wait a random time before the next connection. `attempt` is the number of earlier waits in a row."""
     longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(attempt, 16))
     await trio.sleep(random.uniform(0, longest))  # noqa: S311  # jitter, not a secret
 
@@ -63,22 +63,26 @@ def join(
     tls: ssl.SSLContext | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
-    """``async with edge.join("ws://localhost:8000/rooms/drawing/one", sends=..., receives=..., name="ana") as client:``
+    """Join a room as a client while a block runs.
+
+    ``async with edge.join("ws://localhost:8000/rooms/drawing/one", sends=..., receives=..., name="ana") as client:``
 
     The client connects in the background, and reconnects with full-jitter backoff whenever the connection is lost. It
     leaves the room when the block ends. `Client.state` is its current state.
 
     Args:
       url: ``ws://`` or ``wss://`` (``http`` and ``https`` mean the same), host, and ``/rooms/<kind>/<name>``. A query
-        is sent to the server; a user and password before the host are sent as ``Authorization: Basic``. The first
-        redirect to the same host is followed.
+        is sent to the server; a user and password before the host are sent as ``Authorization: Basic``. Each connection
+        follows at most one redirect, and only to the same host.
       sends: the union of events that players send.
       receives: the union of events that players receive.
-      name: the name that the player asks for, at most 512 bytes as JSON.
+      name: the name that the client requests for its player, at most 512 bytes as JSON.
       key: the session key (see `Keys`), or an async function that returns one. The function is called for each
         connection, and again later if it fails or takes more than 20 seconds. Without a key, the session belongs to
         this client alone.
-      inbox: the number of events waiting to be received at which the client stops reading.
+      codec: the encoding of messages: `JSON` or `MESSAGEPACK`.
+      limits: the limits of this client; by default, the default `Limits`.
+      inbox: the client stops reading while this many events wait to be received.
       transports: the transports to try, best first.
       tls: the TLS context for ``wss://``; the default verifies the server's certificate.
       headers: further headers of each request, for a gateway in front of the server.
@@ -109,6 +113,6 @@ def join(
 def _check_name(name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, not {name!r:.100}")
-    size = size_of(JSON.encode(name)) - 2  # without its quotes; a UnicodeEncodeError is a ValueError
+    size = size_of(JSON.encode(name)) - 2  # without the quotes; a UnicodeEncodeError is a ValueError
     if size > MAX_NAME_BYTES:
         raise ValueError(f"`name` has {size} bytes as JSON, and must not be longer than {MAX_NAME_BYTES}")

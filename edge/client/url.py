@@ -1,4 +1,4 @@
-"""The connector for the URL of a room. It dials with the best transport that works."""
+"""The connector for the URL of a room. The connector dials with the best transport that works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .fallback import WELCOME_SECONDS, TransportFallback, TransportKind
 
 log: logging.Logger = logging.getLogger("edge.client")
 
-# Seconds that a probe of a better transport may take.
+# The maximum time of a probe of a better transport, in seconds.
 PROBE_SECONDS = 10.0
 
 # The characters that a query may contain without further encoding.
@@ -73,6 +73,8 @@ class UrlConnector(Connector):
       url: ``ws://``, ``wss://``, ``http://`` or ``https://``, host, and ``/rooms/<kind>/<name>``.
       kinds: the transports to try, best first.
       tls: the TLS context for a secure URL; the default verifies the server's certificate.
+      codec: the encoding of messages, which is part of the WebSocket subprotocol.
+      limits: the limits of the client.
       headers: further headers of each request.
       connect: opens a byte stream to the server; by default over TCP, with TLS for a secure URL.
 
@@ -118,7 +120,7 @@ class UrlConnector(Connector):
 
     @property
     def kind(self) -> TransportKind:
-        """The transport that is in use or is tried next."""
+        """The kind of transport of the current connection, or of the next connection if there is none."""
         return self._fallback.kind
 
     @property
@@ -167,13 +169,13 @@ class UrlConnector(Connector):
             yield websocket
 
     def _follow(self, redirect: Redirected) -> tuple[str, str]:
-        """Check a redirect, and dial its target from now on. A connection follows one redirect, to the same host, and
-        never from a secure to an insecure URL.
+        """Check a redirect, and dial its target from now on. Each connection follows at most one redirect, and only to
+        the same host. A connection never follows a redirect from a secure to an insecure URL.
 
         Returns: the host and the path of the target.
 
         Raises:
-          OSError: the redirect is not followed.
+          OSError: the redirect breaks one of these rules, or its target is not the URL of a room.
         """
         try:
             there = _Address(urljoin(self._at.url.replace("ws", "http", 1), redirect.location))
@@ -202,7 +204,7 @@ class UrlConnector(Connector):
                 return
 
     async def _probe(self) -> bool:
-        """Return True if a WebSocket can be opened now. Only a welcome shows that it also carries data."""
+        """Return True if a WebSocket can be opened now. The probe does not show that the WebSocket carries data."""
         with trio.move_on_after(PROBE_SECONDS):
             try:
                 async with self._open_websocket():
@@ -218,7 +220,7 @@ class UrlConnector(Connector):
         self._tls = self._tls or ssl.create_default_context()
         stream = await trio.open_ssl_over_tcp_stream(hostname, port, ssl_context=self._tls)
         try:
-            await stream.do_handshake()  # here, because a failure at the first read or write would hide its cause
+            await stream.do_handshake()  # now, because a failure at the first read or write would hide its cause
         except trio.BrokenResourceError as exc:
             await trio.aclose_forcefully(stream)
             raise OSError(f"no secure connection to {hostname}: {exc.__cause__ or exc}") from exc

@@ -15,6 +15,7 @@ def check_address(address: str) -> str:
     """Check the address of a server, and return it. An empty address is valid.
 
     Raises:
+      TypeError: the address is not text.
       ValueError: the address is not a ws, wss, http or https URL.
     """
     check_option("the address of a server", address, str, example='a URL such as "wss://one.example.org"')
@@ -34,17 +35,17 @@ def _check_balance(cluster: Cluster, field: object, balance: object) -> None:
 
 @attrs.frozen
 class Cluster:
-    """How a server shares its rooms with other servers, through a broker: clients reach every room through any server.
+    """The option of `App` to share rooms with other servers through a broker. Clients reach every room on any server.
 
-    All servers need the same keys: set ``EDGE_SECRET``, or give each app the same `Sessions`.
+    All servers need the same secret for session keys: set ``EDGE_SECRET``, or give each app the same `Sessions`.
 
     Raises:
-      TypeError: the broker is not a `Broker`.
+      TypeError: the broker is not a `Broker`, or another argument has the wrong type.
       ValueError: the address is not a ws, wss, http or https URL.
     """
 
     broker: Broker = attrs.field(factory=MemoryBroker, validator=_check_broker)
-    """The store and message bus of the servers, such as ``RedisBroker(url)``. By default, there is one server."""
+    """The store and message bus of the servers, such as ``RedisBroker(url)``. The default broker serves one server."""
 
     address: str = attrs.field(default="", kw_only=True, converter=check_address)
     """The URL at which clients reach this server and no other, such as ``"wss://one.example.org"``. If a client asks

@@ -2,10 +2,10 @@
 
 Each message arrives exactly once, or both servers learn that messages were lost. Messages that are queued while a batch
 is being sent form the next batch. A batch has three parts: first messages that open relayed connections, then frames,
-then all other messages. Within each part, messages keep their order. A broker may lose batches if it fails, and loses
+then all other messages. Within each part, messages keep their order. A broker may lose batches if it fails. It drops
 the unread batches of a server that does not renew its leases in time. Batches are numbered, so that the receiver
-notices a gap. After a gap, both servers start a new epoch, in which numbers start again. They end everything that they
-shared: relayed connections, forwarded requests and calls."""
+notices a missing batch. After such a loss, both servers start a new epoch, in which the numbers start again. The two
+servers then end the relayed connections, forwarded requests and calls between them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _In:
     epoch: int
     number: int = 0
     lost: bool = False
-    """True if a batch of this epoch is missing: later batches of the epoch are dropped."""
+    """True if a batch of this epoch is missing. Later batches of the epoch are dropped."""
 
 
 class PeerLinks:
@@ -75,7 +75,8 @@ class PeerLinks:
     Args:
       me: the name of this server.
       take: called with the sender's name and a message, for each message that arrives.
-      take_frames: called with the sender's name, True if the frames go up to the room, their links, and the frames.
+      take_frames: called with frames that arrive. Its arguments are the sender's name, True for frames to a room or
+        False for frames to a client, the numbers of the links, and the frames.
       lose: called with the name of a server after messages to it or from it were lost.
     """
 
@@ -101,17 +102,24 @@ class PeerLinks:
         self._wake_up = WakeUp()
 
     def put(self, server: str, message: PeerMessage, *, opening: bool = False) -> None:
-        """Queue a message: after the frames of its batch, or before them if `opening` is true. Never waits.
+        """Queue a message for a server. Never waits.
+
+        Args:
+          opening: True to send the message before the frames of its batch; False to send it after the frames.
 
         Raises:
           TypeError: the message is not plain data.
         """
-        packed, out = _packed(message), self._to(server)  # packed here, so that the caller gets the error
+        packed, out = _packed(message), self._to(server)  # packed now, so that an error is raised in the caller
         (out.opening if opening else out.closing).append(packed)
         self._note(server, out, len(packed))
 
     def put_frames(self, server: str, link: int, frames: list[Frame], *, up: bool) -> None:
-        """Queue frames of a relayed connection: up to the room's server, or down to the client's. Never waits."""
+        """Queue frames of a relayed connection. Never waits.
+
+        Args:
+          up: True if the frames go to the room's server; False if they go to the client's server.
+        """
         out = self._to(server)
         (out.up if up else out.down).setdefault(link, []).extend(frames)
         size = 0
@@ -122,9 +130,9 @@ class PeerLinks:
         self._note(server, out, size)
 
     def pulse(self) -> None:
-        """Queue a batch, even an empty one, for every server to which messages were sent earlier.
+        """Queue a batch, even without messages, for every server to which messages were sent earlier.
 
-        The receiver then notices the loss of its previous batch, although no message follows.
+        From the number of this batch, the receiver notices that an earlier batch was lost.
         """
         for server in self._out:
             self._ready[server] = None
@@ -137,10 +145,10 @@ class PeerLinks:
         if known is not None:
             known.lost = True
             packed = _packed([RESTART, known.epoch])
-            self._to(server).closing.append(packed)  # sent with the next batch: the broker may be unreachable now
+            self._to(server).closing.append(packed)  # not sent now, because the broker may be unreachable
 
     def forget(self, servers: frozenset[str]) -> None:
-        """End and delete the links with servers that are gone."""
+        """End and delete the links with these servers, which are gone."""
         for server in sorted((self._out.keys() | self._in.keys()) & servers):
             self._lose(server)
             self._out.pop(server, None)
@@ -190,8 +198,8 @@ class PeerLinks:
             for batch in batches:
                 try:
                     self._open(batch)
-                except Exception:  # edge did not write this batch
-                    log.exception("a batch of messages from another server can't be read: the batch is dropped")
+                except Exception:  # a batch that edge did not write must not end this task
+                    log.exception("a batch of messages from another server can't be read, and is dropped")
 
     def _open(self, batch: bytes) -> None:
         sender, epoch, number, opening, up, down, closing = MESSAGEPACK.decode(batch)
@@ -202,11 +210,11 @@ class PeerLinks:
             known = self._in[sender] = _In(epoch)
         if epoch < known.epoch or number <= known.number:
             return
-        if known.lost:  # the sender continues the epoch, so it has not received `RESTART`: ask once more
+        if known.lost:  # the sender still uses the old epoch: it may not have received `RESTART`, so send it again
             self.put(sender, [RESTART, epoch])
             return
         if number != known.number + 1:
-            log.warning("messages from server %s were lost: connections and requests relayed to or from it end", sender)
+            log.warning("messages from server %s were lost, so relayed connections and forwarded requests end", sender)
             self._restart(sender)
             return
         known.number = number
@@ -217,14 +225,16 @@ class PeerLinks:
                 for links, run in frames:
                     self._take_frames(sender, goes_up, links, run)
         except Exception:
-            log.exception("frames from server %s raised: connections and requests relayed to or from it end", sender)
+            log.exception(
+                "frames from server %s caused an error, so relayed connections and forwarded requests end", sender
+            )
             self._restart(sender)
             return
         for packed in closing:
             self._give(sender, packed)
 
     def _give(self, sender: str, packed: bytes) -> None:
-        """Handle one message of a batch. Log an error, so that the other messages of the batch are handled."""
+        """Handle one message of a batch. Log an error instead of raising it, so that the next messages are handled."""
         try:
             message = MESSAGEPACK.decode(packed)
             if message[0] != RESTART:
@@ -232,7 +242,7 @@ class PeerLinks:
             elif message[1] == self._epoch_of(sender):
                 self._lose(sender)
         except Exception:
-            log.exception("a message from server %s raised: the message is dropped", sender)
+            log.exception("a message from server %s caused an error, and is dropped", sender)
 
     def _restart(self, sender: str) -> None:
         self.lose(sender)
@@ -258,7 +268,7 @@ class PeerLinks:
     def _note(self, server: str, out: _Out, size: int) -> None:
         out.waiting_bytes += size
         if out.waiting_bytes > MAX_WAITING_BYTES:
-            log.warning("too many bytes wait for server %s: connections and requests relayed to or from it end", server)
+            log.warning("too many bytes wait for server %s, so relayed connections and forwarded requests end", server)
             self.lose(server)
         self._ready[server] = None
         self._wake_up.wake()
@@ -271,7 +281,7 @@ def _packed(plain: Any) -> bytes:
 
 
 def _grouped(frames: dict[int, list[Frame]]) -> list[tuple[list[int], list[Frame]]]:
-    """Group links that get the same frames, so that the frames of a broadcast are sent once."""
+    """Group the links that get the same frames, so that the frames of a broadcast are sent once."""
     groups: dict[tuple[int, ...], tuple[list[int], list[Frame]]] = {}
     for link, run in frames.items():
         groups.setdefault(tuple(map(id, run)), ([], run))[0].append(link)

@@ -1,7 +1,7 @@
 """The node: one server among those that share a broker. It opens rooms, and finds rooms of other servers.
 
 With a shared broker, a room is opened only under a lease that the broker has granted. If the lease runs out, the room's
-cancel scope is cancelled.
+cancel scope is cancelled, unless `Room.when_cut_off` lets the room continue.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from .status import UNKNOWN, RoomStatus, ServerStatus, pack, read_room, read_ser
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# Renewals in each lease period.
+# The number of renewals of all leases in one lease period.
 RENEWALS = 4
-# Lease periods without messages before this server counts as unreachable.
+# The number of lease periods after which this server counts as unreachable, if no canary arrives in them.
 UNREACHABLE_LEASES = 5
 # Seconds before this server tries again to restore the same abandoned room.
 ADOPT_SECONDS = 10.0
@@ -52,7 +52,8 @@ ADOPT_SECONDS = 10.0
 SPREAD_SECONDS = 3.0
 # Seconds within which a stopping server returns its leases and leaves the broker.
 GOODBYE_SECONDS = 5.0
-# Seconds for flushing the journal of a room that moves, and the same time again for another server to restore the room.
+# Seconds that each of the two steps of a move may take: to flush the room's journal, and to restore the room on the
+# other server.
 MOVE_SECONDS = 2.0
 
 CANARY, ADOPT = "canary", "adopt"
@@ -114,14 +115,15 @@ class Node:
         self.id: str = broker.name_server()
         """The name of this server, which no other server has."""
         self.servers: Mapping[str, ServerStatus] = {self.id: ServerStatus()}
-        """The newest status of each server, this one included."""
+        """The newest known status of each server, this server included."""
         self._broker, self._directory, self._relays, self._about = broker, directory, relays, about
         self._limits, self._balance = limits, balance
         self._leases = Leases(broker, self.id, self._tell, self._rewrite)
         self._claiming: dict[str, _Claiming] = {}
         self._departed = trio.Event()
         self._severed = False
-        """True once everything that is shared with other servers was ended, because the broker cannot be reached."""
+        """True after this server has ended everything that it shares with other servers, because it cannot reach the
+        broker. The next renewal sets it to false."""
         self._unrenewed = OutageLog("leases are not renewed")
         self.peer_links: PeerLinks = PeerLinks(
             broker, self.id, take=self._take, take_frames=relays.take_frames, lose=self._lose
@@ -135,7 +137,7 @@ class Node:
         if broker.shared:
             directory.reopen = self._reopen
         self._unheard_canaries = 0
-        """The number of canaries that were sent after the last one arrived, or after the last failed renewal."""
+        """The number of canaries sent since a canary arrived or a renewal failed."""
         self._nursery: trio.Nursery
 
     @property
@@ -169,11 +171,12 @@ class Node:
         """Find a room on any server, or open it here if no server has it.
 
         Args:
-          adopt: open the room only if it is abandoned.
+          opener: the client on whose behalf the room is opened: see `Directory.open`.
+          adopt: True to open the room only if it is abandoned.
 
         Raises:
-          Refused: see `Directory.open`; or the broker can't be reached (`Code.CUT_OFF`); or the client has to connect
-            to the room's server directly, or this server is shutting down (`Code.MOVED`).
+          Refused: the directory refuses to open the room: see `Directory.open`. With `Code.CUT_OFF`: the broker can't
+            be reached, or can't grant leases yet. With `Code.MOVED`: the client has to connect to another server.
         """
         room = f"{kind}/{name}"
         while True:
@@ -224,7 +227,7 @@ class Node:
         return lease.server if lease is not None and lease.seconds > 0 and lease.server != self.id else None
 
     async def hand_over(self) -> None:
-        """End the persistent rooms of this server, for others to restore, and close relayed connections.
+        """End the persistent rooms of this server, so that other servers restore them, and close relayed connections.
 
         The work is spread over `SPREAD_SECONDS`, so that not all clients reconnect at once.
         """
@@ -240,7 +243,8 @@ class Node:
     async def move(self, name: str, to: str) -> bool:
         """Move a persistent room to another server. Clients that connect during the move wait until it is done.
 
-        Returns: True if the other server has the room now. False if the room stays here, or any server may restore it.
+        Returns: True if the other server has the room now. False if the room stays here, or if any server may restore
+        the room.
         """
         room = self._directory.find_runtime(*name.split("/", 1))
         if room is None or room.journal is None:
@@ -261,7 +265,7 @@ class Node:
         return taken
 
     async def _leave(self, room: RoomRuntime) -> bool:
-        """Flush the journal of a room, and end the lease, so that another server can restore the room.
+        """Flush the journal of a room, and end its lease, so that another server can restore the room.
 
         Returns: False if the room is closing, or has lost its lease.
         """
@@ -277,7 +281,7 @@ class Node:
 
         Raises:
           BrokerDown: the broker could not be reached at the start.
-          ServerUnreachable: no messages arrive, although the broker can be reached.
+          ServerUnreachable: no canary arrives, although the broker can be reached.
 
         *Cancellation* returns all leases, if the broker answers within `GOODBYE_SECONDS`.
         """
@@ -322,7 +326,11 @@ class Node:
             await self._leases.give_back()
             await self._broker.leave(self.id)
         except BrokerDown as exc:
-            log.warning("server %s could not return its leases; other servers wait until they expire: %s", self.id, exc)
+            log.warning(
+                "server %s could not return its leases, so no other server can open its rooms until they expire: %s",
+                self.id,
+                exc,
+            )
 
     async def _keep_leases(self) -> None:
         pause = self._broker.lease_seconds / RENEWALS
@@ -341,7 +349,7 @@ class Node:
                 await trio.sleep_until(began + pause)
 
     def _sever_if_cut_off(self) -> None:
-        """If all leases of this server have run out, end everything that it shares with other servers.
+        """End everything that this server shares with other servers, if all its leases have run out at the broker.
 
         Relayed clients get a goodbye.
         """
@@ -361,7 +369,7 @@ class Node:
                 continue
             now = trio.current_time()
             for room in [room for room in left if again_at.get(room, now) <= now]:
-                again_at[room] = now + ADOPT_SECONDS  # another server may have restored it by then
+                again_at[room] = now + ADOPT_SECONDS  # by then, another server may have restored it
                 await guarded(f"adopting room {room}", partial(self._adopt_one, room))
             again_at = {room: at for room, at in again_at.items() if at > now}
 
@@ -389,8 +397,8 @@ class Node:
     def _tell(self, room: str) -> tuple[RoomStatus | None, int]:
         """Describe a room for other servers.
 
-        Returns: the description, None if the room is closed; and the number of the newest written entry of its journal,
-        0 if there is none.
+        Returns: the description, or None if the room is closed; and the number of the newest written entry of the
+        room's journal, or 0 if there is none.
         """
         found = self._directory.find_runtime(*room.split("/", 1))
         if found is None or found.closing:
@@ -420,7 +428,7 @@ class Node:
         room = f"{kind}/{name}"
         try:
             self._directory.check(kind, name, opener=opener)
-        except Refused as refused:  # this server can't open the room, but another may have it
+        except Refused as refused:  # this server can't open the room, but another server may have it
             if not self._broker.shared or refused.code not in (Code.FULL, Code.ROOM_CRASHED):
                 raise
             found = await self._broker.lease(room)
@@ -438,7 +446,7 @@ class Node:
                 if not claim.server:
                     raise Refused("the broker can't grant leases yet: try again later", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
-            if adopt and not claim.abandoned:  # the room has ended meanwhile
+            if adopt and not claim.abandoned:  # the room has closed for good meanwhile
                 lease.conclude()
                 lease.end()
                 raise Refused("the room is over", Code.ROOM_CLOSED)
@@ -449,7 +457,7 @@ class Node:
         """Return a room of another server, to which this server relays connections.
 
         Raises:
-          Refused: the other server has an address. The refusal contains it, so that the client connects there.
+          Refused: the other server has an address. The refusal contains it, so that the client connects to it.
         """
         status = self.servers.get(owner)
         if status is not None and status.address:
@@ -460,7 +468,7 @@ class Node:
     async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
         """Open a room under a lease. Restore an abandoned room from its journal, if it has one.
 
-        If opening fails, the journal stays unchanged, for a server that can read it.
+        If opening fails, the journal stays unchanged, so that another server can restore the room.
         """
 
         def prepare(room: RoomRuntime) -> None:

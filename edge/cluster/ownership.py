@@ -1,7 +1,7 @@
-"""The leases of this server's rooms: `Leases` claims them, renews them together, and returns them to the broker.
+"""The leases of this server's rooms. `Leases` claims them, renews them together, and returns them to the broker.
 
-This server counts the time of a lease from the moment before it sends its request. So a lease ends here before the
-broker can grant it to another server.
+This server counts the time of a lease from the moment before it sends its request. Therefore, a lease ends on this
+server before the broker can grant the room to another server.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .status import RoomStatus, pack
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# A lease ends earlier on this server than at the broker, by this part of its length, because clocks run at different
-# rates.
+# The fraction of its length by which a lease ends earlier on this server than at the broker, because the clocks of the
+# two may run at different rates.
 MARGIN = 0.1
 # The maximum number of rooms in one request to the broker, so that requests of other servers are not delayed for long.
 BATCH = 500
-# The maximum number of closed rooms whose fences are stored.
+# The maximum number of closed rooms whose fences are stored, to limit the memory.
 MAX_CLOSED = 10_000
 
 
@@ -47,7 +47,8 @@ class Leases:
 
     Args:
       server: the id of this server at the broker.
-      tell: returns the description of a room for other servers, and the number of the newest entry of its journal.
+      tell: called with the name of a room. It returns the description of the room for other servers, and the number of
+        the newest entry of the room's journal.
       rewrite: called with the rooms whose journals are incomplete at the broker.
     """
 
@@ -63,19 +64,20 @@ class Leases:
         self._broker, self._server, self._tell, self._rewrite = broker, server, tell, rewrite
         self._about = b""
         self._mark = ""
-        """The `Renewed.mark` for which all leases were compared with the broker; empty if they have to be compared."""
+        """The `Renewed.mark` at the last complete comparison of all leases with the broker. If it is empty, the next
+        renewal compares them."""
         self._held: dict[str, _Held] = {}
         self._ended: list[News] = []
-        """The requests to return leases that are not sent yet."""
+        """The requests to return leases that the broker has not answered yet."""
         self._closed: dict[str, int] = {}
-        """The fences of rooms that have closed here for good, to repeat a `Wish.RELEASE` that the broker has lost."""
+        """The fence of each room that has closed here for good. With it, a lost `Wish.RELEASE` can be repeated."""
         self._given_back: dict[str, trio.Event] = {}
-        """The rooms for which a task waits in `wait_given_back`."""
+        """The rooms for which a task waits in `wait_given_back`, each with the event that ends the wait."""
         self._numbers = count(1)
         self._waiting: dict[int, str] = {}
-        """The numbers of unanswered requests, each with the room that is claimed; empty for a renewal."""
+        """The numbers of unanswered requests, each with the room that the request claims, or "" for a renewal."""
         self._asking = trio.Lock()
-        """Held while leases are renewed or returned, so that these requests do not overlap."""
+        """A lock for renewing or returning leases, so that these requests do not overlap."""
         self._wake_up = WakeUp()
 
     async def claim(self, room: str) -> tuple[Claim, Lease | None]:
@@ -86,7 +88,7 @@ class Leases:
 
         *Cancellation*: if the claim was granted, the lease is returned to the broker.
         """
-        if any(ended.room == room for ended in self._ended):  # return them, so that a closed room is not restored
+        if any(ended.room == room for ended in self._ended):  # otherwise, a closed room would be restored
             await self.give_back()
         asked_at, stamp = trio.current_time(), self._stamp(room)
         try:
@@ -104,6 +106,9 @@ class Leases:
 
     async def renew(self, about: bytes) -> Mapping[str, bytes]:
         """Renew all leases, and publish the status of this server. Returns: the status of each server.
+
+        Args:
+          about: the encoded status of this server.
 
         Raises:
           BrokerDown: the broker cannot be reached.
@@ -128,7 +133,11 @@ class Leases:
         return renewed.servers
 
     async def _compare(self, mark: str) -> None:
-        """Send a `Wish.KEEP` for all leases to the broker, because it may have lost any of them."""
+        """Send a `Wish.KEEP` for each lease, because the broker may have lost leases. Return unused leases again.
+
+        Args:
+          mark: the `Renewed.mark` of the renewal that started this comparison.
+        """
         self._mark = ""
         live = self._live()
         for first in range(0, len(live), BATCH):
@@ -141,10 +150,12 @@ class Leases:
                 if room not in renewed.refused:
                     held.lease.renew(_until(asked_at, self._broker.lease_seconds))
                 elif self._held.get(room) is held:
-                    log.warning("room %s ends here: another server has claimed it", room, extra={"room": room})
+                    log.warning(
+                        "room %s ends on this server: another server has claimed it", room, extra={"room": room}
+                    )
                     held.lease.lose()
             self._rewrite(sorted(renewed.forgotten))
-        for lease in await self._broker.leases():  # leases that this server has returned, and that the broker still has
+        for lease in await self._broker.leases():  # the broker may still have leases that were returned
             if lease.server == self._server and not (lease.room in self._held or lease.room in self._waiting.values()):
                 wish = Wish.RELEASE if self._closed.get(lease.room) == lease.fence else Wish.HAND_OVER
                 self._end(News(wish, lease.room, lease.fence))
@@ -190,7 +201,7 @@ class Leases:
             del self._given_back[room]
 
     async def _settle(self, news: Sequence[News]) -> Renewed:
-        """Renew all leases, and send these requests with the renewal."""
+        """Renew all leases, and send the requests `news` with the renewal."""
         asked_at, stamp = trio.current_time(), self._stamp()
         try:
             renewed = await self._broker.renew(self._server, stamp, self._about, news)

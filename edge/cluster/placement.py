@@ -1,4 +1,4 @@
-"""Placement: moves persistent rooms between servers, so that all servers have a similar load."""
+"""Placement moves persistent rooms between servers, so that all servers have a similar load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEXT_SECONDS = 0.05
 # Seconds for which a room stays here after its move has failed.
 STAY_SECONDS = 600.0
 # A server moves rooms to others if its load exceeds the mean by at least SLACK times the mean, and by at least LEAST.
-# Smaller differences are not worth the moves: each moved player has to reconnect.
+# A load is a number of rooms and seats. Moves for smaller differences would help little, and make players reconnect.
 SLACK = 0.25
 LEAST = 100
 
@@ -58,22 +58,22 @@ async def keep_balance(node: Movable, directory: Directory) -> None:
 
 
 def weight_of(rooms: int, seats: int) -> int:
-    """Return the load of this many rooms and seats."""
+    """Return the load of a number of rooms that have a number of seats together."""
     return rooms + seats
 
 
 def choose_moves(me: str, rooms: Mapping[str, int], loads: Mapping[str, int]) -> list[tuple[str, str]]:
     """Choose which rooms of a server should move to which other servers.
 
-    All servers may choose at the same time: each server moves only its load above the mean, and two servers that know
-    the same loads never move rooms to the same server.
+    All servers may choose at the same time. Each server moves only its load above the mean. Two servers that know the
+    same loads never move rooms to the same server.
 
     Args:
       me: the server whose rooms move.
       rooms: the rooms that can move, and their weights.
-      loads: the loads of all servers, this one included.
+      loads: the load of each server that may send or receive rooms.
 
-    Returns: pairs of a room and its new server, the heaviest room first.
+    Returns: pairs of a room and its new server, the room with the largest weight first.
     """
     loads = dict(loads)
     mean = sum(loads.values()) / len(loads)

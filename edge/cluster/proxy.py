@@ -1,11 +1,11 @@
-"""The request proxy: forwards requests of an HTTP transport to the transport's server, and relays the responses.
+"""The request proxy. It forwards requests of an HTTP transport to the transport's server, and relays the responses.
 
-The requests of one HTTP transport may reach any server. The name of the transport determines the server that has it.
+The requests of one HTTP transport may reach any server. The name of the transport determines the transport's server.
 
 All requests between two servers share one link, and a client can invent names of transports. Therefore, a body is
 forwarded only if it opens an HTTP transport with a hello of at most `Limits.opening_bytes`, or if the transport is
-known to be open on the other server. The bytes of bodies under way to one server are bounded, in total and for each
-address.
+known to be open on the other server. The total size of the bodies that are being forwarded is limited for each server
+and for each client address.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ RESPOND, START, SEND, FINISH = "respond", "start", "send", "finish"
 
 # The name of the call that asks whether an HTTP transport is open.
 IS_OPEN = "is-transport-open"
-# The maximum number of bytes of bodies under way to one server, and from one address. Further requests are refused as
-# `crowded`.
+# The maximum number of bytes of bodies that are being forwarded to one server, and from one client address. Further
+# requests are refused with `Code.CROWDED`.
 MAX_BYTES, MAX_BYTES_EACH = 16 * 1024 * 1024, 2 * 1024 * 1024
-# The maximum number of HTTP transports that are stored as open on other servers. The server of a transport that is not
-# stored is asked.
+# The maximum number of HTTP transports that this server remembers as open on other servers. About any other transport,
+# it asks the transport's server.
 MAX_KNOWN = 20_000
 
 Respond = Callable[[Responder, Request, tuple[str, str]], Awaitable[None]]
@@ -98,9 +98,9 @@ class RequestProxy:
         self._peer_links, self._rpc, self._respond, self._nursery = peer_links, rpc, respond, nursery
         self._limits = limits
         self._known: dict[str, str] = {}
-        """The server of each HTTP transport that is known to be open on another server; the oldest report first."""
+        """The server of each HTTP transport that is known to be open on another server, the oldest report first."""
         self._to_server, self._from_address = Counter[str](), Counter[str]()
-        """The bytes of bodies under way, by server and by address."""
+        """The bytes of bodies that are being forwarded, by server and by client address."""
         self._numbers = itertools.count(1)
         self._forwarded: dict[int, tuple[str, trio.MemorySendChannel[PeerMessage]]] = {}
         self._responders: dict[tuple[str, int], _RemoteResponder] = {}
@@ -112,7 +112,7 @@ class RequestProxy:
     async def check(self, request: Request, room: tuple[str, str], home: str) -> None:
         """Check that the HTTP transport of a request is open on the server `home`, or that the request may open it.
 
-        The server `home` is asked if this server does not know.
+        If this server does not know whether the transport is open, it asks the server `home`.
 
         Raises:
           TransportOver: the transport is not open.
@@ -138,11 +138,11 @@ class RequestProxy:
         """Forward a request to the server `home`, and write that server's response to the connection.
 
         Args:
-          peer: the address or network of the client, to which limits apply; empty if it has none.
+          peer: the address or network of the client, to which limits apply; empty if the client has no address.
 
         Raises:
           RemoteProtocolError: the request would open the transport, but does not begin with a hello.
-          Refused: too many bytes are under way to that server, or from this address.
+          Refused: too many bytes are being forwarded to that server, or from this address.
           trio.BrokenResourceError: the client is gone, or the response is incomplete.
         """
         if request.method == "POST" and not self.knows(request, home):
@@ -181,14 +181,14 @@ class RequestProxy:
     async def _forward(self, connection: HttpConnection, request: Request, room: tuple[str, str], home: str) -> int:
         """Forward a request, and write the response. Returns: the status of the response."""
         number = next(self._numbers)
-        arriving, steps = trio.open_memory_channel[PeerMessage](math.inf)  # the size of a response is limited
+        arriving, steps = trio.open_memory_channel[PeerMessage](math.inf)  # unbounded: a response has a limited size
         self._forwarded[number] = home, arriving
         status = 0
         self._peer_links.put(home, [REQUEST, number, [*room], attrs.astuple(request)])
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_wait_gone, connection, nursery.cancel_scope)
-                with steps, contextlib.suppress(trio.BrokenResourceError):  # raised below, outside of the nursery
+                with steps, contextlib.suppress(trio.BrokenResourceError):  # `_forward` raises it below
                     status = await _perform(connection, steps)
                 nursery.cancel_scope.cancel("answered")
         finally:
@@ -209,7 +209,7 @@ class RequestProxy:
             case [kind, number, step] if kind == ANSWER:
                 home, arriving = self._forwarded.get(number, ("", None))
                 if arriving is not None and home == sender:
-                    # raised if the client has just disconnected, or was sent the response that the transport is lost
+                    # the channel is closed if the client has just disconnected, or if `lose` has ended the request
                     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         arriving.send_nowait(step)
             case [kind, number] if kind == HUNG_UP:

@@ -1,7 +1,7 @@
-"""Relays: they forward the frames of connections between the client's server and the server that has the room.
+"""Relays forward the frames of connections between the client's server and the server that has the room.
 
 The client's server is called the carrier. It only forwards frames. The client and the server of the room exchange
-welcomes, counts, heartbeats and goodbyes. So if a carrier fails, its clients reconnect, and keep their seats.
+welcomes, counts, heartbeats and goodbyes. Therefore, if a carrier fails, its clients reconnect and keep their seats.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..protocol.pace import Pace
 from ..transports.transport import Transport
 from .link import PeerLinks, PeerMessage
 
-# The bytes of one connection that may be under way in each direction. The last of these frames may exceed the limit.
+# The maximum number of bytes of one connection that may be under way in each direction. The last frame may exceed it.
 WINDOW_BYTES = 128 * 1024
 
 OPEN, GONE, CLOSE, TOOK = "open", "gone", "close", "took"
@@ -117,7 +117,11 @@ class RelayedTransport(Transport):
         self._note_change()
 
     def end(self, code: int | None) -> None:
-        """End the transport: the client has closed it with this code. With None, the client or the carrier is lost."""
+        """End the transport.
+
+        Args:
+          code: the code with which the client closed it; None if the client or the carrier is lost.
+        """
         self._over, self._lost = True, code is None
         self.close_code = code
         self._note_change()
@@ -221,7 +225,7 @@ class _Carried:
         self.relays.peer_links.put(self.owner, [TOOK, self.link, sum(map(size_of, frames)), False])
 
     def end(self, code: int, reason: str) -> None:
-        """Write all waiting frames, then close the client's transport with this code."""
+        """Write all waiting frames, then close the client's transport with this code and reason."""
         self.goodbye = code, reason
         self.scope.cancel(reason)
 
@@ -255,10 +259,11 @@ class Relays:
         *,
         bulk: Pace | None = None,
     ) -> None:
-        """Relay a connection to the server of its room until the client or that server ends it; close the transport.
+        """Relay a connection to the server of its room, until the client or that server ends it. Close the transport.
 
         Args:
-          hello: the first frame of the connection, already read.
+          hello: the first frame of the connection, which the caller has read.
+          owner: the server of the room.
           bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
 
         *Cancellation* closes the transport with `Code.MOVED`: the client reconnects and resumes.
@@ -290,7 +295,7 @@ class Relays:
 
     @property
     def carried(self) -> tuple[int, ...]:
-        """The links of this server's clients whose rooms are on other servers."""
+        """The numbers of the links on which this server relays its clients' connections to other servers."""
         return tuple(self._carried)
 
     async def send_on(self, link: int) -> None:
@@ -320,7 +325,7 @@ class Relays:
         return True
 
     def take_frames(self, sender: str, up: bool, links: list[int], frames: list[Frame]) -> None:
-        """Pass frames to these links: up to the room, or down to the client."""
+        """Pass frames to the relayed connections `links`: to the room if `up` is true, otherwise to the client."""
         for link in links:
             if up and (served := self._served.get((sender, link))) is not None:
                 served.take(frames)

@@ -48,7 +48,7 @@ class NodeRpc:
             await trio.sleep_forever()
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Register the function that answers calls, and handles notices, of the name `what`."""
+        """Register the function that answers the calls, and handles the notices, that are named `what`."""
         self._answerers[what] = answerer
 
     async def ask(self, server: str, what: str, *arguments: Any) -> Any:
@@ -70,7 +70,7 @@ class NodeRpc:
         return asked.answers[0]
 
     def tell(self, servers: Iterable[str], what: str, *arguments: Any) -> None:
-        """Send servers a notice: a call without an answer. Never waits. The notice may be lost with a link."""
+        """Send a notice, a call without an answer, to several servers. Never waits. A notice may be lost."""
         for server in servers:
             self._peer_links.put(server, [TELL, what, [*arguments]])
 

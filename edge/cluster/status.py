@@ -43,7 +43,7 @@ class RoomStatus:
 
 
 UNKNOWN = ServerStatus(draining=True)
-"""The assumed status of a server whose status cannot be read: no rooms are moved to a draining server."""
+"""The assumed status of a server whose status cannot be read. It is draining, so that no rooms move to the server."""
 
 
 def pack(status: ServerStatus | RoomStatus) -> bytes:
@@ -63,7 +63,7 @@ def read_server(said: bytes) -> ServerStatus:
 
 
 def read_room(said: bytes) -> RoomStatus:
-    """Decode the description of a room. Return zeros if it cannot be read."""
+    """Decode the description of a room. If it cannot be read, return that of an unlocked room without seats."""
     try:
         plain = MESSAGEPACK.decode(said)
         return RoomStatus(*structure(plain[:3] if isinstance(plain, list) else plain, tuple[int, int, bool]))

@@ -1,11 +1,14 @@
-"""Byte limits of connections: a small allowance for each, and one pace for all connections of an address."""
+"""Limit the bytes that connections receive.
+
+Each connection has a small allowance, and all connections of an address share a pace.
+"""
 
 from __future__ import annotations
 
 from ..protocol.pace import Pace
 
-# The allowance of each connection, in bytes a second and in bytes at once. The allowance covers the events of a player
-# that sends thirty inputs a second, and costs a server little. Other bytes are charged to the pace of the address.
+# The allowance of each connection: a long-term rate, in bytes per second, and a burst, in bytes. The allowance covers
+# the events of a player that sends thirty inputs per second. Other bytes are charged to the pace of the address.
 LIGHT_BYTES_PER_SECOND, LIGHT_BURST = 8 * 1024, 8 * 1024
 
 
@@ -13,7 +16,7 @@ class Bulk:
     """Limits the bytes that are received from one connection.
 
     Args:
-      shared: the pace, in bytes, of all connections of the address; None if there is no limit.
+      shared: the pace of all connections of the address, in bytes; None for no limit.
     """
 
     __slots__ = ("_light", "_shared")
@@ -25,7 +28,10 @@ class Bulk:
     def reserve(self, size: int, now: float) -> float:
         """Charge received bytes to the limits.
 
-        Returns: the time at which the frame may be delivered; not later than `now` if it may be delivered at once.
+        Args:
+          size: the number of bytes of a received frame.
+
+        Returns: the time from which the frame may be delivered, on Trio's clock: `now` or earlier without a delay.
         """
         if self._shared is None:
             return now

@@ -1,10 +1,11 @@
 """The connection driver passes frames between a transport and the connection machine, until the connection ends.
 
-Every decision is a synchronous step: `receive_frame` for a received frame, `flush` for frames to write, `on_timer` for
-due timers. The task that calls `drive_connection` waits for the end, or for space to read more. The socket reader
-calls `receive_frame` and the write scheduler calls `flush`, without a task in between. A write that would block waits
-in a task of its own. This task is shielded, because a write that is cancelled midway corrupts the stream. The task has
-a deadline, so that a peer that does not read delays no other connection.
+All decisions are made in synchronous methods. `receive_frame` processes a received frame, `flush` writes frames, and
+`on_timer` handles due timers. The socket reader calls `receive_frame`, and the write scheduler calls the other two,
+without a task in between. The task that calls `drive_connection` waits for the end of the connection, or for space to
+read more frames. A write that would block waits in a task of its own, so that it delays no other connection. The task
+of the write is shielded, because a write that is cancelled midway corrupts the stream. The task has a deadline, because
+the peer may never read.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ CLOSING_SECONDS = 2.0
 SLOW_SECONDS = 1.0
 # The bytes that a peer must read within `Limits.write_seconds`.
 WRITE_BYTES = 64 * 1024
-# Seconds of throttling after which the peer gets the error `too_fast`.
+# Seconds of throttling after which the peer is sent the error `too_fast`.
 TELL_SECONDS = 1.0
-# Seconds for which a connection is still read after a write has failed. A peer may send its goodbye and close while a
-# write to it is under way.
+# Seconds for which a connection is still read after a write has failed. The peer may send its goodbye and
+# close the connection while this side writes.
 GOODBYE_SECONDS = 1.0
 
 
@@ -57,7 +58,7 @@ class Ended:
 
 
 class MessageReceiver(Protocol):
-    """Takes the messages of a connection."""
+    """Receives the messages of a connection."""
 
     @property
     def has_space(self) -> bool:
@@ -67,7 +68,7 @@ class MessageReceiver(Protocol):
         """Wait until `has_space` is true."""
 
     def deliver(self, message: Message, /) -> None:
-        """Take a message. Never waits."""
+        """Process a message. This method never waits."""
 
     def refuse(self, fault: InvalidEvent, /) -> None:
         """Send the peer an error about one of its messages."""
@@ -85,7 +86,7 @@ async def drive_connection(
 
     Args:
       scheduler: writes for this connection; by default, a new scheduler for this connection only.
-      bulk: the pace, in bytes, that all connections of the peer's address share: see `Bulk`.
+      bulk: the pace, in bytes, that all connections of the peer's address share, see `Bulk`; None for no limit.
 
     *Cancellation* sends a goodbye with the code `Outbox.cancel_code`, and takes two seconds at most.
     """
@@ -107,7 +108,10 @@ async def drive_connection(
 
 
 async def close_transport(transport: Transport, code: int, reason: str, *, deadline: float = math.inf) -> None:
-    """Close a transport with a code. Shielded from cancellation until the deadline, and for two seconds at most."""
+    """Close a transport with a code, shielded from cancellation.
+
+    Closing takes two seconds at most, and ends at the deadline.
+    """
     with trio.CancelScope(shield=True, deadline=min(deadline, trio.current_time() + CLOSING_SECONDS)):
         await transport.close(code, reason)
 
@@ -122,19 +126,19 @@ class ConnectionDriver:
     bulk: Bulk
     ended: Ended | None = None
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """The scope of `read`. Cancelled when the connection has ended, so that `read` stops waiting."""
+    """The cancel scope of `read`. It is cancelled when the connection has ended, so that `read` stops waiting."""
     _paused: bool = False
-    """True while this side does not read. Then the peer's silence does not end the connection."""
+    """True while this side does not read. During this time, the peer's silence does not end the connection."""
     _throttled: bool = False
-    """True if the last frame exceeded the connection's pace. The next frame is read later."""
+    """True if the last frame exceeded the connection's pace, so that the next frame is read later."""
     _throttled_since: float = math.inf
-    """The time since which every frame exceeded the pace; infinite if the last frame did not."""
+    """The time since which every frame has exceeded the pace; infinite if the last frame did not exceed it."""
     _delayed: tuple[Frame, float] | None = None
-    """A frame that waits for the pace of its address, and the time at which it is delivered."""
+    """A frame that exceeds the pace of its address, and the time at which it is delivered."""
     _blocked_write: _BlockedWrite | None = None
     """The write that waits for the peer to read, if there is one."""
     _stopped_writing: bool = False
-    """True after the goodbye was written, a write failed, or the peer ended the connection. Then nothing is written."""
+    """True if nothing more is written: the goodbye was written, a write failed, or the peer ended the connection."""
     _timers: list[Timer] = attrs.field(factory=list)
     """The pending timers of this connection."""
     _soonest: float = math.inf
@@ -147,11 +151,12 @@ class ConnectionDriver:
         self.transport.on_doubt = self._check
         if self.outbox.ready:
             self.outbox.notify()
-        self._throttled = self.connection.next_read_at > trio.current_time()  # the previous connection was too fast
+        # true if the previous connection exceeded its pace
+        self._throttled = self.connection.next_read_at > trio.current_time()
         self._set_timer()
 
     def _check(self) -> None:
-        """Ping the peer, because the transport suspects that the peer is gone."""
+        """Ping the peer, because the transport suspects that the peer has disconnected."""
         if self.connection.check(trio.current_time()):
             self._set_timer()
 
@@ -235,7 +240,10 @@ class ConnectionDriver:
             self._set_timer()
 
     def _throttle(self, now: float) -> None:
-        """Delay the next frame, because the peer exceeds its pace. End the connection if this lasts too long."""
+        """Delay the next frame, because the peer exceeds its pace.
+
+        If the peer exceeds its pace for more than `Limits.catch_up_seconds`, end the connection.
+        """
         connection, limits = self.connection, self.connection.limits
         self._throttled = True
         self._throttled_since = min(self._throttled_since, now)
@@ -248,13 +256,16 @@ class ConnectionDriver:
             self.receiver.refuse(InvalidEvent("too_fast", text))
 
     def flush(self, now: float, early: float = 0.0) -> None:
-        """Write queued messages, and acks and pings due within `early` seconds. If a goodbye waits, only end `read`."""
+        """Write the queued messages, and the acks and pings that are due within `early` seconds.
+
+        If a goodbye is queued, write nothing and end `read`, because `close` then writes the goodbye.
+        """
         if self._blocked_write is not None or self._stopped_writing:
             return
         outbox, connection = self.outbox, self.connection
         if outbox.gate.until <= now:  # the lease has expired, for example because the process was suspended
             outbox.drop()
-            self.end(Code.MOVED, "the room is not this server's any more")
+            self.end(Code.MOVED, "this server no longer has the room")
         if outbox.goodbye is not None:
             self.reading.cancel("this side ended the connection")
             return
@@ -281,7 +292,10 @@ class ConnectionDriver:
             self._set_timer()
 
     def on_timer(self, now: float, early: float) -> None:
-        """End the connection if the peer does not read or is silent; flush; and set the next timer."""
+        """Perform the actions that are due by now or within `early` seconds, and set a timer for the next action.
+
+        The connection ends if the peer does not read, or is silent.
+        """
         self._timers = [timer for timer in self._timers if timer.at > now + early]
         self._soonest = min((timer.at for timer in self._timers), default=math.inf)
         self.connection.note_received(now if self._paused else self.transport.last_received_at)
@@ -298,9 +312,9 @@ class ConnectionDriver:
         self._set_timer()
 
     async def close(self) -> None:
-        """Write the goodbye, if there is one, and close the transport, in two seconds at most."""
+        """Write the goodbye, if there is one. Then close the transport. Together they take two seconds at most."""
         goodbye = self.outbox.goodbye
-        if self.ended is None and (goodbye is None or self._stopped_writing):  # a write failed, and no goodbye came
+        if self.ended is None and (goodbye is None or self._stopped_writing):  # no goodbye of the peer arrived
             self.end_by_peer(None, "the transport broke")
         elif self.ended is None and goodbye is not None:
             self.ended = Ended(Code(goodbye.code), goodbye.reason, by_peer=False)
@@ -325,9 +339,9 @@ class ConnectionDriver:
             await close_transport(self.transport, *self._stop_writing(), deadline=closing.deadline)
 
     def _stop_writing(self) -> tuple[int, str]:
-        """Stop writing for good. Return the code and the reason with which the caller must close the transport."""
+        """Stop writing permanently. Return the code and the reason with which the caller must close the transport."""
         self._stopped_writing = True
-        self.outbox.drop()  # at once, not by the garbage collector: the messages may be large
+        self.outbox.drop()  # frees the messages, which may be large, before the garbage collector runs
         for timer in self._timers:
             self.scheduler.cancel(timer)
         if (goodbye := self.outbox.goodbye) is None:  # this side sends no goodbye, only the transport's close code
@@ -381,7 +395,10 @@ class ConnectionDriver:
         waiting.over.set()
 
     def _note_overfull(self) -> None:
-        """The outbox is overfull: set a timer that ends the connection one second after the blocked write began."""
+        """Set a timer, because the outbox is overfull.
+
+        The timer ends the connection one second after the blocked write began.
+        """
         waiting = self._blocked_write
         if waiting is not None and not waiting.overfull:
             waiting.overfull = True
@@ -392,12 +409,12 @@ class ConnectionDriver:
         self.end_by_peer(None, "an error in the server")
 
     def _note_write_failure(self) -> None:
-        """Stop writing, but read for one more second: frames that the peer has already sent may still arrive."""
+        """Stop writing, but read for one more second, because frames of the peer may still arrive."""
         self._stopped_writing = True
         self.reading.deadline = min(self.reading.deadline, trio.current_time() + GOODBYE_SECONDS)
 
     def _set_timer(self) -> None:
-        """Set a timer for the next due action. While a write is blocked, only the peer's silence has a timer."""
+        """Set a timer for the next due action. While a write is blocked, set a timer only for the peer's silence."""
         due = self.connection.next_due if self._blocked_write is None else self.connection.dead_at
         if due < self._soonest and not self._stopped_writing and (self._blocked_write is None or self.ended is None):
             self._soonest = due

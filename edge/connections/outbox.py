@@ -16,7 +16,7 @@ from ..protocol.outgoing import Outgoing
 
 
 class Gate(Protocol):
-    """The deadline for writing a room's messages: the room's lease."""
+    """The deadline for writing a room's messages, which is the end of the room's lease."""
 
     @property
     def until(self) -> float:
@@ -34,11 +34,11 @@ ALWAYS = _Always()
 class Outbox:
     """A bounded, ordered queue of messages, filled synchronously and emptied by the write scheduler.
 
-    *Backpressure*: a ``latest`` message replaces the queued message with its key. A ``volatile`` message is dropped
-    while a write waits for the peer, or if the queue is full. All other messages are queued. While a write waits,
-    `on_overfull` is called for each message beyond the bounds; the driver then ends the connection with `Code.OVERFLOW`
-    if the peer does not read soon. Without such a write there are no bounds, because a burst of messages does not mean
-    that the peer is slow.
+    *Backpressure*: a ``latest`` message replaces the queued message with the same key. A ``volatile`` message is
+    dropped while a write waits for the peer, or if the queue is full. All other messages are queued. While a write
+    waits, `on_overfull` is called for each message beyond the bounds. The driver then ends the connection with
+    `Code.OVERFLOW` if the peer does not read soon. Without such a write there are no bounds, because a burst of
+    messages does not mean that the peer is slow.
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
@@ -59,7 +59,7 @@ class Outbox:
         self.on_crowded: Callable[[], object] = _nobody
         """Called for each message beyond `Limits.step_frames` or `step_bytes`, unless `on_overfull` is called."""
         self.ready: bool = False
-        """True if `notify` was called since the last `take`."""
+        """True if `notify` was called since the last call of `take`."""
         self._json = codec is JSON
         self._max_frames, self._max_bytes = limits.outbox_frames, limits.outbox_bytes
         self._step_frames, self._step_bytes = limits.step_frames, limits.step_bytes
@@ -82,7 +82,7 @@ class Outbox:
         return self._bytes
 
     def put(self, message: Outgoing) -> None:
-        """Queue a message. Never waits."""
+        """Queue a message. This method never waits."""
         if self.goodbye is not None or (message.volatile and not self._takes(message)):
             return
         key, waiting = message.key, self._waiting
@@ -106,7 +106,7 @@ class Outbox:
             self.notify()
 
     def put_first(self, *frames: Frame) -> None:
-        """Queue frames before all others and beyond the bounds: the welcome, and the messages that a resume repeats."""
+        """Queue frames before all others, without bounds: the welcome, or the messages that a resume repeats."""
         self._first += frames
         self.wake()
 
@@ -123,13 +123,13 @@ class Outbox:
         self._bytes = 0
 
     def wake(self) -> None:
-        """Call `notify`, unless it was called since the last `take`: a write is due before the driver's timer."""
+        """Request a write: call `notify`, unless it was called since the last `take`."""
         if not self.ready:
             self.ready = True
             self.notify()
 
     def take(self) -> list[Frame]:
-        """Take all queued frames, in order."""
+        """Remove and return all queued frames, in order."""
         frames = list(self._waiting.values())
         if self._first:
             frames, self._first = self._first + frames, []
@@ -139,7 +139,7 @@ class Outbox:
         return frames
 
     def _takes(self, message: Outgoing) -> bool:
-        """True if a volatile message can be written at once."""
+        """True if no write is blocked and a volatile message fits in the queue."""
         return (
             not self.writing and len(self._waiting) < self._max_frames and self._bytes + message.size <= self._max_bytes
         )

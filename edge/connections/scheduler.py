@@ -1,10 +1,10 @@
 """The write scheduler: writes for all connections of a server, and runs their timers.
 
-It has two tasks, however many connections there are. The first flushes the connections that have something to write,
-after all tasks of the current Trio step have run. So one write carries all messages that are sent to a connection in
-one step, and a broadcast can be a plain loop over the connections. The second task wakes when an ack, a ping or a
-deadline of a connection is due. This task also runs the timers that are due soon after, so that thousands of
-connections wake it only a few dozen times a second.
+The scheduler has two tasks for any number of connections. The first task flushes the connections that have messages to
+write, after all tasks that are ready have run. So one write carries all messages that these tasks send to a connection,
+and a broadcast can be a plain loop over the connections. The second task wakes when an ack, a ping or a deadline of a
+connection is due. This task also runs the timers that are due soon after, so that thousands of connections wake the
+task only a few dozen times per second.
 
 A write that would block waits in a task of its own, and delays no other connection.
 """
@@ -26,18 +26,18 @@ from ..aio.wakeup import WakeUp
 
 log: logging.Logger = logging.getLogger("edge.transports")
 
-# Seconds by which an ack or a ping may be sent early, so that timers share a wake-up.
+# Seconds by which a timer may run early, so that several timers share one wake-up of the task.
 EARLY_SECONDS = 0.02
 
-# Cancelled timers are removed from the heap when there are more than this, and more than half of all timers.
+# Cancelled timers are removed from the heap when their number exceeds this value and half of all timers.
 CANCELLED = 64
 
 
 class Sender(Protocol):
-    """A connection, as the write scheduler sees it."""
+    """The methods of a connection that the write scheduler calls."""
 
     def flush(self, now: float) -> None:
-        """Write the queued frames. Never waits."""
+        """Write the queued frames. This method never waits."""
 
     def on_timer(self, now: float, early: float) -> None:
         """Perform the actions that are due by now or within `early` seconds, and set a timer for the next action."""
@@ -72,7 +72,7 @@ class WriteScheduler:
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Run until `close`. Shielded, so that goodbyes are written while the server is being cancelled."""
+        """Run until `close`, shielded, so that goodbyes are written while the server is being cancelled."""
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_timers)
@@ -83,13 +83,13 @@ class WriteScheduler:
         self._scope.cancel("every connection has ended")
 
     def schedule(self, sender: Sender) -> None:
-        """Flush this connection after the current Trio step."""
+        """Flush this connection after all tasks that are ready have run."""
         if not self._ready:
             self._wake_up.wake()
         self._ready.append(sender)
 
     def set_timer(self, sender: Sender, at: float) -> Timer:
-        """Call `on_timer` of this connection at this time, on Trio's clock."""
+        """Call `on_timer` of this connection at the time `at`, on Trio's clock, or up to `EARLY_SECONDS` earlier."""
         timer = Timer(at, sender)
         heapq.heappush(self._timers, (at, next(self._order), timer))
         if at < self._timer_scope.deadline:
@@ -97,7 +97,7 @@ class WriteScheduler:
         return timer
 
     def cancel(self, timer: Timer) -> None:
-        """Cancel a timer, and drop its reference to the connection."""
+        """Cancel a timer, and delete its reference to the connection."""
         if timer.sender is None:
             return
         timer.sender = None
@@ -113,7 +113,7 @@ class WriteScheduler:
 
     async def _write(self) -> None:
         while True:
-            if self._ready:  # in both branches, all tasks that can run now run before the flush
+            if self._ready:  # both branches wait until all tasks that are ready have run
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wake_up.wait()
@@ -155,7 +155,7 @@ def _note_fault(sender: Sender) -> None:
 
 @asynccontextmanager
 async def open_write_scheduler() -> AsyncIterator[WriteScheduler]:
-    """Run a write scheduler during a block. All its connections must end within the block.
+    """Run a write scheduler while a block runs. All its connections must end within the block.
 
     Entering the block is not a checkpoint, so that a caller that is already cancelled can still send a goodbye.
     """

@@ -24,7 +24,7 @@ class SendBuffer:
         self.counts: Counts = Counts(limits.window_frames, limits.window_bytes, self._note_pressure, self._note_relief)
         """Counts of sent, acknowledged and received messages since the fresh start."""
         self.outbox: Outbox | None = None
-        """The outbox of the current connection, or None."""
+        """The outbox of the current connection; None without a connection."""
         self.over = False
         """True once no more messages may be sent."""
         self.latest: LatestValues[Outgoing] = LatestValues(
@@ -34,7 +34,7 @@ class SendBuffer:
         self._relieved = trio.Event()
 
     def send(self, message: Outgoing) -> None:
-        """Count a message or store it as a latest value, and queue it if there is a connection."""
+        """Count a message or store it as a latest value. Then queue the message if there is a connection."""
         if self.over:
             return
         if message.counted:
@@ -46,7 +46,7 @@ class SendBuffer:
 
     def _note_dropped(self, key: Hashable, oldest: Outgoing) -> None:
         most = f"{self.latest.max_values} keys or {self.latest.max_bytes} bytes"
-        text = "the latest values sent to a seat are more than %s: the oldest, %r, is dropped; use fewer keys"
+        text = "the latest values sent to a seat exceed %s, so the oldest value, %r, is dropped: use fewer keys"
         log.warning(text, most, oldest, extra=self._log_context())
 
     def _log_context(self) -> dict[str, object]:
@@ -59,7 +59,7 @@ class SendBuffer:
         return self.counts.pressed
 
     async def wait_relief(self) -> None:
-        """Wait until `pressed` is false. A cancellation loses nothing."""
+        """Wait until `pressed` is false. A cancellation has no other effect."""
         await trio.lowlevel.checkpoint()
         while self.pressed:
             await self._relieved.wait()
@@ -74,16 +74,16 @@ class SendBuffer:
         self.latest.clear()
 
     def can_resume(self, received: int) -> bool:
-        """True if a peer that has received this many counted messages can resume: all later messages are stored."""
+        """True if a peer that has received this many counted messages can resume, because all later ones are stored."""
         return self.counts.can_resume(received) and not self.latest.dropped
 
     def release(self) -> None:
-        """Drop all stored messages at once, because no connection follows and the messages may be large."""
+        """Drop all stored messages, which may be large, because no connection of the seat follows."""
         self.counts.release()
         self.latest.clear()
 
     def attach(self, outbox: Outbox) -> None:
-        """Send over a new connection: end the previous one, and queue the messages that the peer missed."""
+        """Use a new connection: end the previous connection, and queue the messages that the peer missed."""
         if self.outbox is not None:
             self.outbox.end(Code.REPLACED, "another connection took the seat")
         self.outbox = outbox
@@ -95,7 +95,7 @@ class SendBuffer:
         return self.latest.values()
 
     def detach(self, outbox: Outbox) -> bool:
-        """Stop using a connection that has ended. False if a newer connection is in use."""
+        """Stop using a connection that has ended. Return false if a newer connection is in use."""
         if self.outbox is not outbox:
             return False
         self.outbox = None

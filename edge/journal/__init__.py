@@ -1,1 +1,1 @@
-"""The journal of a persistent room, from which another server restores it. May import `rooms` and lower layers."""
+"""The journal of a persistent room, from which another server restores the room. Imports `rooms` and lower layers."""

@@ -11,18 +11,18 @@ import attrs
 
 @attrs.frozen
 class Entry:
-    """An encoded entry of the journal of a room."""
+    """An encoded entry of a room's journal."""
 
     room: str
     fence: int
     number: int
-    """The number of the entry, from 1 for each fence. An entry that is appended twice is stored once."""
+    """The number of the entry, counted from 1 for each fence. An entry that is appended twice is stored once."""
     data: bytes
     whole: bool = False
-    """True if the entry replaces all entries before it."""
+    """True if the entry replaces all earlier entries."""
     over: bool = False
-    """True if the entry says that the room has closed for good. Then no server may restore the room, and all entries
-    before this one may be deleted."""
+    """True if the entry says that the room has closed for good. After such an entry, no server may restore the room,
+    and all earlier entries may be deleted."""
 
 
 class Written(enum.Enum):
@@ -31,8 +31,8 @@ class Written(enum.Enum):
     THERE = "there"
     """The entry is in the journal."""
     FORGOTTEN = "forgotten"
-    """The entry is not written: the lease has run out, or the broker has lost the lease or earlier entries. After a
-    renewal of the lease, a whole entry can be written."""
+    """The entry is not written, because the lease has ended or the broker has lost the lease or earlier entries. A
+    whole entry can be written after the lease is renewed."""
     REFUSED = "refused"
     """The entry can never be written, because another server has claimed the room."""
 
@@ -42,13 +42,15 @@ class EntryStore(Protocol):
 
     @property
     def lease_seconds(self) -> float:
-        """The seconds that a lease lasts."""
+        """The duration of a lease, in seconds."""
 
     async def append(self, entries: Sequence[Entry], /) -> Sequence[Written]:
-        """Append entries to the journals of several rooms. Returns: the result for each entry.
+        """Append entries to the journals of several rooms.
+
+        Returns: the result for each entry.
 
         Raises:
-          BrokerDown: the store can't be reached. Each entry may be written or not.
+          BrokerDown: the store can't be reached. Any of the entries may have been written.
 
-        *Cancellation*: each entry may be written or not.
+        *Cancellation*: any of the entries may have been written.
         """

@@ -1,9 +1,9 @@
 """The journal of a persistent room: its state, its seats, and the messages that it has sent.
 
-An entry describes the room between two steps of Trio, so that state, seats and events are consistent. A reliable event
-is sent, and a client's message is acknowledged, only after the entry that contains it is written. So the journal
-contains everything that a client knows, and the client can resume on another server. The end of a seat or of the room
-is written to the journal, too, before clients receive it.
+edge makes an entry in synchronous code, so that state, seats and events are consistent. A reliable event is sent only
+after the entry that contains the event is written. A client's message is acknowledged only after the entry that
+contains the message is written. So another server can resume each client from the journal, and no message is lost.
+The end of a seat or of the room is also written to the journal before clients are informed.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ from ..rooms.records import MessageTable, PlayerRecord, RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
 
-# One entry in this many is whole: it has the complete state of the room. The other entries have only changes.
+# One entry in this many is whole, which means that it has the complete state of the room. The other entries have only
+# changes.
 WHOLE_EVERY = 64
-# Seconds that a closed room waits until its end is written to the journal. The wait also ends with the lease.
+# A closed room waits at most this many seconds for its end to be written. The wait also ends when the lease ends.
 CONCLUDE_SECONDS = 10.0
 
 
 @attrs.frozen
 class JournalEntry:
-    """The content of an entry."""
+    """The content of an entry, before it is encoded."""
 
     whole: bool
     """True if the entry has the complete state of the room, not only changes."""
     age: float
     """The room's clock, in seconds."""
     players: list[PlayerRecord]
-    """The players who are new or have changed; in a whole entry, all."""
+    """The players who are new or have changed; in a whole entry, all players."""
     left: list[str]
-    """The sessions of players who have left."""
+    """The ids of the sessions of players who have left since the previous entry."""
     messages: list[Any]
-    """The messages that the records of seats refer to by their index."""
+    """The messages of the seats. `SeatRecord` refers to them by their index in this list."""
     state: Any = None
-    """The result of `Room.snapshot`: in every entry if the room has no `Room.facts`, else only in whole entries."""
+    """The result of `Room.snapshot`. If the room has `Room.facts`, only whole entries contain the state."""
     facts: list[list[Any]] = attrs.field(factory=list)
     """The facts given to `Room.persist` since the previous entry, each as its name and its body."""
 
@@ -67,6 +68,7 @@ class RoomJournal(Journal):
     """The journal of one room.
 
     Args:
+      room: the run time of the room.
       notify: called with this journal after each change that has to be written.
     """
 
@@ -79,29 +81,29 @@ class RoomJournal(Journal):
         self._notify = notify
         self._facts: list[Any] = []
         self._changed: set[Member] = set()
-        """The players who are to be in the next entry."""
+        """The players whose records the next entry has to contain."""
         self._left: list[str] = []
-        """The sessions of the players who have left since the newest entry."""
+        """The ids of the sessions of the players who have left since the newest entry."""
         self._recorded: list[RestorableSeat] = []
-        """The seats that are in the newest entry."""
+        """The seats whose records are in the newest entry."""
         self._rewrite = False
         """True if the next entry must be whole, because earlier entries may be lost."""
         self.written_number: int = 0
         """The number of the newest written entry; 0 before the first."""
         self._written_event = trio.Event()
         self.awaited: bool = False
-        """True if a task waits for the next entry."""
+        """True if the next entry is urgent, because a task or a goodbye waits for the entry."""
         self.over: bool = False
-        """True once the journal is closed: nothing more is written."""
+        """True once the journal is closed, so that no further entries are written."""
         self.concluding: bool = False
-        """True if the room is closing for good: the next entry says so."""
+        """True if the next entry has to record that the room has closed for good."""
         self.concluded: bool = False
-        """True once an entry with the end of the room is written, or once the room no longer waits for that."""
+        """True once the end of the room is written, or once the room no longer waits for the end to be written."""
         self._concluded = trio.Event()
         self._ending: list[RestorableSeat] = []
-        """The seats whose players have ended, and whose ends are not written yet."""
+        """The seats whose players have ended but whose ends are not written yet, the oldest first."""
         self._ended = 0
-        """The number of seats, from the first of `_ending`, whose ends are in the newest entry."""
+        """The number of seats at the beginning of `_ending` whose ends are in the newest entry."""
         self._draft = Draft(b"")
         """The newest entry."""
 
@@ -134,12 +136,12 @@ class RoomJournal(Journal):
         self.mark_changed()
 
     def next_entry(self) -> Draft:
-        """Return an entry with all changes since the previous one.
+        """Return an entry with all changes since the previous entry.
 
-        Call `note_written` or `note_lost` before the next call.
+        Call `note_written` or `note_lost` before you call this method again.
 
         Raises:
-          Exception: the author's `snapshot` raised this, or its result can't be encoded.
+          Exception: the author's `snapshot` raised this exception, or the result of `snapshot` can't be encoded.
         """
         self.changes, self.awaited, self._ended = 0, False, len(self._ending)
         if self.concluding:
@@ -176,11 +178,11 @@ class RoomJournal(Journal):
         return Draft(data, whole=whole)
 
     def _state(self) -> Any:
-        """Call the author's `snapshot`. Returns: its result as plain data."""
+        """Call the author's `snapshot`, and return the result as plain data."""
         return unstructure(decided("snapshot()", self.room.facade.snapshot()), self.room.kind.state_class)
 
     def note_written(self) -> None:
-        """Send the messages and the ends that waited for the newest entry. Called when that entry is written."""
+        """Send the messages and the goodbyes that waited for the newest entry. Called when that entry is written."""
         if self._draft.over:
             self._finish()
         else:
@@ -195,12 +197,12 @@ class RoomJournal(Journal):
         written.set()
 
     def note_lost(self) -> None:
-        """Request a whole entry. Called when the newest entry is not written, and earlier entries may be lost."""
+        """Request a whole entry. Called when the newest entry could not be written or earlier entries may be lost."""
         self._rewrite = True
         self.mark_changed()
 
     def give_up(self) -> None:
-        """If the room continues without the broker, send the ends of seats and of the room to clients as unconfirmed.
+        """If the room continues without the broker, send clients the waiting goodbyes, marked as unconfirmed.
 
         Called when the broker has been unreachable for a lease period, or when a closed room stops waiting.
         """
@@ -221,7 +223,7 @@ class RoomJournal(Journal):
             seat.conclude(unconfirmed=unconfirmed)
 
     async def wait_written(self) -> None:
-        number = self.number + 1  # the entry that is being written may lack the newest changes
+        number = self.number + 1  # not `self.number`, because the entry being written may lack the newest changes
         self.awaited = True
         self.mark_changed()
         while self.written_number < number and not (self.over or self.room.lease.over or self.room.closing):
@@ -244,20 +246,20 @@ class RoomJournal(Journal):
 
 @attrs.define
 class Recovery:
-    """The content of a journal, from its newest whole entry on."""
+    """The combined content of a journal, from its newest whole entry to its last entry."""
 
     age: float = 0.0
     state: Any = None
     facts: list[list[Any]] = attrs.field(factory=list)
     players: dict[str, RecoveredPlayer] = attrs.field(factory=dict)
-    """The players, by their sessions."""
+    """The players, by the ids of their sessions."""
 
 
 def read_entries(entries: Sequence[bytes]) -> Recovery:
-    """Combine the entries of a journal.
+    """Decode the entries of a journal, and combine them.
 
     Raises:
-      InvalidEvent: an entry does not fit this version of edge.
+      InvalidEvent: an entry was written by a version of edge whose entries differ.
     """
     recovery = Recovery()
     for data in entries:
@@ -285,8 +287,11 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
 def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[RecoveredPlayer], object]) -> None:
     """Restore a room from its journal, before the room runs.
 
+    Args:
+      restore_player: adds a player to the room.
+
     Raises:
-      Exception: the author's `restore` or `apply` raised this, or the state or a fact does not fit its class.
+      Exception: the author's `restore` or `apply` raised this exception, or the state or a fact does not fit its class.
     """
     room.set_age(recovery.age)
     room.ledger.reserve(player.record.number for player in recovery.players.values())
@@ -300,5 +305,5 @@ def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[Rec
 
 
 def session_of(record: PlayerRecord) -> Session:
-    """Return the session in the record of a player."""
+    """Return the session of a player from the player's record."""
     return Session(record.session, record.session_name, record.claims, guest=record.guest)

@@ -1,7 +1,7 @@
-"""The journal writer: writes the entries of all changed rooms of a server together.
+"""The journal writer, which writes the entries of all changed rooms of a server together.
 
-Usually, entries are written at most twenty times a second. They are written sooner if a task waits for an entry, or if
-a room has many changes.
+Usually, the writer writes entries at most twenty times a second. It writes sooner if a task waits for an entry, or if a
+room has many changes.
 """
 
 from __future__ import annotations
@@ -23,32 +23,36 @@ from .room_journal import RoomJournal
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# Changes are collected for TOGETHER_SECONDS, or until one room has TOGETHER_NEWS changes. Then each changed room writes
-# one entry. The first change after a pause is written at once. If a task waits for an entry, for example to send a
-# welcome, changes are collected for AWAITED_SECONDS only.
+# The writer collects changes for TOGETHER_SECONDS, or until one room has TOGETHER_NEWS changes. The writer then writes
+# one entry for each changed room. The first change after a pause is written at once. If a task waits for an entry, for
+# example to serve a new client, the writer collects changes for AWAITED_SECONDS only.
 TOGETHER_SECONDS = 0.05
 TOGETHER_NEWS = 64
 AWAITED_SECONDS = 0.01
-# The maximum number of bytes of an entry. A room with a larger entry is closed as crashed, because large entries delay
-# the entries of all other rooms.
+# The maximum size of an entry, in bytes. A room with a larger entry is closed with `Code.ROOM_CRASHED`, because large
+# entries delay the entries of all other rooms.
 MAX_ENTRY_BYTES = 8 * 1024 * 1024
-# A request is sent once it has this many entries, or this many bytes, so that the broker can serve other servers
-# between two requests.
+# The writer sends a request to the broker once the request has this many entries or this many bytes. The requests are
+# limited so that the broker can serve other servers between two requests.
 AT_ONCE, AT_ONCE_BYTES = 500, 1024 * 1024
-# The minimum number of lost journals that are written again together, if so many are left. A journal that is not
-# written again yet is lost if this server fails.
+# After a broker has lost journals, the writer writes at least this many of them again at a time. If this server fails
+# before a journal is written again, the room is lost, so the number must not be small.
 REWRITTEN_AT_ONCE = 20
 
 
 class JournalWriter:
-    """Writes the journals of this server's rooms."""
+    """The writer of the journals of this server's rooms.
+
+    Args:
+      store: the store of the journals.
+    """
 
     def __init__(self, store: EntryStore) -> None:
         self._store = store
         self._news: dict[RoomJournal, None] = {}
         self._wake_up = WakeUp()
         self._began = -math.inf
-        """The time at which the newest entries were gathered, on Trio's clock."""
+        """The time, on Trio's clock, at which the newest entries were made."""
         self._gathering = trio.CancelScope()
         self._forgotten_by_broker = deque[RoomJournal]()
         """The journals that have to be written again, because the broker has lost them."""
@@ -75,7 +79,7 @@ class JournalWriter:
         self._wake_up.wake()
 
     def forget(self, lease: Lease) -> None:
-        """Drop the changes of a room that could not be opened under this lease."""
+        """Write no entry for the room that could not be opened under this lease."""
         self._news = {journal: None for journal in self._news if journal.room.lease is not lease}
 
     async def run(self) -> None:
@@ -83,7 +87,7 @@ class JournalWriter:
         while True:
             if not (self._news or self._forgotten_by_broker):
                 await self._wake_up.wait()
-            await trio.lowlevel.checkpoint()  # so that the entries include changes that other tasks make now
+            await trio.lowlevel.checkpoint()  # so that the entries include changes by tasks that are ready to run
             self._began = trio.current_time()
             for _ in range(min(self._step, len(self._forgotten_by_broker))):
                 self._forgotten_by_broker.popleft().note_lost()
@@ -96,7 +100,7 @@ class JournalWriter:
                 await trio.sleep_forever()
 
     def _gather(self, journals: Sequence[RoomJournal]) -> Iterator[list[tuple[RoomJournal, Entry]]]:
-        """Yield the next entries of these journals, in lists. Each list is written in one request."""
+        """Make the next entry of each of these journals, and yield lists of entries. One request writes one list."""
         written: list[tuple[RoomJournal, Entry]] = []
         size = 0
         for journal in journals:
@@ -144,7 +148,7 @@ class JournalWriter:
                         forgotten = True
                     case Written.REFUSED if not journal.over:
                         log.warning(
-                            "room %s ends here: another server has claimed it",
+                            "room %s ends on this server: another server has claimed it",
                             journal.room.path,
                             extra=journal.room.log_context,
                         )

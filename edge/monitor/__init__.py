@@ -1,6 +1,6 @@
 """The monitor of an edge app: `mount` adds a live dashboard and Prometheus metrics. Needs the extra ``monitor``.
 
-This layer is above the server. It reads the state of rooms from outside. The dashboard is itself a room.
+The monitor uses the server, but no other part of edge imports the monitor. The dashboard is itself a room.
 """
 
 from .counters import counters_of

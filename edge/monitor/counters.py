@@ -9,5 +9,5 @@ from ..rooms.room import Room, runtime_of
 
 
 def counters_of(room: Room[Any, Any]) -> Counters:
-    """Return the counters of all rooms on this room's server. Their values never decrease."""
+    """Return the counters of this room's server, which count for all its rooms. Their values never decrease."""
     return runtime_of(room).counters

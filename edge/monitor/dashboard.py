@@ -1,4 +1,4 @@
-"""The dashboard: a room whose players are operators, and which shows the other rooms."""
+"""The dashboard: a room that shows the server's rooms to its players, who are operators."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from ..rooms.statistics import RoomStatistics
 from ..server.app import App, site_of
 from .process import ProcessStatistics, ProcessWatch
 
-# The claim of an operator's session: True, or a digest of the token with which the key was issued.
+# The name of the claim in an operator's session key. Its value is True, or a digest of the monitor's token.
 CLAIM = "edge-monitor"
-# The maximum number of rooms in the overview. Rooms of other servers come last, so they are left out before others.
+# The maximum number of rooms in the overview. Rooms of other servers come last, so they are the first to be omitted.
 MAX_ROOMS = 200
 OVERVIEW_SECONDS = 1.0
 ROOM_SECONDS = 0.5
-# The names of requests to other servers.
+# The names of this module's requests to other servers.
 ROOM, ACT = "monitor:room", "monitor:act"
 
 
 @event("watch", delivery="latest")
 class Watch:
-    """Show this room; no room if the name is empty."""
+    """Show the room with this name, or no room if the name is empty."""
 
     room: str
 
 
 @event("kick")
 class Kick:
-    """Kick this player out of the room."""
+    """Remove the player with this number from the room."""
 
     room: str
     number: int
@@ -69,7 +69,7 @@ class Close:
 
 @attrs.frozen
 class Line:
-    """One room in the list of rooms."""
+    """One room in the overview."""
 
     name: str
     seated: int
@@ -79,8 +79,8 @@ class Line:
     playing: bool
     """True if a round is open."""
     server: str = ""
-    """The server that has the room; empty for this server. The fields `away` and `playing` are unknown for rooms of
-    other servers: 0 and False."""
+    """The server that has the room; empty for this server. For rooms of other servers, `away` is always 0 and `playing`
+    is always False, because they are unknown."""
 
 
 @attrs.frozen
@@ -100,7 +100,7 @@ class Server:
 
 @event("overview", delivery="latest")
 class Overview:
-    """The overview of a server. Counts are totals since the server started."""
+    """The overview of a server. Its counters are totals since the server started."""
 
     process: ProcessStatistics
     requests: int
@@ -123,7 +123,7 @@ class Overview:
 
 @event("room", delivery="latest")
 class RoomShown:
-    """The watched room; None if it is not open."""
+    """The room that an operator watches; None if that room is not open."""
 
     room: RoomStatistics | None
 
@@ -146,7 +146,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
     Args:
       directory: returns the directory, which contains the dashboard, too.
-      node: returns this server's node; None if there is none.
+      node: returns this server's node; None if the server has none.
       is_operator: returns True if a session may use the dashboard.
     """
 
@@ -196,7 +196,7 @@ class Dashboard(Room[FromOperator, ToOperator]):
             await trio.sleep(ROOM_SECONDS)
 
     async def _look_around(self) -> None:
-        """Read the list of rooms of other servers, every `OVERVIEW_SECONDS`."""
+        """Read the list of rooms of other servers repeatedly, and wait `OVERVIEW_SECONDS` between the reads."""
         while True:
             await self.seats.wait_minimum()
             node = self._node()
@@ -224,7 +224,8 @@ class Dashboard(Room[FromOperator, ToOperator]):
         return done
 
     async def _ask(self, room: str, what: str, *arguments: object) -> object:
-        """Send a request to the server that has a room, and return the answer; None if no server has the room."""
+        """Send a request to the server that has a room, and return the answer. Return None if no server has the room,
+        or if the broker or the server does not answer."""
         node = self._node()
         try:
             owner = await node.owner(room) if node is not None else None
@@ -275,14 +276,14 @@ class Dashboard(Room[FromOperator, ToOperator]):
 
 
 def find(directory: Directory, name: str) -> RoomRuntime | None:
-    """Return the run time of the open room with this path; None if this server does not have the room."""
+    """Return the run time of the open room whose path is `name`; None if this server does not have the room."""
     kind, _, rest = name.partition("/")
     return directory.find_runtime(kind, rest)
 
 
 def look_at(directory: Directory, name: str) -> RoomStatistics | None:
-    """Return the statistics of a room; None if it is not open here. Its round trips are measured more often for a
-    while."""
+    """Return the statistics of a room, and measure the round trips to its players more often for a while. Return None
+    if the room is not open on this server."""
     room = find(directory, name)
     for player in room.players if room is not None else ():
         player.seat.measure()
@@ -290,7 +291,7 @@ def look_at(directory: Directory, name: str) -> RoomStatistics | None:
 
 
 def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
-    """Execute an operator's command. None if the room is not open here."""
+    """Execute an operator's command, and return the result; None if the room is not open on this server."""
     room = find(directory, request.room)
     if room is None:
         return None
@@ -310,7 +311,7 @@ def act(directory: Directory, request: Kick | EndRound | Close) -> Done | None:
 
 
 def answer_others(app: App) -> None:
-    """Let this server answer the requests of dashboards on other servers about its rooms."""
+    """Let this server answer requests about its rooms, which come from dashboards on other servers."""
 
     async def room(name: str) -> object:
         shown = look_at(app.directory, name)

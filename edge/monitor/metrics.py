@@ -1,6 +1,6 @@
 """Metrics for Prometheus. No other file imports prometheus-client.
 
-This file counts nothing itself. It reads the counters and the state of rooms when Prometheus requests the page.
+This file has no counters of its own. `Metrics.page` reads the counters and the rooms whenever Prometheus requests it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUANTILES = (0.5, 0.9, 1.0)
 
 
 class Metrics:
-    """The metrics page of a directory."""
+    """The metrics page for the rooms of a directory."""
 
     def __init__(self, directory: Callable[[], Directory]) -> None:
         self._registry = CollectorRegistry()
@@ -40,7 +40,7 @@ class _Rooms(Collector):
         self._directory = directory
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # so that `register` does not call `collect`
+        return ()  # otherwise, `register` would call `collect`
 
     def collect(self) -> Iterable[Metric]:
         directory = self._directory()
@@ -124,7 +124,7 @@ def _counted(counters: Counters) -> Iterable[Metric]:
 
 
 def _spread(name: str, text: str, values: Sequence[float]) -> Metric:
-    """Return a gauge with the median, the 90th percentile and the maximum."""
+    """Return a gauge with the median, the 90th percentile and the maximum of these values."""
     family = GaugeMetricFamily(name, text, labels=["quantile"])
     ordered = sorted(values)
     for quantile in QUANTILES if ordered else ():

@@ -22,7 +22,7 @@ from .metrics import CONTENT_TYPE, Metrics
 KIND = "edge-monitor"
 PREFIX = "/edge-monitor"
 MIN_TOKEN_BYTES = 16
-# The environment variable with the token, if the app passes none.
+# The environment variable from which `mount` takes the token if the app passes none.
 VARIABLE = "EDGE_MONITOR_TOKEN"
 # The lifetime of an operator's key, in seconds. When it expires, the dashboard asks for the token again.
 KEY_SECONDS = 12 * 3600.0
@@ -32,8 +32,8 @@ def mount(app: App, *, token: str | None = None) -> str:
     """Add a dashboard at ``/edge-monitor/`` and metrics for Prometheus at ``/metrics`` to an app.
 
     The dashboard and the metrics need authorization. The dashboard asks for the token, and issues a key that is valid
-    for twelve hours, or until the token changes. Your own code can issue keys, too: keys of the app's `Keys` with the
-    claim ``{"edge-monitor": true}``. Prometheus sends the token as ``Authorization: Bearer``.
+    for twelve hours, or until the token changes. Your own code can also issue keys with the app's `Keys`: such a key
+    needs the claim ``{"edge-monitor": true}``. Prometheus sends the token as ``Authorization: Bearer``.
 
     Args:
       token: at least 16 bytes; by default the environment variable ``EDGE_MONITOR_TOKEN``, or else a new token, which
@@ -42,8 +42,8 @@ def mount(app: App, *, token: str | None = None) -> str:
     Returns: the token.
 
     Raises:
-      ValueError: there is no token and no terminal to print one to; the token is too short; or a path is already in
-        use.
+      ValueError: there is no token, and no terminal to which a new token could be printed; the token is too short; or
+        a path is already in use.
     """
     token = token or os.environ.get(VARIABLE) or _make_token()
     if len(token.encode()) < MIN_TOKEN_BYTES:
@@ -84,7 +84,7 @@ def mount(app: App, *, token: str | None = None) -> str:
 
 
 def _make_token() -> str:
-    """Make a token, print it to the terminal, where no log stores it, and put it into the environment for workers."""
+    """Make a token, and print it to the terminal, not to a log. Put it into the environment, which workers inherit."""
     if not sys.stdout.isatty():
         raise ValueError(f"there is no terminal to print a monitor token to: pass a token, or set {VARIABLE}")
     token = os.environ[VARIABLE] = secrets.token_urlsafe(24)

@@ -1,4 +1,4 @@
-"""The CPU, memory and files of this process, by psutil. No other file imports psutil."""
+"""Measures the CPU time, memory and files of this process with psutil. No other file imports psutil."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import psutil
 
 @attrs.frozen
 class ProcessStatistics:
-    """The CPU, memory and files of the process."""
+    """One sample of the CPU time, memory and files of a process."""
 
     cpu: float
-    """The share of one core since the previous sample: 1 is all of it."""
+    """The CPU time since the previous sample, as a share of the elapsed time: 1 is one fully used core."""
     memory_bytes: int
     """The resident memory, in bytes."""
     files: int
@@ -19,14 +19,14 @@ class ProcessStatistics:
 
 
 class ProcessWatch:
-    """Samples this process. Synchronous, and fast enough for a room: some tens of microseconds."""
+    """Samples this process. A sample blocks for some tens of microseconds, which is short enough for a room's code."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call only starts the measurement
 
     def sample(self) -> ProcessStatistics:
-        """Take a sample."""
+        """Return a new sample."""
         with self._process.oneshot():
             return ProcessStatistics(
                 self._process.cpu_percent() / 100, self._process.memory_info().rss, self._process.num_fds()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# The number of stored samples: enough to include a short round trip, few enough to follow a clock that drifts.
+# The number of stored samples. Fewer samples may include no short round trip. More samples would follow a drifting
+# clock too slowly.
 SAMPLES = 8
-# The seconds per second by which `at` approaches a better estimate: slow enough that animations show no jump.
+# The seconds per second by which `at` approaches a better estimate. At this rate, animations show no jump.
 SLEW = 0.1
 # `at` jumps to a better estimate that differs by more than this many seconds.
 JUMP = 1.0
@@ -14,9 +15,9 @@ DRIFT = 0.02
 
 
 class Clock:
-    """An estimate of the peer's clock, as in NTP: from the sample with the shortest round trip.
+    """An estimate of the peer's clock. As in NTP, the estimate comes from the sample with the shortest round trip.
 
-    The error is at most half of that round trip. Samples that contradict the newest one are dropped.
+    The error is at most half of this round trip. Samples that contradict the newest sample are dropped.
     """
 
     def __init__(self) -> None:
@@ -32,16 +33,22 @@ class Clock:
         self._samples.clear()
 
     def note(self, asked: float, told: float, now: float) -> None:
-        """Add a sample: a ping or hello was sent at `asked`. Its answer, with the peer's time `told`, came at `now`."""
+        """Add a sample. All times are in seconds.
+
+        Args:
+          asked: the time at which a ping or the hello was sent.
+          told: the peer's time in the answer.
+          now: the time at which the answer arrived.
+        """
         took, offset = max(0.0, now - asked), told - (asked + now) / 2
         agreeing = [each for each in self._samples if abs(each[1] - offset) <= (each[0] + took) / 2 + DRIFT]
         self.round_trip = took
         self._samples = [*agreeing[1 - SAMPLES :], (took, offset)]
 
     def at(self, now: float) -> float:
-        """Return the estimated time of the peer's clock; 0 without samples.
+        """Return the estimated time of the peer's clock in seconds; 0 without samples.
 
-        The result approaches a better estimate slowly, and jumps only if the difference is more than a second.
+        After a better estimate, the result changes slowly. It jumps only if the difference is more than a second.
         """
         if not self._samples:
             return 0.0

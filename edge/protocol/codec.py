@@ -1,11 +1,11 @@
 """Codecs convert between frames and plain data: JSON in text frames, MessagePack in binary frames.
 
 orjson reads JSON. It rejects input that the standard library accepts: NaN, Infinity and lone surrogates. orjson takes
-the same time for every number; msgspec would take 9 µs for a number like 1e308, or 90 ms for 64 KiB of such numbers.
-msgspec only writes JSON, and reads the name of a frame without decoding the body.
+the same time for every number. msgspec would take 9 µs for a number like 1e308, or 90 ms for 64 KiB of such numbers.
+Therefore, msgspec only writes JSON, and reads the name of a frame without decoding the body.
 
 ormsgpack rejects a map key that is not text before it builds the dict. Other decoders accept arrays as keys, and turn
-them into tuples, whose hashes a sender can choose: 64 KiB of keys with equal hashes cost a third of a second.
+them into tuples. A sender can choose tuples with equal hashes, and 64 KiB of such keys cost a third of a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Codec(abc.ABC):
     """An encoding of frames. A codec is stateless, so one object serves every connection."""
 
     name: str
-    """The last part of the WebSocket sub-protocol, after ``edge.1.``."""
+    """The last part of the name of the WebSocket sub-protocol, after ``edge.1.``."""
 
     @abc.abstractmethod
     def encode(self, plain: Any) -> Frame:
@@ -73,7 +73,7 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def _peek_around(self, frame: Frame) -> tuple[str, int | None]:
-        """Peek into a frame whose body nests too deeply or is not valid, so that the decoder can't skip the body."""
+        """Peek into a frame. The decoder can't skip its body, which nests too deeply or is not valid."""
 
     @abc.abstractmethod
     def _decode(self, frame: Frame) -> Any: ...
@@ -99,7 +99,8 @@ _PAIR, _MARK = b"\x92", b"the end of the frame"
 _PACKED_MARK = ormsgpack.packb(_MARK)
 
 
-# The parts of a JSON frame before and after its body. `_STRING` matches strings, in which brackets are text.
+# `_HEAD` and `_TAIL` match the parts of a JSON frame before and after its body. `_STRING` matches strings, which have
+# to be removed before the brackets around the body are counted.
 _HEAD = re.compile(r'\s*\[\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,', re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TAIL = re.compile(r",\s*([0-9]{1,16})\s*(?:,\s*[0-9.eE+-]{1,32}\s*)?\]\s*\Z")
@@ -213,8 +214,8 @@ def _skip(frame: bytes, at: int) -> int:
     return at
 
 
-# For each first byte from 0xc4: how many bytes follow besides a size and the content of that size, and how many bytes
-# hold the size.
+# For each first byte of a value, from 0xc4 on: the number of the following bytes of a fixed length, and the number of
+# bytes that contain the size of the content after them.
 _PACKED = dict(
     zip(
         range(0xC4, 0xE0),
@@ -242,7 +243,7 @@ def _number(decode: Callable[[msgspec.Raw], int], raw: msgspec.Raw) -> int | Non
 
 
 def _as_list(value: object) -> list[Any]:
-    """Convert a set to a list: ormsgpack calls this for values that it can't encode."""
+    """Convert a set to a list. ormsgpack calls this function for values that it can't encode."""
     if isinstance(value, set | frozenset):
         return list(value)
     raise TypeError(f"{type(value).__name__} can't be encoded")

@@ -74,19 +74,19 @@ CONVERSATION: dict[State, dict[type[Message], State]] = {
 
 SENDER: dict[type[Message], Side] = {Hello: Side.CLIENT, Welcome: Side.SERVER}
 
-# `latest` and `volatile` events are read at up to this multiple of the pace. Those beyond the pace are marked as
-# `too_fast`, not delayed.
+# `latest` and `volatile` events are read at up to this multiple of the pace. Beyond the pace, such events are not
+# delayed but marked as `too_fast`.
 SPARE = 10
 # Seconds between the first two pings that measure the peer's clock. Each further interval is twice as long.
 CLOCK_SECONDS = 0.25
 # Seconds of silence that end the connection while a ping of `Connection.check` is unanswered.
 CHECK_SECONDS = 3.0
-# The number of unanswered pings that are remembered. Answers to other pings are ignored.
+# The maximum number of unanswered pings that are stored. Answers to other pings are ignored.
 MAX_PINGED = 8
 
 
 class Connection:
-    """The state machine of one connection. Its input is frames and times; its output is messages and frames.
+    """The state machine of one connection. It takes frames and times, and returns messages and frames.
 
     Args:
       side: the side that uses this object.
@@ -104,8 +104,8 @@ class Connection:
         self.clock: Clock = Clock()
         """The peer's clock."""
         self.epoch: float = 0.0
-        """The time at which this side's clock, as the peer sees it, was 0."""
-        self._lenient = side is Side.CLIENT  # a newer server may send unknown fields
+        """The time at which the clock that this side reports to the peer was 0."""
+        self._lenient = side is Side.CLIENT  # a client ignores unknown fields, which a newer server may send
         self._resuming = False
         self._hello_at = now
         self._asked: float | None = None
@@ -155,7 +155,7 @@ class Connection:
             message = from_plain(self.codec.decode(frame), size, self._lenient)
         except InvalidEvent as exc:
             raise self._unusable(exc, frame, size, now) from exc
-        if type(message) is Event and self.state is State.OPEN:  # nearly all messages, which change no state
+        if type(message) is Event and self.state is State.OPEN:  # nearly all messages are events, which change no state
             if message.counted:
                 self._count_received(size, now)
                 self.next_read_at = self._note_pace(size, now)
@@ -204,29 +204,33 @@ class Connection:
         self._bytes.allow(earlier._last_received_at, now, self.limits.window_bytes)
 
     def ask_clock(self, now: float) -> bool:
-        """Start a series of more frequent pings that measure the peer's clock. True if this call started the series."""
+        """Start a series of more frequent pings, which measure the peer's clock.
+
+        Returns: True if this call started a series.
+        """
         if self.state is not State.OPEN or self._ping_wait < math.inf:
             return False
         self.ping_due, self._ping_wait = now, CLOCK_SECONDS
         return True
 
     def check(self, now: float) -> bool:
-        """Ping at once, because the peer may be gone. Until the answer, three seconds of silence end the connection.
+        """Make a ping due now, because the peer may be gone. Until the answer, 3 s of silence end the connection.
 
-        Returns: False if an earlier ping of this method is unanswered, or if the connection is not open."""
+        Returns: False if an earlier ping of this method is unanswered, or if the connection is not open.
+        """
         if self.state is not State.OPEN or self._checked_at < math.inf:
             return False
         self.ping_due, self._checked_at = now, self._time(now) + self.epoch
         return True
 
     def note_confirmed(self, now: float) -> None:
-        """Make an ack due now if more messages may be acknowledged than the last ack reported."""
+        """Make an ack due now, if more messages can be acknowledged than in the previous ack."""
         if self.state is State.OPEN and self.counts.acknowledgeable > self._acked_to_peer:
             self.ack_due = now
 
     @property
     def low_rate_at(self) -> float:
-        """The time from which half of the burst of bytes is available to the peer."""
+        """The time from which the peer may send half of `Limits.bytes_burst` at once."""
         return self._bytes.half_free_at()
 
     def note_received(self, now: float) -> None:
@@ -266,7 +270,7 @@ class Connection:
             self._over_since = now
         elif now >= self._over_since + self.limits.write_seconds:
             self.counts.give_up()
-            raise RemoteProtocolError("more than a window was unacknowledged for too long", Code.BEHIND)
+            raise RemoteProtocolError("the peer acknowledged too few messages for too long", Code.BEHIND)
 
     def due(self, now: float, *, early: float = 0.0) -> list[Frame]:
         """Return the acks and pings that are due. The caller must write all queued messages before them.
@@ -309,11 +313,11 @@ class Connection:
         if name[:1] not in UNCOUNTED_SIGNS:
             self._count_received(size, now)
         if name[:1] in SIGNS:
-            request = None  # this message is no request: a reply has the number of a request of this side
+            request = None  # this message is not a request: its number may be that of a request of this side
         return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
 
     def _receive_ack(self, ack: Ack, now: float) -> None:
-        if ack.count > self.counts.acked:  # not charged to the pace: at most one comes for each sent message
+        if ack.count > self.counts.acked:  # not charged to the pace: each sent message allows only one
             self.next_read_at = self._pace.give_back()
         self.counts.acknowledge(ack.count)
         if ack.asked is not None and ack.told is not None and ack.asked in self._pinged:
@@ -356,7 +360,7 @@ class Connection:
         self.ack_due = now
 
     def _note_pace(self, size: int, now: float) -> float:
-        """Charge a message to the pace of this connection. Return the earliest time for reading the next message."""
+        """Charge a message to the pace of this connection. Return the earliest time to read the next message."""
         return max(self._pace.take(now), self._bytes.take(now, size))
 
     def _count_received(self, size: int, now: float) -> None:

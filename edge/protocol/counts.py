@@ -23,37 +23,38 @@ class Counts:
     """The maximum number of unacknowledged frames that are stored."""
 
     max_bytes: int
-    """The maximum number of unacknowledged bytes that are stored, measured as JSON whichever codec the connection
-    uses."""
+    """The maximum number of unacknowledged bytes that are stored. They are measured as JSON, with any codec."""
 
     on_pressure: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called for each message recorded while the window is more than half full or given up, and by `give_up`."""
+    """Called by `give_up`, and for each message that is recorded while the window is more than half full or given
+    up."""
 
     on_relief: Callable[[], object] = attrs.field(default=lambda: None)
     """Called when `pressed` becomes false: at most half of the window is unacknowledged."""
 
     on_empty: Callable[[], object] = attrs.field(default=lambda: None)
-    """Called by each ack that leaves no message unacknowledged, and when the window is dropped."""
+    """Called after each ack that leaves no message unacknowledged, and when the window is dropped."""
 
     sent: int = 0
-    """Counted frames sent since the fresh start."""
+    """The number of counted frames that were sent since the fresh start."""
 
     withheld: int = 0
-    """How many of the newest sent frames may not be written yet, because the journal does not have them."""
+    """The number of newest sent frames that may not be written yet, because the journal does not have them."""
 
     received: int = 0
-    """Counted frames received since the fresh start."""
+    """The number of counted frames that were received since the fresh start."""
 
     confirmed: int | None = None
     """The number of received frames that may be acknowledged; None for all. A persistent room acknowledges a frame only
     after its journal has the frame."""
 
     connected: bool = False
-    """True while there is a connection, over which the peer can acknowledge messages. Otherwise the window may not be
-    exceeded."""
+    """True while there is a connection, on which the peer can acknowledge messages. Without a connection, a message
+    that exceeds the window causes `give_up`."""
 
     exceeded: bool = False
-    """True while more is unacknowledged than fits into the window. If this state lasts, the connection ends."""
+    """True while more messages are unacknowledged than fit into the window. If this state lasts too long, the
+    connection ends."""
 
     behind: bool = False
     """True once `give_up` was called. No message is counted or stored until the next fresh start."""
@@ -113,10 +114,14 @@ class Counts:
         """Drop the first `count` frames since the fresh start, because the peer has acknowledged them.
 
         Raises:
-          RemoteProtocolError: `count` is less than an earlier one or more than was written, or the window was given up.
+          RemoteProtocolError: `count` is less than an earlier count, `count` is more than was written, or the window
+            was given up.
         """
         if not self.can_resume(count):
-            raise RemoteProtocolError(f"peer acked {count} of {self.sent} frames, {self.acked} before", Code.MISCOUNT)
+            raise RemoteProtocolError(
+                f"the peer acknowledged {count} frames, but {self.acked} before, and {self.sent} were sent",
+                Code.MISCOUNT,
+            )
         for _ in range(count - self.acked):
             self._unacked_bytes -= self._unacked.popleft().size
         self._note_relief()
@@ -124,7 +129,7 @@ class Counts:
             self.on_empty()
 
     def can_resume(self, count: int) -> bool:
-        """True if all frames after the first `count`, which the peer has received, are stored and can be sent again."""
+        """Return whether all frames after the first `count` are stored, so that a resume can send them again."""
         return not self.behind and self.acked <= count <= self.sent - self.withheld
 
     @property

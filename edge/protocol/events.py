@@ -29,10 +29,10 @@ class EventType:
     """The name of the event on the wire."""
 
     delivery: Delivery
-    """The delivery that `event` was given."""
+    """The delivery of the events of this class."""
 
     key: str
-    """For ``latest``: the field whose value is the key; empty if all events of the class share one key."""
+    """For ``latest`` events: the field whose value is the key; empty if all events of the class share one key."""
 
     ignores_extra: bool = False
     """True if a server ignores extra fields, as clients always do."""
@@ -57,14 +57,14 @@ def event(
     key: str = "",
     extra_fields: ExtraFields = "refuse",
 ) -> type[C] | Callable[[type[C]], type[C]]:
-    """Make a class an event: a frozen attrs class that can be sent.
+    """Make a class an event class: a frozen attrs class whose instances can be sent.
 
     ``@edge.event`` uses the name of the class on the wire. ``@edge.event("turn:done")`` uses the given name.
 
     Args:
       delivery: ``"reliable"``: each event arrives once and in order, also after a resume. ``"latest"``: only the newest
         event of each `key` is stored for a slow connection, and sent again after a resume. ``"volatile"``: an event
-        that can't be written at once is dropped, for cursors and previews.
+        that can't be written at once is dropped, which suits cursors and previews.
       key: for ``"latest"``: the field whose value is the key. Without `key`, all events of the class share one key.
       extra_fields: a server's reaction to a field that the class does not have. ``"refuse"``: the server refuses the
         event, and the client gets an error. ``"ignore"``: the server ignores the field, so that newer clients can use
@@ -80,7 +80,7 @@ def event(
         name = cls_or_name if isinstance(cls_or_name, str) and cls_or_name else cls.__name__
         if not NAME.fullmatch(name):
             raise TypeError(
-                f"{name!r} can't be an event's name: use a letter, then letters, digits and _ . : -, at most 64"
+                f"{name!r} can't be an event's name: use at most 64 letters, digits and _ . : -; begin with a letter"
             )
         if key and (delivery != "latest" or key not in attrs.fields_dict(frozen)):
             raise TypeError(f"event {name}: key={key!r} must name a field, and needs delivery='latest'")
@@ -101,7 +101,7 @@ def event_type(cls: type[Any]) -> EventType:
       TypeError: the class is not an event.
     """
     found: EventType | None = getattr(cls, "__edge_event__", None)
-    if found is None or found.cls is not cls:  # a class that inherits from an event is not one
+    if found is None or found.cls is not cls:  # a subclass of an event is not an event itself
         raise TypeError(f"{cls.__name__} is not an event: decorate it with @edge.event")
     return found
 
@@ -117,7 +117,7 @@ class Vocabulary:
     def of(cls, union: object) -> Vocabulary:
         """Make a vocabulary of a union of event classes, of one class, or of None for no events.
 
-        A `Vocabulary` is returned as it is.
+        A `Vocabulary` is returned unchanged.
 
         Raises:
           TypeError: a member is not an event, or two members have the same name.

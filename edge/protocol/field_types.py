@@ -14,10 +14,10 @@ from typing import Any, Literal, Union
 
 import attrs
 
-# The largest safe integer of JavaScript. With larger integers, a sender could also choose colliding Python hashes.
+# The largest safe integer of JavaScript. With larger integers, a sender could also choose values with equal hashes.
 MAX_INTEGER = 2**53 - 1
 
-# The maximum number of levels of nesting: more than real events need, and far fewer than exhaust the stack.
+# The maximum number of levels of nesting. Real events need fewer levels. Python's stack allows far more.
 MAX_DEPTH = 32
 
 # Types whose values are encoded as arrays.
@@ -51,7 +51,7 @@ def check_key(cls: type[Any], field: str) -> None:
 
 @functools.cache
 def is_hashable(cls: Any) -> bool:
-    """True if every value of a checked type can be hashed by its content, and is therefore immutable."""
+    """Return whether every value of a checked type can be hashed by its content, and is therefore immutable."""
     return _is_hashable(cls, ())
 
 
@@ -59,7 +59,7 @@ def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
     origin = typing.get_origin(cls)
     if origin in (list, set, dict):
         return False
-    if cls in above:  # a recursive type: its other parts decide
+    if cls in above:  # a recursive type is hashable if its other parts are
         return True
     if attrs.has(cls):
         by_value = getattr(cls, "__hash__", None) is not None and cls.__eq__ is not object.__eq__
@@ -69,7 +69,7 @@ def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
 
 
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
-    """True if a type is recursive or contains a recursive type, so that its values may nest to any depth."""
+    """Return whether a type is recursive or contains a recursive type. Its values may then nest to any depth."""
     if cls in above:
         return True
     if attrs.has(cls):
@@ -80,7 +80,7 @@ def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
 
 
 def deeper_than(value: object, levels: int) -> bool:
-    """True if lists and dicts nest deeper than `levels`. This function does not recurse."""
+    """Return whether lists and dicts nest deeper than `levels`. Use no recursion, which could exhaust the stack."""
     layer = [value]
     while layer and levels >= 0:
         below: list[object] = []
@@ -110,7 +110,8 @@ def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
 
 
 def _check_order(cls: type[Any]) -> None:
-    """Check that no positional mandatory field follows a keyword-only one: cattrs passes the fields in this order."""
+    """Check that no positional mandatory field follows a keyword-only field, because cattrs would pass it by position
+    after a keyword."""
     mandatory = [each for each in attrs.fields(cls) if each.init and each.default is attrs.NOTHING]
     for first, second in itertools.pairwise(mandatory):
         if first.kw_only and not second.kw_only:
@@ -119,7 +120,7 @@ def _check_order(cls: type[Any]) -> None:
 
 
 def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
-    """Return the reason why values of a type can't be encoded; empty if they can."""
+    """Return the reason why values of a type can't be encoded; empty if they can be encoded."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if cls in (int, float, str, bool, bytes, None, type(None)):
         return ""
@@ -148,7 +149,7 @@ tuple[...], dict[str, ...], unions and attrs classes of these"
 
 
 def _constants_fault(values: list[Any]) -> str:
-    """Return the reason why one of these constants is not supported; empty if all are."""
+    """Return the reason why one of these constants is not supported; empty if all are supported."""
     for value in values:
         if type(value) not in CONSTANTS:
             return f"{value!r} is not text, a whole number or a bool"
@@ -172,7 +173,7 @@ def _is_enum(cls: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """True if a value of one type may have the same encoding as a value of the other type."""
+    """Return whether a value of one type may have the same encoding as a value of the other type."""
     origins = (typing.get_origin(one), typing.get_origin(other))
     if all(origin in LISTED for origin in origins) or (_is_object(one) and _is_object(other)):
         return True

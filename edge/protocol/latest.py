@@ -14,8 +14,8 @@ class LatestValues(Generic[Value]):
     Args:
       max_values: the maximum number of values that are stored.
       max_bytes: the maximum number of bytes of all values together.
-      on_drop: called with the key and the value of the first dropped value. Not called for later ones until `dropped`
-        is reset, because each `put` may drop a value.
+      on_drop: called with the key and the value when a value is dropped. Because each `put` may drop a value,
+        `on_drop` is not called again until `dropped` is reset.
     """
 
     def __init__(self, max_values: int, max_bytes: int, on_drop: Callable[[Hashable, Value], object]) -> None:
@@ -24,7 +24,7 @@ class LatestValues(Generic[Value]):
         self.size: int = 0
         """The size of all values, in bytes."""
         self.dropped: bool = False
-        """True once a value was dropped. Set it to false when the loss no longer matters."""
+        """True once a value was dropped. The owner of the store sets it to false when the loss no longer matters."""
         self._on_drop = on_drop
         self._stored: dict[Hashable, tuple[Value, int]] = {}
         """The values and their sizes, the oldest first."""

@@ -1,6 +1,6 @@
 """Messages: the envelope in each frame.
 
-A frame is an array that begins with a name. The first character of the name, its sign, tells the kind of the message:
+A frame is an array that begins with a name. The first character of the name, its sign, determines the kind of message:
 
 | sign       | message | shape                                   | counted |
 |------------|---------|-----------------------------------------|---------|
@@ -13,9 +13,9 @@ A frame is an array that begins with a name. The first character of the name, it
 | `-`        | cancel  | `["-", null, 7]`                        | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
-A counted frame carries no number: both sides count such frames, so that a broadcast has the same bytes for all
-receivers. An unusable frame counts like any other frame with its sign. A frame whose sign is unreadable is counted, on
-the assumption that its sender counted it.
+A counted frame contains no sequence number, so that a broadcast has the same bytes for all receivers. Both sides count
+such frames instead. An unusable frame counts like any other frame with its sign. A frame with an unreadable sign is
+counted, on the assumption that its sender counted it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .field_types import MAX_INTEGER
 from .structure import structure
 from .unstructure import unstructure
 
-# The maximum number of bytes of a client's name, as JSON: a hello has space for such a name and the longest key.
+# The maximum number of bytes of a client's name, as JSON. A hello has space for such a name and the longest key.
 MAX_NAME_BYTES = 512
 
 SIGNS = "$~=+-!"
@@ -39,7 +39,7 @@ UNCOUNTED_SIGNS = ("$", "~")
 
 @attrs.frozen(kw_only=True)
 class Hello:
-    """The first message of a client: its identity, and for a resume the number of messages that it has received."""
+    """The first message of a client. It contains the client's identity, and the state of its seat for a resume."""
 
     sign: ClassVar[str] = "$hello"
 
@@ -50,7 +50,8 @@ class Hello:
     """The player name that the client requests. `Room.admit` decides."""
 
     key: str | None = attrs.field(default=None, repr=False)
-    """The session's key. Without a key, the session is that of the cookie, or a session for this client only."""
+    """The session's key. Without a key, the cookie determines the session. Without both, the client gets a session of
+    its own."""
 
     client: str = attrs.field(default="", repr=False)
     """A random identifier of this client for all its connections: 16 to 64 letters, digits, _ and -."""
@@ -59,10 +60,10 @@ class Hello:
     """The `fingerprint` of the events that this client knows; empty if the client does not have it."""
 
     attempt: int = 1
-    """The number of this attempt to connect: higher than those of the client's earlier attempts."""
+    """The number of this attempt to connect. Each attempt of a client has a higher number than its earlier attempts."""
 
     received: int | None = None
-    """The counted frames that the client has received from the seat; None if it never received a welcome."""
+    """The number of counted frames that the client has received from the seat; None if it has no seat to resume."""
 
     since: int | None = None
     """The number of the attempt that led to the fresh start from which `received` is counted."""
@@ -79,10 +80,10 @@ class Welcome:
 
     why: str = ""
     """The reason for a fresh start: ``new``, ``expired``, ``lost`` (the room ended with its server), ``moved`` (another
-    page had the seat), ``miscount`` or ``behind``: see `Code`."""
+    page had the seat), ``miscount`` or ``behind``. `Code` explains ``miscount`` and ``behind``."""
 
     received: int
-    """The counted frames that the seat has received from this client."""
+    """The number of counted frames that the seat has received from this client."""
 
     number: int
     """The seat's number in the room, from 0."""
@@ -100,7 +101,7 @@ class Welcome:
     """The number of counted frames after which the client must send an ack."""
 
     ack_bytes: int = 64 * 1024
-    """The bytes of counted frames after which the client must send an ack. More could overflow the server's window."""
+    """The bytes of counted frames after which the client must send an ack, before the server's window overflows."""
 
     now: float = 0
     """The room's clock: the seconds since the room opened."""
@@ -122,13 +123,13 @@ class Bye:
     sign: ClassVar[str] = "$bye"
 
     code: int
-    """A `Code`. Of an unknown code, a client uses the first two digits, as in 41xx."""
+    """A `Code`. If a client does not know the code, it reacts to the first two digits, as in 41xx."""
 
     reason: str = ""
     """One sentence for people."""
 
     where: str = ""
-    """The address of the room on the server that runs the room, if the client may connect to that server."""
+    """The address of the room on the server that has the room; empty if the client has no other address to use."""
 
     unconfirmed: bool = False
     """True if the end of the player may be missing from the journal, so that another server may restore the seat."""
@@ -164,7 +165,7 @@ class Event:
     body: Any
     counted: bool = True
     too_fast: bool = False
-    """True if the event exceeded its connection's pace. Then no listener may get the event."""
+    """True if the event exceeded its connection's pace. No listener may get such an event."""
     size: int = attrs.field(default=0, eq=False, repr=False)
     """The size of the received frame, in bytes; 0 if the message was not received."""
 
@@ -186,7 +187,7 @@ class Request:
 
 @attrs.frozen
 class Reply:
-    """The only or last answer to the request `id`. An empty name ends the answers without another event."""
+    """The only or last answer to the request `id`. With an empty name, it ends the answers without another event."""
 
     name: str
     body: Any
@@ -204,7 +205,7 @@ class Part:
 
 @attrs.frozen
 class Cancel:
-    """The sender of the request `id` no longer waits for its answer."""
+    """A notice that the sender of the request `id` no longer waits for the answer."""
 
     sign: ClassVar[str] = "-"
     id: int
@@ -212,7 +213,7 @@ class Cancel:
 
 @attrs.frozen
 class Error:
-    """A message was refused, or the request `id` failed. The connection continues."""
+    """A notice that a message was refused, or that the request `id` failed. The connection continues."""
 
     problem: str
     message: str
@@ -234,9 +235,9 @@ class _ErrorBody:
 
 
 def to_plain(message: Message) -> list[Any]:
-    """Return the array of a message. The body of an event must be plain data."""
+    """Return the array that encodes a message. The body of an event must be plain data."""
     match message:
-        case Event():  # nearly all messages
+        case Event():  # the first case, because nearly all messages are events
             return [message.name if message.counted else f"~{message.name}", message.body]
         case Ack(count, None):
             return [message.sign, count]
@@ -262,7 +263,7 @@ def to_plain(message: Message) -> list[Any]:
 
 
 def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message:
-    """Return the message of an array.
+    """Return the message that an array encodes.
 
     Args:
       size: the size of the frame in bytes.
@@ -271,7 +272,8 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
     Raises:
       InvalidEvent: the array is not a message.
     """
-    if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():  # most frames
+    # Test for counted events first, because most frames contain them.
+    if type(plain) is list and len(plain) == 2 and type(plain[0]) is str and plain[0][:1].isalpha():
         return Event(plain[0], plain[1], size=size)
     match plain:
         case [str(sign), body] if sign in _OBJECTS:
@@ -317,5 +319,5 @@ def _error(name: str, body: Any, id: int | None, ignore_extra: bool) -> Error:
 
 
 def is_counted(message: Message) -> bool:
-    """True if both sides count this message."""
+    """Return whether both sides count this message."""
     return message.counted if isinstance(message, Event) else not isinstance(message, Control)

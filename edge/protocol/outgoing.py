@@ -1,4 +1,4 @@
-"""Outgoing messages: each is encoded once for all its receivers."""
+"""Outgoing messages. Each message is encoded once for all its receivers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outgoing:
         self.volatile = volatile
         self.key = key
         self._plain = to_plain(message)
-        # Encode one frame at once, so that an encoding error is raised before any receiver gets the message.
+        # Encode the JSON frame now, so that an encoding error is raised before any receiver gets the message.
         self.text = JSON.encode(self._plain)
         self._packed: Frame | None = None
         self.size = size_of(self.text)
@@ -94,7 +94,7 @@ def outgoing_request(event: Any, id: int, seconds: float | None = None) -> Outgo
 
 
 def outgoing_reply(event: Any, id: int) -> Outgoing:
-    """Make the last answer to the request `id`. None ends the answers without another event."""
+    """Make the last answer to the request `id`. If the event is None, the answers end without another event."""
     if event is None:
         return Outgoing(Reply("", None, id))
     return Outgoing(Reply(event_type(type(event)).name, unstructure(event), id))
@@ -111,5 +111,5 @@ def outgoing_cancel(id: int) -> Outgoing:
 
 
 def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None) -> Outgoing:
-    """Make the refusal of a message. `about` is text of the peer, and is cut so that it can't amplify traffic."""
+    """Make the refusal of a message. Shorten `about`, which the peer has sent, so that it can't amplify traffic."""
     return Outgoing(Error(problem, message[:300], about[:64], id))

@@ -6,8 +6,8 @@ from __future__ import annotations
 class Pace:
     """A limit for items: `rate` items a second in the long run, and `burst` items at once.
 
-    The state is one time: the time up to which all items so far are paid for, at `rate` a second. This time may be
-    ahead of the clock by the duration of the burst (the generic cell rate algorithm). The current time is an argument.
+    The state is one point in time. Each item moves this point forward by ``1 / rate`` seconds. The point may be ahead
+    of the clock by the duration of the burst (the generic cell rate algorithm). The current time is an argument.
 
     Args:
       rate: items a second, in the long run; `math.inf` for no limit.
@@ -18,17 +18,17 @@ class Pace:
 
     def __init__(self, rate: float, burst: float) -> None:
         self._each = 1 / rate
-        self._slack = (burst - 0.5) * self._each  # less half an item, so that rounding errors change no result
+        self._slack = (burst - 0.5) * self._each  # half an item less, so that rounding errors change no result
         self._paid = 0.0
         self._free = 0
 
     def allow(self, since: float, now: float, most: int) -> None:
-        """Set an allowance of free items for the time from `since` to `now`, in which the sender could send nothing.
+        """Allow free items for the time from `since` to `now`, in which the sender could send nothing.
 
-        The allowance does not expire. Time in which the burst was refilled is left out, because it would count twice.
+        The free items do not expire. They exclude the time in which the burst was refilled, which would count twice.
 
         Args:
-          most: the largest allowance, in items.
+          most: the maximum number of free items.
         """
         unused = max(0.0, now - max(since, self._paid))
         self._free = int(min(most, unused / self._each)) if self._each else 0
@@ -48,7 +48,7 @@ class Pace:
         return self._paid - self._slack
 
     def reserve(self, now: float, count: int) -> float:
-        """Charge `count` items. Return the time, possibly before `now`, from which these items are within the pace."""
+        """Charge `count` items. Return the time from which these items are within the pace; it may be before `now`."""
         at = self._paid - self._slack
         self.take(now, count)
         return at
@@ -59,7 +59,7 @@ class Pace:
         return self._paid - self._slack
 
     def allows(self, now: float) -> bool:
-        """True if one more item is within the pace now."""
+        """Return whether one more item is within the pace now."""
         return self._paid - self._slack <= now or self._free > 0
 
     def half_free_at(self) -> float:
@@ -67,5 +67,5 @@ class Pace:
         return self._paid - self._slack / 2
 
     def at_rest(self, now: float) -> bool:
-        """True if the full burst is available."""
+        """Return whether the full burst is available."""
         return self._paid <= now

@@ -1,9 +1,9 @@
 """Convert plain data into typed values with cattrs, without any coercion. `unstructure` is the inverse.
 
-By default, cattrs converts "12" into 12 and a string into a list of letters. Every hook here rejects a value that does
-not have the right type already. The converter stops at the first fault and does not report its path. That keeps a
-hostile payload cheap: cattrs' own detailed validation costs 200 times as much. Only after a fault does `_find_fault`
-search for the path.
+By default, cattrs converts "12" into 12 and a string into a list of letters. Every hook in this file rejects a value
+that does not have the right type already. The converter stops at the first fault and does not report the fault's path,
+because cattrs' detailed validation would make a hostile payload cost 200 times as much. Only after a fault does
+`_find_fault` search for the path.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Hook = Callable[[Any, Any], Any]
 Inner = Callable[[Any], Hook]
 
 # The maximum number of members of one set with the same hash. A sender can choose tuples, numbers and attrs instances
-# with equal hashes, and adding n of them to a set takes n² comparisons. Ordinary values reach two or three.
+# with equal hashes, and adding n of them to a set takes n² comparisons. Of ordinary values, two or three share a hash.
 MAX_SAME_HASH = 16
 
-# Types whose hashes a sender can't choose: hashes of text and bytes are salted, and whole numbers are bounded.
+# Types whose hashes a sender can't choose. Hashes of text and bytes are salted, and whole numbers are bounded.
 SALTED = (str, bytes, int, bool)
 
 
 class Mismatch(ValueError):
-    """A value does not fit its type. The text describes the expected value."""
+    """The error for a value that does not fit its type. The text describes the expected value."""
 
 
 def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
@@ -49,7 +49,7 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
       ignore_extra: ignore the fields that a class does not have, also in nested classes.
 
     Raises:
-      InvalidEvent: the data does not fit `cls`. The error has the path of the first fault, and a sentence.
+      InvalidEvent: the data does not fit `cls`. The error contains the path and a description of the first fault.
     """
     hook, bottomless = _hook_of(cls, ignore_extra)
     if bottomless:
@@ -66,18 +66,18 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
 def _find_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool]:
     """Return the hook of a type, and True if the type's values may nest to any depth.
 
-    Only values of these types need a check of their depth: a value that fits another type is only as deep as that type.
+    Only values of such types need a check of their depth. A value that fits another type is only as deep as this type.
     """
     return _make_hook(cls, ignore_extra), holds_itself(cls)
 
 
-# A cache: making a hook compiles code.
+# A cache, because making a hook compiles code and is slow.
 _hook_of: Callable[[Any, bool], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 
 def _make_hook(cls: Any, ignore_extra: bool) -> Hook:
     def inner_of(inner: Any) -> Hook:
-        if holds_itself(inner):  # the hook of `inner` may be the one that is being made
+        if holds_itself(inner):  # the hook of `inner` may not exist yet
             return lambda value, _: _hook_of(inner, ignore_extra)[0](value, inner)
         return _hook_of(inner, ignore_extra)[0]
 
@@ -191,7 +191,7 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Return a hook that tries only the union's members that match the value's plain type, `int` before `float`."""
+    """Return a hook that tries only the union's members that match the value's plain type. `int` precedes `float`."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
@@ -246,8 +246,7 @@ def _object(cls: Any, inner_of: Inner, *, ignore_extra: bool) -> Hook:
 
 _converter = cattrs.Converter(detailed_validation=False)
 
-# Hooks by exact type. If they were found by base class, the hook for text would apply to every StrEnum, and accept any
-# text.
+# Hooks by exact type. With a search by base class, the hook for text would apply to every StrEnum, and accept any text.
 SCALARS: dict[Any, Hook] = {
     bool: _exactly(bool, "true or false"),
     int: _int,
@@ -291,8 +290,8 @@ def _find_fault(value: object, cls: Any, ignore_extra: bool) -> _Fault:
 def _retrace(value: object, cls: Any, ignore_extra: bool) -> Any:
     """Structure a value again, one part after the other, to find the first fault.
 
-    The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be deeper
-    than its type. Therefore each part of such a value is structured only once.
+    The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be much
+    deeper than its type. Therefore, each part of such a value is structured only once.
 
     Raises:
       _Fault: the first fault.

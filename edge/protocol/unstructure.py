@@ -1,7 +1,7 @@
 """Convert typed values into plain data, by the rules that `structure` uses to read them.
 
-A value that the receiver would reject, or read as another value, is rejected here, so that the error is raised in the
-code with the mistake. The hooks of cattrs stop at the first fault and do not know its path. Only after a fault does
+This module rejects a value that the receiver would reject, or would read as another value. The error is therefore
+raised in the code with the mistake. The hooks stop at the first fault and do not know its path. Only after a fault does
 `_find_fault` search for the path.
 """
 
@@ -55,13 +55,13 @@ def _find_hook(cls: Any) -> tuple[Hook, bool]:
     return _make_hook(cls), holds_itself(cls)
 
 
-# A cache: making a hook compiles code.
+# A cache, because making a hook compiles code and is slow.
 _hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
 
 
 def _make_hook(cls: Any) -> Hook:
     def inner_of(inner: Any) -> Hook:
-        if holds_itself(inner):  # the hook of `inner` may be the one that is being made
+        if holds_itself(inner):  # the hook of `inner` may not exist yet
             return lambda value: _hook_of(inner)[0](value)
         return _hook_of(inner)[0]
 
@@ -186,7 +186,7 @@ def _enum(cls: Any) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Return a hook that tries the union's members of the value's exact type, or all members if there is none."""
+    """Return a hook that tries the union's members of the value's exact type. Without such a member, it tries all."""
     members = typing.get_args(cls)
     hooks = [(member, inner_of(member)) for member in members]
     by_type: dict[type[Any], list[Hook]] = {}
@@ -221,7 +221,7 @@ def _object(cls: Any, inner_of: Inner) -> Hook:
     fields = attrs.fields(attrs.resolve_types(cls))
     hooks: dict[str, Any] = {each.name: override(unstruct_hook=inner_of(each.type)) for each in fields}
     write: Hook = make_dict_unstructure_fn(cls, _converter, **hooks)
-    # Fields with validators are validated again, because a mutable value may have changed since it was made.
+    # Mutable values with validators are validated again, because they may have changed since their creation.
     changeable = not is_hashable(cls) and any(each.validator is not None for each in fields)
 
     def hook(value: Any) -> Any:
@@ -256,7 +256,7 @@ BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
     types.UnionType: _union,
     Literal: _literal,
 }
-# The types that are used for values without a declared type, as in a snapshot of plain data.
+# The types that apply to values without a declared type, as in a snapshot of plain data.
 UNTYPED: dict[type[Any], Any] = {dict: dict[str, Any], list: list[Any]}
 
 
@@ -265,7 +265,7 @@ def _wrong(expected: str, value: object) -> TypeError:
 
 
 def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
-    """Find the first part of a value that does not fit its type. Return its fault, after the path of the part."""
+    """Find the first part of a value that does not fit its type. Return an error with the part's path and fault."""
     for step, child, kind in _children(value, cls):
         try:
             _hook_of(kind)[0](child)
@@ -277,7 +277,7 @@ def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
 
 
 def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
-    """Yield the parts of a value, each with its step of the path and its type. A value that is not a `cls` has none."""
+    """Yield the path, value and type of each direct part of a value. A value that is not a `cls` has no parts."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     if attrs.has(cls):
         if type(value) is cls:

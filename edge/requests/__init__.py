@@ -1,1 +1,1 @@
-"""Give received events and replies to the tasks that wait for them. Both ends of a connection use this package."""
+"""Give received events and replies to the tasks that wait for them. The server and the client use this package."""

@@ -1,8 +1,8 @@
-"""Listeners give each received event to the task that listens for it, or report that no task listens.
+"""Listeners give each received event to the task that listens for the event, or report that no task listens.
 
-There are two ways to listen. A `Waiter` is one task in `receive`, which gets its event directly. A `Subscription` is an
-``async for`` loop: events that arrive while the body of the loop runs are queued. A subscription exists as long as its
-`Listener` object. When a task leaves the loop, in any way, the events that are still queued are refused.
+There are two ways to listen. A task in `receive` has a `Waiter`, and gets its event directly. An ``async for`` loop has
+a `Subscription`: events that arrive while the body of the loop runs are queued. A subscription exists as long as its
+`Listener` object exists. When a task leaves the loop, in any way, the events that are still queued are refused.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import trio
 
 from ..aio.wakeup import WakeUp
 
-# The maximum number of queued events and bytes that a loop takes without a checkpoint. `TOGETHER_BYTES` is a quarter of
-# an outbox, so that a room that broadcasts each event yields to the write scheduler before an outbox is full.
+# The maximum numbers of queued events and of bytes that a loop takes before other tasks may run. `TOGETHER_BYTES` is a
+# quarter of an outbox. So the write scheduler runs before an outbox is full, even if a room broadcasts each event.
 TOGETHER = 16
 TOGETHER_BYTES = 64 * 1024
 
@@ -30,9 +30,9 @@ V = TypeVar("V")
 
 
 class Waiter(Generic[V]):
-    """One task that waits for one value. The task gets the value in the step in which `give` is called.
+    """One task that waits for one value. `give` passes the value directly to the task, so that no value can be lost.
 
-    Before you call `give` or `fail`, remove the waiter from all tables, so that no other code finds it.
+    Before you call `give` or `fail`, remove the waiter from all tables, so that no other code finds the waiter.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,12 @@ class Waiter(Generic[V]):
         self._outcome: outcome.Outcome[V] | None = None
 
     async def wait(self, forget: Callable[[], object]) -> V:
-        """Wait for `give` or `fail`, one of which may have been called already.
+        """Wait until `give` or `fail` is called, or return at once if one of them has been called already.
 
-        *Cancellation*: `forget` is called. No value is lost: a value is given to this task or not at all.
+        Args:
+          forget: called on a cancellation; has to remove the waiter from all tables.
+
+        *Cancellation*: no value is lost, because `give` cannot be called after `forget`.
         """
         if self._outcome is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -71,7 +74,7 @@ class Waiter(Generic[V]):
 
 
 class Arrival(abc.ABC):
-    """An event that has arrived."""
+    """A received event that waits in the inbox for a listener."""
 
     __slots__ = ()
 
@@ -81,11 +84,11 @@ class Arrival(abc.ABC):
 
     @abc.abstractmethod
     def take(self) -> None:
-        """Called when a listener takes the event: remove the event from the inbox."""
+        """Remove the event from the inbox, because a listener takes the event."""
 
     @abc.abstractmethod
     def refuse_unheard(self) -> None:
-        """Refuse the event, and remove it from the inbox, because no listener takes it."""
+        """Remove the event from the inbox and refuse the event, because no listener takes it."""
 
 
 @attrs.define(eq=False)
@@ -93,34 +96,34 @@ class Subscription:
     """The state of one loop: its event classes, its queued events, and its waiting task."""
 
     kinds: frozenset[type[Any]] | None
-    """Event classes; None for all events that no other listener takes."""
+    """The event classes; None for all events that no other listener takes."""
     value: Callable[[Any], Any]
-    """Converts an arrival into the object that the loop gets."""
+    """Converts an `Arrival` into the object that the loop yields."""
     closed: bool = False
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     taken: int = 0
-    """Events that the loop has taken since the last checkpoint."""
+    """The number of events that the loop has taken since other tasks last ran."""
     taken_bytes: int = 0
-    """Bytes that the loop has taken since the last checkpoint."""
+    """The number of bytes that the loop has taken since other tasks last ran."""
 
     def put(self, arrival: Arrival) -> None:
         self.queue.append(arrival)
         self.wake_up.wake()
 
     def close(self) -> None:
-        """Refuse the queued events, drop the queued latest values, and end the loop."""
+        """Refuse the queued events, except latest values, and end the loop."""
         self.closed = True
         while self.queue:
             self.queue.popleft().refuse_unheard()
         self.wake_up.wake()
 
     async def receive(self) -> Any:
-        self.taken += 1  # counts this call, which takes one event
+        self.taken += 1  # counts the event that this call takes
         if self.taken >= TOGETHER or self.taken_bytes >= TOGETHER_BYTES or self.closed:
             self.taken = self.taken_bytes = 0
             await trio.lowlevel.checkpoint()
-        elif self.queue:  # events that arrived together are taken in one step: one write then sends the results
+        elif self.queue:  # no other task runs between events that arrived together, so that one write sends the results
             await trio.lowlevel.checkpoint_if_cancelled()
         while not self.queue:
             self.taken = self.taken_bytes = 0
@@ -134,7 +137,7 @@ class Subscription:
 
 
 class Listener(Generic[E]):
-    """A subscription to events. Loop over it, as in ``async for event in player``, or store it and call `receive`.
+    """A subscription to events. Loop over this object, as in ``async for event in player``, or call `receive`.
 
     The loop ends when the player has left or the room has ended.
     """
@@ -155,12 +158,13 @@ class Listener(Generic[E]):
         except trio.BusyResourceError:
             raise  # the listener belongs to another task's loop, which continues
         except BaseException:
-            # The loop has ended. End the subscription now, not when the exception's traceback is garbage-collected.
+            # The loop has ended. The subscription ends now, because the exception's traceback may refer to the listener
+            # for a long time.
             self._end()
             raise
 
     async def receive(self) -> E:
-        """Wait for the next event. Always a cancellation point, but up to 16 queued events are taken in one step.
+        """Wait for the next event. Each call is a cancellation point, but other tasks may run only every 16 events.
 
         Raises:
           trio.EndOfChannel: the player has left or the room has ended.
@@ -176,7 +180,7 @@ class Listeners:
     """The listeners of one player or of one room, the oldest first.
 
     Args:
-      value: converts an arrival into the object that a listener gets: the event, or the pair of player and event.
+      value: converts an `Arrival` into the object that a listener gets: the event, or the pair of player and event.
     """
 
     def __init__(self, value: Callable[[Any], Any]) -> None:
@@ -190,30 +194,38 @@ class Listeners:
         return len(self._waiters) + len(self._specific) + len(self._general)
 
     async def receive(self, kinds: frozenset[type[Any]]) -> Any:
-        """Wait for one event of these classes. A cancellation loses no event."""
+        """Wait for one event of these classes.
+
+        *Cancellation*: no event is lost.
+        """
         entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
         arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
-        arrival.take()  # not in `give`: a journal entry that is written before this task continues would lose the event
+        # `give` does not call `take`, because a journal entry that is made before this task runs must contain the event
+        arrival.take()
         return self._value(arrival)
 
     def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
-        """Begin a subscription. It ends when its listener is no longer referenced."""
+        """Begin a subscription. The subscription ends when its listener is no longer referenced.
+
+        Args:
+          kinds: the event classes; None for all events that no other listener takes.
+        """
         subscription = Subscription(kinds, self._value, self._closed)
         end = partial(self._end, subscription)
         listener: Listener[Any] = Listener(subscription, end)
         if not self._closed:
             self._like(subscription).append(subscription)
-            weakref.finalize(listener, end).atexit = False  # ends the subscription when the loop drops its listener
+            weakref.finalize(listener, end).atexit = False  # the loop has ended if its listener is garbage-collected
         return listener
 
     def give(self, arrival: Arrival, of_room: Listeners) -> bool:
-        """Give an event to the most specific listener. False if there is none.
+        """Give an event to the most specific listener. Return False if there is no listener for the event.
 
-        Listeners for the event's class are tried first: those in this object, then those in `of_room`. After them
-        comes the newest loop in this object that takes all events.
+        Listeners for the event's class come first: those in this object before those in `of_room`. After these
+        listeners comes the newest loop in this object that takes all events.
         """
-        if (self._waiters or self._specific) and self._give_by_class(arrival):  # usually, no listener is by class
+        if (self._waiters or self._specific) and self._give_by_class(arrival):  # usually, both lists are empty
             return True
         if (of_room._waiters or of_room._specific) and of_room._give_by_class(arrival):
             return True
@@ -223,9 +235,9 @@ class Listeners:
         return True
 
     def _give_by_class(self, arrival: Arrival) -> bool:
-        """Give an event to a task that waits for its class, or queue the event for the newest loop over its class.
+        """Give an event to the oldest waiter for its class, or queue the event for the newest loop over its class.
 
-        Returns: False if there is no such task or loop.
+        Returns: False if there is no such waiter or loop.
         """
         kind = type(arrival.event)
         for entry in self._waiters:
@@ -240,7 +252,11 @@ class Listeners:
         return False
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """End all loops, also those that begin later, and fail all waiting tasks, each with a new `fault()`."""
+        """End all loops, also loops that begin later, and fail all waiting tasks.
+
+        Args:
+          fault: makes the error for each waiting task.
+        """
         self._closed = True
         waiters, self._waiters = self._waiters, []
         for _, waiter in waiters:

@@ -1,4 +1,4 @@
-"""The reply scope: a block in which a request is answered. The block ends when the other side no longer waits."""
+"""The reply scope: a block in which a request is answered. It is cancelled when the other side no longer waits."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class IncomingRequest:
 
     number: int
     event: Any
-    """Referenced until the request is answered, so that Python does not reuse its `id()`. None afterwards."""
+    """The event of the request. The reference prevents Python from reusing the event's `id()`. None once answered."""
     deadline: float
-    """The time until which the other side waits for the answer, on Trio's clock."""
+    """The time, on Trio's clock, until which the other side waits for the answer."""
     size: int = 0
     """The size of the request's frame, in bytes."""
     scope: trio.CancelScope | None = None
     answered: bool = False
-    """True once the last answer is sent."""
+    """True once the last answer is sent, or once no answer will be sent."""
     wanted: bool = True
     """True while the other side waits for the answer."""
 
 
 class ReplyScope(Generic[Answer]):
-    """``with player.answering(request) as answering:``: a block in which a request is answered.
+    """A block in which a request is answered: ``with player.answering(request) as answering:``.
 
     The block is cancelled, and ends without an exception, when the other side cancels the request, when the request's
-    deadline expires, or when the other side is gone. In these cases, and if the block raises an error or is cancelled
-    from outside, the request is answered with an error. If the block ends without a reply, the other side is informed
-    that no answer follows.
+    deadline expires, or when the other side is gone. In these cases, the request is answered with an error. The request
+    is also answered with an error if the block raises an exception or is cancelled from outside. If the block ends
+    without a reply, the other side is informed that no answer follows.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ReplyScope(Generic[Answer]):
     def reply(self, answer: Answer) -> bool:
         """Send the only or the last answer.
 
-        Returns: True if the answer was sent; False if the request is answered or cancelled already.
+        Returns: True if the answer was sent; False if the request was already answered or cancelled.
 
         Raises:
           TypeError, ValueError: `answer` is not an event that may be sent, has a value that can't be encoded, or is too
@@ -83,9 +83,9 @@ class ReplyScope(Generic[Answer]):
     async def send(self, answer: Answer) -> bool:
         """Send one of several answers.
 
-        Returns: True if the answer was sent; False if the request is answered or cancelled already.
+        Returns: True if the answer was sent; False if the request was already answered or cancelled.
 
-        *Backpressure*: waits while more than half of the window is unacknowledged.
+        *Backpressure*: the method waits while more than half of the window is unacknowledged.
 
         *Cancellation*: the answer is not sent.
 
@@ -116,7 +116,7 @@ class ReplyScope(Generic[Answer]):
         self._incoming.scope = None
         try:
             caught = bool(self._scope.__exit__(kind, exc, trace))
-        except BaseException:  # an exception group of a cancellation and another error, which propagates
+        except BaseException:  # raised for a group of a cancellation and another error: the other error propagates
             self._fail("crashed", "an error was raised while the request was answered")
             raise
         if exc is None and not asked_off:
@@ -124,7 +124,7 @@ class ReplyScope(Generic[Answer]):
         elif isinstance(exc, Exception) and not caught:
             self._fail("crashed", "an error was raised while the request was answered")
         else:
-            self._fail("cancelled", "its deadline expired" if caught else "it was cancelled before it was answered")
+            self._fail("cancelled", "the request's deadline expired" if caught else "the answering code was cancelled")
         if asked_off:
             self._abandon(self._incoming, "the request's deadline expired")
         return caught
@@ -141,5 +141,9 @@ class ReplyScope(Generic[Answer]):
 
 
 def deadline_of(seconds: float | None) -> float:
-    """Return the deadline, on Trio's clock, of a request whose sender waits for this many seconds."""
+    """Return the deadline, on Trio's clock, of a request whose sender waits for this many seconds from now.
+
+    Args:
+      seconds: the number of seconds; None for no limit.
+    """
     return math.inf if seconds is None else trio.current_time() + seconds

@@ -1,4 +1,4 @@
-"""The request tracker: the unanswered requests of one seat, in both directions."""
+"""The request tracker: the record of the unanswered requests of both sides of one seat."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ MAX_REQUESTS = 64
 
 @attrs.define(eq=False)
 class _OutgoingRequest:
-    """A request of this side that still expects answers, or has answers that are not taken yet."""
+    """A request of this side that still expects answers, or has answers that the asking task has not taken yet."""
 
     answer: type[Any]
     message: Outgoing
     single: bool
     parts: deque[Any] = attrs.field(factory=deque)
-    """Received answers that are not taken yet."""
+    """The received answers that the asking task has not taken yet."""
     fault: Exception | None = None
     """The error with which the request failed."""
     ended: bool = False
     """True once no more answers are accepted."""
     waiter: Waiter[None] = attrs.field(factory=Waiter)
-    """For a single answer: the waiting task, which in one step either gets the answer or is cancelled."""
+    """The task in `ask`, which waits for a single answer. A `Waiter` ensures that a cancelled task loses no answer."""
     woken: trio.Event = attrs.field(factory=trio.Event)
     on_take: Callable[[], object] = lambda: None
-    """Called whenever an answer is taken."""
+    """Called whenever the asking task takes an answer."""
 
     def wake(self) -> None:
         """Wake the waiting task, because an answer or the end of the answers has arrived."""
@@ -53,9 +53,9 @@ class _OutgoingRequest:
 
 
 class Replies(Generic[E]):
-    """The answers to one request, in order: ``async for line in lines``.
+    """An iterator over the answers to one request, in order: ``async for line in lines``.
 
-    The loop ends when the other side ends the answers. Leaving the block of the stream cancels the request.
+    The loop ends after the last answer. If the code leaves the block that opened the stream, the request is cancelled.
     """
 
     def __init__(self, question: _OutgoingRequest) -> None:
@@ -92,13 +92,13 @@ class RequestTracker:
       receives: the events that the other side may send.
       wait_relief: waits while more than half of the window is unacknowledged.
       check_size: raises an error if a message of this side's code is too large.
-      on_refusal: called with the problem, a sentence and the name of each message that is refused.
-      on_unusable: called with the error and the name of each event that does not fit its class. Returns True if the
-        other side must get an error.
-      on_ignored: called once for each event name that arrives with unknown fields; such fields are then ignored. If
-        None, an event with unknown fields is invalid.
-      tolerant: continue to wait if an answer does not fit, so that a client can't break a room with a wrong answer. If
-        false, the request fails.
+      on_refusal: called for each refused message, with the problem, a text for the other side, and the event's name.
+      on_unusable: called for each event that does not fit its class, with the error and the event's name. Returns True
+        if the other side must get an error.
+      on_ignored: called for the first event of each name that has unknown fields, with the error and the name. From
+        then on, unknown fields of events with this name are ignored. If None, an event with unknown fields is invalid.
+      tolerant: True to continue to wait if an answer does not fit, so that a client can't break a room with a wrong
+        answer. False to let the request fail.
       max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further requests are
         refused as `busy`."""
 
@@ -118,21 +118,21 @@ class RequestTracker:
         self._tolerant = tolerant
         self._max_request_bytes = max_request_bytes
         self._request_bytes = 0
-        """The bytes of the other side's unanswered requests."""
+        """The total size, in bytes, of the other side's unanswered requests."""
         self._send = send
         self._check_size = check_size
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
         self._on_ignored = on_ignored
         self._loose = {name for name, kind in receives.by_name.items() if kind.ignores_extra}
-        """Names of events whose unknown fields are ignored, by their class or because `on_ignored` was called."""
+        """The names of events whose unknown fields are ignored, by their class or because `on_ignored` was called."""
         self._receives = receives
         self._wait_relief = wait_relief
         self._outgoing: dict[int, _OutgoingRequest] = {}
         self._incoming: dict[int, IncomingRequest] = {}
         """The unanswered requests of the other side, by the `id()` of their events."""
         self._given_up: dict[int, weakref.ref[Any]] = {}
-        """The events of cancelled requests, as long as other code refers to them."""
+        """The events of cancelled requests, by their `id()`, as long as other code refers to the events."""
         self._sent_requests = 0
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class RequestTracker:
         return self._sent_requests
 
     def restore(self, sent_requests: int) -> None:
-        """Continue the numbers of this side's requests after those that were sent on another server."""
+        """Set the number of requests that another server has sent, so that new requests get higher numbers."""
         self._sent_requests = sent_requests
 
     @property
@@ -154,7 +154,7 @@ class RequestTracker:
 
     @property
     def queued(self) -> int:
-        """The number of received answers that are not taken yet."""
+        """The number of received answers that the asking tasks have not taken yet."""
         return sum(len(question.parts) for question in self._outgoing.values())
 
     @property
@@ -170,11 +170,15 @@ class RequestTracker:
     async def ask(self, question: Any, answer: type[E]) -> E:
         """Send an event as a request and wait for the typed answer. The request includes the caller's deadline.
 
+        Args:
+          question: the event to send.
+          answer: the event class of the answer.
+
         Raises:
           RequestFailed: the request was answered with an error, or ended without an answer.
-          Exception: `close` was called. Its `fault` made this error.
+          Exception: `close` was called. Its argument `fault` made this error.
 
-        *Cancellation*: cancels the request at the other side. A later answer is dropped.
+        *Cancellation*: the request is cancelled on the other side, too. A later answer is dropped.
         """
         number, request = self._begin(question, answer, single=True)
         try:
@@ -194,9 +198,12 @@ class RequestTracker:
         """Send an event as a request with several answers.
 
         Args:
-          on_take: called whenever an answer is taken.
+          question: the event to send.
+          answer: the event class of the answers.
+          on_take: called whenever the asking task takes an answer.
 
-        Returns: the answers, and a function that cancels the request if it is unanswered.
+        Returns: the answers, and a function that stops tracking the request, and cancels the request if it is
+          unanswered.
         """
         number, request = self._begin(question, answer, single=False)
         request.on_take = on_take
@@ -209,9 +216,10 @@ class RequestTracker:
         return Replies(request), stop
 
     def receive_reply(self, message: messages.Reply | messages.Part | messages.Error) -> None:
-        """Settle the request that this message answers. A late answer to a cancelled request is dropped.
+        """Give an answer to the request of this side. A late answer to a cancelled request is dropped.
 
-        An answer that does not fit the expected class is refused. `tolerant` decides whether the request then fails.
+        An answer that does not have the expected class is refused. In this case, the request fails unless the tracker
+        is `tolerant`.
         """
         question = self._outgoing.get(message.id) if message.id is not None else None
         if question is None or question.ended:
@@ -237,14 +245,14 @@ class RequestTracker:
             question.wake()
 
     def _end(self, question: _OutgoingRequest, message: messages.Reply | messages.Part | messages.Error) -> None:
-        """Accept no answers after this one, and cancel the request if the other side would send more."""
+        """Accept no answers after this message, and cancel the request if the other side would send more answers."""
         question.ended = True
         question.wake()
         if isinstance(message, messages.Part):
             self._send(outgoing_cancel(message.id))
 
     def ask_again(self) -> None:
-        """Drop the requests of a client that has lost its state, and resend the unanswered requests of this side."""
+        """Drop the requests of the other side, which has lost its state, and resend this side's unanswered requests."""
         self._give_up_requests()
         for question in self._outgoing.values():
             if not question.ended:
@@ -285,10 +293,14 @@ class RequestTracker:
                 return
 
     def reply(self, request: Any, answer: Any) -> bool:
-        """Answer a request of the other side. `request` is the received object itself, not an equal one.
+        """Answer a request of the other side.
 
-        Returns: True if the answer was sent; False if the event was not a request, or if the request is answered or
-          cancelled already.
+        Args:
+          request: the received object itself, not an equal object.
+          answer: the event to send as the answer.
+
+        Returns: True if the answer was sent; False if the event was not a request, or if the request was already
+          answered or cancelled.
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
@@ -300,7 +312,12 @@ class RequestTracker:
         return True
 
     def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
-        """Return a scope for a block that answers a request. If the request is cancelled, the block is cancelled."""
+        """Return a scope for a block that answers a request. If the request is cancelled, the block is cancelled.
+
+        Args:
+          request: the received object itself, not an equal object.
+          check: returns the answer, or raises an error if the answer may not be sent.
+        """
         incoming = self._incoming.get(id(request))
         if incoming is None:
             incoming = IncomingRequest(0, None, math.inf, answered=True, wanted=id(request) not in self._given_up)
@@ -309,7 +326,12 @@ class RequestTracker:
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
-        """Refuse a message of the other side: send an error."""
+        """Send the other side an error about one of its messages.
+
+        Args:
+          about: the name of the event; empty if the error is not about an event.
+          request: the number of the request that the error answers; None for other messages.
+        """
         self._on_refusal(problem, text, about)
         self._send(outgoing_error(problem, text, about, request))
 
@@ -320,7 +342,7 @@ class RequestTracker:
             self._mark_answered(incoming)
 
     def close(self, fault: Callable[[], Exception]) -> None:
-        """Fail all requests of this side, each with a new error from `fault`, and drop those of the other side."""
+        """Fail all requests of this side, each with a new error from `fault`, and drop the other side's requests."""
         self._give_up_requests()
         for question in self._outgoing.values():
             if not question.ended:
@@ -354,7 +376,7 @@ class RequestTracker:
         incoming.event = None
 
     def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:
-        """Stop tracking a request, and cancel the block that answers it: the other side no longer waits."""
+        """Stop tracking a request and cancel the block that answers it, because the other side no longer waits."""
         incoming.wanted = False
         if incoming.scope is not None:
             incoming.scope.cancel(why)

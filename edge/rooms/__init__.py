@@ -1,4 +1,5 @@
 """Rooms, players, rounds and turns.
 
-This package imports no sockets, keys or connections: a room sends through `Seat`, the abstract class in `seat`.
+This package does not import the code of sockets, keys or connections. A room sends messages through the abstract class
+`Seat`, which higher layers implement.
 """

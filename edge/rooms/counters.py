@@ -1,4 +1,4 @@
-"""Counters of the rooms of a directory. Their values never decrease."""
+"""Counters of all rooms in a directory. Their values never decrease."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 from ..codes import Code
 from .rate_limited_log import RateLimitedLog
 
-# Upper bounds of the histogram buckets for late ticks, in seconds. The last bucket has no bound.
+# Upper bounds of the histogram buckets for late ticks, in seconds. One more bucket, the last, has no upper bound.
 LATE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -32,31 +32,31 @@ class Counters:
     """Connections that got no seat, by the code of the refusal."""
 
     ended: Counter[Code] = attrs.field(factory=Counter)
-    """Players that left, by the code of their ending."""
+    """Players that left, by the code of `Player.ending`."""
 
     crashes: int = 0
-    """Exceptions that the code of rooms raised."""
+    """Exceptions raised by the author's code in rooms."""
 
     throttled: int = 0
-    """Ended connections that were throttled for more than one second."""
+    """Connections that have ended and that the server had throttled for more than one second."""
 
     received: int = 0
-    """Events from players that were delivered to their room."""
+    """Events from players that the room's code took, and ``latest`` events that were stored."""
 
     turned_away: Counter[str] = attrs.field(factory=Counter)
-    """Refused messages from players, by problem."""
+    """Refused messages from players, by the problem that the error reports."""
 
     unusable: int = 0
     """Messages to players that clients reported as unusable."""
 
     outdated: int = 0
-    """Welcomes to clients whose events differ from the events of the room."""
+    """Welcomes sent to clients whose event classes differ from those of the room."""
 
     sent: int = 0
-    """Messages to players: events, replies, errors. A broadcast counts once for each player."""
+    """Messages to players: events, requests, replies, cancels and errors. A broadcast counts once for each player."""
 
     late: list[int] = attrs.field(factory=lambda: [0] * (len(LATE_BOUNDS) + 1))
-    """The number of ticks in each bucket of lateness: see `LATE_BOUNDS`."""
+    """The number of ticks in each bucket of the histogram of lateness: see `LATE_BOUNDS`."""
 
     late_seconds: float = 0.0
     """The total lateness of all ticks, in seconds."""
@@ -70,7 +70,7 @@ class Counters:
     _known: set[tuple[object, ...]] = attrs.field(factory=set)
 
     def is_first(self, *key: object) -> bool:
-        """Return True for the first call with this key. Every key is stored, so use few different keys."""
+        """Return True for the first call with this key. Use few different keys, because every key is stored."""
         known = key in self._known
         self._known.add(key)
         return not known

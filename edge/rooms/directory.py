@@ -1,4 +1,4 @@
-"""The directory: the rooms of a server, by kind and name. It opens rooms on demand and closes idle rooms."""
+"""The directory of a server's open rooms, by kind and name. It opens rooms on demand and closes idle rooms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .room_runtime import RoomRuntime
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The allowed names of rooms and kinds: safe in a URL, a log line and a file name.
+# The allowed names of rooms and of kinds. Such a name is safe in a URL, in a log line and in a file name.
 ROOM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, _ or -, and begins with a letter or a digit"
 
@@ -39,20 +39,20 @@ class Listing:
     maximum: int
     locked: bool
     server: str = ""
-    """The server that has the room, if that is another server; empty for this server."""
+    """The other server that has the room; empty if this server has the room."""
 
 
 class Directory:
-    """Finds rooms by kind and name, and owns the nursery in which they run.
+    """The open rooms of a server, by kind and name. They run in the nursery that `run` opens.
 
     Args:
       kinds: the factory of each kind of room: a `Room` subclass, or any callable that returns a new room or raises
         `Refused`.
-      max_rooms: the maximum number of open rooms; further rooms are refused as ``full``. Each costs some kilobytes and
-        a few tasks.
-      max_rooms_each: the maximum number of open rooms of one opener.
-      idle: the seconds after which a room without players other than bots is closed.
-      seeds: returns the seed for `Room.random` of a new room.
+      max_rooms: the maximum number of open rooms; further rooms are refused as ``full``. Each open room needs some
+        kilobytes of memory and a few tasks.
+      max_rooms_each: the maximum number of open rooms that one opener has opened; see `open`.
+      idle: a room is closed when it has had no players, or only bots, for this many seconds.
+      seeds: called for each new room; returns the seed of `Room.random`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Directory:
         self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
         self.add_kinds(kinds)
         self.counters: Counters = Counters()
-        """Counters of the rooms."""
+        """Counters of all rooms of this directory."""
         self._seeds = seeds
         self._max_rooms, self._max_rooms_each = max_rooms, max_rooms_each
         self._opened = Counter[str]()
@@ -78,7 +78,7 @@ class Directory:
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
         self.reopen: Callable[[str, str, str], object] = self._reopen
-        """Opens a new room after a crash. Called with the kind, the name and the opener."""
+        """Opens a new room after a crash. Called with the kind, the name and the opener of the crashed room."""
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -143,7 +143,7 @@ class Directory:
             raise Refused(f"all {self._max_rooms} rooms are open", Code.FULL)
         if opener and self._opened[opener] >= self._max_rooms_each:
             most = f"{self._max_rooms_each} rooms that {opener} has opened are still open"
-            raise Refused(f"{most}, the most for one address", Code.FULL)
+            raise Refused(f"{most}, which is the maximum for one address", Code.FULL)
 
     def open(
         self,
@@ -152,16 +152,17 @@ class Directory:
         *,
         opener: str = "",
     ) -> Room[Any, Any]:
-        """Return the room of this kind and name; open it if necessary. Synchronous, so that the caller can take a seat
-        in the same step.
+        """Return the room of this kind and name; open the room if necessary.
+
+        The method is synchronous, so that the caller can take a seat before another task runs.
 
         Args:
-          opener: the client on whose behalf the room is opened, such as an address; empty for the server itself.
+          opener: the client for which the room is opened, such as an address; empty for the server itself.
 
         Raises:
-          Refused: unknown kind or invalid name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); the server is shutting
-            down (`Code.DRAINING`); the room could not be made, which is logged, or has crashed too often
-            (`Code.ROOM_CRASHED`): see `Room.restarts`.
+          Refused: the kind is unknown or the name is invalid (`Code.NO_ROOM`); too many rooms are open (`Code.FULL`);
+            the server is shutting down (`Code.DRAINING`); the factory raised an exception, which is logged, or the
+            room has crashed too often (`Code.ROOM_CRASHED`; see `Room.restarts`).
         """
         return room_of(self.open_runtime(kind, name, opener=opener))
 
@@ -179,7 +180,8 @@ class Directory:
         Args:
           opener: see `open`.
           lease: the lease of a new room; by default, a lease that never ends.
-          prepare: called with a new room before it is added to the directory. If this raises, the room is not opened.
+          prepare: called with a new room before the room is added to the directory. If `prepare` raises an exception,
+            the room is not opened.
 
         Raises:
           Refused: see `open`.
@@ -221,9 +223,9 @@ class Directory:
         return self._closing.is_set()
 
     def close(self) -> None:
-        """Refuse to open rooms from now on, and close the open rooms with `Code.DRAINING`.
+        """Refuse to open further rooms, and close the open rooms with `Code.DRAINING`.
 
-        Persistent rooms stay open until the caller hands them over to another server.
+        Persistent rooms stay open: the caller has to hand them over to another server.
         """
         self._closing.set()
         for room in tuple(self._rooms.values()):

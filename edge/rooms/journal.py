@@ -1,4 +1,4 @@
-"""The interface between a persistent room and its journal, which is a higher layer."""
+"""The interface between a persistent room and its journal. The package `edge.journal` implements the journal."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ class RestorableSeat(Seat):
         """Return a record from which another server can restore this seat.
 
         Args:
-          table: takes the messages that the record refers to.
-          whole: record everything, not only the changes since the previous record.
+          table: the method adds the seat's messages to this table; the record contains their indices.
+          whole: True to record everything; False to record only the messages since the previous record.
         """
 
     @abc.abstractmethod
     def recorded(self) -> None:
-        """Acknowledge the received messages that the journal has, and send the withheld messages. Called when the entry
-        with the newest `record` is written."""
+        """Acknowledge the received messages and send the withheld messages that the newest `record` includes.
+
+        Called when the entry with that record is written.
+        """
 
     @abc.abstractmethod
     def conclude(self, *, unconfirmed: bool = False) -> None:
         """Send the client its goodbye, after the end of the player is written to the room's journal.
 
         Args:
-          unconfirmed: true if the end may never be written, which the goodbye then reports.
+          unconfirmed: True if the end may never be written. In this case the goodbye says so.
         """
 
     @abc.abstractmethod
     def hand_over(self) -> None:
-        """Send the client `Code.MOVED`: the end of the player is not written, so another server restores the seat."""
+        """End the connection with `Code.MOVED`, because another server restores the seat from the journal."""
 
 
 class Journal(abc.ABC):
-    """Records a persistent room. Reliable events and the ends of seats are sent only after they are written."""
+    """The journal of one persistent room. A reliable event or the end of a seat is sent only after it is written."""
 
     concluded: bool
-    """True once the end of the room is written, or the room no longer waits for that."""
+    """True once the end of the room is written, or once the room no longer waits for the end to be written."""
 
     written_number: int
     """The number of the newest written entry; 0 before the first."""
@@ -59,11 +61,11 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     def note_fact(self, fact: Any) -> None:
-        """Note a fact for the next entry. `Room.persist` calls this."""
+        """Add a fact to the next entry. `Room.persist` calls this method."""
 
     @abc.abstractmethod
     def note_end(self, seat: RestorableSeat) -> None:
-        """Record the end of the player of this seat. The last messages of the seat wait until the end is written."""
+        """Record that the player of this seat has ended. The seat's last messages wait until the end is written."""
 
     @abc.abstractmethod
     def conclude(self) -> None:
@@ -71,14 +73,14 @@ class Journal(abc.ABC):
 
     @abc.abstractmethod
     async def wait_written(self) -> None:
-        """Wait until everything up to now is written, or until the room closes or loses its lease.
+        """Wait until all changes made before this call are written, or until the room closes or loses its lease.
 
         *Cancellation*: nothing is lost.
         """
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Wait until the end of the closed room is written, or until another server may have the room.
+        """Wait until the end of the closed room is written, until the lease ends, or until a time limit.
 
-        *Cancellation* is ignored; the wait is bounded.
+        *Cancellation* is ignored during the wait.
         """

@@ -1,4 +1,4 @@
-"""The declarations of a room class, read and checked once, when the class is defined."""
+"""The declarations of a room class. edge reads and checks them once, when the class is defined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .type_arguments import type_arguments, unresolved
 
 NO_EVENTS = "give the base class two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
 
-# The members that an author may override: coroutine functions, plain functions, and settings.
+# The members of `Room` that an author may override: coroutine functions and plain functions; `SETTINGS` has the rest.
 ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "run": (),
@@ -55,7 +55,7 @@ class RoomKind:
 
     @classmethod
     def of(cls, room: type[Any], base: type[Any]) -> RoomKind:
-        """Read and check a class that inherits from `base`, which is `Room`.
+        """Return the declarations of a class that inherits from `base`, which is `Room`, after checking them.
 
         Raises:
           TypeError, ValueError: the class has a mistake. The message names the member and the correct form.
@@ -100,7 +100,7 @@ class RoomKind:
         return event
 
     def type_of_sent(self, event: Any) -> EventType:
-        """Return the event type of an event for players.
+        """Return the event type of an event that the room sends to players.
 
         Raises:
           TypeError: the room may not send this object.
@@ -116,7 +116,7 @@ class RoomKind:
         """Return these event classes as a set.
 
         Raises:
-          TypeError: no class is given, or players may not send a class.
+          TypeError: no class is given, or players may not send one of the classes.
         """
         if not kinds:
             heard = ", ".join(kind.cls.__name__ for kind in self.receives.by_name.values())
@@ -129,7 +129,7 @@ class RoomKind:
 
 
 def _check_members(room: type[Any], base: type[Any]) -> None:
-    """Check the overrides of members of `base` in the class and in the classes that it inherits from."""
+    """Check how a class, and the classes between it and `base`, override the members of `base`."""
     reserved = public_members(base) - {*ASYNC, *SYNC, *SETTINGS}
     for each in room.__mro__[: room.__mro__.index(base)]:
         if each.__module__ == base.__module__:
@@ -147,7 +147,7 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
 
 
 def _check_pairs(room: type[Any], base: type[Any]) -> None:
-    """Check that a class defines both members of each pair. A generic base class may define only one."""
+    """Check that a class has both `snapshot` and `restore` or neither, and that it has `apply` if it has `facts`."""
     if (room.snapshot is base.snapshot) != (room.restore is base.restore):
         raise TypeError(f"{room.__name__} has only one of snapshot and restore: a persistent room needs both")
     if room.facts is not None and room.apply is base.apply:
@@ -182,10 +182,13 @@ def _check_parameters(room: type[Any], name: str, function: Any) -> None:
 
 
 def decided(what: str, result: object) -> Any:
-    """Return the result of a synchronous method of an author.
+    """Return the result of an author's synchronous method, after checking that it is not a coroutine.
+
+    Args:
+      what: the name of the method, for the error.
 
     Raises:
-      TypeError: the result is a coroutine, because the method is async by mistake.
+      TypeError: the result is a coroutine, because the author's method is async by mistake.
     """
     if inspect.iscoroutine(result):
         result.close()

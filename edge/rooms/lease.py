@@ -1,4 +1,4 @@
-"""The lease of a room: the right to run the room on this server until a deadline, which renewals extend."""
+"""The lease of a room: the right to run the room on this server until a deadline. Renewals extend the deadline."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import trio
 
 
 class Lease:
-    """The right to run one room on this server. With a single server a lease never ends.
+    """The right to run one room on this server. If the server belongs to no cluster, a lease never ends.
 
     Args:
-      until: the end of the lease, on Trio's clock.
+      until: the time at which the lease ends, on Trio's clock.
       give_back: called once, with the lease, after the room has closed.
       fence: a number higher than the fence of every earlier lease of this room.
     """
@@ -22,30 +22,30 @@ class Lease:
     ) -> None:
         self.fence = fence
         self.until: float = until
-        """The time, on Trio's clock, from which nothing is written for the room."""
+        """The end of the lease, on Trio's clock. From then on, the server sends and records nothing for the room."""
         self.continues_without_broker: bool = False
         """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
         self.done_with: bool = False
-        """True once the room has closed for good: no other server may restore it."""
+        """True once the room has closed for good, so that no other server may restore it."""
         self._give_back = give_back
         self._scope = trio.CancelScope()
 
     @property
     def over(self) -> bool:
-        """True once the lease has run out."""
+        """True once the lease has ended."""
         return self.until < math.inf and trio.current_time() >= self.until
 
     def enter(self) -> trio.CancelScope:
-        """Return a scope for the life of the room. It is cancelled when the lease runs out."""
+        """Return the cancel scope in which the room runs. The scope is cancelled when the lease ends."""
         self._scope = trio.CancelScope(deadline=self.until)
         return self._scope
 
     def continue_without_broker(self) -> None:
-        """Make the lease last until another server is known to have the room. Call this before the room runs."""
+        """Remove the deadline, so that the lease ends only when `lose` is called. Call this before the room runs."""
         self.continues_without_broker, self.until = True, math.inf
 
     def renew(self, until: float) -> None:
-        """Set a new end. This has no effect once the lease has run out."""
+        """Set a new deadline. This has no effect if the lease has ended or continues without the broker."""
         if not (self.over or self.continues_without_broker):
             self.until = self._scope.deadline = until
 
@@ -54,10 +54,10 @@ class Lease:
         self.done_with = True
 
     def lose(self) -> None:
-        """End the lease, and cancel the room: another server has the room, or may claim it."""
+        """End the lease and cancel the room, because another server has the room or may claim it."""
         self.until = -math.inf
         self._scope.cancel("this server has lost the lease")
 
     def end(self) -> None:
-        """Give the lease back after the room has closed."""
+        """Give the lease back, after the last task of the room has ended."""
         self._give_back(self)

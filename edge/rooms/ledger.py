@@ -1,19 +1,21 @@
-"""The ledger of a room: the only record of the players who are joining, here or away, and of their leaving.
+"""The ledger of a room: the only record of each player's state (joining, here, away or left).
 
-A seat enters the ledger only when it is complete, in the same synchronous step in which the author's `admit` accepts
-the player, so that the room cannot change in between. From then on only four things change its state:
+A player is added to the ledger when the seat is complete. No other task runs between the author's `admit` and this
+addition, so that the room cannot change in between. After the addition, only four events can change the player's state:
 
 * ``START``: the player's task has begun.
 * ``LOSE``: the connection is lost; the seat waits for a new one for `Ledger.grace` seconds.
 * ``FIND``: the player has a new connection.
 * ``LEAVE``: the player leaves, for any reason. This is the last event.
 
-`TRANSITIONS` has the next state for each state. What does not apply, such as ``START`` for a player who is away, leaves
-the state as it is, and is no error. So a caller need not know in which order a task starts, a connection changes and a
-deadline passes. The number of a
-seat is free again when its player's task has ended, including its clean-up: see `Ledger.release_number`.
+`TRANSITIONS` contains the next state for each state and event. An event that does not apply, such as ``START`` for a
+player who is away, does not change the state and is not an error. So a caller need not know in which order a task
+starts, a connection changes and a deadline passes.
 
-The ledger does not import rooms or players, which import the ledger.
+The number of a seat is free again when the task of its player has ended, including the task's clean-up: see
+`Ledger.release_number`.
+
+This module does not import the modules of rooms and players, because these import this module.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from .seat import Seat
 from .session import Session
 from .statistics import TurnStatistics
 
-# The seconds by which a seat outlives its grace, so that a reconnect at the instant of the deadline succeeds.
+# A seat waits for this many seconds after its grace, so that a reconnect at the instant of the deadline succeeds.
 TIE = 0.001
 
 
@@ -43,9 +45,9 @@ class PlayerState(enum.StrEnum):
     """The state of a player in the ledger."""
 
     JOINING = "joining"
-    """The player has a seat; the task of `Room.player` has not begun."""
+    """The player has a seat, but the task of `Room.player` has not begun."""
     HERE = "here"
-    """Connected."""
+    """The task of `Room.player` has begun, and a connection holds the seat."""
     AWAY = "away"
     """The connection is lost, and the seat waits for a new one."""
     LEFT = "left"
@@ -86,14 +88,14 @@ TRANSITIONS = {
 
 @attrs.frozen
 class Ending:
-    """Why a player left."""
+    """The code and the reason with which a player left."""
 
     code: Code
     reason: str
 
 
 class OpenTurn(abc.ABC):
-    """The interface of an open turn for the ledger, which calls it when the player leaves or the connection changes."""
+    """The methods of an open turn that the ledger calls when the player leaves or when the connection changes."""
 
     @abc.abstractmethod
     def player_left(self) -> None:
@@ -101,19 +103,19 @@ class OpenTurn(abc.ABC):
 
     @abc.abstractmethod
     def player_away(self) -> None:
-        """Start the limit of the absence, because the player's connection is lost."""
+        """Start the time limit `max_absence`, because the player's connection is lost."""
 
     @abc.abstractmethod
     def player_back(self) -> None:
-        """End the limit of the absence, because the player has a new connection."""
+        """Stop the time limit `max_absence`, because the player has a new connection."""
 
     @abc.abstractmethod
     def statistics(self) -> TurnStatistics:
-        """Return a snapshot of the turn."""
+        """Return the current statistics of the turn."""
 
 
 class Member(abc.ABC):
-    """A player, as the ledger knows it.
+    """The part of a player's run time that the ledger uses.
 
     Args:
       seat: sends messages to the player.
@@ -131,9 +133,9 @@ class Member(abc.ABC):
         self.state = PlayerState.JOINING
         self.ending: Ending | None = None
         self.joined = 0
-        """The place in the order of joining. A player who joins later has a higher number."""
+        """A number that gives the order of joining: a player who joins later has a higher number."""
         self.away_until: float = 0.0
-        """While away: the end of the grace, on Trio's clock."""
+        """The end of the grace, on Trio's clock, while the player is away."""
         self.turns: list[OpenTurn] = []
         """The open turns of this player."""
 
@@ -149,19 +151,19 @@ class Member(abc.ABC):
 
     @abc.abstractmethod
     def leave(self, code: Code, reason: str = "") -> bool:
-        """End the player's stay in the room. Return false, without effect, if the player has already left."""
+        """End the player's stay in the room. Return False, without effect, if the player has already left."""
 
     @abc.abstractmethod
     def recheck_space(self) -> None:
-        """Check again if there is space for more events of this player."""
+        """Check again whether this player's inbox has space, because the answer may have changed."""
 
 
 class Watch(abc.ABC):
-    """An observer of a ledger, which is notified of each change."""
+    """An observer of a ledger. The ledger calls `note` after each change."""
 
     @abc.abstractmethod
     def note(self, member: Member) -> None:
-        """Handle a change of the state of this member."""
+        """Handle a change of this member's state."""
 
 
 class Ledger:
@@ -183,16 +185,16 @@ class Ledger:
         self.changed: trio.Event = trio.Event()
         """Set at each change, and then replaced by a new event."""
         self.on_remove: Callable[[Member], object] = lambda member: None
-        """Called with each member that is removed."""
+        """Called with each member after the member is removed from the ledger."""
         self._members: dict[str, Member] = {}
-        """The members by session, in the order in which they joined."""
+        """The members, by the id of their session, in the order in which they joined."""
         self._numbers = itertools.count()
         self._free_numbers: list[int] = []
         self._order = itertools.count()
         self._people = 0
         """The number of members that are not bots."""
         self._graces: list[tuple[float, int, Member]] = []
-        """A heap of deadlines of members who are away. Deadlines of members who came back or left are still in it."""
+        """A heap of the deadlines of members who are away, and old deadlines of members who returned or left."""
         self._empty_since = 0.0
         self._idle = math.inf
         self._timer = trio.CancelScope()
@@ -236,7 +238,7 @@ class Ledger:
         self._free_numbers = [number for number in range(first) if number not in taken]
 
     def add(self, member: Member) -> None:
-        """Add a player that the room has admitted."""
+        """Add a player whom the room has admitted."""
         self._members[member.session.id] = member
         member.joined = next(self._order)
         self._people += not member.session.bot
@@ -247,7 +249,7 @@ class Ledger:
         self._change(member, Happens.START)
 
     def lose(self, member: Member, code: Code, reason: str) -> None:
-        """Record that the connection of this player is lost. Start the grace, or let the player leave if grace is 0."""
+        """Record that the connection of this player is lost. Start the grace; if it is 0 seconds, end the player."""
         if member.left:
             return
         if self.grace <= 0:
@@ -255,7 +257,7 @@ class Ledger:
             return
         self._change(member, Happens.LOSE)
         member.away_until = trio.current_time() + self.grace
-        if member.away_until < math.inf:  # an infinite grace would stay in the heap for ever
+        if member.away_until < math.inf:  # an infinite deadline would stay in the heap for ever
             heapq.heappush(self._graces, (member.away_until, next(self._order), member))
             self._timer.deadline = self._next_deadline()
         for turn in member.turns:
@@ -270,7 +272,7 @@ class Ledger:
             self._note_change(member)
 
     def leave(self, member: Member, ending: Ending) -> bool:
-        """Record that a player leaves, and end the player's turns. Return false if the player had left already."""
+        """Record that a player leaves, and end the player's turns. Return False if the player has already left."""
         if member.ending is not None:
             return False
         member.ending = ending
@@ -280,7 +282,7 @@ class Ledger:
         return True
 
     def remove(self, member: Member) -> None:
-        """Remove a player that has left, so that the seat is free."""
+        """Remove a player who has left, so that another player can take the seat."""
         if self._members.get(member.session.id) is member:
             del self._members[member.session.id]
             if not member.session.bot:
@@ -291,11 +293,11 @@ class Ledger:
             self.on_remove(member)
 
     async def run_timer(self, *, idle: float) -> None:
-        """End seats when their grace runs out. Return once no player except bots has held a seat for `idle` seconds.
+        """End each seat when its grace runs out. Return after `idle` seconds without players; bots do not count.
 
         One timer serves all seats. Players whose grace ends at the same time leave in the order in which they joined.
 
-        *Cancellation*: no more seats end by grace.
+        *Cancellation*: from then on, no seat ends when its grace runs out.
         """
         self._empty_since = trio.current_time()
         self._idle = idle
@@ -309,7 +311,7 @@ class Ledger:
                 await trio.sleep_forever()
 
     def _change(self, member: Member, happens: Happens) -> bool:
-        """Change the state of a member by `TRANSITIONS`. Return false if the state stays the same."""
+        """Change the state of a member as `TRANSITIONS` says. Return False if the state stays the same."""
         before, member.state = member.state, TRANSITIONS[member.state][happens]
         return member.state is not before
 

@@ -1,4 +1,4 @@
-"""The author's view of a player: a seat, and the task that runs for it."""
+"""`Player`, the object through which an author's room uses one player."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ E3 = TypeVar("E3")
 
 @guard_members
 class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
-    """One player of a room. The room makes its players.
+    """One player of a room. edge creates the players.
 
-    ``async for event in player`` yields all events that no `receive` or `listen` for their classes takes.
+    ``async for event in player`` yields each event for whose class no `receive` or `listen` is active.
 
     You may set your own attributes, such as ``player.score = 0``, under any name that is not documented here.
     """
@@ -53,7 +53,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def session(self) -> Session:
-        """The session of the player, with the claims that the issuer of the key gave."""
+        """The session of the player, with the claims of the session's key."""
         return self.__edge_runtime.session
 
     @property
@@ -63,27 +63,27 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
     @property
     def left(self) -> bool:
-        """True once the player has left. From then on `send` has no effect."""
+        """True once the player has left. From then on, `send` sends nothing."""
         return self.__edge_runtime.left
 
     @property
     def ending(self) -> Ending | None:
-        """The code and the reason of the player's end; None until the player leaves."""
+        """The code and the reason with which the player left; None until the player leaves."""
         return self.__edge_runtime.ending
 
     @property
     def restored(self) -> bool:
-        """True if this server restored the room with this player. Then `Room.player` runs again from the beginning."""
+        """True if this server restored the player from a journal. For such a player, `Room.player` starts again."""
         return self.__edge_runtime.restored
 
     def send(self, event: ToPlayer) -> None:
-        """Send this player an event. Never waits. Has no effect once the player has left.
+        """Send this player an event. This method never waits, and has no effect once the player has left.
 
         Raises:
           TypeError: `event` is not one of the room's events, or a value does not have the type of its field.
           ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
             than `Limits.sent_bytes`.
-          SendOverflow: the player was sent too much without a pause.
+          SendOverflow: the room sent the player too much without letting other tasks run.
         """
         self.__edge_runtime.send(event)
 
@@ -94,25 +94,26 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
     async def receive(self, *kinds: type[Any]) -> Any:
-        """Wait for the next event of these classes from this player. Events that arrived before the call do not count.
+        """Wait for the next event of these classes from this player. Events that arrived earlier are not returned.
 
         Raises:
           Gone: the player has left, or leaves during the wait.
 
-        *Cancellation*: no event is lost. Later events are refused with ``not_now`` if nothing else listens for them.
+        *Cancellation*: no event is lost. Later events are refused as ``not_now`` if no other code listens for them.
         """
         return await self.__edge_runtime.receive(*kinds)
 
     def latest(self, kind: type[E], key: Hashable = None) -> E | None:
         """Return the newest event of this class from the player. The delivery of the class must be ``latest``.
 
-        The event is stored, also without a listener, until a newer event replaces it or the client starts fresh. The
-        newest 256 keys are stored, with at most `Limits.inbox_bytes`. The client receives an error if it sends more.
+        edge stores the event, even if no code listens for it, until a newer event replaces it or the client starts
+        fresh. edge stores one event for each of the newest 256 keys, and at most `Limits.inbox_bytes` in total. If the
+        client sends more, edge drops the oldest event and sends the client an error.
 
         Args:
           key: the value of the key field, if the class has one.
 
-        Returns: the event; None if none is stored.
+        Returns: the event; None if no event is stored.
 
         Raises:
           TypeError: players may not send this class, or its delivery is not ``latest``.
@@ -128,7 +129,8 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     def listen(self, *kinds: type[Any]) -> Listener[Any]:
         """Listen for events: ``async for event in player.listen(Drew, Undid)`` yields all events of these classes.
 
-        Events that arrive while the body of the loop runs are queued. With `receive` in a loop they would be refused.
+        Events that arrive while the body of the loop runs are queued. If you call `receive` in a loop instead, events
+        that arrive between two calls are refused.
         """
         return self.__edge_runtime.listeners.listen(self.__edge_runtime.room.kind.check_receives(*kinds))
 
@@ -136,13 +138,18 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """Send an event as a request, and wait for the player's typed reply. Use a turn to limit the wait.
 
         A reply that does not fit `answer` is refused, and the wait continues. A client that starts fresh, for example
-        after a reload, receives the request again. The request contains the time until the deadline of the enclosing
-        scopes.
+        after a reload, receives the request again. The request tells the client how many seconds remain until the
+        earliest deadline of the enclosing cancel scopes.
+
+        Args:
+          question: the event to send.
+          answer: the event class of the reply.
 
         Raises:
-          Gone: the player has left, or leaves before the reply. A turn of the player catches this as `Outcome.LEFT`.
-          RequestFailed: the client refuses to reply. A turn catches this as `Outcome.REFUSED`; outside a turn, catch
-            this error yourself.
+          Gone: the player has left, or leaves before the reply. A turn of the player catches this error, and its
+            outcome is `Outcome.LEFT`.
+          RequestFailed: the client refuses to reply. A turn catches this error, and its outcome is `Outcome.REFUSED`.
+            Outside a turn, catch this error yourself.
 
         *Cancellation*: the request is withdrawn, and the client is notified.
         """
@@ -152,10 +159,11 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """Answer an event that the client sent as a request.
 
         Args:
-          request: the received object itself.
+          request: the received object itself, not an equal object.
+          answer: the event to send as the reply.
 
-        Returns: True if the client waits for the reply; False if the event was not a request, or if the request was
-          already answered or cancelled.
+        Returns: True if the reply was sent; False if the event was not a request, or if the request was already
+          answered or cancelled.
 
         Raises:
           TypeError, ValueError: see `send`.
@@ -165,23 +173,24 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
         """Answer a request in a block: ``with player.answering(request) as answering:``.
 
-        The block is cancelled when the client no longer waits. `ReplyScope.reply` sends the only reply;
-        ``await answering.send(...)`` sends one of several. For an event that was not a request, replies have no effect.
+        The block is cancelled when the client no longer waits. `ReplyScope.reply` sends the only or the last reply;
+        ``await answering.send(...)`` sends one of several replies. For an event that was not a request, replies have no
+        effect.
 
         Args:
-          request: the received object itself.
+          request: the received object itself, not an equal object.
         """
         return self.__edge_runtime.requests.answering(request, self.__edge_runtime.room.kind.check_sends)
 
     def kick(self, reason: str = "") -> None:
-        """End the seat of this player with `Code.KICKED`, and cancel the task of `Room.player`."""
+        """End the seat of this player with `Code.KICKED`, and cancel the player's task."""
         self.__edge_runtime.leave(Code.KICKED, reason)
 
     def shielded_cleanup(self) -> trio.CancelScope:
         """Return a shielded scope for awaiting in a `finally` block of `player()`: ``with player.shielded_cleanup():``.
 
-        The deadline is two seconds after the player left, for all clean-ups together. When the room closes, all players
-        have the same deadline.
+        All clean-ups of the player have the same deadline: two seconds after the player left. When the room closes, the
+        clean-ups of all players have the same deadline.
         """
         return self.__edge_runtime.shielded_cleanup()
 

@@ -1,4 +1,4 @@
-"""The run time of a player: delivers events and requests to the author's code, sends, and ends the seat."""
+"""The run time of a player: delivers received events and requests to the author's code, sends events, ends the seat."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .statistics import PlayerStatistics
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The maximum number of latest values of one player. Clients may choose the keys; `Seat.inbox_bytes` limits the total
-# size.
+# The maximum number of latest values of one player. The number is limited because clients choose the keys.
+# `Seat.inbox_bytes` limits the total size.
 MAX_LATEST = 256
 
 TOO_FAST = "the connection sends events faster than its pace allows"
@@ -48,22 +48,22 @@ class PlayerRuntime(Member):
         super().__init__(seat, number)
         self.room = room
         self.scope: trio.CancelScope = trio.CancelScope()
-        """The scope of the task of `Room.player`."""
+        """The cancel scope of the task that runs `Room.player`."""
         self.restored: bool = False
         """True if the player joined on another server, and this server restored the room."""
         self.listeners: Listeners = Listeners(operator.attrgetter("event"))
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
-        """The latest events of the client, by name and key."""
+        """The newest ``latest`` events of the client, by event name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
-        """Events that no listener has taken yet."""
+        """The inbox: the events that no listener has taken yet, the oldest first."""
         self._waiting_bytes = 0
         self._to_deliver: list[messages.Message] = []
-        """Messages that the room's previous server received and the room's code did not take."""
+        """Messages that the room's previous server received, and that the room's code did not take there."""
         self._too_fast = False
         """True if the newest event was refused as ``too_fast``."""
         self._left_at: float | None = None
         self._space: trio.Event | None = None
-        """Set when the inbox may have space again; None while no task waits."""
+        """Set when the inbox may have space again; None if no task waits for space."""
         self._started = trio.Event()
         self.requests: RequestTracker = RequestTracker(
             self._tell,
@@ -120,14 +120,14 @@ class PlayerRuntime(Member):
         return self.room.shielded_cleanup(trio.current_time() if self._left_at is None else self._left_at)
 
     async def wait_started(self) -> None:
-        """Wait until the task of `Room.player` has begun or the player has left. Deliver messages only after that.
+        """Wait until the task of `Room.player` has begun or the player has left. Call this before `deliver`.
 
         *Cancellation*: nothing is lost.
         """
         await self._started.wait()
 
     def start(self) -> None:
-        """Record that the task of `Room.player` begins in this step."""
+        """Record that the task of `Room.player` begins now."""
         self.room.ledger.start(self)
         self._started.set()
 
@@ -136,10 +136,10 @@ class PlayerRuntime(Member):
         self._latest.clear()
 
     def leave(self, code: Code, reason: str = "") -> bool:
-        """End the player's stay in the room. Return false, without effect, if the player has already left.
+        """End the player's stay in the room. Return False, without effect, if the player has already left.
 
-        When this returns, the seat is free, the player's turns and waits have ended, and the task of `Room.player` is
-        cancelled.
+        When this method returns, another player can take the seat, the player's turns and waits have ended, and the
+        task of `Room.player` is cancelled.
         """
         if not self.room.ledger.leave(self, Ending(code, reason)):
             return False
@@ -183,7 +183,7 @@ class PlayerRuntime(Member):
         )
 
     def restore(self, record: PlayerRecord) -> None:
-        """Restore the state that `record` returned on another server."""
+        """Restore the player from a record that another server has written."""
         self.restored = True
         self.requests.restore(record.asked)
         self._to_deliver = [messages.from_plain(plain, len(JSON.encode(plain))) for plain in record.pending]
@@ -191,7 +191,7 @@ class PlayerRuntime(Member):
             self.requests.refuse("crashed", "the server that received this request is gone", "", number)
 
     def deliver_restored(self) -> None:
-        """Deliver the messages that another server received and the room's code did not take there."""
+        """Deliver the messages that another server received, and that the room's code did not take there."""
         to_deliver, self._to_deliver = self._to_deliver, []
         for message in to_deliver:
             self.deliver(message)
@@ -213,18 +213,19 @@ class PlayerRuntime(Member):
 
     @property
     def has_space(self) -> bool:
-        """True if one more event may be delivered: the inbox has space, and other players can keep up.
+        """True if the connection may deliver one more message.
 
-        Also true while the room waits for replies or acks of this player, because these may arrive after other events.
-        Events for which there is no space are then refused as ``busy``. Also true once the player has left: later
+        This is the case while the inbox has space and the player need not be slowed (see `_slowed`). This is also the
+        case while the room waits for replies or acks of this player, because these may arrive after other events. The
+        full inbox then refuses such events as ``busy``. The value is also True once the player has left, because later
         messages are dropped.
         """
-        slowed = self.room.strained and self._slowed  # runs for each frame; nearly always no player is strained
+        slowed = self.room.strained and self._slowed  # `strained` first: this runs for each frame, and is usually empty
         return not (self._full or slowed) or self.requests.asking or self.seat.pressed or self.left
 
     @property
     def _slowed(self) -> bool:
-        """True if this player has sent much lately, and another player has not acknowledged much."""
+        """True if this player has lately exceeded half of the byte pace, and another player is in `strained`."""
         return self.room.strained_except(self) and self.seat.low_rate_at > trio.current_time()
 
     @property
@@ -232,7 +233,7 @@ class PlayerRuntime(Member):
         return len(self._waiting) >= self.seat.inbox or self._waiting_bytes >= self.seat.inbox_bytes
 
     async def wait_space(self) -> None:
-        """Wait until half of the inbox is free, or `has_space` is true for another reason.
+        """Wait until half of the inbox is free, or until `has_space` is true for another reason.
 
         *Cancellation*: nothing is lost.
         """
@@ -244,13 +245,13 @@ class PlayerRuntime(Member):
                 await self._space.wait()
 
     def recheck_space(self) -> None:
-        """Make the task in `wait_space` check again."""
+        """Make the task in `wait_space` check `has_space` again."""
         if self._space is not None:
             self._space.set()
             self._space = None
 
     def deliver(self, message: messages.Message) -> None:
-        """Deliver a message to the code that listens for it, or refuse it with a typed error. Never waits."""
+        """Deliver a message to the code that waits for it, or refuse the message with a typed error. Never waits."""
         if self.ending is not None:
             return
         if self.room.journal is not None:
@@ -268,7 +269,7 @@ class PlayerRuntime(Member):
                 self.requests.receive_cancel(message)
 
     def _note_unusable(self, error: messages.Error) -> None:
-        """Count an event that the client could not use, and log the first for each event of each kind of room."""
+        """Count an event that the client could not use. Log only the first for each event name and kind of room."""
         counters, kind = self.room.counters, self.room.kind
         counters.unusable += 1
         event = error.about if error.about in kind.sends.by_name else "a message"
@@ -283,7 +284,7 @@ class PlayerRuntime(Member):
             self.requests.refuse(fault.problem, str(fault), fault.about, fault.request)
 
     def _route(self, event: Any, message: messages.Event | messages.Request) -> None:
-        """Give an event to the most specific listener. Without one, refuse the event, unless it is a latest value."""
+        """Give an event to the most specific listener. If there is no listener, refuse any event but a latest value."""
         kind = self.room.kind.receives.by_name[message.name]
         stored = kind.delivery == "latest" and isinstance(message, messages.Event)
         if stored:
@@ -291,7 +292,7 @@ class PlayerRuntime(Member):
             self.room.counters.received += 1
         arrival = PlayerArrival(self, event, message, stored, message.size)
         if message.too_fast:
-            if not self._too_fast:  # only the first of a series gets an error: an error for each would be a flood, too
+            if not self._too_fast:  # only the first of a series is answered, because many errors would be a flood, too
                 arrival.refuse("too_fast", TOO_FAST)
             elif not stored:
                 self._note_refusal("too_fast", TOO_FAST, message.name)
@@ -319,7 +320,7 @@ class PlayerRuntime(Member):
             self.seat.check_crowded(message)
 
     def _note_refusal(self, problem: MessageProblem, text: str, about: str) -> None:
-        if problem == "cancelled":  # the sender cancelled its own request, which is not an error
+        if problem == "cancelled":  # not a fault: the sender cancelled its own request
             return
         counters, name = self.room.counters, about[:64]
         counters.turned_away[problem] += 1
@@ -341,12 +342,12 @@ class PlayerRuntime(Member):
         self.requests.refuse("busy", text, key[0], None)
 
     def note_taken(self, arrival: PlayerArrival) -> None:
-        """Record that an event of this player is taken or refused."""
+        """Remove an event from the inbox, because it is taken or refused."""
         del self._waiting[arrival]
         self._waiting_bytes -= arrival.message.size
         if self.room.journal is not None:
             self.room.journal.mark_changed(self)
-        if (  # half of the inbox is free: waking the reader for each event would cost more
+        if (  # only if half of the inbox is free, because waking the reader for each event would cost more
             self._space is not None
             and 2 * len(self._waiting) <= self.seat.inbox
             and 2 * self._waiting_bytes <= self.seat.inbox_bytes
@@ -354,7 +355,7 @@ class PlayerRuntime(Member):
             self.recheck_space()
 
     def refuse_arrival(self, arrival: PlayerArrival, problem: MessageProblem, text: str) -> None:
-        """Send the client an error, because no task took its event. Latest values are not refused."""
+        """Send the client an error about its event, unless the event is a latest value, which is stored."""
         self.requests.forget_request(arrival.event)
         if not (arrival.stored or self.left):
             number = arrival.message.id if isinstance(arrival.message, messages.Request) else None

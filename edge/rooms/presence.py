@@ -16,7 +16,7 @@ from .player import Player
 
 @attrs.frozen
 class Presence:
-    """One player who holds a seat."""
+    """The presence of one player: the number, the name, and whether a connection holds the seat."""
 
     number: int
     name: str
@@ -43,23 +43,23 @@ class PresenceChange:
 
 @attrs.define(eq=False)
 class ChangesWatch(Watch):
-    """One reader of changes: the state that it has seen, and the pending changes, at most one for each player."""
+    """The state of one `Changes` iterator: the reported presence, and the players whose changes are not reported."""
 
     told: dict[Member, bool] = attrs.field(factory=dict)
-    """The players that the reader has seen; the value is True if the reader saw the player as connected."""
+    """The players that are reported as joined. The value is True if the player was last reported as connected."""
     news: OrderedDict[Member, None] = attrs.field(factory=OrderedDict)
     woken: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self, member: Member) -> None:
         self.news.pop(member, None)
         if member.state is PlayerState.LEFT and member not in self.told:
-            return  # the player joined and left before the reader saw either
+            return  # the player joined and left before the iterator reported the joining
         self.news[member] = None
         woken, self.woken = self.woken, trio.Event()
         woken.set()
 
     def take(self) -> PresenceChange | None:
-        """Return the next change; None if nothing has changed."""
+        """Return the next change; None if there is no change to report."""
         while self.news:
             member, _ = self.news.popitem(last=False)
             before, now = self.told.get(member), None if member.state is PlayerState.LEFT else member.connected
@@ -70,7 +70,7 @@ class ChangesWatch(Watch):
             if before == now:
                 continue
             if before is None and now is False:
-                self.note(member)  # joined, and already away: report both
+                self.note(member)  # the player joined and is already away: report the joining now, the absence next
                 self.told[member] = True
             kind = {None: PresenceKind.LEFT, False: PresenceKind.AWAY, True: PresenceKind.BACK}[now]
             return PresenceChange(member.facade, PresenceKind.JOINED if before is None else kind)
@@ -78,10 +78,10 @@ class ChangesWatch(Watch):
 
 
 class Changes(metaclass=NoPublicConstructor):
-    """Changes of presence: ``async for change in room.seats.changes()``. The first changes report the
-    present players as joined.
+    """An iterator over changes of presence: ``async for change in room.seats.changes()``.
 
-    Changes that happen while the loop's body runs are reported afterwards, except changes that were undone by then.
+    The first changes report the present players as joined. Changes that happen while the loop's body runs are reported
+    afterwards. A change that is undone before it is reported is not reported.
     """
 
     def __init__(self, watch: ChangesWatch) -> None:

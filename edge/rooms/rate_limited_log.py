@@ -1,4 +1,4 @@
-"""A rate-limited log for records that clients cause and that could fill a disk."""
+"""A rate-limited log for records that clients can cause. Without a limit, such records could fill a disk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import trio
 
 from ..protocol.pace import Pace
 
-# The seconds for which a logged subject is not logged again.
+# After a record is logged, records with the same subject are left out for this many seconds.
 QUIET_SECONDS = 60.0
-# The maximum number of records a second in the long run, and in one burst.
+# The maximum number of records: a second in the long run, and in one burst.
 RECORDS_PER_SECOND, RECORDS_BURST = 1.0, 20
-# The maximum number of subjects that are remembered as logged.
+# The maximum number of subjects that are stored as logged. At the maximum, all are deleted to limit the memory.
 MAX_KNOWN = 1000
 
 
 class RateLimitedLog:
-    """Logs at INFO: the same subject once a minute, and all subjects together at a limited rate.
+    """A log at level INFO that logs each subject at most once a minute, and all subjects together at a limited rate.
 
     A record contains the number of records that were left out before it. Unprintable characters in the arguments of a
     record are escaped.
@@ -35,11 +35,11 @@ class RateLimitedLog:
         self._left_out = 0
 
     def note(self, thing: Hashable, text: str, *args: object, log_context: Mapping[str, object]) -> None:
-        """Log a record, or count it.
+        """Log a record, or only count the record if it exceeds the rate.
 
         Args:
-          thing: the subject. Records with the same subject are logged once a minute.
-          text: the text of the record, followed by its arguments.
+          thing: the subject of the record.
+          text: the text of the record, with placeholders for `args`.
           log_context: further attributes of the record.
         """
         if not self._log.isEnabledFor(logging.INFO):
@@ -59,7 +59,7 @@ class RateLimitedLog:
 
 
 def _in_one_line(arg: object) -> object:
-    """Escape line breaks and control characters: clients choose the text, and must not forge records."""
+    """Escape line breaks and control characters, so that clients, which choose the text, cannot forge records."""
     if not isinstance(arg, str) or arg.isprintable():
         return arg
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in arg)

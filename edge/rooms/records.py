@@ -18,25 +18,26 @@ class SeatRecord:
     attempt: int
     """The number of the client's newest connection."""
     since: int
-    """The number of the connection with which the client started fresh."""
+    """The number of the connection with which the client last started fresh."""
     why: str
-    """The reason for that fresh start: see `Welcome.why`."""
+    """The reason for the last fresh start: see `Welcome.why`."""
     former: list[str]
     """Clients that had the seat before, the oldest first."""
     sent: int
     acked: int
     received: int
-    """Counted messages since the fresh start: sent, acknowledged by the client, and received."""
+    """`sent`, `acked` and `received` are the numbers of counted messages since the last fresh start: messages to the
+    client, messages that the client has acknowledged, and messages from the client."""
     behind: bool
-    """True if the client cannot resume, because more was unacknowledged than the seat stores."""
+    """True if the client cannot resume, because it has left more messages unacknowledged than the seat stores."""
     whole: bool
-    """True if `unacked` has all unacknowledged messages; False if it has only those since the previous record."""
+    """True if `unacked` has all unacknowledged messages; False if it has only those sent since the previous record."""
     unacked: list[int]
     """The indices of unacknowledged messages in the `MessageTable`, the oldest first."""
     latest: list[int]
     """The indices of the latest values in the `MessageTable`, the oldest first."""
     dropped: bool
-    """True if a latest value was dropped, so that the client cannot resume."""
+    """True if the client cannot resume, because a latest value was dropped."""
 
 
 @attrs.frozen
@@ -52,9 +53,9 @@ class PlayerRecord:
     asked: int
     """The number of requests that the room has sent."""
     unanswered: list[int]
-    """The numbers of the client's requests that the room has taken and not answered."""
+    """The numbers of the client's requests that the room's code has taken but not answered."""
     pending: list[Any]
-    """Messages that the server has received and the room has not taken, as plain data."""
+    """Messages that the server has received but the room's code has not taken, as plain data."""
     seat: SeatRecord
 
 
@@ -70,7 +71,7 @@ class RecoveredPlayer:
 
 
 class MessageTable:
-    """The messages of one journal entry, each message once."""
+    """The messages of one journal entry. Each message is stored once, even if several seats refer to it."""
 
     def __init__(self) -> None:
         self.plain: list[Any] = []

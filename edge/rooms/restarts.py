@@ -1,4 +1,4 @@
-"""Restarts: new rooms after a crash of `Room.run`."""
+"""The policy for new rooms after a crash of `Room.run`, and the record of crashes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import attrs
 class Restarts:
     """The restart policy of a room after a crash of `run`, like the restart intensity of an Erlang supervisor.
 
-    A crash closes the room with `Code.ROOM_CRASHED`, after which clients connect again. A new room is opened at once
-    if the crashed room had players, otherwise when a client connects. After too many crashes the name stays closed for
-    a while: clients are refused with `Code.ROOM_CRASHED`, and try again later.
+    A crash closes the room with `Code.ROOM_CRASHED`, and the clients connect again. If the crashed room had players,
+    edge opens a new room at once; otherwise edge opens a new room when a client connects. After too many crashes, edge
+    opens no room of this name for `seconds`: clients are refused with `Code.ROOM_CRASHED`, and try again later.
     """
 
     most: int = 3
-    """The maximum number of restarts within `seconds`; 0 for none."""
+    """The maximum number of restarts within `seconds`; 0 for no restarts."""
 
     seconds: float = 60
-    """The seconds for which a crash counts, and for which the name is closed after too many crashes."""
+    """The number of seconds for which a crash counts. After too many crashes, no room opens for the same time."""
 
 
 @attrs.define(eq=False)
 class Crashes:
-    """The crashes of the rooms of one name."""
+    """The recent crashes of rooms with the same kind and name."""
 
     policy: Restarts
     times: deque[float] = attrs.field(factory=deque)
 
     def note(self, now: float) -> bool:
-        """Record a crash at `now`. Return true if a new room may be opened."""
+        """Record a crash at `now`, on Trio's clock. Return True if a new room may be opened."""
         while self.times and self.times[0] + self.policy.seconds <= now:
             self.times.popleft()
         self.times.append(now)
@@ -39,9 +39,9 @@ class Crashes:
 
     @property
     def over_at(self) -> float:
-        """The time from which no crash counts any more."""
+        """The time, on Trio's clock, from which no recorded crash counts."""
         return self.times[-1] + self.policy.seconds
 
     def shut(self, now: float) -> bool:
-        """Return True while the name is closed after too many crashes."""
+        """Return True while no room may be opened, because of too many crashes."""
         return len(self.times) > self.policy.most and now < self.over_at

@@ -28,7 +28,7 @@ E = TypeVar("E")
 
 
 class _SeatsMember:
-    """The descriptor of `Room.seats`: on a class, the policy; on an instance, the seats of the room."""
+    """The descriptor of `Room.seats`. On a class, the value is the policy; on an instance, the seats of the room."""
 
     def __init__(self, policy: Seats) -> None:
         self.policy = policy
@@ -37,35 +37,36 @@ class _SeatsMember:
         return self.policy if room is None else room._Room__edge_seats  # type: ignore[attr-defined]  # mangled
 
     def __set__(self, room: Room[Any, Any], value: object) -> None:
-        raise AttributeError("seats is set in the class")  # reached if an author's class overrides __setattr__
+        # `guard_members` prevents the assignment earlier, unless an author's class overrides __setattr__
+        raise AttributeError("set seats in the class, not on a room")
 
 
 class Room(Generic[FromPlayer, ToPlayer]):
-    """A room. Subclass ``edge.Room[FromPlayer, ToPlayer]`` with two unions of event classes.
+    """The base class of rooms. Subclass ``edge.Room[FromPlayer, ToPlayer]`` with two unions of event classes.
 
-    Override `run` (the life of the room), `player` (the life of one player) and `admit` (the admission), and set
-    `seats`. Your own attributes may have any name that is not documented here.
+    Override `run` (the task of the room), `player` (the task of each player) and `admit` (the check of applicants), and
+    set `seats`. Your own attributes may have any name that is not documented here.
 
     *Error handling*: an invalid message is refused and has no other effect. An exception in `player` ends that seat
     with `Code.CRASHED`. An exception in `run` closes the room with `Code.ROOM_CRASHED`; see `restarts`. Each exception
     is logged with its traceback, and the server continues.
 
-    *Backpressure*: sending never waits. A player whose connection cannot keep up loses the connection, and later the
-    seat.
+    *Backpressure*: sending never waits. A player whose connection cannot keep up loses the connection. If the player
+    does not reconnect within the grace, the player loses the seat, too.
     """
 
     seats: Seats = Seats()
-    """The policy of this kind of room. On an instance: the seats of the room."""
+    """On the class, the policy for the seats of each room; on an instance, the seats of this room."""
 
     restarts: ClassVar[Restarts] = Restarts()
-    """The restart policy after a crash of `run`: by default up to three new rooms a minute."""
+    """The restart policy after a crash of `run`. By default, edge opens up to three new rooms a minute."""
 
     when_cut_off: ClassVar[Literal["pause", "continue"]] = "pause"
-    """With several servers: the policy for a room whose server cannot reach the broker for longer than a lease.
+    """In a cluster, the policy for a room whose server cannot reach the broker for longer than a lease.
 
-    ``"pause"``: the room ends. A persistent room is restored on another server, or on this one when the broker is back;
-    the state of any other room is lost. ``"continue"``: the room continues. Another server may open a room of the same
-    name meanwhile; this room ends when its server learns of the other room.
+    With ``"pause"``, the room ends. A persistent room is restored on another server, or on this server when it can
+    reach the broker again. The state of any other room is lost. With ``"continue"``, the room continues. Meanwhile,
+    another server may open a room of the same name. This room ends when its server learns of the other room.
     """
 
     facts: ClassVar[Any] = None
@@ -86,7 +87,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         cls.__edge_kind.check_complete()
-        room = super().__new__(cls)  # set up here, so that an author's __init__ need not call super().__init__
+        # the room is set up here, so that an author's __init__ need not call super().__init__
+        room = super().__new__(cls)
         seats = empty(cls.seats)
         object.__setattr__(room, "_Room__edge_seats", seats)
         runtime = RoomRuntime(room, cls.__edge_kind, ledger_of(seats), Player._create)
@@ -97,36 +99,39 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return repr(self.__edge_runtime)
 
     async def run(self) -> None:
-        """Run the room. Override this; when it returns, the room closes.
+        """Run the room. Override this method. When it returns, the room closes.
 
-        *Cancellation*: this is cancelled when the room closes; see `shielded_cleanup`.
+        *Cancellation*: the method is cancelled when the room closes; see `shielded_cleanup`.
         """
         await trio.sleep_forever()
 
     async def player(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """Run one player. Override this; when it returns, the player leaves.
+        """Run one player. Override this method. When it returns, the player leaves.
 
-        *Cancellation*: this is cancelled when the player leaves, so `finally` blocks always run; see
+        *Cancellation*: the method is cancelled when the player leaves, so that its `finally` blocks always run; see
         `Player.shielded_cleanup`.
         """
         await trio.sleep_forever()
 
     def greet(self, player: Player[FromPlayer, ToPlayer]) -> None:
-        """Send the current state to a client that does not have it. Override this. Synchronous.
+        """Send the current state to a client that does not have it. Override this method; it is synchronous.
 
-        edge calls this method in the step in which the client gets its seat, so that these events arrive first. edge
-        calls it again whenever the client starts fresh and the player stays: after a reload, when another tab takes the
-        seat, or when the client missed too much to resume. The newest ``latest`` events are sent again automatically.
+        edge calls this method at once when the client gets its seat, so that these events arrive first. edge calls the
+        method again whenever the client starts fresh and the player stays: after a reload, when another tab takes the
+        seat, or when the client missed too many messages to resume. edge sends the newest ``latest`` events again by
+        itself.
 
-        `player` starts after `greet`. `run` also starts after the first `greet` of a room, even after `restore` on
-        another server, so create the attributes that `greet` needs in ``__init__``.
+        `player` starts after `greet`. `run` may also start after the first `greet` of a room, even after `restore` on
+        another server. So create the attributes that `greet` needs in ``__init__``.
         """
 
     def admit(self, applicant: Applicant) -> None:
-        """Raise `Refused` to refuse an applicant. Synchronous, so that nothing happens between the check and the seat.
+        """Decide whether an applicant gets a seat. Override this method, and raise `Refused` to refuse the applicant.
+
+        The method is synchronous, so that no other task runs before the applicant has the seat.
 
         Raises:
-          Refused: the applicant gets no seat; its client receives the message of this error.
+          Refused: the applicant gets no seat. The client receives the message of this error.
         """
 
     def publish(self, event: ToPlayer) -> None:
@@ -138,25 +143,29 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.broadcast(event)
 
     def snapshot(self) -> Any:
-        """Return the state from which another server can restore the room. Synchronous.
+        """Return the state from which another server can restore the room.
 
-        Override this and `restore` to make the room persistent: another server can then restore the room with its
-        seats. edge calls `snapshot` often, unless the room has `facts`. Change the state in synchronous code only.
+        Override this method and `restore` to make the room persistent. Another server can then restore the room with
+        its seats. Both methods are synchronous. edge calls `snapshot` often, unless the room has `facts`. Make each
+        change of the state in synchronous code, because edge may call `snapshot` whenever a task of the room waits.
 
-        Returns: an attrs instance, if the method is annotated with its class; else plain data.
+        Returns: an attrs instance if the method is annotated with the class of the instance; otherwise plain data.
         """
         raise NotImplementedError
 
     def restore(self, state: Any) -> None:
         """Restore the state that `snapshot` returned.
 
-        When this is called, `players` contains the restored players: away, and with `Player.restored` true. Afterwards
-        `run` and the `player` of each player start from the beginning.
+        When edge calls this method, `players` contains the restored players. They are away, and their `Player.restored`
+        is true. Afterwards, `run` starts from the beginning, and so does `player` for each player.
         """
         raise NotImplementedError
 
     def apply(self, fact: Any) -> None:
-        """Change the state by a fact. Synchronous. Called by `persist`, and again on another server after `restore`."""
+        """Apply a fact to the state. Override this method; it is synchronous.
+
+        `persist` calls this method. A server that restores the room calls the method again, after `restore`.
+        """
 
     @property
     def kind(self) -> str:
@@ -169,7 +178,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return self.__edge_runtime.name
 
     def persist(self, fact: Any) -> None:
-        """Apply a fact, and write the fact to the journal. With facts, edge calls `snapshot` rarely, so it may be slow.
+        """Apply a fact to the state, and write the fact to the journal.
+
+        If a room has `facts`, edge calls `snapshot` rarely, so that `snapshot` may be slow.
 
         Raises:
           TypeError: `fact` is not one of the room's `facts`.
@@ -181,8 +192,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.journal.note_fact(fact)
 
     def now(self) -> float:
-        """Return the room's clock, in seconds since the room opened. Clients share it: ``room.now()`` in edge.js, and
-        `Client.now`.
+        """Return the room's clock, in seconds since the room opened.
+
+        Clients read the same clock with ``room.now()`` in edge.js and with `Client.now`.
 
         Raises:
           RuntimeError: the room is not open yet, for example in `__init__`.
@@ -191,16 +203,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
     @property
     def fence(self) -> int:
-        """The fencing number, higher than that of any earlier room of this name on other servers. 0 with one server.
+        """The fencing number: higher than the number of each earlier room of this name; 0 without a cluster.
 
-        Send this number with each write to an external store. The store has to reject a number lower than one that it
-        has received.
+        Send this number with each write to an external store. The store has to reject a write with a number lower than
+        the highest number that the store has received.
         """
         return self.__edge_runtime.lease.fence
 
     @property
     def random(self) -> Random:
-        """The room's random number generator. A test seeds it like the schedule, so that a run can be repeated.
+        """The room's random number generator. In a test, edge derives its seed from the seed of the test's schedule.
 
         Raises:
           RuntimeError: the room is not open yet, for example in `__init__`.
@@ -224,7 +236,9 @@ class Room(Generic[FromPlayer, ToPlayer]):
         to: Iterable[Player[FromPlayer, ToPlayer]] | None = None,
         exclude: Player[FromPlayer, ToPlayer] | Iterable[Player[FromPlayer, ToPlayer]] = (),
     ) -> None:
-        """Send an event to all players who hold a seat now. All players receive events in the same order. Never waits.
+        """Send an event to all players who hold a seat now. This method never waits.
+
+        All players receive broadcast events in the same order.
 
         Args:
           to: send the event to these players only.
@@ -234,7 +248,8 @@ class Room(Generic[FromPlayer, ToPlayer]):
           TypeError: `event` is not one of the room's events, or a value does not have the type of its field.
           ValueError: a value cannot be encoded (a NaN, a number too large, half a character), or the event is larger
             than `Limits.sent_bytes`. In this case no player gets the event.
-          SendOverflow: some players were sent too much without a pause. These do not get the event; all others do.
+          SendOverflow: the room sent some players too much without letting other tasks run. These players do not get
+            the event; all other players get it.
         """
         members = self.__edge_runtime.ledger.members if to is None else tuple(map(member_of, to))
         if exclude != ():
@@ -258,19 +273,19 @@ class Room(Generic[FromPlayer, ToPlayer]):
         minimum: int | None = None,
         seconds: float = math.inf,
     ) -> AsyncIterator[Round[FromPlayer, ToPlayer]]:
-        """Open a round: ``async with room.open_round() as round``. `reset` and a lack of players end the block early.
+        """Open a round: ``async with room.open_round() as round``. `reset` or too few players end the block early.
 
         When the block is left, all tasks and turns of the round have ended. `Round.outcome` has the outcome.
 
         Args:
-          players: the players of the round; by default all who hold a seat now. Players who join later do not belong to
-            the round.
+          players: the players of the round; by default all players who hold a seat now. Players who join later do not
+            belong to the round.
           minimum: the number of players that the round needs; by default `Seats.minimum`.
-          seconds: the time limit, after which the round ends with `Outcome.TIMEOUT`.
+          seconds: the time limit in seconds. At the limit, the round ends with `Outcome.TIMEOUT`.
 
         Raises:
           RuntimeError: a round is open already.
-          ExceptionGroup: the exceptions of the block and of the tasks of the round.
+          ExceptionGroup: the block or tasks of the round raised exceptions, which the group contains.
 
         *Cancellation* ends the round.
         """
@@ -293,14 +308,18 @@ class Room(Generic[FromPlayer, ToPlayer]):
             self.__edge_runtime.round = None
 
     def reset(self, reason: str = "") -> bool:
-        """Cancel the open round, its tasks and its turns. Return false if no round is open."""
+        """Cancel the open round, its tasks and its turns. Return False if no round is open.
+
+        Args:
+          reason: a text for `Round.reason`.
+        """
         return self.__edge_runtime.reset(reason)
 
     def ticks(self, *, hz: float, catch_up: int = 5) -> Ticks:
-        """Run a fixed time step, ``async for step in room.ticks(hz=30)``, on absolute deadlines. See `Ticks`.
+        """Return an iterator over steps of a fixed length: ``async for step in room.ticks(hz=30)``. See `Ticks`.
 
         Args:
-          hz: steps per second.
+          hz: the number of steps per second.
           catch_up: the maximum number of late steps that run without waiting; further late steps are skipped.
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
@@ -309,16 +328,16 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """Return a shielded scope for awaiting in a `finally` block of `run`: ``with self.shielded_cleanup():``.
 
         The scope lasts two seconds at most. When the room closes, all clean-ups have the same deadline, so that they
-        cannot delay a shutdown. In `player`, use `Player.shielded_cleanup`.
+        delay a shutdown by two seconds at most. In `player`, use `Player.shielded_cleanup`.
         """
         return self.__edge_runtime.shielded_cleanup(trio.current_time())
 
     def lock(self) -> None:
-        """Refuse applicants as ``locked``, until `unlock`."""
+        """Refuse applicants as ``locked``, until `unlock` is called."""
         self.__edge_runtime.ledger.locked = True
 
     def unlock(self) -> None:
-        """End `lock`: admit applicants again."""
+        """Admit applicants again after `lock`."""
         self.__edge_runtime.ledger.locked = False
 
     @property
@@ -332,7 +351,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
         return self.__edge_runtime.closing
 
     def close(self, reason: str = "", *, code: Code = Code.ROOM_CLOSED) -> None:
-        """Close the room: cancel its round and its `run`, and end all seats. Later calls have no effect."""
+        """Close the room: cancel its round and its `run`, and end all seats. Later calls have no effect.
+
+        Args:
+          reason: a text that clients receive.
+          code: the code with which the players' connections end.
+        """
         self.__edge_runtime.close(reason, code=code)
 
     async def wait_closed(self) -> None:
@@ -356,12 +380,12 @@ def runtime_of(room: Room[Any, Any]) -> RoomRuntime:
 
 
 def room_of(runtime: RoomRuntime) -> Room[Any, Any]:
-    """Return the author's room of a run time."""
+    """Return the author's `Room` object that belongs to a run time."""
     assert isinstance(runtime.facade, Room)
     return runtime.facade
 
 
 def kind_of(room: Room[Any, Any] | type[Room[Any, Any]]) -> RoomKind:
-    """Return the declarations of a room class."""
+    """Return the declarations of a room class, or of the class of a room."""
     kind: RoomKind = room._Room__edge_kind  # type: ignore[union-attr]  # a private name
     return kind

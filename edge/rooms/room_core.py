@@ -22,16 +22,16 @@ from .ledger import Ledger, Member
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
 
-# The seconds for all `shielded_cleanup` blocks of a leaving player or of a closing room together.
+# The time limit, in seconds, for all `shielded_cleanup` blocks of a leaving player or of a closing room together.
 CLEANUP_SECONDS = 2.0
-# Events beyond this size are checked against `Limits.sent_bytes`.
+# Only events of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
 LARGE_BYTES = 64 * 1024
 
 NOT_OPEN = "a room has its clock and its random numbers once it is open: use them in run, player, admit or greet"
 
 
 class AuthoredRoom(Protocol):
-    """The methods of an author's `Room` that its run time calls. See `Room` for each."""
+    """The methods of an author's `Room` that its run time calls. `Room` documents each method."""
 
     async def run(self) -> object: ...
     async def player(self, player: Any, /) -> object: ...
@@ -44,12 +44,12 @@ class AuthoredRoom(Protocol):
 
 
 class RoomCore:
-    """The state of one room.
+    """The part of a room's run time that players and rounds use: its state, and sending.
 
     Args:
       facade: the author's `Room`.
-      kind: the declarations of its class.
-      ledger: the ledger of its members.
+      kind: the declarations of the room's class.
+      ledger: the ledger of the room's players.
     """
 
     def __init__(self, facade: AuthoredRoom, kind: RoomKind, ledger: Ledger) -> None:
@@ -59,24 +59,24 @@ class RoomCore:
         ledger.on_remove = self._note_left
         self.kind_name: str = ""
         self.name: str = ""
-        """The kind and the name, once a `Directory` has opened the room."""
+        """`kind_name` and `name` are the kind and the name of the room; empty until a `Directory` opens the room."""
         self.counters: Counters = Counters()
-        """Counters, shared by all rooms of a directory."""
+        """The counters, which all rooms of a directory share."""
         self.lease: Lease = Lease()
         self.journal: Journal | None = None
-        """The journal of a persistent room; None for others."""
+        """The journal of a persistent room; None for other rooms."""
         self.lost = False
-        """True if another server had a room of this name, and the state of that room is lost."""
+        """True if another server had a room of this kind and name, and the state of that room is lost."""
         self.listeners: Listeners = Listeners(operator.attrgetter("member.facade", "event"))
         self.round: RoundRuntime | None = None
-        """The open round."""
+        """The open round; None if no round is open."""
         self.ending: tuple[Code, str] | None = None
-        """The code and the reason of the room's end, once it closes."""
+        """The code and the reason with which the room closes; None until the room closes."""
         self.run_scope: trio.CancelScope = trio.CancelScope()
         self.timer_scope: trio.CancelScope = trio.CancelScope()
         self.strained: set[Member] = set()
-        """Connected players with more than half of a window unacknowledged. While this set is not empty, reading
-        from players that send much is delayed."""
+        """The connected players for whom more than half of a window is unacknowledged. As long as the set contains a
+        player, the server reads later from other players who send at more than half of their byte pace."""
         self._opened_at: float | None = None
         self._random: Random | None = None
         self._cleanup_until = math.inf
@@ -86,7 +86,7 @@ class RoomCore:
 
     @property
     def path(self) -> str:
-        """``<kind>/<name>``, once a `Directory` has opened the room."""
+        """``<kind>/<name>``; empty until a `Directory` opens the room."""
         return f"{self.kind_name}/{self.name}" if self.name else ""
 
     @property
@@ -100,12 +100,12 @@ class RoomCore:
         return self.ending is not None
 
     def open(self, kind: str, name: str, *, seed: int) -> None:
-        """Start the room's clock and seed its random numbers."""
+        """Set the room's kind and name, start the room's clock, and seed the room's random numbers."""
         self.kind_name, self.name = kind, name
         self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # for games, not for secrets
 
     def set_age(self, age: float) -> None:
-        """Set the room's clock, in seconds since the room opened."""
+        """Set the room's clock to this age, in seconds. A restored room continues the clock of the previous server."""
         self._opened_at = trio.current_time() - age
 
     def now(self) -> float:
@@ -122,7 +122,7 @@ class RoomCore:
         return self._random
 
     def broadcast(self, event: Any, members: Iterable[Member]) -> None:
-        """Send an event to these players; see `Room.broadcast`."""
+        """Encode an event once, and send the message to these players; see `Room.broadcast`."""
         message = outgoing_event(event, self.kind.type_of_sent(event))
         if self.lease.over:
             return
@@ -146,7 +146,7 @@ class RoomCore:
             raise overflow
 
     def note_strain(self, member: Member, *, strained: bool) -> None:
-        """Record whether a connected player has more than half of a window unacknowledged."""
+        """Add a player to `strained`, or remove the player and let the other players' connections be read again."""
         if strained:
             self.strained.add(member)
         elif member in self.strained:
@@ -155,7 +155,7 @@ class RoomCore:
                 each.recheck_space()
 
     def strained_except(self, member: Member) -> bool:
-        """Return True if a player other than this one is strained: see `strained`."""
+        """Return True if `strained` contains a player other than this one."""
         return len(self.strained) > (member in self.strained)
 
     def reset(self, reason: str) -> bool:
@@ -181,7 +181,7 @@ class RoomCore:
         self.listeners.close(lambda: Gone(self.path))
 
     def shielded_cleanup(self, since: float) -> trio.CancelScope:
-        """Return a shielded scope for the clean-up of a task that began to end at `since`, on Trio's clock."""
+        """Return a shielded scope for the clean-up of a task that began to end at the time `since`, on Trio's clock."""
         until = since if self.lease.over else min(since + CLEANUP_SECONDS, self._cleanup_until)
         return trio.CancelScope(shield=True, deadline=until)
 

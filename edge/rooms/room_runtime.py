@@ -1,4 +1,4 @@
-"""The run time of a room: admits players, and runs the tasks of the author's code. It holds the author's room."""
+"""The run time of a room, which admits players and runs the author's code in tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from .statistics import RoomStatistics
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The reason that the client receives if `player` or `greet` raised. The exception itself may contain secrets.
+# The reason that the client receives if `player` or `greet` raised an exception. The exception's own text may contain
+# secrets, so the client does not receive that text.
 CRASHED = "an error in the room's code"
 
 
@@ -30,7 +31,7 @@ class RoomRuntime(RoomCore):
 
     Args:
       facade, kind, ledger: see `RoomCore`.
-      make_player: makes the author's `Player`.
+      make_player: makes the `Player` object for the author's code.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class RoomRuntime(RoomCore):
     ) -> None:
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
-        """The number of players who held a seat when `Room.run` raised; None if `run` has not raised."""
+        """The number of players who held a seat when `Room.run` raised an exception; None if `run` raised none."""
         self.closed: trio.Event = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
@@ -56,14 +57,15 @@ class RoomRuntime(RoomCore):
         return self.ledger.find(session)  # type: ignore[return-value]  # `_add` adds only run times
 
     def take_seat(self, seat: Seat) -> PlayerRuntime:
-        """Admit a seat, in one synchronous step. On return the seat is in the ledger, and the player's task will
-        start.
+        """Call the author's `admit`, add the player to the ledger, and schedule the player's task.
+
+        The method is synchronous, so that no other task runs between `admit` and the addition.
 
         Raises:
-          Refused: the seat is not admitted; `code` has the reason.
+          Refused: the player is not admitted; the `code` of the error gives the reason.
         """
         if self.lease.over:
-            raise Refused("the room is not this server's any more", Code.MOVED)
+            raise Refused("this server no longer has the room", Code.MOVED)
         if self.closing:
             raise Refused("the room is closing", Code.CLOSING)
         self._check_admission(seat)
@@ -76,7 +78,7 @@ class RoomRuntime(RoomCore):
         return player
 
     def restore_seat(self, seat: Seat, number: int) -> PlayerRuntime:
-        """Add a seat that another server admitted. Call `PlayerRuntime.restore` afterwards."""
+        """Add a player whom another server admitted. Call `PlayerRuntime.restore` afterwards."""
         return self._add(seat, number)
 
     def _add(self, seat: Seat, number: int) -> PlayerRuntime:
@@ -86,7 +88,7 @@ class RoomRuntime(RoomCore):
             self._admitted_early.append(player)
         else:
             self._nursery.start_soon(self._play, player)
-        self.ledger.add(player)  # after everything that may fail
+        self.ledger.add(player)  # last, so that an exception above leaves no incomplete player in the ledger
         return player
 
     def _check_admission(self, seat: Seat) -> None:
@@ -101,9 +103,9 @@ class RoomRuntime(RoomCore):
             raise Refused("an error in the room's code") from None
 
     def restart(self, player: PlayerRuntime) -> None:
-        """Greet a client that starts fresh, and send it again the requests that it has not answered.
+        """Call the author's `greet` for a client that starts fresh, and resend the requests that it has not answered.
 
-        An exception of the author's `greet` has the same effect as an exception of `player`.
+        An exception in `greet` ends the seat with `Code.CRASHED`, like an exception in `player`.
         """
         player.forget_latest()
         if player.left:
@@ -121,10 +123,10 @@ class RoomRuntime(RoomCore):
         """Run the author's code until the room closes.
 
         Args:
-          idle: the seconds after which a room without players other than bots closes.
+          idle: the room closes when it has had no players, or only bots, for this many seconds.
 
-        *Cancellation* closes the room with `Code.DRAINING`; shielded clean-ups still get their time. If another
-        server may have the room, the room closes with `Code.MOVED`, and its clean-ups get no time.
+        *Cancellation* closes the room with `Code.DRAINING`, and shielded clean-ups may run until their deadline. If
+        another server may have the room, the room closes with `Code.MOVED`, and the clean-ups are cancelled at once.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -164,7 +166,7 @@ class RoomRuntime(RoomCore):
         )
 
     async def _play(self, player: PlayerRuntime) -> None:
-        """Run the player's task, from its first step to the end of the seat."""
+        """Run the author's `player` for one player, and end the seat afterwards."""
         try:
             with player.scope:
                 if not player.left:
@@ -193,12 +195,14 @@ class RoomRuntime(RoomCore):
             player.end()
 
     def _why_cancelled(self) -> tuple[Code, str]:
-        """Return the code and the reason of a cancellation from outside. A persistent room gives up its lease, because
-        another server may restore it."""
+        """Return the code and the reason for a room that code outside the room has cancelled.
+
+        If the room is persistent, end its lease first, because another server may restore the room.
+        """
         if self.journal is not None and not self.closing:
             self.lease.lose()
         if self.lease.over:
-            return Code.MOVED, "the room is not this server's any more"
+            return Code.MOVED, "this server no longer has the room"
         return Code.DRAINING, "the server is shutting down"
 
     def _note_crash(self) -> None:

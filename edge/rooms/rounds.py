@@ -1,4 +1,4 @@
-"""The author's view of rounds and turns."""
+"""`Round` and `Turn`, the objects through which an author's room uses rounds and turns."""
 
 from __future__ import annotations
 
@@ -17,57 +17,60 @@ from .rounds_runtime import Outcome, RoundRuntime, TurnRuntime
 
 @guard_members
 class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
-    """A scope in which a game is played. Its tasks and turns end with it. `Room.open_round` opens a round."""
+    """A cancel scope in which one game is played. `Room.open_round` opens a round.
+
+    When the round ends, its tasks and turns end, too.
+    """
 
     def __init__(self, runtime: RoundRuntime) -> None:
         self._runtime = runtime
 
     @property
     def players(self) -> tuple[Player[FromPlayer, ToPlayer], ...]:
-        """The players who had a seat when the round was opened. Some may have left since."""
+        """The players with whom the round was opened. Some of them may have left since."""
         return tuple(member.facade for member in self._runtime.members)
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome of the round; None while the round is open, and if its block raised."""
+        """The outcome of the round; None until the round ends, and if its block or one of its tasks raised an error."""
         return self._runtime.outcome
 
     @property
     def reason(self) -> str:
-        """The reason of an early end, such as the text given to `Room.reset`; else empty."""
+        """The reason for an early end, such as the argument of `Room.reset`; otherwise empty."""
         return self._runtime.reason
 
     @property
     def deadline(self) -> float:
-        """The deadline of the round, on Trio's clock; infinite without a limit."""
+        """The deadline of the round, on Trio's clock; infinite if the round has no time limit."""
         return self._runtime.deadline
 
     @property
     def remaining(self) -> float:
-        """The seconds until the deadline; infinite without a limit."""
+        """The seconds until the deadline; infinite if the round has no time limit."""
         return max(0.0, self.deadline - trio.current_time())
 
     def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, max_absence: float = math.inf) -> Turn:
         """Make a turn of one player: ``with round.turn(player, seconds=60) as turn:``. `Turn.outcome` has the result.
 
         Args:
-          seconds: the length of the turn, from the time at which the block is entered.
-          max_absence: the seconds for which the player may be without a connection, each time. By default the turn
-            continues while the player is away.
+          seconds: the length of the turn. The turn begins when the block is entered.
+          max_absence: the turn ends if the player is without a connection for this many seconds in a row. By default,
+            the turn continues while the player is away.
         """
         return Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Start a task that is cancelled when the round ends. An exception of the task ends the round."""
+        """Start a task that is cancelled when the round ends. An exception in the task ends the round."""
         self._runtime.nursery.start_soon(run, *args)
 
 
 @guard_members
 class Turn(metaclass=NoPublicConstructor):
-    """A deadline that one player owns. The block ends when the time is up or the player leaves; see `outcome`.
+    """A deadline for one player. The block ends when the time is up or when the player leaves; see `outcome`.
 
-    If an event arrives at the instant of the deadline, only one of them counts: the event is either given to a waiting
-    `receive`, or refused with ``not_now``.
+    An event that arrives at the instant of the deadline is either given to a waiting `receive` or refused as
+    ``not_now``.
     """
 
     def __init__(self, runtime: TurnRuntime) -> None:
@@ -86,12 +89,12 @@ class Turn(metaclass=NoPublicConstructor):
 
     @property
     def max_absence(self) -> float:
-        """The seconds for which the player may be without a connection, each time."""
+        """The seconds in a row for which the player may be without a connection."""
         return self._runtime.max_absence
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome of the turn; None while the turn is open, and if its block raised."""
+        """The outcome of the turn; None until the turn ends, and if its block raised an error."""
         return self._runtime.outcome
 
     @property

@@ -1,4 +1,4 @@
-"""The run time of rounds and turns, which ends them and sets their outcome. `rounds` has the classes for authors."""
+"""The run time of rounds and turns, which ends them and sets their outcomes. `Round` and `Turn` are their facades."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Outcome(enum.StrEnum):
     DONE = "done"
     """The block ran to its end."""
     TIMEOUT = "timeout"
-    """The time was up."""
+    """The time limit ended the block."""
     LEFT = "left"
-    """The player of the turn left."""
+    """The turn's player left."""
     ABSENT = "absent"
-    """The player of the turn had no connection for longer than the turn's `max_absence`."""
+    """The turn's player had no connection for longer than the turn's `max_absence`."""
     REFUSED = "refused"
-    """A client refused to reply to an `ask`."""
+    """The client refused to reply to `Player.ask`."""
     RESET = "reset"
-    """Code outside cancelled the block: the round was reset, the room closed, or an enclosing deadline passed."""
+    """Code outside the block cancelled the block, for example because the round was reset or the room closed."""
     TOO_FEW = "too_few"
-    """Too few of the round's players were left."""
+    """Fewer of the round's players were left than the round needs."""
 
 
 class RoundRuntime:
@@ -39,8 +39,8 @@ class RoundRuntime:
     Args:
       members: the players of the round.
       minimum: the number of players that the round needs.
-      seconds: the time limit.
-      nursery: the nursery of the round's tasks. Its cancel scope ends the round.
+      seconds: the time limit in seconds.
+      nursery: the nursery of the round's tasks. The round ends when the nursery's cancel scope is cancelled.
     """
 
     def __init__(self, members: tuple[Member, ...], minimum: int, seconds: float, nursery: trio.Nursery) -> None:
@@ -53,7 +53,7 @@ class RoundRuntime:
         self._minimum = minimum
 
     def statistics(self) -> RoundStatistics:
-        """Return a snapshot of the round."""
+        """Return the current statistics of the round."""
         playing = [member.number for member in self.members if not member.left]
         return RoundStatistics(playing, remaining(self.deadline))
 
@@ -64,7 +64,7 @@ class RoundRuntime:
             self.cancel(Outcome.TOO_FEW, f"{left} of {self._minimum} players")
 
     def cancel(self, outcome: Outcome, reason: str) -> None:
-        """End the round from outside, once."""
+        """End the round early with this outcome, unless the round has an outcome already."""
         if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # the deadline has already passed
             self.outcome = Outcome.TIMEOUT
         elif self.outcome is None:
@@ -78,7 +78,11 @@ class RoundRuntime:
         self.nursery.cancel_scope.cancel("the round is over")
 
     def note_end(self, exc: BaseException | None) -> None:
-        """Set the outcome, if it is not set, after the nursery of the round ended with this exception or None."""
+        """Set the outcome, if the round has none, after the round's nursery has ended.
+
+        Args:
+          exc: the exception with which the nursery ended, or None.
+        """
         if self.outcome is None and exc is None:
             self.outcome = Outcome.TIMEOUT  # only the deadline cancels the scope without setting an outcome
         elif self.outcome is None and any(isinstance(fault, trio.Cancelled) for fault in _leaves(exc)):
@@ -91,7 +95,7 @@ class TurnRuntime(OpenTurn):
     Args:
       member: the player of the turn.
       seconds: the length of the turn.
-      max_absence: the seconds for which the player may be without a connection.
+      max_absence: the seconds in a row for which the player may be without a connection.
     """
 
     def __init__(self, member: Member, seconds: float, max_absence: float) -> None:
@@ -129,7 +133,7 @@ class TurnRuntime(OpenTurn):
         self._scope.__enter__()
 
     def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> bool:
-        """End the turn after its block ended with this exception. Return true if the turn handles the exception."""
+        """End the turn, after its block ended with this exception. Return True if the turn handles the exception."""
         self.member.turns.remove(self)
         caught = bool(self._scope.__exit__(kind, exc, trace))
         faults = list(_leaves(exc))

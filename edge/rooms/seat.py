@@ -1,4 +1,4 @@
-"""The interface between a room and a seat. Higher layers implement the seat."""
+"""The interface of a seat for its room. Higher layers implement this interface."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from .statistics import SeatStatistics
 
 @attrs.frozen
 class Applicant:
-    """A client that asks for a seat, as `Room.admit` gets it."""
+    """A client that asks for a seat: the argument of `Room.admit`."""
 
     name: str
-    """The session's name. If the session has none, the name that the client asks for, unchecked."""
+    """The session's name. If the session has no name, this is the name that the client asks for; edge has not checked
+    that name."""
 
     session: Session
     """The session, with the claims of the key's issuer."""
 
 
 class Seat(abc.ABC):
-    """The methods of a seat that its room calls. The synchronous methods never wait.
+    """The attributes and methods of a seat that its room uses. The synchronous methods never wait.
 
-    `RoomRuntime.take_seat` returns the `PlayerRuntime` for the other direction: `PlayerRuntime.deliver` takes received
-    messages, `Ledger.lose` and `Ledger.find_again` take the loss and the return of the connection, and
-    `PlayerRuntime.leave` ends the player.
+    For the other direction, the seat uses the `PlayerRuntime` that `RoomRuntime.take_seat` returns. The seat's
+    connection calls `PlayerRuntime.deliver` with each received message. The seat calls `Ledger.lose` and
+    `Ledger.find_again` when the connection is lost and when the client has a new connection, and `PlayerRuntime.leave`
+    to end the player.
     """
 
     session: Session
@@ -43,52 +45,53 @@ class Seat(abc.ABC):
     """The maximum number of events in the inbox before `PlayerRuntime.wait_space` waits."""
 
     inbox_bytes: int = 256 * 1024
-    """The maximum number of bytes in the inbox. A separate limit of the same size applies to latest values, and
-    another to unanswered requests."""
+    """The maximum number of bytes in the inbox. The same number limits the latest values, and the unanswered requests,
+    each separately."""
 
     crowded: bool = False
-    """True if more may have been sent at once than a connection may hold: call `check_crowded` before `send`."""
+    """True if the connection's outbox may exceed `Limits.step_frames` or `step_bytes`. In this case, the room calls
+    `check_crowded` before `send`."""
 
     def check_size(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections has no limit
-        """Check the size of a large message that the author of the room sends.
+        """Check the size of a large message that the author's code sends.
 
         Raises:
           ValueError: the message is larger than `Limits.sent_bytes`.
         """
 
     def check_crowded(self, message: Outgoing) -> None:  # noqa: B027  # a seat without connections is never crowded
-        """Check that the messages that were sent just before, without a pause, are not too much.
+        """Check that the room may send a further message before other tasks have run.
 
         Raises:
-          SendOverflow: more was sent than a connection may hold.
+          SendOverflow: since other tasks last ran, the room has sent more than `Limits.step_frames` or `step_bytes`.
         """
 
     @property
     def pressed(self) -> bool:
-        """True while the seat needs acks of the client soon. Then the client is read even if the inbox is full."""
+        """True while the seat needs acks of the client soon. The connection then reads even if the inbox is full."""
         return False
 
     async def wait_relief(self) -> None:
-        """Wait until `pressed` is false. Call this before sending much."""
+        """Wait until `pressed` is false. Call this before you send many messages."""
         await trio.lowlevel.checkpoint()
 
     @property
     def low_rate_at(self) -> float:
-        """The time from which the client is below half of its byte pace again, on Trio's clock."""
+        """The time, on Trio's clock, from which the client's rate is below half of its byte pace."""
         return -math.inf
 
     def statistics(self) -> SeatStatistics:
-        """Return the statistics of messages on their way to the client, and the round trip."""
+        """Return the round trip to the client, and the numbers of messages that wait or are not acknowledged."""
         return SeatStatistics()
 
     def measure(self) -> None:  # noqa: B027  # without a connection there is nothing to measure
-        """Measure the round trip to the client more often for a while."""
+        """Measure the round trip to the client more often for a short time, if there is a connection."""
 
     @abc.abstractmethod
     def send(self, message: Outgoing) -> None:
-        """Send a message to the client. Never waits and never raises, with or without a connection.
+        """Send a message to the client. This method never waits and never raises, even without a connection.
 
-        The seat of a client is a `HeldSeat`, which inherits this from `SendBuffer`, or a `PersistentSeat`.
+        A client's seat is a `HeldSeat`, which inherits this method from `SendBuffer`, or a `PersistentSeat`.
         """
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""The author's view of the seats of a room: their policy, and the players who hold them."""
+"""`Seats`, the object through which an author's room uses its seats: the policy, and the players who hold seats."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .presence import Changes, ChangesWatch, Presence
 
 @guard_members
 class Seats:
-    """The seats of a room. As a class attribute of a `Room` they are the policy, which each room copies.
+    """The seats of a room. As a class attribute of a `Room`, this object is the policy that each room copies.
 
     Args:
-      minimum: the number of players for which `wait_minimum` waits. A round with fewer of its players is cancelled.
+      minimum: the number of players for which `wait_minimum` waits. By default, a round also needs this many players.
       maximum: the number of seats. Further applicants are refused as ``full``.
       grace: the seconds for which a seat waits for a new connection; 0 ends the seat at once.
     """
@@ -28,8 +28,8 @@ class Seats:
             if type(value) is not int:
                 raise TypeError(f"Seats({name}={value!r}): {name} must be an int, the number of seats")
         if type(grace) not in (int, float):
-            raise TypeError(f"Seats(grace={grace!r}): grace must be seconds, 0 for no grace, math.inf for no limit")
-        if not grace >= 0:  # nor a NaN
+            raise TypeError(f"Seats(grace={grace!r}): grace must be seconds, as an int or a float, such as math.inf")
+        if not grace >= 0:  # this also finds a NaN, unlike `grace < 0`
             raise ValueError(f"Seats(grace={grace!r}): grace must be seconds, and not less than 0")
         if not 0 <= minimum <= maximum:
             raise ValueError("Seats needs 0 <= minimum <= maximum")
@@ -56,7 +56,7 @@ class Seats:
 
     @property
     def grace(self) -> float:
-        """The seconds for which a seat waits for a new connection."""
+        """The seconds for which a seat without a connection waits for a new connection."""
         return self.__edge_ledger.grace
 
     @property
@@ -100,12 +100,12 @@ class Seats:
     async def wait_change(self) -> None:
         """Wait until a player joins, leaves, loses the connection or reconnects.
 
-        *Cancellation*: nothing is lost; `presence` has the current state.
+        *Cancellation*: nothing is lost, because `presence` has the current state.
         """
         await self.__edge_ledger.changed.wait()
 
     def changes(self) -> Changes:
-        """Iterate over changes of presence: ``async for change in seats.changes()``. See `Changes`."""
+        """Return an iterator over changes of presence: ``async for change in seats.changes()``. See `Changes`."""
         watch = ChangesWatch()
         for member in self.__edge_ledger.members:
             watch.note(member)

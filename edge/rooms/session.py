@@ -10,16 +10,16 @@ import attrs
 
 @attrs.frozen
 class Session:
-    """A verified identity, shared by all rooms, tabs and transports of a person."""
+    """The identity of a client. All rooms, tabs and transports of a person share one session."""
 
     id: str
-    """The unique id of the session, such as a user id. Not a secret."""
+    """The unique id of the session, such as a user id. The id is not a secret."""
 
     name: str = ""
-    """The name that the issuer of the key gave; empty if none."""
+    """The name in the session's key; empty if the key has no name."""
 
     claims: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
-    """Further plain data that the issuer of the key gave."""
+    """Further plain data in the session's key."""
 
     guest: bool = False
     """True if the app's code has not verified this person: the client has no key, or a key that ``POST /session``

@@ -7,31 +7,31 @@ import attrs
 
 @attrs.frozen
 class SeatStatistics:
-    """The connection of one seat, and the messages on their way to the client."""
+    """The statistics of one seat: its connection, and its messages that wait or are not acknowledged."""
 
     round_trip: float | None = None
     """The newest round trip, in seconds; None before the first measurement, or without a connection."""
     waiting_frames: int = 0
-    """Messages that wait to be written to the connection."""
+    """The number of messages that wait to be written to the connection."""
     waiting_bytes: int = 0
-    """The size of these messages, in bytes."""
+    """The size, in bytes, of the messages that wait to be written to the connection."""
     unacked: int = 0
-    """Sent messages that the client has not acknowledged."""
+    """The number of sent messages that the client has not acknowledged."""
 
 
 @attrs.frozen
 class TurnStatistics:
-    """An open turn."""
+    """The statistics of an open turn."""
 
     number: int
     """The number of the player's seat."""
     remaining: float | None
-    """The seconds left; None without a limit."""
+    """The seconds until the turn's deadline; None if the turn has no time limit."""
 
 
 @attrs.frozen
 class PlayerStatistics:
-    """One player."""
+    """The statistics of one player."""
 
     number: int
     name: str
@@ -41,7 +41,7 @@ class PlayerStatistics:
     state: str
     """The value of the player's `PlayerState`."""
     remaining: float | None
-    """While away: the seconds left of the grace; None otherwise, and for an infinite grace."""
+    """The seconds until the grace ends; None unless the player is away, and None for an infinite grace."""
     inbox: int
     """The number of events in the player's inbox."""
     seat: SeatStatistics
@@ -49,20 +49,20 @@ class PlayerStatistics:
 
 @attrs.frozen
 class RoundStatistics:
-    """An open round."""
+    """The statistics of an open round."""
 
     players: list[int]
-    """The numbers of the round's players who have not left."""
+    """The seat numbers of the round's players who have not left."""
     remaining: float | None
-    """The seconds left; None without a limit."""
+    """The seconds until the round's deadline; None if the round has no time limit."""
 
 
 @attrs.frozen
 class RoomStatistics:
-    """One room and its players."""
+    """The statistics of one room and its players."""
 
     name: str
-    """``<kind>/<name>``."""
+    """The kind and the name of the room, as ``<kind>/<name>``."""
     age: float
     """The seconds since the room opened."""
     maximum: int

@@ -1,4 +1,4 @@
-"""A fixed time step: absolute deadlines, one constant `dt`, and a measured lateness."""
+"""Steps of a fixed length, with absolute deadlines and a measured lateness, for games and simulations."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ import trio
 
 @attrs.frozen
 class Step:
-    """One tick."""
+    """One step of `Ticks`."""
 
     number: int
-    """The number of the step, from 1. Skipped steps get no number: the simulated time is ``number * dt``."""
+    """The number of the step, from 1. Skipped steps get no number, so the simulated time is ``number * dt``."""
     dt: float
-    """The length of the step, in seconds, always the same."""
+    """The length of a step, in seconds. All steps have the same length."""
     late: float
     """The seconds from the deadline of the step to its start."""
     skipped: int
-    """The number of steps that were skipped just before this step, because too many were late."""
+    """The number of steps that were skipped directly before this step, because too many steps were late."""
 
 
 class Ticks:
-    """A fixed time step: ``async for step in room.ticks(hz=30)``. After a late step the next one starts at once.
+    """An iterator over steps of a fixed length: ``async for step in room.ticks(hz=30)``.
+
+    The deadlines are absolute, so a late step does not move later deadlines. A step whose deadline has passed starts at
+    once.
 
     Args:
-      hz: steps per second.
+      hz: the number of steps per second.
       catch_up: the maximum number of late steps that run one after the other; further late steps are skipped and
         counted.
-      note: called for each step with its lateness in seconds and the number of skipped steps.
+      note: called for each step, with the lateness of the step in seconds and the number of steps skipped before it.
     """
 
     def __init__(

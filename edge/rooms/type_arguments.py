@@ -1,4 +1,4 @@
-"""Finds the type arguments that a class gives to a generic base, directly or through classes in between."""
+"""Finds the type arguments that a class gives to a generic base class, directly or through other base classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 
 def type_arguments(cls: type[Any], base: type[Any]) -> tuple[Any, ...]:
-    """Return the arguments of a class for the parameters of a base; a type variable for each unbound parameter.
+    """Return the type arguments that a class gives to `base`. An unbound parameter is returned as its type variable.
 
     With ``class Game(Room[F, T])`` and ``class Chess(Game[Move, Moved])``, the result for `Chess` and `Room` is
     ``(Move, Moved)``.
@@ -23,7 +23,7 @@ def type_arguments(cls: type[Any], base: type[Any]) -> tuple[Any, ...]:
 
 
 def unresolved(argument: Any) -> bool:
-    """Return True if an argument is a type variable or contains one."""
+    """Return True if a type argument is a type variable or contains a type variable."""
     return isinstance(argument, TypeVar) or bool(getattr(argument, "__parameters__", ()))
 
 

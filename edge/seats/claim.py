@@ -1,4 +1,4 @@
-"""The decision which client gets which seat, made in one synchronous step, without I/O."""
+"""Give a client its seat, in synchronous code without I/O."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ FAULT = "an error in the server"
 def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
     """Give a client its seat, and put the welcome into the outbox.
 
-    The function is synchronous, so that no other task runs between the admission and the seat, and no frame of an older
-    connection is counted after the welcome has reported the count.
+    The function is synchronous, so that no other task runs between the admission and the seat. Also, no frame of an
+    older connection can be counted after the welcome has reported the number of received messages.
 
     Raises:
       Refused: the client gets no seat.
     """
     held = room.find(session.id)
     if held is None:
-        if room.journal is None or session.bot:  # another server starts the bots of a restored room again
+        # the seat of a bot is not restored, because the room's code opens the bot again on another server
+        if room.journal is None or session.bot:
             seat = HeldSeat(session, hello.name, connection.limits)
         else:
             seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
@@ -51,7 +52,7 @@ def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Ou
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:
             room.restart(seat.player)
-    except Exception:  # undo, because otherwise other code would find a seat that no connection serves
+    except Exception:  # the claim is reversed, because otherwise other code would find a seat without a connection
         if held is None:
             seat.player.leave(Code.INTERNAL_ERROR, FAULT)
         else:
@@ -96,7 +97,7 @@ _fingerprint_of: Callable[[RoomKind], str] = functools.cache(_find_fingerprint)
 
 
 def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
-    """Count a client whose events differ from its room's, and log the first such client of each kind of room."""
+    """Count a client whose event classes differ from the room's, and log the first such client of each kind of room."""
     counters = room.counters
     counters.outdated += 1
     if counters.is_first("outdated", room.kind):
@@ -107,10 +108,14 @@ def _note_outdated(room: RoomRuntime, seat: HeldSeat) -> None:
 def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple[str, bool]:
     """Give a client the seat, for a resume or for a fresh start.
 
-    Returns: the reason of the fresh start, empty for a resume; and whether the room has to call `greet` for the client.
+    Args:
+      new: True if the seat was created for this hello.
+      lost: see `RoomCore.lost`.
+
+    Returns: the reason for the fresh start, or an empty string for a resume; and True if `greet` has to be called.
 
     Raises:
-      Refused: another client took the seat from this one, or this hello is a copy of an earlier one.
+      Refused: another client has taken the seat from this client, or this hello is a copy of an earlier hello.
     """
     if hello.client in seat.former:
         raise Refused("another page of yours took the seat", Code.REPLACED)
@@ -123,7 +128,7 @@ def _claim_seat(seat: HeldSeat, hello: Hello, *, new: bool, lost: bool) -> tuple
         seat.counts.acknowledge(received)
         return "", False
     if same and not began_together and seat.counts.received == 0 and seat.can_resume(0):
-        seat.since = hello.attempt  # the welcome was lost: it is sent again, and all messages after it
+        seat.since = hello.attempt  # the client did not get its welcome: all messages since then are sent again
         return seat.why, False
     if new:
         why = "new" if hello.received is None else "lost" if lost else "expired"

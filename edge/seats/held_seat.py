@@ -25,22 +25,23 @@ log: logging.Logger = logging.getLogger("edge.sessions")
 # If a connection ends with one of these codes, the client starts fresh on its next connection, and the player stays.
 FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
 
-# The server ends a connection with these codes if the client does not read or acknowledge, or sends too much.
+# The server ends a connection with one of these codes if the client does not read or acknowledge messages, or if the
+# client sends too much.
 CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
 
-# The maximum number of clients that a seat stores because they have lost it to another page: they are refused when they
-# reconnect.
+# A seat stores at most this many clients that have lost the seat to another page. The server refuses these clients when
+# they reconnect.
 MAX_FORMER = 16
 
 
 class HeldSeat(SendBuffer, Seat):
-    """A session's place in one room. It counts messages in both directions, and stores unacknowledged ones.
+    """A session's place in one room. It counts messages in both directions, and stores unacknowledged messages.
 
     `send` is inherited from `SendBuffer`.
 
     Args:
       session: the session that has the seat.
-      name: the name that the client asks for, which is used if the session has none.
+      name: the name that the client asks for, which is used if the session has no name.
       limits: the limits of the seat's messages.
     """
 
@@ -50,7 +51,7 @@ class HeldSeat(SendBuffer, Seat):
     def __init__(self, session: Session, name: str, limits: Limits) -> None:
         super().__init__(limits)
         self._goodbye = Code.LEFT, ""
-        """The code and the reason of the goodbye that is sent after the player has ended."""
+        """The code and the reason of the goodbye, which is sent after the player has ended."""
         self._goodbye_due = False
         """True once the goodbye may be sent."""
         self.session = session
@@ -63,21 +64,21 @@ class HeldSeat(SendBuffer, Seat):
         self.attempt: int = 0
         """The number of the client's newest connection."""
         self.since: int = 0
-        """The number of the connection with which the client started fresh."""
+        """The number of the connection with which the client last started fresh."""
         self.why: str = ""
-        """The reason of the fresh start: see `Welcome.why`."""
+        """The reason for the last fresh start: see `Welcome.why`."""
         self.former: tuple[str, ...] = ()
         """Clients that had the seat before, the oldest first."""
         self.crowded: bool = False
         self._told_crowded = False
         self.connection: Connection | None = None
-        """The state machine of the newest connection."""
+        """The connection machine of the newest connection; None before the first connection."""
 
     def enter(self, room: RoomRuntime, *, number: int | None = None) -> None:
-        """Add this seat to a room. Call this once the seat is complete, because other code can then find it.
+        """Add this seat to a room. Call this method last, because from then on other code can find the seat.
 
         Args:
-          number: the number of the seat, if the seat is restored from a journal; else a new one is chosen.
+          number: the number of a seat that is restored from a journal; None for a new seat, which gets a free number.
 
         Raises:
           Refused: see `RoomRuntime.take_seat`.
@@ -138,19 +139,23 @@ class HeldSeat(SendBuffer, Seat):
             self.release()
 
     def disconnect(self, code: Code, reason: str) -> None:
-        """End the connection, if there is one. The code decides whether the seat waits for another connection."""
+        """End the connection, if there is a connection. See `lose` for the effect of the code on the seat."""
         if self.outbox is not None:
             self.outbox.end(code, reason)
 
     def give_to(self, client: str, why: str) -> None:
-        """Give the seat to this client, which starts fresh: unacknowledged messages are dropped."""
+        """Give the seat to a client that starts fresh, and drop the unacknowledged messages.
+
+        Args:
+          why: the reason for the fresh start: see `Welcome.why`.
+        """
         if self.client and client != self.client:
             self.former = (*self.former[1 - MAX_FORMER :], self.client)
         self.client, self.since, self.why = client, self.attempt, why
         self.reset_counts()
 
     def attach(self, outbox: Outbox) -> None:
-        """Attach a new connection: end the previous connection, and queue the messages that the client missed."""
+        """Attach a new connection, end the previous connection, and queue the messages that the client missed."""
         super().attach(outbox)
         outbox.on_crowded = self._note_crowded
         self.counts.connected = True
@@ -160,8 +165,10 @@ class HeldSeat(SendBuffer, Seat):
             outbox.end(*self._goodbye)
 
     def lose(self, outbox: Outbox, code: Code, reason: str) -> None:
-        """Detach a connection that has ended. Depending on the code, the seat waits for a new connection, or the player
-        leaves."""
+        """Detach a connection that has ended.
+
+        If the code allows a resume or a fresh start, the seat waits for a new connection; otherwise the player leaves.
+        """
         if not self.detach(outbox):
             return
         self.counts.connected = False
@@ -175,10 +182,10 @@ class HeldSeat(SendBuffer, Seat):
             self.player.leave(code, reason)
 
     def _note_cut_off(self, code: Code, reason: str) -> None:
-        """Log a connection that was ended with a code of `CUT_OFF`: the first for each code and kind of room."""
+        """Log the first connection that was ended with a code of `CUT_OFF`, for each code and each kind of room."""
         room = self.player.room
         if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
-            text = "the connection of %r in %s was ended as %s: %s; later ones are not logged"
+            text = "the connection of %r in %s was ended as %s: %s; further connections that end so are not logged"
             log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._log_context())
 
     def _note_pressure(self) -> None:

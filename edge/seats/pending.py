@@ -11,17 +11,19 @@ from ..errors import Refused
 
 @attrs.define(eq=False)
 class PendingConnection:
-    """A connection that holds no seat, and whose request or hello is awaited. A full server drops the oldest of these
-    to accept a new connection."""
+    """A connection that holds no seat, while the server waits for its request or hello.
+
+    A full server drops the oldest pending connection to accept a new connection.
+    """
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """The scope in which the request or the hello is awaited."""
+    """The cancel scope in which the server waits for the request or the hello."""
     why: Refused = attrs.field(factory=lambda: Refused("the server is shutting down", Code.DRAINING))
     turned_away: bool = False
     """True once `turn_away` was called."""
     may_ask: bool = False
-    """True if a draining server waits longer for the next request of this connection, to answer it with the goodbye of
-    an HTTP transport."""
+    """True if a draining server waits two seconds longer for the next request of this connection, because that request
+    may fetch the goodbye of an HTTP transport."""
 
     def turn_away(self, why: Refused | None = None) -> None:
         """Stop waiting for the request or the hello. By default, the reason is that the server is shutting down."""

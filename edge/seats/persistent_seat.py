@@ -1,4 +1,4 @@
-"""A seat in a persistent room: reliable messages are sent only after the room's journal has them."""
+"""A seat in a persistent room, which sends a reliable message only after the room's journal has the message."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._journal = journal
         self.counts.confirmed = 0
         self._life = 0
-        """The number of the newest fresh start, from 0."""
+        """The number of fresh starts since the seat was created."""
         self._drafted_life, self._drafted_sent = -1, 0
-        """The newest entry has the messages of the fresh start `_drafted_life`, up to the count `_drafted_sent`."""
+        """The values of `_life` and `counts.sent` when the newest record of this seat was made."""
         self._drafted_withheld = self._drafted_received = 0
         self._drafted_since = self._recorded_since = -1
         self._behind: list[tuple[int, Outgoing]] = []
-        """Uncounted messages that wait for a withheld message, each with the number of counted messages before it."""
+        """Uncounted messages that wait for withheld messages, each with the number of counted messages before it."""
 
     @property
     def known(self) -> bool:
@@ -55,7 +55,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
 
     @property
     def all_written(self) -> bool:
-        """True if all counted messages that were received from the client are in the journal."""
+        """True if the journal has all counted messages that were received from the client."""
         return self.counts.confirmed == self.counts.received
 
     def send(self, message: Outgoing) -> None:
@@ -63,11 +63,11 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             if self.counts.withheld:
                 self._release(self.counts.withheld)
             super().send(message)
-        elif not self.over and message.counted:  # sent once it is in the journal
+        elif not self.over and message.counted:  # `_release` sends the message once the journal has it
             self.counts.withheld += 1
             self.counts.record(message)
             self._journal.mark_changed(self.player)
-        elif not self.over:  # sent after the withheld messages
+        elif not self.over:  # `_release` sends the message after the withheld messages, to keep the order
             if message.key is not None:
                 self.latest.put(message.key, message, message.size)
             self._behind.append((self.counts.sent, message))
@@ -106,7 +106,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             self.outbox.wake()
 
     def restore(self, recovered: RecoveredPlayer) -> None:
-        """Restore the seat and its player from the record that another server has written to the journal."""
+        """Restore the seat and its player from a record that another server has written to the journal."""
         record = recovered.record.seat
         self.client, self.attempt, self.since, self.why = record.client, record.attempt, record.since, record.why
         self.former = tuple(record.former)
@@ -118,7 +118,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             try:
                 kind = self.player.room.kind.sends.by_name[event.name]
                 message = outgoing_event(structure(event.body, kind.cls), kind)
-            except (KeyError, InvalidEvent) as exc:  # the server that wrote the entry had other classes
+            except (KeyError, InvalidEvent) as exc:  # the server that wrote the entry had different event classes
                 log.warning("the latest value %r is dropped: %r", event.name, exc, extra=self._log_context())
             else:
                 self.latest.put(message.key, message, message.size)
@@ -136,11 +136,11 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         super().release()
 
     def _current(self) -> list[Outgoing]:
-        behind = {message.key for _, message in self._behind}  # sent later, after the messages that they wait for
+        behind = {message.key for _, message in self._behind}  # left out, because `_release` sends these later
         return [message for message in super()._current() if message.key not in behind]
 
     def _release(self, count: int) -> None:
-        """Send the oldest `count` withheld messages."""
+        """Send the oldest `count` withheld messages, and the uncounted messages that waited for them."""
         withheld = self.counts.newest(self.counts.withheld)[:count]
         first = self.counts.sent - self.counts.withheld + 1
         self.counts.withheld -= len(withheld)
@@ -158,7 +158,7 @@ class PersistentSeat(HeldSeat, RestorableSeat):
         self._goodbye = code, reason
         if code is Code.MOVED:
             self.hand_over()
-        else:  # the last messages and the goodbye are sent once the end is in the journal
+        else:  # the last messages and the goodbye are sent once the journal has the end
             self._journal.note_end(self)
 
     def conclude(self, *, unconfirmed: bool = False) -> None:
@@ -172,6 +172,6 @@ class PersistentSeat(HeldSeat, RestorableSeat):
             self.release()
 
     def attach(self, outbox: Outbox) -> None:
-        outbox.cancel_code = Code.MOVED  # another server restores the room, and this seat with it
+        outbox.cancel_code = Code.MOVED  # if this server stops, another server restores the room and this seat
         self._journal.mark_changed(self.player)
         super().attach(outbox)

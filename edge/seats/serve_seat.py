@@ -1,4 +1,4 @@
-"""Serve one connection to a room: read the hello, find the session, attach a seat, and pass messages until the end."""
+"""Serve one connection to a room: read the hello, find the session, attach a seat, and pass messages to the player."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from .persistent_seat import PersistentSeat
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# The valid names that a client may choose for itself. A name must not be guessable, because it alone identifies a
-# client without a key.
+# The valid values of `client` in a hello. The client chooses this name at random. The name must not be guessable,
+# because the name alone identifies a client without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 class RemoteRoom(Protocol):
-    """A room that is on another server."""
+    """A room that runs on another server."""
 
     async def relay(self, transport: Transport, codec: Codec, hello: Frame, bulk: Pace | None) -> None:
         """Relay a connection to the room until it ends, and close the connection.
 
         Args:
-          hello: the first frame of the connection, already read.
+          hello: the first frame of the connection, which has already been read.
           bulk: see `serve_seat`.
         """
 
@@ -67,20 +67,20 @@ async def serve_seat(
     bulk: Pace | None = None,
     waiting: Callable[[], AbstractContextManager[PendingConnection]] = lambda: nullcontext(PendingConnection()),
 ) -> None:
-    """Serve one connection to one room, and close it.
+    """Serve one connection to one room until the connection ends, and close the transport.
 
     Args:
-      find_room: finds the room, or raises `Refused`. Called once the session is known.
+      find_room: finds the room, or raises `Refused`. Called after the hello is read and its key is checked.
       where: the kind and name of the room, for the log.
       counters: counts and logs refusals.
       guests: True to admit guests, with a guest's key or without a key.
-      session: the session of the connection, used if the hello has no key.
-      scheduler: writes for the connection; by default, a scheduler of its own.
-      bulk: the pace, in bytes, of large messages, shared with the other connections of the client's address.
+      session: the session of the connection, which is used if the hello has no key.
+      scheduler: the scheduler that writes for the connection; by default, the connection gets its own scheduler.
+      bulk: the pace, in bytes, that all connections of the client's address share: see `Bulk`.
       waiting: returns a context manager that registers the pending connection during the wait for the hello.
 
-    *Cancellation* closes the connection with the code `Outbox.cancel_code`. The player leaves, but a seat of a
-    persistent room waits for its client to reconnect.
+    *Cancellation* closes the connection with the code `Outbox.cancel_code`. The player leaves, but in a persistent room
+    the seat waits for its client to reconnect.
     """
     connection = Connection(Side.SERVER, codec, now=trio.current_time(), limits=limits)
     ended, name = Ended(Code.DRAINING, "the server is shutting down", by_peer=False), ""
@@ -132,7 +132,7 @@ async def _serve_attached(
     scheduler: WriteScheduler | None,
     bulk: Pace | None,
 ) -> Ended:
-    """Serve a connection that has a seat, and close its transport. Returns: the end of the connection."""
+    """Serve a connection that has a seat, and close its transport. Return the code and the reason of the end."""
     ended = Ended(outbox.cancel_code, "the server is shutting down", by_peer=False)
     try:
         await seat.player.wait_started()
@@ -141,7 +141,7 @@ async def _serve_attached(
             and room.journal is not None
             and not (seat.known or room.lease.continues_without_broker)
         ):
-            # otherwise an event that the client sends right after its welcome could be lost
+            # without this wait, an event that the client sends directly after its welcome could be lost
             await room.journal.wait_written()
         seat.player.deliver_restored()
         ended = await drive_connection(transport, connection, outbox, seat.player, scheduler, bulk)
@@ -166,13 +166,13 @@ def _log_refusal(
 
 
 def _keyless(hello: Hello) -> Session:
-    """Make the session of a client without a key. Its id does not reveal the client's secret name."""
+    """Make the session of a client without a key. The id is a hash, so that it does not reveal the client's name."""
     digest = hashlib.sha256(hello.client.encode()).digest()
     return Session("~" + base64.urlsafe_b64encode(digest)[:22].decode(), guest=True)
 
 
 def _meaning_for_seat(ended: Ended) -> Code:
-    """Return the code to pass to `HeldSeat.lose`. Most codes of a client only say whether it reconnects or leaves."""
+    """Return the code for `HeldSeat.lose`. Most codes sent by a client are reduced to `Code.LOST` or `Code.LEFT`."""
     if not ended.by_peer or ended.code in (Code.LOST, Code.TOO_LARGE, *FRESH_CODES):
         return ended.code
     return Code.LOST if ended.code.retry is Retry.RESUME else Code.LEFT
@@ -198,9 +198,9 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
 
 
 async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:
-    """In a persistent room, wait until the journal has all messages received from this client.
+    """In a persistent room, wait until the journal has all messages that were received from this client.
 
-    The welcome reports the count of these messages, so none of them may be lost afterwards.
+    The welcome reports the number of these messages, and the client then deletes them. So they may not be lost later.
     """
     while room.journal is not None and not room.lease.over:
         held = room.find(session.id)
@@ -208,8 +208,8 @@ async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> N
             return
         if seat.all_written:
             return
-        # end the old connection, so that no more messages arrive. The code allows a resume, because the seat must stay
-        # if this connection ends during the wait
+        # The old connection is ended, so that no more messages arrive. Its code allows a resume, because the seat must
+        # remain if the new connection ends during the wait.
         seat.disconnect(Code.MOVED, "another connection takes the seat")
         await room.journal.wait_written()
 

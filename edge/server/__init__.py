@@ -1,1 +1,1 @@
-"""The server: serves an `App`, its HTTP routes and its rooms, on one port."""
+"""The server of an `App`, which serves HTTP routes and rooms on one port."""

@@ -1,4 +1,4 @@
-"""Accept connections, and reject them with an answer when the process has no file descriptors left."""
+"""Accept connections. If the process has no file descriptors left, answer and reject each new connection."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import trio
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# Errors of `accept` if there is no file descriptor or no memory for another connection.
+# `accept` fails with one of these error numbers if there is no file descriptor or no memory for another connection.
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-# The number of spare file descriptors, which is the maximum number of connections that are rejected at the same time.
+# The number of spare file descriptors. Each connection that is being rejected uses one of them.
 SPARE_FILES = 16
-# Seconds to wait before the next attempt to accept, and for an `accept` with a spare file descriptor.
+# The time limit of an `accept` with a spare file descriptor, in seconds. Also the pause before the next attempt if
+# there is no spare file descriptor.
 PAUSE_SECONDS = 0.1
-# Seconds between two warnings that no connection can be accepted.
+# The minimum time between two warnings that no connection can be accepted, in seconds.
 TELL_SECONDS = 60.0
 
 Serve = Callable[[Any], Awaitable[None]]
 
 
 class SpareFiles:
-    """A reserve of open file descriptors. One is closed if `accept` needs a descriptor and the process has no other."""
+    """A reserve of open file descriptors. `lend` closes one of them, so that `accept` can open a connection instead."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
@@ -46,7 +47,7 @@ class SpareFiles:
 
     @contextmanager
     def lend(self) -> Iterator[None]:
-        """Free one spare file descriptor while a block runs. `any_left` must be true."""
+        """Close a spare file descriptor, so that a block can open another. Then refill. `any_left` must be true."""
         os.close(self._held.pop())
         self._away += 1
         try:
@@ -79,8 +80,8 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     Args:
       nursery: runs a task for each connection.
       serve: serves and closes a connection.
-      serve_full: rejects and closes a connection that was accepted with a spare file descriptor. It must be quick, and
-        must not open file descriptors.
+      serve_full: rejects and closes a connection that was accepted with a spare file descriptor. This function
+        must be quick, and must not open file descriptors.
 
     Raises:
       OSError: the listener is broken.
@@ -89,7 +90,7 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
     try:
         async with listener:
             while True:
-                if spare.lent:  # no ordinary accept until all spare files are back: it could take their descriptors
+                if spare.lent:  # an ordinary `accept` could take the descriptors of missing spare files
                     if spare.any_left:
                         await nursery.start(_tell_full, listener, serve_full, spare)
                     else:
@@ -114,13 +115,13 @@ async def accept_from(listener: trio.abc.Listener[Any], nursery: trio.Nursery, s
 async def _tell_full(
     listener: trio.abc.Listener[Any], serve_full: Serve, spare: SpareFiles, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """Accept the next connection with a spare file descriptor, and reject it."""
+    """Accept the next connection with a spare file descriptor, and reject that connection."""
     with spare.lend():
         stream = None
         try:
             with trio.move_on_after(PAUSE_SECONDS):
                 stream = await listener.accept()
-        except OSError:  # other code has taken the freed file descriptor
+        except OSError:  # other code has taken the file descriptor that `lend` closed
             await trio.sleep(PAUSE_SECONDS)
         task_status.started()
         if stream is not None:

@@ -1,4 +1,7 @@
-"""Find the address of a client, also behind proxies, and its peer: the address or network that the limits apply to."""
+"""Find the address of a client, also behind proxies, and the peer of that address.
+
+The limits apply to the peer: an IPv4 address, or the /64 network of an IPv6 address.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-# The peer of all requests for which a trusted proxy sent a client address that can't be parsed.
+# All client addresses that cannot be parsed have this peer, so that the limits apply to these clients together.
 UNKNOWN = "unknown"
 
 
@@ -28,10 +31,11 @@ class Addresses:
         """Return the address of the client of a request.
 
         Args:
-          peer: the address at the other end of the socket. Unless it is a trusted proxy's, it is the client's address.
-          forwarded: the addresses that the proxies report, see `Forwarded`. Each proxy appends the address from which
-            it received the request. The last address that is not a trusted proxy's is the client's. A client can
-            forge the addresses before that one.
+          peer: the address at the other end of the socket. It is the client's address, unless it belongs to a trusted
+            proxy.
+          forwarded: the addresses that the proxies report, as in `Forwarded.addresses`. Each proxy appends the address
+            from which it received the request. The last address that does not belong to a trusted proxy is the
+            client's. A client can forge the addresses before its own.
         """
         if not forwarded or self._read(peer):
             return peer
@@ -46,9 +50,10 @@ class Addresses:
         return bool(address) and not self._read(address)
 
     def peer_of(self, address: str) -> str:
-        """Return the peer of an address: the IPv4 address, or the /64 of an IPv6 address.
+        """Return the peer of an address: the IPv4 address, or the /64 network of an IPv6 address.
 
-        The result is empty for a trusted proxy and for an empty address.
+        The result is empty for a trusted proxy and for an empty address, because no limit applies to them. The result
+        is `UNKNOWN` for an address that cannot be parsed.
         """
         return self._read(address) if address else ""
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Publish:
-    """The request body to publish an event to a room."""
+    """The body of a request to publish an event to a room."""
 
     event: str
     """The event's name on the wire."""
@@ -37,7 +37,7 @@ class Publish:
 
 @attrs.frozen
 class Kick:
-    """The request body to remove a session's player from a room."""
+    """The body of a request to remove a session's player from a room."""
 
     session: str
     reason: str = ""
@@ -45,11 +45,12 @@ class Kick:
 
 @attrs.frozen
 class Revoke:
-    """The request body to revoke the keys of a session."""
+    """The body of a request to revoke the keys of a session."""
 
     session: str
     until: float | None = None
-    """Keys that were issued up to this time, in seconds since the epoch, are revoked. None: see `Keys.revoke`."""
+    """The server revokes keys that were issued up to this time, in seconds since the epoch. None stands for the default
+    of `Keys.revoke`."""
 
 
 class Served(Protocol):
@@ -62,7 +63,7 @@ class Served(Protocol):
 
 
 class Api:
-    """Answers API requests. A request about a room on another server is passed to that server.
+    """Answers API requests, and passes a request about a room on another server to that server.
 
     Args:
       token: the secret that the web app sends in ``Authorization: Bearer``; at least 16 bytes.
@@ -78,7 +79,7 @@ class Api:
         self._site = site
 
     async def respond(self, request: Request) -> Response:
-        """Return the response to a request below `PREFIX`."""
+        """Return the response to an API request, whose path begins with `PREFIX`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
             return error_response(401, "token", "send the API token in the header Authorization: Bearer")

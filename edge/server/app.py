@@ -28,28 +28,29 @@ class App:
     """A web application with rooms. Pass it to `serve`, or name it in ``edge run module:app``.
 
     Args:
-      rooms: a `Room` class, or a function that makes a room, for each kind: ``{"drawing": Drawing}`` serves
-        ``/rooms/drawing/<name>``.
-      static: folders by URL prefix, such as ``{"/": "web"}``, or `StaticFolder` for further headers. The longest prefix
-        that matches is used.
+      rooms: for each kind of room, a `Room` class or a function that makes a room. ``{"drawing": Drawing}`` serves
+        rooms at ``/rooms/drawing/<name>``.
+      static: for each URL prefix, a folder of static files, as in ``{"/": "web"}``. A `StaticFolder` adds headers to
+        the responses. If several prefixes match a path, the longest is used.
       hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all its
-        subdomains, ``"*"`` for any name. By default the names of this machine if the server listens on a loopback
-        address, else any name.
+        subdomains, ``"*"`` for any name. By default, a server that listens on a loopback address answers only for
+        loopback names, such as ``localhost``, and any other server answers for any name.
       origins: other sites whose pages may connect, such as ``"https://example.org"``; ``"*"`` for all sites. A page of
         the same host may always connect, unless the page was loaded over HTTP and connects over HTTPS.
       sessions: session keys, guests and the cookie: see `Sessions`.
-      mount: an ASGI app, for every path that is not a room, a route, or below a prefix of `static`; or a `Mount`, with
-        its limits.
+      mount: an ASGI app, or a `Mount` to set its limits. The ASGI app answers the requests that edge does not answer
+        with a room, a route, the API or a folder of `static`.
       api_token: the secret of the HTTP API below ``/edge-api/``, which publishes to rooms, lists rooms and seats, kicks
         players and revokes sessions. By default there is no API.
-      limits: the limits of one connection.
-      address_limits: the limits of one address, and of the whole server.
-      cluster: the servers with which this one shares its rooms: see `Cluster`. By default there is one server.
-      idle: close a room after this many seconds without a seat.
+      limits: the limits of each connection.
+      address_limits: the limits of each client address, and of the whole server.
+      cluster: the servers with which this server shares its rooms: see `Cluster`. By default, there is one server.
+      idle: the time in seconds after which a room without a seat is closed.
 
     The app also serves these paths: ``/edge.js`` is the browser client. ``POST /session`` gives a page its session key.
-    ``/livez`` responds 200. ``/readyz`` responds 503 while the server drains, and while it cannot open another room:
-    because `AddressLimits.rooms` are open, or because the broker cannot be reached.
+    ``/livez`` always responds 200. ``/readyz`` responds 503 while the server drains or cannot open another room, and
+    otherwise 200. A server cannot open another room while `AddressLimits.rooms` rooms are open, or while the broker
+    cannot be reached.
     """
 
     def __init__(
@@ -97,39 +98,46 @@ class App:
         return self.__edge_site.sessions.cookie
 
     def include(self, prefix: str, app: App) -> None:
-        """Serve another app on the same port: its rooms, and its routes and static files below a prefix.
+        """Serve the rooms of another app too, and serve its routes and static files below a prefix.
 
         The other app then uses this app's directory, keys, cookie and limits instead of its own. Its ``/livez`` and
-        ``/readyz`` are not included. ``/session``, ``/edge.js`` and the rooms are served at their own paths and below
-        the prefix, so that pages with relative URLs work at either place.
+        ``/readyz`` are not included. ``/session``, ``/edge.js`` and the rooms are served both at their own paths and
+        below the prefix, so that relative URLs work in the pages of both apps.
 
         Args:
-          prefix: such as ``"/drawing"``. The other app's pages should use relative URLs.
+          prefix: a path such as ``"/drawing"``. The other app's pages should use relative URLs.
 
         Raises:
-          ValueError: both apps have the same kind of room, or the same path; the other app has a mounted app, or an
-            API; only one of the two admits guests. After an error, nothing is included.
+          TypeError: the prefix is not a string.
+          ValueError: the prefix does not begin with a slash; both apps have the same kind of room, or the same path;
+            the other app has a mounted app, or an API; or only one of the two apps admits guests.
+
+        After an error, nothing is included.
         """
         self.__edge_site.include(prefix, app.__edge_site)
 
     def route(
         self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
     ) -> Callable[[R], R]:
-        """Register the decorated ``async def(request) -> Response`` for requests of exactly this path.
+        """Register the decorated function for requests of exactly this path.
+
+        The function is ``async``, takes a `Request` and returns a `Response`.
 
         Args:
           methods: the HTTP methods. A route for GET also answers HEAD.
-          max_body_bytes: the largest request body, which is read before the function is called; at most
-            `AddressLimits.body_bytes_each`, which limits the bodies that one address sends at the same time.
+          max_body_bytes: the largest request body, in bytes. The body is read before the function is called. The value
+            is at most `AddressLimits.body_bytes_each`, the limit for all bodies that an address sends at once.
 
         Raises:
-          ValueError: the path has a route for this method, or `max_body_bytes` is negative or more than
+          ValueError: the path already has a route for one of the methods, or `max_body_bytes` is negative or more than
             `AddressLimits.body_bytes_each`.
         """
         return self.__edge_site.route(path, methods=methods, max_body_bytes=max_body_bytes)
 
     def session(self, request: HasCookies) -> Session | None:
-        """Return the session of a request, by its ``Authorization: Bearer`` or its cookies; None without a valid key.
+        """Return the session of a request; None if the request has no valid key.
+
+        The key is in the header ``Authorization: Bearer``. Without that header, the key is in a cookie.
 
         Args:
           request: a request of a route, or any object with ``headers`` and ``cookies``, such as Starlette's request.
@@ -139,19 +147,23 @@ class App:
     def revoke(self, session: str, *, until: float | None = None) -> float:
         """Revoke the keys of the session with this id, and end the session's seats with `Code.REVOKED`.
 
-        This applies to every server that shares the broker and can be reached now.
+        The call has this effect on every server that shares the broker and can be reached now.
 
         Args:
-          until: keys that were issued up to this time are revoked, in seconds since the epoch; see `Keys.revoke`.
+          until: the time up to which issued keys are revoked, in seconds since the epoch; for the default see
+            `Keys.revoke`.
 
-        Returns: the time up to which keys are revoked.
+        Returns: the time up to which issued keys are revoked.
         """
         return self.__edge_site.revoke(session, until=until)
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
-        """List the open rooms of all servers that share the broker, of one kind or of all kinds.
+        """List the open rooms of all servers that share the broker.
 
-        The rooms of other servers are listed as these servers last reported them.
+        The list shows the rooms of another server as that server last reported them.
+
+        Args:
+          kind: list only rooms of this kind; None for all kinds.
 
         Raises:
           BrokerDown: the broker cannot be reached.
@@ -163,5 +175,5 @@ class App:
 
 def site_of(app: App) -> Site:
     """Return the site of an app."""
-    site: Site = app._App__edge_site  # type: ignore[attr-defined]  # a private name cannot collide with authors' names
+    site: Site = app._App__edge_site  # type: ignore[attr-defined]  # a private name that no author's name collides with
     return site

@@ -33,7 +33,7 @@ VERSION = {"version": "3.0", "spec_version": "2.3"}
 GONE_SECONDS = 5.0
 # Seconds from the start of a drain until the app receives `http.disconnect` for incomplete responses.
 DRAIN_SECONDS = 1.0
-# Seconds that a server that drains without a deadline waits for tasks of the app that continue after their responses.
+# If a drain has no deadline, the server waits this many seconds for tasks of the app that continue after responses.
 AFTERWARDS_SECONDS = 10.0
 
 
@@ -48,11 +48,11 @@ def _check_size(mount: Mount, field: object, size: object) -> None:
 
 @attrs.frozen
 class Mount:
-    """A web app on edge's port, with its limits, for `App(mount=...)`."""
+    """A mounted web app and its limits, for `App(mount=...)`."""
 
     app: AsgiApp = attrs.field(validator=_check_app)
     max_body_bytes: int = attrs.field(default=MAX_BODY_BYTES, kw_only=True, validator=_check_size)
-    """The largest body of a request, in bytes. edge reads the body before it calls the app. At most
+    """The largest body of a request, in bytes. edge reads the body before it calls the app. The value is at most
     `AddressLimits.body_bytes_each`."""
 
 
@@ -69,7 +69,7 @@ class MountedApp:
         self._beside: trio.Nursery | None = None
         self._requests: trio.Nursery | None = None
         self._exchanges: dict[_Exchange, None] = {}
-        """Exchanges whose responses are not complete."""
+        """The exchanges whose responses are not complete."""
         self._idle = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,19 +78,19 @@ class MountedApp:
         Raises:
           RuntimeError: the app reported that it could not start.
 
-        *Cancellation* gives the app ten seconds to shut down.
+        *Cancellation* sends `lifespan.shutdown` to the app, which then has ten seconds to shut down.
         """
         to_app, incoming = trio.open_memory_channel[Message](2)  # a lifespan has two messages: startup and shutdown
         outgoing, from_app = trio.open_memory_channel[Message](1)
         scope = {"type": "lifespan", "asgi": VERSION, "state": self._state}
 
-        life = trio.CancelScope(shield=True)  # so that the app can shut down; cancelled below
+        life = trio.CancelScope(shield=True)  # shielded, so that the app can still shut down; cancelled below
 
         async def live() -> None:
             try:
                 with life:
                     await self._app(scope, incoming.receive, outgoing.send)
-            except Exception as exc:  # the ASGI specification: an app without a lifespan raises
+            except Exception as exc:  # ASGI specification: an app without a lifespan raises an exception
                 log.debug("the mounted app has no lifespan: %r", exc)
             outgoing.close()
 
@@ -121,12 +121,13 @@ class MountedApp:
             raise RuntimeError(f"the mounted app could not start: {answer.get('message', '')}")
 
     async def respond(self, connection: HttpConnection, request: Request) -> None:
-        """Have the app answer a request, whose body has been read.
+        """Pass a request, whose body has been read, to the app.
 
-        Return once the response is complete. The app may continue after that.
+        The call returns once the response is complete. The app may continue after its response.
 
         Raises:
-          Exception: the app raised this. If `connection.unanswered` is then true, the caller has to respond.
+          Exception: the app raised this exception before its response was complete. If `connection.unanswered` is then
+            true, the caller has to respond.
           RuntimeError: the app returned without a response.
         """
         assert self._requests is not None
@@ -152,7 +153,7 @@ class MountedApp:
             except Exception as exc:
                 if exchange.answered.is_set():
                     raise
-                exchange.fault = exc  # raised by `respond`
+                exchange.fault = exc  # `respond` raises this exception
 
         try:
             with exchange.life:
@@ -176,7 +177,11 @@ class MountedApp:
             exchange.disconnect()
 
     async def wait_idle(self, deadline: float) -> None:
-        """Wait until no task of a request runs, at most until the deadline, or ten seconds if it is infinite."""
+        """Wait until the app's tasks for all requests have ended, but not longer than a drain may take.
+
+        Args:
+          deadline: the end of the wait, on Trio's clock. If it is infinite, the wait takes ten seconds at most.
+        """
         with trio.move_on_at(deadline if deadline < math.inf else trio.current_time() + AFTERWARDS_SECONDS):
             while self._requests is not None and self._requests.child_tasks:
                 self._idle = trio.Event()
@@ -204,7 +209,7 @@ class _Exchange:
     _head: Message | None = None
     _started: bool = False
     _over: trio.Event = attrs.field(factory=trio.Event)
-    """Set once the response is complete, or the client has gone. From then on `receive` returns `http.disconnect`."""
+    """Set once the response is complete, or the client has disconnected. `receive` then returns `http.disconnect`."""
 
     def scope(self, state: dict[str, Any]) -> dict[str, Any]:
         request = self.request
@@ -226,7 +231,7 @@ class _Exchange:
         }
 
     async def wait_answered(self) -> None:
-        """Wait until `answered` is set. Call `note_gone` if the client disconnects before."""
+        """Wait until `answered` is set. If the client disconnects earlier, call `note_gone`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             await self.answered.wait()
@@ -240,7 +245,7 @@ class _Exchange:
         self.life.deadline = math.inf
         if not self.answered.is_set():
             self.gone = True
-            self.life.cancel("the connection is over")
+            self.life.cancel("the connection has ended")
         self.answered.set()
         self._over.set()
 
@@ -249,7 +254,7 @@ class _Exchange:
         self._over.set()
 
     def note_gone(self) -> None:
-        """Record that the client has gone: send `http.disconnect`, and cancel the app's task after five seconds."""
+        """Send `http.disconnect` to the app, because the client has gone. After five seconds, cancel the app's task."""
         self.disconnect()
         self.life.deadline = min(self.life.deadline, trio.current_time() + GONE_SECONDS)
 

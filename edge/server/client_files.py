@@ -1,6 +1,7 @@
-"""The browser's client: ``/edge.js`` and the files beside it, as `edge.client.build` wrote them.
+"""Serve the browser's client: ``/edge.js`` and the files beside it, which `edge.client.build` wrote.
 
-With ``EDGE_JS_MODULES`` in the environment, ``/edge.js`` loads the unbundled modules, for people who work on edge.js.
+If the environment variable ``EDGE_JS_MODULES`` is set, ``/edge.js`` loads the unbundled modules. Developers of edge.js
+use this variable.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ AS_MODULES = "EDGE_JS_MODULES"
 ENTRIES = ("/edge.js", "/edge-http.js", "/edge-motion.js")
 # The path below which the modules are served.
 MODULES_PATH = "/edge-js/"
-# A weight of an accepted coding, from 0 to 1: RFC 9110 section 12.4.2.
+# The weight of an accepted coding, from 0 to 1 (RFC 9110 section 12.4.2).
 WEIGHT = re.compile(r"q=(0(\.[0-9]{0,3})?|1(\.0{0,3})?)")
-# Pages of other origins may load these files. A browser revalidates its copy each time, so that a page never runs an
-# older client than its server has.
+# Pages of other origins may load these files. A browser revalidates its copy each time, so that a page never runs a
+# client that is older than the server's.
 HEADERS = {"access-control-allow-origin": "*", "cache-control": "no-cache"}
 
 
@@ -56,7 +57,10 @@ class ClientFiles:
         return *ENTRIES, *(path + ".map" for path in ENTRIES)
 
     async def respond(self, request: Request) -> Response:
-        """Return the response with the file at one of `paths`, which may follow the prefix of an included app."""
+        """Return a response with the requested file.
+
+        The request's path is one of `paths`, or the prefix of an included app and one of `paths`.
+        """
         name = request.path.rpartition("/")[2]
         if self._as_modules:
             if not request.path.endswith(MODULES_PATH + name):
@@ -67,7 +71,7 @@ class ClientFiles:
         if file is None:
             file = self._files[name] = await trio.to_thread.run_sync(_read, BUILT / name)
         zipped = accepts_gzip(request.headers.get("accept-encoding", ""))
-        tag = f'"{file.digest}{".gz" if zipped else ""}"'  # of this representation: RFC 9110 section 8.8.3.3
+        tag = f'"{file.digest}{".gz" if zipped else ""}"'  # RFC 9110 section 8.8.3.3: a tag for each representation
         headers = {**HEADERS, "etag": tag, "vary": "accept-encoding"}
         if matches_tag(request.headers.get("if-none-match", ""), tag):
             return Response(304, headers=headers)

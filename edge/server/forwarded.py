@@ -9,7 +9,8 @@ import attrs
 
 from .hosts import HOST
 
-# RFC 7239 section 4: a parameter of `Forwarded`, and the separator after it: ";" within one proxy's element, or ",".
+# A parameter of the header `Forwarded`, and the separator after the parameter (RFC 7239 section 4). A ";" precedes the
+# next parameter of the same proxy. A "," precedes the first parameter of the next proxy.
 PARAMETER = re.compile(
     r"""\s* (?P<name>[\w!#$%&'*+.^`|~-]+) =
         (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<token>[^\s;,"]*) )
@@ -33,8 +34,8 @@ class Forwarded:
     def read(cls, headers: Mapping[str, str]) -> Forwarded:
         """Read ``X-Forwarded-For``, ``-Proto`` and ``-Host``, or ``Forwarded`` if there is no ``X-Forwarded-For``.
 
-        The two kinds of headers are never combined: a proxy that sets one kind forwards the other unchanged, so a
-        client could forge the other. ``X-Forwarded-For`` is preferred because nearly all proxies set it.
+        The two kinds of headers are never combined. A proxy that sets one kind forwards the other kind unchanged, so a
+        client could forge the other kind. ``X-Forwarded-For`` is preferred because nearly all proxies set it.
         """
         if "x-forwarded-for" not in headers and "forwarded" in headers:
             return cls._read_standard(headers["forwarded"])
@@ -63,11 +64,17 @@ def _listed(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def _scheme(said: Sequence[str]) -> str:
-    """Return the reported scheme: https if any proxy reports https, because one of the proxies terminates TLS."""
+    """Return the reported scheme: https if any proxy reports https, because the client then used TLS.
+
+    The result is empty if no proxy reports a scheme.
+    """
     schemes = {each.lower() for each in said} & {"http", "https"}
     return max(schemes, default="")
 
 
 def _host(said: Sequence[str]) -> str:
-    """Return the last valid host. A client cannot forge it: a proxy replaces the client's value, or appends its own."""
+    """Return the last valid host; empty if there is none.
+
+    A client cannot forge the last host, because a proxy replaces the client's value or appends its own.
+    """
     return next((each for each in reversed(said) if HOST.fullmatch(each)), "")

@@ -1,7 +1,8 @@
 """The host names that a server answers for, and the origins of pages.
 
-Any site can make its own name resolve to this server's address (DNS rebinding). The requests of its pages then have an
-`Origin` and a `Host` that match. Only a list of host names distinguishes them from the server's own pages.
+Any site can make its own name resolve to this server's address (DNS rebinding). The requests of that site's pages then
+have an `Origin` and a `Host` that match. Only a list of host names distinguishes these requests from those of the
+server's own pages.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Origin:
         return cls(scheme, found["name"], int(found["port"] or DEFAULT_PORTS[scheme]))
 
     def is_of(self, host: str, scheme: str) -> bool:
-        """Return true if pages of this origin belong to the host of a request with this scheme.
+        """Return true if this is the origin of the server's own pages, for a request with this `Host` and this scheme.
 
         A page that was loaded over plain HTTP does not belong to the same host over HTTPS, because anyone on the
         network path may have changed the page.
@@ -58,8 +59,8 @@ class Hosts:
     """The host names that a server answers for.
 
     Args:
-      names: such as ``"example.org"``; ``"*.example.org"`` for all its subdomains, ``"*"`` for any name. None means the
-        names of this machine if `bound` is a loopback address, else any name.
+      names: such as ``"example.org"``; ``"*.example.org"`` for all its subdomains, ``"*"`` for any name. None means
+        loopback names, such as ``localhost``, if `bound` is a loopback address, and otherwise any name.
       bound: the address on which the server listens.
 
     Raises:
@@ -80,7 +81,7 @@ class Hosts:
         """True if the server answers for every host name."""
 
     def allow(self, host: str) -> bool:
-        """Return true if the server answers a request with this `Host`."""
+        """Return true if the server answers requests with this `Host`."""
         if self.any:
             return True
         found = HOST.fullmatch(host.lower())
@@ -95,7 +96,7 @@ class Hosts:
 
 @lru_cache(256)
 def is_loopback(host: str) -> bool:
-    """Return true if this host is a loopback address, or `localhost`: only this machine can connect to it."""
+    """Return true if this host is a loopback address or `localhost`, so that only this machine can connect to it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

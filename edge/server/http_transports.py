@@ -1,4 +1,4 @@
-"""The HTTP transports of a server, and the code that passes each request to its transport."""
+"""Open the HTTP transports of a server, and pass each request to its transport."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class HttpTransports:
     """All open HTTP transports of a server.
 
     Args:
+      site: the app whose rooms the transports connect to.
       nursery: runs a task for each transport.
       scheduler: writes for the transports.
       limiter: counts each transport as a connection.
@@ -60,7 +61,10 @@ class HttpTransports:
         self._scheduler = scheduler
         self._served: dict[str, _Served] = {}
         self._posts: dict[str, list[trio.CancelScope]] = {}
-        """Open POST requests by the name of their HTTP transport, local or on another server; the oldest first."""
+        """The cancel scopes of open POST requests, by the name of their HTTP transport; the oldest first.
+
+        The transport may be on another server.
+        """
 
     def check(self, request: Request) -> None:
         """Check the headers of a request of an HTTP transport, before its body is read.
@@ -80,7 +84,7 @@ class HttpTransports:
     def max_body(self, request: Request) -> int:
         """Return the largest body of a request for a room, in bytes.
 
-        Before the welcome of its HTTP transport, the limit is lower, because only a hello is expected.
+        Before the welcome of the HTTP transport, the limit is lower, because only a hello is expected.
         """
         limits, served = self._site.limits, self._served.get(request.headers.get(CONNECTION, ""))
         welcome = served is not None and served.transport.max_bytes == limits.socket_bytes
@@ -89,7 +93,7 @@ class HttpTransports:
     async def is_open(self, name: str, kind: str, room: str) -> bool:
         """Return true if an HTTP transport of this name is open for this room.
 
-        Another server calls this before it proxies a request.
+        Another server calls this method before it forwards a request to this server.
         """
         served = self._served.get(name)
         await trio.lowlevel.checkpoint()
@@ -97,9 +101,10 @@ class HttpTransports:
 
     @contextlib.contextmanager
     def posting(self, request: Request) -> Iterator[trio.CancelScope]:
-        """Open the cancel scope of a POST request, from its body to its response.
+        """Provide a cancel scope for a POST request while a block reads the request's body and responds.
 
-        A transport may have two open POST requests. A third cancels the oldest, because its client has given it up.
+        A transport may have two open POST requests. A third cancels the oldest, because the client no longer waits for
+        the oldest.
         """
         name, scope = request.headers[CONNECTION], trio.CancelScope()
         posts = self._posts.setdefault(name, [])
@@ -117,7 +122,7 @@ class HttpTransports:
     def expects(self, request: Request, room: tuple[str, str]) -> bool:
         """Return true if a request belongs to an open HTTP transport of this room, and is within the transport's pace.
 
-        The call charges the request to that pace. It may be made before the request's body is read.
+        The call charges the request to that pace. The request's body may still be unread.
         """
         served = self._served.get(request.headers.get(CONNECTION, ""))
         return (
@@ -128,13 +133,13 @@ class HttpTransports:
         )
 
     def end(self, request: Request, room: tuple[str, str], code: Code) -> None:
-        """Close the HTTP transport of a request that broke a rule. Its further requests are refused with this code."""
+        """Close the HTTP transport of a request that broke the protocol. Refuse its further requests with this code."""
         served = self._served.get(request.headers.get(CONNECTION, ""))
         if served is not None and served.room == room:
             served.transport.close_by_peer(code)
 
     async def respond(self, connection: Responder, request: Request, room: tuple[str, str]) -> None:
-        """Respond to a request of an HTTP transport, whose body has been read.
+        """Respond to a request of an HTTP transport. The request's body has been read.
 
         Raises:
           trio.BrokenResourceError: the client has disconnected.
@@ -189,7 +194,7 @@ class HttpTransports:
                             transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("the transport has ended")
-                    if not self._site.draining:  # the client may fetch the last frames again meanwhile
+                    if not self._site.draining:  # for this time, the client may request the last frames again
                         with waiting() as wait, wait.scope:
                             await trio.sleep(GAP_SECONDS)
             finally:

@@ -33,37 +33,41 @@ def _check_positive(limits: AddressLimits, field: attrs.Attribute[Any], value: o
         raise ValueError(f"AddressLimits.{field.name} must be a number above 0, not {value!r}")
 
 
-# The part of the process's file descriptors for open connections. The rest is for dropped connections that linger.
+# The fraction of the process's file descriptors for open connections. Dropped connections that linger, and files, use
+# the rest.
 FILES = 0.9
 
-# The maximum number of rejected connections that are answered at the same time, and the part of the file descriptors
-# for them.
+# The maximum number of rejected connections that are answered at the same time, and the largest fraction of the file
+# descriptors that they may use.
 MAX_TOLD, TOLD_FILES = 100, 0.05
 
-# Seconds that a draining server waits for the requests with which clients of HTTP transports fetch the goodbye.
+# A draining server waits this many seconds for clients of HTTP transports to request the goodbye.
 ASKING_SECONDS = 2.0
 
-# The records of idle addresses are deleted when the number of records reaches this, or twice the number that the
-# previous sweep left, if that is more.
+# The records of idle addresses are deleted when the number of records reaches this value. After a sweep, the next sweep
+# is due at twice the number of remaining records, but not below this value.
 SWEEP_AT = 1000
 
 
 @attrs.frozen(kw_only=True)
 class AddressLimits:
-    """Limits of one address, and of the whole server. All IPv6 addresses of one /64 network count as one address.
+    """Limits of each client address, and of the whole server. All IPv6 addresses of a /64 network count as one address.
 
-    For requests through a proxy, the address is the one that the proxy names in ``X-Forwarded-For``.
+    For a request through a trusted proxy, the client address is the address that the proxy reports in
+    ``X-Forwarded-For`` or ``Forwarded``.
     """
 
     connections: int = attrs.field(default=20_000, validator=_check_positive)
-    """The maximum number of open connections of the server, and at most 90 % of the process's file descriptors.
+    """The maximum number of open connections of the server. The limit is lower if this number exceeds 90 % of the
+    process's file descriptors.
 
-    At the limit, a new connection replaces the oldest pending connection, which is still waiting for a request, a body
-    or a hello, and holds no seat. If no connection is pending, the new connection is rejected."""
+    At the limit, a new connection replaces the oldest pending connection. A connection is pending while the server
+    waits for its request, its body or its hello. If no connection is pending, the new connection is rejected."""
 
     connections_each: int = attrs.field(default=1000, validator=_check_positive)
     """The maximum number of open connections of one address, HTTP transports included. At the limit, a new connection
-    replaces the oldest pending connection of the same address. The default suits a school that shares one address."""
+    replaces the oldest pending connection of the same address. The default suits a school whose pupils share one
+    address."""
 
     rooms: int = attrs.field(default=10_000, validator=_check_positive)
     """The maximum number of open rooms of the server. Further rooms are refused as ``full``. A room costs some
@@ -73,30 +77,30 @@ class AddressLimits:
     """The maximum number of open rooms that one address has opened."""
 
     requests_each: float = attrs.field(default=200, validator=_check_positive)
-    """Connections and requests of one address per second, in the long run. Requests of an open HTTP transport have
-    their own pace."""
+    """The long-term rate of connections and requests of one address, per second. Requests of an open HTTP transport
+    have their own pace."""
 
     burst_each: int = attrs.field(default=2000, validator=_check_positive)
-    """The burst of connections and requests of one address. The default suits a school whose pupils open a page at the
-    same time."""
+    """The number of connections and requests of one address that may come in one burst. The default suits a school
+    whose pupils open a page at the same time."""
 
     bulk_bytes_each: float = attrs.field(default=512 * 1024, validator=_check_positive)
-    """Bytes per second that are read from all connections of one address, in addition to 8 KiB per second of each
-    connection. Further bytes wait unread. A server can read about 1 MB per second of the most expensive messages."""
+    """The bytes per second that are read from all connections of one address, in addition to 8 KiB per second of each
+    connection. Further bytes are read later. A server can read about 1 MB per second of the most expensive messages."""
 
     bulk_burst_each: int = attrs.field(default=1024 * 1024, validator=_check_positive)
-    """The burst of bytes that are read from all connections of one address. The default suits a school whose pupils
-    save their pictures at the same time."""
+    """The number of bytes that may be read in one burst from all connections of one address. The default suits a school
+    whose pupils save their pictures at the same time."""
 
     body_bytes: int = attrs.field(default=256 * 1024 * 1024, validator=_check_positive)
-    """The maximum number of bytes of request bodies in memory, of all addresses."""
+    """The maximum size of all request bodies in memory together, in bytes."""
 
     body_bytes_each: int = attrs.field(default=16 * 1024 * 1024, validator=_check_positive)
-    """The maximum number of bytes of request bodies in memory, of one address."""
+    """The maximum size of all request bodies of one address in memory together, in bytes."""
 
     proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """The networks of your trusted proxies. The server uses the client address that a trusted proxy reports, and does
-    not limit the proxy's own address. By default the loopback networks."""
+    not limit the proxy's own address. The default is the loopback networks."""
 
     def __attrs_post_init__(self) -> None:
         Addresses(self.proxies)  # raises ValueError for an invalid network
@@ -108,24 +112,27 @@ class _Peer:
 
     pace: Pace
     bulk: Pace
-    """The pace, in bytes, of all its connections."""
+    """The pace of all connections of the address, in bytes."""
     connections: int = 0
     body_bytes: int = 0
     told: bool = False
-    """True once a warning is logged that the address exceeds a limit."""
+    """True once a warning was logged that the address exceeds a limit."""
     waiting: dict[PendingConnection, None] = attrs.field(factory=dict)
-    """Its pending connections, the oldest first."""
+    """The pending connections of the address, the oldest first."""
 
 
 class ConnectionLimiter:
-    """Limits connections, requests and request bodies, for each address and for the server."""
+    """Limits connections, requests and request bodies, for each peer and for the server.
+
+    A peer is an address, or an IPv6 network, that the limits of one address apply to: see `Addresses.peer_of`.
+    """
 
     def __init__(self, address_limits: AddressLimits) -> None:
         self._limits = address_limits
         self._most = min(address_limits.connections, FILES * _most_files())
         self.max_told: int = int(min(MAX_TOLD, TOLD_FILES * _most_files()))
-        """The maximum number of rejected connections that are answered at the same time. For a further one, the oldest
-        is closed without an answer."""
+        """The maximum number of rejected connections that are answered at the same time. If another connection is
+        rejected, the oldest of them is closed without an answer."""
         self._draining = False
         self._connections = 0
         self._body_bytes = 0
@@ -139,8 +146,8 @@ class ConnectionLimiter:
         """Register a pending connection of a peer while a block runs.
 
         Args:
-          may_ask: true if a request may arrive that fetches the goodbye of an HTTP transport. A drain waits two seconds
-            for it.
+          may_ask: true if the next request of the connection may fetch the goodbye of an HTTP transport. A drain waits
+            two seconds for that request.
         """
         waiting, theirs = PendingConnection(may_ask=may_ask), self._know(peer).waiting
         self._waiting[waiting] = theirs[waiting] = None
@@ -153,7 +160,10 @@ class ConnectionLimiter:
             theirs.pop(waiting, None)
 
     def drain(self) -> None:
-        """Drop all pending connections. Clients of those with `may_ask` get two more seconds to fetch a goodbye."""
+        """Drop all pending connections, and drop each connection that becomes pending later.
+
+        Connections with `may_ask` are dropped after two seconds, so that their clients can fetch a goodbye.
+        """
         self._draining = True
         for waiting in [*self._waiting]:
             self._drain(waiting)
@@ -185,7 +195,7 @@ class ConnectionLimiter:
     def place(self, peer: str) -> Iterator[bool]:
         """Count a connection of a peer, or a request that a proxy forwarded for the peer, while a block runs.
 
-        Returns: True if another connection of the peer was dropped to make space.
+        Yields: true if another connection of the peer was dropped to make space.
 
         Raises:
           Refused: the peer has too many connections.
@@ -205,7 +215,7 @@ class ConnectionLimiter:
         return self._know(peer).connections
 
     def bulk_pace(self, peer: str) -> Pace | None:
-        """Return the pace of a peer, in bytes; None for a trusted proxy."""
+        """Return the pace of the bytes that a peer sends; None for a trusted proxy."""
         return self._know(peer).bulk if peer else None
 
     def check_pace(self, peer: str) -> None:
@@ -223,9 +233,9 @@ class ConnectionLimiter:
 
     @contextmanager
     def body(self, peer: str) -> Iterator[Callable[[int], None]]:
-        """Account for the body of a request, which is in memory while a block runs.
+        """Count the bytes of a request's body, which is in memory while a block runs.
 
-        Returns: a function to call with the number of bytes of each read. The function raises `Refused` if a limit is
+        Yields: a function to call with the number of bytes of each read. The function raises `Refused` if a limit is
           exceeded.
         """
         known, kept = self._know(peer), 0
@@ -250,7 +260,7 @@ class ConnectionLimiter:
 
     def _refused(self, peer: str, why: str) -> Refused:
         known = self._know(peer)
-        if not known.told:  # once for each peer: this may happen many times a second
+        if not known.told:  # once for each peer, because refusals may be frequent
             known.told = True
             log.warning("%s %s: if this is your proxy, add it to AddressLimits.proxies", peer, why)
         return Refused(f"{peer} {why}", Code.CROWDED)
@@ -267,7 +277,7 @@ class ConnectionLimiter:
         return known
 
     def _forget_peers(self) -> None:
-        """Delete the records of idle peers. The next sweep is due at twice the number of records that remain now."""
+        """Delete the records of idle peers, and set the number of records at which the next sweep is due."""
         now = trio.current_time()
         self._peers = {
             peer: known
@@ -290,7 +300,7 @@ def _make_space(waiting: dict[PendingConnection, None]) -> bool:
 
 
 def _most_files() -> float:
-    """Return the number of file descriptors that this process may have open."""
+    """Return the maximum number of open file descriptors of this process."""
     if resource is None:
         return math.inf
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

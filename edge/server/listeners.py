@@ -14,11 +14,12 @@ async def open_listeners(host: str, port: int, *, shared: bool) -> list[trio.Soc
     """Listen on all addresses of a host.
 
     Args:
-      port: 0 for any free port.
-      shared: let other processes listen on the same port with SO_REUSEPORT. The kernel distributes the connections.
+      port: the TCP port; 0 for any free port.
+      shared: true to let other processes listen on the same port with SO_REUSEPORT. The kernel distributes the
+        connections among the processes.
 
     Raises:
-      OSError: the port is taken, or `shared` is true on a system without SO_REUSEPORT.
+      OSError: another process uses the port, or `shared` is true on a system without SO_REUSEPORT.
     """
     if not shared:
         return await trio.open_tcp_listeners(port, host=host)
@@ -45,7 +46,7 @@ def reserve(family: int, kind: int, protocol: int, address: object) -> socket.so
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.bind(address)  # type: ignore[arg-type]  # getaddrinfo returned it
+        opened.bind(address)  # type: ignore[arg-type]  # `getaddrinfo` returned this address
     except BaseException:
         opened.close()
         raise

@@ -13,8 +13,8 @@ ABOUT = ("room", "seat", "session")
 class JsonFormatter(logging.Formatter):
     """Formats each log record as one line of JSON.
 
-    The keys are ``time`` (UTC), ``level``, ``logger`` and ``message``; ``room``, ``seat`` and ``session`` if known; and
-    ``detail``: the further lines of the message, such as a traceback.
+    The keys are ``time`` (UTC), ``level``, ``logger`` and ``message``, and if known ``room``, ``seat`` and ``session``.
+    The key ``detail`` has the further lines of the message, and a traceback, if there are any.
 
     Set this formatter on any `logging.Handler`. ``edge run --log json`` uses it.
     """

@@ -16,7 +16,7 @@ from .sessions import CUSTOM
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# The maximum number of foreign origins that are logged.
+# The maximum number of origins whose refusals are logged.
 MAX_LOGGED = 100
 
 
@@ -39,12 +39,18 @@ class Origins:
         self._logged: set[str] = set()
 
     def allow(self, request: Request) -> bool:
-        """Return true if the page may connect, or if the request has no `Origin`: a program, or a GET of the same
-        host."""
+        """Return true if the page of this request may connect.
+
+        A request without an `Origin` is allowed: a program sent the request, or the request is a GET of a page of the
+        same host.
+        """
         return self._all or "origin" not in request.headers or self.names(request)
 
     def names(self, request: Request) -> bool:
-        """Return true if the page is of the same host, or its origin is allowed by name. Only these may use cookies."""
+        """Return true if the page is of the same host, or of an origin that is allowed by name.
+
+        Only such pages may use cookies.
+        """
         try:
             origin = Origin.parse(request.headers.get("origin", ""))
         except ValueError:  # such as "null", the origin of a page that was loaded from a file
@@ -84,7 +90,7 @@ class Origins:
 def _readable(request: Request) -> dict[str, str]:
     """Return the CORS headers that let the page of a request read the response; none without an `Origin`."""
     origin = request.headers.get("origin")
-    if origin is None or not origin.isascii():  # not a browser
+    if origin is None or not origin.isascii():  # a browser sends only ASCII origins
         return {}
     return {
         "access-control-allow-origin": origin,

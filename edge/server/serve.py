@@ -41,16 +41,17 @@ from .upgrade import Upgrade, agreed_subprotocol, is_websocket
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# Seconds that an idle connection is kept open for another request. Most browsers close it after a minute or more.
+# Seconds that an idle connection is kept open for another request. Most browsers close an idle connection after a
+# minute or more.
 KEEP_ALIVE_SECONDS = 60.0
 
 # Seconds that the TLS close alert may take.
 GOODBYE_SECONDS = 1.0
 
-# The host names of this machine.
+# The loopback names of this machine.
 LOCAL = Hosts(None, bound="localhost")
-# The number of connections to a local host name without forwarded addresses from which they count as a proxy's: a
-# developer does not open that many.
+# If at least this many connections from trusted addresses are open, requests for a loopback name are assumed to come
+# from a proxy, because a developer does not open that many connections.
 MANY_UNFORWARDED = 50
 
 # Seconds to read and answer the first request of a rejected connection. The second value is for connections that use a
@@ -74,32 +75,33 @@ async def serve(
     shared_port: bool = False,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an app until it is drained.
+    """Serve an app until `drain` is set and the drain is complete.
 
     Args:
       host: the address to listen on; "0.0.0.0" or "::" for all addresses.
       port: 0 for any free port.
-      drain_seconds: seconds after the start of a drain at which the remaining connections and rooms are cancelled.
-      drain: set this event to stop the server. It then admits no more players and closes its rooms, and `serve` returns
-        once all connections have ended.
+      drain_seconds: the maximum duration of a drain, in seconds. The server then cancels the remaining connections and
+        rooms.
+      drain: set this event to drain the server. The server then admits no more players and closes its rooms or hands
+        them over to other servers. `serve` returns once all connections and rooms have ended.
       tls: a context with the server's certificate, to serve HTTPS and WSS; see `ssl.create_default_context`. `serve`
-        changes its ALPN protocols to HTTP/1.1 alone.
-      shared_port: let other processes listen on the same port.
-      task_status: ``nursery.start`` returns the listeners.
+        sets its ALPN protocols to HTTP/1.1 only.
+      shared_port: true to let other processes listen on the same port.
+      task_status: receives the listeners, so that ``nursery.start`` returns them.
 
     Raises:
-      OSError: the port is taken.
+      OSError: another process uses the port, or `shared_port` is true on a system without SO_REUSEPORT.
       RuntimeError: the mounted app could not start.
       ssl.SSLError: `tls` is a client context.
       BrokerDown: the broker cannot be reached.
       ValueError: the app has a shared broker, but neither `keys` nor ``EDGE_SECRET``.
 
-    *Cancellation* closes the rooms and connections at once. Clean-ups of rooms have two seconds, and a mounted app has
-    ten seconds to shut down.
+    *Cancellation* closes the rooms and connections at once. The clean-up code of rooms has two seconds, and a mounted
+    app has ten seconds to shut down.
     """
     if tls is not None:
         tls.set_alpn_protocols(["http/1.1"])
-        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # raises for a client context
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)  # raises SSLError for a client context
     listeners = await open_listeners(host, port, shared=shared_port)
     async with open_server(app, bound=host) as server:
         async with trio.open_nursery() as accepting:
@@ -136,7 +138,7 @@ def _peer_address(stream: trio.abc.Stream) -> str:
 
 @asynccontextmanager
 async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
-    """Open a server that does not listen: pass streams to its `serve_connection`.
+    """Open a server that does not listen. The caller passes each stream to `Server.serve_connection`.
 
     The ``async with`` block waits at its end until `Server.drain` was called and all connections and rooms have ended.
 
@@ -148,8 +150,8 @@ async def open_server(app: App, *, bound: str = "") -> AsyncIterator[Server]:
       BrokerDown: the broker cannot be reached.
       ValueError: the app has a shared broker, but neither `keys` nor ``EDGE_SECRET``.
 
-    *Cancellation* closes the rooms and connections at once. Clean-ups of rooms have two seconds, and a mounted app has
-    ten seconds to shut down.
+    *Cancellation* closes the rooms and connections at once. The clean-up code of rooms has two seconds, and a mounted
+    app has ten seconds to shut down.
     """
     site = site_of(app)
     async with trio.open_nursery() as background:
@@ -190,9 +192,9 @@ class Server:
         self._hosts = hosts
         self._addresses = Addresses(site.address_limits.proxies)
         self._misdirected = False
-        """True once a warning is logged that a request was for an unknown host."""
+        """True once a warning was logged that a request was for an unknown host."""
         self._unforwarded = False
-        """True once a warning is logged that a proxy does not report the addresses of its clients."""
+        """True once a warning was logged that a proxy does not report the addresses of its clients."""
         self._limiter = ConnectionLimiter(site.address_limits)
         self._http_transports = HttpTransports(site, connections, scheduler, self._limiter, self._addresses)
         self._proxy = RequestProxy(node.peer_links, node.rpc, self._http_transports.respond, connections, site.limits)
@@ -200,7 +202,7 @@ class Server:
         node.rpc.answer(IS_OPEN, self._http_transports.is_open)
         self._turn = trio.StrictFIFOLock()
         self._told: dict[trio.CancelScope, None] = {}
-        """The scopes of rejected connections that are being answered, the oldest first."""
+        """The cancel scopes of rejected connections that are being answered, the oldest first."""
 
     @property
     def any_host(self) -> bool:
@@ -229,7 +231,7 @@ class Server:
         finally:
             if isinstance(stream, trio.SocketStream):
                 stream.socket.close()
-            else:  # TLS sends a close alert; the deadline is for a peer that does not read
+            else:  # TLS sends a close alert, which a peer that does not read would block
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_SECONDS):
                     await stream.aclose()
 
@@ -249,7 +251,7 @@ class Server:
                 await self._tell_crowded(stream, refused)
                 return
             upgrade = await self._serve_requests(stream, address, places)
-            if upgrade is not None:  # not in `_serve_requests`, so that its HTTP objects are freed first
+            if upgrade is not None:  # here, so that the HTTP objects of `_serve_requests` are freed first
                 await self._serve_seat(stream, upgrade)
 
     async def _serve_requests(
@@ -288,7 +290,7 @@ class Server:
                 if not connection.reusable or self.site.draining:
                     return None
                 idle = KEEP_ALIVE_SECONDS
-                if connection.pipelined:  # pipelined requests begin in turn, so that other tasks run in between
+                if connection.pipelined:  # connections with pipelined requests take turns, so that other tasks can run
                     async with self._turn:
                         await trio.lowlevel.checkpoint()
         except BadRequest as bad:
@@ -349,7 +351,7 @@ class Server:
         if request is None or not self._addresses.is_proxy(address):
             return request
         forwarded, headers = Forwarded.read(request.headers), request.headers
-        if forwarded.host and self.site.hosts is not None:  # without `hosts`, clients might forge it
+        if forwarded.host and self.site.hosts is not None:  # without `hosts`, a client might forge the forwarded host
             headers = {**headers, "host": forwarded.host}
         if not (forwarded.addresses or self._unforwarded or request.path in PROBES):
             self._note_unforwarded(request, address)
@@ -359,9 +361,9 @@ class Server:
         return attrs.evolve(request, address=peer, scheme=forwarded.scheme or request.scheme, headers=headers)
 
     def _note_unforwarded(self, request: Request, address: str) -> None:
-        """Warn once if a proxy does not report its clients' addresses, so that no limit of one address applies to them.
+        """Log one warning that a proxy reports no client addresses, so that the limits of one address do not apply.
 
-        Do not warn for a few connections to a host name of this machine, because they may be a developer's own.
+        Do not warn about a few connections to a loopback name, because they may be a developer's own.
         """
         local = LOCAL.allow(request.headers.get("host", ""))
         if local and self._limiter.connections("") < MANY_UNFORWARDED:
@@ -371,7 +373,7 @@ class Server:
         log.warning(text + ": configure this proxy to send one of these headers", address)
 
     def _note_misdirected(self, request: Request) -> None:
-        if not self._misdirected:  # once: this may happen many times a second
+        if not self._misdirected:  # only once, because such requests may be frequent
             self._misdirected = True
             host = request.headers.get("host", "")[:100]
             log.warning(
@@ -414,7 +416,7 @@ class Server:
         )
 
     async def _tell_crowded(self, stream: trio.abc.Stream, refused: Refused, *, seconds: float = TOLD_SECONDS) -> None:
-        """Reject the first request of a connection for which there is no space. `LIVE` is answered as usual."""
+        """Reject the first request of a connection for which there is no space, unless the request is for `LIVE`."""
         if len(self._told) >= self._limiter.max_told:
             first = next(iter(self._told))
             del self._told[first]
@@ -471,9 +473,9 @@ class Server:
             await connection.respond(crashed, head_only=request.method == "HEAD", close=self.site.draining)
 
     async def _respond_for_room(self, connection: HttpConnection, request: Request, room: tuple[str, str]) -> None:
-        """Respond to a request to a room that is not a WebSocket handshake.
+        """Respond to a request for a room. WebSocket handshakes are handled elsewhere.
 
-        Such a request belongs to an HTTP transport, is a CORS preflight, or is refused.
+        The request belongs to an HTTP transport, is a CORS preflight, or is refused.
         """
         if request.method == "OPTIONS":
             await connection.respond(self.site.origins.preflight(request))

@@ -1,4 +1,4 @@
-"""Session keys over HTTP: the session of a request, the session cookie, and ``POST /session``."""
+"""Session keys over HTTP: find the session of a request, set the session cookie, and answer ``POST /session``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..transports.http.http import Request, Response
 from ..transports.http.responses import json_response, refusal_response
 
 # The environment variable with the secret that signs keys if an app has no `Keys`.
-SECRET = "EDGE_SECRET"  # noqa: S105  # its name
+SECRET = "EDGE_SECRET"  # noqa: S105  # a name, not a secret
 # The header of `POST /session`. With "browser", the key is stored in a cookie; with "tab", the page stores the key. The
-# header protects against CSRF: a page of another site can send it only if CORS allows that, and a form never can.
+# header protects against CSRF, because a form cannot send it, and a page of another site needs the permission of CORS.
 CUSTOM = "edge-session"
 # The number of random bytes in the id of a new guest session.
 ID_BYTES = 16
@@ -29,7 +29,7 @@ ID_BYTES = 16
 # RFC 6265bis: a browser accepts a cookie with this prefix only over TLS, for all paths, and from exactly this host.
 HOST_PREFIX = "__Host-"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# The default lifetime of the cookie, in seconds: the default lifetime of a key in `Keys`.
+# The default lifetime of the cookie, in seconds. It equals the default lifetime of a key in `Keys`.
 KEEP_SECONDS = 30 * 24 * 3600.0
 PORT = re.compile(r":([0-9]{1,5})$")
 
@@ -45,7 +45,9 @@ class HasCookies(Protocol):
 
 def _check_name(cookie: SessionCookie, field: object, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a cookie name: use 1 to 64 letters, digits, '_', '.', '-'; no sign first")
+        raise ValueError(
+            f"{name!r} is not a cookie name: use up to 64 letters, digits, '_', '.', '-', and a letter or digit first"
+        )
 
 
 @attrs.frozen
@@ -57,7 +59,7 @@ class SessionCookie:
     port appended.
 
     Over TLS the name has the prefix ``__Host-``, so that no other host can set the cookie. A cookie without the prefix
-    is read too, because a web app may have set it itself. A key that your code issued is preferred to a guest's key.
+    is read too, because a web app may have set that cookie. A key that your code issued is preferred to a guest's key.
 
     To log a user in or out, add the headers of `keep` or `clear` to a response of your own.
 
@@ -111,8 +113,8 @@ class SessionCookie:
     def _header(self, name: str, key: str, *, secure: bool, lifetime: float) -> tuple[str, str]:
         """Return the header that stores a key under a name.
 
-        A cookie without the prefix is never partitioned: a web app that set the cookie itself could not replace a
-        partitioned one.
+        A cookie without the prefix is never partitioned, because a web app that sets this cookie itself could not
+        replace a partitioned cookie.
         """
         site = "Secure; SameSite=Lax" if secure else "SameSite=Lax"
         if self.partitioned and name.startswith(HOST_PREFIX):
@@ -148,7 +150,7 @@ def bearer(request: HasCookies) -> str | None:
 
 
 class Sessions:
-    """The session keys and the session cookie of an app: an option of `App`.
+    """The session keys and the session cookie of an app, for `App(sessions=...)`.
 
     Args:
       keys: issues and checks session keys. By default, keys are signed with the environment variable ``EDGE_SECRET``.
@@ -177,7 +179,7 @@ class Sessions:
             raise ValueError("name has no effect together with keys: set Keys(audience=...) instead")
         self.keys: Keys = keys or Keys(secret or secrets.token_bytes(32), audience=name)
         self.has_random_secret: bool = keys is None and secret is None
-        """True if no other server accepts the keys."""
+        """True if the keys are signed with a random secret of this process, so that no other server accepts them."""
         self.guests = guests
         self.cookie: SessionCookie = cookie or SessionCookie()
 
@@ -192,14 +194,14 @@ class Sessions:
             return None
 
     def give_key(self, request: Request, *, by_cookie: bool) -> Response:
-        """Return the response to ``POST /session``: the key of the page's session.
+        """Return the response to ``POST /session``, which contains the key of the page's session.
 
         Once half of the key's lifetime is over, the response has a new key of the same session. A client without a key
-        gets a new guest session, if guests are admitted. A cookie stores the key, so that the browser's next page has
-        the same session.
+        gets a new guest session, if guests are admitted. Unless the page stores the key itself, the response sets a
+        cookie with the key, so that the browser's next page has the same session.
 
         Args:
-          by_cookie: use the request's cookies; false for a page of another site.
+          by_cookie: true to read and set cookies; false for a page of another site that is not allowed by name.
         """
         if CUSTOM not in request.headers:
             return refusal_response(403, Code.FOREIGN_ORIGIN, f"this request needs the header {CUSTOM}")
@@ -244,5 +246,8 @@ class Sessions:
 
 
 def _is_of(session: Session | None, other: Session) -> bool:
-    """Return true if the cookie belongs to the session of the bearer key. Another tab may have logged in or out."""
+    """Return true if the cookie belongs to the session of the bearer key.
+
+    The sessions differ if another tab has logged in or out.
+    """
     return session is not None and session.id == other.id

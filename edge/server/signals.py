@@ -15,9 +15,10 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 def open_stop_receiver() -> Iterator[AsyncIterator[int]]:
     """Receive SIGTERM and SIGINT while a block runs. After the block these signals are ignored.
 
-    The server has stopped by then and the process is about to end: a signal must not kill the process before.
+    After the block, the server has stopped and the process ends soon. A further signal must not kill the process before
+    its clean-up is complete.
     """
-    early: list[int] = []
+    early: list[int] = []  # the signals that arrive before the receiver is open
     for each in STOP:
         signal.signal(each, lambda number, _: early.append(number))
     with trio.open_signal_receiver(*STOP) as signals:

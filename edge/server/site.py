@@ -51,13 +51,13 @@ from .static import StaticFolder, static_file
 Route = Callable[[Request], Awaitable[Response]]
 R = TypeVar("R", bound=Route)
 
-# The paths that every app answers itself, beside the browser client.
+# The paths that every app answers, in addition to those of the browser client.
 LIVE, READY, SESSION = "/livez", "/readyz", "/session"
 ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
 
 
 def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
-    """Check the `rooms` of an app, so that a mistake is reported now, and not when the first client joins.
+    """Check the `rooms` of an app, so that a mistake is reported before the first client joins.
 
     Raises:
       TypeError: `rooms` is not a mapping from kinds to room classes, or to functions that make a room.
@@ -159,7 +159,7 @@ class Site:
         self.route(SESSION, methods=("POST", "OPTIONS"))(self._session)
 
     def include(self, prefix: str, site: Site) -> None:
-        """See `App.include`."""
+        """Serve another app's site as a part of this site. See `App.include`."""
         check_option("prefix", prefix, str, example='a path such as "/drawing"')
         if not prefix.startswith("/"):
             raise ValueError(f"the prefix of an included app begins with a slash, and {prefix!r} does not")
@@ -182,13 +182,13 @@ class Site:
         site.directory, site.sessions, site.limits = self.directory, self.sessions, self.limits
 
     def answer(self, what: str, answerer: Answerer) -> None:
-        """Register the answerer of calls of this name from other servers that share the broker. See `NodeRpc`."""
+        """Register the function that answers calls with this name from other servers of the cluster. See `NodeRpc`."""
         self._answerers[what] = answerer
 
     def route(
         self, path: str, *, methods: Iterable[str] = ("GET",), max_body_bytes: int = MAX_BODY_BYTES
     ) -> Callable[[R], R]:
-        """See `App.route`."""
+        """Return a decorator that registers a route. See `App.route`."""
 
         self._check_body_bytes("max_body_bytes", max_body_bytes)
 
@@ -205,16 +205,14 @@ class Site:
     def _check_body_bytes(self, name: str, size: int) -> None:
         if not 0 <= size <= self.address_limits.body_bytes_each:
             most = self.address_limits.body_bytes_each
-            raise ValueError(
-                f"{name}={size} must be from 0 to {most}: AddressLimits.body_bytes_each limits one address"
-            )
+            raise ValueError(f"{name}={size} must be from 0 to {most}: AddressLimits.body_bytes_each is the maximum")
 
     def session(self, request: HasCookies) -> Session | None:
-        """See `App.session`."""
+        """Return the session of a request, or None. See `App.session`."""
         return self.sessions.find(request)
 
     def revoke(self, session: str, *, until: float | None = None) -> float:
-        """See `App.revoke`."""
+        """Revoke the keys of a session on all servers. See `App.revoke`."""
         until = self._revoke(session, until)
         if self.node is not None:
             self.node.rpc.tell(self.node.servers.keys() - {self.node.id}, "revoke", session, until)
@@ -240,7 +238,11 @@ class Site:
         bulk: Pace | None,
         waiting: Callable[[], AbstractContextManager[PendingConnection]],
     ) -> Coroutine[Any, Any, None]:
-        """Serve one connection to one room, and close it. See `serve_seat`; for `opener` see `Directory.open`."""
+        """Serve a connection to a room, and close the connection: see `serve_seat`.
+
+        Args:
+          opener: see `Directory.open`.
+        """
         assert self.node is not None
         return serve_seat(
             transport,
@@ -272,7 +274,7 @@ class Site:
         )
 
     async def list_rooms(self, kind: str | None = None) -> Sequence[Listing]:
-        """See `App.list_rooms`."""
+        """List the open rooms of all servers. See `App.list_rooms`."""
         return self.directory.list(kind) if self.node is None else await self.node.list_rooms(kind)
 
     def check_keys(self) -> None:
@@ -281,7 +283,7 @@ class Site:
             raise ValueError(f"servers that share a broker need the same keys: set {SECRET}, or Sessions(keys=...)")
 
     def join_servers(self, nursery: trio.Nursery, scheduler: WriteScheduler) -> Node:
-        """Make the node of this server, for the broker. The caller has to run the node.
+        """Make this server's node, for the broker of the cluster. The caller has to run the node.
 
         Args:
           nursery: runs the connections that other servers relay to this one.
@@ -335,7 +337,7 @@ class Site:
         return (found[2], found[3]) if found is not None and unquote(found[1]) in self._prefixes else None
 
     def max_body(self, request: Request) -> int:
-        """Return the largest body of a request that is not for a room, in bytes."""
+        """Return the largest body, in bytes, of a request that is not for a room."""
         if request.path in self._max_body:
             return self._max_body[request.path]
         return MAX_BODY_BYTES if self.mount_for(request) is None else self._mount_body_bytes

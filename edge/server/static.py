@@ -15,8 +15,8 @@ import trio
 from ..transports.http.http import WRITE_BYTES, FilePart, Request, Response, version_of
 from ..transports.http.responses import error_response
 
-# For pages without resources of other sites: these headers forbid other sites' resources, inline scripts, and frames
-# around the page. https://www.w3.org/TR/CSP3/
+# Headers for pages that need no resources of other sites. The headers forbid such resources, inline scripts, and frames
+# around the page: https://www.w3.org/TR/CSP3/
 STRICT_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "font-src 'self'; media-src 'self'; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -25,14 +25,14 @@ STRICT_HEADERS = {
     "x-frame-options": "DENY",
 }
 
-# Types that the platform's table may lack, or may have wrong for JavaScript modules.
+# The platform's table may lack these types, or may have a type that browsers reject for JavaScript modules.
 TYPES = {".js": "text/javascript; charset=utf-8", ".webmanifest": "application/manifest+json"}
 BINARY = "application/octet-stream"
 # One range of bytes. A request for several ranges gets the whole file, which RFC 9110 section 14.2 allows.
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 
-# RFC 9110 sections 5.1 and 5.5: a name, and a value of visible characters.
+# A header: a name, and a value of visible characters (RFC 9110 sections 5.1 and 5.5).
 FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*")
 OWN_HEADERS = {"content-length", "content-range", "content-type", "etag", "transfer-encoding", "connection"}
 
@@ -54,11 +54,12 @@ class StaticFolder:
 
     Raises:
       TypeError: the headers are not a mapping.
+      ValueError: a header is invalid, or is a header that the server itself sets.
     """
 
     path: Path = attrs.field(converter=Path)
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, converter=_lower_case)
-    """Further headers of each response, such as `STRICT_HEADERS`."""
+    """Additional headers of each response, such as `STRICT_HEADERS`."""
 
 
 @attrs.frozen
@@ -71,17 +72,18 @@ class _Found:
     """The entity tag of this version of the file."""
     version: tuple[int, int, int]
     data: bytes | None
-    """The content of a small file, read by the thread that finds it: a second thread would double the cost."""
+    """The content of a small file, else None. The thread that finds the file also reads it, because a second thread
+    would double the cost."""
 
     def body(self, start: int, end: int) -> dict[str, Any]:
-        """Return a part of the file, as arguments of `Response`."""
+        """Return the arguments of a `Response` with the bytes of the file from `start` to `end` (exclusive)."""
         if self.data is not None:
             return {"body": self.data[start:end]}
         return {"file": FilePart(self.path, start, end - start, self.version)}
 
 
 async def static_file(root: Path, path: str, request: Request) -> Response:
-    """Return a response with a file below `root`, or with the requested range of the file.
+    """Return a response with a file below `root`, or with the requested range of that file; 404 if there is none.
 
     Args:
       path: the decoded path below the URL prefix. For a folder, its index.html is sent.
@@ -110,8 +112,10 @@ async def static_file(root: Path, path: str, request: Request) -> Response:
 
 
 def matches_tag(asked: str, tag: str) -> bool:
-    """True if an ``If-None-Match`` header names this entity tag, which a proxy may have made weak (RFC 9110 section
-    13.1.2)."""
+    """True if an ``If-None-Match`` header matches this entity tag.
+
+    A proxy may have made the tag in the header weak (RFC 9110 section 13.1.2).
+    """
     return asked.strip() == "*" or tag in [each.strip().removeprefix("W/") for each in asked.split(",")]
 
 
@@ -139,7 +143,7 @@ def _find(root: Path, path: str, to_read: bool) -> _Found | None:
             return None
         stat = found.stat()
         data = found.read_bytes() if to_read and stat.st_size <= WRITE_BYTES else None
-    except (OSError, RuntimeError):  # a name that is too long; a loop of links, before Python 3.13
+    except (OSError, RuntimeError):  # the name is too long, or the links form a loop (before Python 3.13)
         return None
     size = stat.st_size if data is None else len(data)
     return _Found(found, size, f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"', version_of(stat), data)

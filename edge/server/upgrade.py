@@ -15,7 +15,7 @@ class Upgrade:
     """An accepted WebSocket handshake, and the room that it is for."""
 
     granting: bytes
-    """The handshake response. It must be written first."""
+    """The handshake response, which must be written before any frame."""
     ahead: bytes
     """The bytes that the client sent after the handshake request."""
     subprotocol: str
@@ -31,7 +31,7 @@ def agreed_subprotocol(request: Request) -> str | None:
 
 
 def is_websocket(request: Request) -> bool:
-    """Return true if a request is a WebSocket handshake, of any version."""
+    """Return true if a request is a WebSocket handshake of any version. The caller checks the header `Upgrade`."""
     try:
         nonce = base64.b64decode(request.headers.get("sec-websocket-key", ""), validate=True)
     except ValueError:  # also binascii.Error, and the error for a key that is not ASCII

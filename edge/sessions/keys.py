@@ -1,9 +1,10 @@
 """Session keys, signed with itsdangerous. No other file imports itsdangerous.
 
 Keys are signed, so they need no store: any process with the secret can issue a key, and any server with the secret
-accepts it. Keys are not encrypted: the holder of a key can read its contents.
+accepts the key. Keys are not encrypted, so the holder of a key can read its contents.
 
-A key is JSON in base64, with a signature. It is not compressed: a compressed key of 3 KB could hold megabytes.
+A key is JSON in base64, with a signature. Keys are not compressed, because a compressed key of 3 KB could contain
+megabytes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..rooms.session import Session
 
 # A key must fit into a hello, a header and a cookie.
 MAX_KEY_BYTES = 3072
-# The seconds by which the clock of a machine that issues keys may be ahead: see `Keys.revoke`.
+# The clock of a machine that issues keys may be ahead of this machine's clock by this many seconds: see `Keys.revoke`.
 SKEW_SECONDS = 5.0
 MIN_SECRET_BYTES = 16
 
@@ -39,7 +40,7 @@ class _Body:
     issued: float
     expires: float
     renews: bool
-    """True if the key may be exchanged for a new key of the same session."""
+    """True if `Keys.renew` may return a new key of the same session for this key."""
     guest: bool
     """True if the key was issued to an unknown person: see `Session.guest`."""
 
@@ -48,12 +49,13 @@ class Keys:
     """Issues and checks the keys of sessions.
 
     Args:
-      secrets: the first secret signs; keys that any of them has signed are accepted. To replace a secret, put the new
-        one in front, and remove the old one once its keys have expired. At least 16 bytes each, best 32 random ones.
+      secrets: new keys are signed with the first secret; keys signed with any of the secrets are accepted. A secret has
+        at least 16 bytes; 32 random bytes are best. To replace a secret, put the new secret in front, and remove the
+        old secret once its keys have expired.
       audience: the app that these keys are for. Keys for another audience are rejected, even with the same secrets.
       lifetime: the seconds for which a key is valid.
-      is_revoked: returns True if a session is revoked; for a revocation list that outlives the process. Called for each
-        presented key that `revoke` has not revoked. It must not block.
+      is_revoked: returns True if a session is revoked. Use this for a revocation list that outlives the process. Called
+        in each check of a key that is otherwise valid. The function must not block.
       now: returns the time in seconds since the epoch.
 
     Raises:
@@ -95,15 +97,15 @@ class Keys:
         """Issue a key for a session.
 
         Args:
-          id: the unique id of the session: the user's id, or a random string. It is no secret.
-          name: the name of the player in rooms; without a name, the player may choose one.
+          id: the unique id of the session: the user's id, or a random string. The id is not a secret.
+          name: the name of the player in rooms. If the name is empty, the player may choose a name.
           claims: further data for rooms, as plain data.
-          lifetime: the seconds for which this key is valid. Such a key is not renewed. The default is the `lifetime` of
-            `Keys`, with renewal.
+          lifetime: the seconds for which this key is valid. A key with its own lifetime is not renewed. By default, the
+            key has the `lifetime` of `Keys` and can be renewed.
           guest: True if the person is unknown: see `Session.guest`.
 
         Raises:
-          ValueError: `id` is empty or no string, or the key would be longer than 3,072 bytes.
+          ValueError: `id` is empty or is not a string, or the key would be longer than 3,072 bytes.
           TypeError: `claims` is not plain data.
         """
         if not id or not isinstance(id, str):
@@ -122,14 +124,15 @@ class Keys:
         assert isinstance(text, str)
         key = self._signer.sign(itsdangerous.base64_encode(text)).decode()
         if len(key) > MAX_KEY_BYTES:
-            raise ValueError(f"with these claims, the key of {len(key)} bytes is too long: {MAX_KEY_BYTES} at most")
+            size = f"{len(key)} bytes, and at most {MAX_KEY_BYTES} are allowed"
+            raise ValueError(f"the key is too long: {size}; put less into `claims`")
         return key
 
     def check(self, key: str | None, *, guests: bool = True) -> Session:
         """Check a key, and return its session.
 
         Args:
-          key: None, as from a missing cookie, is rejected.
+          key: the key, or None, for example if there is no cookie. None is rejected.
           guests: True if a guest's key is accepted.
 
         Raises:
@@ -148,7 +151,7 @@ class Keys:
         return session
 
     def renew(self, key: str, *, guests: bool = True) -> str:
-        """Return a new key of the same session if half of the key's lifetime is over; otherwise the same key.
+        """Return a new key of the same session if half of the key's lifetime has passed; otherwise the same key.
 
         A key that was issued with a `lifetime` of its own is not renewed.
 
@@ -165,7 +168,7 @@ class Keys:
         return self.issue(session.id, name=session.name, claims=session.claims, guest=session.guest)
 
     def renew_after(self, key: str) -> float | None:
-        """Return the seconds until `renew` returns a new key for this one; None if it never does.
+        """Return the seconds until `renew` returns a new key for this key; None if this key is never renewed.
 
         Raises:
           Refused: the key is not valid.
@@ -174,13 +177,14 @@ class Keys:
         return max(0.0, (body.issued + body.expires) / 2 - self._now()) if body.renews else None
 
     def revoke(self, id: str, *, until: float | None = None) -> float:
-        """Reject, in this process, all keys that were issued for this session up to an instant.
+        """Reject, in this process, all keys of a session that were issued at or before a time.
 
         Args:
-          until: the instant, in seconds since the epoch. The default is five seconds from now, because the clock of the
-            machine that issued a key may be ahead; keys that are issued within these seconds are rejected, too.
+          id: the id of the session.
+          until: the time, in seconds since the epoch. The default is five seconds from now, because the clock of the
+            machine that issued a key may be ahead. Keys that are issued within these seconds are rejected, too.
 
-        Returns: the instant, to be passed as `until` in other processes.
+        Returns: the time, to be passed as `until` in other processes.
         """
         until = self._now() + SKEW_SECONDS if until is None else until
         self._revoked[id] = max(until, self._revoked.get(id, until))

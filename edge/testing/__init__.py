@@ -1,4 +1,4 @@
-"""Test rooms in virtual time, under seeded schedules. `edge.testing.plugin` is the pytest plugin."""
+"""Tools to test rooms in virtual time, under seeded schedules. `edge.testing.plugin` is the pytest plugin."""
 
 from .brokers import BROKER_CONFORMANCE
 from .conformance import TRANSPORT_CONFORMANCE

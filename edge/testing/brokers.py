@@ -1,4 +1,4 @@
-"""The conformance suite for brokers. edge runs the suite against its own brokers; run it against yours.
+"""The conformance suite for brokers. edge runs this suite against its own brokers. Run it against your brokers, too.
 
 Parametrize a test by `BROKER_CONFORMANCE`, and call each check with an open broker that has no other users::
 
@@ -7,7 +7,7 @@ Parametrize a test by `BROKER_CONFORMANCE`, and call each check with an open bro
         async with (broker := MyBroker(lease_seconds=1)).open():
             await check(broker)
 
-The checks wait for leases to run out on the broker's clock. With a real clock, use a lease of a second or less.
+The checks wait until leases run out on the broker's clock. With a real clock, use a lease of one second or less.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ROOM = "game/one"
 
 @attrs.define(eq=False)
 class Asker:
-    """A server that sends requests to a broker."""
+    """A simulated server, which sends requests to a broker."""
 
     broker: Broker
     name: str
     _numbers: count[int] = attrs.field(factory=lambda: count(1))
 
     def stamp(self) -> Stamp:
-        """Return a stamp for a new request, the only one for whose answer the server then waits."""
+        """Return the stamp of a new request. From then on, the server waits for the answer to this request only."""
         number = next(self._numbers)
         return Stamp(number, number)
 
@@ -46,7 +46,7 @@ class Asker:
         return await self.broker.renew(self.name, self.stamp(), about, news)
 
     async def keep(self, fence: int, room: str = ROOM, *, about: bytes = b"", entries: int = 0) -> bool:
-        """Send `Wish.KEEP` for a lease. True if the broker did not refuse it."""
+        """Send `Wish.KEEP` for a lease. Return True if the broker did not refuse the request."""
         return not (await self.renew(News(Wish.KEEP, room, fence, about, entries))).refused
 
     async def release(self, fence: int, room: str = ROOM) -> None:
@@ -77,13 +77,13 @@ async def _run_out(broker: Broker, room: str = ROOM) -> None:
 
 
 async def _append(broker: Broker, entry: Entry) -> Written:
-    """Write one entry."""
+    """Append one entry to a journal, and return the result."""
     (written,) = await broker.append([entry])
     return written
 
 
 async def one_of_many_gets_a_room(broker: Broker) -> None:
-    """If ten servers claim a room at once, one gets the lease, and the others get the name of that server."""
+    """If ten servers claim a room at once, one server gets the lease, and the others get the name of that server."""
     servers = await open_askers(broker, *(f"server-{number}" for number in range(10)))
     claims = []
 
@@ -145,8 +145,8 @@ async def a_server_renews_all_it_has(broker: Broker) -> None:
 
 
 async def a_gap_is_told(broker: Broker) -> None:
-    """A renewal after the leases have run out returns a new mark. `Wish.KEEP` then keeps the rooms that no other server
-    has claimed, and is refused for the others."""
+    """A renewal after the leases have run out returns a new mark. `Wish.KEEP` then restores the lease of a room that no
+    other server has claimed, and is refused for a room that another server has claimed."""
     a, b = await open_askers(broker, "a", "b")
     first, second = await a.claim(), await a.claim("game/two")
     mark = (await a.renew()).mark
@@ -164,7 +164,7 @@ async def a_gap_is_told(broker: Broker) -> None:
 
 
 async def what_is_forgotten_is_kept(broker: Broker) -> None:
-    """A server can keep a lease that the broker has forgotten, unless another server has claimed the room since."""
+    """`Wish.KEEP` restores a lease that the broker has lost, unless another server has claimed the room since."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await a.release(claim.fence)  # as if the broker had restarted and forgotten the lease
@@ -177,8 +177,8 @@ async def what_is_forgotten_is_kept(broker: Broker) -> None:
 
 
 async def what_is_forgotten_is_written_again(broker: Broker) -> None:
-    """A broker that has lost a log takes no entry of the owner until a `Wish.KEEP`, whose answer reports the loss. The
-    next entry must be whole."""
+    """A broker that has lost a journal accepts no entry of the room's owner until a `Wish.KEEP`. The answer to this
+    request reports the loss, and the next entry must be whole."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     assert await _append(broker, Entry(ROOM, first.fence, 1, b"one", whole=True)) is Written.THERE
@@ -220,7 +220,8 @@ async def a_claim_that_is_forgotten_is_kept(broker: Broker) -> None:
 
 
 async def who_lost_its_answer_claims_again(broker: Broker) -> None:
-    """A server that did not get the answer to its claim can claim again with a higher fence, or hand the lease over."""
+    """A server that did not get the answer to its claim can claim again, and gets a higher fence. The server can also
+    hand the lease over, by the number of its claim."""
     a, b = await open_askers(broker, "a", "b")
     first = await a.claim()
     second = await a.claim()
@@ -235,8 +236,8 @@ async def who_lost_its_answer_claims_again(broker: Broker) -> None:
 
 
 async def what_was_given_up_is_not_done(broker: Broker) -> None:
-    """A request that arrives after its server has stopped waiting for the answer has no effect: it claims no room, and
-    renews or keeps no lease."""
+    """A request has no effect if it arrives after its server has stopped waiting for the answer. A late claim gets no
+    lease, and a late renewal restores no lease."""
     a, b = await open_askers(broker, "a", "b")
     late_claim, late_renewal = a.stamp(), a.stamp()
     claim = await a.claim()
@@ -257,7 +258,7 @@ async def what_was_given_up_is_not_done(broker: Broker) -> None:
 
 
 async def a_released_room_is_free(broker: Broker) -> None:
-    """A released room can be claimed at once, and its log is deleted. Only its owner can release a room."""
+    """A released room can be claimed at once, and its journal is deleted. Only the owner of a room can release it."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -271,7 +272,7 @@ async def a_released_room_is_free(broker: Broker) -> None:
 
 
 async def a_room_is_handed_over(broker: Broker) -> None:
-    """After a hand-over, another server can claim the room at once, and read its log."""
+    """After a hand-over, another server can claim the room at once, and read its journal."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     await broker.append([Entry(ROOM, claim.fence, 1, b"said")])
@@ -284,7 +285,7 @@ async def a_room_is_handed_over(broker: Broker) -> None:
 
 
 async def rooms_that_are_left_are_found(broker: Broker) -> None:
-    """`left` returns the rooms that have a log and no owner."""
+    """`left` returns the rooms that have a journal but no owner."""
     a, b = await open_askers(broker, "a", "b")
     kept, _ = await a.claim(), await a.claim("game/two")
     assert await _append(broker, Entry(ROOM, kept.fence, 1, b"said", whole=True)) is Written.THERE
@@ -296,11 +297,11 @@ async def rooms_that_are_left_are_found(broker: Broker) -> None:
     again = await b.claim()
     assert list(await broker.left()) == []
     await b.hand_over(again.fence)
-    assert list(await broker.left()) == [ROOM]  # the log of a remains, although b has written nothing
+    assert list(await broker.left()) == [ROOM]  # the journal that a wrote remains, although b wrote nothing
 
 
 async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
-    """A room whose log has an entry with `over` cannot be restored, whether its owner hands it over or dies."""
+    """A room cannot be restored if its journal has an entry with `over`, whether its owner hands it over or dies."""
     a, b = await open_askers(broker, "a", "b")
     for room, leave in ((ROOM, a.hand_over), ("game/two", None)):
         claim = await a.claim(room)
@@ -319,8 +320,8 @@ async def a_room_that_is_over_does_not_go_on(broker: Broker) -> None:
 
 
 async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
-    """A log is read in order, from its last whole entry. A repeated entry is stored once, and an entry that follows a
-    missing one is rejected."""
+    """A journal is read in order, from its last whole entry. A repeated entry is stored once. An entry is rejected if
+    the entry before it is missing."""
     (a,) = await open_askers(broker, "a")
     fence = (await a.claim()).fence
 
@@ -338,7 +339,7 @@ async def a_log_is_read_from_its_last_whole_entry(broker: Broker) -> None:
 
 
 async def a_former_owner_writes_nothing(broker: Broker) -> None:
-    """A server cannot write to a log after its lease has run out, or after another server has claimed the room."""
+    """A server cannot write to a journal after its lease has run out, or after another server has claimed the room."""
     a, b = await open_askers(broker, "a", "b")
     claim = await a.claim()
     assert await _append(broker, Entry(ROOM, claim.fence, 1, b"one")) is Written.THERE
@@ -354,8 +355,8 @@ async def a_former_owner_writes_nothing(broker: Broker) -> None:
 
 
 async def batches_arrive_in_order(broker: Broker) -> None:
-    """Batches arrive in order, even those sent before the mailbox is opened. `send` returns the servers that have a
-    mailbox."""
+    """Batches arrive in the order in which they were sent, even those sent before the mailbox is opened. `send` returns
+    the servers that have a mailbox."""
     a = Asker(broker, "a")
     await a.renew()
     assert await broker.send({"a": b"0", "nobody": b"lost"}) == {"a"}
@@ -375,7 +376,7 @@ async def batches_arrive_in_order(broker: Broker) -> None:
 
 
 async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
-    """A cancelled `receive` loses no message: the next `receive` returns it."""
+    """The next `receive` after a cancelled one returns a batch that was sent after the cancellation."""
     await Asker(broker, "a").renew()
     async with broker.mailbox("a") as mailbox:
         with trio.move_on_after(0.01):
@@ -385,8 +386,8 @@ async def a_cancelled_receive_takes_no_letter(broker: Broker) -> None:
 
 
 async def servers_come_and_go(broker: Broker) -> None:
-    """A renewal lists its server, with its description, until the server leaves or stops renewing. Then its mailbox is
-    deleted."""
+    """The answer to a renewal lists each server that has renewed in time, with its status. When a server leaves or
+    stops renewing, it is no longer listed, and its mailbox is deleted."""
     a, b, c = (Asker(broker, name) for name in "abc")
     await a.renew(about=b"first")
     assert (await b.renew(about=b"second")).servers == {"a": b"first", "b": b"second"}

@@ -1,4 +1,4 @@
-"""The conformance suite for transports. edge runs the suite against its own transports; run it against yours.
+"""The conformance suite for transports. edge runs this suite against its own transports. Run it against yours, too.
 
 Parametrize a test by `TRANSPORT_CONFORMANCE`, and call each check with two connected ends::
 
@@ -22,7 +22,7 @@ Check = Callable[[Transport, Transport], Awaitable[None]]
 
 
 async def frames_arrive_whole_and_in_order(left: Transport, right: Transport) -> None:
-    """Frames arrive whole and in order, both ways: many at once, small and large, ASCII and not."""
+    """Frames arrive whole and in order in both directions: many at once, empty and large, ASCII and other text."""
     frames = ["", "a", "é\u2028🎨", "x" * 60_000, *(str(number) for number in range(100))]
 
     async def send(end: Transport) -> None:
@@ -54,8 +54,8 @@ async def a_cancelled_receive_loses_nothing(left: Transport, right: Transport) -
 
 
 async def closing_is_told_with_its_code(left: Transport, right: Transport) -> None:
-    """Frames sent before a close arrive. Then `receive` raises `EndOfChannel`, and `close_code` is the code of the
-    close."""
+    """Frames that were sent before a close arrive. Then `receive` raises `EndOfChannel`, and `close_code` is the code
+    of the close."""
     async with trio.open_nursery() as nursery:
 
         async def send_and_close() -> None:

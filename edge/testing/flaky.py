@@ -1,4 +1,4 @@
-"""A broker with simulated failures: delays, lost requests, and cut connections, drawn from a seed."""
+"""A broker with simulated failures: delays, losses and cut connections. A seed determines the delays and losses."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class FlakyBroker(Broker):
     def __init__(self, broker: Broker, nursery: trio.Nursery, *, seed: int = 0) -> None:
         self.lease_seconds: float = broker.lease_seconds
         self.cut: bool = False
-        """True while all requests and answers are lost."""
+        """True while all requests, answers and messages to the mailbox are lost."""
         self.unreachable: bool = False
         """True while messages to the mailbox are lost, although requests to the broker work."""
         self.delay: float = 0.0
-        """The longest delay of each request and of each answer, in seconds."""
+        """The longest random delay of each request and of each answer, in seconds."""
         self.losses: float = 0.0
-        """The probability that a request is lost, and that an answer is lost: 0 to 1."""
+        """The probability, from 0 to 1, with which each request and each answer is lost."""
         self._broker, self._nursery = broker, nursery
         self._random = Random(seed)  # noqa: S311  # a simulation, not a secret
 
     def heal(self) -> None:
-        """End all failures: requests and messages pass without delay."""
+        """End all failures. From now on, requests and messages arrive without delay."""
         self.cut = self.unreachable = False
         self.delay = self.losses = 0.0
 

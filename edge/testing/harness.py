@@ -1,4 +1,4 @@
-"""Rooms and their clients in one process, over memory transports: all of edge except sockets."""
+"""Runs rooms and their clients in one process, which memory transports connect. There is no server and no socket."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from .virtual import task_tree
 
 log: logging.Logger = logging.getLogger("edge.testing")
 
-# Seconds within which all rooms and clients must close: far more than the sum of all deadlines of an orderly close.
+# The seconds within which all rooms and clients must close: far more than all deadlines of an orderly close together.
 CLOSING_SECONDS = 60.0
 
 R = TypeVar("R", bound=Room[Any, Any])
 
 
 class Leaked(EdgeError, AssertionError):
-    """A task, a seat or a deadline outlived the rooms of a test. The message names it."""
+    """A task, a seat or a deadline of a test outlived the rooms of the test. The message describes the leak."""
 
 
 class Crashed(EdgeError, AssertionError):
-    """The code of a room raised unexpectedly. The message is the log record. See `RoomUnderTest.expect_crash`."""
+    """A room's code raised an exception without `RoomUnderTest.expect_crash`. The message is the log record."""
 
 
 class CrashWatch(logging.Handler):
@@ -83,8 +83,8 @@ class _MemoryConnector(Connector):
 
 
 class MemoryClient(Client[Any, Any]):
-    """A client over a memory transport. A test can cut and restore the connection. `RoomUnderTest.join` makes
-    clients."""
+    """A client over a memory transport, made by `RoomUnderTest.join`. A test can cut the connection, and let the client
+    connect again."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class MemoryClient(Client[Any, Any]):
         )
 
     def drop(self) -> None:
-        """Cut the connection without a close; both sides notice. The client reconnects only on `resume`."""
+        """Cut the connection without a goodbye. Both sides notice this. The client reconnects only after `resume`."""
         assert self._transport is not None
         self._held_back = trio.Event()
         self._transport.drop()
@@ -135,7 +135,7 @@ class MemoryClient(Client[Any, Any]):
         await self.wait_state(State.OPEN)
 
     def deliver(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Error) and message.id is None:  # the log shows why a test waits for ever
+        if isinstance(message, messages.Error) and message.id is None:  # the log then shows why a test waits for ever
             log.warning("client %r was refused %s: %s: %s", self.name, message.about, message.problem, message.message)
         super().deliver(message)
 
@@ -155,7 +155,7 @@ class MemoryClient(Client[Any, Any]):
 
 
 class RoomUnderTest(Generic[R]):
-    """A room and its clients. The `edge_room` fixture and `open_rooms` make it."""
+    """A room and its clients. Get one from the `edge_room` fixture or from `open_rooms`."""
 
     def __init__(
         self, room: R, directory: Directory, nursery: trio.Nursery, scheduler: WriteScheduler, expected: list[str]
@@ -187,8 +187,10 @@ class RoomUnderTest(Generic[R]):
         """Connect clients with these names, one after the other, and return them once they have their seats.
 
         Args:
-          buffer: the maximum number of frames on their way in each direction. With a small buffer, a client that does
-            not read slows down the server's writes.
+          codec: the encoding of messages.
+          limits: the limits of the clients and of their connections.
+          buffer: the maximum number of frames that are under way in each direction. With a small buffer, a client that
+            does not read slows down the server's writes.
           session: the session of the clients; without names, one client with the name of the session joins. By default
             each client is a guest. Two clients of one session are like two tabs.
           sends: the union of events that the clients send, for clients older or newer than the room; by default, the
@@ -196,9 +198,9 @@ class RoomUnderTest(Generic[R]):
           receives: the union of events that the clients receive; by default, the events that the room sends.
 
         Raises:
-          Disconnected: the room refused a client; `code` has the reason.
+          Disconnected: the room refused a client. The error's `code` is the reason.
 
-        *Cancellation*: clients that have begun to join continue.
+        *Cancellation*: clients that have begun to join continue to connect.
         """
         clients = []
         for name in names or ([session.name] if session is not None else []):
@@ -239,9 +241,9 @@ class RoomUnderTest(Generic[R]):
         return runtime_of(self.room)
 
     async def find(self) -> RoomRuntime:
-        """Return the run time of the room; open it if necessary. `serve_seat` takes this method as an argument.
+        """Return the run time of the room. Open the room if necessary. `serve_seat` takes this method as an argument.
 
-        *Cancellation*: this method does not wait.
+        *Cancellation* has no effect, because this method does not wait.
         """
         return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
 
@@ -256,10 +258,10 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
     """Open rooms until the block ends: ``async with open_rooms() as open_room: await open_room(MyRoom)``.
 
     Args:
-      seed: determines `Room.random`: each room gets another sequence.
+      seed: determines `Room.random`. Each room gets a different sequence of random numbers.
 
     Raises:
-      Crashed: the code of a room raised unexpectedly.
+      Crashed: the code of a room raised an unexpected exception.
       Leaked: a task, a seat or a deadline outlived the rooms and their clients.
 
     *Cancellation* ends the rooms and the clients.
@@ -282,7 +284,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
         async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
-            room = make()  # made here, because the directory would turn an exception into a refusal
+            room = make()  # made here, because `Directory.open` would turn an exception of `make` into a refusal
 
             def only_once() -> R:
                 if room.closing:
@@ -312,13 +314,13 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
 
 
 def check_left(before: Collection[trio.lowlevel.Task]) -> None:
-    """Check that no task and no deadline of a test is left.
+    """Check that no task and no deadline of a test remains.
 
     Args:
       before: the tasks that existed before the test.
 
     Raises:
-      Leaked: a task or a deadline is left.
+      Leaked: a task or a deadline remains.
     """
     if left := [task for task in current_tasks() if task not in before]:
         raise Leaked("tasks outlived the room:\n" + "\n".join(task_tree(task) for task in left))

@@ -1,6 +1,7 @@
-"""A simulated network between clients and a real server: it delays, splits and loses bytes.
+"""A simulated network between clients and a real server. The network delays, splits and loses bytes.
 
-One seed determines its randomness, so that a run in virtual time repeats itself, except for WebSocket masks.
+One seed determines all random choices of the network, so a run in virtual time can be repeated. Only the masks of
+WebSocket frames differ.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Way = Literal["up", "down"]
 Side = Literal["client", "server"]
 BOTH: frozenset[Side] = frozenset(("client", "server"))
 
-# The bytes that two socket buffers and the network between them hold.
+# The number of bytes that two socket buffers and the network between them store, as an ordinary value.
 CAPACITY = 256 * 1024
 
 
@@ -33,9 +34,9 @@ class Conditions:
     jitter: float = 0.0
     """The longest random addition to the delay, in seconds. Bytes stay in order, as with TCP."""
     pieces: float = math.inf
-    """The maximum number of bytes that one read returns. With 1, each byte of a frame arrives alone."""
+    """The maximum number of bytes that one read returns. With 1, each read returns one byte."""
     capacity: int = CAPACITY
-    """The maximum number of bytes on their way on a connection, in each direction, before its writer waits."""
+    """The maximum number of bytes under way in each direction of a connection. At this number, the writer waits."""
 
 
 class Network:
@@ -44,7 +45,7 @@ class Network:
     Args:
       serve: serves one connection, like `Server.serve_connection`.
       nursery: runs `serve` for each connection.
-      conditions: the properties of the network. The attribute may be changed at any time.
+      conditions: the properties of the network. The attribute `conditions` may be replaced at any time.
       seed: determines the delays, and how many bytes each read returns.
     """
 
@@ -69,7 +70,7 @@ class Network:
         return link
 
     def heal(self) -> None:
-        """End all disturbances: bytes pass without delay from now on. Connections that are cut stay cut."""
+        """End all disturbances. From now on, the network adds no delay. Connections that are cut stay cut."""
         self.conditions = Conditions()
         for link in self.links:
             link.heal()
@@ -90,7 +91,7 @@ class Network:
 
 
 class Link:
-    """One client's access to the network. `Network.link` makes it; the client's connector calls `connect`."""
+    """One client's access to the network. `Network.link` makes a link, and the client's connector calls `connect`."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -125,7 +126,7 @@ class Link:
 
     @property
     def offline(self) -> Literal["", "refused", "silent"]:
-        """The result of connecting: empty for a connection, ``refused`` for an error, ``silent`` for no answer."""
+        """The effect of `connect`: empty for a connection, ``refused`` for an error, ``silent`` for no answer."""
         return self._offline
 
     @offline.setter
@@ -146,14 +147,14 @@ class Link:
             wire.wake()
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut the connections of this client. The sides that are not in `noticed_by` get no error, and their writes are
-        lost."""
+        """Cut the connections of this client. A side that is not in `noticed_by` gets no error, and the bytes that it
+        writes are lost."""
         self.troubled = True
         for wire in self.wires:
             wire.cut(noticed_by=noticed_by)
 
     def cut_after(self, way: Way, count: int, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Let `count` more bytes pass in this direction, and cut the connection at the next byte."""
+        """Let `count` more bytes pass in the direction `way`, and cut the connection at the next byte."""
         self.troubled = True
         self._cut = (way, self.passed[way] + count, noticed_by)
 
@@ -162,7 +163,7 @@ class Link:
         self.offline, self._cut, self.reading = "", None, True
 
     def allow(self, wire: Wire, way: Way, count: int) -> int:
-        """Return how many of `count` bytes pass, and cut the wire if `cut_after` requires that."""
+        """Return how many of `count` bytes pass. Cut the wire if `cut_after` was called and its number is exceeded."""
         if self._cut is not None and self._cut[0] == way and self.passed[way] + count > self._cut[1]:
             count, noticed_by, self._cut = max(0, self._cut[1] - self.passed[way]), self._cut[2], None
             wire.cut(noticed_by=noticed_by)
@@ -171,7 +172,7 @@ class Link:
 
 
 class Wire:
-    """One connection: a stream for each side."""
+    """One simulated connection, with a stream for each side."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -185,12 +186,13 @@ class Wire:
         self._pipes = (up, down)
 
     def cut(self, *, noticed_by: frozenset[Side] = BOTH) -> None:
-        """Cut the wire. Bytes on their way can still be read; then `noticed_by` sides get `BrokenResourceError`."""
+        """Cut the wire. Bytes that are under way can still be read. Each side in `noticed_by` then gets
+        `BrokenResourceError`: a reader after these bytes, a writer at once."""
         self.lost = noticed_by | (self.lost or frozenset())
         self.wake()
 
     def wake(self) -> None:
-        """Make waiting readers and writers check again."""
+        """Wake the waiting readers and writers, because the state of the wire has changed."""
         for pipe in self._pipes:
             pipe.wake()
 
@@ -205,7 +207,7 @@ class _Pipe:
         self._writer = writer
         self._reader = reader
         self._passing: deque[tuple[float, bytes]] = deque()
-        """The bytes on their way, each with its time of arrival; empty bytes are the end of the stream."""
+        """The bytes under way, in pieces with their times of arrival. Empty bytes mark the end of the stream."""
         self._size = 0
         self._arrival = 0.0
         self._closed = False
@@ -233,7 +235,7 @@ class _Pipe:
         await trio.lowlevel.checkpoint()
         while data:
             if self._wire.lost is not None and self._writer not in self._wire.lost:
-                return  # the writer has not noticed the cut: its bytes are lost
+                return  # the writer does not notice the cut, and its bytes are lost
             if self._wire.lost is not None or self._closed or self._ended:
                 raise trio.BrokenResourceError
             free = self._network.conditions.capacity - self._size
@@ -278,7 +280,7 @@ class _Pipe:
         while self._passing and self._passing[0][0] <= now and self._passing[0][1]:
             arrived += self._passing.popleft()[1]
         if not arrived:
-            return b""  # the end marker stays in the queue
+            return b""  # the mark of the stream's end stays in the queue
         piece = self._network.piece(int(min(len(arrived), max_bytes)))
         if piece < len(arrived):
             self._passing.appendleft((now, bytes(arrived[piece:])))

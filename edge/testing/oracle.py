@@ -1,7 +1,7 @@
-"""Checks edge's own invariants, which hold on every network and whatever clients send.
+"""Checks edge's own invariants, which must hold on every network and for all messages that clients send.
 
-An `Oracle` observes rooms and clients, the two ends of each connection. It records the messages that each end sends and
-receives, and compares them. Observing changes no behaviour.
+An `Oracle` observes rooms and clients, the two ends of each connection. The oracle records the messages that each end
+sends and receives, and compares them. It does not change the behaviour of rooms and clients.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ from .network import Link
 LEAVING_SECONDS = 3.0
 
 Invariant = Callable[[Any], object]
-"""Checks an open room: raises `AssertionError`, or any other exception, if the room breaks the invariant."""
+"""A function that checks an open room. It raises `AssertionError` or any other exception if the check fails."""
 
 
 class InvariantBroken(EdgeError, AssertionError):
-    """An invariant does not hold. The message names each violation."""
+    """An invariant does not hold. The message describes each violation."""
 
 
 @attrs.define(eq=False)
 class _Epoch:
-    """The counted messages between a seat and one client from one fresh start to the next, as JSON."""
+    """The counted messages, as JSON, between a seat and one client from one fresh start to the next."""
 
     client: str
     seat: HeldSeat
     sent: list[str] = attrs.field(factory=list)
-    """Sent by the room."""
+    """The messages that the room sent."""
     heard: list[str | None] = attrs.field(factory=list)
-    """Received by the room; None for a message that was not an event."""
+    """The messages that the room received; None for a message that was refused."""
     client_sent: list[str] | None = None
-    """Sent by the client; None until the client has its welcome."""
+    """The messages that the client sent; None until the client has its welcome."""
     client_heard: list[str | None] = attrs.field(factory=list)
-    """Received by the client."""
+    """The messages that the client received."""
 
 
 @attrs.define(eq=False)
 class _Life:
-    """Counts of the steps in the life of one player."""
+    """Counts how often a player's `Room.player` began and ended, and how often the player left and its seat ended."""
 
     begun: int = 0
     over: int = 0
@@ -69,7 +69,7 @@ class _Life:
 
 @attrs.define(eq=False)
 class _Watched:
-    """A watched client."""
+    """A client that an oracle observes."""
 
     client: Client[Any, Any]
     link: Link
@@ -94,11 +94,11 @@ class Oracle:
         self._rooms: weakref.WeakSet[RoomRuntime] = weakref.WeakSet()
         self._lives: weakref.WeakKeyDictionary[PlayerRuntime, _Life] = weakref.WeakKeyDictionary()
         self._epochs: dict[str, _Epoch] = {}
-        """The newest epoch of each client."""
+        """The newest epoch of each client, by the identifier of the client."""
         self._clients: dict[str, _Watched] = {}
 
     def watch_room(self, room: RoomRuntime) -> None:
-        """Watch a room and all its players."""
+        """Observe a room and all its players."""
         self._rooms.add(room)
         order: dict[Outgoing, int] = {}
         take_seat, play, lives = room.take_seat, room.facade.player, self._lives
@@ -123,13 +123,13 @@ class Oracle:
         object.__setattr__(room.facade, "player", watched_player)  # `Room` rejects an ordinary assignment
 
     def note_leaving(self, client: Client[Any, Any]) -> None:
-        """Record when a client leaves. Call this before `Client.leave`."""
+        """Record that a client leaves now. Call this method before `Client.leave`."""
         greeted = client._connection is not None and client._connection.state is Conversation.GREETED
         if client.state is State.OPEN or greeted:
             self._clients[client._client].left_at = trio.current_time()
 
     def watch_client(self, client: Client[Any, Any], link: Link) -> None:
-        """Watch a client. Call this before the client connects."""
+        """Observe a client. Call this method before the client connects."""
         watched = self._clients[client._client] = _Watched(client, link)
         give = client._give
 
@@ -198,7 +198,9 @@ class Oracle:
         def watched_give_to(client: str, why: str) -> None:
             nonlocal epoch, newest, before_fresh
             give_to(client, why)
-            newest, before_fresh = -1, last  # unanswered requests are repeated, after the messages of `Room.greet`
+            # After a fresh start, the seat repeats unanswered requests. They may follow newer messages of `Room.greet`,
+            # so the order is not checked for messages up to `before_fresh`.
+            newest, before_fresh = -1, last
             epoch = self._epochs[client] = _Epoch(client, seat)
 
         def watched_send(message: Outgoing) -> None:
@@ -261,9 +263,10 @@ class Oracle:
             self._fault(f"{who} received {heard[place]}, but {sent[place]} was next")
 
     def unsettled(self) -> str:
-        """Describe a message that has not arrived, or a client that is not connected; empty if there is none.
+        """Describe a message that has not arrived, or a client that is not connected. Return an empty text if there is
+        neither.
 
-        Call this on a network without disturbances.
+        Call this method on a network without disturbances.
         """
         for watched in self._clients.values():
             client, epoch = watched.client, watched.epoch
@@ -282,10 +285,11 @@ class Oracle:
         return ""
 
     def check(self) -> None:
-        """Check all invariants that hold at any time.
+        """Check all invariants that must hold at any time.
 
         Raises:
-          InvariantBroken: an invariant is broken; the message has all violations so far.
+          InvariantBroken: an invariant of edge is broken. The message has all violations so far.
+          Exception: an author's invariant raised this exception.
         """
         for room in sorted(self._rooms, key=lambda room: room.path):
             self._check_seats(room)
@@ -329,12 +333,12 @@ class Oracle:
             self._fault(f"{player!r} has left, and is still in the ledger")
 
     def check_over(self) -> None:
-        """Check that each player has left exactly once, and that no room and no player is in memory.
+        """Check that each player has left exactly once, and that no room and no player is still in memory.
 
-        Call this after all rooms have closed.
+        Call this method after all rooms have closed.
 
         Raises:
-          InvariantBroken: an invariant is broken; the message has all violations.
+          InvariantBroken: an invariant is broken. The message has all violations.
         """
         self._check_left()
         self.check()

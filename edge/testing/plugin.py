@@ -1,9 +1,9 @@
-"""The pytest plugin: async tests run in virtual time with a seeded schedule, unless they are marked ``real_time``.
+"""The pytest plugin. Async tests run in virtual time with a seeded schedule, unless they are marked ``real_time``.
 
-Load it in the top conftest.py: ``pytest_plugins = ["edge.testing.plugin"]``. It does not load by itself, because it
-changes how every async test runs.
+Load the plugin in the top conftest.py: ``pytest_plugins = ["edge.testing.plugin"]``. pytest does not load the plugin
+automatically, because the plugin changes how every async test runs.
 
-pytest-trio runs the tests and their async fixtures; this plugin gives pytest-trio its run function.
+pytest-trio runs the tests and their async fixtures. This plugin gives pytest-trio the function that runs Trio.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, cast
 
 import pytest
 import pytest_trio
-from _pytest.runner import call_and_report  # private, but other plugins use it, too: pytest-rerunfailures
+from _pytest.runner import call_and_report  # private, but pytest-rerunfailures uses it, too
 
 from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
-# The seed of the current run of an item.
+# The key of the seed with which a test runs now.
 SEED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--edge-seed", type=int, help="seed of all async tests; by default 0, or those of edge.testing.seeds"
+        "--edge-seed", type=int, help="seed of all async tests (default: 0, or the seeds of edge.testing.seeds)"
     )
     parser.addoption(
         "--edge-max-seeds", type=_number_of_seeds, help="maximum number of seeds of one test with edge.testing.seeds"
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test and its fixtures with each of its `edge.testing.seeds`, until a run fails. Report all runs as one
+    """Run a test and its fixtures with each seed of `edge.testing.seeds`, until a run fails. Report all runs as one
     test."""
     seeds = seeds_of(item)
     if len(seeds) < 2:
@@ -64,7 +64,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for seed in seeds:
         item.stash[SEED] = seed
-        if seed != seeds[0]:  # a new instance of the class, and new fixtures
+        if seed != seeds[0]:  # each run needs a new instance of the test's class, and new fixtures
             vars(item).pop("_instance", None)
             cast("Any", item)._obj = None
             cast("Any", item)._initrequest()
@@ -72,7 +72,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if reports[0].passed:
             reports.append(call_and_report(item, "call", log=False))
         is_last = seed == seeds[-1] or any(report.failed for report in reports)
-        # between two seeds, only fixtures with the scope of the test are torn down
+        # fixtures with a wider scope than the test stay until the last seed
         following = nextitem if is_last else item.parent
         reports.append(call_and_report(item, "teardown", log=False, nextitem=following))
         if any(report.failed for report in reports):
@@ -107,7 +107,7 @@ def edge_seed(request: pytest.FixtureRequest) -> int:
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
 async def edge_room(edge_seed: int) -> AsyncIterator[EdgeRoom]:
-    """Open a room: ``under_test = await edge_room(MyRoom)``, a `RoomUnderTest`. Crashes and leaks fail the test."""
+    """Yield a function that opens a `RoomUnderTest`: ``await edge_room(MyRoom)``. Crashes and leaks fail the test."""
     async with open_rooms(seed=edge_seed) as open_room:
         yield open_room
 
@@ -133,5 +133,5 @@ def _seed_of(item: pytest.Item) -> int:
 
 
 def _run(item: pytest.Item, main: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
-    """Run a test in virtual time, with its seed."""
+    """Run the `main` function of a test in virtual time, with the current seed of the test."""
     return run_virtual(main, *args, seed=_seed_of(item), hours=item.config.getoption("--edge-hours"), **options)

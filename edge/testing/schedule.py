@@ -1,8 +1,8 @@
 """Seeds Trio's scheduler. No other file uses Trio's private names; a test checks that these names exist.
 
-Trio shuffles the ready tasks with its own random generator, so a mock clock alone makes no run repeatable. Importing
-hypothesis makes Trio sort the tasks before it shuffles them, which is Trio's public way to a reproducible schedule.
-hypothesis seeds the generator only inside its own tests, so this file sets the seed.
+Trio shuffles the ready tasks with its own random generator, so a mock clock alone does not make a run repeatable.
+Importing hypothesis makes Trio sort the tasks before it shuffles them. This import is Trio's public way to get a
+reproducible schedule. hypothesis seeds the generator only inside its own tests, so this file sets the seed.
 """
 
 from __future__ import annotations

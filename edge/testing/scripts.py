@@ -1,4 +1,4 @@
-"""Generates scripts with hypothesis: steps of clients and of the network, in any order, with any events of the room."""
+"""Generates scripts with hypothesis: lists of random steps of clients and of the network, with random events."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ from .town import Play
 F = TypeVar("F", bound=Callable[[Any], object])
 
 NAMES = ("ana", "ben", "cyn", "dan", "eve")
-# The seconds that steps wait, from 0 to longer than a usual grace, so that deadlines expire both between steps and at
-# steps.
+# The seconds that steps wait. The values go from 0 to more than a usual grace, so that deadlines expire between steps
+# and during steps.
 SECONDS = (0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 JSON_DATA = st.recursive(
     st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(-1e9, 1e9) | st.text(max_size=10),
@@ -54,7 +54,7 @@ JSON_DATA = st.recursive(
     max_leaves=8,
 )
 
-# Simulations run long and draw much data, which hypothesis would report as errors.
+# Without these settings, hypothesis would report errors, because simulations run long and draw much data.
 UNHURRIED: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": list(hypothesis.HealthCheck),
@@ -62,7 +62,7 @@ UNHURRIED: dict[str, Any] = {
 }
 
 Events = Mapping[type[Any], st.SearchStrategy[Any]]
-"""The strategies for events of some classes."""
+"""The strategies that make events, by the class of the event."""
 
 
 def simulated(
@@ -83,15 +83,15 @@ def simulated(
             assert len(room.page) <= len(room.players)
 
     Each example is a script of steps that `simulate` runs: clients join, leave, lose their connections, reconnect, and
-    send valid and invalid events. After each step the decorated function is called with each open room. hypothesis
-    shrinks a failure to the shortest script, and prints the script as a test to paste.
+    send valid and invalid events. After each step, the decorated function is called with each open room. hypothesis
+    shrinks a failing script to the shortest one that it finds, and prints that script as a test to paste.
 
     Args:
       make: the class of the room, or any callable that returns a new room.
       steps: the maximum number of steps of a script after the first clients have joined.
-      examples: the number of scripts. All other settings of hypothesis apply: profiles, seeds, the database.
+      examples: the number of scripts. Other settings of hypothesis apply, such as profiles, seeds and the database.
       events: strategies for events of these classes; other events are drawn from the types of their fields.
-      play: the code of each client, which runs beside the steps: see `simulate`.
+      play: the code of each client, which runs while the steps run: see `simulate`.
       limits: the limits of the server and of the clients.
     """
 
@@ -99,7 +99,8 @@ def simulated(
         def test(script: list[Step], seed: int) -> None:
             simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits)
 
-        for name in functools.WRAPPER_ASSIGNMENTS:  # no signature: pytest would take the room for a fixture
+        # The signature is not copied, because pytest would take its parameter, the room, for a fixture.
+        for name in functools.WRAPPER_ASSIGNMENTS:
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
         drawn = hypothesis.given(scripts(make, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
@@ -118,9 +119,10 @@ def try_scripts(
     seconds: Sequence[float] = SECONDS,
     shrink: bool = True,
 ) -> None:
-    """Call a function with generated scripts for a room, each with a seed. The function raises if a script fails.
+    """Call a function with each of many generated scripts, and with a seed for each script.
 
     Args:
+      run: the function. It raises an exception if a script fails.
       make: see `scripts`.
       steps: see `scripts`.
       examples: the number of scripts.
@@ -147,13 +149,13 @@ def scripts(
     events: Events | None = None,
     seconds: Sequence[float] = SECONDS,
 ) -> st.SearchStrategy[list[Step]]:
-    """Return a strategy for scripts: at least one client joins, then steps of all kinds follow.
+    """Return a strategy for scripts. In a script, at least one client joins, and steps of all kinds follow.
 
     Args:
       make: the class of the room, or any callable that returns a new room.
       steps: the maximum number of steps after the joins.
       events: see `simulated`.
-      seconds: the waiting times of steps, in seconds.
+      seconds: the times, in seconds, from which `Wait` steps are drawn.
     """
     client = st.integers(0, len(NAMES) - 1)
     noticed, wait = st.sampled_from(tuple(SIDES)), st.sampled_from(tuple(seconds))
@@ -190,7 +192,7 @@ def scripts(
         ),
         st.builds(Jump, st.sampled_from(SECONDS)),
     )
-    # hypothesis by default favours short lists, but many faults need many steps.
+    # The length is drawn first, because hypothesis by default favours short lists, and many faults need many steps.
     rest = st.integers(0, steps).flatmap(lambda count: st.lists(step, min_size=count, max_size=count))
     return st.builds(list.__add__, st.lists(join, min_size=1, max_size=len(NAMES)), rest)
 

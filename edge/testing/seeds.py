@@ -14,11 +14,16 @@ F = TypeVar("F", bound=Callable[..., object])
 def seeds(count: int, *, start: int = 0) -> Callable[[F], F]:
     """Run an async test once under each of `count` schedules: ``@edge.testing.seeds(200)``.
 
-    All seeds are one test, which ends at the first failure. The report names the seed, and ``--edge-seed`` repeats it.
-    ``--edge-max-seeds`` limits the seeds of each test.
+    pytest reports all runs as one test, which ends at the first failure. The report has the failing seed, and the
+    option ``--edge-seed`` repeats the run with this seed. ``--edge-max-seeds`` limits the number of seeds of each test.
+
+    Args:
+      count: the number of seeds.
+      start: the first seed.
 
     Raises:
-      ValueError: `count` is not a number of seeds, 1 or more.
+      ValueError: `count` is not an int of 1 or more, or `start` is not an int.
+      TypeError: the test is not async.
     """
 
     if type(count) is not int or count < 1 or type(start) is not int:

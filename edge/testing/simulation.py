@@ -1,7 +1,7 @@
 """Simulates a server, a network and clients in one process, in virtual time and with one seed, and checks invariants.
 
-The server and the clients are the real ones: HTTP requests, the upgrade, WebSocket framing, sessions, the directory and
-the rooms. Only the network between them is simulated: see `Network`.
+The server and the clients run their real code: HTTP requests, the upgrade, WebSocket framing, sessions, the directory
+and the rooms. Only the network between them is simulated: see `Network`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from .virtual import run_virtual
 # The seconds within which all clients must be connected after the network has healed. A client notices a silent
 # connection after half a minute, and waits up to half a minute before it connects again. Some attempts may fail.
 SETTLE_SECONDS = 300.0
-# Seconds from the start of a drain to its deadline, as many as by default in `serve`.
+# The seconds that the connections have to end after the rooms have closed in a drain, as many as by default in `serve`.
 DRAIN_SECONDS = 10.0
-# Seconds in which rooms must close once a drain has begun, and in which the server must end after the deadline.
+# The seconds in which the rooms must close after a drain has begun. The server has the same time to end after the
+# deadline of the drain.
 GOODBYE_SECONDS = 5.0
 # The seconds within which all clients must have ended after `leave`.
 LEAVE_SECONDS = 60.0
@@ -45,10 +46,10 @@ SPARE_HOURS = 1.0
 
 @attrs.frozen
 class Simulated:
-    """The totals of a simulation."""
+    """The totals of one simulation."""
 
     seconds: float
-    """The virtual time, in seconds."""
+    """The virtual time that has passed, in seconds."""
     events: int
     """The number of messages that rooms received from players and sent to them."""
 
@@ -68,20 +69,20 @@ def simulate(
       make: the class of the room, or any callable that returns a new room.
       steps: the script: a sequence of steps from `edge.testing.steps`.
       seed: determines the schedule, the network and `Room.random`.
-      invariants: called with each open room after each step; an exception is a failure.
-      play: the code of each client, which runs beside the steps; by default it only receives. When the client closes,
-        `play` is cancelled or gets `Disconnected`.
+      invariants: functions that are called with each open room after each step. An exception is a failure.
+      play: the code of each client, which runs while the steps run. By default, each client only receives. When the
+        client closes, `play` is cancelled or gets `Disconnected`.
       limits: the limits of the server and of the clients.
 
     Raises:
-      InvariantBroken: an invariant of edge does not hold; see `Oracle`. This error and the following ones have a note
-        with the script as a test.
-      Crashed: code of the room raised, or edge logged an error.
+      InvariantBroken: an invariant of edge does not hold: see `Oracle`. This error and the following ones have a note
+        that contains the script as a test.
+      Crashed: the room's code raised an exception, or edge logged an error.
       Leaked: a task or a deadline outlived the server.
       Deadlock: every task waits, and no deadline is pending; or the virtual time is up.
     """
     hours = sum(getattr(step, "seconds", 0.0) for step in steps) / 3600 + SPARE_HOURS
-    gc.freeze()  # so that the search for leaked objects covers only objects of this simulation
+    gc.freeze()  # the search for leaked objects then covers only objects of this simulation
     try:
         return run_virtual(_simulate, make, steps, seed, invariants, play, limits or Limits(), seed=seed, hours=hours)
     except Exception as exc:
@@ -89,20 +90,20 @@ def simulate(
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
         first.add_note("\n" + _as_test(make, steps, seed, invariants, play, limits))
-        raise first from first.__cause__  # without its exception groups
+        raise first from first.__cause__  # raised alone, without the exception groups around it
     finally:
         gc.unfreeze()
 
 
 def example_of(make: Callable[[], Room[Any, Any]]) -> type[Room[Any, Any]] | Room[Any, Any]:
-    """Return an object that has the vocabularies of the rooms: the class, or an instance."""
+    """Return the class of the simulated rooms, or else one room. Both have the vocabularies of the rooms."""
     return make if isinstance(make, type) else make()
 
 
 def _as_test(
     make: object, steps: Sequence[Step], seed: int, invariants: Sequence[Invariant], play: object, limits: object
 ) -> str:
-    """Return the source code of a test that runs this simulation."""
+    """Return the source code of a test that repeats this simulation."""
 
     def name(made: object) -> str:
         return str(getattr(made, "__name__", made))

@@ -1,5 +1,5 @@
-"""Soak tests: simulate random scripts, each with new rooms of one class, until their virtual times add up to a limit or
-a simulation fails."""
+"""Soak tests. A soak test simulates random scripts, each with new rooms of one class. The test ends when the virtual
+times of the scripts add up to a limit, or when a simulation fails."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .simulation import simulate
 from .steps import Step
 from .town import Play
 
-# The number of scripts drawn from one seed of hypothesis, the maximum number of steps of a script, and the waiting
-# times in seconds.
+# BATCH is the number of scripts that are drawn from one seed of hypothesis. STEPS is the maximum number of steps of a
+# script after the joins. WAITS are the seconds that steps wait.
 BATCH = 200
 STEPS = 60
 WAITS = (*SECONDS, 300.0, 600.0)
@@ -24,7 +24,7 @@ WAITS = (*SECONDS, 300.0, 600.0)
 
 @attrs.define
 class Soaked:
-    """The totals of a soak test."""
+    """The totals of a soak test. `hours` are virtual hours."""
 
     scripts: int = 0
     steps: int = 0
@@ -40,16 +40,17 @@ def soak(
     play: Play | None = None,
     tell: Callable[[Soaked], object] = lambda soaked: None,
 ) -> Soaked:
-    """Simulate a room for `hours` of virtual time, with generated scripts. See `simulated`.
+    """Simulate rooms with generated scripts for `hours` of virtual time.
 
     Args:
+      make: the class of the rooms, or any callable that returns a new room.
       hours: the virtual time of all scripts together.
       seed: determines the scripts.
-      play: the code of each client, which runs beside the steps: see `simulate`.
+      play: the code of each client, which runs while the steps run: see `simulate`.
       tell: called after each script with the totals so far.
 
     Raises:
-      InvariantBroken, Crashed, Leaked, Deadlock: see `simulate`. A note has the shortest failing script as a test.
+      InvariantBroken, Crashed, Leaked, Deadlock: see `simulate`. A note contains the shortest failing script as a test.
     """
     soaked = Soaked()
     failed = False

@@ -1,7 +1,7 @@
 """The steps of a simulation: actions of clients and of the network. A list of steps is a script.
 
 A step names a client by its place in the order of joining, modulo the number of clients. A step that is impossible, for
-example because no client has joined, has no effect. So any part of a script is a valid script.
+example because no client has joined, has no effect. Therefore, any part of a script is a valid script.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _ClientStep(Step):
 
     @abc.abstractmethod
     def act(self, simulation: Simulation, client: Client[Any, Any], link: Link) -> None:
-        """Perform the step. Never waits."""
+        """Perform the step without waiting."""
 
 
 @attrs.frozen
@@ -69,7 +69,7 @@ class Join(Step):
 
 @attrs.frozen
 class Tab(_ClientStep):
-    """A new client with the session of this client joins, and takes over its seat."""
+    """A new client joins with the session of the client at this place, and takes over the seat of that client."""
 
     client: int
 
@@ -124,7 +124,7 @@ class Offline(_ClientStep):
 
 @attrs.frozen
 class Online(_ClientStep):
-    """A client can connect again, and reads again."""
+    """All disturbances of a client's link end: the client can connect again, and reads again."""
 
     client: int
 
@@ -134,8 +134,8 @@ class Online(_ClientStep):
 
 @attrs.frozen
 class Tunnel(_ClientStep):
-    """A client's connection is cut, and new ones are refused for `seconds`. The next connection is cut, too, after
-    `count` bytes from the server, for example in the middle of its welcome."""
+    """A client's connection is cut, and new connections are refused for `seconds`. The next connection is cut after
+    `count` bytes from the server, for example in the middle of the welcome."""
 
     client: int
     seconds: float
@@ -187,7 +187,7 @@ class Ask(_ClientStep):
 
 @attrs.frozen
 class SendWrong(_ClientStep):
-    """A client sends an event that may be invalid: any name, and any plain data."""
+    """A client sends an event that may be invalid, with any name and any plain data."""
 
     client: int
     name: str
@@ -199,7 +199,7 @@ class SendWrong(_ClientStep):
 
 @attrs.frozen
 class Burst(Step):
-    """Each room broadcasts an event `times` times in one step."""
+    """Each room broadcasts an event `times` times before other tasks can run."""
 
     event: Any
     times: int
@@ -221,7 +221,7 @@ class Reset(Step):
 
 @attrs.frozen
 class Weather(Step):
-    """The network gets another latency, jitter, or size of pieces: see `Conditions`."""
+    """The latency, the jitter and the size of pieces of the network change: see `Conditions`."""
 
     latency: float = 0.0
     jitter: float = 0.0

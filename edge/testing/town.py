@@ -1,4 +1,4 @@
-"""The state of a simulation that steps act on: its rooms, its network and its clients."""
+"""The state of a simulation: its rooms, its network and its clients. Steps change this state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .network import Link, Network
 from .oracle import Oracle
 
 Play = Callable[[Client[Any, Any]], Awaitable[object]]
-"""The code of a client. It runs for each client that joins, beside the steps, until the client closes."""
+"""The code of a client. The code runs for each client that joins, while the steps run, until the client closes."""
 
 
 @attrs.frozen(eq=False)
@@ -40,7 +40,7 @@ class Member:
 
 
 class Simulation:
-    """The rooms, the network and the clients of a simulation."""
+    """The rooms, the network and the clients of one simulation."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Simulation:
         self.directory: Directory = app.directory
         self.network = network
         self.troubles = troubles
-        """Runs background tasks of steps until the network heals."""
+        """The nursery for background tasks of steps. It is open until the network heals."""
         self.members: list[Member] = []
         """All clients, in the order in which they joined."""
         self._rough = False
@@ -70,20 +70,20 @@ class Simulation:
         self._sends, self._receives = vocabularies
 
     def member(self, place: int) -> Member | None:
-        """Return the client at this place in the order of joining; None if there is none, or if it is closed."""
+        """Return the client at this place, modulo the number of clients; None if there is none, or if it is closed."""
         if not self.members:
             return None
         member = self.members[place % len(self.members)]
         return None if member.client.state is State.CLOSED else member
 
     def trouble_all(self) -> None:
-        """Mark all links as troubled, present and future ones, because any connection may now be lost."""
+        """Mark all present and future links as troubled, because any connection may be lost from now on."""
         self._rough = True
         for link in self.network.links:
             link.troubled = True
 
     def leave(self, client: Client[Any, Any]) -> None:
-        """Let a client leave, and notify the oracle."""
+        """Notify the oracle that a client leaves, and let the client leave."""
         self._oracle.note_leaving(client)
         client.leave()
 
@@ -102,7 +102,7 @@ class Simulation:
             return  # the room sends no events, so it cannot reply
         answer = self._receives.by_name[
             self._random.choice(sorted(self._receives.by_name))
-        ].cls  # any class: the room may reply with another one
+        ].cls  # any class, because the room may reply with another class
 
         async def run() -> None:
             with contextlib.suppress(RequestFailed, Disconnected):

@@ -15,18 +15,18 @@ from .schedule import seeded, spawn_order
 
 T = TypeVar("T")
 
-# The maximum number of times in a row that Trio may poll for I/O without running a task. Trio itself needs two: one to
-# wake tasks in `wait_all_tasks_blocked`, one to jump the clock.
+# The maximum number of times in a row that Trio may poll for I/O without running a task. Trio itself needs two polls:
+# one to wake tasks in `wait_all_tasks_blocked`, and one to let the clock jump.
 IDLE_PASSES = 3
 
 
 class Deadlock(EdgeError, AssertionError):
-    """A test waits for ever, or its virtual time is up. The message shows the line at which each task waits."""
+    """A test waits for ever, or exceeds its virtual time. The message shows the line at which each task waits."""
 
 
 class _Watchdog(trio.abc.Instrument):
-    """Cancels the test in a deadlock, which would be a silent busy loop under a mock clock. Also cancels the test when
-    its virtual time is up, for example because only heartbeats run."""
+    """Cancels a test in a deadlock, which would be a silent busy loop under a mock clock. Also cancels a test that
+    exceeds its virtual time, for example because only heartbeats run."""
 
     def __init__(self, hours: float) -> None:
         self.scope = trio.CancelScope()
@@ -66,13 +66,15 @@ def run_virtual(
     Do not use sockets, threads or subprocesses: the clock would jump while they work.
 
     Args:
-      seed: determines the schedule; the same seed gives the same run, in any process.
-      hours: the maximum virtual time that may pass. Without this limit, the heartbeats of a room would keep a test that
-        waits for ever running.
-      clock: replaces the autojumping mock clock that starts at 0.
+      main: the async function to run, with the arguments `args`.
+      seed: determines the schedule. The same seed gives the same run, in any process.
+      hours: the maximum virtual time, in hours. Without this limit, a test that waits for ever would never end while
+        the heartbeats of a room run.
+      clock: replaces the default clock, which is an autojumping mock clock that starts at 0.
+      instruments: further instruments for `trio.run`.
 
     Raises:
-      Deadlock: every task waits, and no deadline is pending; or the virtual time is up.
+      Deadlock: every task waits, and no deadline is pending; or the virtual time exceeds `hours`.
     """
     watchdog = _Watchdog(hours)
 
@@ -103,7 +105,7 @@ def _tree_lines(task: trio.lowlevel.Task, indent: str) -> Iterator[str]:
 
 
 def _where(task: trio.lowlevel.Task) -> str:
-    """Return the innermost waiting line of the author's code, or else of edge's code, but never of Trio's."""
+    """Return the innermost waiting line in the author's code, or else in edge's code. Lines of Trio do not count."""
     ours = theirs = None
     for frame, line in task.iter_await_frames():
         module = frame.f_globals.get("__name__", "")

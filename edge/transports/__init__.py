@@ -1,1 +1,1 @@
-"""Transports of frames: WebSocket, HTTP and memory. They share one abstract class."""
+"""Transports of frames: WebSocket, HTTP and memory. All implement the abstract class `Transport`."""

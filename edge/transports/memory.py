@@ -13,8 +13,8 @@ from .transport import Transport
 
 
 class MemoryTransport(Transport):
-    """One of a pair of transports made by `open_memory_transports`. Frames arrive at once. Sending waits while `buffer`
-    frames are sent but not received."""
+    """One of the two transports that `open_memory_transports` returns. Frames arrive without delay. `send` waits while
+    `buffer` frames are sent but not received."""
 
     def __init__(self, outgoing: trio.MemorySendChannel[Frame], incoming: trio.MemoryReceiveChannel[Frame]) -> None:
         self._outgoing = outgoing
@@ -63,7 +63,7 @@ class MemoryTransport(Transport):
         await trio.lowlevel.checkpoint()
 
     def drop(self) -> None:
-        """Break the connection: both transports raise `trio.BrokenResourceError`, and frames under way are lost."""
+        """Break the connection: both transports raise `trio.BrokenResourceError`, and unreceived frames are lost."""
         for end in (self, self._peer):
             assert end is not None
             end._cut = True
@@ -83,7 +83,7 @@ def open_memory_transports(*, buffer: float = math.inf) -> tuple[MemoryTransport
     """Return a pair of connected transports.
 
     Args:
-      buffer: the frames that may be under way in each direction before `send` waits.
+      buffer: the maximum number of sent but unreceived frames in each direction. At the maximum, `send` waits.
     """
     to_right, from_left = trio.open_memory_channel[Frame](buffer)
     to_left, from_right = trio.open_memory_channel[Frame](buffer)

@@ -1,3 +1,6 @@
-"""Exquisite corpse: a drawing game. Each player draws one part of a figure and sees only the edge of the part above."""
+"""Exquisite corpse: a drawing game in which each player draws one part of a figure.
+
+A player sees only the lower edge of the part above.
+"""
 
 from .app import app as app

@@ -1,4 +1,4 @@
-"""The game's app: its rooms, its page, and the lobby that finds a table with a free seat."""
+"""The app of the drawing game: its rooms, its page, and a route that finds a room with a free seat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANIMALS = ["badger", "crane", "dingo", "egret", "ferret", "gecko", "heron", "ibi
 
 @app.route("/lobby")
 async def lobby(request: edge.Request) -> edge.Response:
-    """Return the fullest room that has a free seat; else the name of a new room."""
+    """Return the name of the fullest room that has a free seat, or a new name if there is no such room."""
     rooms = await app.list_rooms("drawing")
     free = [room for room in rooms if room.seated < room.maximum and not room.locked]
     free.sort(key=lambda room: -room.seated)

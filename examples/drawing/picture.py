@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 1000, 750
 # The height of the strip at the bottom of a part that the next player sees.
 STRIP = 60
 COLORS = 8
-# The maximum number of points of one part. The turn ends when the part has this many.
+# The turn ends when the part has at least this many points.
 INK = 4_000
 
 Point = tuple[int, int]
@@ -24,7 +24,7 @@ def _on_paper(_: object, __: object, points: list[Point]) -> None:
 
 @attrs.frozen
 class Stroke:
-    """One line of the pen."""
+    """One line that the pen has drawn."""
 
     color: int = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.lt(COLORS)])
     width: int = attrs.field(validator=[attrs.validators.ge(2), attrs.validators.le(60)])
@@ -32,7 +32,7 @@ class Stroke:
 
 
 def strip_below(strokes: list[Stroke]) -> list[Stroke]:
-    """Return the strokes in the bottom strip of a part, moved up so that the strip begins at 0."""
+    """Return the strokes in the bottom strip of a part, moved up so that the strip begins at y = 0."""
     return [
         attrs.evolve(stroke, points=[(x, y - (HEIGHT - STRIP)) for x, y in run])
         for stroke in strokes
@@ -41,7 +41,7 @@ def strip_below(strokes: list[Stroke]) -> list[Stroke]:
 
 
 def _runs_below(points: list[Point], limit: int) -> list[list[Point]]:
-    """Return the pieces of a line below `limit`, cut at the limit."""
+    """Return the pieces of a line whose y is at least `limit`, cut at the limit."""
     runs: list[list[Point]] = []
     previous: Point | None = None
     for point in points:

@@ -1,4 +1,4 @@
-"""The room of the game: its events, rounds and turns."""
+"""The room of the drawing game: its events, rounds and turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Start:
 
 @edge.event("drew")
 class Drew:
-    """Add a stroke to the page of this turn."""
+    """Add a stroke to the part that the player draws in this turn."""
 
     stroke: Stroke
 
@@ -40,7 +40,7 @@ class TurnDone:
 
 @attrs.frozen
 class Sitter:
-    """One player in the list of players."""
+    """The public state of one player."""
 
     number: int
     name: str
@@ -57,7 +57,7 @@ class Scene:
     phase: Phase
     players: list[Sitter]
     seconds: float
-    """The seconds left of this phase; 0 without a limit."""
+    """The seconds left in this phase, of `of_seconds` in all. Both are 0 for a phase without a time limit."""
     of_seconds: float
 
 
@@ -93,7 +93,7 @@ Player: TypeAlias = edge.Player[FromPlayer, ToPlayer]
 
 @attrs.define(eq=False)
 class Page:
-    """One part of the figure, while it is drawn."""
+    """One part of the figure, in the current round."""
 
     name: str
     player: Player | None
@@ -114,7 +114,7 @@ class Page:
 
 @attrs.frozen
 class SavedPage:
-    """A page in a snapshot."""
+    """The saved state of a `Page`, in a snapshot."""
 
     name: str
     session: str
@@ -189,7 +189,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.show_who_is_here)
             while True:
-                if not self.pages:  # otherwise this server has restored the room in the middle of a game
+                if not self.pages:  # a room that was restored during a game continues that game
                     await self.gather()
                 await self.play()
 
@@ -219,7 +219,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         ]
 
     async def play(self) -> None:
-        """Play a new or a restored round, and then show the figure for a while."""
+        """Play a new or a restored round, and then show the figure for `reveal_seconds`."""
         if not self.pages:
             self.deal()
         if self.figure is None and await self.draw_all() and any(page.strokes for page in self.pages):
@@ -231,7 +231,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
         self.pages, self.figure = [], None
 
     async def draw_all(self) -> bool:
-        """Let the players draw their pages, one after the other. False if too few players were left to finish."""
+        """Let the players draw their pages, one after the other. Return False if too few players remained."""
         players = [page.player for page in self.pages if page.player is not None and not page.player.left]
         async with self.open_round(players) as round:
             above: list[Stroke] = []
@@ -274,7 +274,7 @@ class ExquisiteCorpse(edge.Room[FromPlayer, ToPlayer]):
                 return
 
     def show(self, phase: Phase, seconds: float = 0) -> None:
-        """Begin a phase, and broadcast the scene."""
+        """Begin a phase of this many seconds (0 for no time limit), and broadcast the scene."""
         self.phase, self.phase_seconds, self.phase_until = phase, seconds, self.now() + seconds
         self.broadcast(self.scene())
 

@@ -1,3 +1,3 @@
-"""King of the hill: discs on a round board, pushing each other off the middle."""
+"""King of the hill: a game in which discs on a round board push each other off the middle."""
 
 from .app import app as app

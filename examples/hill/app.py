@@ -1,4 +1,4 @@
-"""The game's app: its room and its page."""
+"""The app of king of the hill: its room and its page."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Bots: they join over a memory transport, steer with events, and can lose their seats like other players.
+"""Bots join over a memory transport, steer with events, and can lose their seats like other players.
 
-Unlike other players, bots read the room's own board instead of keeping a copy.
+Bots read the room's own board. The pages of other players keep a copy of the board.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Crew:
             self.nursery.start_soon(self.live, number, self.aboard[number])
 
     async def live(self, number: int, scope: trio.CancelScope) -> None:
-        """Run one bot until its scope is cancelled, or until the bot is kicked or refused."""
+        """Run one bot until its scope is cancelled, or until `RETURN_SECONDS` after the bot was kicked or refused."""
         with scope:
             with suppress(edge.Disconnected):
                 await self.play(f"{NAMES[(number - 1) % len(NAMES)]} {number}")
@@ -58,12 +58,12 @@ class Crew:
             del self.aboard[number]
 
     async def play(self, name: str) -> None:
-        """Play until the room ends the seat."""
+        """Join the room under this name, and steer until the room ends the bot's seat."""
         async with open_bot(self.room, name=name) as bot, trio.open_nursery() as nursery:
-            chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # a game, not a secret
+            chance = Random(self.room.random.getrandbits(64))  # noqa: S311  # the numbers need not be secret
             nursery.start_soon(_drive, self.room, bot, chance)
             async for _ in bot:
-                pass  # the bot reads the board directly
+                pass  # the events are not needed: the bot reads the room's board
             nursery.cancel_scope.cancel("the seat is gone")
 
 
@@ -77,7 +77,7 @@ async def _drive(room: Hill, bot: edge.Client[Any, Any], chance: Random) -> None
 
 
 def _intent(disc: Disc, chance: Random) -> tuple[int, int]:
-    """Return a force roughly towards the middle, weaker near the middle, and sometimes no force."""
+    """Return a random force: usually roughly towards the middle and weaker near it, sometimes no force."""
     if chance.random() < 0.1:
         return 0, 0
     x = -disc.x - 8 * disc.vx + chance.gauss(0, 120)

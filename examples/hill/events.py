@@ -1,4 +1,4 @@
-"""The events of the game: players send changes of intent, and the room sends the resulting facts."""
+"""The events of king of the hill: players send changes of intent, and the room sends the resulting facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import edge
 
 from .physics import Disc
 
-# The maximum number of intents in one event, and the maximum number of bots.
+# The maximum number of intents in one `Steer`, and the maximum number of bots in a room.
 MAX_PLAN = 8
 MAX_BOTS = 30
 
@@ -28,7 +28,10 @@ def _plan(_: object, __: object, plan: list[Intent]) -> None:
 
 @edge.event("steer", delivery="latest")
 class Steer:
-    """The newest intents, the oldest first: several, because only the newest event may arrive."""
+    """The newest intents, sorted by tick.
+
+    The event has several intents, because a newer `Steer` replaces one that has not been sent yet.
+    """
 
     plan: list[Intent] = attrs.field(validator=_plan)
 
@@ -42,18 +45,18 @@ class Bots:
 
 @edge.event("look")
 class Look:
-    """Ask for the whole board, because the client's copy is out of step."""
+    """Ask for the whole board, because the client's copy is wrong or missing."""
 
 
 @edge.event("board")
 class Board:
-    """The whole board, after a tick."""
+    """The state of the whole board after a tick."""
 
     tick: int
     at: float
-    """The time at which that tick was due, on the room's clock."""
+    """The time at which `tick` was due, in seconds on the room's clock."""
     begins: bool
-    """True if a round begins with this tick: all discs are at the start."""
+    """True if a round begins with this tick, and all discs are at their start positions."""
     discs: list[Disc]
     names: list[tuple[int, str]]
 
@@ -83,8 +86,8 @@ class Facts:
 
     tick: int
     moved: list[tuple[int, int, int, int]]
-    """The intents applied in this tick: the number of the disc, x, y, and the number of ticks since the planned
-    tick."""
+    """The intents that were applied in this tick: the number of the disc, x, y, and the number of ticks since the
+    planned tick."""
     collided: list[tuple[int, int]]
     """The pairs of discs that collided in this tick."""
     still: list[tuple[int, float, float]]
@@ -97,7 +100,7 @@ class Score:
 
     phase: Phase
     until: float
-    """The time at which this phase ends, on the room's clock."""
+    """The time at which this phase ends, in seconds on the room's clock."""
     points: list[tuple[int, int]]
     """The points of each disc, by its number."""
     winner: str

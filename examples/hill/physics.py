@@ -1,7 +1,8 @@
-"""The rules of motion: discs with force, friction and elastic collisions on a round board.
+"""The rules of motion of discs on a round board: force, friction and elastic collisions.
 
-`web/physics.js` performs the same operations in the same order. Both use only + - * / and square roots of doubles,
-which IEEE 754 defines to the last bit, so that server and browsers agree exactly. `vectors.json` has test vectors.
+`web/physics.js` performs the same operations in the same order. Both files use only + - * / and square roots of
+doubles. IEEE 754 defines these operations to the last bit, so server and browsers agree exactly. `vectors.json` has
+test vectors.
 
 Lengths are in units of the board, and times in ticks.
 """
@@ -16,12 +17,13 @@ import attrs
 HZ = 30
 BOARD = 1000.0
 RADIUS = 44.0
-# The speed that full steering adds in a tick; the share of the speed that is left after a tick; and the top speed,
-# which is less than the radius, so that a disc cannot pass through another one.
+# PUSH is the speed that full steering adds in a tick, and DRAG the share of the speed that friction leaves in a tick.
+# TOP_SPEED is less than RADIUS, so that a disc cannot pass through another one.
 PUSH = 1.8
 DRAG = 0.93
 TOP_SPEED = 40.0
-# A disc slower than STILL without steering comes to rest. A collision softer than TOUCH is not reported.
+# A disc without steering comes to rest below the speed STILL. A collision is reported if the discs approach each other
+# faster than TOUCH.
 STILL = 0.2
 TOUCH = 8.0
 
@@ -36,13 +38,13 @@ class Disc:
     vx: float = 0.0
     vy: float = 0.0
     sx: int = 0
-    """The steering force, in hundredths of full force."""
+    """The x part of the steering force, in hundredths of full force; `sy` is the y part."""
     sy: int = 0
 
 
 @attrs.frozen
 class Happenings:
-    """The pairs of discs that collided in one tick, by their numbers, and the discs that came to rest in it."""
+    """The events of one tick: the pairs of discs that collided, by their numbers, and the discs that came to rest."""
 
     collided: list[tuple[int, int]]
     still: list[Disc]
@@ -63,7 +65,7 @@ def step(discs: Iterable[Disc]) -> Happenings:
 
 
 def _move(disc: Disc) -> bool:
-    """Apply force and friction, and move the disc. True if the disc has come to rest in this tick."""
+    """Apply force and friction, and move the disc. Return True if the disc has come to rest in this tick."""
     moved = disc.vx != 0 or disc.vy != 0
     disc.vx = (disc.vx + PUSH * disc.sx / 100) * DRAG
     disc.vy = (disc.vy + PUSH * disc.sy / 100) * DRAG
@@ -117,7 +119,7 @@ def collide(one: Disc, other: Disc) -> float:
 
 
 def hold(disc: Disc) -> None:
-    """Keep a disc on the board, with an elastic collision at the wall."""
+    """Keep a disc on the board: the disc bounces off the wall in an elastic collision."""
     squared = disc.x * disc.x + disc.y * disc.y
     if squared <= (BOARD - RADIUS) * (BOARD - RADIUS):
         return

@@ -1,7 +1,7 @@
-"""The room of the game: one board for all players, at thirty ticks a second.
+"""The room of king of the hill: one board for all players, at thirty ticks a second.
 
-The room sends only changes of intent and facts. Each client starts from the same `Board` and moves the discs by the
-same rules as the server, so that it needs no updates between the events.
+Between two `Board` events, the room sends only changes of intent and facts. Each client moves the discs of the newest
+`Board` by the same rules as the server, so it needs no events while nothing changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from .events import (
 )
 from .physics import BOARD, HZ, RADIUS, Disc, step
 
-# Points per second in the middle. They decrease with the square of `nearness`, to none at the wall.
+# The points that a disc in the middle gets per second. At any other place, a disc gets this number times the square of
+# its `nearness`, which is 0 at the wall.
 POINTS = 10
 START = 0.7 * BOARD
 SCORE_SECONDS = 0.5
@@ -48,15 +49,15 @@ JOINER = "\u200d"
 
 @attrs.define(eq=False)
 class Pilot:
-    """A player on the board."""
+    """A player whose disc is on the board."""
 
     player: Player
     disc: Disc
     heeded: Intent
-    """The newest intent that was applied; at first, no force at the tick in which the player joined."""
+    """The newest intent that was applied. The first intent is no force, at the tick in which the player joined."""
     score: float = 0.0
     shown_at: float = -1.0
-    """The time of the newest board sent for a `Look`, on the room's clock."""
+    """The time at which the newest board for a `Look` was sent, in seconds on the room's clock."""
 
 
 class Hill(edge.Room[FromPlayer, ToPlayer]):
@@ -67,7 +68,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
     round_seconds = 90.0
     pause_seconds = 8.0
     bots = 4
-    """The number of bots while people play."""
+    """The wanted number of bots while people play."""
 
     def __init__(self) -> None:
         self.tick = 0
@@ -113,14 +114,14 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
                 await self.play()
 
     async def fill_up(self, crew: Crew) -> None:
-        """Adjust the number of bots: none without people, and fewer if people need the seats."""
+        """Adjust the number of bots repeatedly: no bots without people, and fewer bots if people need the seats."""
         while True:
             people = sum(not player.session.bot for player in self.players)
             crew.fill(min(self.bots, max(0, self.seats.maximum - people - KEPT_FREE)) if people else 0)
             await trio.sleep(CREW_SECONDS)
 
     async def play(self) -> None:
-        """Play one round, and announce its winner."""
+        """Play one round. If the round ends by its time limit, show the winner for `pause_seconds`."""
         async with self.open_round(minimum=0, seconds=self.round_seconds) as round:
             self.begins = True
             self.show("playing", self.round_seconds)
@@ -134,7 +135,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             await trio.sleep(self.pause_seconds)
 
     async def move(self) -> None:
-        """Move the board, tick by tick."""
+        """Move the discs and send the changes, tick by tick."""
         async for tick in self.ticks(hz=HZ):
             self.tick, self.due = self.tick + 1, self.now() - tick.late
             self.seat_discs()
@@ -150,10 +151,10 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
             if moved or still or happenings.collided:
                 self.broadcast(Facts(self.tick, moved, happenings.collided, still))
             if tick.skipped:
-                self.broadcast(self.board())  # the next ticks are due later than clients expect
+                self.broadcast(self.board())  # its time tells clients that the following ticks are due later
 
     def seat_discs(self) -> None:
-        """Add discs for new players, and remove those of players who have left."""
+        """Add discs for new players, and remove the discs of players who have left."""
         here = {player.number: player for player in self.players}
         for number, pilot in list(self.pilots.items()):
             if here.get(number) is not pilot.player:
@@ -166,7 +167,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
                 self.broadcast(Joined(self.tick, number, player.name, disc.x, disc.y))
 
     def begin(self) -> None:
-        """Begin a round: put all discs back to the start."""
+        """Begin a round: put all discs at their start positions, and reset the scores."""
         self.begins = False
         for number, pilot in self.pilots.items():
             pilot.disc, pilot.score = Disc(number, *start(number)), 0.0
@@ -188,8 +189,9 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         steering = pilot.disc.sx != 0 or pilot.disc.sy != 0
         if steer is None or not pilot.player.connected:  # no intent since the page was loaded, or the player is away
             return (self.tick, 0, 0) if steering else None
-        # One tick may have two intents, if the first was applied before the second arrived. An intent far ahead was
-        # planned with a wrong clock, and is applied at once.
+        # A player may plan two intents for one tick, and the second may arrive after the first was applied. So a
+        # different intent for the same tick counts as newer. An intent far ahead was planned with a wrong clock, so it
+        # is applied at once.
         newer = [intent for intent in steer.plan if intent[0] >= pilot.heeded[0] and intent != pilot.heeded]
         due = [intent for intent in newer if intent[0] <= self.tick or intent[0] > self.tick + MAX_AHEAD]
         if not due:
@@ -198,7 +200,7 @@ class Hill(edge.Room[FromPlayer, ToPlayer]):
         return due[-1]
 
     def show(self, phase: Phase, seconds: float) -> None:
-        """Begin a phase, and broadcast the score."""
+        """Begin a phase of this many seconds, and broadcast the score."""
         self.phase, self.until = phase, self.now() + seconds
         self.broadcast(self.score())
 

@@ -14,17 +14,17 @@ from .room import Monitor
 
 app = edge.App({"monitor": Monitor}, static={"/": StaticFolder(Path(__file__).parent / "web", headers=STRICT_HEADERS)})
 
-# The garbage that each request leaves for the collector: enough to be visible in the chart of the memory.
+# The garbage that each request leaves for the collector. It is large enough to be visible in the memory chart.
 GARBAGE = b"garbage " * 8_192
 
-# Automatic collections are made rare: they would delay the server, and leave no garbage for the button.
+# Make automatic collections rare, because they would delay the server and leave no garbage for the page's button.
 gc.set_threshold(10_000)
 
 
 @app.route("/load")
 async def load(request: edge.Request) -> edge.Response:
     """Do a little work, and leave garbage that only the garbage collector can free."""
-    pages = mmap.mmap(-1, len(GARBAGE))  # returns its memory to the system when it is freed, unlike small objects
+    pages = mmap.mmap(-1, len(GARBAGE))  # unlike small objects, a freed mapping returns its memory to the system
     pages.write(GARBAGE)
     knot: list[Any] = [pages]
     knot.append(knot)

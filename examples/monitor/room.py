@@ -26,7 +26,7 @@ class Requests:
 
 @edge.event("cpu", delivery="latest")
 class Cpu:
-    """The CPU time, as a share of one core: 1 is a whole core."""
+    """The CPU time that the process uses, as a share of one core: 1 is a whole core."""
 
     share: float
 
@@ -44,9 +44,9 @@ class Collected:
 
     by: str
     objects: int
-    """The number of unreachable objects."""
+    """The number of unreachable objects that the collector found."""
     before: int
-    """The resident memory before the collection, in bytes."""
+    """The resident memory before the collection, in bytes; `after` is the memory after the collection."""
     after: int
     seconds: float
 
@@ -64,7 +64,7 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
     cpu_seconds = 1.0
     memory_seconds = 0.5
     pause_seconds = 1.0
-    """The shortest pause between two collections, which block the server."""
+    """The shortest time between two collections, because a collection blocks the server."""
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ class Monitor(edge.Room[FromWatcher, ToWatcher]):
             self.broadcast(Memory(process.sample().memory_bytes))
 
     def collect(self, by: str) -> Collected:
-        """Collect garbage. This blocks the whole server, which the charts make visible."""
+        """Collect garbage. The collection blocks the whole server, and the charts show the gap."""
         process = ProcessWatch()
         before, began = process.sample().memory_bytes, self.now()
         objects = gc.collect()

@@ -1,6 +1,6 @@
 """The stage: a landing page for an audience, and the other demos on the same port.
 
-A speaker switches the buttons of the page on and off during a talk.
+During a talk, a speaker switches the buttons of this page on and off.
 """
 
 from .app import app as app

@@ -1,4 +1,4 @@
-"""The app of `make demo`: the stage, and the other examples behind it, on one port."""
+"""The app of `make demo`: the stage and the other examples, on one port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if sys.stdout.isatty() or os.environ.get("EDGE_MONITOR_TOKEN"):
 else:
     log.warning("the dashboard is off, because there is no terminal to print its token to: set EDGE_MONITOR_TOKEN")
 if sys.stdout.isatty():
-    # The key is in the fragment of the address, because a browser sends the fragment in no request.
+    # The key is in the fragment of the address, because browsers do not send the fragment to servers.
     key = app.keys.issue("speaker", name="speaker", claims={ADMIN: True})
     print(f"the speaker's page is /admin.html#{key}", flush=True)
 else:
@@ -43,7 +43,7 @@ else:
 
 @app.route("/qr.svg")
 async def qr(request: edge.Request) -> edge.Response:
-    """Return a QR code of the address that the page passes, for phones to scan."""
+    """Return a QR code of the address in the query parameter `of`, for phones to scan."""
     drawn = io.BytesIO()
     segno.make(request.query.get("of", "")[:300] or "/").save(drawn, kind="svg", scale=8, border=2)
     return edge.Response(200, drawn.getvalue(), "image/svg+xml", {"cache-control": "no-store"})

@@ -8,7 +8,7 @@ import attrs
 
 import edge
 
-# The claim of the speaker's session, which may switch demos.
+# A session with this claim may switch demos. Only the speaker's session has the claim.
 ADMIN = "stage-admin"
 
 Key: TypeAlias = Literal["drawing", "hill", "monitor"]
@@ -24,7 +24,7 @@ class Switch:
 
 @edge.event("prefer")
 class Prefer:
-    """Make a demo the default, and switch it on; None for no default."""
+    """Make a demo the default, and switch it on. A key of None means no default."""
 
     key: Key | None
 
@@ -46,7 +46,7 @@ class Program:
     demos: list[Demo]
     default: Key | None
     watching: int
-    """The number of open pages."""
+    """The number of pages that are connected."""
 
 
 FromVisitor: TypeAlias = Switch | Prefer
@@ -79,7 +79,7 @@ class Switchboard:
 
 
 class Stage(edge.Room[FromVisitor, ToVisitor]):
-    """A room for any client. Only the speaker may switch demos."""
+    """The room of the landing page and of the speaker's page. Only the speaker may switch demos."""
 
     seats = edge.Seats(minimum=0, maximum=5000, grace=5)
 
@@ -93,9 +93,7 @@ class Stage(edge.Room[FromVisitor, ToVisitor]):
 
     async def run(self) -> None:
         told = self.program()
-        async for _ in self.ticks(
-            hz=1 / self.show_seconds
-        ):  # at most two updates a second, however many visitors join at once
+        async for _ in self.ticks(hz=1 / self.show_seconds):  # joins and leaves cause at most two updates a second
             if (newest := self.program()) != told:
                 self.broadcast(told := newest)
 

@@ -114,8 +114,7 @@ def take_in(codec: Codec) -> Callable[[Frame], None]:
 
 
 def honest_frame(codec: Codec) -> Frame:
-    """Return a frame of almost the largest size that a room takes: a path over a board, as the numbers of its
-    squares."""
+    """Return a valid frame of almost the largest size that a room accepts. Its event is a long list of numbers."""
     path = [n * 7 % 10 for n in range(FRAME_BYTES)]
     while len(frame := codec.encode(["walk", {"path": path}])) > FRAME_BYTES:
         del path[-50:]
@@ -123,10 +122,10 @@ def honest_frame(codec: Codec) -> Frame:
 
 
 def cpu_seconds(take: Callable[[Frame], None], frame: Frame, repeat: int = 2) -> float:
-    """Return the least CPU seconds that a frame takes in several runs, because noise only adds.
+    """Return the lowest CPU time, in seconds, of `repeat` runs with a frame, because noise only adds time.
 
-    Each run is measured at another depth of the stack. If the calls of a loop cross from one chunk of Python's stack
-    into the next, each call maps and unmaps memory, and the loop takes twenty times as long.
+    Each run is measured at a different depth of the stack. If the calls of a loop cross from one chunk of Python's
+    stack into the next chunk, each call maps and unmaps memory, and the loop takes twenty times as long.
     """
     return min(_cpu_seconds_below(8 * depth, take, frame) for depth in range(repeat))
 

@@ -1,4 +1,4 @@
-"""No frame costs a server much more CPU time than an honest frame of the same size."""
+"""Tests that no frame takes a server much more CPU time than an ordinary frame (`honest_frame`) of the same size."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from edge.protocol.codec import JSON, MESSAGEPACK, Codec, Frame
 
 from .cost import FRAME_BYTES, cpu_seconds, honest_frame, take_in
 
-# Limit for the cost of any frame, in honest frames of the same size.
+# The highest CPU time that a frame may take, as a multiple of the CPU time of `honest_frame`.
 MOST = 10
 
 ALIKE = [list(row) for row in islice(product((-1, -2), repeat=13), 8192)]
 
 
 def nested(levels: int, leaves: int) -> dict[str, Any]:
-    """Return a tree of one branch, whose only invalid value is its last leaf."""
+    """Return a tree with one branch. The only invalid value is the last leaf at the end of this branch."""
     tree: dict[str, Any] = {"leaves": [*range(leaves), "not a number"], "below": []}
     for _ in range(levels):
         tree = {"leaves": [], "below": [tree]}
@@ -93,7 +93,8 @@ honest_seconds = functools.cache(lambda codec, repeat: cpu_seconds(take_in(codec
 
 
 def check(codec: Codec, frame: Frame) -> None:
-    """Fail if a frame costs too much in three measurements, because noise only adds."""
+    """Fail only if a frame takes too much CPU time in all three measurements, because noise can lengthen one of
+    them."""
     for repeat in (2, 5, 15):
         times = cpu_seconds(take_in(codec), frame, repeat) / honest_seconds(codec, repeat)
         if times <= MOST:
@@ -102,7 +103,7 @@ def check(codec: Codec, frame: Frame) -> None:
 
 
 def cut(plain: list[Any], codec: Codec) -> Frame:
-    """Encode a message, shortened until its frame is small enough."""
+    """Shorten a message until its frame is at most `FRAME_BYTES` long, and return the frame."""
     while len(frame := codec.encode(plain)) > FRAME_BYTES:
         shorten(plain)
     return frame
@@ -123,7 +124,8 @@ def shorten(plain: Any) -> bool:
 
 @pytest.mark.parametrize(("codec", "frame"), frames())
 def test_a_frame_made_to_be_dear(codec: Codec, frame: Any) -> None:
-    """Colliding hashes, deep faults, nesting, and numbers that are hard to parse cost at most ten honest frames."""
+    """Frames with colliding hashes, deep faults, nesting or numbers that are hard to parse take at most ten times the
+    CPU time of an honest frame."""
     if isinstance(frame, list):
         frame = cut(copy.deepcopy(frame), codec)
     assert len(frame) <= FRAME_BYTES + 1000
@@ -148,7 +150,7 @@ TOKENS = st.sampled_from(
     length=st.sampled_from([b"", b"\xdc\xff\xff", b"\xde\xff\xff", b"\xdd\x00\x00\x40\x00", b"\xdf\x00\x00\x40\x00"]),
 )
 def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -> None:
-    """A MessagePack frame that repeats any bytes costs at most ten honest frames."""
+    """A MessagePack frame that repeats any bytes takes at most ten times the CPU time of an honest frame."""
     repeated = b"".join(unit)
     head = b"\x92" + bytes([0xA0 + len(name)]) + name.encode() + length
     check(MESSAGEPACK, head + repeated * ((FRAME_BYTES - len(head)) // len(repeated)))
@@ -162,6 +164,6 @@ def test_messagepack_that_repeats(name: str, unit: list[bytes], length: bytes) -
     ended=st.lists(TOKENS, max_size=4).map("".join),
 )
 def test_json_that_repeats(name: str, opened: str, unit: str, ended: str) -> None:
-    """A JSON frame that repeats any text costs at most ten honest frames."""
+    """A JSON frame that repeats any text takes at most ten times the CPU time of an honest frame."""
     head = f'["{name}",{opened}'
     check(JSON, head + unit * ((FRAME_BYTES - len(head)) // len(unit)) + ended)

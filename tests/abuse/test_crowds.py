@@ -1,5 +1,5 @@
-"""Too many connections, requests, bodies, rooms or guessed keys: each has a limit and an answer, and others are
-served."""
+"""Tests of the limits on connections, requests, bodies, rooms and guessed keys. The server refuses a client beyond a
+limit, and serves other clients."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ async def test_an_ipv6_network_is_one_address() -> None:
 
 
 async def test_a_proxy_says_for_whom_it_comes() -> None:
-    """A connection of a trusted proxy counts for the address that the proxy names, and no other sender can name an
-    address."""
+    """A connection of a trusted proxy counts for the address that the proxy reports. The server ignores addresses that
+    other senders report."""
     address_limits = AddressLimits(connections_each=1, proxies=("10.0.0.0/8",))
     async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
         upgrade = (
@@ -93,14 +93,14 @@ async def test_a_proxy_says_for_whom_it_comes() -> None:
         assert is_crowded(await come(f"192.0.2.99, {ATTACKER}, 10.9.9.9"))
         assert is_crowded(await come(f'"[::ffff:{ATTACKER}]:5123"'))
         assert (await come("what is this")).startswith(b"HTTP/1.1 101")
-        assert is_crowded(await come("nor this")), "clients that can't be distinguished count as one"
+        assert is_crowded(await come("nor this")), "clients with unreadable addresses must count as one address"
         assert (await come("192.0.2.99", "192.0.2.1")).startswith(b"HTTP/1.1 101")
         assert is_crowded(await come("192.0.2.98", "192.0.2.1"))
 
 
 async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
-    """For a new connection, a full server closes the connection that has been idle longest, but never one with a
-    seat."""
+    """When a new connection arrives, a full server closes the connection that has been idle longest, but never a
+    connection with a seat."""
     async with town(address_limits=AddressLimits(connections=4)) as here, AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(await here.connects(f"192.0.2.{n}")()) for n in range(3)]
         await wait_all_tasks_blocked()
@@ -116,7 +116,8 @@ async def test_a_full_server_turns_away_who_has_been_idle_for_longest() -> None:
 
 
 async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
-    """A server that is full of seats refuses new connections as crowded until there is space."""
+    """If all connections of a full server have seats, the server refuses new connections as crowded until one of them
+    ends."""
     async with town(address_limits=AddressLimits(connections=2)) as here:
         async with here.join("198.51.100.2", client="a-client-of-somebody"):
             assert is_crowded(await here.say(GET))
@@ -125,7 +126,8 @@ async def test_a_server_full_of_seats_turns_away_who_comes() -> None:
 
 
 async def test_a_crowd_costs_nobody_the_seat() -> None:
-    """A client that reconnects while the server is crowded tries again, and resumes with all that it sent."""
+    """A client that reconnects while its address is at the limit tries again, and then resumes without losing an
+    event."""
     async with town(address_limits=AddressLimits(connections_each=1)) as here:
         link = link_from(here.server, ATTACKER)
         async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
@@ -146,8 +148,8 @@ async def test_a_crowd_costs_nobody_the_seat() -> None:
 
 
 async def test_only_so_many_are_told() -> None:
-    """Only a limited number of refused connections get an answer: of a large crowd, the oldest are closed without
-    one."""
+    """If more than a hundred refused connections wait for their answer, the server closes the rest without an
+    answer."""
     async with town(address_limits=AddressLimits(connections_each=1)) as here:
         await here.websocket()
         crowd = [await here.connects(ATTACKER)() for _ in range(300)]
@@ -173,8 +175,8 @@ async def test_a_full_server_is_alive() -> None:
 
 
 async def test_an_address_makes_space_among_its_own() -> None:
-    """A new connection of a full address replaces that address's longest idle connection, and none of another
-    address."""
+    """If an address is at its limit, its new connection replaces the connection of that address that has been idle
+    longest. Connections of other addresses stay open."""
     async with town(address_limits=AddressLimits(connections=5, connections_each=2)) as here:
         innocent = [await here.connects(f"192.0.2.{n}")() for n in range(2)]
         await here.websocket()
@@ -246,7 +248,7 @@ async def test_a_flood_of_requests_on_one_connection_is_served_at_a_pace() -> No
 
 
 async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
-    """HTTP transports and their requests have limits and paces, as connections have."""
+    """HTTP transports count towards the limit of connections, and the server limits the pace of their requests."""
 
     def get(line: str, has: int = 0) -> bytes:
         return (
@@ -263,7 +265,9 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
     async with town(address_limits=AddressLimits(connections_each=5)) as here:
         for n in range(4):
             assert (await here.say(post(f"a-line-of-an-attacker-{n}"))).startswith(b"HTTP/1.1 200")
-        assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), "four HTTP transports and this connection"
+        assert is_crowded(await here.say(post("a-line-of-an-attacker-5"))), (
+            "four HTTP transports and this connection must reach the limit"
+        )
     async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         gone = [await here.say(get(f"a-line-that-is-not-there-{n}", has=5)) for n in range(30)]
         assert sum(map(is_crowded, gone)) >= 20
@@ -275,7 +279,9 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
         )
         await here.say(post("a-line-of-an-attacker-9"))
         served = (await here.say(empty * 700)).count(b"HTTP/1.1 200")
-        assert 500 <= served <= 520, "an open HTTP transport has its own pace, and then that of its address"
+        assert 500 <= served <= 520, (
+            "an open HTTP transport must use its own pace first, and then the pace of its address"
+        )
     async with town(address_limits=AddressLimits(requests_each=10, burst_each=20)) as here:
         junk = b"GET /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: x\r\n\r\n"
         answer = await here.say(junk * 100)
@@ -283,7 +289,8 @@ async def test_a_flood_of_lines_is_served_at_a_pace() -> None:
 
 
 async def test_bodies_are_kept_up_to_a_cap() -> None:
-    """Unfinished bodies of one address, and of all addresses, use bounded memory, which is freed when they end."""
+    """Unfinished bodies of one address, and of all addresses together, have a limit of bytes. A finished body no longer
+    counts."""
 
     def post(size: int) -> bytes:
         head = f"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: {size + 1}\r\n\r\n"
@@ -303,7 +310,9 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
         assert is_crowded(await here.say(post(900_000)))
         assert b"HTTP/1.1 200" in await here.say(post(9)[:-9] + b"0123456789" + LAST_GET, ANOTHER)
         await begin(ANOTHER)
-        assert is_crowded(await here.say(post(900_000), FRIEND)), "all addresses together have a limit, too"
+        assert is_crowded(await here.say(post(900_000), FRIEND)), (
+            "the bodies of all addresses together must have a limit, too"
+        )
         await first.send_all(b"x")
         assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
         again = await begin(ATTACKER)
@@ -312,7 +321,8 @@ async def test_bodies_are_kept_up_to_a_cap() -> None:
 
 
 async def test_rooms_without_end() -> None:
-    """An address that has opened as many rooms as its limit can open no other until one closes. Other addresses can."""
+    """An address that has reached its limit of rooms can open no other room until one of its rooms closes. Other
+    addresses can open rooms."""
     async with town(address_limits=AddressLimits(rooms_each=3), idle=5) as here:
         for n in range(3):
             async with here.join(ATTACKER, f"/rooms/plaza/r{n}", client=CLIENT):
@@ -329,8 +339,8 @@ async def test_rooms_without_end() -> None:
 
 
 async def test_keys_can_not_be_guessed() -> None:
-    """Every invalid key gets the same answer, however similar to a valid key, and guesses are paced like all
-    requests."""
+    """Every invalid key gets the same answer, even if it is similar to a valid key. Guesses count towards the pace of
+    all requests."""
     keys = edge.Keys("the secret of the abuse tests")
     key = keys.issue("ana")
     near = [
@@ -358,7 +368,7 @@ async def test_keys_can_not_be_guessed() -> None:
 
 
 async def test_a_request_says_where_it_comes_from() -> None:
-    """A mounted app gets the client's own address, not the network that the address is counted as."""
+    """A mounted app gets the exact address of the client, although the address limits count its whole IPv6 network."""
     app_seen: list[Any] = []
 
     async def mounted(scope: Any, receive: Any, send: Any) -> None:

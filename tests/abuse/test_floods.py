@@ -1,4 +1,4 @@
-"""Too much on one connection: events, control messages, pings, fragments."""
+"""Tests of clients that send too many events, control messages, pings or fragments on one connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ async def test_a_burst_waits_and_loses_nothing() -> None:
 
 
 async def test_what_was_kept_while_away_comes_at_once() -> None:
-    """A client that kept to the pace is not throttled for events that it could not send while it was away."""
+    """After a resume, a client that kept to the pace is not throttled for the events that it stored while it was
+    away."""
     async with town() as here:
         link = link_from(here.server, ATTACKER)
         async with joined(link.connect, "/rooms/plaza/two", sends=Speaks, receives=Heard, client=CLIENT) as eve:
@@ -50,7 +51,8 @@ async def test_what_was_kept_while_away_comes_at_once() -> None:
 
 
 async def test_who_leaves_behind_a_burst_leaves() -> None:
-    """The seat of a client that leaves after a burst does not wait for the pace."""
+    """The seat of a client that leaves after a burst of 600 events ends within five seconds, although the pace would
+    delay these events for longer."""
     async with town() as here:
         async with here.join(ATTACKER, "/rooms/plaza/two", client=CLIENT) as eve:
             for _ in range(600):
@@ -71,8 +73,8 @@ async def test_who_is_too_fast_is_told() -> None:
 
 
 async def test_who_is_too_fast_for_too_long_is_put_out() -> None:
-    """A client that exceeds the pace for longer than any client needs to catch up is disconnected. If the client has
-    already closed its end, its seat and its room end nevertheless."""
+    """A client that exceeds the pace for about 41 seconds is disconnected. If such a client closes its connection
+    earlier, its seat and its room still end."""
     async with town() as here:
         raw = await here.websocket()
         began = trio.current_time()
@@ -98,7 +100,9 @@ async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
         await raw.send(*[frame(["~steer", {"x": n}]) for n in range(20)])
         await raw.send(frame(["know", {}, 1]))
         heard = (await raw.until("=heard"))[1]
-        assert heard == {"texts": 0, "points": 99, "steered": 0, "wanted": 19}, "a burst of 100, the hello included"
+        assert heard == {"texts": 0, "points": 99, "steered": 0, "wanted": 19}, (
+            "the burst of 100 messages must include the hello"
+        )
         assert here.server.site.directory.counters.turned_away == {"too_fast": 51}, "stored values are not refused"
         began = trio.current_time()
         flood = b"".join(frame(["~point", {"x": n}]) for n in range(5000)) + frame(["know", {}, 2])
@@ -111,8 +115,7 @@ async def test_what_may_be_dropped_is_refused_when_it_comes_too_fast() -> None:
 
 @pytest.mark.parametrize("hz", [60, 144])
 async def test_a_steady_stream_above_the_pace_does_not_grow_old(hz: int) -> None:
-    """`latest` events at every frame of a screen are received without a growing delay, however long the stream
-    lasts."""
+    """If a client sends `latest` events at the frame rate of a screen for a minute, the newest value is not delayed."""
     async with town() as here:
         raw = await here.websocket()
         for n in range(60 * hz):
@@ -187,7 +190,7 @@ async def test_before_the_hello_little_is_kept(first: int) -> None:
 
 
 async def test_a_message_in_many_fragments_is_a_message() -> None:
-    """A message in many fragments is received: only fragments without end are refused."""
+    """The server receives a message that arrives in many fragments."""
     async with town() as here:
         raw = await here.websocket()
         payload = json.dumps(["know", {}, 1]).encode()
@@ -199,8 +202,8 @@ async def test_a_message_in_many_fragments_is_a_message() -> None:
 
 
 async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
-    """Of large messages on thirty connections of one address, 1 MiB is read at once, and then 512 KiB a second. Small
-    messages and other addresses are not delayed, and no connection is ended."""
+    """From thirty connections of one address that send large messages, the server reads 1 MiB at once, and then 512 KiB
+    a second. Small messages and other addresses are not delayed, and no connection ends."""
     async with town() as here:
         raws = []
         for number in range(30):
@@ -224,14 +227,17 @@ async def test_one_address_has_one_pace_for_what_it_sends_in_bulk() -> None:
 
 
 async def test_bulk_in_small_messages_is_bulk() -> None:
-    """Bytes of a connection beyond 8 KiB a second count as bulk, whatever the size of the messages."""
+    """The bytes of a connection beyond 8 KiB a second count towards the pace of its address, even if the messages are
+    small."""
     async with town() as here:
         small = frame(["say", {"text": "x" * 1000}])
         for number in range(30):
             raw = await here.websocket(path=f"/rooms/plaza/{number}", client=f"an-attacker-with-names-{number}")
             await raw.send(small * 90)
         await trio.sleep(0.1)
-        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), "of 2,700 messages sent"
+        assert heard(here) == pytest.approx((2**20 + 30 * 8 * 1024) / 1020, rel=0.1), (
+            "the server must not read all 2,700 messages at once"
+        )
 
 
 async def test_coming_back_again_and_again_gains_nothing() -> None:

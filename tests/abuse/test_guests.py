@@ -1,4 +1,4 @@
-"""Guests have no more rights by any way of access, and a key of one app is invalid in another."""
+"""Tests of the rights of guests over every way of access, and of keys of other apps."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _one_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_guests_key_opens_no_door_that_is_closed_to_guests() -> None:
-    """A guest's key, of this app or of one with the same name and secret, is invalid in an app without guests: in a
-    hello, for a new key, and as the session of a request."""
+    """In an app without guests, a guest's key of an app with the same name and secret is invalid in a hello, in a
+    request for a new key, and as the session of a request."""
     async with open_network(app("chat")) as network:
         key = await guest_key(network)
         assert await answer(network, key) is None
@@ -73,7 +73,8 @@ async def test_a_guests_key_opens_no_door_that_is_closed_to_guests() -> None:
 
 
 async def test_one_attribute_tells_guests_from_members() -> None:
-    """A room that refuses guests refuses clients without a key and clients with a key of `POST /session`."""
+    """A room that refuses guests refuses clients without a key and clients with a guest's key, and admits identified
+    clients."""
     async with open_network(app("chat")) as network:
         assert await answer(network, None, "members") is Code.REFUSED
         assert await answer(network, await guest_key(network), "members") is Code.REFUSED

@@ -1,4 +1,5 @@
-"""Requests of HTTP transports: bodies that are large, slow or empty, or for a transport that was never opened."""
+"""Tests of requests to HTTP transports, with bodies that are large, slow, empty or for a transport that was never
+opened."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ KIB = 1024
 
 
 def post(line: str, body: bytes, *, first: int = 0, has: int = 0, sent: int | None = None) -> bytes:
-    """Return a post of an HTTP transport, with only the first `sent` bytes of its body."""
+    """Return a POST request for the HTTP transport with the name `line`. If `sent` is given, include only the first
+    `sent` bytes of the body."""
     head = (
         f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nEdge-Connection: {line}\r\n"
         f"Edge-First: {first}\r\nEdge-Has: {has}\r\n"
@@ -56,8 +58,8 @@ LINE = "a-line-of-an-attacker"
 
 
 async def test_one_line_has_two_posts_at_a_time() -> None:
-    """Of three hundred slow posts of one HTTP transport, all but the two newest are refused; other addresses are
-    served."""
+    """Of three hundred slow POST requests for one HTTP transport, all but the two newest are refused. Other addresses
+    are served."""
     body = record("x" * 200 * KIB)
     async with town() as here, AsyncExitStack() as stack:
         assert (await here.say(post(LINE, hello(LINE)) + SESSION)).startswith(b"HTTP/1.1 200")
@@ -76,7 +78,7 @@ async def test_one_line_has_two_posts_at_a_time() -> None:
 
 
 async def test_bodies_on_lines_count_for_their_address() -> None:
-    """Bodies of many HTTP transports of one address share the limit of that address, and other addresses are served."""
+    """The bodies of all HTTP transports of one address share one limit, and other addresses are served."""
     body = record("x" * 200 * KIB)
     address_limits = AddressLimits(body_bytes=2**21, body_bytes_each=2**20)
     async with town(address_limits=address_limits) as here, AsyncExitStack() as stack:
@@ -95,7 +97,7 @@ async def test_bodies_on_lines_count_for_their_address() -> None:
 
 @pytest.mark.parametrize("record_of_nothing", [b"k0\n", b"k7\n", b"x1\n", b"\n"])
 async def test_a_client_sends_no_empty_records(record_of_nothing: bytes) -> None:
-    """A body of empty records is refused at the first record."""
+    """A client's body of empty or invalid records is refused with status 400 and code 4202."""
     async with town() as here:
         await here.say(post(LINE, hello(LINE)) + SESSION)
         answer = await here.say(post(LINE, record_of_nothing * 80_000, first=1) + SESSION)
@@ -105,7 +107,7 @@ async def test_a_client_sends_no_empty_records(record_of_nothing: bytes) -> None
 
 @pytest.mark.parametrize("item", [b"t0\n", b"b0\n"])
 async def test_many_records_are_taken_in_steps(item: bytes) -> None:
-    """Other tasks run while a body of many records is taken, even if all records are duplicates."""
+    """While an HTTP transport processes a body of many records, other tasks run, even if all records are duplicates."""
     line, turns = ServedHttpTransport(Limits()), 0
     line.received = 80_000
 
@@ -123,7 +125,7 @@ async def test_many_records_are_taken_in_steps(item: bytes) -> None:
 
 
 async def test_nothing_is_read_behind_a_goodbye() -> None:
-    """Records after the one that closes the HTTP transport are ignored."""
+    """An HTTP transport ignores the bytes that follow the record that closes it."""
     line = ServedHttpTransport(Limits())
     await line.post(0, 0, b"c1000\n" + b"not a record" * 10)
     assert line.over
@@ -141,8 +143,8 @@ def make_app(broker: Broker) -> edge.App:
 
 @attrs.define
 class _Attack:
-    """Sends requests to one server for HTTP transports of another, and counts the bytes that the broker then
-    carries."""
+    """Sends requests to one server for HTTP transports of another server, and counts the bytes that the broker
+    forwards."""
 
     town: Town
     posted: int = 0
@@ -162,8 +164,8 @@ class _Attack:
 
 @asynccontextmanager
 async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
-    """Run two servers, each with one client of the same room, so that one client is relayed. Check at the end that
-    neither client was disconnected."""
+    """Run two servers, each with one client of the same room, so that one client is relayed. Check at the end that no
+    client was disconnected."""
     async with open_town(make_app) as town:
         attack, post = _Attack(town), town.shared.send
 
@@ -172,7 +174,7 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
             return await post(batches)
 
         monkeypatch.setattr(town.shared, "send", count)
-        await trio.sleep(LEASE_SECONDS)  # until the servers know each other
+        await trio.sleep(LEASE_SECONDS)  # by then, the servers know each other
         async with AsyncExitStack() as stack:
             friends = []
             for place in town.places:
@@ -188,8 +190,8 @@ async def attack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Attack]:
 
 
 async def test_bodies_for_lines_that_nobody_opened_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body for an unknown HTTP transport is not forwarded to the other server, and only a small, valid hello opens a
-    transport."""
+    """A large body for an unknown HTTP transport is refused and not forwarded to the other server. Only a small, valid
+    hello opens a transport."""
     large, small = record("x" * 250 * KIB), record("x" * 10_000)
     async with attack(monkeypatch) as here:
         lines = here.lines_elsewhere(60)
@@ -203,17 +205,17 @@ async def test_bodies_for_lines_that_nobody_opened_stay_here(monkeypatch: pytest
             for body in (small, b"", b"c1000\n", record('["say",{}]')):
                 answer = await here.say(post(line, body) + SESSION)
                 assert answer.startswith(b"HTTP/1.1 400")
-        assert (here.posted - before) / len(lines) < 2000, "bytes that the broker carried for each body of 250 KB"
+        assert (here.posted - before) / len(lines) < 2000, "the broker must not forward the bodies of 250 KiB"
         answer = await here.say(post(lines[0], hello(lines[0])) + SESSION)
         assert answer.startswith(b"HTTP/1.1 200"), "an honest hello opens the transport"
         answer = await here.say(post(lines[0], record('["know",{},1]'), first=1) + SESSION)
         assert answer.startswith(b"HTTP/1.1 200")
-        assert answer.partition(b"\r\n\r\n")[2].startswith(b"2"), "two frames have arrived"
+        assert answer.partition(b"\r\n\r\n")[2].startswith(b"2"), "the response must acknowledge two frames"
 
 
 async def test_who_sends_too_much_to_another_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes of one address that are on their way to another server are limited, and no other client is
-    disconnected."""
+    """If one address sends too many bytes to another server at a time, some requests are refused as crowded, and no
+    other client is disconnected."""
     body = record(json.dumps(["say", {"text": "x" * 60 * KIB}])) * 4
     async with attack(monkeypatch) as here:
         lines = here.lines_elsewhere(40)

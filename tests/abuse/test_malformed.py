@@ -1,4 +1,4 @@
-"""Malformed messages, frames, requests and names: each is refused, and nothing else is affected."""
+"""Tests that a server refuses malformed messages, frames, requests and names, and serves everything else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ BOMBS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_bomb_costs_a_message(bomb: str) -> None:
-    """A malformed or oversized message gets its specific error, and the connection continues."""
+    """Each unusual message gets the error that the test expects, or none if the message is valid. The connection
+    continues."""
     payload, answer = BOMBS[bomb]
     async with town() as here:
         raw = await here.websocket()
@@ -119,7 +120,8 @@ async def test_a_request_that_others_would_read_otherwise(name: str) -> None:
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\n", b"\r\r\n", b"\n", b"\rX"], ids=repr)
 @pytest.mark.parametrize("split", [False, True])
 async def test_a_head_with_bare_line_ends_is_refused_at_once(end: bytes, split: bool) -> None:
-    """A request head with bare line ends is refused at once, even though the head is not complete."""
+    """A request head with a line end other than CRLF is refused within two seconds, even if the head is not
+    complete."""
     async with town() as here:
         began = trio.current_time()
         data = b"GET /livez HTTP/1.1\r\nHost: x" + end
@@ -131,7 +133,7 @@ async def test_a_head_with_bare_line_ends_is_refused_at_once(end: bytes, split: 
 
 
 async def test_a_name_forges_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Text of a client is quoted in the log, so that it can't forge a log line or control a terminal."""
+    """The log escapes the text of a client, so that this text can't forge a log line or control a terminal."""
 
     class Crashing(edge.Room[Say, Heard]):
         async def player(self, player: edge.Player[Say, Heard]) -> None:

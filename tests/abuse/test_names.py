@@ -1,4 +1,4 @@
-"""The hosts and origins of requests, and the addresses that proxies forward."""
+"""Tests of the hosts and origins of requests, and of the addresses that proxies forward."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def upgrade(host: str, origin: str, *more: str) -> bytes:
 
 
 async def status(server: Server, request: bytes, address: str = ATTACKER) -> int:
-    """Return the status of the one response."""
+    """Send a request on a new connection, and return the status of the response."""
     async with await link_from(server, address).connect() as stream:
         await stream.send_all(request)
         return int((await stream.receive_some()).split(b" ", 2)[1])
@@ -44,8 +44,8 @@ async def asked(server: Server, host: str, path: str = "/session", address: str 
 
 
 async def test_a_site_that_takes_this_machine_s_address() -> None:
-    """A server on a loopback address prevents DNS rebinding: it answers only for names of this machine, except to
-    probes."""
+    """To prevent DNS rebinding, a server on a loopback address answers only requests for names of its own machine, and
+    health checks for any name."""
     async with open_server(edge.App({"plaza": Plaza}), bound="127.0.0.1") as server:
         assert await status(server, upgrade("evil.example:8000", "http://evil.example:8000")) == 421
         for path in ("/", "/edge.js", "/session", "/rooms/plaza/one"):
@@ -66,7 +66,7 @@ async def test_a_site_that_takes_this_machine_s_address() -> None:
 
 
 async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
-    """A server answers only requests that name a host of its app, and logs a refused host once."""
+    """A server with `hosts` answers only requests for these hosts, and logs only the first refused request."""
     app = edge.App({"plaza": Plaza}, hosts=["play.example", "*.games.example"])
     async with open_server(app, bound="0.0.0.0") as server:
         for host in ("play.example", "PLAY.example.:443", "a.games.example", "a.b.games.example:80"):
@@ -102,8 +102,8 @@ async def test_a_server_has_names(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 async def test_origins(host: str, origin: str, proto: str, expected: int) -> None:
-    """A page of the same site may connect, however its origin is spelled, but an HTTP page may not connect to a server
-    whose proxy reports HTTPS."""
+    """Pages of the same origin or of an allowed origin may connect, in any spelling of the origin. If the proxy reports
+    HTTPS, HTTP pages may not connect."""
     app = edge.App({"plaza": Plaza}, origins=["https://Friend.example:443/"])
     more = ("X-Forwarded-For: 203.0.113.9", f"X-Forwarded-Proto: {proto}") if proto else ()
     async with open_server(app) as server:
@@ -158,8 +158,8 @@ def test_origins_that_are_none(bad: str) -> None:
 
 
 async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The log warns once about a trusted proxy without forwarded headers, at a request for a public name or after many
-    connections, but not about a developer's own requests."""
+    """If a trusted proxy sends no forwarded headers, the log warns once, at a request for a public name or after many
+    connections. A developer's own requests cause no warning."""
     async with open_server(edge.App({"plaza": Plaza}, hosts=["*"])) as server:
         for _ in range(3):
             await asked(server, "localhost:8000", address=PROXY)
@@ -186,7 +186,8 @@ async def test_a_proxy_that_says_for_nobody_is_told_once(caplog: pytest.LogCaptu
 @pytest.mark.real_time
 @pytest.mark.parametrize(("host", "any_host"), [("127.0.0.1", False), ("0.0.0.0", True)])
 async def test_the_log_says_that_any_name_will_do(host: str, any_host: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A server without hosts that other machines can reach logs at the start that it answers requests with any Host."""
+    """At its start, a server without `hosts` logs that it answers requests with any Host, unless its address is a
+    loopback address."""
     caplog.set_level("INFO", "edge.server")
     drain = trio.Event()
     with trio.fail_after(10):

@@ -1,4 +1,4 @@
-"""A room that broadcasts every event: no sender costs other members a message or a connection."""
+"""Tests that in a room that broadcasts every event, no sender makes another member lose a message or a connection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Hall(edge.Room[Say, Said]):
 async def hall(
     *kinds: TransportKind, friends: int = 3, **conditions: Any
 ) -> AsyncIterator[tuple[Hall, list[Client[Any, Any]]]]:
-    """Open a room with Eve and her friends over these transports, and check that no connection is lost."""
+    """Join a room with one client and `friends` other clients over these transports. Check at the end that no client
+    reconnected."""
     app = edge.App({"hall": Hall})
     async with open_server(app) as server, AsyncExitStack() as stack:
         network = Network(server.serve_connection, server.connections, conditions=Conditions(**conditions))
@@ -71,7 +72,7 @@ async def test_others_hear_all_that_one_member_says(kind: TransportKind) -> None
 
 @pytest.mark.parametrize("kind", [*TransportKind])
 async def test_all_may_speak_at_once(kind: TransportKind) -> None:
-    """If ten members send four of the largest messages each in one step, all members receive all messages and stay
+    """If ten members each send four messages of 60 KiB at the same time, all members receive all messages and stay
     connected."""
     async with hall(kind, friends=9, latency=0.02) as (_, clients):
         for number, client in enumerate(clients):
@@ -83,7 +84,8 @@ async def test_all_may_speak_at_once(kind: TransportKind) -> None:
 
 
 async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> None:
-    """While another member has much to acknowledge, only half of a sender's burst of bytes is read at once."""
+    """While another member has many unacknowledged messages, the server reads only half of a sender's burst of bytes at
+    once."""
     async with hall(friends=1) as (room, (eve, ben)):
         runtime = runtime_of(room)
         busy = runtime.players[1]
@@ -91,14 +93,14 @@ async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> N
         for _ in range(4):
             eve.send(Say("x" * 60 * KIB))
         await trio.sleep(0.1)
-        assert len(ben._inbox) == 3, "three messages, 180 KiB, exceed half of the burst of 256 KiB"
+        assert len(ben._inbox) == 3, "three messages of 60 KiB exceed half of the burst of 256 KiB"
         runtime.note_strain(busy, strained=False)
         await trio.sleep(0.1)
         assert len(ben._inbox) == 4
         runtime.note_strain(busy, strained=True)
         eve.send(Say("x"))
         await trio.sleep(3)
-        assert len(ben._inbox) == 5, "eve is read at the long-term rate"
+        assert len(ben._inbox) == 5, "the server must read eve's event at the long-term rate"
 
 
 class Slow(edge.Room[Say, Say]):
@@ -114,8 +116,8 @@ class Slow(edge.Room[Say, Say]):
 
 
 async def test_who_is_put_out_while_others_are_slow_is_read_on(edge_room: EdgeRoom) -> None:
-    """A kicked player's connection is still read while other members are slow, because a reader that waits for space in
-    vain would spin."""
+    """After a kick, the player always has space for messages, even while other members are slow, so that its reader
+    does not wait in vain."""
     room = await edge_room(Slow)
     eve, ben = await room.join("eve", "ben")
     one, other = room.runtime.players

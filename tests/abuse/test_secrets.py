@@ -1,4 +1,4 @@
-"""No secret appears in an error, a log line, a repr or a traceback."""
+"""Tests that no secret appears in an error, a log line, a repr or a traceback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def told(raised: BaseException) -> str:
 
 
 def errors() -> Iterator[str]:
-    """Yield the texts of errors about secrets, and about values that contain one."""
+    """Yield the texts of errors about invalid secrets, and about values that contain a secret."""
     wrong: list[Callable[[], object]] = [
         *(lambda url=url: _check_url(url) for url in BAD_URLS),
         lambda: edge.Keys("short", SECRET),
@@ -150,7 +150,7 @@ def test_no_class_shows_what_it_keeps_secret() -> None:
         for field in attrs.fields(cls)
         if field.name.strip("_") in ("key", "token", "password", "secret") and field.repr
     }
-    assert shown == {"EventType.key"}, "the name of a field"
+    assert shown == {"EventType.key"}, "`EventType.key` is the name of a field, and not a secret"
 
 
 @pytest.mark.real_time
@@ -174,12 +174,12 @@ async def test_what_redis_repeats_is_not_told() -> None:
 
 
 def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers get the broker's password by the environment, not by arguments, which every user of the machine can
-    read."""
+    """Workers get the broker's password from the environment. Their arguments, which every user of the machine can
+    read, do not contain it."""
     (tmp_path / "app.py").write_text("import edge\n\napp = edge.App({})\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
-    monkeypatch.setenv(edge.cli.BROKER, "")  # so that monkeypatch restores it
+    monkeypatch.setenv(edge.cli.BROKER, "")  # set the variable, so that monkeypatch restores its value at the end
     commands: list[Sequence[str]] = []
 
     async def run_workers(count: int, host: str, port: int, command: Callable[[int], Sequence[str]], _: object) -> None:
@@ -191,4 +191,4 @@ def test_workers_are_not_told_by_arguments(tmp_path: Path, monkeypatch: pytest.M
     assert edge.cli.main(["run", "app:app", "--workers", "2", "--broker", url]) == 0
     assert os.environ[edge.cli.BROKER] == url
     assert "hunter2" not in " ".join(commands[0])
-    assert edge.cli.main(["run", "app:app", "--workers", "2"]) == 0, "the environment names the broker"
+    assert edge.cli.main(["run", "app:app", "--workers", "2"]) == 0, "the environment must provide the broker's URL"

@@ -1,4 +1,4 @@
-"""Slow requests, bodies and hellos, and clients that do not read."""
+"""Tests of slow requests, bodies and hellos, and of clients that do not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.network import open_network
 
 
 async def slowly(stream: trio.abc.Stream, data: bytes, seconds: float) -> None:
-    """Write one byte at a time, with a pause after each."""
+    """Write `data` one byte at a time, with a pause of `seconds` after each byte."""
     for at in range(len(data)):
         await stream.send_all(data[at : at + 1])
         await trio.sleep(seconds)
@@ -43,7 +43,7 @@ async def test_a_silent_connection() -> None:
 
 
 async def test_a_slow_body() -> None:
-    """A body that arrives byte by byte is refused after thirty seconds, and does not delay a drain."""
+    """A body that arrives too slowly is refused with status 408. A drain refuses an incomplete body within a second."""
     head = b"POST /session HTTP/1.1\r\nHost: x\r\nEdge-Session: tab\r\nContent-Length: 500\r\n\r\n"
     async with town() as here, await here.connects(ATTACKER)() as stream:
         await stream.send_all(head)
@@ -79,7 +79,7 @@ async def test_a_slow_hello(drip: bool) -> None:
 
 
 async def test_who_does_not_read_is_let_go() -> None:
-    """A client that does not read a large file is disconnected, and delays no other client."""
+    """A client that does not read a large response is disconnected within a minute, and delays no other client."""
     app_route = b"x" * 1_000_000
     async with town() as here:
 

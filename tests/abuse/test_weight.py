@@ -1,4 +1,4 @@
-"""A server stores a bounded number of bytes for one seat: events, latest values and requests."""
+"""Tests that a server stores a limited number of bytes of events, `latest` values and requests for each seat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Noted:
 
 
 class Busy(edge.Room[Say | Note, Say | Noted]):
-    """Takes one event in ten seconds."""
+    """Receives one event every ten seconds."""
 
     taken = 0
 
@@ -43,8 +43,8 @@ class Busy(edge.Room[Say | Note, Say | Noted]):
 
 
 async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
-    """Of a connection, no more is read than the inbox takes and one message. The room receives all events in the
-    end."""
+    """While a player's inbox is full, at most one more message is read from the connection. The room receives all
+    events in the end."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana", limits=FAST)
     for _ in range(8):
@@ -59,8 +59,8 @@ async def test_large_events_wait_in_the_connection(edge_room: EdgeRoom) -> None:
 
 
 async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
-    """Of large `latest` values under ever new keys, the newest that fit are stored, and the client gets the error
-    `busy` once."""
+    """If a client sends large `latest` values under many keys, the seat stores the newest values that fit, and the
+    client gets the error `busy` once."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana", limits=FAST)
     for number in range(100):
@@ -78,7 +78,8 @@ async def test_latest_values_are_weighed(edge_room: EdgeRoom) -> None:
 
 
 async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
-    """Unanswered requests beyond the limit in bytes are refused, however few they are."""
+    """New requests are refused once the unanswered requests exceed the limit in bytes, even if these requests are
+    few."""
 
     class Silent(Busy):
         async def player(self, player: edge.Player[Say | Note, Say | Noted]) -> None:
@@ -110,8 +111,8 @@ async def test_unanswered_requests_are_weighed(edge_room: EdgeRoom) -> None:
 async def test_what_a_room_says_with_ever_new_keys_is_weighed(
     edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of a room's `latest` values under ever new keys, the newest that fit are stored for a resume, and the log reports
-    the drop once."""
+    """If a room sends large `latest` values under many keys, the seat stores the newest values that fit for a resume,
+    and the log reports the dropped values once."""
     room = await edge_room(Busy)
     (ana,) = await room.join("ana")
     (player,) = room.room.players

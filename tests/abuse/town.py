@@ -1,5 +1,5 @@
-"""A server in memory that is reached from many addresses, a friend who must be served at once, and raw bytes of an
-attacker."""
+"""An in-memory server that clients reach from many addresses, a friendly client that must be served at once, and raw
+WebSockets of an attacker."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Plaza(edge.Room[Speaks, Heard]):
 
 @attrs.frozen
 class Town:
-    """A server in memory that is reached from any address, and a friend with a seat in one of its rooms."""
+    """An in-memory server that clients reach from any address, and a friendly client with a seat in one of its
+    rooms."""
 
     server: Server
     friend: Client[Speaks, Heard]
@@ -115,13 +116,13 @@ class Town:
         return raw
 
     async def check_friend(self) -> None:
-        """Check that the friend is served at once."""
+        """Check that the server answers the friendly client within 0.1 seconds."""
         with trio.fail_after(0.1):
             await self.friend.request(Know(), Heard)
 
 
 def link_from(server: Server, address: str) -> Link:
-    """Return a link to a server from an address."""
+    """Return a link to a server, on which the client has this address."""
 
     async def serve(stream: trio.abc.Stream) -> None:
         await server.serve_connection(stream, address)
@@ -158,7 +159,7 @@ class Raw:
                 await self.stream.send_all(data)
 
     async def next(self) -> list[Any]:
-        """Return the next message; a close as ``["close", code]``, a pong as ``["pong"]``."""
+        """Return the next message. Return a close frame as ``["close", code]``, and a pong frame as ``["pong"]``."""
         first, size = await self._exactly(2)
         if size == 126:
             size = int.from_bytes(await self._exactly(2), "big")
@@ -212,7 +213,7 @@ async def everything(stream: trio.abc.Stream) -> bytes:
 
 
 def is_crowded(answer: bytes) -> bool:
-    """Return True if this is the response of a full server, and check its headers and body."""
+    """Return True if this response refuses a request as crowded, and check its headers and body."""
     if not answer.startswith(b"HTTP/1.1 503"):
         return False
     assert b"edge-code: 4005" in answer

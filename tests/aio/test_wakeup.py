@@ -1,4 +1,4 @@
-"""`WakeUp`, which wakes one waiting task."""
+"""Tests of `WakeUp`, which wakes one waiting task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_it_wakes_who_waits_and_forgets() -> None:
 
 
 async def test_one_task_at_a_time() -> None:
-    """A second task that waits gets BusyResourceError. After a cancelled `wait`, another task may wait."""
+    """A second task that waits gets BusyResourceError. After a `wait` was cancelled, another task may wait."""
     wake_up = WakeUp()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake_up.wait)

@@ -1,4 +1,4 @@
-"""An app for the tests of edge.js: it echoes events, sends requests, and cuts connections on request."""
+"""An app for the tests of edge.js. The app echoes events, sends requests, and cuts connections on request."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ class Echo(edge.Room[FromPlayer, ToPlayer]):
             nursery.start_soon(self.tell, player)
 
     async def answer(self, player: Player) -> None:
-        """Answer `wait` never and `count` with a stream of numbers, until the client withdraws the request."""
+        """Never answer `wait`, and answer `count` with a stream of numbers. Record each request that the client
+        withdraws."""
         async for event in player.listen(Wait, Count):
             with player.answering(event) as answering:
                 try:

@@ -30,7 +30,7 @@ export class FakeSocket extends EventTarget {
 globalThis.WebSocket = FakeSocket;
 globalThis.location ??= new URL("http://edge.test/");
 
-/** Wait until the newest socket is another one than `before` and has sent a frame, its hello. @param {FakeSocket | null} [before] */
+/** Wait until a newer socket than `before` has sent its first frame, the hello. @param {FakeSocket | null} [before] */
 export async function greeted(before = null) {
   while (FakeSocket.newest === before || !(FakeSocket.newest?.sent.length > 0)) await new Promise((resolve) => setTimeout(resolve));
   return FakeSocket.newest;

@@ -1,5 +1,5 @@
-"""An app for the tests of the life of pages. Its page joins with the options in the page's query, and logs the browser
-events of its life."""
+"""An app for the tests in test_page_life.py. Its page joins a room with the options in its query, and logs the browser
+events that it receives."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def other(request: edge.Request) -> edge.Response:
 
 @app.route("/seats")
 async def seats(request: edge.Request) -> edge.Response:
-    """Return whether each seat of a room is connected, by number."""
+    """Return a JSON object that tells for each seat number of a room whether the seat is connected."""
     room = app.directory.find("echo", request.query["room"])
     players = room.players if room is not None else []
     return edge.json_response({str(player.number): player.connected for player in players})

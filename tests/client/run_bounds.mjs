@@ -14,7 +14,7 @@ room.on("$error", (error) => errors.push(error));
 let socket = await greeted();
 socket.say(["$welcome", { ...WELCOME, message_bytes: 100 }]);
 
-// A message that is too long for the room: the call throws, and nothing is sent or stored.
+// If a message is too long for the room, the call throws, and nothing is sent or stored.
 const long = { text: "x".repeat(100) };
 for (const send of [() => room.send("say", long), () => room.send("say", long, { delivery: "latest" }),
   () => room.send("say", long, { delivery: "volatile" })]) {
@@ -29,7 +29,8 @@ socket.say(["choose", {}, 1]);
 await new Promise((resolve) => setTimeout(resolve));
 assert.equal(JSON.parse(socket.sent[1])[0], "!crashed", "the room gets an error instead of an answer");
 
-// Too many unacknowledged messages, while away and while connected: they are dropped with an error, and the page starts fresh.
+// If too many messages are unacknowledged, they are dropped with an error, and the page starts fresh, both while away
+// and while connected.
 for (const away of [true, false]) {
   socket.say(["$ack", room.waiting]);
   assert.equal(room.waiting, 0);

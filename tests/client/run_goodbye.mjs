@@ -5,7 +5,7 @@ import { WELCOME, greeted } from "./fake_socket.mjs";
 
 const [, , edgePath] = process.argv;
 const { join } = await import(pathToFileURL(edgePath).href);
-Math.random = () => 0; // no backoff
+Math.random = () => 0; // reconnect at once
 
 const hello = (socket) => JSON.parse(socket.sent[0])[1];
 const room = join("ws://edge.test/rooms/a/b", { name: "ana", key: "none" });

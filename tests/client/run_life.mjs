@@ -10,7 +10,7 @@ const page = new EventTarget();
 globalThis.addEventListener = page.addEventListener.bind(page);
 globalThis.removeEventListener = page.removeEventListener.bind(page);
 globalThis.document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: "https://edge.test/play/page.html" });
-globalThis.location = new URL("about:srcdoc"); // the location of a srcdoc frame: URLs are relative to the base URI of its document
+globalThis.location = new URL("about:srcdoc"); // in a srcdoc frame, URLs are relative to the base URI of the document, and not to the location
 const tell = (event, fields = {}) => page.dispatchEvent(Object.assign(new Event(event), fields));
 const show = (state) => {
   document.visibilityState = state;
@@ -20,7 +20,7 @@ const show = (state) => {
 const warnings = [];
 console.warn = (...words) => warnings.push(words.join(" "));
 
-/** The answers that the next requests for /session get, and the requests that were sent. */
+/** The answers to the next requests for /session (`answers`), and the requests that were sent (`asked`). */
 const answers = [];
 const asked = [];
 globalThis.fetch = async (url, { headers, credentials, signal }) => {
@@ -72,7 +72,7 @@ const tests = {
       const room = await opened();
       const [states, socket] = [told(room), FakeSocket.newest];
       await pass(5);
-      room.now(); // also sends a ping
+      room.now(); // this call also sends a ping
       await pass(0.1);
       const [, , before] = last();
       wake();
@@ -83,7 +83,7 @@ const tests = {
       wake();
       assert.equal(socket.sent.filter((frame) => frame.startsWith('["$ping"')).length, pings, `${event}: no second ping`);
       await pass(2);
-      socket.say(["said", {}]); // a message that may have been sent before the event: it extends the deadline, and is no answer to the ping
+      socket.say(["said", {}]); // the room may have sent this message before the event, so that it extends the deadline, but does not answer the ping
       await pass(2);
       assert.equal(room.state, "open");
       socket.say(["$ack", 0, at, 1]);
@@ -164,7 +164,7 @@ const tests = {
     };
     FakeSocket.newest.break();
     assert.ok(await next() < 0.7);
-    for (const backoff of [0.5, 1]) { // a stopped server: the connection opens, and no welcome arrives
+    for (const backoff of [0.5, 1]) { // the server is stopped, so that the connection opens, but no welcome arrives
       const silent = await next() - backoff;
       assert.ok(3.9 < silent && silent < 4.2, `${silent} s`);
     }
@@ -208,7 +208,7 @@ const tests = {
     page.addEventListener("pagehide", () => room.send("draft", {}), { once: true });
     tell("pagehide", { persisted: false });
     assert.equal(last()[0], "draft");
-    document.dispatchEvent(new Event("freeze")); // if the browser caches the page instead
+    document.dispatchEvent(new Event("freeze")); // the browser may put the page into its cache instead of unloading it
     assert.equal(last()[0], "$bye");
     show("visible");
     room.leave();

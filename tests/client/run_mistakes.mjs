@@ -6,7 +6,7 @@ import { WELCOME, greeted } from "./fake_socket.mjs";
 
 const [, , edgePath] = process.argv;
 const { join } = await import(pathToFileURL(edgePath).href);
-console.error = () => {}; // of handlers that fail
+console.error = () => {}; // hide the errors of handlers that fail
 
 const url = "ws://edge.test/rooms/a/b";
 for (const options of [{ key: 3 }, { key: "" }, { key: {} }, { transports: "poll" }, { transports: [] }, { session: "page" }, { name: 3 }]) {

@@ -24,7 +24,7 @@ const cases = {
       const late = world();
       const coming = inputs.map((each) => ({ ...each, at: each.tick + Math.floor(draw() * 20) }));
       for (let now = 101; now <= 190; now++) {
-        // the inputs of one tick arrive in order, as on one connection
+        // inputs of the same tick arrive in their order, because one connection carries them
         for (const { tick, input } of coming.filter(({ at, tick }) => Math.max(at, ...coming.filter((other) => other.tick === tick).map((other) => other.at)) === now)) {
           assert.ok(late.put(tick, input));
         }
@@ -55,7 +55,7 @@ const cases = {
   },
   "put refuses inputs of ticks that are too old, and advance refuses to skip too many ticks"() {
     const timeline = world({ keep: 10 });
-    assert.equal(timeline.put(100, 1), false); // the first state is of tick 100
+    assert.equal(timeline.put(100, 1), false); // the timeline starts at tick 100, so that this input is too late
     for (let tick = 101; tick <= 150; tick++) assert.ok(timeline.advance(tick));
     assert.equal(timeline.put(141, 1), false);
     assert.equal(timeline.put(142, 1), true);
@@ -83,7 +83,7 @@ const cases = {
   "a correction moves at most its bound in each frame, and ends at zero"() {
     const smoothing = new Smoothing({ most: 10 });
     smoothing.absorb(-300, 400);
-    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // the disc is still shown at its old place
+    assert.deepEqual([smoothing.x, smoothing.y], [300, -400]); // a correction does not change the shown place at once
     let [x, y] = [smoothing.x, smoothing.y];
     for (let frame = 0; frame < 200; frame++) {
       smoothing.next();

@@ -1,6 +1,7 @@
-"""A client that leaves, or is cancelled, at any moment of its connection, over any transport, holds no seat.
+"""Tests that a client holds no seat after it leaves or is cancelled, at any moment and over any transport.
 
-The kind of bug that these tests detect: cancelling the caller also cancels the task that sends the goodbye.
+These tests detect the following kind of bug. If the caller is cancelled, the task that sends the goodbye is cancelled
+as well.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Endless(edge.Room[FromPlayer, ToPlayer]):
 @pytest.mark.parametrize("kind", TransportKind)
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.55, 0.65, 0.75, 2.0])
 async def test_a_client_that_goes_holds_no_seat(kind: TransportKind, after: float, how: str) -> None:
-    """A client that leaves or is cancelled holds no seat: while it dials, sends its hello, waits for its welcome, or
-    later."""
+    """A client that leaves or is cancelled holds no seat, whether it dials, sends its hello, waits for its welcome or
+    is connected at that moment."""
     app = edge.App({"endless": Endless}, idle=1000)
     async with open_network(app) as network:
         network.network.conditions = Conditions(latency=0.1)
@@ -44,4 +45,4 @@ async def test_a_client_that_goes_holds_no_seat(kind: TransportKind, after: floa
         began = trio.current_time()
         await trio.sleep(5)
         assert [player for room in app.directory.rooms for player in room.players] == []
-        assert began - after < 1.5, "leaving takes at most a closing handshake"
+        assert began - after < 1.5, "leaving must take no longer than a closing handshake"

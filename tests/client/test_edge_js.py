@@ -1,4 +1,4 @@
-"""edge.js: test vectors, types, builds, and its rooms in Node with a fake WebSocket."""
+"""Tests of edge.js: its test vectors, types and builds, and its rooms in Node with a fake WebSocket."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ def test_vectors(program: Program) -> None:
 
 
 def test_a_hostile_server_poisons_nothing(program: Program) -> None:
-    """No event name and no body changes a prototype, and names such as `__proto__` are ordinary names."""
+    """No event name and no body changes a prototype, and an event with a name such as `__proto__` reaches its
+    handler."""
     assert run(program("node", GET_NODE), HERE / "run_hostile.mjs", SOURCE) == "110 frames\n"
 
 
 def test_goodbyes(program: Program) -> None:
-    """A goodbye before the welcome does not end the seat, even with a 41xx code; the same goodbye after the welcome
-    does."""
+    """A goodbye with a 41xx code before the welcome does not end the seat. The same goodbye after the welcome ends the
+    seat."""
     run(program("node", GET_NODE), HERE / "run_goodbye.mjs", EDGE_JS)
 
 
@@ -57,7 +58,8 @@ def test_too_much(program: Program) -> None:
 
 
 def test_the_life_of_a_page(program: Program) -> None:
-    """edge.js handles sleep, caches, changing networks, missing keys and late sends of a page, in virtual time."""
+    """Every test of run_life.mjs passes. These tests cover sleep, caches, changing networks, missing keys and late
+    sends of a page, in virtual time."""
     assert run(program("node", GET_NODE), "--no-warnings", HERE / "run_life.mjs", EDGE_JS) == "22 tests\n"
 
 
@@ -68,7 +70,8 @@ def test_an_older_page(program: Program) -> None:
 
 
 def test_mistakes(program: Program) -> None:
-    """A wrong option, handler, delivery or answer is an error at the call, or a refusal of the room's request."""
+    """A wrong option, handler or delivery is an error at the call. A handler's wrong answer refuses the room's
+    request."""
     run(program("node", GET_NODE), HERE / "run_mistakes.mjs", EDGE_JS)
 
 

@@ -1,4 +1,4 @@
-"""edge.js in a real browser, against a real server: the behaviour that a page's author relies on."""
+"""Tests of edge.js in a real browser, against a real server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def heard(page: Page, name: str) -> list[Any]:
 
 
 def test_events_and_state(page: Page) -> None:
-    """Events that were sent before the welcome arrive after it, and the page knows its state and its number."""
+    """An event that a page sends before the welcome reaches the room, and the page knows its state and its seat
+    number."""
     assert heard(page, "said") == [{"text": "before the welcome"}]
     assert page.evaluate("[states, room.number]") == [["open"], 0]
     (welcome,) = heard(page, "$welcome")
@@ -98,7 +99,7 @@ def test_a_cut_connection_is_resumed(page: Page) -> None:
 
 
 def test_a_lost_seat_is_a_fresh_start(page: Page) -> None:
-    """After a goodbye with a code of 41xx the page gets another seat, which `$welcome` reports."""
+    """After a goodbye with a 41xx code, the page starts fresh, and `$welcome` reports the fresh start."""
     page.evaluate("heard.length = 0; window.lost = room.request('cursor').catch(({ problem }) => problem)")
     assert page.evaluate("lost") in ("invalid", "gone")
     page.evaluate("fetch('/cut?code=MISCOUNT')")
@@ -110,7 +111,8 @@ def test_a_lost_seat_is_a_fresh_start(page: Page) -> None:
 
 
 def test_a_crash_or_a_kick_is_for_good(tabs: Callable[[], Page]) -> None:
-    """After a goodbye with a code of 42xx the page does not reconnect, and its later events and requests fail."""
+    """After a crash of its player's code in the room, a page does not reconnect, and its later events and requests
+    fail."""
     page = tabs()
     page.evaluate(JOIN, ["cyn"])
     page.wait_for_function("room.state === 'open'")

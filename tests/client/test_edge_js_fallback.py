@@ -1,4 +1,4 @@
-"""edge.js in a real browser, behind proxies that block, buffer or cut traffic, connects and loses no event."""
+"""Tests that edge.js in a real browser connects and loses no event behind proxies that block, buffer or cut traffic."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: 
         talk(tab.page, [str(number) for number in range(50)])
         tab.page.reload()
         tab.page.evaluate(JOIN, [{}])
-        assert tab.page.evaluate("room.transport") == transport  # remembered
+        assert tab.page.evaluate("room.transport") == transport  # the page has stored the transport
         tab.page.wait_for_function("heard.length === 1")
         tab.page.evaluate("room.leave()")
 
@@ -70,7 +70,8 @@ def test_a_page_gets_through(browser: Browser, url: str, deed: Deed, transport: 
 @pytest.mark.parametrize("transports", [["websocket"], ["stream"], ["poll"]], ids=str)
 @pytest.mark.usefixtures("each_edge_js")
 def test_cuts_lose_nothing(browser: Browser, url: str, transports: list[str]) -> None:
-    """Through a proxy that disconnects after every 1,500 bytes, or every second, each word arrives once, in order."""
+    """Each word arrives once, in order, through a proxy that disconnects after every 1,500 bytes of
+    responses, and through a proxy that disconnects every second."""
     words = [f"{number} {'x' * 40}" for number in range(60)]
     for deed, seconds in ((Deed.CUT, 30), (Deed.KILL, 1)):
         with hostile(deed, url, seconds) as (proxied, _):
@@ -101,8 +102,8 @@ def test_a_page_climbs_again(browser: Browser, url: str) -> None:
 
 
 def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
-    """When the user leaves a page, the page sends a goodbye, so that its seat is away at once, even over the poll
-    transport."""
+    """When the user leaves a page, the page sends a goodbye, even over the poll transport, and the server shows its
+    player as disconnected."""
     tab, other = Tab(browser, url), Tab(browser, url)
     tab.page.evaluate(JOIN, [{"transports": ["poll"]}])
     tab.page.wait_for_function("heard.length === 1")
@@ -111,8 +112,8 @@ def test_a_page_that_goes_is_missed_at_once(browser: Browser, url: str) -> None:
 
 
 def test_sessions_of_browsers_and_tabs(browser: Browser, url: str) -> None:
-    """Tabs of a browser share its session and its seat; with `session: "tab"` each tab has its own, also after a
-    reload."""
+    """Tabs of a browser share its session and its seat. With `session: "tab"`, each tab has its own session and seat,
+    also after a reload."""
     context = browser.new_context()
     one, two = context.new_page(), context.new_page()
     for page in (one, two):

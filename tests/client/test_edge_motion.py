@@ -1,5 +1,5 @@
-"""edge-motion.js: late inputs lead to the same state as inputs that arrive in time, and corrections stay within their
-bound."""
+"""Tests of edge-motion.js: late inputs lead to the same state as inputs that arrive in time, and corrections stay
+within their bound."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOTION = SOURCE / "edge-motion.js"
 
 
 def test_motion(program: Callable[[str, str], str]) -> None:
-    """Every case of run_motion.mjs passes; the assertions are in JavaScript."""
+    """Every case of run_motion.mjs passes."""
     node = program("node", "install nodejs from your system's packages")
     command = [node, str(Path(__file__).parent / "run_motion.mjs"), str(MOTION)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,5 +1,5 @@
-"""Behind proxies that block, buffer or cut traffic, the Python client connects within a time limit and loses no
-event."""
+"""Tests that the Python client connects within a time limit and loses no event behind proxies that block, buffer or cut
+traffic."""
 
 from __future__ import annotations
 
@@ -52,12 +52,14 @@ SETTLED = {
     Deed.STRIP: (TransportKind.STREAM, 1),
     Deed.REFUSE: (TransportKind.POLL, 6),
 }
-"""The transport of a client's first welcome, and the seconds within which it arrives."""
+"""For each kind of proxy, the transport over which a client gets its first welcome, and the seconds within which this
+welcome arrives."""
 
 
 @pytest.mark.parametrize("deed", SETTLED, ids=str)
 async def test_a_client_gets_through(deed: Deed | None) -> None:
-    """A client connects within the time limit, and then receives every event of four minutes exactly once, in order."""
+    """A client connects within the time limit, and receives each of 120 events exactly once, in order, in the next
+    minutes."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
         async def dial() -> trio.abc.Stream:
@@ -85,7 +87,7 @@ async def test_a_client_gets_through(deed: Deed | None) -> None:
 
 
 async def test_answers_that_are_all_cut_off_are_progress() -> None:
-    """An HTTP transport stays open as long as every request transfers some data, even if a proxy cuts off every
+    """A poll transport stays open as long as every request transfers some data, even if a proxy cuts off every
     response."""
     async with open_network(edge.App({"echo": Echo})) as network, trio.open_nursery() as nursery:
 
@@ -155,9 +157,9 @@ GIVES_UP = {
     TransportKind.STREAM: [5.0, 9.1, 13.2],
     TransportKind.POLL: [5.0, 9.1, 13.2],
 }
-"""The times at which a client gives up one connection after the other, in seconds after the cut. Once a client has had
-a welcome, its next two connections have four seconds each to get another one. A client on an HTTP transport first waits
-three seconds for a sign of life on the open connection, and then up to two for its last frames."""
+"""The times at which a client gives up one connection after the other, in seconds after the cut. After a client has had
+a welcome, each of its next two connections has four seconds to get a welcome. A client on an HTTP transport first waits
+three seconds for a response on its open connection, and then up to two seconds for its last frames."""
 
 
 @pytest.mark.parametrize("kind", TransportKind)
@@ -236,7 +238,7 @@ def test_the_fallback_between_transports() -> None:
     assert fallback.kind is TransportKind.WEBSOCKET
     fallback.ended(100)
     fallback.ended(None, opened=False)
-    assert fallback.upward_seconds == UPWARD_SECONDS  # a connection that lasts resets the interval between probes
+    assert fallback.upward_seconds == UPWARD_SECONDS  # a long connection resets the interval between probes
     without = TransportFallback((TransportKind.STREAM, TransportKind.POLL))
     without.ended(None)
     assert (without.kind, without.upward_seconds) == (TransportKind.POLL, float("inf"))

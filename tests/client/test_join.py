@@ -1,4 +1,4 @@
-"""The arguments of `join`, and how a client uses them."""
+"""Tests of the arguments of `join`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_name_that_can_not_travel_is_refused_at_the_call(name: Any, error: typ
 
 
 async def test_a_client_knows_whether_it_is_a_guest(edge_room: EdgeRoom) -> None:
-    """`Client.guest` equals the value of `guest` in the room's session of this player."""
+    """`Client.guest` equals `Session.guest` of the client's player in the room."""
     room = await edge_room(Quiet)
     [known] = await room.join("ana", session=Session("u1"))
     [guest] = await room.join("ben")

@@ -1,7 +1,7 @@
-"""The life of a page in three browsers: each step of the table in docs/pages.md that the browsers' drivers can reach.
+"""Tests of a page's life in three browsers: each step of the table in docs/pages.md that a browser driver can perform.
 
-The kind of bug that these tests detect: browsers hide, cache, copy and reload a page at will,
-and the page then loses its seat or its events.
+These tests detect the following kind of bug. A browser hides, caches, copies or reloads a page, and the page loses its
+seat or its events.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "pages.md"
 
 @attrs.frozen
 class Walk:
-    """One page, in its own room, in one browser."""
+    """One browser, and the room in which its pages go through one step."""
 
     engine: Engine
     url: str
@@ -40,7 +40,7 @@ class Walk:
         return f"{self.url}page?{said}"
 
     def seats(self) -> dict[str, bool]:
-        """Return whether each seat is connected at the server, by number."""
+        """Return a dict that tells for each seat number whether the server has a connection for that seat."""
         with urllib.request.urlopen(f"{self.url}seats?room={self.room}") as answer:
             found: dict[str, bool] = json.load(answer)
             return found
@@ -101,7 +101,7 @@ def freeze(walk: Walk) -> None:
     page = walk.open()
     assert isinstance(page, ChromiumPage)
     walk.hidden(page)
-    page.freeze()  # a frozen page can't be evaluated
+    page.freeze()  # a frozen page runs no script, so that the test can read the log only after `thaw`
     page.thaw()
     page.wait("log.includes('freeze')")
 
@@ -171,7 +171,7 @@ def come_back(walk: Walk) -> None:
 def come_back_to_a_taken_seat(walk: Walk) -> None:
     page = walk.open()
     forget(page)
-    page.goto(walk.address(again="1"))  # the same browser's session, and so the same seat
+    page.goto(walk.address(again="1"))  # both pages have the session of the browser, and so the same seat
     page.wait("log.includes('moved')")
     page.back()
     page.wait("log.includes('pageshow persisted')")
@@ -206,7 +206,9 @@ def duplicate(walk: Walk) -> None:
     copies.append(walk.engine.duplicate(copies[0]))
     reopened(copies[2])
     numbers = [each.evaluate("room.number") for each in (page, *copies)]
-    assert (numbers[0], set(numbers)) == (0, {0, 1, 2, 3}), "each has a seat; the first two copies join in any order"
+    assert (numbers[0], set(numbers)) == (0, {0, 1, 2, 3}), (
+        "each page must have its own seat; the first two copies may join in any order"
+    )
     assert page.evaluate("room.state") == "open"
     for number, each in zip(numbers, (page, *copies), strict=True):
         each.reload()
@@ -231,14 +233,15 @@ def frame(walk: Walk) -> None:
         page.wait(f"['open', 'closed'].includes(frames[{number}].room?.state)")
     kept = "JSON.stringify(Object.entries(sessionStorage).filter(([name]) => name.startsWith('edge http')))"
     before = page.evaluate(kept)
-    page.wait("frames[0].room?.ending?.code === 4220")  # the three frames have one session, and so one seat
+    page.wait("frames[0].room?.ending?.code === 4220")  # the three frames share one session, and so one seat
     assert page.evaluate(kept) == before
     page.reload()
     page.wait("window.log?.includes('moved')")
-    assert page.evaluate("room.number") == 0  # the frame has not replaced its key
+    assert page.evaluate("room.number") == 0  # the frames have not replaced the page's key
 
 
-# By the names of the steps in docs/pages.md.
+# The functions that perform each step, by the step's name in docs/pages.md. No browser driver can perform the steps
+# without functions.
 STEPS: dict[str, tuple[Callable[[Walk], None], ...]] = {
     "join": (join,),
     "hide": (hide,),
@@ -259,7 +262,7 @@ STEPS: dict[str, tuple[Callable[[Walk], None], ...]] = {
 
 
 def table() -> dict[str, list[str]]:
-    """Return the steps of the document, and the browsers in which each is driven."""
+    """Return the steps in docs/pages.md, and the browsers in which a driver can perform each step."""
     rows = re.findall(r"^\| (.+) \|$", PAGES.read_text(), re.MULTILINE)
     steps = [re.split(r" *\| *", row) for row in rows]
     found = {step[0]: step[-1] for step in steps if len(step) == 6 and step[0] not in ("step", "---")}

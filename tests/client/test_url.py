@@ -1,7 +1,7 @@
-"""The URL and headers that a Python client sends, and the failures that it reports.
+"""Tests of the URL and headers that a Python client sends, and of the failures that it reports.
 
-The kind of bug that these tests detect: the client had received the reason of a failure, and reported only
-"the connection closed".
+These tests detect the following kind of bug. A client receives the reason of a failure, but reports only "the
+connection closed".
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def redirect(to: str, status: int = 301) -> str:
 
 @KINDS
 async def test_a_query_credentials_and_headers_reach_the_server(kind: TransportKind) -> None:
-    """The query and the credentials of the URL, and the client's headers, reach the server, because a gateway may need
+    """The client sends the query and the credentials of its URL, and its own headers, because a gateway may need
     them."""
     url = f"ws://ana:se%63ret@edge.test{ROOM}?token=a%20b&x"
     async with joined(url, kind, lambda target: None, headers={"X-Team": "red"}) as (client, gateway):
@@ -193,6 +193,6 @@ def test_headers_that_are_none_are_refused(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("query", ["a b", "ü", 'a"b'])
 def test_a_query_that_cant_travel_is_refused(query: str) -> None:
-    """`join` raises ValueError for a URL whose query is not percent-encoded; it does not drop or change the query."""
+    """`join` raises ValueError for a URL whose query is not percent-encoded."""
     with pytest.raises(ValueError, match="have to be encoded"):
         edge.join(f"ws://edge.test{ROOM}?{query}", sends=FromPlayer, receives=ToPlayer)

@@ -1,4 +1,5 @@
-"""Several servers that share one broker, in memory and in virtual time, each with its own connection to the broker."""
+"""Several in-memory servers in virtual time, which share one broker. Each server has its own connection to the
+broker."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ class ForgetfulBroker(MemoryBroker):
 
 @attrs.define(eq=False)
 class Place:
-    """One server, and the network to it."""
+    """One server, and the network between this server and its clients."""
 
     server: Server
     app: edge.App
@@ -103,7 +104,7 @@ class Town:
     shared: ForgetfulBroker = attrs.field(factory=lambda: ForgetfulBroker(lease_seconds=LEASE_SECONDS))
     places: list[Place] = attrs.field(factory=list)
     conditions: Conditions = attrs.field(factory=Conditions)
-    """Network conditions to all servers."""
+    """The conditions of the network between the clients and all servers."""
     clients: int = 0
 
     async def open(self) -> Place:
@@ -124,7 +125,7 @@ class Town:
             asking.cancel_scope.cancel()
 
     def kill(self, place: Place) -> None:
-        """Kill a server: it sends nothing more to clients or to the broker."""
+        """Kill a server, so that it sends nothing more to clients or to the broker."""
         place.broker.cut = place.dead = True
         for link in place.wires.links:
             link.cut()
@@ -148,8 +149,8 @@ class Town:
         name: str = "",
         kind: TransportKind = TransportKind.WEBSOCKET,
     ) -> AsyncIterator[Client[Any, Any]]:
-        """Join a room. The client tries these servers in turn (by default all), and skips dead ones. After a redirect
-        it tries only the server with the new address."""
+        """Join a room. The client tries the servers in `at` in turn, or all servers if `at` is empty, and skips dead
+        servers. After a redirect, the client tries only the server with the new address."""
         self.clients += 1
         attempts = count()
 
@@ -188,7 +189,7 @@ class Town:
 
 @asynccontextmanager
 async def open_town(make_app: Callable[[Broker], edge.App], servers: int = 2) -> AsyncIterator[Town]:
-    """Run this number of servers while the block runs."""
+    """Run this number of servers until the block ends."""
     async with trio.open_nursery() as nursery:
         town = Town(make_app, nursery)
         for _ in range(servers):

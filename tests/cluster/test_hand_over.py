@@ -1,4 +1,4 @@
-"""Rooms that another server must continue, and rooms that no other server may continue: one case a test."""
+"""Tests of rooms that another server must continue, and of rooms that no other server may continue."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def slow_log(place: Place, seconds: float) -> None:
 
 
 class Ending(Adding):
-    """Takes a second to clean up, and so do its players."""
+    """A room that takes a second to clean up, as each of its players does."""
 
     runs = 0
 
@@ -156,8 +156,8 @@ async def test_a_room_that_crashes_while_it_is_moved(caplog: pytest.LogCaptureFi
 
 
 async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
-    """The limit of rooms for each address does not refuse restored rooms: after one of two servers dies, the other one
-    restores the rooms of the same address beyond the limit, and refuses a new room."""
+    """After one of two servers dies, the other server restores rooms of an address even beyond the address's limit of
+    rooms, but refuses a new room."""
     async with open_town(partial(make_app, max_rooms_each=3)) as town, trio.open_nursery() as nursery:
         one, other = town.places
         for place in town.places:
@@ -195,13 +195,13 @@ async def no_leases(*, left: bool = False) -> Sequence[Lease]:
 
 
 async def serve_school(place: Place, stream: trio.abc.Stream) -> None:
-    """Serve a connection as if its client had the address 10.0.0.1, like all others."""
+    """Serve a connection as if its client had the address 10.0.0.1, which all clients of the test share."""
     await place.server.serve_connection(stream, "10.0.0.1")
 
 
 async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
-    """A client whose room died keeps reconnecting while the only other server is full, and resumes when a third server
-    continues the room."""
+    """If a room's server dies while the only other server is full, the room's client is not closed, and is
+    connected again when a third server continues the room."""
     async with open_town(partial(make_app, max_rooms=1)) as town:
         one, other = town.places
         async with adder(town, "ana", "adding/a", one, other) as ana, adder(town, "ben", "adding/b", other):
@@ -220,7 +220,7 @@ async def test_a_server_that_is_full_sends_on_who_comes_back() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005, 0.015, 0.03, 0.1])
 async def test_a_welcome_is_said_once_the_seat_is_kept(seconds: float) -> None:
-    """An event that a client sends right after its welcome is not lost, at whatever moment the server dies."""
+    """If a server dies shortly after a welcome, no event that the client sent right after the welcome is lost."""
     async with open_town(make_app) as town, adder(town, "ana") as ana:
         ana.add()
         await trio.sleep(2)
@@ -303,8 +303,8 @@ class Short(Adding):
 
 
 async def test_a_room_that_ends_says_nothing_of_its_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A room that ends logs no warning and sends its last events, although its journal is deleted before they could be
-    written there."""
+    """A room that ends logs no warning and sends its last events, although its journal is deleted before these events
+    are written to it."""
     async with open_town(partial(make_app, short=Short), 1) as town:
         town.places[0].broker.delay = 0.002
         async with town.join("/rooms/short/a", sends=Add, receives=Added) as client:
@@ -359,14 +359,14 @@ class Plain(edge.Room[Add, Added]):
 
 
 async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
-    """A room that may continue without the broker does so even while the server still tries to release another room's
-    lease."""
+    """A room that may continue without the broker continues, even while its server tries to release the lease of
+    another room."""
     async with open_town(partial(make_app, stubborn=Stubborn, plain=Plain), 1) as town:
         (place,) = town.places
         await place.node.find("stubborn", "a")
         plain = await place.node.find("plain", "a")
         assert isinstance(plain, RoomRuntime)
-        await trio.sleep(LEASE_SECONDS / RENEWALS * 2 + 0.01)  # right after the leases were renewed
+        await trio.sleep(LEASE_SECONDS / RENEWALS * 2 + 0.01)  # the test continues right after a renewal of the leases
         place.broker.cut = True
         await trio.sleep(0.3)
         plain.close()
@@ -375,7 +375,8 @@ async def test_a_room_goes_on_while_a_release_is_under_way() -> None:
 
 
 async def test_one_claim_that_fails_answers_all_who_wait_for_it() -> None:
-    """All tasks that wait for the same claim get its error when it fails, and do not claim one after the other."""
+    """If a server's request for a room's lease fails, all tasks that wait for this lease get the error, and do not
+    repeat the request."""
     async with open_town(partial(make_app, plain=Plain), 1) as town:
         (place,) = town.places
         await trio.sleep(1)

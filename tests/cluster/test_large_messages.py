@@ -1,4 +1,4 @@
-"""The largest message of a room, across servers."""
+"""A test of the largest message of a room, across servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.transports.test_sizes import Give, Given, Large
 
 @pytest.mark.parametrize("kind", TransportKind)
 async def test_the_largest_message_crosses_servers(kind: TransportKind) -> None:
-    """The largest message reaches a client of another server than the room's, over each transport."""
+    """The largest message reaches a client that is relayed by another server than the room's server, over each
+    transport."""
 
     def make_app(broker: Broker) -> edge.App:
         return edge.App(

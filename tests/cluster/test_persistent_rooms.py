@@ -1,4 +1,4 @@
-"""Rooms that survive their server: each event arrives once, in both directions, whatever fails."""
+"""Tests of rooms that survive the death of their server. Each event arrives exactly once, in both directions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             hang_up(there, random)
         case "drain" if owners:
             await town.open()
-            if random.random() < 0.5:  # so that some clients are reconnecting when the drain begins
+            if random.random() < 0.5:  # as a result, some clients are reconnecting when the drain begins
                 hang_up(there, random)
                 await trio.sleep(random.uniform(0, 0.5))
             town.nursery.start_soon(town.drain, owners[0])
@@ -74,7 +74,7 @@ async def trouble(town: Town, people: list[Adder], random: Random) -> None:
             await add(people, random, random.randint(0, 40))
             town.shared.begin_again()
             await add(people, random, random.randint(0, 40))
-            await trio.sleep(LEASE_SECONDS / 2)  # until the servers have written the lost entries again
+            await trio.sleep(LEASE_SECONDS / 2)  # by then, the servers have written the lost entries again
 
 
 def hang_up(places: list[Place], random: Random) -> None:
@@ -86,7 +86,7 @@ def hang_up(places: list[Place], random: Random) -> None:
 
 
 async def add(people: list[Adder], random: Random, times: int) -> None:
-    """Let random clients send `Add` so many times, at random intervals."""
+    """Send `Add` this number of times, from random clients and at random intervals."""
     for _ in range(times):
         await trio.sleep(random.expovariate(20))
         random.choice(people).add()
@@ -141,8 +141,8 @@ async def test_a_server_that_is_cancelled_leaves_its_rooms() -> None:
 
 
 async def test_a_log_that_can_t_be_read_stays() -> None:
-    """While no server can restore a room's snapshot, no server opens the room. The journal is not deleted, and a server
-    that can restore the snapshot continues the room."""
+    """While no server can restore a room's snapshot, no server opens the room. Its journal stays, and a server that can
+    restore the snapshot later continues the room."""
     can_read = False
 
     class Picky(Adding):
@@ -197,8 +197,8 @@ async def test_a_welcome_waits_for_the_log(noticed_by: frozenset[Side]) -> None:
 
 @pytest.mark.parametrize("seconds", [number / 20 for number in range(16)])
 async def test_who_comes_back_to_a_server_that_drains_resumes_elsewhere(seconds: float) -> None:
-    """A client that is reconnecting when its server begins to drain loses no event: it resumes at another server, at
-    whatever moment the drain begins."""
+    """A client that is reconnecting when its server begins to drain loses no event and keeps its seat, at whatever
+    moment the drain begins."""
     async with open_town(make_app, 1) as town, adders(town, "adding", "ana") as (ana,):
         town.conditions = Conditions(latency=0.1)
         (owner,) = town.places

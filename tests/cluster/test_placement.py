@@ -1,4 +1,4 @@
-"""The choice of rooms that move to servers with less load, and the moves."""
+"""Tests of the choice of rooms that move to servers with less load, and of the moves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ weights = st.lists(st.integers(1, 150), max_size=60)
 @example([[1, 1, 1, 25, 52, 28, 70, 70], [1, 1, 2, 16, 31, 11, 70, 116], [], [], [], [61]], [0, 1, 0, 70, 70, 187])
 @given(servers=st.lists(weights, min_size=1, max_size=6), stuck=st.lists(st.integers(0, 500), min_size=6, max_size=6))
 def test_rooms_come_to_rest(servers: list[list[int]], stuck: list[int]) -> None:
-    """If all servers choose their moves at the same time, again and again, no room moves after ten times at most. No
-    server ever has more load than the busiest server had at the start."""
+    """If all servers repeatedly choose their moves at the same time, the moves end within ten repetitions. No server
+    ever has more load than the busiest server had at the start."""
     names = [f"server-{number}" for number in range(len(servers))]
     rooms = {
         name: {f"{name}/{number}": weight for number, weight in enumerate(each)}
@@ -60,12 +60,14 @@ def test_a_new_server_gets_its_share() -> None:
     rooms = {f"chat/{number:03}": 5 for number in range(100)}
     moves = choose_moves("a", rooms, {"a": 501, "b": 500, "c": 0})
     assert [to for _, to in moves] == ["c"] * 33
-    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})  # `a` has more load
+    # `b` moves no rooms, because `a` has more load, and only one server can move rooms to `c`.
+    assert not choose_moves("b", rooms, {"a": 501, "b": 500, "c": 0})
     assert not choose_moves("a", rooms, {"a": LEAST - 1, "b": 0})
     mean = 1000
     assert not choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)) - 1, "b": int(mean * (1 - SLACK)) + 1})
     assert choose_moves("a", rooms, {"a": int(mean * (1 + SLACK)), "b": int(mean * (1 - SLACK))})
-    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})  # `b` would have all the load
+    # The move would not balance the servers, because it would give the whole load to `b`.
+    assert not choose_moves("a", {"chat/large": 400}, {"a": 400, "b": 0})
 
 
 def make_app(broker: Broker) -> edge.App:
@@ -170,8 +172,8 @@ async def test_rooms_that_are_to_stay() -> None:
 
 
 async def test_a_late_renewal_does_not_take_back_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A renewal of leases that the broker gets only after the old server has released a room does not take that room
-    back."""
+    """If the broker gets a renewal of leases late, after a server has moved a room, this renewal does not return the
+    room to that server."""
     async with (
         open_town(make_app, 2) as town,
         town.join("/rooms/adding/a", sends=Add, receives=Added, name="ana") as ana,

@@ -1,5 +1,5 @@
-"""Guarantees of servers that share persistent rooms: recovery of quiet rooms, ends of seats and rooms, calls of
-`greet`, and late claims."""
+"""Tests of the guarantees of servers that share persistent rooms: recovery of rooms, ends of seats and rooms, calls of
+`greet`, and late requests for leases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_app(broker: Broker, **kinds: Callable[[], edge.Room[Any, Any]]) -> edge
 
 @asynccontextmanager
 async def sit(town: Town, room: str, name: str = "ana", *at: Place) -> AsyncIterator[Client[Any, Any]]:
-    """Join a bank."""
+    """Join this room, which is a bank, and wait until the client is connected."""
     async with town.join(f"/rooms/{room}", *at, sends=Said, receives=Told, name=name) as client:
         await client.wait_state(State.OPEN)
         yield client
@@ -59,7 +59,7 @@ async def told(client: Client[Any, Any]) -> list[int]:
 
 
 def key_of(name: str) -> str:
-    """Return this person's key, for all servers."""
+    """Return a key for the session with this name, which all servers accept."""
     return edge.Keys("a secret of all the servers").issue(id=name, name=name)
 
 
@@ -149,7 +149,8 @@ async def test_a_quiet_room_is_written_anew(how: str) -> None:
 
 
 async def test_what_is_forgotten_is_not_written_all_at_once() -> None:
-    """Rooms that the broker has lost are written again within the time of a lease, at most twenty in one batch."""
+    """After the broker has lost its data, the server writes all rooms again within the time of a lease, at most twenty
+    in one batch."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -201,7 +202,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
         town.kill(place)
         await trio.sleep(0.1)
         heard, ended = await told(ana), ana.state is State.CLOSED
-        if heard:  # an event that reports the end must be confirmed like the goodbye
+        if heard:  # an event about the end must be confirmed by the next server, as a goodbye must be
             assert heard == [5] if how == "cash" else [-5]
         await trio.sleep(4 * LEASE_SECONDS)
         going_on = [place for place in town.places if "bank/a" in place.rooms and not place.dead]
@@ -216,7 +217,7 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
             assert "ana" not in [player.name for player in bank(place, "bank/a").players]
             if how == "cash":
                 assert bank(place, "bank/a").balances == {"ben": 0}
-        elif how == "cash":  # ana's event is sent again, and ana receives the end now
+        elif how == "cash":  # the client sends the event again, and the next server ends the seat
             assert (await told(ana), ana.state) == ([5], State.CLOSED)
         elif not heard:
             (place,) = going_on
@@ -226,8 +227,8 @@ async def test_nobody_hears_an_end_that_is_undone(how: str, moment: int) -> None
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_who_is_cut_off_tells_no_end(how: str) -> None:
-    """A server that can't reach the broker sends no end of a seat or a room. If its lease expires, the room continues
-    at another server, where it ends."""
+    """A server that can't reach the broker does not report the end of a seat or a room. After its lease has expired,
+    the room continues at another server, and the seat or the room ends there."""
     async with open_town(make_app, 2) as town, sit(town, "bank/a") as ana:
         ana.send(PayIn(5))
         await trio.sleep(1)
@@ -240,7 +241,8 @@ async def test_who_is_cut_off_tells_no_end(how: str) -> None:
         place.dead = True
         await trio.sleep(4 * LEASE_SECONDS)
         assert ana.welcome is not None
-        assert ana.state is State.CLOSED or ana.welcome.resumed  # the event is sent again, and the end happens there
+        # After a resume, the client sends the event again, and the other server ends the seat or the room.
+        assert ana.state is State.CLOSED or ana.welcome.resumed
         assert await told(ana) == [5 if how == "cash" else -5]
         assert ana.state is State.CLOSED
         assert not ana.ending.unconfirmed  # type: ignore[union-attr]
@@ -266,8 +268,8 @@ async def test_an_end_waits_while_the_broker_is_away_for_a_while() -> None:
 
 @pytest.mark.parametrize("how", ["cash", "finish"])
 async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -> None:
-    """A room that may continue without the broker withholds the end of a seat or of itself for the time of a lease, and
-    then sends that end as unconfirmed."""
+    """A room that may continue without the broker withholds the end of a seat, or its own end, for the time of a lease.
+    Then it reports this end as unconfirmed."""
     async with open_town(make_app, 1) as town, sit(town, "going/a") as ana:
         (place,) = town.places
         ana.send(PayIn(5))
@@ -289,8 +291,8 @@ async def test_a_room_that_goes_on_alone_tells_an_end_as_unconfirmed(how: str) -
 
 @seeds(20)
 async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
-    """For each client that starts fresh, the event of `greet` arrives first and once, whatever the room broadcasts and
-    whichever server continues the room."""
+    """Each client that starts fresh receives the event of `greet` first and only once, even while the room broadcasts
+    or moves to another server."""
     random = Random(edge_seed)
     async with (
         open_town(make_app, 3) as town,
@@ -335,7 +337,8 @@ async def test_who_knows_nothing_is_greeted_first(edge_seed: int) -> None:
 
 
 async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted() -> None:
-    """`greet` is called for a new client that takes a restored seat before the first step of the player's task."""
+    """If a new client takes a restored seat shortly after another server has restored the room, `greet` is called for
+    this client."""
     async with open_town(make_app, 2) as town:
         key = key_of("ana")
         async with town.join("/rooms/bank/a", sends=Said, receives=Told, key=key) as client:
@@ -352,8 +355,8 @@ async def test_who_comes_between_a_move_and_their_players_first_step_is_greeted(
 
 
 async def test_a_claim_that_comes_late_takes_no_room() -> None:
-    """A claim that reaches the broker after its time-out has no effect: it neither replaces the lease of a later claim,
-    nor creates a lease once that one has been released."""
+    """If a request for a lease reaches the broker after its time-out, it has no effect. It neither replaces the lease
+    of a later request, nor creates a lease after the later lease was released."""
     async with open_town(make_app, 1) as town:
         (place,) = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -383,7 +386,8 @@ async def test_a_claim_that_comes_late_takes_no_room() -> None:
 
 
 async def test_a_claim_whose_answer_is_lost_is_given_back() -> None:
-    """If the answer to a claim is lost, the server releases the lease, so that another server can open the room."""
+    """If the answer to a request for a lease is lost, the server releases the lease, so that another server can open
+    the room."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         await trio.sleep(LEASE_SECONDS)
@@ -438,6 +442,6 @@ async def test_renewing_costs_the_broker_no_more_with_more_rooms() -> None:
         for number in range(200):
             bank(place, f"bank/{number}").close()
         await trio.sleep(2 * LEASE_SECONDS)
-        assert 200 <= sum(news) <= 400, "each closed room is listed once or twice"
+        assert 200 <= sum(news) <= 400, "each closed room must be listed once or twice"
         assert max(news) > 50
         assert len(place.rooms) == 100

@@ -1,4 +1,5 @@
-"""Several servers and one broker: each room is at one server, and a client can join it through any server."""
+"""Tests of several servers with one broker. Each room runs at one server, and a client can join the room through any
+server."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def chat(
     key: str | None = None,
     kind: TransportKind = TransportKind.WEBSOCKET,
 ) -> AbstractAsyncContextManager[Client[Any, Any]]:
-    """Join the one room."""
+    """Join the room `chat/a`."""
     return town.join("/rooms/chat/a", *at, sends=Say, receives=Said | Tip, name=name, key=key, kind=kind)
 
 
@@ -152,8 +153,8 @@ async def test_a_dead_carrier_costs_a_reconnect() -> None:
 
 
 async def test_a_dead_server_s_room_opens_elsewhere() -> None:
-    """After a server dies and its leases expire, another server opens its room for the client that reconnects, and the
-    clients start fresh."""
+    """After a server dies and its leases expire, another server opens its room for a client that reconnects, and this
+    client starts fresh."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -170,8 +171,8 @@ async def test_a_dead_server_s_room_opens_elsewhere() -> None:
 
 
 async def test_a_lost_lease_ends_the_room() -> None:
-    """A server that can't renew a lease closes the room before the lease expires, and another server opens the room
-    after that."""
+    """A server that can't renew a lease closes the room before the lease expires. Another server opens the room
+    later."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, two, name="ana") as ana:
@@ -187,8 +188,8 @@ async def test_a_lost_lease_ends_the_room() -> None:
 
 
 async def test_who_is_deaf_fails_loudly() -> None:
-    """A server ends with ServerUnreachable if no messages arrive, not even its canaries, although the broker renews its
-    leases."""
+    """A server ends with ServerUnreachable if no message arrives, not even its own canaries, although the broker still
+    renews its leases."""
     with pytest.RaisesGroup(ServerUnreachable, flatten_subgroups=True, allow_unwrapped=True):
         async with open_town(make_app, 2) as town:
             town.places[0].broker.unreachable = True
@@ -220,7 +221,7 @@ async def test_the_api_works_at_any_server() -> None:
         key = edge.Keys("a secret of all the servers").issue("u1", name="ana")
         async with chat(town, one, key=key) as ana:
             await ana.wait_state(State.OPEN)
-            await trio.sleep(LEASE_SECONDS)  # until the other server has learned of the room
+            await trio.sleep(LEASE_SECONDS)  # by then, the other server has received the list of rooms
             status, listed = await api(town, 1, "GET", "rooms")
             server = one.node.id
             room = {"kind": "chat", "name": "a", "seated": 1, "maximum": 50, "locked": False, "server": server}
@@ -266,7 +267,7 @@ async def test_a_draining_server_sends_its_visitors_on() -> None:
 async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> None:
     """The requests of one HTTP transport may reach different servers, so that no sticky sessions are needed."""
     async with open_town(make_app, 3) as town:
-        await trio.sleep(LEASE_SECONDS)  # until the servers know each other
+        await trio.sleep(LEASE_SECONDS)  # by then, the servers know each other
         async with chat(town, name="ana", kind=kind) as ana, chat(town, name="ben", kind=kind) as ben:
             await ana.wait_state(State.OPEN)
             await ben.wait_state(State.OPEN)
@@ -274,7 +275,7 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
                 ben.send(Say(str(number)))
                 while (await ana.receive(Said)).text != str(number):
                     pass
-            await trio.sleep(60)  # polls end and are followed by others
+            await trio.sleep(60)  # in this time, polls end and the clients send new ones
             ben.send(Say("still here"))
             await hear(ana, "still here")
             assert sum(bool(place.wires.links) for place in town.places) > 1, "all requests went to one server"
@@ -284,8 +285,8 @@ async def test_a_line_s_requests_may_reach_any_server(kind: TransportKind) -> No
 
 
 async def test_a_line_is_lost_with_its_server() -> None:
-    """If the server with a client's HTTP transport dies, the client resumes its seat over a new HTTP transport, and
-    loses no event."""
+    """If all servers except the room's server die, a client with an HTTP transport keeps its seat, and loses no
+    event."""
     async with open_town(make_app, 3) as town, chat(town, name="ana", kind=TransportKind.POLL) as ana:
         await ana.wait_state(State.OPEN)
         await hear(ana, "ana is here")
@@ -302,13 +303,13 @@ async def test_a_line_is_lost_with_its_server() -> None:
 
 
 async def test_an_answer_that_comes_when_its_server_is_lost() -> None:
-    """The request proxy drops a response without an error if it arrives in the same step in which its server is
-    lost."""
+    """If a response arrives in the same iteration of the event loop in which its server is lost, the request proxy
+    accepts it without an error."""
     async with open_town(make_app, 3) as town:
-        await trio.sleep(LEASE_SECONDS)  # until the servers know each other
+        await trio.sleep(LEASE_SECONDS)  # by then, the servers know each other
         proxy = town.places[0].server._proxy
         async with AsyncExitStack() as stack:
-            while not proxy._forwarded:  # until the HTTP transport of a client is at another server
+            while not proxy._forwarded:  # repeat until the HTTP transport of a client is at another server
                 client = await stack.enter_async_context(chat(town, town.places[0], kind=TransportKind.POLL))
                 await client.wait_state(State.OPEN)
                 await trio.sleep(1)
@@ -325,7 +326,7 @@ async def test_a_client_is_sent_to_the_room_s_server() -> None:
     async with open_town(make_app, 2) as town:
         one, two = town.places
         site_of(one.app).cluster = attrs.evolve(site_of(one.app).cluster, address="ws://one.test")
-        await trio.sleep(LEASE_SECONDS)  # until the other server knows the address
+        await trio.sleep(LEASE_SECONDS)  # by then, the other server knows the address
         async with chat(town, one, name="ana") as ana:
             await ana.wait_state(State.OPEN)
             async with chat(town, two, one, name="ben") as ben:
@@ -346,8 +347,8 @@ class Stubborn(Chat):
 
 @pytest.mark.parametrize("taken", [False, True])
 async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
-    """A room with `when_cut_off = "go on"` continues while its server can't reach the broker. When the broker is back,
-    the room continues if no other server has opened it, and ends otherwise."""
+    """A room with `when_cut_off = "continue"` continues while its server can't reach the broker. When the broker is
+    back, the room continues if no other server has opened it, and ends otherwise."""
 
     def make_stubborn(broker: Broker) -> edge.App:
         return edge.App(
@@ -377,8 +378,8 @@ async def test_a_room_may_go_on_by_itself(*, taken: bool) -> None:
 
 
 def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, bool]) -> list[bytes]:
-    """Lose the first batch that contains each of these words. If the word's value is True, the broker reports the loss
-    to the sender. Return the list of words whose batch was lost, which grows."""
+    """For each word in `lost`, drop the first batch that contains the word. If the word's value is True, the broker
+    reports the loss to the sender. Return a list, to which each word is added when its batch is dropped."""
     post, dropped = town.shared.send, list[bytes]()
 
     async def drop(batches: Mapping[str, bytes]) -> frozenset[str]:
@@ -397,8 +398,8 @@ def drop_letters(monkeypatch: pytest.MonkeyPatch, town: Town, lost: dict[bytes, 
 
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
-    """If the first batch of a peer link is lost, the servers start the link again, and a client that joins through it
-    does not wait longer than two seconds."""
+    """If the first batch of a peer link is lost, a client that joins through this link is connected within two
+    seconds."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with chat(town, one, name="ana") as ana:
@@ -415,8 +416,8 @@ async def test_a_first_letter_that_is_lost(monkeypatch: pytest.MonkeyPatch, *, k
     [{b"hello": False}, {b"hello": True}, {b"hello": False, b"restart": False}, {b"hello": False, b"restart": True}],
 )
 async def test_a_lost_letter_is_found_out(monkeypatch: pytest.MonkeyPatch, lost: dict[bytes, bool]) -> None:
-    """A lost batch is detected and repeated within two seconds, even if the broker does not report the loss, no other
-    batch follows, and the receiver's notice of the loss is also lost."""
+    """The sender repeats a lost batch within two seconds, even if the broker does not report the loss, no other batch
+    follows, and the receiver's request to repeat it is also lost."""
     async with open_town(make_app, 2) as town:
         one, two = town.places
         async with AsyncExitStack() as stack:

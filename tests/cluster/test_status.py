@@ -1,4 +1,5 @@
-"""A malformed status, from a server of another version or from another program, does not disturb any server."""
+"""A test that a malformed status, from a server of another version or from another program, does not disturb any
+server."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("said", [*map(MESSAGEPACK.encode, STRANGE.values()), b"\xc1"], ids=[*STRANGE, "not readable"])
 async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """Servers tolerate a malformed status of another server and of its rooms; each server logs it once at most."""
+    """Servers tolerate a malformed status of another server and of its rooms. Each server logs such a status at most
+    once."""
 
     def make_app(broker: Broker) -> edge.App:
         return edge.App(
@@ -56,7 +58,7 @@ async def test_a_server_that_says_strange_things_of_itself(said: bytes, caplog: 
         assert "a stranger" in place.node.servers
         (listed,) = await place.app.list_rooms()
         assert (listed.name, listed.seated, listed.server) == ("strange", 0, "a stranger")
-        assert len(caplog.records) <= len(town.places), "each server logs the status at most once"
+        assert len(caplog.records) <= len(town.places), "each server must log the status at most once"
         async with town.join("/rooms/adding/a", place, sends=Add, receives=Added) as client:
             await client.wait_state(State.OPEN)
         nursery.cancel_scope.cancel("it goes on")

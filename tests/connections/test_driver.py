@@ -1,4 +1,4 @@
-"""A live connection whose peer is silent, slow, or breaks the protocol."""
+"""Tests of live connections whose peers are silent, slow, or break the protocol."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Slow(edge.Room[Say, Said]):
 
 
 async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTransport, Any]:
-    """Connect with a bare transport and a hello. Return the transport and the welcome."""
+    """Connect with a transport and a hello, without a client object. Return the transport and the welcome."""
     ours, theirs = open_memory_transports(**options)
     room.serve_seat(theirs)
     await ours.send([JSON.encode(["$hello", HELLO])])
@@ -46,8 +46,8 @@ async def connect(room: RoomUnderTest[Any], **options: Any) -> tuple[MemoryTrans
 
 
 async def test_silence_ends_the_connection_after_thirty_seconds(edge_room: Open) -> None:
-    """A peer that sends nothing gets a ping after 20 seconds and is disconnected after 30, and its seat goes into
-    grace."""
+    """A silent peer gets a ping after 20 seconds and is disconnected after 30 seconds. Its player keeps the seat, but
+    is not connected."""
     room = await edge_room(Slow)
     ours, _ = await connect(room)
     started = trio.current_time()
@@ -301,8 +301,8 @@ async def test_a_peer_that_falls_silent_is_noticed_though_its_frame_had_to_wait(
 
 
 async def test_a_peer_that_neither_reads_nor_speaks_is_noticed_though_much_waits(edge_room: Open) -> None:
-    """A peer that neither reads nor sends is disconnected after the usual limit for silent peers, although its large
-    write would have more time."""
+    """A peer that neither reads nor sends is disconnected after the usual time for silent peers, even if a large write
+    to it may take longer."""
     room = await edge_room(Echo)
     await connect(room, buffer=1)
     (player,) = room.room.players

@@ -1,4 +1,4 @@
-"""The messages that wait to be written to one connection."""
+"""Tests of the outbox: the messages that wait to be written to one connection."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ def test_volatile_only_when_it_can_be_written_at_once() -> None:
 
 
 def test_a_replay_does_not_count() -> None:
-    """The messages that a resume repeats are written first, and do not count against the limit of the outbox, however
-    many they are."""
+    """The messages that a resume repeats are written first, and do not count towards the limit of the outbox."""
     outbox = Outbox(JSON, Limits(outbox_frames=2))
     outbox.put(outgoing_event(Sure(10)))
     outbox.put_first(*(outgoing_event(Sure(n)).frame(JSON) for n in range(10)))
@@ -87,7 +86,8 @@ def test_one_message_always_fits() -> None:
 
 
 def test_bounds_in_frames_and_bytes() -> None:
-    """Each message beyond the limit of frames or bytes calls `on_overfull`, and is still written."""
+    """For each message beyond the limit of frames or bytes, the outbox calls `on_overfull`, and still writes the
+    message."""
     for limits in (Limits(outbox_frames=3), Limits(outbox_bytes=3 * len('["Sure",{"n":1}]'))):
         outbox, lengths = overfull(limits)
         for n in range(5):

@@ -1,4 +1,4 @@
-"""The write scheduler: the two tasks that write for all connections, and run their timers."""
+"""Tests of the write scheduler: the two tasks that write for all connections and run their timers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Noted(MemoryTransport):
 
 
 async def join(room: Any, name: str) -> tuple[MemoryTransport, Noted]:
-    """Connect with a bare transport and a hello. Return this transport, and the server's, which records its writes."""
+    """Connect with a transport and a hello, without a client object. Return the client's transport, and the server's
+    transport, which records its writes."""
     ours, theirs = open_memory_transports()
     noted = Noted(theirs._outgoing, theirs._incoming)
     noted._peer, noted.writes = ours, []
@@ -69,7 +70,7 @@ async def test_what_one_step_sends_leaves_in_one_write(edge_room: EdgeRoom, edge
 
 
 class _Steps(trio.abc.Instrument):
-    """Counts the steps of tasks by the end of their names."""
+    """Counts how often tasks run, by the end of their names."""
 
     def __init__(self, *names: str) -> None:
         self.steps = dict.fromkeys(names, 0)
@@ -80,7 +81,8 @@ class _Steps(trio.abc.Instrument):
 
 
 async def test_acks_of_many_seats_share_a_wake_up(edge_room: EdgeRoom) -> None:
-    """Two hundred acks that are due within two tenths of a second wake the write scheduler at most fifteen times."""
+    """The acks of two hundred connections, whose events arrive within 0.2 seconds, wake the write scheduler's timer
+    task at most fifteen times."""
     room = await edge_room(Chorus)
     clients = [await join(room, str(number)) for number in range(200)]
     steps = _Steps("WriteScheduler._run_timers")
@@ -139,8 +141,7 @@ async def test_seats_expire_in_order_whatever_came_back_meanwhile(edge_room: Edg
 
 
 async def test_a_seat_that_waits_for_ever_leaves_nothing_to_sweep(edge_room: EdgeRoom) -> None:
-    """A seat with an infinite grace adds no entry to the ledger's list of graces, however often it loses its
-    connection."""
+    """A seat with an infinite grace adds no entry to the ledger's list of graces when it loses its connection."""
 
     class Patient(Chorus):
         seats = edge.Seats(grace=math.inf)

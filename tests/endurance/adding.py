@@ -1,5 +1,5 @@
-"""Persistent rooms that count additions and broadcast them, and clients that check the guarantee: each event once, in
-order, whatever happens to servers."""
+"""Persistent rooms that count additions and broadcast them, and clients that check the broadcasts. Each client must
+receive each event exactly once, in order, even if servers fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from edge.client.fallback import TransportKind
 
 from .banking import Bank, LonelyBank
 
-# The environment variable with the file to which rooms write outside of edge, if any.
+# The name of an environment variable. If it contains a path, rooms write each addition to this file, as an example of a
+# write outside of edge.
 EFFECTS = "EDGE_TEST_EFFECTS"
 
 
@@ -28,16 +29,16 @@ class Add:
 class Added:
     who: str
     number: int
-    """Number of this addition among those of `who`."""
+    """The number of this addition among the additions of `who`, from 0."""
     total: int
-    """Count of all additions."""
+    """The count of all additions, this addition included."""
     fence: int
     """Fence of the lease under which the event was sent."""
 
 
 @attrs.frozen
 class Sums:
-    """The number of additions: of all players together, and of each player."""
+    """The number of additions of all players together (`total`), and of each player (`by`)."""
 
     total: int
     by: dict[str, int]
@@ -77,7 +78,7 @@ class Adding(edge.Room[Add, Added]):
 
 
 class Recording(Adding):
-    """Counts additions with one fact for each."""
+    """Counts additions, and stores each addition as a fact."""
 
     facts = Added
 
@@ -108,7 +109,8 @@ app = edge.App({**ROOMS, "bank": Bank, "lonely": LonelyBank})
 
 @attrs.define(eq=False)
 class Ledger:
-    """The events that all clients have received: one event for each total, with fences that never decrease."""
+    """The events that all clients have received, by total. There must be one event for each total, and the fences must
+    not decrease."""
 
     events: dict[int, Added] = attrs.field(factory=dict)
 
@@ -120,8 +122,8 @@ class Ledger:
 
 
 def check_effects(lines: list[str]) -> int:
-    """Check the writes of rooms outside of edge, and return how many writes have an old fence: those of former
-    owners."""
+    """Check the writes of rooms outside of edge. Return the number of writes with an old fence, which former owners
+    made."""
     seen: dict[str, tuple[int, int]] = {}
     refused = 0
     for line in lines:
@@ -138,7 +140,8 @@ def check_effects(lines: list[str]) -> int:
 
 @attrs.define(eq=False)
 class Adder:
-    """A client that adds, and checks that it receives every event once, in order, from the first that it received."""
+    """A client that sends additions. It checks that it receives every event after its first event exactly once, in
+    order."""
 
     client: Client[Any, Any]
     name: str
@@ -164,7 +167,9 @@ class Adder:
         self.said += 1
 
     def check(self) -> None:
-        """Check that all sent additions were received, and that the seat was never replaced by a new one."""
+        """Check that the client received all additions that it sent, and that its last welcome was a resume or its
+        first start."""
         assert self.heard == self.said, f"{self.name} sent {self.said}, and received {self.heard} of them"
         assert self.client.welcome is not None
-        assert self.client.welcome.why in ("", "new"), self.client.welcome  # reasons of a resume and of the first start
+        # A resume has an empty reason, and the first start has the reason `new`.
+        assert self.client.welcome.why in ("", "new"), self.client.welcome

@@ -1,5 +1,5 @@
-"""The app of the endurance tests: a room with a ledger of received numbers, and a route that shows the server's
-resources."""
+"""The app of the endurance tests, with a room that returns the numbers that it has received, and a route that shows the
+server's resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Show:
 @edge.event("shown")
 class Shown:
     life: int
-    """Identifies the room object with this ledger."""
+    """An id of the room object that sends this event."""
     numbers: list[int] = attrs.field(factory=list)
 
 
@@ -58,10 +58,10 @@ watch = ProcessWatch()
 @app.route("/takes")
 async def takes(request: edge.Request) -> edge.Response:
     """Return the resources that the server uses, after a garbage collection."""
-    # Trio keeps up to a thousand expired deadlines, each with its scope, and their number varies.
+    # Trio stores up to a thousand expired deadlines with their scopes. Their number varies, so remove them.
     GLOBAL_RUN_CONTEXT.runner.deadlines._prune()
     gc.collect()
-    if hasattr(C, "malloc_trim"):  # glibc: the free memory that it keeps depends on earlier peaks
+    if hasattr(C, "malloc_trim"):  # glibc stores free memory, the amount of which depends on earlier peaks
         C.malloc_trim(0)
     sample = watch.sample()
     return edge.json_response(

@@ -1,5 +1,5 @@
-"""Rooms that are banks: a player leaves with the balance. If a player ends by mistake, or `greet` is called by mistake,
-a balance is wrong."""
+"""Rooms that are banks, with a balance for each player, and their customers. A customer detects from a wrong balance
+that a seat was ended or `greet` was called by mistake."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio
 import edge
 from edge.client.client import Client, State
 
-# Seconds that a customer waits for anything.
+# The maximum number of seconds that a customer waits for one event or for the end of its seat.
 PATIENCE_SECONDS = 60.0
 
 
@@ -53,7 +53,7 @@ Told: TypeAlias = Greeted | Heard
 
 
 class Bank(edge.Room[Said, Told]):
-    """Keeps a balance for each player, with which the player leaves."""
+    """Stores a balance for each player, and sends it to a player who leaves."""
 
     seats = edge.Seats(minimum=0, grace=60)
 
@@ -84,17 +84,17 @@ class Bank(edge.Room[Said, Told]):
 
 
 class LonelyBank(Bank):
-    """A bank that continues while its server can't know whether it still has the room."""
+    """A bank that continues while its server can't reach the broker."""
 
     when_cut_off = "continue"
 
 
 @attrs.define(eq=False)
 class Customer:
-    """The only customer of a bank: joins again and again, and leaves in each of several ways.
+    """The only customer of a bank, who joins again and again, and leaves in a random way.
 
     Args:
-      connect: opens a new client, with a function that breaks its connections without a goodbye.
+      connect: opens a new client, and returns the client and a function that breaks its connections without a goodbye.
     """
 
     connect: Callable[[], AbstractAsyncContextManager[tuple[Client[Said, Told], Callable[[], Awaitable[object]]]]]
@@ -106,10 +106,10 @@ class Customer:
     unheard: int = 0
     """Number of visits whose end the customer learned only from the next `Greeted`, because the connection was lost."""
     displaced: int = 0
-    """Number of visits that ended because an older connection took the seat, after a stopped server had delayed its
-    hello."""
+    """Number of visits that ended because an older connection took the seat. A stopped server had delayed the hello of
+    this connection."""
     _may_be: set[int] = attrs.field(factory=lambda: {0})
-    """The possible balances: two while the answer to a message is outstanding."""
+    """The possible balances. There are two while the answer to a message is outstanding."""
 
     async def come(self) -> None:
         """Visit the bank again and again, until cancelled."""
@@ -166,6 +166,6 @@ class Customer:
         with trio.fail_after(PATIENCE_SECONDS):
             event: Told = await client.receive()
         assert client.welcome is not None
-        over = event == Greeted(0)  # a fresh start for another reason is expected only after an end
+        over = event == Greeted(0)  # after the end of a seat, a fresh start may have any reason
         assert over or client.welcome.why in ("", "new", "moved"), f"{client._name}: {client.welcome}"
         return event

@@ -1,8 +1,8 @@
-"""Connections that open and close, on real sockets: ``python -m tests.endurance.churn <connections> [seed]``.
+"""Open and close many connections on real sockets: ``python -m tests.endurance.churn <connections> [seed]``.
 
-A thousand connections are open at a time. After half of all connections, and after all, the server has as many files
-and tasks as before the first. In the second half its objects grow by no more than `OBJECTS`, and its memory by no more
-than the share `GROWTH`.
+At most a thousand connections are open at a time. The server's resources are checked after half of the connections and
+at the end. Both times, the server must have as many files and tasks as at the start. In the second half, the number of
+its objects may grow by `OBJECTS`, and its memory by the share `GROWTH`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import trio
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 1000
-# Large bodies and frames arrive in bursts, and the memory that the allocator keeps after each of them varies.
+# The share by which memory may grow. Large bodies and frames arrive in bursts, and the memory that the allocator stores
+# after each burst varies.
 GROWTH = 0.25
-# Python objects that may be left: fewer than one for ten connections of the shortest run.
+# The number of Python objects that may remain. It is less than one object for ten connections of the shortest run.
 OBJECTS = 500
 
 HANDSHAKE = (
@@ -82,13 +83,13 @@ class Visitor:
                 await self.chance.choice(ways)(stream)
 
     async def play_and_leave(self, stream: trio.SocketStream) -> None:
-        """Play, then send a goodbye, as a page does that is closed."""
+        """Play, then send a goodbye, as a page does when the user closes it."""
         await self._play(stream)
         await stream.send_all(_frame(b'["$bye",{"code":4200}]'))
         await _drain(stream)
 
     async def play_and_vanish(self, stream: trio.SocketStream) -> None:
-        """Play, then disconnect without a goodbye or a resume, as a phone does that loses its network."""
+        """Play, then disconnect without a goodbye, and do not resume."""
         await self._play(stream)
 
     async def reset(self, stream: trio.SocketStream) -> None:
@@ -138,8 +139,10 @@ class Visitor:
     async def poll_once(self, stream: trio.SocketStream) -> None:
         """Open an HTTP transport with a hello, and abandon it."""
         hello = b'["$hello",{"client":"%s"}]' % self.name.encode()
-        body = b"\x01" + len(hello).to_bytes(4, "big") + hello
+        body = b"t%d\n" % len(hello) + hello
         await stream.send_all(LINE.format(room=self.room, line=self.name, length=len(body)).encode() + body)
+        answer = await stream.receive_some()
+        assert not answer.startswith(b"HTTP/1.1 400"), answer
         await _drain(stream)
 
     async def _play(self, stream: trio.SocketStream) -> None:
@@ -157,7 +160,7 @@ class Visitor:
 
 
 def _frame(payload: bytes) -> bytes:
-    """Return a frame whose mask of zeros changes nothing."""
+    """Return a text frame with a mask of zeros, which does not change the payload."""
     return bytes((0x81, 0x80 | len(payload))) + bytes(4) + payload
 
 
@@ -167,7 +170,8 @@ async def _drain(stream: trio.SocketStream) -> None:
 
 
 async def churn(connections: int, seed: int) -> tuple[Takes, Takes]:
-    """Open and close so many connections, and return the server's resources after half of them and at the end."""
+    """Open and close this number of connections, and return the server's resources after half of them and at the
+    end."""
     command = [sys.executable, "-m", "edge.cli", "run", "tests.endurance.app:app", "--port", "0"]
     async with trio.open_nursery() as nursery:
         run = partial(trio.run_process, command, stdout=subprocess.PIPE, cwd=ROOT, check=True)
@@ -196,7 +200,7 @@ async def _come_and_go(port: int, connections: int, chance: random.Random, empty
     async with trio.open_nursery() as nursery:
         for _ in range(min(AT_ONCE, connections)):
             nursery.start_soon(keep_coming)
-    with trio.move_on_after(100):  # for the grace of seats, and the time-out of HTTP transports
+    with trio.move_on_after(100):  # seats wait for their grace, and HTTP transports for their time-out
         while (takes := await _ask(port)).rooms or (takes.files, takes.tasks) != (empty.files, empty.tasks):
             await trio.sleep(0.5)
         return await _ask(port)

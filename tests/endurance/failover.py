@@ -1,8 +1,8 @@
-"""Redis and the owner of a room die together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
+"""Kill Redis and the owner of a room together, under load: ``python -m tests.endurance.failover <rounds> [seed]``.
 
-The rounds alternate between two failures of Redis: a replica that lacks the newest writes replaces Redis, or Redis
-starts again from a disk that lacks them. The room loses only the writes that Redis has lost, and clients that had
-received lost events start fresh.
+The rounds alternate between two failures of Redis. In `replace`, a replica that lacks the newest writes replaces Redis.
+In `lose_power`, Redis starts again from a disk that lacks the newest writes. The room may lose only the writes that
+Redis has lost, and clients that have received lost events must start fresh.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from tests.cluster.broker.redis_server import RedisServer
 from .adding import Add, Added
 from .servers import BY_AND_BY, PLAYERS, SERVERS, Town
 
-# Additions of each player in a second, and seconds before Redis dies.
+# The number of additions that each player sends per second, and the seconds of load before Redis dies.
 ADDS_A_SECOND, LOAD_SECONDS = 20.0, 2.0
-# Seconds of writes that Redis loses at most, by the kind of failure.
+# The maximum number of seconds of writes that Redis loses, by the kind of failure.
 LOSES_SECONDS = {"replace": 0.5, "lose_power": 2.0}
-# Seconds that a replica may be behind when it is detached. Redis guarantees no bound, and a busy machine is slow.
+# The number of seconds by which a replica may lag when it is detached. Redis guarantees no limit, and the lag grows on
+# a busy machine.
 BEHIND_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 
@@ -44,7 +45,7 @@ class Listener:
     name: str
     heard: list[tuple[float, Added]] = attrs.field(factory=list)
     told: set[str] = attrs.field(factory=set)
-    """Reasons in the player's welcomes; empty for a resume."""
+    """The reasons in the player's welcomes. The reason of a resume is an empty string."""
     gone_on: trio.Event = attrs.field(factory=trio.Event)
     """Set when the player receives an event of the next owner."""
 
@@ -60,8 +61,8 @@ class Listener:
             self.heard.append((trio.current_time(), event))
 
     async def note_welcomes(self) -> None:
-        """Record the reason of each welcome, until cancelled. The last reason is not enough: a resume may follow a
-        fresh start."""
+        """Record the reason of each welcome, until cancelled. The last reason is not enough, because a resume may
+        follow a fresh start."""
         while True:
             await self.client.wait_state(State.OPEN)
             assert self.client.welcome is not None
@@ -77,15 +78,15 @@ class Listener:
 
 @attrs.frozen
 class Lost:
-    """The events that a room has lost, and the seconds from the first receipt of one of them to the death of its
-    owner."""
+    """The number of events that a room has lost, and the seconds from the first receipt of a lost event to the death of
+    the room's owner."""
 
     events: int
     seconds: float
 
 
 async def fail_over(town: Town, path: str, how: str) -> Lost:
-    """Kill Redis and the owner of a room together, and return the lost events."""
+    """Kill Redis and the owner of a room together, and return the number and the age of the lost events."""
     async with AsyncExitStack() as stack:
         players = list[Listener]()
         for number, kind in enumerate(PLAYERS):
@@ -117,7 +118,8 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
             await town.add_server()
             connected = town.client(path, "probe", sends=Add, receives=Added, kind=TransportKind.WEBSOCKET)
             async with connected as (client, _), trio.open_nursery() as probing:
-                probing.start_soon(Listener(client, "probe").add, count())  # players that start fresh send nothing more
+                # Players that start fresh send no more events, so that the probe must cause events.
+                probing.start_soon(Listener(client, "probe").add, count())
                 with trio.move_on_after(PATIENCE_SECONDS) as scope:
                     for player in players:
                         await player.gone_on.wait()
@@ -128,7 +130,8 @@ async def fail_over(town: Town, path: str, how: str) -> Lost:
 
 
 def check(players: list[Listener], detached_at: float, died_at: float) -> Lost:
-    """Check that only players with a fresh start received a total twice, and that no older event was lost."""
+    """Check that each player who received lost events started fresh, and that only events of the last moments before
+    the failure were lost."""
     fence = min(event.fence for player in players for _, event in player.heard)
     before = [(at, event.total) for player in players for at, event in player.heard if event.fence == fence]
     after = [event.total for player in players for _, event in player.heard if event.fence != fence]
@@ -161,7 +164,7 @@ async def repeat(redis: RedisServer, rounds: int, seed: int) -> dict[str, list[L
             if server.alive:
                 server.process.terminate()
         while any(server.alive for server in town.servers):
-            await trio.sleep(0.01)  # other processes can only be polled
+            await trio.sleep(0.01)  # the state of other processes must be polled
         nursery.cancel_scope.cancel("enough")
     return lost
 

@@ -1,13 +1,11 @@
-"""A server that is killed and started again at random, and clients that reconnect by their own rules:
+"""Kill or drain a server at random moments and start it again, while clients reconnect:
 ``python -m tests.endurance.killed <kills> [seed]``.
 
 Each client puts numbers into the ledger of a room, three at a time, and then asks for the numbers that have arrived.
-The answers are checked against the guarantees of the documents:
+The test checks these guarantees with the answers:
 
-* Within one life of a room nothing is lost, doubled or out of order, whatever happens to connections.
-* If a client's seat is gone, its requests fail as ``gone``, and its welcome has the reason ``expired``.
-* Events that a draining server has not received reach the next server; events that a killed server had not shown to
-  clients may be lost.
+* Within the life of one room object, no number is lost, duplicated or out of order, whatever happens to connections.
+* Numbers may be missing only if requests failed as ``gone``, because the client's seat was gone.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 5
-# Answers that each client has to get before the next signal.
+# The number of answers that each client must get before the next signal.
 ANSWERS = 3
 BLOWS = (signal.SIGKILL, signal.SIGTERM)
 
@@ -41,7 +39,7 @@ class Book:
     """The numbers that one client has put, and the numbers in the answers to it."""
 
     put: int = 0
-    """Count of the numbers."""
+    """How many numbers the client has put."""
     shown: list[list[int]] = attrs.field(factory=list)
     """The numbers in the answers of each life of the room."""
     lives: list[int] = attrs.field(factory=list)
@@ -52,9 +50,9 @@ class Book:
     """Number of answers since the last signal."""
 
     def note(self, shown: Shown) -> None:
-        """Note an answer."""
+        """Record an answer."""
         if not self.lives or self.lives[-1] != shown.life:
-            assert shown.life not in self.lives, "an answer of an earlier life"
+            assert shown.life not in self.lives, "the answer must not come from an earlier room object"
             self.lives.append(shown.life)
             self.shown.append([])
         self.shown[-1] += shown.numbers
@@ -139,7 +137,7 @@ async def kill(kills: int, seed: int) -> list[Book]:
             assert process is not None
             process.send_signal(chance.choice(BLOWS))
             ended = await process.wait()
-            assert ended in (0, -signal.SIGKILL), "a drained server exits with 0"
+            assert ended in (0, -signal.SIGKILL), "a drained server must exit with 0"
             await server.start(nursery)
             await wait_answers(hear)
     for book in books:

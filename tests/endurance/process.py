@@ -1,4 +1,4 @@
-"""A server in its own process, and a free port."""
+"""Functions that start a server in its own process, and find a free port."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Kills, pauses, cuts off, replaces and restarts several servers and a Redis at random, while clients play:
+"""Kill, pause, cut off and restart several servers and their Redis at random, while clients play:
 ``python -m tests.endurance.servers <blows> [seed] [always|everysec]``.
 
-Some players add often, some rarely, and some are customers of banks. The players check the guarantees of persistent
-rooms: see `adding` and `banking`. Each server reaches Redis through its own proxy, which can be delayed or cut.
+Some players send additions often, some rarely, and some are customers of banks. The players check the guarantees of
+persistent rooms: see `adding` and `banking`. Each server reaches Redis through its own proxy. A fault can delay or cut
+the connections of this proxy.
 """
 
 from __future__ import annotations
@@ -40,29 +41,32 @@ from .process import start_server
 
 ROOT = Path(__file__).parents[2]
 SERVERS = 3
-# The transports of the players in the busy room; the number of quiet rooms, in which nobody adds for a long time; and
-# the number of customers of banks.
+# The transports of the players in the busy room. Then the number of quiet rooms, in which players rarely send
+# additions, and the number of customers of banks.
 PLAYERS = 2 * [*TransportKind]
 QUIET, CUSTOMERS = 20, 6
-# Number of faults after which the quiet players add.
+# The number of faults after which the quiet players send an addition.
 SPEAK_EVERY = 10
-# The mean number of adds a second of each busy player. Low enough that even the longest absence of a player misses at
-# most a thousand events, which fit into the window.
+# The mean number of additions that each busy player sends per second. It is low enough that a player misses at most a
+# thousand events in the longest absence, which fit into the window.
 ADDS_A_SECOND = 6.0
-# The backoff grows to four seconds, and not to thirty, because faults follow each other soon.
+# The exponent that limits the backoff to four seconds, and not to thirty, because the next fault follows soon.
 LONGEST_BACKOFF = 3
-# Seconds after a fault until all players receive events again: a lease, its renewal, and a few backoffs.
+# The maximum number of seconds from a fault until all players receive events again. This time includes the rest of a
+# lease, a renewal and a few backoffs.
 PATIENCE_SECONDS = 30.0
-# Seconds until forgotten data is written to Redis again: a server notices the loss at its next renewal.
+# The number of seconds until the servers have written lost data to Redis again. A server detects the loss at its next
+# renewal of leases.
 WRITTEN_ANEW_SECONDS = 3.0
-# Options with which Redis writes to its disk before it answers, or within a second or two.
+# Options of Redis. With `ON_DISK`, Redis writes to its disk before it answers. With `BY_AND_BY`, it writes within about
+# two seconds.
 ON_DISK = ("--appendonly", "yes", "--appendfsync", "always")
 BY_AND_BY = ("--appendonly", "yes", "--appendfsync", "everysec")
 SECRET = "a secret of all these servers"
 
 
 class Way:
-    """A proxy from one server to Redis, on its own socket."""
+    """A proxy between one server and Redis, with its own socket."""
 
     def __init__(self, redis: str, socket: str) -> None:
         self._redis, self.url = redis, f"unix://{socket}"
@@ -73,7 +77,7 @@ class Way:
         self.cut = False
 
     async def run(self, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-        """Forward connections, for ever."""
+        """Forward connections until cancelled."""
         listening = trio.socket.socket(trio.socket.AF_UNIX)
         await listening.bind(self._socket)
         listening.listen(64)
@@ -89,7 +93,7 @@ class Way:
             scope.cancel("the way is cut")
 
     def hold(self) -> None:
-        """Forward nothing until `go_on`. Bytes that are sent meanwhile are delayed."""
+        """Forward nothing until `go_on` is called. The proxy delays the bytes that arrive in the meantime."""
         self._open = trio.Event()
 
     def go_on(self) -> None:
@@ -122,7 +126,7 @@ class Way:
 
 
 class Process:
-    """One server."""
+    """One server process, and its proxy to Redis."""
 
     def __init__(self, process: trio.Process, port: int, way: Way) -> None:
         self.process, self.port, self.way = process, port, way
@@ -146,12 +150,12 @@ class Town:
     customers: list[Customer] = attrs.field(factory=list)
     ledger: Ledger = attrs.field(factory=Ledger)
     starting: trio.Lock = attrs.field(factory=trio.Lock)
-    """Held while a server starts, because a start needs Redis."""
+    """A lock that prevents faults of Redis while a server starts, because a start needs Redis."""
     outages: dict[str, dict[TransportKind, list[float]]] = attrs.field(factory=dict)
     """Seconds from a fault until each player received an addition that the player sent after it, by fault and
     transport."""
     refused: int = 0
-    """Number of writes outside of edge that are refused, because their fences are those of former owners."""
+    """Number of writes outside of edge with the fence of a former owner, which a store must refuse."""
 
     @property
     def effects(self) -> Path:
@@ -189,24 +193,26 @@ class Town:
         return (await self.owners()).get(room) or self.living[0]
 
     async def wait_owned(self) -> None:
-        """Wait until every room has a healthy owner, which can write the data again that Redis is about to lose."""
+        """Wait until every room has a healthy owner. After Redis has lost its data, these owners can write the data
+        again."""
         with trio.fail_after(PATIENCE_SECONDS):
             while not all(server.way.open and not server.paused for server in self.servers if server.alive):
-                await trio.sleep(0.01)  # stopped servers continue by themselves
+                await trio.sleep(0.01)  # paused servers continue after a few seconds
             while len(owners := await self.owners()) < 1 + QUIET or None in owners.values():
-                await trio.sleep(0.1)  # other processes can only be polled
+                await trio.sleep(0.1)  # the state of other processes must be polled
 
     @asynccontextmanager
     async def client(
         self, path: str, name: str, *, sends: Any, receives: Any, kind: TransportKind, key: str | None = None
     ) -> AsyncIterator[tuple[Client[Any, Any], Callable[[], Awaitable[object]]]]:
         """Open a client that connects to the servers in turn. Yield the client, and a function that breaks its
-        connections for good."""
+        connections permanently."""
         turn, streams = count(self.chance.randrange(SERVERS)), list[trio.SocketStream]()
         gone = False
 
         async def connect() -> trio.abc.Stream:
-            servers = [server for server in self.servers if server.alive]  # paused servers accept connections
+            # Include paused servers, because their sockets still accept connections.
+            servers = [server for server in self.servers if server.alive]
             if not servers or gone:
                 raise OSError("no server is there")
             stream = await trio.open_tcp_stream("127.0.0.1", servers[next(turn) % len(servers)].port)
@@ -238,7 +244,7 @@ class Town:
             yield client, vanish
 
     async def play(self, name: str, kind: TransportKind) -> None:
-        """Add at random, until cancelled."""
+        """Join the busy room, and send additions at random intervals until cancelled."""
         async with (
             self.client("adding/a", name, sends=Add, receives=Added, kind=kind) as (client, _),
             trio.open_nursery() as nursery,
@@ -251,7 +257,7 @@ class Town:
                 adder.add()
 
     async def be_quiet(self, number: int) -> None:
-        """Join a room alone, add once, and listen until cancelled."""
+        """Join a quiet room as its only player, send one addition, and receive events until cancelled."""
         path, name, kind = f"adding/quiet{number}", f"quiet{number}", TransportKind.WEBSOCKET
         async with self.client(path, name, sends=Add, receives=Added, kind=kind) as (client, _):
             adder = Adder(client, name, Ledger(), kind)
@@ -277,7 +283,7 @@ class Town:
         async def wait(adder: Adder) -> None:
             said = adder.said + 1
             while adder.heard < said:
-                await trio.sleep(0.01)  # other processes can only be polled
+                await trio.sleep(0.01)  # the state of other processes must be polled
             waited.setdefault(adder.kind, []).append(trio.current_time() - began)
 
         with trio.fail_after(PATIENCE_SECONDS):
@@ -287,29 +293,29 @@ class Town:
         return waited
 
     async def speak(self) -> None:
-        """Let the quiet players add, and wait until each has received the addition."""
+        """Send an addition from each quiet player, and wait until each player has received its own addition."""
         for adder in self.quiet:
             adder.add()
         with trio.fail_after(PATIENCE_SECONDS):
             while any(adder.heard < adder.said for adder in self.quiet):
-                await trio.sleep(0.01)  # other processes can only be polled
+                await trio.sleep(0.01)  # the state of other processes must be polled
         for adder in self.quiet:
             adder.check()
 
     async def kill(self) -> None:
-        """Kill the owner."""
+        """Kill the owner of the busy room, and start another server."""
         (await self.owner()).process.kill()
         self.nursery.start_soon(self.add_server)
 
     async def kill_another(self) -> None:
-        """Kill a server that is not the owner."""
+        """Kill a server that is not the owner of the busy room, and start another server."""
         owner = await self.owner()
         others = [server for server in self.living if server is not owner]
         self.chance.choice(others).process.kill()
         self.nursery.start_soon(self.add_server)
 
     async def pause(self) -> None:
-        """Stop the owner's process until after the end of its lease, then continue it."""
+        """Stop the process of the busy room's owner until after the end of its lease, then continue the process."""
         owner = await self.owner()
         owner.process.send_signal(signal.SIGSTOP)
         owner.paused = True
@@ -322,13 +328,13 @@ class Town:
         self.nursery.start_soon(go_on)
 
     async def drain(self) -> None:
-        """Drain the owner."""
+        """Start another server, and drain the owner of the busy room."""
         owner = await self.owner()
         await self.add_server()
         owner.process.terminate()
 
     async def cut(self) -> None:
-        """Let Redis close all connections."""
+        """Make Redis close all connections."""
         await self.redis.cut_connections()
 
     async def restart(self) -> None:
@@ -362,7 +368,8 @@ class Town:
             await self.redis.wait_up()
 
     async def forget_quietly(self) -> None:
-        """Delete all data of Redis, give servers the time to write it again, and then kill the owner."""
+        """Delete all data of Redis, wait until the servers have written their data again, and then kill the owner of
+        the busy room."""
         await self.forget()
         await trio.sleep(self.chance.uniform(5, 8))
         await self.kill()
@@ -391,7 +398,7 @@ class Town:
         self.nursery.start_soon(go_on)
 
     async def slow(self) -> None:
-        """Stop Redis for a while."""
+        """Stop the process of Redis for up to two seconds."""
         self.redis.signal(signal.SIGSTOP)
         await trio.sleep(self.chance.uniform(0.5, 2.0))
         self.redis.signal(signal.SIGCONT)
@@ -400,8 +407,8 @@ class Town:
 async def mistreat(
     redis: RedisServer, blows: list[str], seed: int, report: Callable[[str], object] = lambda line: None
 ) -> Town:
-    """Cause these faults, wait after each until all players receive events, check the guarantees, and return the
-    town."""
+    """Cause these faults one after the other, and wait after each fault until all players receive events. Check the
+    guarantees, and return the town."""
     async with trio.open_nursery() as nursery:
         town = Town(redis, nursery, random.Random(seed))
         await redis.wait_up(4)
@@ -415,7 +422,7 @@ async def mistreat(
             for number in range(CUSTOMERS):
                 playing.start_soon(town.be_customer, number)
             while len(town.adders) < len(PLAYERS) or len(town.quiet) < QUIET:
-                await trio.sleep(0.01)  # other processes can only be polled
+                await trio.sleep(0.01)  # the state of other processes must be polled
             await town.wait_heard()
             for number, blow in enumerate(blows, 1):
                 report(f"blow {number}: {blow}")
@@ -433,9 +440,11 @@ async def mistreat(
                 server.process.send_signal(signal.SIGCONT)
                 server.process.terminate()
         while any(server.alive for server in town.servers):
-            await trio.sleep(0.01)  # other processes can only be polled
+            await trio.sleep(0.01)  # the state of other processes must be polled
         nursery.cancel_scope.cancel("enough")
-    assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), "a server has failed"
+    assert all(server.process.returncode in (0, -signal.SIGKILL) for server in town.servers), (
+        "each server must exit with 0, unless it was killed"
+    )
     town.refused = check_effects(town.effects.read_text().splitlines())
     return town
 
@@ -444,13 +453,13 @@ BLOWS = (
     *("kill", "kill_another", "pause", "drain", "cut", "restart", "forget", "replace", "slow"),
     *("forget_quietly", "cut_off", "hold_up", "lose_power"),
 )
-# After these faults, the next fault waits until the lost data is written again, because a server that dies meanwhile
-# takes its rooms with it. `failover` checks that loss against the guarantees.
+# After these faults, the next fault waits until the servers have written the lost data again, because the rooms of a
+# server that dies earlier are lost. `failover` tests such losses.
 FORGETTING = ("forget", "replace", "lose_power")
 
 
 def tell(town: Town) -> str:
-    """Return a summary."""
+    """Return a summary of the run, as text."""
     unheard = sum(customer.unheard for customer in town.customers)
     displaced = sum(customer.displaced for customer in town.customers)
     visits = {how: sum(customer.visits[how] for customer in town.customers) for how in ("cash", "finish", "reload")}

@@ -1,4 +1,4 @@
-"""The endurance tests, for a short time each; `make endure` runs them for long."""
+"""Short runs of the endurance tests. `make endure` runs the same tests for longer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.real_time
 
 @pytest.mark.slow
 async def test_a_server_that_is_killed_and_drained() -> None:
-    """Clients of a server that is killed and drained reconnect over every transport, and the guarantees hold."""
+    """After each of three kills or drains of a server, its clients reconnect over every transport, and the guarantees
+    hold."""
     books = await kill(3, seed=1)
     assert len(books) == CLIENTS
     assert all(len(book.lives) == 4 for book in books)
@@ -28,8 +29,8 @@ async def test_a_server_that_is_killed_and_drained() -> None:
 
 @pytest.mark.slow
 async def test_connections_that_come_and_go() -> None:
-    """Twelve thousand connections, a thousand at a time, that end in eleven ways leave no file, no task and no memory
-    behind."""
+    """After twelve thousand connections that end in eleven ways, the server has no more files or tasks than before, and
+    its memory and objects stay within a limit."""
     before, after = await churn(12_000, seed=1)
     assert before.rooms == after.rooms == 0
 

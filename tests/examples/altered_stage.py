@@ -1,5 +1,5 @@
-"""The app of `make demo` for other environments, which environment variables select: without site data, in a frame of
-another site's page, or with short time-outs."""
+"""The app of `make demo` with changes that environment variables select: without site data, in a frame of another
+site's page, or with short time-outs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.server.sessions import SessionCookie
 from edge.transports.http.http import FilePart
 from examples.stage import app
 
-# Blocks site data by a script, for browsers whose driver can't change the user's setting for that.
+# A script that blocks site data. Tests need it for browsers whose driver can't change the user's setting for site data.
 BLOCK = b"""for (const storage of ["localStorage", "sessionStorage"]) {
   Object.defineProperty(window, storage, { get() { throw new DOMException("denied", "SecurityError"); } });
 }"""
@@ -47,8 +47,8 @@ async def block(request: edge.Request) -> edge.Response:
 
 @app.route("/around.html")
 async def around(request: edge.Request) -> edge.Response:
-    """Return a page with a frame of the given address. The frame is of another site if that address has another host
-    name."""
+    """Return a page with a frame, which shows the address in the query's `of`. With another host name in this address,
+    the frame belongs to another site."""
     frame = f'<iframe src="{request.query["of"]}" style="border: 0; width: 100vw; height: 100vh">'
     size = '<meta name="viewport" content="width=device-width"><style>body { margin: 0 }</style>'
     page = f'<!doctype html><link rel="icon" href="data:,">{size}{frame}'

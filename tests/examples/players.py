@@ -1,4 +1,4 @@
-"""Players of the examples, for simulations: ``edge soak ... --play tests.examples.players:draw``."""
+"""Simulated players of the examples, for the command ``edge soak ... --play tests.examples.players:draw``."""
 
 from __future__ import annotations
 

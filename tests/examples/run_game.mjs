@@ -1,4 +1,5 @@
-// The hill's page over a simulated connection, in virtual time. Usage: node run_game.mjs <folder with game.js and its imports>
+// Tests of the hill's page over a simulated connection, in virtual time. Usage: node run_game.mjs <folder with game.js
+// and its imports>
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 
@@ -161,7 +162,7 @@ const cases = {
     world.steer(0, 0);
     world.run(2.1);
     world.latency = steady(0.02);
-    world.game.forgive(); // as the page does on a welcome that resumes
+    world.game.forgive(); // the page calls `forgive` when a welcome resumes its seat
     world.run(5);
     assert.ok(Math.abs(world.game.lead - lead) < 0.02, `${lead} ${world.game.lead}`);
   },

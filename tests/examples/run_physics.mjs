@@ -17,7 +17,7 @@ for (const { name, discs, intents, ticks, after, collided, still } of cases) {
     happened.collided.push(...happenings.collided.map((pair) => [tick, ...pair]));
     happened.still.push(...happenings.still.map(({ number }) => [tick, number]));
   }
-  // as text: 0 and -0 are one number on the wire
+  // compare as JSON, in which 0 and -0 are the same number
   assert.equal(JSON.stringify(discs), JSON.stringify(after), name);
   assert.deepEqual(happened, { collided, still }, name);
 }

@@ -1,4 +1,4 @@
-"""The drawing game in virtual time: turns, time-outs, and strokes that must stay hidden."""
+"""Tests of the drawing game in virtual time: turns, time-outs, and strokes that must stay hidden."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def scene(client: Any, phase: str) -> Scene:
 
 @seeds(200)
 async def test_a_round_with_a_timeout_and_a_leaving(edge_room: Open, edge_seed: int) -> None:
-    """A player sees only the strip of the part above. Strokes drawn before a time-out or a leave stay in the figure.
-    All players get the whole figure at the end."""
+    """During a turn, a player gets only the strip of the part above. The revealed figure has all strokes, also of a
+    player who timed out or left."""
     room = await edge_room(ExquisiteCorpse)
     ana, ben, cyn, dan = await room.join("ana", "ben", "cyn", "dan")
     ana.send(Start())

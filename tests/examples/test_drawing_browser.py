@@ -1,4 +1,4 @@
-"""The drawing game in the browser: three tabs, one of which is a phone, play a whole round."""
+"""Tests of the drawing game in the browser, with desktop and phone tabs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Player(Tab):
         expect(self.page.locator("#canvas")).to_be_visible()
 
     def headline(self, text: str) -> None:
-        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)  # poll is tried last
+        # A page tries the poll transport last, so that it may connect late.
+        expect(self.page.locator("#headline")).to_have_text(text, timeout=20_000)
 
     def saved_picture(self) -> Image.Image:
         with self.page.expect_download() as download:
@@ -107,16 +108,16 @@ def test_a_round_of_three_with_one_leaving_in_their_turn(program: Callable[[str,
             tab.headline("Unfolded!")
             expect(tab.page.locator("#figure")).to_be_visible()
             expect(tab.page.locator("#credits")).to_have_text("head: Ana  ·  body: Ben  ·  legs: Cyn <b>")
-            tab.page.wait_for_timeout(800)  # the unfolding is animated
+            tab.page.wait_for_timeout(800)  # wait for the end of the animation
             tab.screenshot(name)
             picture = tab.saved_picture()
             assert picture.size == (1000, 3 * 750)
-            assert near(picture, (500, 500), RED), "the head's line"
-            assert near(picture, (200, 150), BLUE), "the head's dash"
-            assert near(picture, (800, 260), WHITE), "the line that was undone"
-            assert near(picture, (400, 750 + 375), GREEN), "the line of the player who left"
-            assert near(picture, (500, 1500 + 375), BLUE), "the legs"
-            assert near(picture, (50, 2200), WHITE), "the paper"
+            assert near(picture, (500, 500), RED), "the head's line must be red"
+            assert near(picture, (200, 150), BLUE), "the head's dash must be blue"
+            assert near(picture, (800, 260), WHITE), "the undone line must be absent"
+            assert near(picture, (400, 750 + 375), GREEN), "the line of the player who left must be green"
+            assert near(picture, (500, 1500 + 375), BLUE), "the line of the legs must be blue"
+            assert near(picture, (50, 2200), WHITE), "the paper must be white"
         check_nothing_hidden_was_received(*before_reveal)
         assert [ana.faults, ben.faults, cyn.faults] == [[], [], []]
 
@@ -132,7 +133,7 @@ def check_nothing_hidden_was_received(ana: list[str], ben: list[str], cyn: list[
     (strip,) = strokes["ben"]
     assert strip["color"] == 1
     assert all(0 <= y <= 60 for _, y in strip["points"])
-    assert strokes["cyn"] == []  # no stroke of the body reaches its lower edge
+    assert strokes["cyn"] == []  # cyn gets no strip, because no stroke of the body reaches the lower edge of the body
 
 
 def strokes_of(frame: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The drawing game on several servers: each player connects to another server, and the server that has the table dies
+"""Tests of the drawing game on several servers. Each player connects to a different server, and the table's server dies
 during a turn."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.browser import GET_CHROMIUM, PHONE, ROOT, chromium
 from tests.cluster.broker.redis_server import RedisServer, redis_server
 from tests.examples.test_drawing_browser import BLUE, GREEN, INK, RED, Player, near
 
-# The longest time until a page is connected again: a lease has to expire, and a few attempts may fail.
+# The maximum time until a page is connected again, in milliseconds. A lease must expire, and a few attempts may fail.
 AGAIN_MILLISECONDS = 20_000
 
 
@@ -52,7 +52,7 @@ class Server:
 
 @contextmanager
 def servers(redis: RedisServer, count: int, *options: str) -> Iterator[list[Server]]:
-    """Run this number of servers while the block runs, and check that they end without an error."""
+    """Run this number of servers until the block ends. Then check that they end without an error."""
     trio.run(redis.wait_up, 3)
     started = [Server(redis.url, *options) for _ in range(count)]
     try:
@@ -150,7 +150,7 @@ def test_workers_one_of_which_dies(program: Callable[[str, str], str], tmp_path:
         ana, ben, cyn = begin(browser, crew, crew, crew)
         os.kill(owner_pid(redis), 9)
         ana.draw(BLUE, (0.1, 0.2), (0.3, 0.2))
-        ana.page.wait_for_timeout(4000)  # a lease
+        ana.page.wait_for_timeout(4000)  # by then, the lease of the killed worker has expired
         for tab in (ana, ben, cyn):
             expect(tab.page.locator("#light")).to_have_attribute("data-state", "open", timeout=AGAIN_MILLISECONDS)
         finish(ana, ben, cyn)

@@ -1,6 +1,7 @@
-"""The whole demo in difficult environments: below a prefix, without site data, in frames, in three browsers, asleep.
+"""Tests of the whole demo below a path prefix, without site data, in frames, in three browsers, and asleep.
 
-The kind of bug that these tests detect: a page works on its developer's machine, and fails silently in another browser.
+These tests detect the following kind of bug. A page works on its developer's machine, but fails silently in another
+browser.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def play(engine: Engine, url: str, name: str, sizes: tuple[tuple[int, int], ...]
     desk.wait("document.body.dataset.view === 'dashboard' && document.body.textContent.includes('hill/main')")
 
     pages = {"stage": home, "drawing": ana, "hill": hill, "monitor": monitor, "dashboard": desk}
-    for size in sizes if engine.name != "webkit" else ():  # they are hidden, and WebKit does not draw them
+    for size in sizes if engine.name != "webkit" else ():  # the pages are hidden, and WebKit does not draw hidden pages
         for page_name, page in pages.items():
             page.resize(*size)
             page.screenshot(f"{name}-{page_name}-{'phone' if size == PHONE else 'desktop'}")
@@ -112,7 +113,7 @@ def test_in_three_browsers(program: Program, name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_without_site_data(program: Program, name: str) -> None:
-    """Every page works if its user has blocked cookies and storage."""
+    """Every page works if the browser blocks cookies and storage."""
     by_page = name == "webkit"
     with (
         stage(**({"BLOCKED": "1"} if by_page else {})) as url,

@@ -1,4 +1,4 @@
-"""King of the hill in virtual time: intents, facts, rounds, bots, and games that a seed reproduces."""
+"""Tests of King of the hill in virtual time: intents, facts, rounds, bots, and games that a seed reproduces."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_facts_are_enough_to_know_the_board(edge_room: Open, edge_seed: in
             ben.send(Steer([(room.room.tick + 3, room.room.random.randint(-70, 70), -50)]))
             await trio.sleep(1)
         ana.send(Look())
-        ben.send(Look())  # so that `follow` compares the last board
+        ben.send(Look())  # the answer is a board, which `follow` compares
         await trio.sleep(0.51)  # between two ticks
         board = room.room.board()
         for mirror in mirrors:
@@ -155,8 +155,8 @@ async def test_a_lost_connection_and_a_reload_stop_the_disc(edge_room: Open) -> 
 
 
 async def test_two_intents_for_one_tick(edge_room: Open) -> None:
-    """A second intent for a tick takes effect even if the first one already has, so that a released key does not seem
-    to be held."""
+    """A second intent for a tick takes effect even if the first one already has, so that a released key does not keep
+    moving the disc."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1.01)
@@ -197,7 +197,7 @@ async def test_an_old_plan_is_not_followed_in_a_new_seat(edge_room: Open) -> Non
 
 
 async def test_looking_is_tempered(edge_room: Open) -> None:
-    """A client gets the whole board at most about twice a second, however often it requests the board."""
+    """A client that requests the whole board fifty times a second gets it about twice a second."""
     room = await edge_room(Alone)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -236,7 +236,7 @@ async def test_names_that_people_have(edge_room: Open, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", " a", "x" * 17, "a\nb", "a\u202eb", "\u2028"])
 async def test_names_that_are_none(edge_room: Open, name: str) -> None:
-    """A name that would spoil the scoreboard is refused."""
+    """A name that is empty, padded, longer than 16 letters or unprintable is refused."""
     room = await edge_room(Alone)
     with pytest.raises(edge.Disconnected, match="1 to 16 letters"):
         await room.join(name)
@@ -285,7 +285,8 @@ async def test_the_round_has_a_winner(edge_room: Open) -> None:
     room = await edge_room(Alone)
     ana, ben = await room.join("ana", "ben")
     await trio.sleep(1)
-    ana.send(Steer([(room.room.tick + 1, -100, 0)]))  # from the right into the middle; ben stays at the lower left
+    # Ana moves from the right into the middle, and ben stays at the lower left.
+    ana.send(Steer([(room.room.tick + 1, -100, 0)]))
     await trio.sleep(0.7)
     ana.send(Steer([(room.room.tick + 1, 0, 0)]))
     while (score := await ben.receive(Score)).phase != "won":
@@ -326,7 +327,7 @@ async def test_bots_come_and_go_with_people(edge_room: Open, edge_seed: int) -> 
 
 
 async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
-    """Some seconds after a bot was kicked, another bot takes its place."""
+    """Within six seconds after a bot was kicked, another bot takes its place."""
     room = await edge_room(Hill)
     (ana,) = await room.join("ana")
     await trio.sleep(1)
@@ -341,7 +342,7 @@ async def test_a_kicked_bot_is_not_missed(edge_room: Open) -> None:
 class FortyPlayers(Hill):
     """A board for one person and 39 bots."""
 
-    seats = edge.Seats(maximum=44, grace=15)  # because bots leave some seats free
+    seats = edge.Seats(maximum=44, grace=15)  # there are more than 40 seats, because bots leave some seats free
     bots = 39
 
 
@@ -373,8 +374,8 @@ async def digest_of_play(seed: int, minutes: float) -> str:
 
 @pytest.mark.slow
 def test_ten_minutes_of_forty_players_repeat_themselves() -> None:
-    """Two games with the same seed are equal to the last bit, whatever Python's hash seed, and a game with another seed
-    is different."""
+    """Two games with the same seed are equal to the last bit, even with different hash seeds of Python. A game with
+    another seed is different."""
     command = [sys.executable, "-m", "tests.examples.test_hill"]
     runs = [("7", "10", "0"), ("7", "10", "1"), ("8", "0.2", "0"), ("7", "0.2", "0")]
     processes = [

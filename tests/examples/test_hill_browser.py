@@ -1,4 +1,4 @@
-"""King of the hill in the browser: with keys, touch and tilt, and over a slow connection with jitter."""
+"""Tests of King of the hill in the browser: with keys, touch and tilt, and over a slow connection with jitter."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from tests.hostile import Deed
 
 # The colours of the first players' discs.
 GOLD, BLUE = (255, 183, 3), (63, 167, 255)
-# The largest correction of a disc in one frame, in units of the board: a hundredth of the board's radius.
+# The largest correction of a disc in one frame, in units of the board. It is a hundredth of the board's radius.
 MOST_CORRECTION = 10.0
-# How far one tick of full steering moves a disc in all until the disc rests, in units of the board.
+# The distance, in units of the board, that a disc moves after one tick of full steering until the disc rests.
 GLIDE = PUSH * DRAG / (1 - DRAG)
 
-# Far discs are shown with a delay. The distance, in units, over which an approaching disc catches up with the present.
+# Discs far from the player's disc are shown with a delay. While such a disc approaches over this distance, in units of
+# the board, its delay shrinks to zero.
 APPROACH = 6 * RADIUS
 
 # Records each drawn frame: [milliseconds, {number: [x, y]}, seconds by which far discs are delayed]. The milliseconds
-# are the page's last reading of its clock, because the page draws that moment; the drawing itself may be later.
+# are the page's last reading of its clock, because the page draws the discs of that time, even if it draws them later.
 WATCH = """async () => {
   const { View } = await import(new URL("view.js", location.href).href);
   const draw = View.prototype.draw;
@@ -114,8 +115,8 @@ class Player(Tab):
 
 
 def ram(hunter: Player, me: int, target: int) -> None:
-    """Steer disc `me` into the resting disc `target`: vertically to the same height, then horizontally, so that the
-    discs do not only graze each other."""
+    """Steer disc `me` into the resting disc `target`. First steer it vertically to the same height, so that the discs
+    do not only graze each other, and then horizontally."""
     goal = hunter.places[target]
     for _ in range(20):
         down = goal[1] - hunter.places[me][1]
@@ -148,7 +149,7 @@ def test_two_collide_and_both_screens_agree(program: Callable[[str, str], str]) 
         for color in (GOLD, BLUE):
             one, other = ana.seen(color), ben.seen(color)
             assert math.dist(one, other) <= 2
-        assert math.dist(before, ana.seen(BLUE)) > 20, "the collision moved ben's disc"
+        assert math.dist(before, ana.seen(BLUE)) > 20, "the collision must move ben's disc"
         collided = [json.loads(frame) for tab in (ana, ben) for frame in tab.received if '"facts"' in frame]
         assert any(fact[1]["collided"] == [[0, 1]] for fact in collided)
         ana.page.click("#network")
@@ -238,7 +239,7 @@ def check_smooth(frames: list[Any], me: str) -> None:
     assert moved > 4 * BOARD
 
 
-# Holds back animation frames, as a browser does in a hidden tab. WAKE runs the frames that were held back.
+# SLEEP delays animation frames, as a browser does in a hidden tab. WAKE runs the delayed frames.
 SLEEP = """() => {
   window.awake = window.requestAnimationFrame;
   window.held = [];

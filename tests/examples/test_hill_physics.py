@@ -1,4 +1,4 @@
-"""The hill's rules of motion: invariants, and equal results in Python and JavaScript."""
+"""Tests of the hill's physics: invariants, and equal results in Python and JavaScript."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_vectors_in_javascript(program: Callable[[str, str], str]) -> None:
 
 
 def test_the_page_over_a_line_of_its_own(program: Callable[[str, str], str], tmp_path: Path) -> None:
-    """Every case of run_game.mjs passes: prediction, corrections, leads, sleep, and a wrong board, in virtual time."""
+    """Every case of run_game.mjs passes. The cases cover prediction, corrections, leads, sleep, and a wrong board, in
+    virtual time."""
     node = program("node", "install nodejs from your system's packages")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "edge-motion.js").write_text(MOTION.read_text())

@@ -1,4 +1,5 @@
-"""The example `monitor` in virtual time: its streams, each at its own rate, and garbage collection on request."""
+"""Tests of the example `monitor` in virtual time: its streams, each at its own rate, and garbage collection on
+request."""
 
 from __future__ import annotations
 

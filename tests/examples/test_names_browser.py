@@ -1,4 +1,4 @@
-"""A player's name is shown as text on every page."""
+"""A test that every page shows a player's name as text."""
 
 from __future__ import annotations
 

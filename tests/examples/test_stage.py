@@ -1,4 +1,4 @@
-"""The example `stage` in virtual time: the speaker's switches, and the program that all pages show."""
+"""Tests of the example `stage` in virtual time: the speaker's switches, and the program that all pages show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def program(newest: Program) -> tuple[list[str], str | None, int]:
 
 
 async def seen(client: edge.Client[object, Program]) -> tuple[list[str], str | None, int]:
-    """Return the newest program that a client has received: the demos, the default demo, and the number of watchers."""
+    """Return three values of the newest program that a client has received: the keys of the demos that are
+    switched on, the default demo, and the number of watchers."""
     await trio.sleep(1)
     newest = await client.receive()
     while client._inbox:
@@ -73,7 +74,7 @@ async def test_what_was_switched_outlives_the_room(edge_room: EdgeRoom) -> None:
 
 
 async def test_a_crowd_is_told_twice_a_second_at_most(edge_room: EdgeRoom) -> None:
-    """Each page gets the number of watchers at most twice a second, however many join at the same time."""
+    """A page gets the number of watchers at most three times while a hundred pages join at the same time."""
     room = await edge_room(lambda: Stage(Switchboard()))
     (ana,) = await room.join("")
     await room.join(*[""] * 100)

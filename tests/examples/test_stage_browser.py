@@ -1,4 +1,4 @@
-"""`make demo` in the browser: the stage, the admin page, the monitor and the dashboard, on one port."""
+"""Tests of `make demo` in the browser: the stage, the admin page, the monitor and the dashboard, on one port."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Demo:
 
 @contextmanager
 def demo(folder: Path) -> Iterator[Demo]:
-    """Run the server of `make demo` while the block runs. Then check that the server ended without an error and logged
+    """Run the server of `make demo` until the block ends. Then check that the server ended without an error and logged
     no secret."""
     command = [sys.executable, "-m", "edge.cli", "run", "examples.stage:app", "--port", "0"]
     log = folder / "log"

@@ -1,6 +1,6 @@
 """Fuzz a target, guided by coverage and by cost: ``python -m tests.fuzz <target> <seconds>``.
 
-An input is saved if it reaches new lines, or if it takes more CPU time per byte than any input before. If edge
+The fuzzer saves an input that reaches new lines, or that takes more CPU time per byte than all earlier inputs. If edge
 misbehaves, the fuzzer prints the input and ends with an error.
 """
 
@@ -19,17 +19,17 @@ with atheris.instrument_imports(include=["edge", "h11", "wsproto"]):
 
 from .corpus import load, save
 
-# Bytes of the longest input: longer ones find the same faults, but more slowly.
+# The maximum length of an input, in bytes. Longer inputs find the same faults, but more slowly.
 MAX_BYTES = 600
 
 
-# Factor by which an input has to be more expensive than all before: a smaller difference is noise.
+# The factor by which an input must be more expensive than all earlier inputs. A smaller difference may be noise.
 DEARER = 1.2
 
 
 def watch_cost(target: Target, folder: Path) -> Target:
-    """Wrap a target, so that each input that costs more per byte than all earlier ones is written into the folder, from
-    which the fuzzer reads it."""
+    """Return a wrapper of a target. If an input takes more CPU time per byte than all earlier inputs, the wrapper
+    writes it to `folder`, from which the fuzzer reads it."""
     dearest = 0.0
 
     def run(data: bytes) -> None:
@@ -46,7 +46,7 @@ def watch_cost(target: Target, folder: Path) -> Target:
 
 
 def main(target: str, seconds: str) -> int:
-    """Fuzz, then save the inputs that reached something new."""
+    """Fuzz a target for this number of seconds, then save the inputs that reached new lines or a new cost."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "found")
         found.mkdir()

@@ -1,4 +1,4 @@
-"""The saved inputs: one file for each target, one input on each line."""
+"""The saved inputs of the fuzz targets. Each target has one file, with one input on each line, in base64."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def load(target: str) -> list[bytes]:
 
 
 def save(target: str, inputs: Iterable[bytes]) -> None:
-    """Save these inputs, the shortest first."""
+    """Save these inputs of a target, with the shortest first."""
     lines = [base64.b64encode(each).decode() for each in sorted(set(inputs), key=lambda each: (len(each), each))]
     (FOLDER / target).write_text("".join(f"{line}\n" for line in lines))

@@ -1,4 +1,4 @@
-"""The fuzz targets: each takes any bytes, and raises if edge misbehaves."""
+"""The fuzz targets. Each target accepts any bytes, and raises an exception if edge misbehaves."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.abuse.test_cost import check as check_cost
 from tests.transports.websocket.test_fast_path import both, check
 
 Target = Callable[[bytes], None]
-# Shorter inputs count as this many bytes.
+# For the cost per byte, a shorter input counts as this number of bytes.
 SHORT_BYTES = 64
 
-# RFC 9112 section 3 and RFC 9110 section 5.6.2, as strict as possible. Empty lines before a request are ignored: RFC
-# 9112 section 2.2.
+# The strictest reading of a request head by RFC 9112 section 3 and RFC 9110 section 5.6.2. By RFC 9112 section 2.2, a
+# server ignores empty lines before a request.
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(
     rb"(?:\r\n)*(?P<method>%s) (?P<target>[!-~]+) HTTP/\d\.\d\r\n(?P<lines>(?:%s:[ \t]*[^\r\n\0]*\r\n)*)\r\n"
@@ -43,8 +43,8 @@ LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)[ \t]*\r$", re.IGNORECASE | re
 
 
 def http(data: bytes) -> None:
-    """Read requests from one connection, in two pieces, and check that any strict reader finds the same requests and
-    bodies, that nothing after a bad request is read, and that no header contains a line end."""
+    """Read requests from one connection, on which the input arrives in two pieces. Check that a strict reader finds the
+    same requests and bodies, that a bad request has a known status, and that no header contains a line end."""
     cut = data[0] if data else 0
     run_virtual(_http, [piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece])
 
@@ -117,8 +117,8 @@ class Everything:
 
 
 def codec(data: bytes) -> None:
-    """Decode a frame, and check that it is refused with a known problem, or gives an event that stays equal when it is
-    encoded and decoded."""
+    """Decode a frame, and check the result. The frame must be refused with a known problem, or become an event that
+    stays equal when it is encoded and decoded."""
     for spoken, frame in _frames(data):
         envelope = spoken.peek(frame)
         assert isinstance(envelope[0], str)
@@ -145,8 +145,9 @@ def _frames(data: bytes) -> list[tuple[Codec, Any]]:
 
 
 def machine(data: bytes) -> None:
-    """Receive a frame from each line, and check that each is a message, is refused, or ends the connection with a code;
-    that counts only grow, sent frames can be decoded, and nothing is received after the end."""
+    """Receive each line as a frame. Check that each frame is a message, is refused with a known problem, or ends the
+    connection with a code. Check also that the count of received messages never decreases, that sent frames can be
+    decoded, and that a closed connection receives nothing."""
     limits = Limits(message_bytes=2000, hello_bytes=500)
     connection, now = Connection(Side.SERVER, JSON, now=0, limits=limits), 0.0
     vocabulary = Vocabulary.of(Everything)
@@ -178,15 +179,15 @@ def machine(data: bytes) -> None:
 
 
 def fast_path(data: bytes) -> None:
-    """Receive frames in pieces, and check that edge's fast path delivers and answers what trio-websocket and wsproto
-    do."""
+    """Receive frames in two pieces, and check that edge's fast path delivers the same messages and sends the same
+    answers as trio-websocket and wsproto."""
     cut = data[0] if data else 0
     check(*both([piece for piece in (data[1 : 1 + cut], data[1 + cut :]) if piece]))
 
 
 def cost(data: bytes) -> None:
-    """Check that a frame of the largest size that repeats a part of these bytes costs at most ten honest frames, as
-    MessagePack and as JSON."""
+    """Check the cost of a frame of the largest size that repeats a part of these bytes, as MessagePack and as JSON. It
+    may take at most ten times the CPU time of an honest frame."""
     at = data[0] % 24 if data else 0
     head, unit, tail = data[1 : 1 + at], data[1 + at : 9 + at], data[9 + at : 17 + at]
     for spoken, name in ((MESSAGEPACK, b"\x92\xa5mixed"), (JSON, b'["mixed",')):
@@ -199,7 +200,7 @@ TARGETS: dict[str, Target] = {"http": http, "codec": codec, "machine": machine, 
 
 
 def cost_per_byte(target: Target, data: bytes) -> float:
-    """Return the least CPU seconds that an input takes for each of its bytes in a few runs: noise only adds."""
+    """Return the CPU seconds per byte of an input, from the fastest of three runs, because noise only adds time."""
     least = math.inf
     for _ in range(3):
         began = time.thread_time()

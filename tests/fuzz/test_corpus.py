@@ -1,4 +1,5 @@
-"""The saved inputs, and others made of their parts. `make fuzz` looks for more."""
+"""Tests of edge with the saved fuzz inputs, and with inputs made of their parts. `make fuzz` searches for more
+inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from .targets import TARGETS
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_corpus(target: str) -> None:
-    """No saved input shows a fault."""
+    """No saved input makes its fuzz target fail."""
     inputs = load(target)
     assert len(inputs) >= 20
     for data in inputs:
@@ -24,7 +25,7 @@ def test_the_corpus(target: str) -> None:
 @hypothesis.settings(deadline=None, max_examples=2 * hypothesis.settings().max_examples)
 @hypothesis.given(drawn=st.data())
 def test_inputs_like_them(target: str, drawn: DataObject) -> None:
-    """No input made of parts of saved inputs, with other bytes in between, shows a fault."""
+    """No input that consists of parts of saved inputs and other bytes makes its fuzz target fail."""
     kept = st.sampled_from(load(target))
     parts = drawn.draw(st.lists(st.tuples(kept, st.integers(0, 600), st.binary(max_size=3)), min_size=1, max_size=3))
     TARGETS[target](b"".join(part[:cut] + other for part, cut, other in parts))

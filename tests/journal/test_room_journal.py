@@ -1,4 +1,4 @@
-"""The journal of a room: when entries are written, and what waits for them."""
+"""The journal of a room: the times at which entries are written, and the messages that wait for them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def write(journal: RoomJournal) -> None:
 
 
 async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoom) -> None:
-    """A received event is pending in the player's record until its listener has continued, even in the step in which
-    the event is delivered."""
+    """A received event is pending in the player's record from its delivery until its listener has continued."""
     room = await edge_room(Asking)
     room.runtime.journal = RoomJournal(room.runtime, write)
     (ana,) = await room.join("ana")
@@ -67,12 +66,12 @@ async def test_an_event_is_pending_until_its_listener_goes_on(edge_room: EdgeRoo
     await trio.sleep(1)
     assert seen == [[["add", {"number": 0}]]]
     assert (room.room.total, member_of(player).record(SEAT_RECORD).pending) == (1, [])
-    room.room.close()  # because without a server the room can't continue elsewhere
+    room.room.close()  # because no other server could continue the room in this test
 
 
 async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
     """A room's event is sent, and the client's event that caused it is acknowledged, only after the journal entry that
-    contains both is written. The same applies to the end of the room."""
+    contains both is written. Likewise, the client learns the end of the room only after its entry is written."""
     room = await edge_room(Adding)
     journal = room.runtime.journal = RoomJournal(room.runtime, lambda journal: None)
 
@@ -111,7 +110,7 @@ async def test_what_is_said_leaves_when_it_is_kept(edge_room: EdgeRoom) -> None:
 
 
 async def test_who_comes_to_a_room_that_is_lost_comes_back(edge_room: EdgeRoom) -> None:
-    """A client that joins a room whose lease is lost is refused with `MOVED`, so that it reconnects to the server that
+    """A room whose lease is lost refuses a new client with `MOVED`, so that the client reconnects to the server that
     now has the room."""
     room = await edge_room(Adding)
     room.runtime.lease.lose()

@@ -1,4 +1,4 @@
-"""The journal writer, when a room gives it nothing that can be written."""
+"""The journal writer closes a room whose snapshot can't be written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Healthy(edge.Room[Say, Said]):
 
 
 class Raising(Healthy):
-    """A room whose snapshot raises once somebody has said something."""
+    """A room whose snapshot raises an exception after a player has sent text."""
 
     def snapshot(self) -> str:
         if self.text:
@@ -44,7 +44,7 @@ class Raising(Healthy):
 
 
 class Large(Healthy):
-    """A room whose snapshot is too large once somebody has said something."""
+    """A room whose snapshot is too large after a player has sent text."""
 
     def snapshot(self) -> str:
         return self.text * MAX_ENTRY_BYTES
@@ -59,7 +59,8 @@ def make_app(broker: Broker) -> edge.App:
 async def test_a_room_that_cannot_be_written_is_closed(
     kind: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A room whose snapshot raises or is too large ends as crashed and is logged; other rooms of its server go on."""
+    """A room whose snapshot raises or is too large ends with `ROOM_CRASHED` and an error in the log. Another room of
+    its server continues."""
     async with (
         open_town(make_app, 1) as town,
         town.join(f"/rooms/{kind}/a", sends=Say, receives=Said) as faulty,

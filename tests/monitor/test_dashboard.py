@@ -1,4 +1,4 @@
-"""The dashboard, which is a room: the data that operators get, and their commands."""
+"""The room of the dashboard: the data that operators receive, and the commands that they send."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_everything_at_a_glance() -> None:
-    """Once a second, an operator gets the rooms, seats and counts of the server. The dashboard itself is one of the
+    """Once per second, an operator receives the rooms, seats and counts of the server. The dashboard is among these
     rooms."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
@@ -113,8 +113,8 @@ async def test_everything_at_a_glance() -> None:
 
 
 async def test_the_tree_of_the_watched_room() -> None:
-    """An operator who watches a room gets its round, turn and players, with remaining times and round trips, and None
-    after the room has closed."""
+    """An operator who watches a room receives its round, turn and players, with remaining times and round trips. After
+    the room has closed, the operator receives None."""
     async with watched() as server:
         await server.join("/rooms/playing/one", 1)
         await server.join("/rooms/playing/one", 2)

@@ -52,8 +52,8 @@ async def figures(network: Network) -> dict[str, float]:
 
 
 async def test_strangers_get_nothing() -> None:
-    """The monitor refuses a client without a token, with a wrong token, with a key that lacks the claim, or from a page
-    of another site."""
+    """The monitor refuses a client that has no token, a wrong token or a key without the claim, and a page of another
+    site."""
     app = monitored()
     key = app.keys.issue("u1", name="Ana", claims={"edge-monitor": "yes"})
     async with open_network(app) as network:
@@ -71,8 +71,8 @@ async def test_strangers_get_nothing() -> None:
 
 
 async def test_the_token_and_a_key_of_your_own_open_it() -> None:
-    """The metrics and the dashboard accept the key that is issued for the token, and a key with the claim that the app
-    issued."""
+    """The metrics and the dashboard accept the key that is issued for the token, and a key that the app has issued with
+    the claim."""
     app = monitored()
     async with open_network(app) as network:
         entered = await ask(network, "POST", "/edge-monitor/enter", {"authorization": f"Bearer {TOKEN}"})
@@ -150,7 +150,8 @@ async def test_no_page_may_frame_the_dashboard() -> None:
 
 
 async def test_the_figures_against_a_known_load() -> None:
-    """The metrics count requests, seats, events and refusals exactly, and count no crash without one."""
+    """The metrics count requests, rooms, seats, events and refusals exactly, and count no crash if none has
+    occurred."""
     app = monitored()
     async with open_network(app) as network, AsyncExitStack() as stack:
         before = await figures(network)
@@ -208,8 +209,7 @@ async def test_the_figures_against_a_known_load() -> None:
     ],
 )
 def test_quantiles(values: list[float], expected: dict[str, float]) -> None:
-    """The 0.9 quantile is the least of the values such that at least 90 % of the values are not greater; the other
-    quantiles accordingly."""
+    """A quantile is the smallest of the values that is not less than the given share of the values."""
     family = edge.monitor.metrics._spread("edge_x", "Some values.", values)
     assert {sample.labels["quantile"]: sample.value for sample in family.samples} == expected
 

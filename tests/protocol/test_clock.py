@@ -28,8 +28,7 @@ def test_the_error_is_half_of_the_best_round_trip_at_most(offset: float, trips: 
 
 @given(st.lists(st.tuples(st.floats(0, 1), delays, delays), min_size=2, max_size=30))
 def test_it_goes_on_evenly(steps: list[tuple[float, float, float]]) -> None:
-    """While the estimates differ by less than a second, the clock that is shown runs at most a tenth too fast or too
-    slow."""
+    """While the estimates differ by less than a second, the clock runs at most a tenth too fast or too slow."""
     clock, now = Clock(), 0.0
     clock.note(0, 100, 0.4)
     shown, at = clock.at(0.4), 0.4

@@ -1,4 +1,4 @@
-"""The connection machine: all rows of its table, and smaller rules."""
+"""The connection machine: all rows of its table of states, its codes, and its messages."""
 
 from __future__ import annotations
 

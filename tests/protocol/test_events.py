@@ -33,8 +33,8 @@ def test_an_event_is_a_frozen_attrs_class() -> None:
 
 @pytest.mark.parametrize("name", ["$x", "~x", "!x", "=x", "1", "a b", "x" * 65, "é"])
 def test_names_that_the_envelope_needs_are_refused(name: str) -> None:
-    """A name that is not valid, such as one with a sign of the envelope, is refused, so that no event looks like
-    another kind of message."""
+    """An invalid name, such as a name with a sign of the envelope, is refused, so that no event looks like another kind
+    of message."""
     with pytest.raises(TypeError, match="can't be an event's name"):
         edge.event(name)(type("X", (), {}))
 

@@ -1,4 +1,4 @@
-"""`LatestValues`: the latest value of each key, within bounds of count and size."""
+"""`LatestValues`, which stores the latest value of each key within bounds of count and size."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def test_what_could_not_come_may_come_besides(seconds: float, besides: int) -> N
 
 
 def test_coming_back_again_and_again_gains_nothing() -> None:
-    """A client that reconnects ten times a second may not send more messages than one that stays connected."""
+    """A client that reconnects ten times per second may send as many messages as a client that stays connected, and no
+    more."""
     pace, count = Pace(10, 5), 0
     for step in range(200):
         now = 100.0 + step / 10

@@ -1,7 +1,7 @@
 """`peek`, which reads the name and the request number of a frame whose body can't be read.
 
-The kinds of fault that these tests detect: an error that lacks the number of its request, so that the client waits
-forever, and an unreadable uncounted message that the receiver counts, because its name is not known.
+These tests detect two kinds of fault. An error lacks the number of its request, so that the client waits forever. Or
+the receiver counts an unreadable uncounted message, because its name is not known.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ async def test_a_request_that_can_not_be_read_is_answered(
 
 
 async def test_limits_count_bytes(edge_room: EdgeRoom) -> None:
-    """The limit for a client's message counts bytes, not characters."""
+    """The limit for the size of a client's message is a number of bytes, not of characters."""
     room = await edge_room(Echo)
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs, limits=edge.Limits(message_bytes=3000))

@@ -1,4 +1,4 @@
-"""`structure`, which makes events from decoded payloads: it is strict, and reports each fault with its path."""
+"""`structure`, which makes events from decoded payloads, is strict and reports each fault with its path."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def good() -> dict[str, Any]:
 
 def test_a_good_payload() -> None:
     """In a valid payload, a whole number is accepted for a float field, missing fields get their defaults, and lists
-    get the declared type."""
+    become the declared types."""
     event = structure({**good(), "tool": 2, "flags": ["a"], "raw": "aGk=", "on": True, "tag": "t"}, Drew)
     assert event.drawing.strokes[0] == Stroke(1.0, [(1, 2)])
     expected = (Tool.BRUSH, frozenset({"a"}), b"hi", True, "t")
@@ -93,7 +93,7 @@ PATH = ("drawing", "strokes", 1)
     ],
 )
 def test_a_bad_payload_is_named_by_its_path(path: tuple[Any, ...], value: Any, sentence: str) -> None:
-    """The fault of a payload is one readable sentence that begins with its path."""
+    """The error for an invalid payload is one sentence that begins with the path of the fault."""
     payload = good()
     place: Any = payload
     for step in path[:-1]:
@@ -158,7 +158,7 @@ def test_what_travels_arrives(event: Drew) -> None:
 
 
 def test_a_number_that_json_lacks_is_not_sent() -> None:
-    """Encoding NaN raises an error, because it would arrive as null in JSON."""
+    """Encoding NaN raises an error, because NaN would arrive as null in JSON."""
 
     @edge.event
     class Moved:
@@ -180,7 +180,7 @@ def test_a_number_that_json_lacks_is_not_sent() -> None:
     ],
 )
 def test_a_field_that_cant_travel_is_found_at_once(kind: Any, fault: str) -> None:
-    """A field that can't be encoded is an error with its name when the room is defined, not at the first event."""
+    """If a field of an event can't be encoded, the definition of the room raises TypeError with the field's name."""
     odd: Any = edge.event("odd")(type("Odd", (), {"__annotations__": {"what": kind}}))
     with pytest.raises(TypeError, match=r"^Odd\.what can't be encoded: .*" + re.escape(fault)):
 

@@ -1,7 +1,6 @@
 """Every value of an accepted field type survives both codecs, and no other value is sent.
 
-The kind of fault that these tests detect: the check at the definition of an event, the encoder and the decoder have
-different rules.
+These tests detect different rules in the check at the definition of an event, in the encoder and in the decoder.
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ def _hashes(kind: Any) -> bool:
 
 
 def _typed(value: Any) -> Any:
-    """Return a value in which every part has its type, so that 1, True and 1.0 are not equal."""
+    """Return a copy of the value that contains the type of each part, so that 1, True and 1.0 are not equal."""
     if attrs.has(type(value)):
         return type(value), [_typed(getattr(value, each.name)) for each in attrs.fields(type(value))]
     if isinstance(value, dict):
@@ -310,15 +309,15 @@ def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, 
 
 
 def test_a_mandatory_field_after_a_keyword_is_refused() -> None:
-    """An event class with a mandatory positional field after a keyword-only one is refused, because the fields can't be
-    passed in order."""
+    """An event class with a mandatory positional field after a keyword-only field is refused, because the fields can't
+    be passed in order."""
     with pytest.raises(TypeError, match=r"^Positional\.b can't be encoded: it comes after a, which is keyword-only"):
         check_type(_class_with(list[Positional]))
     assert _accepted(_class_with(Keyword))
 
 
 def test_facts_and_snapshots_are_checked_as_events_are() -> None:
-    """The types of facts are checked by the rules for events."""
+    """A room class is refused if its facts have a field that can't be encoded in an event."""
 
     @edge.event
     class Fact:
@@ -379,7 +378,7 @@ def _overgrown() -> Bounded:
     return bounded
 
 
-wrong: Any = Said  # mypy would refuse every line below
+wrong: Any = Said  # mypy would refuse most calls below
 WRONG = [
     (lambda: wrong(None), TypeError, "Said.text: expected text, not None"),
     (lambda: wrong("a\ud83d"), ValueError, r"Said.text: '\ud83d' is a lone surrogate, which can't be encoded"),
@@ -406,7 +405,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG)
 def test_a_wrong_value_is_an_error_where_it_is_sent(make: Any, error: type[Exception], message: str) -> None:
-    """A value of a wrong type raises an error when it is encoded for sending, because the receiver would refuse it."""
+    """A value that a field does not allow raises an error when it is encoded for sending, because the receiver would
+    refuse it."""
     with pytest.raises(error) as caught:
         unstructure(make())
     assert type(caught.value) is error

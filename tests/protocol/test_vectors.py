@@ -109,7 +109,7 @@ def frame(written: Any) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vectors(case: dict[str, Any]) -> None:
-    """The connection machine gives the result of each step of each case."""
+    """The connection machine gives the expected result for each step of the case."""
     machine = Machine(case["side"])
     for step in case["steps"]:
         machine.step(step)

@@ -1,4 +1,4 @@
-"""Loops over events and waits for events: when they end, and whether they unregister their listeners."""
+"""Loops over events and waits for events end at the right time, and unregister their listeners."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ async def test_a_second_task_in_a_loop_is_refused_and_the_first_goes_on(edge_roo
 
 
 async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None:
-    """After the cancellation of any public method that waits, no listener, waiter or request stays registered, and no
-    event is lost."""
+    """After the cancellation of each of nine public methods that wait, no listener, waiter or request stays registered,
+    and no event is lost."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players
@@ -105,11 +105,11 @@ async def test_cancelled_waits_leave_nothing_behind(edge_room: EdgeRoom) -> None
     await wait_all_tasks_blocked()
     assert len(member_of(player).requests) == 0
     _, guess = await loop.receive()  # this event is the request above, which was sent and then cancelled
-    player.reply(guess, Verdict(False))  # has no effect
+    player.reply(guess, Verdict(False))  # has no effect, because the request was cancelled
 
 
 class _Turns(trio.abc.Instrument):
-    """Counts the steps of tasks."""
+    """Counts the steps of all tasks."""
 
     count = 0
 

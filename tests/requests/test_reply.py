@@ -17,7 +17,8 @@ from tests.rooms.quiet import Choose, Chosen, Guess, Player, Quiet, Verdict
 
 
 class Ponderous(Quiet):
-    """Answers each guess in a reply scope of its own, after one second. The word decides whether the scope replies."""
+    """Answers each guess in its own reply scope, after one second. The scope raises for "crash", and does not reply to
+    "nothing"."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -118,7 +119,7 @@ async def test_a_block_that_crashed_answers_with_an_error(edge_room: EdgeRoom) -
 
 
 class Library(Quiet):
-    """Answers a guess with a stream of verdicts; the word is their number."""
+    """Answers a guess with a stream of verdicts. The word of the guess is the number of verdicts."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -151,7 +152,7 @@ async def test_a_stream_of_replies(edge_room: EdgeRoom, edge_seed: int) -> None:
 
 
 async def test_a_stream_waits_for_a_client_that_is_behind(edge_room: EdgeRoom) -> None:
-    """A stream of replies pauses when half of the seat's window is unacknowledged, and continues after the client has
+    """A stream of replies pauses while the client does not acknowledge them, and continues after the client has
     resumed."""
     room = await edge_room(Library)
     (ana,) = await room.join("ana", limits=edge.Limits(outbox_frames=64))
@@ -233,8 +234,8 @@ async def test_answering_is_checked(edge_room: EdgeRoom) -> None:
 
 
 async def test_no_client_can_crash_a_room_by_what_it_asks(edge_room: EdgeRoom) -> None:
-    """A room may reply to plain events and to hundreds of cancelled requests: such replies have no effect, and do not
-    crash the room."""
+    """Replies of a room to a plain event and to two hundred cancelled requests have no effect, and do not crash the
+    room."""
 
     class Obliging(Quiet):
         answered = 0
@@ -292,8 +293,8 @@ async def test_two_streams_at_once_both_go_on(edge_room: EdgeRoom) -> None:
 
 
 async def test_nothing_of_an_old_page_reaches_the_new(edge_room: EdgeRoom) -> None:
-    """After a client has cancelled a request, `send` of a further part returns False, and nothing is sent to the
-    client's next page."""
+    """After a page has cancelled a request and another page of its session has joined, `send` of a further part returns
+    False."""
 
     class Stubborn(Quiet):
         async def player(self, player: Player) -> None:

@@ -104,8 +104,8 @@ async def test_a_refusal_that_ends_the_conversation(answer: Reply | Part) -> Non
 
 
 async def test_a_client_that_refuses_to_answer(edge_room: EdgeRoom) -> None:
-    """If a client answers a request with an error, `ask` raises RequestFailed. In a turn, the outcome is then
-    REFUSED."""
+    """If a client answers a request with an error, `ask` raises RequestFailed. If `ask` is called in a turn, the
+    outcome of the turn is REFUSED."""
     room = await edge_room(Quiet)
     (ana,) = await room.join("ana")
     (player,) = room.room.players

@@ -12,7 +12,7 @@ from edge.seats.held_seat import HeldSeat
 
 
 def open_turn(player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf) -> edge.Turn:
-    """Return a turn of this player without a round."""
+    """Return a turn of this player that belongs to no round."""
     return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
 
 

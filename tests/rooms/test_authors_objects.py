@@ -31,7 +31,9 @@ MEMBERS: dict[type[Any], str] = {
 def test_the_public_members_are_those_that_were_decided_on(cls: type[Any]) -> None:
     """Authors' objects have exactly the public members in `MEMBERS`."""
     members = sorted(name for name in dir(cls) if not name.startswith("_"))
-    assert members == MEMBERS[cls].split(), "if it is needed, add the member to MEMBERS: see CONTRIBUTING.md"
+    assert members == MEMBERS[cls].split(), (
+        "MEMBERS must list each public member; CONTRIBUTING.md says when to add a member"
+    )
 
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=lambda cls: cls.__name__)
@@ -154,7 +156,7 @@ def test_a_mistake_is_found_where_it_is_made(mistake: str) -> None:
 
 @pytest.mark.parametrize("name", [*MEMBERS[edge.Room].split()])
 def test_no_attribute_of_a_room_hides_a_member(name: str) -> None:
-    """Assigning to a member of `Room` raises an error, because it would silently replace the member."""
+    """Assigning to a member of `Room` raises an error, because the assignment would silently replace the member."""
     with pytest.raises(AttributeError, match=rf"Quiet.{name} is .*(call your attribute|write it in the body)"):
         setattr(Quiet(), name, "ana")
 
@@ -205,7 +207,7 @@ class Room(Quiet):
 
 
 async def test_a_room_may_be_called_room(edge_room: Any) -> None:
-    """A room class can be called Room: its private names do not collide with those of edge.Room."""
+    """A room class can be called Room, because its private names do not collide with those of edge.Room."""
     room = await edge_room(Room)
     (ana,) = await room.join("ana")
     room.room.broadcast(Verdict(True))

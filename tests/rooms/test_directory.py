@@ -102,8 +102,8 @@ class Fragile(Quiet):
 
 
 async def test_a_crashed_room_is_followed_by_a_fresh_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A crashed room is replaced at once, before a client requests it. After too many crashes, its name is refused for
-    a while."""
+    """A crashed room with players is replaced at once, even if no client requests a room. After too many crashes, its
+    name is refused for a while."""
     Fragile.made.clear()
     directory = Directory({"fragile": Fragile})
     async with trio.open_nursery() as nursery:
@@ -175,7 +175,7 @@ async def test_no_fresh_room_follows_while_the_directory_closes() -> None:
 
 
 async def test_who_leaves_before_the_room_has_begun_is_told() -> None:
-    """A seat that is taken and ended before the room's first step still gets its goodbye."""
+    """A seat that is taken and ended before the first step of the room's task still gets its goodbye."""
     directory = Directory({"quiet": Quiet})
     async with trio.open_nursery() as nursery:
         await nursery.start(directory.run)

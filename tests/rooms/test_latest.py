@@ -1,4 +1,4 @@
-"""`latest` events that players send: the room stores the newest value, with or without a listener."""
+"""The room stores the newest value of each `latest` event that a player sends, with or without a listener."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_value_for_each_key(edge_room: EdgeRoom) -> None:
 
 
 async def test_keys_are_bounded(edge_room: EdgeRoom) -> None:
-    """A player stores the values of the newest 256 keys."""
+    """The room stores a player's values for the newest 256 keys only."""
     room = await edge_room(Range)
     (ana,) = await room.join("ana")
     for number in range(1000):
@@ -107,7 +107,7 @@ async def test_a_request_of_that_class_still_wants_an_answer(edge_room: EdgeRoom
 
 
 async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeRoom) -> None:
-    """A lost connection keeps the latest values, and a reload clears them."""
+    """The latest values of a player survive a lost connection. A reload clears them."""
     room = await edge_room(Range)
     session = edge.Session("u1", "ana")
     (ana,) = await room.join(session=session)
@@ -125,8 +125,7 @@ async def test_a_lost_connection_keeps_it_and_a_reload_does_not(edge_room: EdgeR
 
 
 def test_a_key_must_be_one() -> None:
-    """If the key of a `latest` event is not text, a number, a Literal or an Enum, the definition of the room raises
-    TypeError."""
+    """If the key of a `latest` event is a list, the definition of the room raises TypeError."""
 
     @edge.event("marks", delivery="latest", key="places")
     class Marks:

@@ -86,8 +86,8 @@ async def test_a_number_is_free_when_its_player_has_ended(edge_room: EdgeRoom) -
 
 
 async def test_changes_tell_who_joins_is_away_is_back_and_leaves(edge_room: EdgeRoom) -> None:
-    """A loop over `changes` gets each change once and in order. After a slow loop body it also gets the changes of that
-    time, except those that were undone."""
+    """A loop over `changes` gets each change once and in order. After a slow iteration, the loop also gets the changes
+    that occurred meanwhile, except those that were undone."""
     told: list[str] = []
 
     class Watching(Quiet):

@@ -1,6 +1,6 @@
 """Refusals are logged at a bounded rate, with the name of the sender.
 
-The kind of fault that these tests detect: a message or a seat is refused, and the server's log does not show that.
+These tests detect a refusal of a message or of a seat that the server's log does not show.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ async def test_a_record_is_one_line(edge_room: EdgeRoom, caplog: pytest.LogCaptu
 
 
 async def test_a_flood_of_refusals_is_no_flood_of_records(caplog: pytest.LogCaptureFixture) -> None:
-    """Of many different refusals, at most twenty are logged at once, and then one a second, with the number of omitted
-    records."""
+    """Of many different refusals, at most twenty are logged at once, and later one per second, with the number of
+    omitted records."""
     caplog.set_level(logging.INFO)
     log = RateLimitedLog(logging.getLogger("edge.rooms"))
     for second in range(10):

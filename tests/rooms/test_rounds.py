@@ -1,4 +1,4 @@
-"""Rounds and turns, in addition to test_rules.py: their players, exception groups, an hour of play."""
+"""Rounds and turns, in addition to the tests of test_rules.py."""
 
 from __future__ import annotations
 

@@ -297,7 +297,8 @@ async def test_rule_3_a_seat_that_falls_too_far_behind_starts_afresh(edge_room: 
 
 
 async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edge_room: Open) -> None:
-    """Of many `latest` values in one step, a client gets only the newest. After a resume, it gets that value again."""
+    """Of many `latest` values in one step of the event loop, a client gets only the newest. After a resume, it gets
+    that value again."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     for value in range(100):
@@ -311,7 +312,8 @@ async def test_rule_3_latest_keeps_only_the_newest_and_comes_again_on_resume(edg
 
 
 async def test_rule_3_volatile_is_dropped_when_it_cant_be_written_at_once(edge_room: Open) -> None:
-    """A volatile event is sent together with the other events of its step. Without a connection it is dropped."""
+    """A volatile event is sent together with a reliable event before it. Without a connection, a volatile event is
+    dropped."""
     room = await edge_room(Chat)
     (ana,) = await room.join("ana")
     await wait_all_tasks_blocked()
@@ -421,7 +423,7 @@ class Turns(edge.Room[FromPlayer, ToPlayer]):
 
 
 async def test_rule_5_out_of_turn_is_not_now(edge_room: Open) -> None:
-    """An event that no code waits for is refused at once as `not_now`, and is not kept for code that waits later."""
+    """An event that no code waits for is refused at once as `not_now`, and is not stored for code that waits later."""
     room = await edge_room(Turns)
     async with raw_client(room) as send:
         not_now = {"message": "nobody is listening for this now", "about": "say"}
@@ -635,7 +637,7 @@ async def test_rule_7_a_reset_leaves_nothing_of_the_round(edge_room: Open, edge_
 
 
 async def test_rule_7_outcomes_are_values(edge_room: Open) -> None:
-    """The outcome of a turn or a round is a value: here RESET, DONE, TIMEOUT or LEFT."""
+    """The outcome of a turn or a round tells the way in which it ended: RESET, DONE, TIMEOUT or LEFT."""
     room = await edge_room(Rounds)
     ana, ben, cyn = await room.join("ana", "ben", "cyn")
     room.room.reset("everybody plays")
@@ -867,8 +869,8 @@ def hello(client: MemoryClient | None, received: int | None, name: str = "") -> 
 async def raw_client(
     room: RoomUnderTest[Any], *, client: MemoryClient | None = None, received: int | None = None
 ) -> AsyncIterator[Callable[[Any], Any]]:
-    """Connect with a bare transport, and yield a function that sends a message and returns the next one that is not an
-    ack or a ping."""
+    """Connect with a bare transport, and yield a function that sends a message and returns the next received message
+    that is not an ack or a ping."""
     ours, theirs = open_memory_transports()
     room.serve_seat(theirs)
     await ours.send([hello(client, received, "raw")])
@@ -888,7 +890,8 @@ async def raw_client(
 
 @asynccontextmanager
 async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIterator[Callable[[], int | None]]:
-    """Connect a client that stops reading after its welcome, and yield a function that returns its close code."""
+    """Connect a client that stops reading after its welcome, and yield a function that returns the connection's close
+    code."""
     ours, theirs = open_memory_transports(buffer=1)
     room.serve_seat(theirs, JSON, limits)
     await ours.send([hello(None, None, "stuck")])
@@ -898,8 +901,8 @@ async def stuck_client(room: RoomUnderTest[Any], limits: edge.Limits) -> AsyncIt
 
 
 async def test_rule_4_one_crowded_seat_costs_the_others_no_event(edge_room: Open) -> None:
-    """If one seat has too many messages in a step, a broadcast still reaches the other seats, and then raises
-    SendOverflow."""
+    """If one seat has too many messages in one step of the event loop, a broadcast still reaches the other seats, and
+    then raises SendOverflow."""
 
     class Crowded(FakeSeat):
         crowded = True

@@ -1,7 +1,7 @@
-"""Clients and servers of different versions: unknown fields and events are ignored and reported, and other events work.
+"""Clients of another version than their server ignore and report unknown fields and events, and other events work.
 
-The kind of fault that these tests detect: an older client loses events without a report because the server has a new
-field, event or enum member.
+These tests detect events that an older client loses without a report, because the server has a new field, event or enum
+member.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Bounds on sending, in rooms and in clients: a call that exceeds one gets an error, and other messages are not lost.
+"""Bounds on the messages that a room or a client sends. A call that exceeds a bound gets an error, and other messages
+are not lost.
 
-The kind of fault that these tests detect: a message is sent in spite of a bound, and only the receiver refuses it.
+These tests detect a message that exceeds a bound, is sent, and is refused only by the receiver.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ MAX = 1024 * 1024
 
 
 async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRoom) -> None:
-    """All events of a burst in one step reach a client that reads, even if the burst is larger than the outbox and the
-    window."""
+    """All events of a burst in one step of the event loop reach a client that reads, even if the burst is larger than
+    the outbox and the window."""
 
     class Chatty(Talk):
         def greet(self, player: Player) -> None:
@@ -69,8 +70,8 @@ async def test_a_burst_of_one_step_reaches_a_client_that_reads(edge_room: EdgeRo
 
 
 async def test_too_much_in_one_step_is_an_error_where_it_is_sent(edge_room: EdgeRoom, caplog: Any) -> None:
-    """If a room sends too much to a player in one step, the call raises SendOverflow. Events of earlier calls and of
-    later steps arrive."""
+    """If a room sends too much to a player in one step of the event loop, the call raises SendOverflow. Events of
+    earlier calls and of later steps arrive."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=SMALL)
     (ben,) = await room.join("ben")
@@ -154,8 +155,8 @@ def _say_much(client: MemoryClient, count: int) -> None:
 
 
 async def test_much_said_while_away_is_given_up_and_told(edge_room: EdgeRoom) -> None:
-    """A client that sends too much without a connection drops these messages and reports one error. Messages that it
-    sends later arrive after it has reconnected."""
+    """A client that sends too much without a connection drops these messages and reports one error. Messages that the
+    client sends later arrive after a reconnect."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=1e6, events_burst=10_000))
     ana.drop()
@@ -203,7 +204,7 @@ async def test_a_request_that_is_given_up_fails(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
-    """If a client drops too many messages before its first welcome, it still gets its first seat, and later messages
+    """A client that drops too many messages before its first welcome still gets its first seat, and its later messages
     arrive."""
     room = await edge_room(Talk)
     client = MemoryClient(room, "ana", JSON, SMALL, 100, None, None, None)
@@ -218,8 +219,7 @@ async def test_much_said_before_the_first_welcome(edge_room: EdgeRoom) -> None:
 
 
 async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
-    """A connected client that sends too much reports an error and can continue after it has reconnected; it does not
-    close."""
+    """A connected client that sends too much reports an error, does not close, and can continue after a reconnect."""
     room = await edge_room(Talk)
     (ana,) = await room.join("ana", limits=attrs.evolve(SMALL, events_per_second=5, events_burst=2))
     _say_much(ana, 17)
@@ -231,7 +231,7 @@ async def test_much_said_at_once_while_connected(edge_room: EdgeRoom) -> None:
 
 
 async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog: Any) -> None:
-    """A client that leaves before it has sent all messages logs the number of those that are lost."""
+    """A client that leaves before all its messages are acknowledged logs the number of the others."""
     room = await edge_room(Talk)
     ana, ben = await room.join("ana", "ben")
     ana.drop()
@@ -245,7 +245,7 @@ async def test_leaving_with_something_unsaid_is_told(edge_room: EdgeRoom, caplog
 
 
 async def test_a_connection_that_is_cut_off_is_told_once(edge_room: EdgeRoom, caplog: Any) -> None:
-    """Of the connections that the server ends, only the first is logged for each kind of room and each code."""
+    """If the server ends two connections of one kind of room with the same code, only the first end is logged."""
     room = await edge_room(Talk)
     for name in ("ana", "ben"):
         (client,) = await room.join(name, limits=SMALL, buffer=1)

@@ -1,4 +1,4 @@
-"""Several pages of one session: reloads, second tabs, lost welcomes, repeated hellos."""
+"""Fresh starts: several pages of one session, lost welcomes, repeated hellos, and lost messages."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ async def test_nothing_is_kept_for_one_who_has_gone(edge_room: EdgeRoom) -> None
 
 
 async def test_what_seats_keep_is_shared(edge_room: EdgeRoom) -> None:
-    """Seats without a connection store the same object for a broadcast, and no copies."""
+    """Seats without a connection share one object for a broadcast, and store no copies."""
     room = await edge_room(Quiet)
     clients = await room.join("ana", "ben", "cyn")
     for client in clients:

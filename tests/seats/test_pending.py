@@ -1,7 +1,6 @@
 """Clients that leave while they join, and joins that fail because of an error in the server.
 
-The kind of fault that these tests detect: a seat is left behind because the client left, or an error occurred, in the
-middle of the join.
+These tests detect a seat that stays because its client left, or because an error occurred, in the middle of the join.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ async def test_a_client_that_leaves_while_it_joins_has_left(edge_room: EdgeRoom,
 
 
 async def test_a_client_whose_welcome_is_late_has_not_left(edge_room: EdgeRoom) -> None:
-    """If a client gives up a connection because the welcome is late, the client has not left: its seat waits for the
-    next connection."""
+    """If a client gives up a connection because the welcome is late, the client has not left, and its seat waits for
+    the next connection."""
 
     async def slowly(_: object) -> None:
         await trio.sleep(2)

@@ -1,4 +1,5 @@
-"""Connections that are cut at random times, with small limits: the messages of both sides arrive once, and in order."""
+"""The messages of both sides arrive once and in order, with small limits and connections that are cut at random
+times."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ async def cut(client: MemoryClient, chance: random.Random) -> None:
         await trio.sleep(5 * chance.random())
         client.drop()
         await trio.sleep(3 * chance.random())
-        with trio.move_on_after(20):  # give up if another cut or an overflow ends this connection
+        with trio.move_on_after(20):  # another cut or an overflow can end this connection
             await client.resume()
 
 

@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The number of the code of a refusal, as text; empty if the response is no refusal."""
+        """The number of the code of a refusal, as text; an empty string if the response is no refusal."""
         return self.headers.get("edge-code", "")
 
 

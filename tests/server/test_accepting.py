@@ -1,7 +1,7 @@
-"""Accepting connections when the process has no free file descriptors.
+"""A server that accepts connections while its process has no free file descriptors.
 
-The kind of fault that these tests detect: the error of the listener occurs again and again and is logged each time, and
-no client is served or refused.
+These tests detect a server that logs the error of its listener again and again, and neither serves nor refuses any
+client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge.server.accepting import SPARE_FILES, accept_from
 
 
 class Crowd(trio.abc.Listener[trio.abc.Stream]):
-    """A listener in a process whose only free file descriptors are the spare ones."""
+    """A listener in a process whose only free file descriptors are those that the server holds as spares."""
 
     def __init__(self, waiting: int, fault: int = errno.EMFILE) -> None:
         self.waiting = waiting
@@ -45,7 +45,8 @@ class Crowd(trio.abc.Listener[trio.abc.Stream]):
 
 
 def count_files(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Count the spare files together with the crowd's connections, and return the set of open spare files."""
+    """Let the spare files use the same supply of descriptors as the crowd's connections, and return the set of open
+    spare files."""
     real_open, real_close = os.open, os.close
     held: set[int] = set()
 
@@ -104,7 +105,7 @@ async def test_without_files_connections_are_told_and_the_log_says_so_once(
 
 
 async def test_a_listener_that_breaks_is_an_error() -> None:
-    """Any other error of the listener is raised, because it would not end if the server waited."""
+    """Any other error of the listener is raised, because the error would not end if the server waited."""
 
     async def serve(stream: object) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The HTTP API, by which a separate web app controls rooms."""
+"""The HTTP API, with which a separate web app controls rooms."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_the_api() -> None:
     ],
 )
 async def test_a_bad_request_is_told(method: str, path: str, body: Any, status: int, code: str) -> None:
-    """A bad request to the API gets the right status, code and message."""
+    """A bad request to the API gets the expected status, code and message."""
     app = edge.App({"moody": Moody}, api_token=TOKEN)
     async with open_network(app) as network:
         app.directory.open("moody", "one")

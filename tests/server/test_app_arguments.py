@@ -1,6 +1,6 @@
 """Mistakes in the arguments of an app, which raise an error when the app is created.
 
-The kind of fault that these tests detect: an author's mistake that causes an error only when a player connects.
+These tests detect a mistake of an author that causes an error only when a player connects.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Needy(Quiet):
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:
-    """`App` refuses a list of room classes, and kinds of rooms that are an instance, a generic base, or a class that
-    needs arguments."""
+    """`App` refuses a list of room classes, a kind whose name is no string, and a kind that is an instance, a generic
+    base, a class without rooms, or a class that needs arguments."""
     with pytest.raises(TypeError, match=message):
         edge.App(rooms)
     assert len(edge.App({"quiet": Quiet, "made": lambda: Quiet(), "sized": partial(Needy, 3)}).directory.kinds) == 3
@@ -127,7 +127,7 @@ def test_an_address_that_is_no_url() -> None:
     ],
 )
 def test_an_option_of_the_wrong_type(make: Callable[[], object], message: str) -> None:
-    """An option of the wrong type raises TypeError when the app is made, with what to pass instead."""
+    """An option of the wrong type raises TypeError at its call, with a message that names the accepted values."""
     with pytest.raises(TypeError, match=message):
         make()
 
@@ -143,7 +143,8 @@ HEADERS: list[dict[str, Any]] = [
 
 
 def test_prefixes_and_headers_that_cannot_be_served(tmp_path: Path) -> None:
-    """A prefix without its slash, and a header that is invalid or the server's own, raise ValueError."""
+    """A prefix without its slash raises ValueError. So do a limit of 0 rooms, an invalid header, and a header that the
+    server itself sets."""
     with pytest.raises(ValueError, match="begins with a slash"):
         edge.App({}, static={"web": tmp_path})
     with pytest.raises(ValueError, match="begins with a slash"):

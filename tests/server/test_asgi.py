@@ -88,8 +88,8 @@ app = mounted()
 
 
 async def test_starlette_has_every_path_that_is_not_edges() -> None:
-    """The mounted Starlette app gets the requests for all paths that edge does not serve, with all parts of the
-    requests and responses."""
+    """The mounted Starlette app answers the requests for all paths that edge does not serve. All parts of these
+    requests and responses arrive."""
     log.clear()
     async with open_network(mounted()) as network:
         assert log == ["up"]
@@ -191,7 +191,7 @@ async def test_a_startup_that_does_not_end_can_be_cancelled() -> None:
 
     with trio.move_on_after(1) as scope:
         async with open_network(edge.App({}, mount=slow)):
-            raise AssertionError("it started")
+            raise AssertionError("the server has started")
     assert scope.cancelled_caught
 
     async def failing(scope: Any, receive: Any, send: Any) -> None:

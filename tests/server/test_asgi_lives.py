@@ -1,7 +1,7 @@
 """How requests to a mounted app end: background tasks, clients that disconnect, drains.
 
-The kind of fault that these tests detect: the end of a client's connection cancels a task of the app that should
-continue, or a task of the app keeps a connection open.
+These tests detect two kinds of fault. The end of a client's connection cancels a task of the app that should continue.
+Or a task of the app prevents the end of a connection.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ async def test_a_stream_is_told_of_a_drain() -> None:
 
 
 async def deaf(scope: Any, receive: Any, send: Any) -> None:
-    """Stream events, without a call of `receive`."""
+    """Stream events, and never call `receive`."""
     if scope["type"] != "http":
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -174,8 +174,8 @@ async def deaf(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_an_app_that_never_receives_ends_after_its_client() -> None:
-    """An app that never calls `receive` is cancelled a few seconds after its client has closed the client's sending
-    side."""
+    """An app that never calls `receive` is cancelled a few seconds after its client has closed the sending side of the
+    connection."""
     log: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -356,7 +356,7 @@ async def test_an_app_that_asks_whether_its_client_is_there() -> None:
 
     async def wait(request: Request) -> Response:
         while not await request.is_disconnected():  # noqa: ASYNC110  # as users of Starlette do
-            await trio.sleep(0.1)  # as users of Starlette do
+            await trio.sleep(0.1)  # users of Starlette poll in this way
         asked.append(trio.current_time())
         return PlainTextResponse("nobody hears this")
 

@@ -1,4 +1,4 @@
-"""The files of edge.js, as a server serves them: compressed if the client accepts gzip, and with entity tags."""
+"""The server serves the files of edge.js with entity tags, and compressed if the client accepts gzip."""
 
 from __future__ import annotations
 

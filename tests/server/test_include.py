@@ -31,7 +31,7 @@ def small(name: str, folder: Path) -> edge.App:
     return app
 
 
-@pytest.mark.real_time  # files are read in a thread
+@pytest.mark.real_time  # because a thread reads the files
 async def test_apps_side_by_side(tmp_path: Path) -> None:
     """Included apps serve pages and routes below their prefixes, and share rooms, sessions and counters."""
     outer = small("outer", tmp_path)
@@ -42,7 +42,8 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         for path, text in (("/", b"outer"), ("/one/", b"one"), ("/other/index.html", b"other")):
             assert (await ask(network, "GET", path)).body == b"the page of " + text
         moved = await ask(network, "GET", "/one")
-        assert (moved.status, moved.headers["location"]) == (302, "./one/")  # relative: a proxy may add a prefix
+        # The location is relative, because a proxy may add a prefix.
+        assert (moved.status, moved.headers["location"]) == (302, "./one/")
         key = (await ask(network, "POST", "/session", {"edge-session": "tab"})).json["key"]
         opened = outer.directory.open("other", "room")
         assert [listing.kind for listing in one.directory.list()] == ["other"]
@@ -54,9 +55,9 @@ async def test_apps_side_by_side(tmp_path: Path) -> None:
         assert outer.directory.counters.requests == 9
 
 
-@pytest.mark.real_time  # files are read in a thread
+@pytest.mark.real_time  # because a thread reads the files
 async def test_relative_addresses_work_below_the_prefix(tmp_path: Path) -> None:
-    """A page of an included app reaches the client's modules, a key and its room by relative addresses."""
+    """edge.js, keys and rooms on every transport are available below the prefix of an included app."""
     outer, one, inner = small("outer", tmp_path), small("one", tmp_path), small("inner", tmp_path)
     one.include("/in", inner)
     outer.include("/one", one)

@@ -88,8 +88,8 @@ class Served:
 
 @asynccontextmanager
 async def serving(app: edge.App | None = None) -> AsyncIterator[Served]:
-    """Serve an app on a free port until the block ends (by default, one with an echo room). Fail after twenty
-    seconds."""
+    """Serve an app on a free port until the block ends, and fail after twenty seconds. The default app has an echo
+    room."""
     app = app or edge.App({"echo": Echo})
     drain = trio.Event()
     with trio.fail_after(20):
@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
 
 @pytest.mark.parametrize(("request_text", "status", "code"), list(REFUSED.values()), ids=list(REFUSED))
 async def test_refused_over_http(request_text: str, status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A bad HTTP request gets the right status and a JSON body with a code, is not logged as a crash, and the server
+    """A bad HTTP request gets the expected status and a JSON body with a code, and is not logged as a crash. The server
     continues."""
     caplog.set_level(logging.WARNING)
     async with serving(edge.App({"echo": Echo}, static={"/files": Path(__file__).parent})) as served:
@@ -398,7 +398,8 @@ async def test_a_client_survives_a_server_that_is_none(answer: bytes | None) -> 
 
 
 async def test_what_a_block_raises_comes_out_as_it_is() -> None:
-    """An exception in the block of `edge.join` is raised unchanged, and not in a group."""
+    """An exception in the block of `edge.join` is raised unchanged, and not in a group. A URL with another scheme
+    raises ValueError."""
     async with serving() as served:
         with pytest.raises(edge.Disconnected):
             async with served.join("/rooms/nonsense/one") as client:

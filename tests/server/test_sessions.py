@@ -1,4 +1,4 @@
-"""Sessions over HTTP: how keys are issued, renewed and refused, and where keys may not appear."""
+"""Sessions over HTTP: the issue, the renewal and the refusal of keys, and the places where keys may not appear."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def cookie_of(answer: Answer) -> str:
 
 
 async def test_a_page_gets_a_key_and_keeps_it_in_a_cookie() -> None:
-    """Pages of one browser share a session through a cookie. A page that requests a session for its tab gets one that
-    is not in the cookie."""
+    """Pages of one browser share a session through a cookie. A page that requests a session for its tab gets a session
+    that is not in the cookie."""
     keys = edge.Keys(SECRET)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys))) as network:
         first = await ask(network, "POST", "/session", PAGE)
@@ -71,7 +71,8 @@ async def test_an_old_key_is_replaced_in_time() -> None:
         assert renewed != issued
         assert keys.check(renewed) == edge.Session("u1", "Ana", {"admin": True})
         clock.now += 50
-        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})  # for a proxy
+        # The server ignores Basic credentials, because they are for a proxy.
+        anew = await ask(network, "POST", "/session", {**with_cookie, "authorization": "Basic dTpw"})
         assert keys.check(anew.json["key"]).id != "u1"
         assert "set-cookie" in anew.headers
 
@@ -121,7 +122,7 @@ async def test_cross_site_posts_are_refused() -> None:
             assert (refused.status, refused.code) == (403, str(Code.FOREIGN_ORIGIN.value))
             preflight = await ask(network, "OPTIONS", path, FOREIGN)
             assert preflight.status == 204
-            for answer in (refused, preflight):  # so that the page can read the reason
+            for answer in (refused, preflight):  # these headers let the page read the reason
                 assert answer.headers["access-control-allow-origin"] == FOREIGN["origin"]
         form = {"content-type": "application/x-www-form-urlencoded"}
         assert (await ask(network, "POST", "/session", form)).status == 403
@@ -315,7 +316,7 @@ async def test_two_apps_on_one_host_leave_each_other_alone() -> None:
     first = [await visit(one, 8000), await visit(two, 8001)]
     assert set(jar) == {"edge_session", "edge_session_8001"}
     assert [await visit(one, 8000), await visit(two, 8001)] == first
-    await visit(edge.Keys("z" * 32), 8001)  # as after a restart with a new secret: the app may replace its own cookie
+    await visit(edge.Keys("z" * 32), 8001)  # after a restart with a new secret, the app may replace its own cookie
     assert set(jar) == {"edge_session", "edge_session_8001"}
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=two, guests=False))) as network:
         refused = await ask(network, "POST", "/session", {**PAGE, "cookie": f"edge_session={jar['edge_session']}"})
@@ -374,8 +375,8 @@ async def test_a_renewal_does_not_log_anybody_out() -> None:
 
 
 async def test_cookies_count_for_pages_that_are_named() -> None:
-    """With "*" in `origins`, pages of all sites get keys, but the session in the cookie only if they are of this host
-    or of a listed origin."""
+    """With "*" in `origins`, pages of all sites get keys. Only pages of this host or of a listed origin get the session
+    in the cookie."""
     keys = edge.Keys(SECRET)
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys), origins=["*", "https://friend.example"])
     async with open_network(app) as network:
@@ -393,7 +394,7 @@ async def test_cookies_count_for_pages_that_are_named() -> None:
 
 
 async def test_cookies_by_hand() -> None:
-    """A web app can set the cookie, with the right name and attributes, and clear it, under each of its names."""
+    """A web app can set the cookie with the right name and attributes, and can clear each name of the cookie."""
     keys = edge.Keys(SECRET)
     app = edge.App({"quiet": Quiet}, sessions=edge.Sessions(keys=keys, cookie=SessionCookie(partitioned=True)))
     for secure, name in ((True, "__Host-edge_session"), (False, "edge_session")):
@@ -432,7 +433,7 @@ async def test_an_origin_that_is_not_ascii_is_foreign(caplog: pytest.LogCaptureF
 
 
 async def test_a_refused_key_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """With `guests=False`, refused requests for keys are logged, at a bounded rate."""
+    """With `guests=False`, three refused requests for keys give one log record."""
     caplog.set_level(logging.INFO)
     async with open_network(edge.App({"quiet": Quiet}, sessions=edge.Sessions(guests=False))) as network:
         for _ in range(3):

@@ -63,7 +63,7 @@ async def test_ranges(served: Served, asked: str, status: int, start: int, end: 
 
 @pytest.mark.real_time
 async def test_a_range_of_a_file_that_has_changed(served: Served) -> None:
-    """If the tag in If-Range is not that of the current file, the whole file is sent."""
+    """If the tag in If-Range differs from the tag of the current file, the whole file is sent."""
     _, headers, _ = await served.get("/data.bin")
     same, other = f"Range: bytes=0-9\nIf-Range: {headers['etag']}\n", 'Range: bytes=0-9\nIf-Range: "x"\n'
     assert (await served.get("/data.bin", same))[0] == 206
@@ -82,8 +82,8 @@ async def test_head_and_nothing(served: Served) -> None:
 
 @pytest.mark.real_time
 async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
-    """Sixty responses with large files that the clients do not read take less than 200 KiB of memory each, and do not
-    delay other files."""
+    """Thirty GET and thirty HEAD requests for a large file, whose clients do not read, take less than 200 KiB of memory
+    each, and do not delay other files."""
     with (tmp_path / "large.bin").open("wb") as file:
         file.truncate(20 * KIB * KIB)
     (tmp_path / "small.txt").write_text("hi")
@@ -107,8 +107,8 @@ async def test_files_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
 async def test_a_file_that_changes_while_it_is_sent(
     tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a file changes while it is sent, the response is cut off, has no bytes of the new file, and is logged in one
-    line."""
+    """If a file changes while it is sent, the response is cut off and has no bytes of the new file. The log has one
+    line about the change."""
     path, other = tmp_path / "large.bin", tmp_path / "other.bin"
     path.write_bytes(bytes(20 * KIB * KIB))
     async with serving(edge.App({}, static={"/": tmp_path})) as served:
@@ -146,7 +146,7 @@ async def test_links_in_a_loop_and_files_that_may_not_be_read(tmp_path: Path, ca
 
 
 async def test_a_response_has_a_deadline() -> None:
-    """A response that is read slowly is ended by its total deadline, even if the client reads each part in time."""
+    """The total deadline of a response ends the response, even if the client reads each part in time."""
     client, server = trio.testing.memory_stream_pair()
     connection = HttpConnection(_Slow(server.receive_stream))
     await client.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

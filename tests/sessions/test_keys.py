@@ -38,7 +38,7 @@ def test_a_key_says_who_it_is() -> None:
 
 
 def test_forged_foreign_and_damaged_keys_are_refused() -> None:
-    """A key with another secret or audience, a changed key, and text that is not a key are refused."""
+    """A key with another secret or audience, a changed key, and a text that is not a key are refused."""
     keys = edge.Keys(SECRET)
     key = keys.issue("u1")
     foreign = [edge.Keys(OTHER).issue("u1"), edge.Keys(SECRET, audience="shop").issue("u1")]
@@ -48,7 +48,8 @@ def test_forged_foreign_and_damaged_keys_are_refused() -> None:
 
 
 def test_a_signed_body_of_another_shape_is_refused() -> None:
-    """A signed body with other fields than a key is refused, because other code may sign with the same secret."""
+    """A signed body whose fields are not those of a key is refused, because other code may sign with the same
+    secret."""
     keys = edge.Keys(SECRET)
     good = {"id": "u1", "name": "", "claims": {}, "issued": 0, "expires": 9e9, "renews": True, "guest": False}
     bodies: list[object] = [
@@ -70,7 +71,7 @@ def signed(keys: edge.Keys, data: bytes) -> str:
 
 
 def test_a_key_is_not_decompressed() -> None:
-    """A compressed body is refused even if it is signed, because three kilobytes could expand to megabytes."""
+    """A compressed body is refused even if it is signed, because a few kilobytes could expand to megabytes."""
     keys = edge.Keys(SECRET)
     packed = zlib.compress(json.dumps({"id": "u1", "claims": {"essay": "a" * 2_000_000}}).encode())
     assert len(packed) < 2300
@@ -130,8 +131,8 @@ def test_secrets_rotate() -> None:
 
 
 def test_revocation() -> None:
-    """After `revoke`, the keys of a session that were issued before are refused, even if servers' clocks differ.
-    `is_revoked` can refuse further keys."""
+    """After `revoke`, the earlier keys of a session are refused, even if the clocks of servers differ. `is_revoked` can
+    refuse further keys."""
     clock = Clock()
     keys = edge.Keys(SECRET, now=clock)
     key, other = keys.issue("u1"), keys.issue("u2")

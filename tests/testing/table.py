@@ -92,13 +92,13 @@ class Table(edge.Room[FromPlayer, ToPlayer]):
 
 
 def turns_belong_to_a_round(room: Table) -> None:
-    """Check that turns are open only in a round, and one at most."""
+    """Check that at most one turn is open, and none without a round."""
     turns = sum(len(member_of(player).turns) for player in room.players)
     assert turns <= room.has_round
 
 
 async def play(client: edge.Client[Any, Any]) -> None:
-    """Answer nearly every question."""
+    """Answer three of four questions, so that the other turns time out."""
     async for event in client:
         if isinstance(event, Question) and event.number % 4:
             await trio.sleep(0.5)

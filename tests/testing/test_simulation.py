@@ -63,7 +63,8 @@ test_the_table_holds = simulated(Table, examples=150, play=play)(turns_belong_to
 
 @simulated(ExquisiteCorpse, examples=60, play=draw)
 def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
-    """In the drawing game, at most one player has a turn, and only in a round."""
+    """In the drawing game, at most one player has a turn, and only in a round, and there are no more pages than
+    seats."""
     assert sum(len(member_of(player).turns) for player in room.players) <= room.has_round
     assert len(room.pages) <= room.seats.maximum
 
@@ -71,7 +72,7 @@ def test_the_drawing_game_holds(room: ExquisiteCorpse) -> None:
 @pytest.mark.slow
 @simulated(Hill, examples=30, play=steer)
 def test_the_arena_holds(room: Hill) -> None:
-    """In the arena, every disc is on the board and belongs to a seat."""
+    """On the hill, every disc is on the board and has the number of its seat."""
     for number, pilot in room.pilots.items():
         assert pilot.disc.number == number
         assert pilot.disc.x**2 + pilot.disc.y**2 <= 1000**2
@@ -104,7 +105,7 @@ EVERYTHING: list[Step] = [
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_script_says_the_same_again(seed: int) -> None:
-    """A script repeats exactly from the same seed."""
+    """Two simulations of the same script with the same seed give the same result."""
     first = simulate(Table, EVERYTHING, seed=seed, play=play)
     assert simulate(Table, EVERYTHING, seed=seed, play=play) == first
     assert first.events > 10
@@ -128,14 +129,14 @@ def test_a_failure_prints_a_test() -> None:
     ("make", "play", "hours"), [(ExquisiteCorpse, draw, 5), (Hill, steer, 1)], ids=["drawing", "arena"]
 )
 def test_a_share_of_a_thousand_hours(make: Callable[[], Any], play: Any, hours: float) -> None:
-    """Hours of generated scripts find no failure in the drawing game and the arena; `make soak` runs more hours."""
+    """Hours of generated scripts find no failure in the drawing game and on the hill."""
     done = soak(make, hours=hours, seed=2012, play=play)
     assert done.hours >= hours
     assert done.events > 1000
 
 
 def test_a_soak_that_fails_tells_the_script() -> None:
-    """A failed soak has its shortest script as a note, even if the search for it exceeds the hours."""
+    """The error of a failed soak has the shortest failing script as a note."""
 
     class Fragile(Table):
         def greet(self, player: Any) -> None:
@@ -148,7 +149,7 @@ def test_a_soak_that_fails_tells_the_script() -> None:
 
 
 def test_events_are_drawn_as_the_author_says() -> None:
-    """Events are drawn by the given strategy for their class."""
+    """The simulation draws the events of a class from the strategy that the author gives."""
     heard: set[str] = set()
 
     class Noting(edge.Room[Say, Say]):
@@ -165,7 +166,7 @@ def test_events_are_drawn_as_the_author_says() -> None:
 
 
 def test_a_room_that_says_nothing() -> None:
-    """A room that sends nothing can be simulated, and a step that would send it a request has no effect."""
+    """A room that sends no events can be simulated, and a request to this room does not fail the simulation."""
 
     class Silent(edge.Room[Say, None]):
         async def player(self, player: edge.Player[Say, None]) -> None:
@@ -176,7 +177,7 @@ def test_a_room_that_says_nothing() -> None:
 
 
 def test_a_crash_of_the_room_is_a_failure() -> None:
-    """A crash of the author's code fails the simulation, with its error."""
+    """A crash of the author's code fails the simulation with the message of the crash."""
 
     class Fragile(Table):
         def greet(self, player: Any) -> None:
@@ -215,17 +216,17 @@ def furnish_wrongly(patch: pytest.MonkeyPatch, scope: str) -> None:
 
 
 def a_timer_is_not_cancelled(patch: pytest.MonkeyPatch) -> None:
-    """Let the timer of idle rooms and of graces outlive its room."""
+    """Prevent the end of a room's timer, which ends graces and idle rooms, when the room ends."""
     furnish_wrongly(patch, "timer_scope")
 
 
 def a_room_outlives_its_closing(patch: pytest.MonkeyPatch) -> None:
-    """Let the close of a room not cancel `run`, so that a drain never ends."""
+    """Do not cancel `run` when a room closes, so that a drain never ends."""
     furnish_wrongly(patch, "run_scope")
 
 
 def an_ack_counts_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    """Acknowledge one message more than arrived."""
+    """Acknowledge more messages than have arrived."""
     due = Connection.due
 
     def early(connection: Connection, now: float, *, early: float = 0.0) -> Any:
@@ -307,7 +308,7 @@ def an_old_connection_takes_the_seat_along(patch: pytest.MonkeyPatch) -> None:
 
 
 def grace_never_ends(patch: pytest.MonkeyPatch) -> None:
-    """Let the ledger never find a player that is away, so that the grace does not end."""
+    """Prevent the ledger from finding a player that is away, so that the grace does not end."""
     patch.setattr(Ledger, "find_again", lambda ledger, member: None)
 
 
@@ -377,7 +378,7 @@ def nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _weighed(plant: Plant) -> Any:
-    """Mark the two slow cases: the one without a fault, and a fault that is found late."""
+    """Mark the two slow cases: the case without a fault, and the fault that takes the most scripts to find."""
     return pytest.param(
         plant, marks=pytest.mark.slow if plant in (nothing, an_old_connection_takes_the_seat_along) else ()
     )
@@ -385,7 +386,7 @@ def _weighed(plant: Plant) -> Any:
 
 @pytest.mark.parametrize("plant", [_weighed(plant) for plant in (nothing, *PLANTED)], ids=lambda plant: plant.__name__)
 def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each planted fault is found within 600 scripts, and without a fault none is found."""
+    """The simulation finds each planted fault within 600 scripts, and reports no failure if no fault is planted."""
     plant(monkeypatch)
 
     def run(script: list[Step], seed: int) -> None:
@@ -396,7 +397,7 @@ def test_planted_faults_are_found(plant: Plant, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_fault_that_takes_aim_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resume with the counts of a former seat is found by a script that cuts a welcome after a long absence."""
+    """A script that cuts a welcome after a long absence finds a resume with the counts of a former seat."""
 
     def lead_there() -> None:
         for count in range(100, 400, 20):
@@ -423,7 +424,7 @@ def leaving_is_taken_for_a_lost_connection(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_burst_is_too_much(patch: pytest.MonkeyPatch) -> None:
-    """End the connection of a client that reads, because of a burst in one step."""
+    """End the connection of a client that reads, because of a burst in one step of the event loop."""
     put = Outbox.put
 
     def strict(outbox: Outbox, message: Any) -> None:
@@ -448,7 +449,7 @@ def _refuse_said(body: Any, cls: Any, **how: Any) -> Any:
 
 
 def a_request_never_settles(patch: pytest.MonkeyPatch) -> None:
-    """Delete a client's request on the server instead of sending the reply, so that the client waits for ever."""
+    """Delete a client's request on the server instead of sending the reply, so that the client waits forever."""
 
     def forget(requests: RequestTracker, request: Any, answer: Any) -> bool:
         requests.forget_request(request)
@@ -469,7 +470,7 @@ AIMED: dict[Plant, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("plant", AIMED, ids=lambda plant: plant.__name__)
 def test_a_fault_of_a_moment_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each fault of `AIMED` is found by its script, and the script finds nothing without the fault."""
+    """Each script of `AIMED` finds its fault, and reports no failure without the fault."""
     script, text = AIMED[plant]
     for way in ("websocket", "stream", "poll"):
         simulate(Table, [attrs.evolve(step, transport=way) if isinstance(step, Join) else step for step in script])

@@ -1,4 +1,4 @@
-"""Virtual time: the same seed gives the same run in any process, and a test never hangs."""
+"""In virtual time, the same seed gives the same run in any process, and a test never hangs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def race(heap: int, seed: int, hash_seed: int) -> str:
 
 
 def test_canary_one_seed_is_one_schedule_in_any_process() -> None:
-    """A schedule depends on the seed only, not on hash seeds or the heap. A change inside Trio can break this."""
+    """A schedule depends on the seed only, not on hash seeds or the heap."""
     first = race(1, 7, 1)
     assert [race(1000, 7, 2), race(12345, 7, 3)] == [first, first]
     assert race(1, 8, 1) != first
@@ -81,7 +81,7 @@ def test_waiting_is_no_deadlock() -> None:
 
 
 def test_time_is_bounded() -> None:
-    """A test that runs longer than three virtual hours fails, unless it asks for more."""
+    """A run of more than three virtual hours fails, unless its caller allows more hours."""
 
     async def main() -> None:
         for _ in range(5 * 180):
@@ -237,7 +237,8 @@ async def test_a_fixture_that_fails(failing):
 
 
 def test_seeds_that_skip_and_fixtures_that_fail(pytester: pytest.Pytester) -> None:
-    """Each seed has a new instance of its class; a skipped seed hides no failure; each failure names its seed."""
+    """Each seed runs on a new instance of its class. A skipped seed hides no failure, and each failure names its
+    seed."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(SEEDS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
@@ -251,7 +252,7 @@ def test_seeds_that_skip_and_fixtures_that_fail(pytester: pytest.Pytester) -> No
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "3", True])
 def test_a_number_of_seeds_that_is_none(count: Any) -> None:
-    """A number of seeds below 1, or of another type, is an error at the decorator."""
+    """`seeds` raises ValueError if its argument is not an int above 0."""
     with pytest.raises(ValueError, match="write how many seeds"):
         edge.testing.seeds(count)
 
@@ -270,7 +271,7 @@ def test_next():
 
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_seeds_are_one_test(pytester: pytest.Pytester, processes: str) -> None:
-    """Each seed has its own fixtures, except those of the module, and a failed seed does not affect other tests."""
+    """Each seed has its own fixtures, except for fixtures of the module. A failed seed does not affect other tests."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_first=FIXTURES, test_next=NEXT)
     options = ("-p", "no:cacheprovider", "-n", processes)
@@ -280,7 +281,7 @@ def test_seeds_are_one_test(pytester: pytest.Pytester, processes: str) -> None:
 
 
 async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) -> None:
-    """The plugin runs this test in virtual time."""
+    """The plugin runs this test in virtual time, so that an hour passes exactly."""
     assert trio.current_time() == 0
     await trio.sleep(3600)
     assert trio.current_time() == 3600

@@ -1,5 +1,4 @@
-"""On every transport, a connection that is cut after any byte, in either direction, loses, repeats and reorders no
-message."""
+"""On every transport, a cut after any byte in either direction loses no message, repeats none and changes no order."""
 
 from __future__ import annotations
 
@@ -126,5 +125,6 @@ def test_a_cut_after_every_byte(kind: TransportKind, way: Way) -> None:
 @pytest.mark.parametrize(("kind", "step"), [("websocket", 1), ("stream", 5), ("poll", 11)])
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_cut_that_the_server_does_not_notice(kind: str, step: int, way: Way) -> None:
-    """The same holds if only the client notices that the connection was cut."""
+    """If only the client notices a cut, each event arrives once and in order, each request is answered once, and the
+    player stays."""
     check_cuts(TransportKind(kind), way, half_open=True, step=step)

@@ -1,6 +1,6 @@
-"""On every transport, the largest message arrives, and a larger one is refused by the sender.
+"""On every transport, the largest message arrives, and the sender refuses a larger message.
 
-The kind of fault that these tests detect: transports, or the two ends of one, have different limits, so that a sender
+These tests detect different limits of transports, or of the two ends of a transport. With different limits, a sender
 sends a message that the receiver refuses.
 """
 
@@ -47,8 +47,8 @@ class Large(edge.Room[Give, Given]):
 async def test_the_largest_message_arrives(
     kind: TransportKind, codec: edge.protocol.codec.Codec, sent_bytes: int
 ) -> None:
-    """A message of exactly `sent_bytes` arrives, because the welcome has that limit. `send` raises ValueError for a
-    longer message."""
+    """A message that fills `sent_bytes`, except for at most one byte, arrives, because the welcome contains this limit.
+    `send` raises ValueError for a longer message."""
     app = edge.App({"large": Large}, limits=edge.Limits(sent_bytes=sent_bytes))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Every transport passes the same conformance suite."""
+"""Every transport passes the same conformance suite, `TRANSPORT_CONFORMANCE`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.websockets import websocket_pair
 
 @asynccontextmanager
 async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tuple[Transport, ServedWebSocket]]:
-    """Yield a client's and a server's end of one WebSocket over loopback."""
+    """Open a WebSocket over loopback, and yield the client's end and the server's end."""
     async with open_socket_reader() as socket_reader:
         socket_reader.can_read = reader == "one for all"
         async with websocket_pair(socket_reader) as (client, server):
@@ -37,7 +37,7 @@ async def open_websocket_pair(reader: str = "one for all") -> AsyncIterator[tupl
 
 @asynccontextmanager
 async def line_pair(mode: Mode) -> AsyncIterator[tuple[Transport, Transport]]:
-    """Yield a client's and a server's end of one HTTP transport, over streams in memory."""
+    """Open an HTTP transport over streams in memory, and yield the client's end and the server's end."""
     served = ServedHttpTransport(Limits())
 
     async def serve(stream: trio.abc.Stream) -> None:

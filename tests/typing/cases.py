@@ -1,4 +1,4 @@
-"""The types that mypy and pyright infer in an author's code. The type checkers read this file; it is not run."""
+"""The types that mypy and pyright infer in an author's code. Only the type checkers read this file; no test runs it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def pyright(program: Program, *arguments: str | Path, path: str = "") -> tuple[i
 
 
 def test_an_authors_code(program: Program) -> None:
-    """pyright infers the expected types in cases.py. mypy checks cases.py together with all other files."""
+    """pyright infers the expected types in cases.py."""
     code, output = pyright(program, HERE / "cases.py")
     assert code == 0, output
 

@@ -12,12 +12,13 @@ import attrs
 
 from ...journal.entries import Entry, Written
 
-# Seconds that a lease lasts without a renewal. Clients wait longer for their welcomes, so that they do not mistake a
-# failed server for a failed transport. The pauses of a healthy process are shorter.
+# Seconds that a lease lasts without a renewal. This time is longer than the pauses of a healthy process. It is shorter
+# than the time for which clients wait for a welcome, so that clients do not mistake a failed server for a failed
+# transport.
 LEASE_SECONDS = 3.0
 # Seconds after which an abandoned room is deleted, with its journal: FORGOTTEN_SECONDS if the room can be restored, or
-# else LOST_SECONDS. During LOST_SECONDS, clients that reconnect still learn why the room is a new one. The record of a
-# server that is gone is deleted after FORGOTTEN_SECONDS.
+# else LOST_SECONDS. During LOST_SECONDS, clients that reconnect still learn that the previous room was lost. The record
+# of a server that is gone is deleted after FORGOTTEN_SECONDS.
 FORGOTTEN_SECONDS = 24 * 3600.0
 LOST_SECONDS = 60.0
 # The maximum number of rooms that `Broker.left` returns.
@@ -26,14 +27,14 @@ LEFT = 1000
 
 @attrs.frozen
 class Stamp:
-    """The number of a server's request. After a request with a certain `oldest`, the broker ignores requests with lower
-    numbers, because the server no longer waits for their answers."""
+    """The number of a server's request, and the lowest number whose answer the server still waits for. After each
+    request, the broker ignores requests of the same server with lower numbers than `oldest`."""
 
     number: int
-    """The number of this request; each request of a server has a higher number than its previous request."""
+    """The number of this request. Each request of a server has a higher number than the server's previous request."""
 
     oldest: int
-    """The lowest number of all requests, this one included, whose answers the server still waits for."""
+    """The lowest number of all requests whose answers the server still waits for. This request is one of them."""
 
 
 @attrs.frozen
@@ -41,11 +42,11 @@ class Claim:
     """The result of a claim of a room's lease."""
 
     server: str
-    """The server that has the room: the claimant, if the claim was granted. Empty if the claim was rejected, but not
-    because another server has the room."""
+    """The server that has the room. This is the claimant if the claim was granted. Empty if the claim was rejected for
+    any reason except that another server has the room."""
 
     seconds: float
-    """The seconds that the lease lasts; for a rejected claim, the shortest time until a claim can be granted."""
+    """The seconds that the lease lasts. For a rejected claim: the shortest time until a claim can be granted."""
 
     fence: int = 0
     """The fence of the lease, higher than those of all earlier leases of this room. If `server` is empty: 0."""
@@ -60,8 +61,8 @@ class Lease:
 
     room: str
     server: str
-    """The server that has the lease or had it last. Empty if the room was handed over; may be empty if the room is
-    abandoned."""
+    """The server that has the lease, or the last server that had it. Empty if the room was handed over. May be empty if
+    the room is abandoned."""
     fence: int
     seconds: float
     """The seconds until the lease ends; 0 or less if the room is abandoned or was handed over."""
@@ -77,8 +78,9 @@ class Wish(enum.Enum):
     TELL = "tell"
     """Store a new description of the room."""
     KEEP = "keep"
-    """Keep the room after the broker may have lost data: record this server as the owner again, and restore the lease.
-    Sent when `Renewed.mark` has changed; refused if another server has claimed the room."""
+    """Record this server as the owner of the room again, and restore the lease, because the broker may have lost data.
+    A server sends this request when `Renewed.mark` has changed. The broker refuses the request if another server has
+    claimed the room."""
     RELEASE = "release"
     """Delete the lease and the journal, because the room has closed for good."""
     HAND_OVER = "hand over"
@@ -98,7 +100,7 @@ class News:
     about: bytes = b""
     """With `Wish.TELL` and `Wish.KEEP`: the description of the room."""
     entries: int = 0
-    """With `Wish.KEEP`: the number of the newest entry that the journal should have under this fence; 0 if none."""
+    """With `Wish.KEEP`: the number of the newest entry that the journal should have with this fence; 0 if none."""
     claim: int = 0
     """If the fence is 0: the `Stamp.number` of the request that claimed the room."""
 
@@ -108,9 +110,10 @@ class Renewed:
     """The result of a renewal."""
 
     mark: str
-    """If the mark equals that of the previous renewal, the broker has lost no lease of this server, and no other server
-    has had its rooms in between. A different mark means that the leases had run out, or that the broker may have lost
-    data: then each lease counts as renewed only after a `Wish.KEEP` that was not refused."""
+    """If the mark is the same as in the previous renewal, the broker has lost no lease of this server, and no other
+    server has had its rooms since then. A different mark means that the leases had run out, or that the broker may have
+    lost data. After a change of the mark, each lease counts as renewed only after a `Wish.KEEP` that was not
+    refused."""
 
     servers: Mapping[str, bytes]
     """Every server that has renewed within a lease period, and its status."""
@@ -119,7 +122,7 @@ class Renewed:
     """The rooms whose `Wish.KEEP` was refused, because another server has claimed the room."""
 
     forgotten: frozenset[str] = frozenset()
-    """The rooms of `Wish.KEEP` requests whose journals are incomplete: the server has to write these journals again."""
+    """The rooms of `Wish.KEEP` requests whose journals are incomplete. The server has to write these journals again."""
 
 
 class Mailbox(abc.ABC):
@@ -138,18 +141,18 @@ class Mailbox(abc.ABC):
 
 
 class Broker(abc.ABC):
-    """The store and message bus that servers share. `edge.testing.BROKER_CONFORMANCE` tests an implementation.
+    """The store and message bus that servers share. `edge.testing.BROKER_CONFORMANCE` tests implementations.
 
     A server renews all its leases in one request, so the cost does not grow with the number of its rooms. The broker
-    decides every request by its own clock, in one atomic step. Every method may raise `BrokerDown`: the broker can't be
-    reached, or did not answer in time. Such a request may have taken effect or not, and can still take effect until a
+    decides every request by its own clock, in one atomic step. Every method may raise `BrokerDown` if the broker can't
+    be reached, or did not answer in time. Such a request may have taken effect or not. It can still take effect until a
     later request of the same server takes effect. Every request can be repeated.
 
     *Cancellation*: the request may take effect or not, as after `BrokerDown`.
     """
 
     lease_seconds: float = LEASE_SECONDS
-    """The seconds that a lease lasts: the same for all servers."""
+    """The seconds that a lease lasts. The value must be the same on all servers."""
 
     shared = True
     """True if several servers may use this broker."""
@@ -210,12 +213,12 @@ class Broker(abc.ABC):
 
     @abc.abstractmethod
     async def read(self, room: str) -> Sequence[bytes]:
-        """Return the entries of a room's journal, from its newest whole entry on; empty if the room has closed for
-        good, or has no entries."""
+        """Return the entries of a room's journal, from its newest whole entry on. The result is empty if the room has
+        closed for good, or has no entries."""
 
     @abc.abstractmethod
     async def send(self, batches: Mapping[str, bytes]) -> frozenset[str]:
-        """Put one batch into the mailbox of each server. Returns: the servers that have a mailbox; the others are
+        """Put one batch into the mailbox of each server. Returns: the servers that have a mailbox. All others are
         gone."""
 
     @abc.abstractmethod

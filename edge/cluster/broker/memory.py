@@ -1,4 +1,4 @@
-"""A broker in memory: for a single server, or for several servers in one process, as in tests."""
+"""A broker in memory, for a single server, or for several servers in one process, as in tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Server:
     until: float
     """The time at which the server's leases end."""
     since: float
-    """The time since which the server has always renewed its leases before they ended."""
+    """The time since which the server has renewed its leases without an interruption."""
     about: bytes = b""
     oldest: int = 0
     """The highest `Stamp.oldest` of the server's requests. Requests with a lower number have no effect."""
@@ -32,7 +32,7 @@ class _Held:
     """The broker's record of a lease."""
 
     server: str
-    """The owner; empty if the room was handed over."""
+    """The server that has the lease; empty if the room was handed over."""
     fence: int
     claim: int
     """The number of the request that claimed the lease: `Stamp.number`."""
@@ -179,7 +179,7 @@ class MemoryBroker(Broker):
         return [room for _, room in islice(sorted(left), LEFT)]
 
     def _seconds(self, held: _Held) -> float:
-        """Return the seconds until a lease ends; negative if it has ended."""
+        """Return the seconds until a lease ends. The result is negative if the lease has ended."""
         server = self._servers.get(held.server)
         return (held.left_at if server is None else server.until) - trio.current_time()
 
@@ -246,7 +246,7 @@ class MemoryBroker(Broker):
         return False
 
     def _take_note(self, server: str, stamp: Stamp) -> bool:
-        """Record the stamp of a request. Return False if the server no longer waits for the answer."""
+        """Record the stamp of a request. Return False if the server no longer waits for the answer to this request."""
         known = self._servers[server]
         known.oldest = max(known.oldest, stamp.oldest)
         return stamp.number >= known.oldest

@@ -10,18 +10,18 @@ Lua scripts inside Redis make every decision, by Redis's clock. Each key begins 
 | `left`, `lost`     | sorted sets: abandoned rooms by the time at which their leases ended: in `left` the rooms  |
 |                    | that can be restored, in `lost` all others                                                 |
 | `servers`          | hash: server → `until since oldest`: the end of its leases, and the time since which its   |
-|                    | leases have never ended, in milliseconds; the highest `Stamp.oldest` of its requests. Then |
-|                    | `swept`, if the server is gone and all its rooms are marked as abandoned                   |
+|                    | leases have never ended, in milliseconds; the highest `Stamp.oldest` of its requests. The  |
+|                    | word `swept` follows if the server is gone and all its rooms are marked as abandoned       |
 | `words`            | hash: server → its status                                                                  |
 | `log:<room>`       | stream: the journal; ids are `fence-number`, so Redis rejects writes of a former owner     |
 | `mailbox:<server>` | stream: the mailbox, which expires with the server's leases                                |
 | `redis`            | string: the id of the Redis process, and the time at which a script first found this id    |
 
-A fence is the time in microseconds, or the previous fence of the room plus one, if that is higher. So fences grow even
-if Redis has lost the previous fence. Redis may lose data, because it writes to its disk and its replicas after it has
-answered. The first script that runs in a new Redis process records that process under the key `redis`. For one lease
-period afterwards, no server can claim a room. In this time, each server compares its own rooms and journals with those
-in Redis, and writes missing ones again.
+A fence is the higher of two numbers: the time in microseconds, and the previous fence of the room plus one. Therefore,
+fences grow even if Redis has lost the previous fence. Redis may lose data, because it answers before it writes to its
+disk and its replicas. The first script that runs in a new Redis process records this process under the key `redis`. For
+one lease period afterwards, no server can claim a room. In this period, each server compares its own rooms and journals
+with those in Redis, and writes the missing rooms and journals again.
 
 Every script declares the keys that it uses.
 """
@@ -61,23 +61,23 @@ T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("edge.servers")
 
-# The maximum number of unreadable fields that are logged.
+# The maximum number of unreadable fields that are logged, so that they can't fill the log.
 MAX_PASSED_OVER = 100
-# The maximum number of rooms that one script handles.
+# The maximum number of rooms that one script handles, so that other requests are not delayed for long.
 BATCH = 500
-# Seconds that Redis may take to answer, or half a lease period if that is shorter.
+# Seconds that Redis may take to answer. A shorter limit applies if half a lease period is shorter.
 ANSWER_SECONDS = 2.0
-# Seconds that Redis blocks a read of an empty mailbox.
+# Seconds for which Redis blocks a read of an empty mailbox.
 HOLD_SECONDS = 5.0
-# The maximum number of batches in one read. Batches that were read are deleted from the mailbox once there are this
-# many of them, or this many bytes.
+# The maximum number of batches in one read. After reads of BATCHES batches or of BATCHES_BYTES bytes in total, the
+# batches that were read are deleted from the mailbox.
 BATCHES, BATCHES_BYTES = 256, 1024 * 1024
 
 
 class RedisBroker(Broker):
     """A broker that servers on one or several machines share: ``RedisBroker("redis://localhost:6379/0")``.
 
-    It needs Redis 7 or newer, and the extra ``redis``.
+    It needs Redis 7 or newer, and the extra ``edge-rooms[redis]``.
 
     Args:
       url: ``redis://[user:password@]host[:port][/database]``, ``rediss://`` for TLS, or ``unix:///path``.
@@ -103,7 +103,7 @@ class RedisBroker(Broker):
             yield
 
     async def _check_alone(self) -> None:
-        """Raise `BrokerDown` if this is a node of a Redis Cluster, because a script needs keys of several nodes."""
+        """Raise `BrokerDown` for a Redis Cluster, because each script uses keys that a cluster spreads over nodes."""
         try:
             info = await self._client.ask(lambda redis: redis.info("server"))
         except BrokerDown:  # the next request reports the outage
@@ -238,7 +238,7 @@ class RedisBroker(Broker):
 
 @attrs.frozen
 class _Server:
-    """A server, as Redis has recorded it."""
+    """The record of a server in Redis."""
 
     left: float
     """The seconds until the server's leases end; negative if they have ended."""
@@ -261,7 +261,7 @@ class _RedisMailbox(Mailbox):
 
     async def receive(self) -> Sequence[bytes]:
         while True:
-            # before the next read, because no batch is lost if this fails or is cancelled
+            # delete batches before the next read: if the deletion fails or is cancelled, no batch is lost
             if self._read >= BATCHES or self._read_bytes >= BATCHES_BYTES:
                 await self._client.run(scripts.TRIM, [self._key], [self._last])
                 self._read = self._read_bytes = 0
@@ -281,29 +281,29 @@ class _RedisMailbox(Mailbox):
 
 @attrs.define(eq=False)
 class _Connection:
-    """A client of coredis, with its own pool of connections."""
+    """A coredis client, with its own pool of connections."""
 
     redis: coredis.Redis[bytes]
     calls: int = 0
     """The number of requests under way."""
     failed: trio.Event = attrs.field(factory=trio.Event)
-    """Set when a request has failed: no further requests use this client."""
+    """The event that is set when a request has failed. No further requests use this client."""
     idle: trio.Event = attrs.field(factory=trio.Event)
-    """Set when `failed` is set, and no request is under way."""
+    """The event that is set once `failed` is set and no request is under way."""
 
 
 class _Client:
-    """Sends requests through a client of coredis, and replaces that client after each failure.
+    """Sends requests through a coredis client, and replaces this client after each failure.
 
-    The pool of coredis does not recover a connection that broke during a request, and would run out of connections.
-    Requests under way continue with the previous client.
+    The pool of coredis does not replace a connection that broke during a request, and would run out of connections.
+    Requests that are under way at a failure continue with the previous client.
     """
 
     def __init__(self, url: str, seconds: float) -> None:
         self._url = url
         self._secrets = _secrets_of(url)
-        """Matches the user and the password, to remove them from errors: Redis answers an unknown command with an error
-        that contains its arguments."""
+        """The pattern of the user and the password, to remove them from errors. Redis answers an unknown command with
+        an error that contains the arguments of the command."""
         self._seconds = seconds
         self._connection: _Connection | None = None
         self._changed = trio.Event()
@@ -311,7 +311,7 @@ class _Client:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep a client open during a block. An error of the block is raised without an exception group around it."""
+        """Keep a client open during an ``async with`` block. Raise an error of the block without an exception group."""
         fault: Exception | None = None
         async with trio.open_nursery() as self._nursery:
             await self._nursery.start(self._hold)
@@ -375,13 +375,13 @@ class _Client:
 def _is_answer(exc: BaseException) -> bool:
     """Return whether Redis itself answered with this error, so that the connection is usable.
 
-    False for `ReadOnlyError`: this Redis has become a replica, and another Redis has replaced it.
+    The result is False for `ReadOnlyError`: the Redis has become a replica, and another Redis has replaced it.
     """
     return isinstance(exc, coredis.exceptions.ResponseError) and not isinstance(exc, coredis.exceptions.ReadOnlyError)
 
 
 def _owner(value: str | bytes) -> str:
-    """Return the server in a value of the hash `leases`."""
+    """Return the name of the server in a value of the hash `leases`."""
     return _bytes(value).decode(errors="replace").split(" ", 3)[-1]
 
 

@@ -1,7 +1,7 @@
 """The Lua scripts of the Redis broker. Each runs atomically, by Redis's clock. `redis.py` describes the keys."""
 
-# The beginning of most scripts. `lease` and `server_of` read values of the hashes `leases` and `servers`: a value that
-# edge has not written counts as missing. `top` reads the fence and the number of the newest entry of a journal.
+# The beginning of most scripts. `lease` and `server_of` read values of the hashes `leases` and `servers`. They treat a
+# value that edge has not written as missing. `top` reads the fence and the number of the newest entry of a journal.
 COMMON = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -30,8 +30,8 @@ end
 """
 
 # `marked` returns the run id of this Redis process and the time at which a script first found this id, and stores both
-# under the key. If the stored run id differs, Redis has restarted, or a replica has taken over: this process may lack
-# the newest claims. If the key is missing, Redis is new, or has lost all data.
+# under the key. If the stored run id differs, Redis has restarted, or a replica has taken over. This process may then
+# lack the newest claims. If the key is missing, Redis is new, or has lost all data.
 MARK = """
 local function marked(key)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -147,7 +147,7 @@ return {table.concat({run, text(began), text(since)}, ' '), living, refused, for
 
 SERVERS = COMMON + "return {text(now), redis.call('HGETALL', KEYS[1])}"
 
-# Marks these rooms of a server that is gone as abandoned.
+# Marks the given rooms of a server that is gone as abandoned.
 ABANDON = (
     COMMON
     + """
@@ -164,8 +164,8 @@ end
 """
 )
 
-# Notes that all rooms of a server that is gone are marked as abandoned. Deletes the record of the server if it has been
-# gone for longer than the given time.
+# Records that all rooms of a server that is gone are marked as abandoned. If the server has been gone for longer than
+# the given time, the script deletes the record of the server.
 SWEPT = (
     COMMON
     + """

@@ -1,1 +1,1 @@
-"""HTTP/1.1, and the HTTP transport, which streams or polls over it."""
+"""HTTP/1.1 connections, and the HTTP transport, which uses HTTP requests to stream or poll frames."""

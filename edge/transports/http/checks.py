@@ -1,4 +1,4 @@
-"""Checks of an HTTP transport's requests. They need only the request, not the transport."""
+"""Check the requests of HTTP transports. The checks need only a request, not its transport."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .http import Request
 from .served import CLIENTS_KINDS
 from .transport import FIRST, HAS, MODE, POST_BYTES, PROTOCOL, Mode
 
-# The name that a client chooses for its HTTP transport. The name is long, because a client that guesses it can send
-# on the transport.
+# The name that a client chooses for its HTTP transport. The name is long, because any client that knows the name can
+# send on the transport.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
-# The bytes of a body for the heads of records, in addition to its largest frame.
+# The bytes that the heads of records may use in a body, in addition to the largest frame.
 HEADS_BYTES = 64
 
 
 def opens(request: Request) -> bool:
-    """True if a request may open an HTTP transport: its client has sent and received no frames on it before."""
+    """True if a request may open an HTTP transport, because its client has sent and received no frames on it."""
     return number_in(request.headers, HAS) == 0 and (request.method != "POST" or number_in(request.headers, FIRST) == 0)
 
 
 def check_opening(request: Request, limits: Limits) -> None:
-    """Check that a POST which opens an HTTP transport begins with a hello.
+    """Check that a POST request that opens an HTTP transport begins with a hello.
 
     Raises:
       RemoteProtocolError: the first record of the body is not a hello.
@@ -43,7 +43,7 @@ def check_opening(request: Request, limits: Limits) -> None:
 
 
 def max_body(limits: Limits) -> int:
-    """Return the size of the largest body on an open HTTP transport."""
+    """Return the size of the largest request body of an open HTTP transport, in bytes."""
     return max(POST_BYTES, limits.socket_bytes) + HEADS_BYTES
 
 
@@ -51,7 +51,7 @@ def codec_of(request: Request) -> Codec:
     """Return the codec of a request's connection.
 
     Raises:
-      RemoteProtocolError: the request names no known sub-protocol.
+      RemoteProtocolError: the request has no sub-protocol that this server supports.
     """
     codec = SUBPROTOCOLS.get(request.headers.get(PROTOCOL, ""))
     if codec is None:
@@ -60,7 +60,7 @@ def codec_of(request: Request) -> Codec:
 
 
 def number_in(headers: Mapping[str, str], name: str) -> int:
-    """Return the number in a header.
+    """Return the number in the header with this name.
 
     Raises:
       RemoteProtocolError: the header is missing, or is not a number.
@@ -72,10 +72,10 @@ def number_in(headers: Mapping[str, str], name: str) -> int:
 
 
 def mode_of(request: Request) -> Mode:
-    """Return the mode that a GET asks for.
+    """Return the mode that a GET request asks for.
 
     Raises:
-      RemoteProtocolError: the request names no valid mode.
+      RemoteProtocolError: the request has no valid mode.
     """
     try:
         return Mode(request.headers.get(MODE, ""))

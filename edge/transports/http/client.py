@@ -18,10 +18,11 @@ from .http import HttpClient, sentence_of
 from .redirects import Redirected, check_redirect
 from .transport import BODY, CODE, CONNECTION, FIRST, HAS, HOLD_SECONDS, MODE, POST_BYTES, PROTOCOL, HttpTransport, Mode
 
-# The seconds that connecting, and a POST, may take. A GET fails after this many seconds without a byte, in addition to
-# the time for which the server may hold it.
+# The maximum time to connect, and for a POST request, in seconds. A GET request fails if no byte arrives during
+# this time after the time for which the server may hold the request.
 REQUEST_SECONDS = 10.0
-# The number of failures in a row after which the transport breaks, and the unit of the pauses after them, in seconds.
+# The number of failures in a row after which the transport breaks, and the unit of the pauses between attempts, in
+# seconds.
 MAX_FAILURES = 3
 PAUSE_SECONDS = 0.2
 
@@ -56,7 +57,7 @@ class ClientHttpTransport(HttpTransport):
     ) -> None:
         super().__init__()
         self.reached: bool = False
-        """True once the server, or a proxy in front of it, has answered."""
+        """True once the server, or a proxy in front of the server, has answered."""
         self._dial = dial
         self._host = host
         self._path = path
@@ -88,7 +89,10 @@ class ClientHttpTransport(HttpTransport):
             self._posted.set()
 
     async def _repeat(self, request: Callable[[HttpClient], Awaitable[None]]) -> None:
-        """Send requests, on one connection after another. Too many failures in a row break the transport."""
+        """Send requests, on one connection after another.
+
+        After `MAX_FAILURES` failures in a row, the transport breaks.
+        """
         failures = 0
         while not self._done():
             before, asked = (self.received, self._gone), (self._host, self._path)
@@ -104,7 +108,7 @@ class ClientHttpTransport(HttpTransport):
                 self.close_by_peer(exc.code, str(exc))
             except Redirected as exc:
                 try:
-                    if asked == (self._host, self._path):  # otherwise the other task has followed a redirect
+                    if asked == (self._host, self._path):  # otherwise, the other task has already followed a redirect
                         self._host, self._path = self._follow(exc)
                 except OSError as refusal:
                     self.fault: str = str(refusal)
@@ -124,10 +128,10 @@ class ClientHttpTransport(HttpTransport):
         return self.over or self._posted.is_set()
 
     async def _get(self, client: HttpClient) -> None:
-        """Send a GET, and take the frames of its response.
+        """Send a GET request, and receive the frames of its response.
 
         Raises:
-          trio.TooSlowError: no byte came for longer than the server may hold a GET.
+          trio.TooSlowError: no byte arrived for longer than the server may hold a GET.
         """
         records = Records(self.max_bytes)
         headers = {**self._headers, MODE: self._mode.value, HAS: str(self.received)}
@@ -143,10 +147,10 @@ class ClientHttpTransport(HttpTransport):
                     await self._take(self.received, item)
                 scope.deadline = trio.current_time() + timeout
         if trio.current_time() < began + PAUSE_SECONDS and not self._arrived:
-            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer at once, in place of the server
+            await trio.sleep(PAUSE_SECONDS)  # a proxy may answer at once, without the server
 
     async def _post(self, client: HttpClient) -> None:
-        """Wait until there are frames to send, and send them in a POST."""
+        """Wait until there are frames to send, and send these frames in a POST request."""
         while not (self._going or self._goodbye):
             await self._changed.wait()
             if self.over:
@@ -167,18 +171,18 @@ class ClientHttpTransport(HttpTransport):
         if goodbye and not self._going:
             self._posted.set()
         elif self._gone == first and parts:
-            await trio.sleep(PAUSE_SECONDS)  # the room is busy, and took no frame
+            await trio.sleep(PAUSE_SECONDS)  # the room is busy, and has not accepted a frame
 
     async def _check(self, client: HttpClient, status: int, headers: dict[str, str], *, body: str) -> None:
-        """Check that a response is a success, and comes from the server.
+        """Check that a response is a success and was sent by the server, not by a proxy.
 
         Args:
           body: the content type of the server's answers. The login page of a proxy has another type.
 
         Raises:
-          RemoteProtocolError: the server refused the request; `code` says why.
+          RemoteProtocolError: the server refused the request; `code` is the reason.
           Redirected: the response is a redirect.
-          trio.BrokenResourceError: any other response. Another attempt may succeed.
+          trio.BrokenResourceError: the response is not a success. Another attempt may succeed.
         """
         self._last_received_at = trio.current_time()
         self.reached = True
@@ -204,15 +208,17 @@ async def open_http_transport(
     headers: Mapping[str, str] | None = None,
     follow: Follow = follow_nothing,
 ) -> AsyncIterator[ClientHttpTransport]:
-    """Run an HTTP transport while the block runs. An error of the block propagates as it is, not in an exception group.
+    """Run an HTTP transport while a block runs.
+
+    An error of the block propagates unchanged, not in an exception group.
 
     Args:
       dial: opens a byte stream to the server.
       host: the value of the Host header.
       path: the path of the room.
-      name: the name of the transport: random, so that other clients cannot guess it.
-      headers: further headers of each request.
-      follow: returns the host and path to which a redirect leads, or raises an `OSError` if it is not followed.
+      name: the name of the transport. The name must be random, so that other clients cannot guess it.
+      headers: additional headers of each request.
+      follow: returns the host and path to which a redirect leads, or raises `OSError` to reject the redirect.
 
     Raises:
       OSError: the server can't be reached.
@@ -221,7 +227,7 @@ async def open_http_transport(
         dial, host, path, name, mode, subprotocol=subprotocol, limits=limits, headers=headers or {}, follow=follow
     )
     fault: Exception | None = None
-    carrying = trio.CancelScope(shield=True)  # a cancelled block still sends its goodbye
+    carrying = trio.CancelScope(shield=True)  # shielded, so that a cancelled block still sends its goodbye
 
     async def carry() -> None:
         with carrying:

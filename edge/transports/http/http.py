@@ -1,8 +1,8 @@
 """HTTP/1.1, for servers and clients. No other file imports h11.
 
-h11 accepts requests that a proxy and a server can read differently: with a bare LF, with folded headers, with two
-Content-Length headers, or with Content-Length beside Transfer-Encoding. Attackers use them for request smuggling, so
-this file rejects them.
+h11 accepts requests that a proxy and a server may read differently. Such requests have a bare LF, folded headers, two
+Content-Length headers, or both Content-Length and Transfer-Encoding. Attackers use such requests for request smuggling,
+so this file rejects them.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ import trio
 
 log: logging.Logger = logging.getLogger("edge.server")
 
-# Enough for a head with a large cookie.
+# The maximum size of a request's head, in bytes. It is enough for a large cookie.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_BODY_BYTES = 1024 * 1024
-# RFC 9112 section 3.2.2: the target of a request may be an absolute URL. Its host then replaces that of `Host`.
+# RFC 9112 section 3.2.2: the target of a request may be an absolute URL. The host of the URL then replaces `Host`.
 ABSOLUTE_FORM = re.compile(r"^https?://([^/?]*)", re.IGNORECASE)
-# RFC 9112 section 3.2: a name or an address, with an optional port; or empty. A comma would mean two `Host` headers.
+# RFC 9112 section 3.2: empty, or a name or address with an optional port. A comma is invalid, because it means that the
+# request has two `Host` headers.
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w\-.~!$&'()*+;=%]*)(?::\d*)?", re.ASCII)
 VERSION = re.compile(rb"[^\r\n]* HTTP/(\d+)\.\d+\r\n")
 # RFC 9110 section 5.5: the characters that no header value may contain.
 CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 BARE_END = re.compile(rb"[^\r]\n|\r[^\n]")
 CONTENT_LENGTH = re.compile(rb"\ncontent-length:([^\r]*)", re.IGNORECASE)
-# Empty lines before a request that are ignored (RFC 9112 section 2.2).
+# The number of empty lines before a request that are ignored (RFC 9112 section 2.2).
 MAX_EMPTY_LINES = 4
-# A peer must read this many bytes within this many seconds; otherwise its connection ends.
+# A peer must read WRITE_BYTES within WRITE_SECONDS. Otherwise its connection ends.
 WRITE_BYTES = 64 * 1024
 WRITE_SECONDS = 10.0
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# The seconds for a whole response, plus one second for each RESPONSE_BYTES_PER_SECOND bytes.
+# The time limit of a response, in seconds, to which one second is added for each RESPONSE_BYTES_PER_SECOND bytes.
 RESPONSE_SECONDS, RESPONSE_BYTES_PER_SECOND = 60.0, 16 * 1024
-# RFC 9110 sections 15.3.5 and 15.4.5: the status codes without a body and a length.
+# The status codes of responses without a body and a length (RFC 9110 sections 15.3.5 and 15.4.5).
 BODILESS = (204, 304)
 DEFAULTS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
-# The seconds for the body of a request, plus one second for each BODY_BYTES_PER_SECOND bytes.
+# The time limit of a request's body, in seconds, to which one second is added for each BODY_BYTES_PER_SECOND bytes.
 BODY_SECONDS, BODY_BYTES_PER_SECOND = 30.0, 32 * 1024
 
 
@@ -61,15 +62,15 @@ class Request:
 
     method: str
     raw_path: str
-    """The path as it was sent, still encoded."""
+    """The percent-encoded path, as the client sent it."""
     raw_query: str
-    """The part after the question mark, still encoded."""
+    """The percent-encoded query, after the question mark."""
     headers: dict[str, str] = attrs.field(repr=False)
-    """Headers by lower-case name. Repeated ones are joined by commas, cookies by semicolons (RFC 9110 section 5.3)."""
+    """Headers by lower-case name. Commas join repeated headers, semicolons join cookies (RFC 9110 section 5.3)."""
     address: str = ""
-    """The address of the client, if known. One of the `AddressLimits.proxies` may set it by a header."""
+    """The address of the client; empty if unknown. A proxy of `AddressLimits.proxies` may report the address."""
     scheme: str = "http"
-    """``https`` if the request came over TLS, or if one of the `AddressLimits.proxies` sets that by a header."""
+    """``https`` if the request was sent over TLS, or if a proxy of `AddressLimits.proxies` reports ``https``."""
     body: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -91,7 +92,7 @@ class Request:
 
 @attrs.frozen
 class FilePart:
-    """A part of a file, as the body of a response. Pieces of the file are read as fast as the client receives them."""
+    """A part of a file, as the body of a response. The file is read in pieces, as fast as the client receives them."""
 
     path: Path
     start: int
@@ -113,16 +114,16 @@ class Response:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    """Further headers."""
+    """Additional headers."""
     more: tuple[tuple[str, str], ...] = ()
-    """Further headers whose names may repeat, such as cookies."""
+    """Additional headers whose names may repeat, such as cookies."""
     defaults: Mapping[str, str] = attrs.field(default=DEFAULTS, repr=False)
     """Headers that are sent unless `headers` has the same name."""
     file: FilePart | None = None
     """The body, if it is a part of a file."""
 
 
-class BadRequest(Exception):  # the server turns it into a response
+class BadRequest(Exception):  # the server converts this exception to a response
     """A request can't be served. The connection closes after the response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -142,7 +143,7 @@ class Responder(Protocol):
 
 
 class _Writer:
-    """The base class of both sides of an HTTP connection: writes in pieces, each with a deadline."""
+    """The base class of both sides of an HTTP connection. It writes in pieces, and each piece has a deadline."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -168,7 +169,7 @@ class HttpConnection(_Writer):
     or `switch` to another protocol.
 
     Args:
-      address: the address of the peer, if it is known.
+      address: the address of the peer; empty if unknown.
     """
 
     def __init__(self, stream: trio.abc.Stream, address: str = "") -> None:
@@ -188,7 +189,7 @@ class HttpConnection(_Writer):
 
     @property
     def pipelined(self) -> bool:
-        """True if bytes of the next request came before the current request was answered."""
+        """True if bytes of the next request have arrived before the response to the current request."""
         return bool(self._ahead)
 
     @property
@@ -197,11 +198,11 @@ class HttpConnection(_Writer):
         return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
 
     async def next_request(self, *, idle: float, seconds: float) -> Request | None:
-        """Wait for the next request, and return it without its body; None if the peer is gone or sends no request.
+        """Wait for the next request, and return it without its body; None if the peer disconnects or sends no request.
 
         Args:
-          idle: the seconds to wait for the first byte.
-          seconds: the seconds that the rest of the head may take.
+          idle: the maximum wait for the first byte, in seconds.
+          seconds: the maximum time for the rest of the head, in seconds.
 
         Raises:
           BadRequest: the request can't be served.
@@ -229,15 +230,15 @@ class HttpConnection(_Writer):
         """Read the body of a request, and return the request with its body.
 
         Args:
-          keep: called with the size of each piece that arrives. Its errors propagate.
-          max_bytes: the largest body that is read.
+          keep: called with the size of each piece that arrives, in bytes. Its errors propagate.
+          max_bytes: the largest body that is read, in bytes.
 
         Raises:
           BadRequest: the body is too large or too slow, or contradicts the headers.
         """
         body, began = bytearray(), trio.current_time()
         too_large = BadRequest(413, "too_large", f"the body is larger than {max_bytes} bytes")
-        if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has checked that it is a number
+        if int(request.headers.get("content-length", "0")) > max_bytes:  # h11 has checked that the header is a number
             raise too_large
         with trio.move_on_after(BODY_SECONDS) as scope:
             while True:
@@ -262,10 +263,11 @@ class HttpConnection(_Writer):
         raise BadRequest(408, "late", "the body took too long")
 
     def switch(self) -> bytes:
-        """Leave the stream to the protocol that the current request asks for. The caller answers the request, which
-        must have no body.
+        """Stop using the stream, so that the caller can use the protocol that the current request asks for.
 
-        Returns: the bytes that the client has sent after its request so far.
+        The caller answers the request. The request must have no body.
+
+        Returns: the bytes after the request that have arrived.
         """
         return self._head[self._head_end :]
 
@@ -273,12 +275,12 @@ class HttpConnection(_Writer):
         """Send the response to the current request.
 
         Args:
-          head_only: True for a HEAD request: send no body.
+          head_only: True for a HEAD request, whose response has no body.
           close: True to announce that the connection closes after this response.
 
         Raises:
           ValueError: a header or the status is not valid HTTP. Nothing was sent.
-          trio.BrokenResourceError: the peer is gone or reads too slowly, or the file has changed.
+          trio.BrokenResourceError: the peer has disconnected or reads too slowly, or the file has changed.
         """
         bodiless = head_only or response.status in BODILESS
         size = len(response.body) if response.file is None else response.file.size
@@ -292,7 +294,7 @@ class HttpConnection(_Writer):
             raise trio.BrokenResourceError("the peer takes too long to read")
 
     async def _send_file(self, head: h11.Response, part: FilePart) -> None:
-        events: list[h11.Event] = [head]  # sent with the first piece
+        events: list[h11.Event] = [head]  # the head is sent with the first piece
         for at in range(part.start, part.start + part.size, WRITE_BYTES):
             piece = await trio.to_thread.run_sync(_read_piece, part, at)
             if piece is None:
@@ -303,7 +305,7 @@ class HttpConnection(_Writer):
         await self._send(*events, h11.EndOfMessage())
 
     async def start(self, response: Response) -> None:
-        """Start the response to the current request. Its body follows in pieces, and its length is not known.
+        """Start the response to the current request. The body follows in pieces, and its length is unknown.
 
         Raises:
           ValueError, trio.BrokenResourceError: see `respond`.
@@ -316,7 +318,7 @@ class HttpConnection(_Writer):
         """Send the next piece of the body.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone, or does not read.
+          trio.BrokenResourceError: the peer has disconnected, or does not read.
         """
         await self._send(h11.Data(data=data))
 
@@ -325,7 +327,7 @@ class HttpConnection(_Writer):
         await self._send(h11.EndOfMessage())
 
     async def wait_gone(self) -> None:
-        """Wait until the peer closes the connection. Bytes that come meanwhile are stored for the next request."""
+        """Wait until the peer closes the connection. Bytes that arrive before are stored for the next request."""
         while len(self._ahead) < MAX_HEAD_BYTES:
             received = await self.stream.receive_some()
             if not received:
@@ -345,7 +347,7 @@ class HttpConnection(_Writer):
             if self._ahead.startswith(b"\n") or BARE_END.search(self._ahead, max(0, checked - 1)):
                 raise BadRequest(
                     400, "malformed", "each line of the head must end with CR LF"
-                )  # checked at once: such a head may never end
+                )  # checked before the head is complete, because such a head may never end
             checked = len(self._ahead)
             received = await self.stream.receive_some()
             if not received:
@@ -402,7 +404,7 @@ def _date_at(seconds: int) -> str:
 
 
 def tokens_of(value: str) -> list[str]:
-    """Return the members of a header that is a list of tokens, in lower case."""
+    """Return the tokens in the value of a header, in lower case."""
     return [each.strip() for each in value.lower().split(",")]
 
 
@@ -440,14 +442,16 @@ def _check_head(head: bytes) -> None:
         raise BadRequest(400, "malformed", "a header may not be folded")  # RFC 9112 section 5.2
     lengths = CONTENT_LENGTH.findall(head)
     if len(lengths) > 1 or any(b"," in length for length in lengths):
-        raise BadRequest(400, "malformed", "more than one Content-Length")  # equal ones, too: RFC 9110 section 8.6
+        raise BadRequest(400, "malformed", "more than one Content-Length")  # even if equal: RFC 9110 section 8.6
     if ends > MAX_HEADERS + 1:
         raise BadRequest(431, "too_large", f"more than {MAX_HEADERS} headers")
 
 
 def _read_piece(part: FilePart, at: int) -> bytes | None:
-    """Return a piece of a file; None if the file has changed. The file is open only during this call, so that slow
-    clients do not hold file descriptors."""
+    """Return a piece of a file; None if the file has changed.
+
+    The file is open only during this call, so that slow clients do not use up file descriptors.
+    """
     try:
         with part.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != part.version:
@@ -459,7 +463,10 @@ def _read_piece(part: FilePart, at: int) -> bytes | None:
 
 
 def sentence_of(body: bytes) -> str:
-    """Return the sentence of a refusal: the ``message`` of a JSON body, as edge sends it; otherwise the whole body."""
+    """Return the ``message`` in the JSON body of a refusal; without a ``message``, the whole body.
+
+    The result has at most 300 characters.
+    """
     text = body.decode(errors="replace")
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         text = str(json.loads(text)["message"])
@@ -494,7 +501,7 @@ class HttpClient(_Writer):
         Returns: the status and the headers.
 
         Raises:
-          trio.BrokenResourceError: the server is gone, or its answer is not HTTP.
+          trio.BrokenResourceError: the server has disconnected, or its answer is not HTTP.
         """
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
@@ -515,10 +522,10 @@ class HttpClient(_Writer):
                 raise trio.BrokenResourceError("the server closed the connection without a response")
 
     async def receive(self) -> bytes:
-        """Wait for the next piece of the response's body. Return empty bytes at its end.
+        """Wait for the next piece of the response's body. Return empty bytes at the end of the body.
 
         Raises:
-          trio.BrokenResourceError: the response broke off.
+          trio.BrokenResourceError: the connection ended before the response did.
         """
         event = await self._next_event()
         if isinstance(event, h11.Data):
@@ -528,10 +535,10 @@ class HttpClient(_Writer):
         raise trio.BrokenResourceError("the response broke off")
 
     async def receive_all(self) -> bytes:
-        """Read the whole body of the response, up to a megabyte.
+        """Read the whole body of the response, up to `MAX_BODY_BYTES`.
 
         Raises:
-          trio.BrokenResourceError: the response broke off, or its body is larger.
+          trio.BrokenResourceError: the connection ended before the response did, or the body is too large.
         """
         body = b""
         while piece := await self.receive():

@@ -1,14 +1,14 @@
-"""HTTP redirects, as a client receives them."""
+"""Recognize the HTTP redirects that a client receives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# RFC 9110 section 15.4. The codes 300 and 304 are no redirects to one URL.
+# The status codes of redirects (RFC 9110 section 15.4). The codes 300 and 304 do not redirect to a single URL.
 STATUSES = (301, 302, 303, 307, 308)
 
 
-class Redirected(Exception):  # no error: the code that knows the URL follows the redirect or reports why not
+class Redirected(Exception):  # not an error: the caller follows the redirect, or reports an error
     """The response was a redirect."""
 
     def __init__(self, status: int, location: str) -> None:

@@ -1,4 +1,4 @@
-"""HTTP responses of the server and of an app's routes."""
+"""Make the HTTP responses of the server and of an app's routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .transport import CODE
 
 
 def json_response(plain: Any, *, status: int = 200) -> Response:
-    """Return a response with plain data as JSON."""
+    """Return a response whose body is plain data as JSON."""
     return Response(status, json.dumps(plain, allow_nan=False).encode(), "application/json")
 
 
@@ -26,18 +26,18 @@ def redirect(location: str) -> Response:
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    """Return a refusal as JSON, with a code for programs and a sentence for people."""
+    """Return a refusal as JSON, with a code for programs and a message for people."""
     return json_response({"code": code, "message": message}, status=status)
 
 
 def refusal_response(status: int, code: Code, message: str) -> Response:
-    """Return a refusal with a `Code`: its number is in a header, for clients, and its name in the body."""
+    """Return a refusal with a `Code`. The number of the code is in a header, for clients. Its name is in the body."""
     response = error_response(status, code.name.lower(), message)
     return attrs.evolve(response, headers={CODE: str(code.value)})
 
 
 def transport_over_response(over: TransportOver) -> Response:
-    """Return the refusal of a request whose HTTP transport has ended or never existed."""
+    """Return the refusal of a request whose HTTP transport has ended, or never existed."""
     return refusal_response(410, over.code, "this HTTP transport has ended, or never existed")
 
 

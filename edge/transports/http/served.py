@@ -20,22 +20,22 @@ from .transport import BODY, HOLD_SECONDS, HttpTransport, Mode
 
 # An HTTP transport is lost after this many seconds without an open request.
 GAP_SECONDS = 15.0
-# The rate and burst of a transport's requests that are not charged to the client's address: enough for a browser that
-# receives many frames.
+# The rate and the burst of a transport's requests that are not charged to the client's address. They are enough for a
+# browser that receives many frames.
 REQUESTS_PER_SECOND, REQUESTS_BURST = 100, 500
-# The kinds of records that a client may send, and the number of records that are taken before other tasks run.
+# The kinds of records that a client may send, and the number of records that are processed before other tasks run.
 CLIENTS_KINDS, TOGETHER = b"tbc", 64
-# The seconds that a POST waits for a busy room. Then the answer states how many frames were taken.
+# The seconds that a POST request waits for a busy room. The response then states how many frames were accepted.
 POST_SECONDS = 5.0
-# The response of a stream ends after this many bytes, so that the next GET acknowledges them.
+# In `Mode.STREAM`, a response ends after this many bytes, so that the next GET request acknowledges them.
 STREAM_BYTES = 128 * 1024
 
-# Headers that ask proxies to pass on bytes at once.
+# Headers that ask proxies to forward bytes at once.
 UNBUFFERED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 
 
-class TransportOver(Exception):  # the server turns it into a response
-    """The HTTP transport has ended or never existed; `code` says why."""
+class TransportOver(Exception):  # the server converts this exception to a response
+    """The HTTP transport has ended or never existed; `code` is the reason."""
 
     def __init__(self, code: Code = Code.LOST) -> None:
         super().__init__(code.name)
@@ -62,14 +62,17 @@ class ServedHttpTransport(HttpTransport):
         return math.inf if self._requests else self._quiet_since + GAP_SECONDS
 
     def paces(self, now: float) -> bool:
-        """Charge a request to the transport's pace. Return False if its address must be charged instead."""
+        """Charge a request to the transport's pace. Return False if the client's address must be charged instead."""
         allowed = self._pace.allows(now)
         if allowed:
             self._pace.take(now)
         return allowed
 
     async def watch(self) -> None:
-        """Break the transport when it is lost. Runs in a separate task, because no task may be in `receive`."""
+        """Break the transport when it is lost.
+
+        This method needs a task of its own, because there may be no task in `receive`.
+        """
         while not self.over:
             with trio.move_on_at(self.lost_at):
                 await self._changed.wait()
@@ -79,7 +82,7 @@ class ServedHttpTransport(HttpTransport):
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the transport, and wait until the sent frames and the goodbye are in a response.
 
-        *Cancellation*: the transport is closed all the same, without waiting for the client.
+        *Cancellation* also closes the transport, without waiting for the client.
         """
         if not self._closed:
             self._closed, self._goodbye = True, Closed(code)
@@ -90,27 +93,27 @@ class ServedHttpTransport(HttpTransport):
             await self._changed.wait()
 
     async def post(self, first: int, has: int, body: bytes) -> int:
-        """Serve a POST: take the frames in its body.
+        """Serve a POST request: receive the frames in its body.
 
         Args:
-          first: the number of the client's frames before these.
+          first: the number of frames that the client sent before the frames in this body.
           has: the number of the server's frames that the client has received.
 
         Returns: the number of the client's frames that have arrived.
 
-        *Backpressure*: frames for which there is no space for five seconds are not taken. The client repeats them.
+        *Backpressure*: if there is no space for a frame within five seconds, it is not accepted. The client repeats it.
 
-        *Cancellation*: frames that are taken stay taken. The client repeats the others.
+        *Cancellation*: no accepted frame is lost. The client repeats the other frames.
 
         Raises:
           TransportOver: the transport has ended.
-          RemoteProtocolError: the client broke a rule. The caller has to call `close_by_peer`.
+          RemoteProtocolError: the client violated the protocol. The caller has to call `close_by_peer`.
         """
         if self._goodbye is not None:
             self._acknowledge(has)
             if not self._going:
                 raise TransportOver(Code.of(self._goodbye.code))
-            # a GET brings the last frames: an error here would reach the client earlier, and end its transport
+            # no error: it would end the client's transport before a GET response brings the last frames
             return first + sum(1 for _ in Records(self.max_bytes, kinds=CLIENTS_KINDS).feed(body))
         with self._request():
             self._acknowledge(has)
@@ -127,20 +130,21 @@ class ServedHttpTransport(HttpTransport):
         return self.received
 
     async def get(self, connection: Responder, mode: Mode, has: int, headers: Mapping[str, str]) -> None:
-        """Serve a GET of a client that has received `has` frames. A new GET ends an earlier GET that is still open.
+        """Serve a GET request. A new GET request ends an earlier GET request that is still open.
 
         Args:
-          headers: further headers of the response.
+          has: the number of the server's frames that the client has received.
+          headers: additional headers of the response.
 
         Raises:
           TransportOver: the transport has ended.
-          RemoteProtocolError: the client broke a rule. The caller has to call `close_by_peer`.
+          RemoteProtocolError: the client violated the protocol. The caller has to call `close_by_peer`.
         """
         with self._request():
             if has < self._gone:
-                raise TransportOver  # a late copy of an earlier request: the client does not wait for an answer
+                raise TransportOver  # a late copy of an earlier request, whose response the client does not await
             self._acknowledge(has)
-            self._getting.cancel("a newer GET has come")
+            self._getting.cancel("a newer GET request has arrived")
             self._getting = trio.CancelScope()
             response = Response(200, b"", BODY, {**headers, **UNBUFFERED})
             with self._getting:
@@ -172,7 +176,7 @@ class ServedHttpTransport(HttpTransport):
         await _uncut(connection.respond, attrs.evolve(response, body=self._news(self._gone)))
 
     def _news(self, said: int) -> bytes:
-        """Return the body of a response: all records after the first `said` frames, and the goodbye if there is one."""
+        """Return the body of a response: the records after the first `said` frames, and the goodbye if there is one."""
         data = b"".join(self._after(said))
         if self._goodbye is None:
             return data
@@ -187,7 +191,7 @@ class ServedHttpTransport(HttpTransport):
 
 
 class _OpenRequest:
-    """A scope for an open request, during which the transport is not lost."""
+    """A context manager for an open request. While a request is open, the transport is not lost."""
 
     def __init__(self, transport: ServedHttpTransport) -> None:
         self._transport = transport
@@ -205,11 +209,14 @@ class _OpenRequest:
 async def _wait_gone(connection: Responder, scope: trio.CancelScope) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         await connection.wait_gone()
-    scope.cancel("the client hung up")
+    scope.cancel("the client has disconnected")
 
 
 async def _uncut(write: Callable[..., Awaitable[None]], *what: object) -> None:
-    """Write, shielded from cancellation: half of a piece would not be valid HTTP. Each write has its own deadline."""
+    """Write a piece, shielded from cancellation, because half of a piece would not be valid HTTP.
+
+    The write has a deadline of its own.
+    """
     with trio.CancelScope(shield=True):
         await write(*what)
 

@@ -1,13 +1,13 @@
-"""The HTTP transport: frames over plain HTTP requests, for networks that block WebSocket, for clients and servers.
+"""The HTTP transport of clients and servers: frames over plain HTTP requests, for networks that block WebSocket.
 
-The client chooses a random name for the transport. It sends its frames in POST requests and gets the server's frames in
-responses to GET requests. In `Mode.STREAM` the response stays open for many frames. In `Mode.POLL` the server holds
-the request until there is a frame, and then sends one complete response. No response lasts longer than
-`HOLD_SECONDS`, because some proxies cut long responses.
+The client chooses a random name for the transport. The client sends its frames in POST requests, and receives the
+server's frames in responses to GET requests. In `Mode.STREAM`, the response stays open for many frames. In `Mode.POLL`,
+the server delays its response until there is a frame. A response takes about `HOLD_SECONDS` at most, because some
+proxies cut long responses.
 
-Client and server count the frames of the transport. A POST states how many of the client's frames came before those in
-its body. A GET and a POST state how many of the server's frames the client has received. So every request can be
-repeated, and a response may break off anywhere: no frame is lost or taken twice.
+Client and server count the frames of the transport. A POST request states how many frames the client sent before the
+frames in its body. Both GET and POST requests state how many of the server's frames the client has received. So no
+frame is lost or received twice if a request is repeated or a response is incomplete.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ...protocol.codec import Frame, size_of
 from ...protocol.records import Closed, record
 from ..transport import Transport
 
-# The seconds for which the server holds a GET: less than the 30 s after which common proxies cut a response. The server
-# varies this time by a tenth, so that many clients do not send their next GET at once.
+# The seconds for which the server holds a GET request. Common proxies cut a response after 30 seconds. The server
+# varies this time by a tenth, so that many clients do not send their next GET requests at the same time.
 HOLD_SECONDS = 25.0
-# Sending waits while more than this many bytes are unacknowledged.
+# `send` waits while more than this many bytes are unacknowledged.
 MAX_UNDERWAY_BYTES = 256 * 1024
-# The maximum number of bytes in one POST, unless one frame is larger.
+# The maximum number of bytes in one POST request, unless a single frame is larger.
 POST_BYTES = 256 * 1024
-# No frames are taken while this many frames, or MAX_UNDERWAY_BYTES, wait for `receive`.
+# No more frames are accepted while this many frames, or more than MAX_UNDERWAY_BYTES, wait for `receive`.
 MAX_WAITING = 64
 
 BODY = "application/octet-stream"
 
-# The headers of a request of an HTTP transport. Pages of other sites can send them only with permission: a form cannot
-# set headers, and `fetch` needs a CORS preflight.
+# The headers of a request of an HTTP transport. Pages of other sites can send them only with permission, because a
+# form cannot set headers, and `fetch` needs a CORS preflight.
 CONNECTION, PROTOCOL, MODE, FIRST, HAS = "edge-connection", "edge-protocol", "edge-mode", "edge-first", "edge-has"
 # The header of a refusal, with the number of its `Code`.
 CODE = "edge-code"
@@ -51,7 +51,7 @@ class Mode(enum.StrEnum):
 
 
 class HttpTransport(Transport):
-    """The base class of both sides of an HTTP transport: received frames, unacknowledged frames, and the state."""
+    """The base class of both sides of an HTTP transport. It stores the received and the unacknowledged frames."""
 
     close_code: int | None
 
@@ -63,7 +63,7 @@ class HttpTransport(Transport):
         self._going: deque[bytes] = deque()
         self._going_bytes = 0
         self.fault = "the connection closed"
-        """The reason of the newest fault, for the error of `receive`."""
+        """The text of the newest fault, for the error that `receive` raises."""
         self._gone = 0
         """The number of this side's frames that the peer has acknowledged."""
         self._last_received_at = trio.current_time()
@@ -124,7 +124,9 @@ class HttpTransport(Transport):
         self._arrived_bytes = 0
 
     def _acknowledge(self, count: int) -> None:
-        """Drop the first `count` of this side's frames, which the peer has received. An outdated count does nothing.
+        """Drop the first `count` frames of this side, because the peer has received them.
+
+        An outdated count has no effect.
 
         Raises:
           RemoteProtocolError: this side has sent fewer than `count` frames.
@@ -137,7 +139,7 @@ class HttpTransport(Transport):
         self._note_change()
 
     def _after(self, count: int) -> list[bytes]:
-        """Return the records of this side's unacknowledged frames, without those among its first `count` frames."""
+        """Return the records of this side's unacknowledged frames, except the first `count` frames of the transport."""
         return list(islice(self._going, max(0, count - self._gone), None))
 
     @property
@@ -145,11 +147,11 @@ class HttpTransport(Transport):
         return len(self._arrived) >= MAX_WAITING or self._arrived_bytes > MAX_UNDERWAY_BYTES
 
     async def _take(self, number: int, item: Frame | Closed) -> None:
-        """Wait for space, then take a record of the peer. Ignore the record unless `number` frames have arrived."""
+        """Wait for space, then receive a record of the peer. Ignore the record unless `number` frames have arrived."""
         while self._full and not (self._closed or self.over):
             await self._changed.wait()
         if number != self.received or self.over or self._closed:
-            return  # another request has brought this record meanwhile, or the transport has ended
+            return  # another request has delivered this record, or the transport has ended
         if isinstance(item, Closed):
             self.close_by_peer(item.code)
         else:
@@ -159,7 +161,7 @@ class HttpTransport(Transport):
             self._note_change()
 
     def close_by_peer(self, code: int, reason: str = "") -> None:
-        """End the transport because the peer closed it with this code, or broke a rule. No further frames are taken."""
+        """End the transport, because the peer closed it or violated the protocol. No more frames are accepted."""
         self.close_code = code
         self.close_reason = reason
         self._peer_closed = True

@@ -1,1 +1,1 @@
-"""WebSocket: the fast path and the reader of a server, the slow path with trio-websocket, and the client."""
+"""WebSocket transports: a server's fast path, slow path and socket reader, and the client's transport."""

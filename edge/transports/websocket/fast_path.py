@@ -1,16 +1,16 @@
 """The fast path of a server's WebSocket: the stream between the socket and trio-websocket.
 
-Whole, unfragmented, masked text and binary frames go straight to the `FrameReceiver`. The fast path itself handles
-an ordinary close by either side, if it has handed nothing to trio-websocket. Pings and pongs are handed to
-trio-websocket as they are. On anything else (a fragment, a frame that breaks a rule or is too large, bytes that are not
-UTF-8) the fast path steps aside for good: that frame and all bytes after it go to trio-websocket. So frames stay in
-order, and only trio-websocket and wsproto check unusual input. trio-websocket starts with the first ping, pong or
-unusual frame.
+The fast path gives whole, masked text and binary frames directly to the `FrameReceiver`. It passes pings and pongs to
+trio-websocket unchanged. The fast path handles an ordinary close by either side itself, if trio-websocket has not
+received any bytes. All other frames are unusual: fragments, invalid frames, frames that are too large, and texts that
+are not UTF-8. At an unusual frame, the fast path steps aside permanently: it passes this frame and all bytes after it
+to trio-websocket. So frames stay in order, and only trio-websocket and wsproto check unusual input. trio-websocket
+starts with the first ping, pong or unusual frame.
 
-All writes go through the fast path, so that one queue holds the bytes that the socket has not taken. A write that is
-cancelled leaves the rest of its bytes in that queue: half a frame is never followed by another frame.
+All writes go through the fast path, so that a single queue has the bytes that the socket has not accepted. A write that
+is cancelled leaves its remaining bytes in that queue, so that half a frame is never followed by another frame.
 
-A plain socket is read by the server's `SocketReader`, which calls `read`. Any other stream (TLS, memory) is read by a
+The server's `SocketReader` reads plain sockets, and calls `read`. A stream of another kind, such as TLS, has a reading
 task of its own.
 """
 
@@ -45,21 +45,21 @@ from .framing import (
 )
 from .reader import SocketReader
 
-# The maximum number of bytes that are read from one connection at a time, so that it does not delay the others.
+# The maximum number of bytes in one read from a connection, so that no connection delays the others.
 READ_BYTES = 64 * 1024
 
 
 class FastPath(trio.abc.HalfCloseableStream):
-    """The fast path of one connection. trio-websocket reads and writes it as its stream.
+    """The fast path of one connection. It is also the stream that trio-websocket reads and writes.
 
     Args:
       stream: a stream to a client whose request for a WebSocket is granted.
-      ahead: the bytes that the client has sent after its request so far.
-      max_bytes: the largest frame that is read.
+      ahead: the bytes after the client's request that have already arrived.
+      max_bytes: the largest frame that is read, in bytes.
       socket_reader: the socket reader of the server.
       on_unusual: called when there are bytes for trio-websocket.
       on_flood: called when the client sends too many fragments and control frames.
-      fragments: the pace of fragments and control frames; by default, that of `Limits`.
+      fragments: the pace of fragments and control frames; by default, the pace of `Limits`.
     """
 
     def __init__(
@@ -76,46 +76,49 @@ class FastPath(trio.abc.HalfCloseableStream):
         self.last_received_at: float = trio.current_time()
         """The time at which the last byte arrived, on Trio's clock."""
         self.aside: bool = False
-        """True once no more frames are delivered: trio-websocket reads instead, or the close handshake has begun."""
+        """True once no more frames are delivered, because trio-websocket reads or the close handshake has begun."""
         self._stream = stream
         self._socket_reader = socket_reader
         self._fd = stream.socket.fileno() if socket_reader.can_read and isinstance(stream, trio.SocketStream) else -1
         """The file descriptor of a plain socket that the socket reader reads; otherwise -1."""
         self.max_bytes = max_bytes
-        """The largest frame that is read. The hello has a smaller limit."""
+        """The largest frame that is read, in bytes. The limit is lower before the hello."""
         self._on_unusual = on_unusual
         self._on_flood = on_flood
         self.refusal: Code | None = None
-        """None until reading stops: then `Code.FLOODING`, or `Code.TOO_LARGE` if a message announced too many bytes."""
+        """None, or the reason why reading has stopped.
+
+        The reason is `Code.FLOODING`, or `Code.TOO_LARGE` if a message announced too many bytes.
+        """
         self.peer_close: tuple[int, str] | None = None
-        """The code and the reason of the peer's close frame, if it was read here."""
+        """The code and the reason of the peer's close frame, if the fast path has read that frame; otherwise None."""
         self._closing = False
-        """True once this side sends a close frame, and awaits only the peer's close frame."""
+        """True once this side sends a close frame, and only waits for the peer's close frame."""
         self._unusual = Unusual(fragments or fragments_pace(Limits()))
         self._buffer: bytes | bytearray = ahead
-        """Bytes that were received; those before `_at` are already delivered."""
+        """Received bytes. The bytes before `_at` are already delivered."""
         self._at = 0
         """The position in the buffer up to which bytes are delivered."""
         self._has_handed = False
-        """True once trio-websocket was given bytes, which it may have to answer."""
+        """True once bytes were passed to trio-websocket, which may answer them."""
         self._handed = bytearray()
-        """Bytes that trio-websocket has yet to read."""
+        """Bytes that trio-websocket has not read yet."""
         self._next: Frame | None = None
         """A frame for which the receiver had no space."""
         self._discarding = False
-        """True while all bytes that come are dropped."""
+        """True while all received bytes are dropped."""
         self._ended = False
         self._fault: BaseException | None = None
         self._receiver: FrameReceiver | None = None
         self._reading = False
         """True while the stream is read."""
         self._own_reader: trio.CancelScope | None = None
-        """The scope of the task that reads a stream which is not a plain socket."""
+        """The cancel scope of the task that reads a stream that is not a plain socket."""
         self._frame_wake_up = WakeUp()
         self._bytes_wake_up = WakeUp()
         self._resume_wake_up = WakeUp()
         self._unwritten = bytearray()
-        """Bytes to write that the socket has not taken yet."""
+        """Bytes to write that the socket has not accepted yet."""
         self._writing = trio.Lock()
 
     @property
@@ -125,16 +128,19 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     @property
     def over(self) -> bool:
-        """True once the peer has closed, or once no more bytes come and trio-websocket has read all bytes."""
+        """True if no more bytes are to be read.
+
+        The peer has sent a close frame, or the stream has ended and trio-websocket has read all bytes.
+        """
         return (self._ended and not self._handed) or self.peer_close is not None
 
     @property
     def unwritten(self) -> int:
-        """The number of bytes that the socket has not taken yet."""
+        """The number of bytes that the socket has not accepted yet."""
         return len(self._unwritten)
 
     def start(self) -> None:
-        """Start to read, and return. Reading ends with `aclose`."""
+        """Start to read in the background, until `aclose` is called."""
         if self._fd < 0:
             self._own_reader = trio.CancelScope(shield=True)
             self._socket_reader.start_soon(self._read_alone)
@@ -155,7 +161,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return frame
 
     async def deliver_to(self, receiver: FrameReceiver) -> bool:
-        """Give each frame to a receiver, while it has space and the fast path has not stepped aside.
+        """Give each frame to a receiver, while the receiver has space and the fast path has not stepped aside.
 
         Returns: False if `stop_delivery` was called.
 
@@ -183,7 +189,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return fed
 
     def step_aside(self) -> None:
-        """Give all further bytes to trio-websocket."""
+        """Pass all further bytes to trio-websocket, and deliver no more frames."""
         if not self.aside:
             self.aside = True
             self._hand_over(self._buffer[self._at :])
@@ -192,9 +198,9 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._resume_reading()
 
     def read(self, now: float) -> None:
-        """Read once from the socket, which is ready, unless there is no space. Called by the socket reader."""
+        """Read once from the socket, which is ready, unless the buffers are full. The socket reader calls this."""
         if self._full:
-            self._pause()  # not earlier: usually, the receiver takes the waiting frame before more bytes come
+            self._pause()  # not earlier, because the receiver usually takes the frame before more bytes arrive
             return
         try:
             data = os.read(self._fd, READ_BYTES)
@@ -217,7 +223,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 except UnicodeDecodeError:
                     self._receive_bytes(data, now)
                 else:
-                    # If this fills the receiver, no task is woken. The next bytes wake the task in `deliver_to`.
+                    # If the receiver now has no space, no task is woken. The next bytes wake the task in `deliver_to`.
                     receiver.receive_frame(text, now)
                 return
             self._receive_bytes(data, now)
@@ -227,7 +233,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         self._end(fault)
 
     def _receive_bytes(self, data: bytes, now: float) -> None:
-        """Process received bytes. Empty bytes mean the end of the stream."""
+        """Process received bytes. Empty bytes are the end of the stream."""
         self.last_received_at = now
         if not data:
             self._end(None)
@@ -247,7 +253,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._deliver_frames(now)
 
     def _continue(self) -> None:
-        """Deliver frames; then read, unless a frame waits for space."""
+        """Deliver frames. Then resume reading, unless a frame waits for space."""
         self._deliver_frames(trio.current_time())
         if self._next is None:
             self._resume_reading()
@@ -269,7 +275,10 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._buffer, self._at = b"", 0
 
     def _next_frame(self) -> Frame | None:
-        """Return the next message, or None. Hand over pings and pongs before it; step aside for unusual frames."""
+        """Return the next message; None if it is incomplete or unusual.
+
+        Pings and pongs before the message are passed to trio-websocket. For an unusual frame, step aside.
+        """
         while (found := next_frame(self._buffer, self._at, self.max_bytes)) is not None:
             kind, end, payload = found
             if kind == UNUSUAL:
@@ -299,7 +308,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return None
 
     def _take_close(self, payload: bytes) -> bool:
-        """Take the peer's close frame and answer it. Return False if the frame breaks a rule."""
+        """Process the peer's close frame and answer it. Return False if the frame is invalid."""
         self.peer_close = read_close(payload)
         if self.peer_close is None:
             return False
@@ -310,7 +319,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return True
 
     def _look_for_close(self, data: bytes | bytearray, now: float) -> None:
-        """Drop the frames that the peer sent before it got this side's close frame, up to the peer's close frame."""
+        """Drop the frames before the peer's close frame, and end reading after the close frame."""
         refusal, _ = self._unusual.check(data, self.max_bytes, now)
         if refusal is not None or self._unusual.at_end:
             self._end(None)
@@ -330,7 +339,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             self._on_unusual()
 
     def _end(self, fault: BaseException | None) -> None:
-        """End reading: no more bytes come."""
+        """End reading, because no more bytes arrive. A `fault` is raised to trio-websocket."""
         self._pause()
         self._ended, self._fault = True, fault
         self.step_aside()
@@ -347,7 +356,7 @@ class FastPath(trio.abc.HalfCloseableStream):
 
     @property
     def _full(self) -> bool:
-        """True while the buffers are full. Reading pauses, so that TCP's flow control slows the peer."""
+        """True while the buffers are full. Reading then pauses, so that TCP's flow control slows the peer."""
         return (self._next is not None and not self.aside) or len(self._handed) > READ_BYTES
 
     def _pause(self) -> None:
@@ -357,7 +366,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 self._socket_reader.remove(self._fd)
 
     async def _read_alone(self) -> None:
-        """Read a stream that is not a plain socket. Runs in a task of its own."""
+        """Read a stream that is not a plain socket, in a task of its own."""
         assert self._own_reader is not None
         with self._own_reader:
             while not self._ended:
@@ -397,12 +406,12 @@ class FastPath(trio.abc.HalfCloseableStream):
         return self.write_nowait(self._socket_reader.frame_cache.frame(frames))
 
     def write_nowait(self, data: bytes) -> bool:
-        """Write the bytes that the socket takes now, and queue the rest. Without a plain socket, queue all.
+        """Write the bytes that the socket accepts now, and queue the rest. Without a plain socket, queue all bytes.
 
-        Returns: True if all bytes are written; if not, call `flush`.
+        Returns: True if all bytes are written; False if the caller has to call `flush`.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone.
+          trio.BrokenResourceError: the peer has disconnected.
         """
         if self._fd < 0 or self._unwritten:
             self._unwritten += data
@@ -414,7 +423,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         return False
 
     def write_soon(self, data: bytes) -> None:
-        """Write now, or in a task if the write has to wait. If the peer is gone, the next read raises an error."""
+        """Write now, or in a task if the write has to wait. Ignore a disconnected peer, which the next read detects."""
         with contextlib.suppress(trio.BrokenResourceError):
             if not self.write_nowait(data):
                 self._socket_reader.start_soon(self.flush_last)
@@ -431,10 +440,10 @@ class FastPath(trio.abc.HalfCloseableStream):
         """Write the queued bytes.
 
         Raises:
-          trio.BrokenResourceError: the peer is gone.
+          trio.BrokenResourceError: the peer has disconnected.
           trio.ClosedResourceError: this side has closed the stream.
 
-        *Cancellation*: the rest of a plain socket's bytes stays queued. Any other stream is broken.
+        *Cancellation*: the unwritten bytes of a plain socket stay queued. Any other stream is broken.
         """
         async with self._writing:  # trio-websocket's pongs and the connection driver may both write
             while self._unwritten:
@@ -443,7 +452,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                     await self._stream.send_all(data)
                     continue
                 await trio.lowlevel.wait_writable(self._fd)
-                with memoryview(self._unwritten) as kept:  # the queue may be large: the rest must not be copied
+                with memoryview(self._unwritten) as kept:  # a view, because copying a large queue is expensive
                     written = self._write(kept)
                 del self._unwritten[:written]
 
@@ -460,7 +469,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         await send_eof(self._stream)
 
     async def flush_last(self) -> None:
-        """Write the queued bytes, if the peer is still there.
+        """Write the queued bytes. Ignore errors, because the peer may have disconnected.
 
         *Cancellation*: see `flush`.
         """
@@ -468,7 +477,7 @@ class FastPath(trio.abc.HalfCloseableStream):
             await self.flush()
 
     async def close_handshake(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait until the peer has sent its own, or has disconnected.
+        """Send a close frame, and wait until the peer has sent its own close frame or has disconnected.
 
         *Cancellation* ends the wait.
 
@@ -500,7 +509,7 @@ class FastPath(trio.abc.HalfCloseableStream):
                 await self._frame_wake_up.wait()
 
     def close_now(self) -> bool:
-        """Close the stream if it is a plain socket. Otherwise return False, and the caller has to call `aclose`."""
+        """Close the stream if it is a plain socket. Otherwise return False: the caller then has to call `aclose`."""
         if self._fd < 0 or not isinstance(self._stream, trio.SocketStream):
             return False
         self._end(None)
@@ -518,7 +527,7 @@ class FastPath(trio.abc.HalfCloseableStream):
         await self._stream.aclose()
 
     def _drop_buffers(self) -> None:
-        """Drop all bytes now, not only when the garbage collector finds this connection."""
+        """Drop all bytes now, because the garbage collector may find this connection only later."""
         self._buffer, self._at, self._next = b"", 0, None
         self._handed.clear()
         self._unwritten.clear()

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the C version if there is one
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the C version, if it is installed
 
 from ...codes import Code
 from ...protocol.codec import Frame
 from ...protocol.limits import Limits
 from ...protocol.pace import Pace
 
-# RFC 6455 section 5.2. The first byte of a frame: FIN and an opcode. One bit of the opcode marks control frames.
+# The first byte of a frame is FIN and an opcode (RFC 6455 section 5.2). One bit of the opcode marks control frames.
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
 FINAL, CONTROL_BIT = 0x80, 0x08
 CONTROL, KNOWN = (CLOSE, PING, PONG), (TEXT, BINARY, CLOSE, PING, PONG)
 # The bit of the second byte that marks a masked frame. The other bits are a length.
 MASKED = 0x80
-# The lengths 126 and 127 mean that the real length follows. The values: its size in bytes, and the least valid length.
+# After the lengths 126 and 127, the real length follows. For each, these are the size of the real length in bytes,
+# and its lowest valid value.
 EXTENDED = {126: (2, 126), 127: (8, 65536)}
 
 # The result of `next_frame` for a frame that trio-websocket has to handle.
@@ -28,7 +29,7 @@ UNUSUAL = -1
 
 
 def short_text(data: bytes) -> bytes | None:
-    """Return the payload if these bytes are exactly one text frame of a client, of up to 125 bytes; otherwise None."""
+    """Return the unmasked payload of a client's text frame; None unless `data` is one frame of at most 125 bytes."""
     size = len(data)
     if 6 <= size <= 131 and data[0] == TEXT and data[1] == size + 122:
         return apply_mask(data[6:], data[2:6])
@@ -39,15 +40,15 @@ def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, i
     """Parse the client's frame that begins at the position `at`.
 
     Returns: the first byte of the frame, the position of the next frame, and the payload; None if the frame is not
-      complete yet. The first byte is `UNUSUAL` if the frame is not a whole text or binary message, ping, pong or close;
-      if it breaks a rule; or if it is larger than both `max_bytes` and 125 bytes.
+      complete yet. Instead of the first byte, `UNUSUAL` is returned for a frame that is invalid or not a whole text or
+      binary message, ping, pong or close. `UNUSUAL` also marks a frame larger than both `max_bytes` and 125 bytes.
     """
     if len(data) - at < 2:
         return None
     kind, length, start = data[at], data[at + 1] - MASKED, at + 2
     if kind not in KNOWN or length < 0:
         return UNUSUAL, at, b""
-    if length > 125:  # the real length follows, in the fewest bytes possible
+    if length > 125:  # the real length follows, and must use the fewest bytes possible
         width, least = EXTENDED[length]
         if len(data) < start + width:
             return None
@@ -61,7 +62,7 @@ def next_frame(data: bytes | bytearray, at: int, max_bytes: int) -> tuple[int, i
 
 
 def frames_of_server(frames: Sequence[Frame]) -> bytes:
-    """Return the bytes of a server's messages: each in one unmasked frame."""
+    """Return the bytes of a server's messages, each in one unmasked frame."""
     if len(frames) != 1:
         return b"".join([frames_of_server([frame]) for frame in frames])
     frame = frames[0]
@@ -75,7 +76,7 @@ def frames_of_server(frames: Sequence[Frame]) -> bytes:
 
 
 class FrameCache:
-    """Converts a server's messages to WebSocket frames. Stores the newest result, for all receivers of a broadcast."""
+    """Converts a server's messages to WebSocket frames. All receivers of a broadcast reuse the newest result."""
 
     def __init__(self) -> None:
         self._messages: tuple[Frame, ...] = ()
@@ -94,13 +95,13 @@ def fragments_pace(limits: Limits) -> Pace:
     return Pace(limits.fragments_per_second, limits.fragments_burst)
 
 
-# RFC 6455 section 7.4 and IANA's list: the valid close codes. trio-websocket judges any other code.
+# The valid close codes (RFC 6455 section 7.4, and IANA's list). trio-websocket handles any other code.
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 NO_CODE = 1005
 
 
 def read_close(payload: bytes) -> tuple[int, str] | None:
-    """Return the code and the reason of a close frame; None if the payload breaks a rule (RFC 6455 section 5.5.1)."""
+    """Return the code and the reason of a close frame; None if the payload is invalid (RFC 6455 section 5.5.1)."""
     if not payload:
         return NO_CODE, ""
     code = int.from_bytes(payload[:2], "big")
@@ -133,7 +134,9 @@ def close_payload(code: int, reason: str) -> bytes:
 
 
 class Unusual:
-    """Checks the bytes of one connection that go to trio-websocket. They begin with a frame, and may be cut anywhere.
+    """Checks the bytes of one connection that are passed to trio-websocket.
+
+    The first bytes begin with a frame. Later calls may continue in the middle of a frame.
 
     Args:
       pace: the pace of fragments and control frames.
@@ -144,9 +147,9 @@ class Unusual:
         """True once a close frame of the peer has begun."""
         self._pace = pace
         self._unmade = 0
-        """The bytes of fragments that are not a whole message yet."""
+        """The number of bytes of fragments that do not form a whole message yet."""
         self._kind, self._cut_head, self._payload_left = CONTINUED, b"", 0
-        """The last frame: its first byte, its head if incomplete, and the number of payload bytes to come."""
+        """The last frame: its first byte, its head if incomplete, and the number of missing payload bytes."""
 
     @property
     def at_end(self) -> bool:
@@ -156,9 +159,9 @@ class Unusual:
     def check(self, data: bytes | bytearray, max_bytes: int, now: float) -> tuple[Code | None, int]:
         """Check the next bytes.
 
-        Returns: `Code.FLOODING` if the pace does not allow a fragment or control frame; `Code.TOO_LARGE` if a message
-          announces more than `max_bytes`; otherwise None. And the number of bytes of `data` before the
-          refused frame; without a refused frame, of all bytes.
+        Returns: a code and a number of bytes. The code is `Code.FLOODING` if the pace does not allow a fragment or
+          control frame, `Code.TOO_LARGE` if a message announces more than `max_bytes`, and otherwise None. The number
+          counts the bytes of `data` before the refused frame, or all bytes if no frame is refused.
         """
         known = len(self._cut_head)
         data, at = self._cut_head + data, min(self._payload_left, len(data))
@@ -187,6 +190,6 @@ class Unusual:
         return None, len(data) - known
 
     def _note_payload(self, size: int, *, ends: bool) -> None:
-        """Count `size` bytes of a frame's payload. `ends` is True if they complete the frame."""
+        """Count `size` bytes of a frame's payload. `ends` is True if these bytes complete the frame."""
         if not self._kind & CONTROL_BIT:
             self._unmade = 0 if ends and self._kind in (TEXT, BINARY, CONTINUED) else self._unmade + size

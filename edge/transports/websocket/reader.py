@@ -20,7 +20,7 @@ class Readable(Protocol):
     """A connection whose socket a `SocketReader` reads."""
 
     def read(self, now: float) -> None:
-        """Read from the socket, which is ready. Never waits."""
+        """Read from the socket, which is ready. This method never waits."""
 
     def fail(self, fault: Exception) -> None:
         """End the connection, because `read` has raised an error."""
@@ -29,21 +29,21 @@ class Readable(Protocol):
 class SocketReader:
     """Reads the plain sockets of one server. Made by `open_socket_reader`.
 
-    One task waits for the file descriptor of a selector that contains all sockets. One wake-up costs one task switch,
-    however many sockets are ready. Each ready socket is then read once, 64 KiB at most.
+    One task waits for the file descriptor of a selector that contains all sockets. A wake-up costs one task switch for
+    any number of ready sockets. The task then reads each ready socket once, at most 64 KiB.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._selector = selectors.DefaultSelector()
         self.can_read: bool = hasattr(self._selector, "fileno")
-        """True if selectors have a descriptor, as epoll and kqueue do. If not, a task of its own reads each socket."""
+        """True if selectors have a descriptor, as epoll and kqueue do. Otherwise, each socket has a reading task."""
         self.frame_cache: FrameCache = FrameCache()
-        """Converts the messages to all these connections into WebSocket frames."""
+        """Converts the messages to all connections of the server into WebSocket frames."""
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Read until `close` is called. Shielded, so that goodbyes are read while the server is being cancelled."""
+        """Read until `close` is called, shielded, so that goodbyes are read while the server is being cancelled."""
         with self._scope, self._selector as selector:
             while self.can_read:
                 await trio.lowlevel.wait_readable(selector)
@@ -56,7 +56,7 @@ class SocketReader:
                         key.data.fail(exc)
 
     def close(self) -> None:
-        """Stop reading. Call this when no connection is open any more."""
+        """Stop reading. All connections must have ended."""
         self._scope.cancel("every connection has ended")
 
     def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
@@ -64,17 +64,17 @@ class SocketReader:
         self._nursery.start_soon(guarded, "a connection", run)
 
     def add(self, fd: int, fast_path: Readable) -> None:
-        """Read this socket from now on."""
+        """Start to read the socket with this file descriptor."""
         self._selector.register(fd, selectors.EVENT_READ, fast_path)
 
     def remove(self, fd: int) -> None:
-        """Stop reading this socket."""
+        """Stop reading the socket with this file descriptor."""
         self._selector.unregister(fd)
 
 
 @asynccontextmanager
 async def open_socket_reader() -> AsyncIterator[SocketReader]:
-    """Run a socket reader while the block runs."""
+    """Run a socket reader while a block runs."""
     async with trio.open_nursery() as nursery:
         socket_reader = SocketReader(nursery)
         nursery.start_soon(socket_reader.run)

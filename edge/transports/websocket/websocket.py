@@ -1,8 +1,8 @@
 """The WebSocket transports. No other file imports trio-websocket.
 
-trio-websocket's reader queues only one message, so the user of a transport must keep receiving. The tasks of
-trio-websocket may raise `LocalProtocolError` if a ping or a close arrives while the connection is closing. So the tasks
-run in a guard: an error in a task ends only its connection.
+trio-websocket's reader queues only one message, so the user of a transport must receive without long pauses. The tasks
+of trio-websocket may raise `LocalProtocolError` if a ping or a close frame arrives while the connection is closing. So
+the tasks run in a `_Guard`: an error in a task ends only its connection.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from .fast_path import FastPath
 from .framing import close_frame, close_payload, cut_reason, is_close
 from .reader import SocketReader
 
-# RFC 6455 section 7.4.1: the codes with which trio-websocket fails a connection without sending a close frame.
+# The codes with which trio-websocket fails a connection without sending a close frame (RFC 6455 section 7.4.1).
 FAILURES = (1002, 1007)
 
-# The request that trio-websocket reads first when it starts late: any request that wsproto accepts. The response is
-# dropped.
+# The slow path starts after the real handshake, so trio-websocket first reads this request. wsproto accepts any valid
+# request, and the response is dropped.
 REPLAYED_HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: edge\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
 
-# RFC 6455 section 7.4.1.
+# The close code for a message that is too large (RFC 6455 section 7.4.1).
 MESSAGE_TOO_BIG = 1009
-# The largest possible `Limits.read_bytes`: four times the largest `Limits.sent_bytes`. No room sends a larger message.
-# A transport's `max_bytes` is usually smaller.
+# The largest possible `Limits.read_bytes`, which is four times the largest `Limits.sent_bytes`. No room sends a larger
+# message. The `max_bytes` of a transport is usually smaller.
 MAX_READ_BYTES = 64 * 1024 * 1024
 
 
@@ -77,7 +77,8 @@ class _Guard:
     """A nursery for trio-websocket's tasks. An error in a task ends the connection, but does not cancel the nursery.
 
     Args:
-      shield: True if the tasks run until `end`, even if the nursery is cancelled: a closing handshake needs a reader.
+      shield: True if the tasks run until `end` although the nursery is cancelled, because a closing handshake needs a
+        reader.
     """
 
     def __init__(self, nursery: trio.Nursery, *, shield: bool = False) -> None:
@@ -92,8 +93,10 @@ class _Guard:
         self._handshake = trio.CancelScope()
 
     def handshake(self) -> trio.CancelScope:
-        """Return a scope for an opening or closing handshake. The scope is cancelled when the reader has ended, because
-        trio-websocket would wait forever."""
+        """Return a cancel scope for an opening or closing handshake.
+
+        The scope is cancelled when the reader has ended, because trio-websocket would wait forever.
+        """
         self._handshake = trio.CancelScope()
         if self._ended:
             self._handshake.cancel(self.fault)
@@ -113,7 +116,7 @@ class _Guard:
         try:
             with scope:
                 await run(*args)
-        except* Exception as group:  # an error that a peer's bytes cause must end only this connection
+        except* Exception as group:  # an error that the peer causes must end only this connection
             cause: BaseException = group.exceptions[0]
             while isinstance(cause, trio.BrokenResourceError) and cause.__cause__ is not None:
                 cause = cause.__cause__
@@ -192,14 +195,14 @@ class WebSocketTransport(Transport):
 class ServedWebSocket(Transport):
     """The server side of a WebSocket connection: a fast path, with trio-websocket as the slow path.
 
-    trio-websocket starts, in tasks of its own, when unusual bytes have come. An ordinary close does not need it.
+    trio-websocket starts, in tasks of its own, when unusual bytes arrive. An ordinary close does not need it.
 
     Args:
-      ahead: the bytes that the client has sent after its request so far.
-      granting: the response that grants the WebSocket, if it is not written yet.
-      max_bytes: the largest message that is ever read. The attribute `max_bytes` may be smaller, as before the hello.
+      ahead: the bytes after the client's request that have already arrived.
+      granting: the response that grants the WebSocket; empty if this response is already written.
+      max_bytes: the largest message that is ever read, in bytes. The attribute `max_bytes` is smaller before the hello.
       socket_reader: the socket reader of the server.
-      fragments: the pace of fragments and control frames; by default, that of `Limits`.
+      fragments: the pace of fragments and control frames; by default, the pace of `Limits`.
     """
 
     close_code: int | None
@@ -231,7 +234,7 @@ class ServedWebSocket(Transport):
             fragments=fragments,
         )
         if granting:
-            self._stream.write_soon(granting)  # before reading starts: answers must come after this response
+            self._stream.write_soon(granting)  # before reading starts, because answers must follow this response
         self._stream.start()
 
     @property
@@ -293,10 +296,10 @@ class ServedWebSocket(Transport):
                 self.close_code = MESSAGE_TOO_BIG
                 self.close_reason = f"a message of more than {self.max_bytes} bytes"
                 raise trio.EndOfChannel from None
-        raise RemoteProtocolError("too many fragments and control frames came", Code.FLOODING)
+        raise RemoteProtocolError("too many fragments and control frames arrived", Code.FLOODING)
 
     def _stop_receiving(self) -> None:
-        self._receiving.cancel("too many fragments and control frames came")
+        self._receiving.cancel("too many fragments and control frames arrived")
 
     def _start_slow_path(self) -> _SlowPath:
         if self._slow_path is None:
@@ -332,12 +335,12 @@ class ServedWebSocket(Transport):
                 await trio.aclose_forcefully(stream)
 
     async def _close_unusual(self, code: int, reason: str) -> None:
-        """Close the connection if the fast path cannot close it: trio-websocket has to, or the stream is broken."""
+        """Close the connection if the fast path cannot, because trio-websocket was used or the stream is broken."""
         self._stream.step_aside()
         failed = self._slow_path.untold if self._slow_path is not None else None
         if failed is not None:
             await self._tell(failed)
-        elif self._stream.refusal is not None:  # reading has stopped: the peer's close frame cannot be awaited
+        elif self._stream.refusal is not None:  # reading has stopped, so no close frame of the peer can arrive
             await self._tell(MESSAGE_TOO_BIG if self.close_code == MESSAGE_TOO_BIG else code)
         elif not (self.broken or self._is_over()):
             slow_path = self._start_slow_path()
@@ -366,7 +369,7 @@ async def _next_message(
 
 
 async def _close(websocket: trio_websocket.WebSocketConnection, guard: _Guard, code: int, reason: str) -> None:
-    with guard.handshake(), contextlib.suppress(WsprotoError):  # raised if the connection was closing already
+    with guard.handshake(), contextlib.suppress(WsprotoError):  # `WsprotoError`: the connection was already closing
         await websocket.aclose(code, cut_reason(reason))
 
 
@@ -402,7 +405,7 @@ class _SlowPath:
 
     @property
     def untold(self) -> int | None:
-        """The code with which trio-websocket has failed the connection, if no close frame was sent; otherwise None."""
+        """The code with which trio-websocket failed the connection without sending a close frame; otherwise None."""
         reason = self._websocket.closed if self._websocket is not None else None
         return None if reason is None or reason.code not in FAILURES or self._shown.closing else reason.code
 
@@ -419,9 +422,9 @@ class _SlowPath:
 
 
 class _ReplayedHandshake(trio.abc.Stream):
-    """The stream of a trio-websocket that starts late: first an invented handshake, then the bytes of the fast path.
+    """The stream of a slow path's trio-websocket: first an invented handshake, then the bytes of the fast path.
 
-    Closing this stream leaves the fast path open: `ServedWebSocket` closes the fast path.
+    Closing this stream leaves the fast path open, because `ServedWebSocket` closes the fast path.
     """
 
     def __init__(self, fast_path: FastPath) -> None:
@@ -433,7 +436,7 @@ class _ReplayedHandshake(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._asked:
-            await self._answered.wait()  # wsproto reads frames only after its handshake
+            await self._answered.wait()  # wsproto reads frames only after the handshake
             return await self._fast_path.receive_some(max_bytes)
         self._asked = True
         await trio.lowlevel.checkpoint()
@@ -471,18 +474,20 @@ def switching_response(key: str, subprotocol: str) -> bytes:
 async def open_websocket(
     stream: trio.abc.Stream, host: str, path: str, *, subprotocol: str, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[WebSocketTransport]:
-    """Open a WebSocket to a server, and close the stream after the block. An error of the block propagates as it is,
-    not in an exception group.
+    """Open a WebSocket to a server, and close the stream after the block.
+
+    An error of the block propagates unchanged, not in an exception group.
 
     Args:
       stream: a stream that is connected to the server.
       host: the value of the Host header.
       path: the path of the room.
-      headers: further headers of the request.
+      subprotocol: the sub-protocol that the server must choose.
+      headers: additional headers of the request.
 
     Raises:
       Redirected: the response is a redirect.
-      RemoteProtocolError: the server refused; `code` says why.
+      RemoteProtocolError: the server refused the WebSocket; `code` is the reason.
       trio.BrokenResourceError: the WebSocket could not be opened for another reason.
     """
     counted = _Bytes(stream)

@@ -35,9 +35,9 @@ $("enter").addEventListener("submit", async (submitted) => {
   const table = location.hash.slice(1) || (await freeTable());
   enter(table, name);
 });
-nameField.value ||= recall("localStorage", "name"); // unless the player has already typed a name
-/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // until now, no code would have handled a click
-addEventListener("pagehide", () => pen.finishStroke()); // an event that is sent while the page closes still reaches the server
+nameField.value ||= recall("localStorage", "name"); // keep a name that the player has already typed
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // the HTML disables the button, because no code handles a click before this line
+addEventListener("pagehide", () => pen.finishStroke()); // send the unfinished stroke: events that are sent while the page closes still reach the server
 
 async function freeTable() {
   return (await (await fetch("lobby")).json()).room;
@@ -130,7 +130,7 @@ function caption(scene, drawer) {
     case "drawing":
       if (myTurn) return [`Draw the ${drawer?.part}`, drawer?.part === "head" ? "Let some lines run off the bottom." : "Join the lines from above."];
       if (drawer && !drawer.connected) return [`${drawer.name} lost the connection`, "Waiting for them to come back…"];
-      return [`${drawer?.name} draws the ${drawer?.part}`, watching ? "You are in from the next round." : "No peeking."];
+      return [`${drawer?.name} draws the ${drawer?.part}`, watching ? "You can draw in the next round." : "No peeking."];
   }
 }
 
@@ -172,7 +172,7 @@ $("done").addEventListener("click", () => {
 });
 
 const WIDTHS = [6, 14, 32];
-const [color = 0, width = 1] = recall("sessionStorage", "pen").split(" ").filter(Boolean).map(Number); // a reloaded page has the same pen
+const [color = 0, width = 1] = recall("sessionStorage", "pen").split(" ").filter(Boolean).map(Number); // a reloaded page keeps its pen
 /** @param {number} color @param {number} width the index in WIDTHS */
 function take(color, width) {
   [pen.color, pen.width] = [color, WIDTHS[width]];
@@ -227,10 +227,10 @@ setInterval(() => {
   clock.classList.toggle("hurry", left < 10 && scene.phase === "drawing");
   const ring = /** @type {SVGElement} */ (clock.querySelector(".left"));
   ring.style.strokeDashoffset = String(100 * (1 - left / scene.of_seconds));
-  if (myTurn && left < 0.4) pen.finishStroke(); // so that an unfinished line still counts
+  if (myTurn && left < 0.4) pen.finishStroke(); // send an unfinished stroke before the turn ends
 }, 100);
 
-// --- a reloaded page joins again, in its seat, which waits for its player
+// --- a reloaded page joins again, and gets its seat back
 
 const table = recall("sessionStorage", "table");
 if (table && table === location.hash.slice(1)) enter(table, nameField.value);

@@ -1,5 +1,5 @@
 // @ts-check
-/** The pen: strokes in units of the paper, which do not depend on the screen. */
+/** The pen of the drawing game. Strokes are in units of the paper, which do not depend on the size of the screen. */
 
 /** @typedef {{color: number, width: number, points: [number, number][]}} Stroke */
 
@@ -8,7 +8,7 @@ export const HEIGHT = 750;
 export const STRIP = 60;
 export const PALETTE = ["#1d2433", "#d64545", "#f0883e", "#f2c14e", "#3a9d5d", "#2f6fdb", "#7b4bc9", "#8a5a3c"];
 
-// Points closer than this add bytes, but do not change the shape.
+// Points closer to each other than NEAR add bytes, but do not change the shape of a stroke: they are omitted.
 const NEAR = 4;
 const MAX_POINTS = 1900;
 
@@ -67,7 +67,7 @@ export class Pen {
     canvas.addEventListener("pointercancel", () => this.finishStroke());
   }
 
-  /** Allow drawing, and show the strokes that this page was given. @param {Stroke[]} strokes */
+  /** Allow drawing, and show the strokes that this turn already has. @param {Stroke[]} strokes */
   unlock(strokes) {
     this.#strokes = [...strokes];
     this.#locked = false;
@@ -79,7 +79,7 @@ export class Pen {
     this.#stroke = null;
   }
 
-  /** Remove the last stroke. False if there is none, or if the pen is locked. */
+  /** Remove the last stroke. Return false if there is none, or if the pen is locked. */
   undo() {
     const undone = !this.#locked && this.#strokes.pop() !== undefined;
     this.#draw();

@@ -1,21 +1,21 @@
 // @ts-check
-/** This player's steering: by keys, by a finger or the mouse, or by tilting the phone. The newest input counts. */
+/** Reads this player's steering from the keys, from a finger or the mouse, or from the tilt of the phone. A new input replaces earlier ones. */
 
 /** @type {Record<string, [number, number]>} */
 const KEYS = {
   ArrowLeft: [-1, 0], KeyA: [-1, 0], ArrowRight: [1, 0], KeyD: [1, 0],
   ArrowUp: [0, -1], KeyW: [0, -1], ArrowDown: [0, 1], KeyS: [0, 1],
 };
-const STICK = 60; // the pixels that a finger moves for full force
-const SILENCE_SECONDS = 2; // seconds without a report of tilt until the device counts as one without a sensor
+const STICK = 60; // pixels that a finger moves for full force
+const SILENCE_SECONDS = 2; // seconds without a report of tilt after which the page assumes that the device has no sensor
 const LEVEL = 4; // degrees of tilt up to which the force is zero
 const STEEP = 22; // degrees of tilt from which the force is full
-const GRAIN = 20; // the least change of the force that is reported, in hundredths: changes of intent, and not every tremor
+const GRAIN = 20; // smallest reported change of the force, in hundredths of full force: smaller changes come from a trembling hand
 
 export class Controls {
-  /** The place where the stick was grasped, and its place now, in pixels of the page; null while it is not grasped. @type {{x: number, y: number, toX: number, toY: number} | null} */
+  /** The point at which a finger or the mouse grasped the stick, and its point now, in pixels of the page; null without a grasp. @type {{x: number, y: number, toX: number, toY: number} | null} */
   stick = null;
-  /** The newest intent, in hundredths of full force. */
+  /** The newest force that the player wants, in hundredths of full force. */
   x = 0;
   y = 0;
   /** @type {Set<string>} */
@@ -50,7 +50,7 @@ export class Controls {
   }
 
   /**
-   * Steer by tilting from now on. Return true if the browser allows it. Call this from a click, because some browsers ask the user.
+   * Start steering by tilting. Return true if the browser allows it. Call this method in a click handler, because some browsers ask the user.
    * @param {() => void} onSilence called if the device reports no tilt
    */
   async tilt(onSilence) {
@@ -75,7 +75,7 @@ export class Controls {
     this.#want(0, 0);
   }
 
-  /** Let go of the stick. */
+  /** Release the stick, and stop steering. */
   release() {
     this.stick = null;
     this.#stickPointer = -1;
@@ -99,7 +99,7 @@ export class Controls {
   /** @param {PointerEvent} event */
   #grasp({ clientX: x, clientY: y, pointerId, button, target }) {
     if (this.#stickPointer !== -1 || button !== 0) {
-      this.release(); // a second finger zooms
+      this.release(); // a second finger begins to zoom, so the first one stops steering
       return;
     }
     /** @type {HTMLElement} */ (target).setPointerCapture(pointerId);

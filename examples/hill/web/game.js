@@ -3,8 +3,8 @@
  * This browser's copy of the board. The copy runs ahead of the server by about the time that an event takes to reach the server,
  * so that this player's actions are visible at once. Each event from the server is applied at its own tick, which is in the past.
  *
- * This player's disc and the discs near it are shown in the present. Distant discs are shown as they were one delay earlier: the
- * server's facts about that time have arrived, so distant discs need no correction.
+ * This player's disc and the discs near it are shown in the present. Distant discs are shown as they were `delay` seconds
+ * earlier: the server's facts about that time have arrived, so distant discs need no correction.
  */
 import { Smoothing, Timeline } from "./edge-motion.js";
 import { HZ, RADIUS, step } from "./physics.js";
@@ -20,26 +20,26 @@ import { HZ, RADIUS, step } from "./physics.js";
 /** @typedef {{number: number, x: number, y: number, sx: number, sy: number}} Shown */
 
 const MAX_PLAN = 8;
-const MAX_NEWS = 600; // events that wait for the next frame; only a page in the background, without frames, collects more
+const MAX_NEWS = 600; // maximum number of events that wait for the next frame: only a page in the background, which draws no frames, exceeds it
 const MAX_LEAD = 0.4; // seconds
 const PATIENCE = 1; // seconds without a board until the board is requested again
 const RELAX = 0.03; // share of the excess lead that is removed after each intent that the server received in time
 const MAX_DELAY = 0.6; // seconds
 const SLEW = 0.1; // maximum change of lead and delay, in seconds per second: too slow to be seen
 const NEAR = 3 * RADIUS; // nearer discs are shown in the present
-const FAR = 9 * RADIUS; // farther discs are shown in the past, and discs in between at a time in between
-const JUMP = 3 * RADIUS; // a disc that moved farther in one tick was put there, for example at the start of a round
+const FAR = 9 * RADIUS; // farther discs are shown in the past; between NEAR and FAR, the shown time changes gradually
+const JUMP = 3 * RADIUS; // a disc that moved farther in one tick is shown at its new place at once, such as at the start of a round
 
 export class Game {
   /** This player's number. */
   me = -1;
   /** @type {Map<number, string>} */
   names = new Map();
-  /** Seconds by which this board is ahead of the server's. */
+  /** Seconds by which this board is ahead of the server's board. */
   lead = 0.1;
   /** Seconds by which distant discs are shown in the past. */
   delay = 0.1;
-  /** The largest correction in one frame so far, in units of the board. */
+  /** The largest correction in any frame so far, in units of the board. */
   largest = 0;
   /** The number of times that this page requested the whole board because its copy was wrong or missing. */
   looks = 0;
@@ -59,7 +59,7 @@ export class Game {
   #confirmed = -1;
   #leastLead = 0;
   #wantedLead = 0;
-  /** The lead at the time when an intent was planned, by the tick of the intent. @type {Map<number, number>} */
+  /** For each planned tick, the lead at the time when the intent was planned, in seconds. @type {Map<number, number>} */
   #leads = new Map();
   #asleep = false;
   /** Seconds without a board. */
@@ -88,7 +88,7 @@ export class Game {
     this.forgive();
   }
 
-  /** Discard measurements of lateness. Call this after a lost connection or a pause of the page, which make events late. */
+  /** Discard the measured lateness of events. Call this after a lost connection or a pause of the page, because both make events late. */
   forgive() {
     this.#leads.clear();
     this.#lags = [];
@@ -115,7 +115,7 @@ export class Game {
   joined({ tick, number, name, x, y }) {
     this.names.set(number, name);
     this.#put(tick, { kind: "joined", number, x, y });
-    this.#news.push(() => this.#smoothings.delete(number)); // else the disc that had this number before would seem to move there
+    this.#news.push(() => this.#smoothings.delete(number)); // otherwise the disc would seem to move from the place of the disc that had this number before
   }
 
   /** @param {{tick: number, number: number}} left */
@@ -132,14 +132,14 @@ export class Game {
     if (moved.length > 0) this.#put(tick, { kind: "moved", moved });
     if (still.length > 0) this.#put(tick, { kind: "still", still });
     this.#unchecked.push(facts);
-    if (this.#news.length > MAX_NEWS) { // no frame was drawn for a while: the next frame requests the board
+    if (this.#news.length > MAX_NEWS) { // the page has not drawn a frame for a while, so the next frame requests the board
       this.#timeline = null;
       [this.#news, this.#unchecked] = [[], []];
       this.#asleep = true;
     }
   }
 
-  /** Process the fact that the server applied an intent of this player, `late` ticks after the planned tick. @param {number} tick @param {number} late */
+  /** Call this if the server has applied an intent of this player in `tick`, `late` ticks after the planned tick. @param {number} tick @param {number} late */
   #confirm(tick, late) {
     this.#confirmed = tick - late;
     this.#news.push(() => this.#timeline?.takeBack((input, when) => input.kind === "mine" && when <= tick - late));
@@ -257,7 +257,7 @@ export class Game {
     place.y += smoothing.y;
   }
 
-  /** Compare the collisions that the server reported with those of this board; request the board if they differ. False if they differ. */
+  /** Compare the collisions that the server reported with those of this board; if they differ, request the board and return false. */
   #agrees() {
     const timeline = /** @type {Timeline<State, Input>} */ (this.#timeline);
     for (const { tick, collided } of this.#unchecked.splice(0)) {

@@ -38,8 +38,8 @@ $("enter").addEventListener("submit", (submitted) => {
   remember("localStorage", "name", name);
   enter(location.hash.slice(1) || FIRST_BOARD, name);
 });
-nameField.value ||= recall("localStorage", "name"); // unless the player has already typed a name
-/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // until now, no code would have handled a click
+nameField.value ||= recall("localStorage", "name"); // keep a name that the player has already typed
+/** @type {HTMLButtonElement} */ (document.querySelector("#enter button")).disabled = false; // the HTML disables the button, because no code handles a click before this line
 
 /** @param {string} board @param {string} name */
 function enter(board, name) {
@@ -55,7 +55,7 @@ function enter(board, name) {
     document.body.dataset.view = "game";
     if (!resumed) return;
     game.forgive();
-    if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // the server stopped steering this disc while the connection was lost
+    if (controls.x !== 0 || controls.y !== 0) steer(controls.x, controls.y); // the server set the force to zero while the connection was lost, so send it again
   });
   room.on("board", (board) => game.show(board));
   room.on("joined", (joined) => game.joined(joined));
@@ -127,7 +127,7 @@ $("wider").addEventListener("click", () => view.zoomBy(1 / 1.4));
 $("more-bots").addEventListener("click", () => room?.send("bots", { count: Math.min(30, (score?.bots ?? 0) + 1) }));
 $("fewer-bots").addEventListener("click", () => room?.send("bots", { count: Math.max(0, (score?.bots ?? 0) - 1) }));
 $("network").addEventListener("click", () => { $("figures").hidden = !$("figures").hidden; });
-$("tilt").hidden = !isSecureContext || !("DeviceOrientationEvent" in globalThis); // other pages get no orientation from the browser
+$("tilt").hidden = !isSecureContext || !("DeviceOrientationEvent" in globalThis); // browsers report the tilt only to pages in a secure context
 $("tilt").addEventListener("click", async () => {
   const wanted = $("tilt").getAttribute("aria-pressed") !== "true";
   if (!wanted) controls.untilt();
@@ -135,7 +135,7 @@ $("tilt").addEventListener("click", async () => {
 });
 function cannotTilt() {
   $("tilt").setAttribute("aria-pressed", "false");
-  [$("hint").textContent, $("hint").hidden] = ["This device does not tell how it is tilted", false];
+  [$("hint").textContent, $("hint").hidden] = ["This device does not report its tilt", false];
 }
 if (matchMedia("(pointer: coarse)").matches) {
   view.zoom = 1.6;
@@ -181,7 +181,7 @@ function showFigures() {
   $("figures").textContent = Object.entries(figures).map(([name, value]) => `${name}: ${value}`).join("\n");
 }
 
-// --- a reloaded page joins again, in its seat, which waits for its player
+// --- a reloaded page joins again, and gets its seat back
 
 const board = recall("sessionStorage", "board");
 if (board && board === (location.hash.slice(1) || FIRST_BOARD)) enter(board, nameField.value);

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The rules of motion: the same operations as in physics.py, in the same order. Both files use only + - * / and square roots of
- * doubles, so that browsers and server agree to the last bit. Tests compare both files with vectors.json.
+ * doubles, so browsers and server agree to the last bit. Tests compare both files with vectors.json.
  */
 
 /** @typedef {{number: number, x: number, y: number, vx: number, vy: number, sx: number, sy: number}} Disc */
@@ -31,7 +31,7 @@ export function step(discs) {
   return { collided, still };
 }
 
-/** @param {Disc} disc @returns {boolean} true if it has come to rest in this tick */
+/** Apply force and friction, and move the disc. @param {Disc} disc @returns {boolean} true if the disc has come to rest in this tick */
 function move(disc) {
   const moved = disc.vx !== 0 || disc.vy !== 0;
   disc.vx = (disc.vx + PUSH * disc.sx / 100) * DRAG;
@@ -87,7 +87,7 @@ function collide(one, other) {
   return approach;
 }
 
-/** Keep a disc on the board, with an elastic collision at the wall. @param {Disc} disc */
+/** Keep a disc on the board: the disc bounces off the wall in an elastic collision. @param {Disc} disc */
 function hold(disc) {
   const squared = disc.x * disc.x + disc.y * disc.y;
   if (squared <= (BOARD - RADIUS) * (BOARD - RADIUS)) return;

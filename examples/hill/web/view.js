@@ -1,5 +1,5 @@
 // @ts-check
-/** Draws the board: the hill with its contours, the discs, and sparks. The more the camera is zoomed in, the closer it follows the player. */
+/** Draws the board: the hill with its contours, the discs, and sparks. The camera follows the player more closely at a larger zoom. */
 import { BOARD, RADIUS } from "./physics.js";
 
 /** @typedef {import("./game.js").Shown} Shown */
@@ -8,7 +8,7 @@ const COLORS = ["#ffb703", "#3fa7ff", "#ff5d73", "#59d98e", "#c58bff", "#ff8f3f"
 const SPARK_SECONDS = 0.5;
 const MAX_ZOOM = 4;
 
-/** @param {number} number of a disc */
+/** @param {number} number the number of a disc */
 export function colorOf(number) {
   return COLORS[number % COLORS.length];
 }
@@ -22,7 +22,7 @@ export class View {
   #sparks = [];
   #x = 0;
   #y = 0;
-  /** Half the visible width, in units of the board, less a margin. */
+  /** Half of the visible width minus a margin, in units of the board. */
   #half = BOARD;
 
   /** @param {HTMLCanvasElement} canvas */

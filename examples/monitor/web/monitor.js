@@ -1,14 +1,14 @@
 // @ts-check
 import { join } from "./edge.js";
 
-const QUIET_SECONDS = 3; // seconds without an event until the light turns red
+const QUIET_SECONDS = 3; // seconds without an event after which the page shows that the server is silent
 const SHOWN_SECONDS = 60;
-const AT_ONCE = 4; // the requests that this page sends at the same time
+const AT_ONCE = 4; // number of requests that this page sends at the same time
 
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** A number that changes, with a chart of its recent values. */
+/** Shows the newest value of a measurement, and a chart of its recent values. */
 class Gauge {
   /** @type {{at: number, value: number}[]} */
   #values = [];
@@ -101,7 +101,7 @@ function frame() {
   const state = room.state === "open" && !quiet ? "live" : room.state === "connecting" ? "connecting" : "quiet";
   if ($("light").dataset.state !== state) {
     $("light").dataset.state = state;
-    $("state").textContent = { live: "live", connecting: "connecting…", quiet: room.ending?.reason ?? "the server is quiet" }[state];
+    $("state").textContent = { live: "live", connecting: "connecting…", quiet: room.ending?.reason ?? "the server sends nothing" }[state];
   }
   for (const gauge of Object.values(gauges)) gauge.draw();
   requestAnimationFrame(frame);

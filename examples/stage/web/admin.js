@@ -6,7 +6,7 @@ import { join, recall, remember } from "./edge.js";
 /** @param {string} id */
 const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-// the address contains the key in its fragment: remove it, so that nobody can read it on the speaker's screen
+// the fragment of the address contains the key: remove the fragment, so that nobody can read the key on the speaker's screen
 if (location.hash.length > 1) {
   remember("sessionStorage", "speaker", location.hash.slice(1));
   history.replaceState(null, "", location.pathname);
@@ -20,7 +20,7 @@ if (!key) {
     $("light").dataset.state = state;
     if (state !== "closed") return;
     if (room.ending?.code === 4220) {
-      $("complaint").textContent = "You went on in another page. Reload this one to come back.";
+      $("complaint").textContent = "The speaker's page is open elsewhere. Reload this page to continue here.";
       return;
     }
     remember("sessionStorage", "speaker", "");

@@ -18,7 +18,7 @@ let shown = "";
 /** @param {Program} program */
 function show({ demos, default: preferred, watching }) {
   $("watching").textContent = watching === 1 ? "Only you are here" : `${watching} of you are here`;
-  if (JSON.stringify([demos, preferred]) === shown) return; // new links would lose a click in progress, so a changed count of visitors makes none
+  if (JSON.stringify([demos, preferred]) === shown) return; // keep the links if only the number of visitors has changed: new links would lose a click in progress
   shown = JSON.stringify([demos, preferred]);
   const open = demos.filter(({ on }) => on);
   $("demos").replaceChildren(...open.map(({ key, title, text }) => {

@@ -1,4 +1,4 @@
-"""A Redis of a test, on its own socket, which can be killed, paused and restarted."""
+"""A Redis server for tests, with its own socket. A test can kill, pause and restart this server."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ GET_REDIS = "install Debian's redis-server"
 
 
 class RedisServer:
-    """A Redis process with its files in a folder.
+    """A Redis process, which stores its files in a folder.
 
     Args:
-      options: the command-line options of each start.
+      options: the command-line options of every start.
     """
 
     def __init__(self, executable: str, folder: Path, *options: str) -> None:
@@ -38,7 +38,7 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
 
     def start(self) -> None:
-        """Start Redis, and return before it answers."""
+        """Start Redis, without waiting until it answers."""
         self._socket.unlink(missing_ok=True)
         self._process = self._start(self._socket)
 
@@ -64,8 +64,8 @@ class RedisServer:
         shutil.rmtree(self._data)
 
     async def replace(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """Make a replica, call `meanwhile`, whose writes the replica lacks, and replace the killed Redis by the
-        replica."""
+        """Make a replica, call `meanwhile`, and then kill Redis and use the replica in its place. The replica lacks the
+        writes of `meanwhile`."""
         port = free_port()
         async with coredis.Redis.from_url(self.url) as redis:
             await redis.config_set({"port": port})
@@ -114,12 +114,12 @@ async def _wait_for(url: str, good: Callable[[Any], bool]) -> None:
                         return
             except* (coredis.exceptions.RedisError, OSError):
                 pass
-            await trio.sleep(0.02)  # the state of another process can only be polled
+            await trio.sleep(0.02)  # Redis sends no event when its state changes, so that the state must be polled
 
 
 @contextmanager
 def redis_server(program: Callable[[str, str], str], folder: Path, *options: str) -> Iterator[RedisServer]:
-    """Run a Redis while the block runs."""
+    """Run a Redis server until the block ends."""
     server = RedisServer(program("redis-server", GET_REDIS), folder, *options)
     server.start()
     try:

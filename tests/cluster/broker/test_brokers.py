@@ -1,4 +1,4 @@
-"""Every broker passes the same conformance suite."""
+"""Tests of the brokers. Every broker passes the same conformance suite."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ async def test_redis_broker(check: BrokerCheck, redis: RedisServer) -> None:
 async def test_a_replica_grants_no_room_that_it_may_not_know_of(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
-    """A replica that replaces Redis and lacks a lease grants that room to no other server, and gets the lease again
-    from the server that owns it."""
+    """If a replica that lacks a room's lease replaces Redis, it grants this room to no other server. The room's server
+    writes the lease again."""
     with redis_server(program, tmp_path) as redis:
         await redis.wait_up(2)
         broker = RedisBroker(redis.url, lease_seconds=2)
@@ -66,7 +66,7 @@ async def test_a_replica_grants_no_room_that_it_may_not_know_of(
 
             mark = (await one.renew()).mark
             await redis.replace(partial(claim, "game/one", one))
-            with contextlib.suppress(BrokerDown):  # the connection was to the old Redis
+            with contextlib.suppress(BrokerDown):  # the connection to the old Redis is broken
                 await another.renew()
             await another.renew()
             await claim("game/one", another)
@@ -94,7 +94,7 @@ async def test_large_letters_are_dropped_once_they_are_read(redis: RedisServer) 
                 assert [batch[0] for batch in await mailbox.receive()] == [number]
             used = await client.memory_usage(f"{prefix}mailbox:one")
             assert used is not None
-            assert used < 2 * 1024 * 1024, "of the ten megabytes that were sent"
+            assert used < 2 * 1024 * 1024, "Redis must delete most of the ten megabytes that were sent"
 
 
 @pytest.mark.real_time
@@ -166,7 +166,7 @@ async def test_what_strangers_write_is_passed_over(redis: RedisServer, caplog: p
             await client.hset(f"{prefix}{key}", {**STRANGE})
         one = Asker(broker, "one")
         await one.renew()
-        await trio.sleep(broker.lease_seconds)  # until then a new Redis grants no lease
+        await trio.sleep(broker.lease_seconds)  # a new Redis grants no lease before this time has passed
         await one.renew()
         assert (await one.claim("game/one")).server == "one"
         for _ in range(2):

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as its RFCs require, for rules whose violation public test suites had found.
+"""Rules of the RFCs for HTTP/1.1, of which public test suites had found violations in edge.
 
-The kinds of fault that these tests detect: a header with a list is read as one text, more syntax is accepted than the
-RFC allows, or a refusal does not give the accepted values.
+These tests detect three kinds of fault. The server reads a header with a list as one text. It accepts more syntax than
+the RFC allows. Or a refusal does not name the accepted values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def serving() -> AsyncIterator[Server]:
 
 
 async def raw(server: Server, data: bytes) -> bytes:
-    """Send these bytes, and return all that the server sends until it closes the connection, for at most a second."""
+    """Send these bytes, and return all bytes that the server sends in one second, or until it closes the connection."""
     answer = b""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -264,7 +264,7 @@ async def test_a_body_in_chunks() -> None:
 async def test_what_chunks_may_not_be(head: bytes, body: bytes, status: int) -> None:
     """A chunked body is refused if it is larger than the route's limit or malformed."""
     async with serving() as server:
-        assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed ended a chunk's head"
+        assert await raw(server, CHUNKED + b"3\nabc\n0\n\n") == b"", "a bare line feed has ended the head of a chunk"
         assert (await raw(server, head + body)).startswith(b"HTTP/1.1 %d " % status)
 
 
@@ -278,8 +278,8 @@ async def test_a_body_is_as_large_as_its_route_says() -> None:
 
 
 async def test_requests_that_were_sent_ahead_do_not_hold_up_others() -> None:
-    """Four hundred connections that pipeline twenty requests each do not delay a request on a new connection until all
-    of them are answered."""
+    """A request on a new connection is answered before the 8,000 requests that four hundred connections have
+    pipelined."""
     async with serving() as server, trio.open_nursery() as nursery:
 
         async def pipeline(stream: trio.abc.Stream) -> None:

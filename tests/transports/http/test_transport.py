@@ -62,7 +62,7 @@ async def test_a_post_can_be_made_again_and_a_poll_too() -> None:
 
 
 async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
-    """From an incomplete POST, the complete frames are accepted, and the client continues with the next frame."""
+    """The server accepts the complete frames of an incomplete POST, and the client continues with the next frame."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         assert (await line.post(0, record(HELLO) + say("a")[:5])).body == b"1"
@@ -83,7 +83,7 @@ async def test_a_cut_off_post_counts_as_far_as_it_is_whole() -> None:
     ],
 )
 async def test_what_breaks_a_rule_is_refused(first: object, has: object, body: bytes, code: Code) -> None:
-    """A request that breaks a rule is answered with 400 and a code."""
+    """A request that breaks a rule of the HTTP transport is answered with 400 and a code."""
     async with open_network(edge.App({"echo": Echo})) as network:
         line = RawLine(network)
         await line.post(0, record(HELLO))
@@ -141,7 +141,7 @@ async def test_a_post_does_not_overtake_the_last_words() -> None:
 
 
 async def test_the_last_words_of_a_line_can_be_asked_for_again() -> None:
-    """A client can request the goodbye again, so that it does not take a kick for a lost connection."""
+    """A client can request the goodbye again, so that the client does not mistake a kick for a lost connection."""
     app = edge.App({"echo": Echo})
     async with open_network(app) as network:
         line = RawLine(network)
@@ -247,7 +247,7 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
     """Simultaneous POSTs with the same frames deliver each frame once."""
 
     class Slow(Echo):
-        heard: list[str] = []  # noqa: RUF012  # shared by all instances, of which there is one
+        heard: list[str] = []  # noqa: RUF012  # the test creates only one instance
 
         async def player(self, player: edge.Player[Say, Said]) -> None:
             async for event in player.listen(Say):
@@ -270,7 +270,7 @@ async def test_overlapping_posts_give_each_frame_once() -> None:
 
 
 async def test_what_waits_on_a_line_is_weighed() -> None:
-    """An HTTP transport accepts about 256 KiB of frames that its receiver has not taken, and drops them when it is
+    """An HTTP transport stores about 256 KiB of frames until its receiver takes them, and drops them when it is
     closed."""
     line = ServedHttpTransport(edge.Limits())
     large = record("x" * 60_000)

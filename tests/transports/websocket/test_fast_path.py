@@ -1,4 +1,4 @@
-"""For any frames, however they are split, edge with its fast path behaves like trio-websocket without edge."""
+"""edge with its fast path reads any bytes like trio-websocket without edge, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -205,8 +205,8 @@ def answers(said: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def see_alone(pieces: Sequence[bytes]) -> Seen:
-    """Return the result of trio-websocket, in virtual time. In addition, the close code of a failed connection is set
-    as edge does, as RFC 6455 section 7.1.7 requires."""
+    """Return the result of trio-websocket, in virtual time. For a failed connection, add the close that edge sends,
+    because RFC 6455 section 7.1.7 requires it."""
     seen = run_virtual(see, serve_alone, pieces)
     if seen.ended in ("closed 1002", "closed 1007") and "Close" not in dict(seen.answers):
         seen.answers.append(("Close", int(seen.ended.removeprefix("closed "))))
@@ -230,7 +230,7 @@ def check(fast_path: Seen, alone: Seen) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_in_one_piece_and_byte_by_byte(name: str) -> None:
-    """Edge and trio-websocket give the same frames, pongs and close code, whether a stream arrives at once or byte by
+    """edge and trio-websocket give the same frames, pongs and close code, whether a stream arrives at once or byte by
     byte."""
     stream = STREAMS[name]
     for pieces in ([stream] if stream else [], [stream[at : at + 1] for at in range(min(len(stream), 700))]):
@@ -268,7 +268,7 @@ def test_any_bytes_at_all(noise: bytes) -> None:
 
 
 def test_the_oracle_notices() -> None:
-    """The results that are compared differ if frames, pongs or close codes differ."""
+    """The compared results contain frames and pongs, and have different close codes for different faults."""
     seen = see_alone([STREAMS["pings between"]])
     assert seen.frames == ["a", "b"]
     assert seen.answers[:2] == [("Pong", b"1"), ("Pong", b"")]
@@ -335,7 +335,7 @@ async def test_a_cancelled_feed_loses_nothing() -> None:
 
 async def test_space_that_comes_back_at_once_is_used() -> None:
     """A fast path that stopped because its receiver had no space continues, even if there is space again in the same
-    step."""
+    step of the event loop."""
     client, server = trio.testing.memory_stream_pair()
     words = [str(number) for number in range(50)]
 

@@ -1,4 +1,4 @@
-"""Fast paths on real sockets: one socket reader for all of them, and frames that are always written completely."""
+"""Fast paths on real sockets, which share one socket reader and always write frames completely."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_cancelled_write_leaves_no_half_frame() -> None:
 
 
 async def test_what_waits_for_a_slow_reader_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes that wait for a slow peer are written from a memoryview, because copying the rest at each write would
+    """The bytes that wait for a slow peer are written from a memoryview, because a copy of the rest at each write would
     cost quadratic time."""
     write, given = os.write, list[object]()
 
@@ -149,8 +149,8 @@ async def test_trio_websocket_begins_with_something_unusual() -> None:
 
 
 async def test_a_connection_that_its_peer_has_closed_is_closed_without_waiting() -> None:
-    """`close_nowait` closes a connection if the peer has closed it and no bytes wait to be written. Otherwise, and if
-    it is already closed, it returns False."""
+    """`close_nowait` closes a connection if the peer has closed it and no bytes wait to be written. Otherwise, and on a
+    closed connection, `close_nowait` returns False."""
     with trio.fail_after(30):
         async with (
             open_socket_reader() as socket_reader,

@@ -1,7 +1,7 @@
 // @ts-check
 import { CLOCK_DRIFT, CLOCK_JUMP, CLOCK_SAMPLES, CLOCK_SLEW } from "./constants.js";
 
-/** An estimate of the room's clock, from the fastest of the last answers to pings. All times are in seconds. */
+/** An estimate of the room's clock, from the stored answer with the shortest round trip. All times are in seconds. */
 export class Clock {
   /** The duration of the newest round trip. @type {number | null} */
   roundTrip = null;
@@ -11,15 +11,15 @@ export class Clock {
   #offset = null;
   #readAt = 0;
 
-  /** Reset the estimate, because this is another room, or its clock has started again. */
+  /** Reset the estimate, because the room is a new one, or its clock has started again. */
   restart() {
     this.roundTrip = this.#offset = null;
     this.#samples = [];
   }
 
   /**
-   * Use an answer for the estimate, and drop earlier answers that contradict it.
-   * @param {number} asked when the ping was sent @param {number} told the room's clock in the answer @param {number} now
+   * Store an answer to a ping or the hello, and drop earlier answers that contradict it.
+   * @param {number} asked when the ping was sent @param {number} told the room's clock in the answer @param {number} now when the answer arrived
    */
   note(asked, told, now) {
     const [took, offset] = [Math.max(0, now - asked), told - (asked + now) / 2];
@@ -28,7 +28,7 @@ export class Clock {
     this.#samples = [...agreeing, { took, offset }].slice(-CLOCK_SAMPLES);
   }
 
-  /** The estimated time of the room's clock. A small correction is applied gradually, a large one at once. @param {number} now */
+  /** Return the estimated time of the room's clock. Small corrections apply gradually, large corrections at once. @param {number} now */
   at(now) {
     if (this.#samples.length === 0) return 0;
     const best = this.#samples.reduce((one, other) => (other.took < one.took ? other : one)).offset;

@@ -9,7 +9,7 @@ import { bytesOf, decode, encode, ProtocolError } from "./wire.js";
 
 /**
  * The connection machine: the protocol's rules for one transport, without a socket and without a clock. Its methods take frames
- * and times (in seconds), and return messages and frames. It passes the same test vectors as the machine in Python.
+ * and times (in seconds), and return messages and frames. The same test vectors test this class and the Python class.
  */
 export class Connection {
   /** @type {import("./constants.js").ConnectionState} */
@@ -43,8 +43,9 @@ export class Connection {
   get state() { return this.#state; }
 
   /**
+   * Return the frame of the hello.
    * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null, vocabulary?: string}} hello
-   * @param {number} now @returns {string} the frame
+   * @param {number} now @returns {string}
    */
   hello({ name, key, client, attempt, received, since, vocabulary = "" }, now) {
     this.#advance("hello", "client");
@@ -53,13 +54,13 @@ export class Connection {
     return encode(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
   }
 
-  /** @param {number} code @param {string} reason @returns {string} the frame */
+  /** Return the frame of a goodbye. @param {number} code @param {string} reason @returns {string} */
   bye(code, reason) {
     this.#advance("bye", "client");
     return encode(["$bye", { code, reason }]);
   }
 
-  /** Read one frame. Return its message; null for acks and pings, which are handled here, and for frames after a goodbye. @param {string} frame @param {number} now @returns {Message | null} */
+  /** Process a received frame. Return its message, or null for an ack, a ping, or a frame after a goodbye. @param {string} frame @param {number} now @returns {Message | null} */
   receive(frame, now) {
     this.#lastReceivedAt = Math.max(this.#lastReceivedAt, now);
     if (this.#state === "closed") return null;
@@ -72,7 +73,7 @@ export class Connection {
     return message;
   }
 
-  /** Ping more often for a while, to measure the room's clock. @param {number} now @returns {boolean} true if this call began the measurement */
+  /** Start a series of more frequent pings, to measure the room's clock. @param {number} now @returns {boolean} true if this call started a series */
   askClock(now) {
     if (this.#state !== "open" || this.#pingWait < Infinity) return false;
     [this.#pingDue, this.#pingWait] = [now, CLOCK_SECONDS];
@@ -80,7 +81,7 @@ export class Connection {
   }
 
   /**
-   * Ping at once, and expect an answer within three seconds, because the server may be gone.
+   * Make a ping due now, because the server may be gone. Until the answer, three seconds without a frame end the connection.
    * @param {number} now @returns {boolean} true if this call began a check
    */
   check(now) {
@@ -90,23 +91,23 @@ export class Connection {
     return true;
   }
 
-  /** The time at which the connection ends if no frame arrives before. */
+  /** The time at which the connection ends, unless a frame arrives earlier. */
   get #deadAt() {
     const checked = this.#checking === null ? Infinity : Math.max(this.#checking.since, this.#lastReceivedAt) + CHECK_SECONDS;
     return Math.min(this.#lastReceivedAt + this.#deadAfter, checked);
   }
 
-  /** The time at which `due` must be called again. */
+  /** The next time at which `due` must be called. */
   get nextDue() {
     return this.#state === "open" ? Math.min(this.#ackDue, this.#pingDue, this.#deadAt) : Infinity;
   }
 
-  /** Return the acks and pings that are due. The caller must first write all frames that `counts` has recorded, because a ping has their number. @param {number} now */
+  /** Return the acks and pings that are due. The caller must first write all frames that `counts` has recorded, because a ping contains their number. @param {number} now */
   due(now) {
     /** @type {string[]} */
     const frames = [];
     if (this.#state !== "open") return frames;
-    if (now >= this.#deadAt) throw new ProtocolError(`nothing received for ${Math.round(now - this.#lastReceivedAt)} s`, Code.SILENT);
+    if (now >= this.#deadAt) throw new ProtocolError(`no frame received for ${Math.round(now - this.#lastReceivedAt)} s`, Code.SILENT);
     if (now >= this.#ackDue) {
       this.#ackedToPeer = this.counts.received;
       this.#bytesSinceAck = 0;
@@ -127,7 +128,7 @@ export class Connection {
   /** @param {Message["kind"] | "hello"} kind @param {"client" | "server"} sender */
   #advance(kind, sender) {
     const next = CONVERSATION[this.#state]?.[kind];
-    if (next === undefined || (SENDER[kind] ?? sender) !== sender) throw new ProtocolError(`${kind} while ${this.#state}`);
+    if (next === undefined || (SENDER[kind] ?? sender) !== sender) throw new ProtocolError(`the ${sender} must not send ${kind} in state ${this.#state}`);
     this.#state = next;
   }
 
@@ -159,7 +160,7 @@ export class Connection {
   /** @param {Message & {kind: "ping"}} message @param {number} now */
   #pingedBy({ count, asked }, now) {
     const { received } = this.counts;
-    if (count !== received) throw new ProtocolError(`peer sent ${count} frames, ${received} arrived`, Code.MISCOUNT);
+    if (count !== received) throw new ProtocolError(`peer sent ${count} frames, but ${received} arrived`, Code.MISCOUNT);
     this.#ackDue = now;
     this.#asked = asked ?? null;
     return null;

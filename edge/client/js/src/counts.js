@@ -2,7 +2,7 @@
 import { Code, WINDOW_BYTES, WINDOW_FRAMES } from "./constants.js";
 import { bytesOf, ProtocolError } from "./wire.js";
 
-/** The numbers of counted messages that were sent and received across connections, and the frames stored for a resume. */
+/** The counts of sent and received messages of one seat across connections, and the frames that are stored for a resume. */
 export class Counts {
   constructor() {
     this.sent = 0;
@@ -22,10 +22,10 @@ export class Counts {
     this.bytes += bytesOf(frame);
   }
 
-  /** Delete the stored frames up to number `count`, which the server has acknowledged. @param {number} count */
+  /** Delete the first `count` frames since the fresh start, which the server has acknowledged. @param {number} count */
   acknowledge(count) {
     if (!(count >= this.acked && count <= this.sent)) {
-      throw new ProtocolError(`acknowledged ${count} of ${this.sent} frames, ${this.acked} before`, Code.MISCOUNT);
+      throw new ProtocolError(`the room acknowledged ${count} frames, after ${this.acked} before: ${this.sent} were sent`, Code.MISCOUNT);
     }
     for (const frame of this.unacked.splice(0, count - this.acked)) this.bytes -= bytesOf(frame);
   }

@@ -9,13 +9,13 @@ import { ProtocolError, SUBPROTOCOL } from "./wire.js";
 /** @typedef {import("./send_buffer.js").SendBuffer} SendBuffer */
 /** @typedef {import("./session_key.js").SessionKey} SessionKey */
 /**
- * `explained`: either side gave the reason, so that the transport is not at fault. `unconfirmed`: another server may continue
- * the room. `where`: the room's address at another server, or empty.
+ * Details of the end of a connection. `explained`: true if either side gave the reason, so that the transport is not at fault.
+ * `unconfirmed`: true if another server may continue the room. `where`: the room's address at another server, or empty.
  * @typedef {{explained?: boolean, unconfirmed?: boolean, where?: string}} EndDetails
  */
 /**
- * The callbacks of a driver: `welcomed` at most once, `message` for each message to the page, and `lost` once, unless the
- * driver is dropped before.
+ * The callbacks of a driver. `welcomed` is called at most once, `message` for each message to the page, and `lost` once, unless
+ * the driver is dropped earlier.
  * @typedef {{welcomed: (welcome: import("./wire.js").Welcome) => void, message: (message: import("./wire.js").Delivered) => void,
  *   lost: (code: number, reason: string, details?: EndDetails) => void}} DriverListener
  */
@@ -30,7 +30,7 @@ export class ConnectionDriver {
   #key;
   #listener;
 
-  /** @param {SendBuffer} buffer @param {Clock} clock @param {SessionKey} key renewed while the connection lasts @param {DriverListener} listener */
+  /** @param {SendBuffer} buffer @param {Clock} clock @param {SessionKey} key the key, which the driver renews in time @param {DriverListener} listener */
   constructor(buffer, clock, key, listener) {
     this.#machine = new Connection(buffer.counts, seconds(), clock);
     this.#buffer = buffer;
@@ -73,19 +73,19 @@ export class ConnectionDriver {
     this.#transport?.send(frame);
   }
 
-  /** Write a frame if it can be written at once. @param {string} frame @returns {boolean} false if it is dropped */
+  /** Write a frame if it can be written at once. @param {string} frame @returns {boolean} false if the frame was dropped */
   sendNow(frame) {
     const idle = this.#transport?.idle === true;
     if (idle) this.send(frame);
     return idle;
   }
 
-  /** Write the unacknowledged frames of the seat again. */
+  /** Write the seat's unacknowledged frames to this transport. */
   replay() {
     if (this.#transport !== null) this.#buffer.replay(this.#transport);
   }
 
-  /** Write the latest values that wait, if they can be written at once. */
+  /** Write the latest values that are not written yet, if they can be written at once. */
   writeLatest() {
     if (this.#machine.state === "open" && this.#transport?.idle) this.#buffer.writeLatest(this.#transport);
     this.#schedule();
@@ -96,7 +96,7 @@ export class ConnectionDriver {
     if (this.#machine.askClock(seconds())) this.#schedule();
   }
 
-  /** Find out soon whether the server is gone: see `Connection.check`. */
+  /** Find out within seconds whether the server is gone: see `Connection.check`. */
   check() {
     if (!this.dropped && this.#machine.check(seconds())) this.#tick();
   }
@@ -151,7 +151,7 @@ export class ConnectionDriver {
     });
   }
 
-  /** Run a function; a `ProtocolError` ends the connection. @param {boolean} explained @param {() => void} run */
+  /** Run a function. If it throws a `ProtocolError`, end the connection. @param {boolean} explained @param {() => void} run */
   #guard(explained, run) {
     try {
       run();

@@ -2,25 +2,25 @@
 /**
  * The HTTP transport, for networks that block WebSocket. `edge.js` loads this file only if it is needed.
  *
- * The page POSTs its own frames, and GETs the frames of the room. In mode "stream" the response to a GET does not end; in mode
- * "poll" the server delays the response until there is a frame. Both sides count the frames, so each request can be repeated,
- * and each response may break off anywhere. See docs/wire.md.
+ * The page sends its frames with POST requests, and gets the room's frames with GET requests. In mode "stream", the response to
+ * a GET continues until its time limit. In mode "poll", the server delays the response until there is a frame. Both sides count
+ * the frames. Therefore, each request can be repeated, and each response may end anywhere. See docs/wire.md.
  */
 import { HTTP } from "./constants.js";
 import { randomName } from "./random.js";
 
 /** @typedef {import("./websocket.js").TransportListener} TransportListener */
 
-const KEEPALIVE_BYTES = 60_000; // a browser lets a page that closes send 64 KiB at most
+const KEEPALIVE_BYTES = 60_000; // browsers limit the bodies that a closing page sends to 64 KiB in total
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Reads records from a body that arrives in parts. A record is a letter, a number, a line feed and its payload. */
+/** A parser of records, for a body that arrives in parts. A record is a letter, a number, a line feed and a payload. */
 export class Records {
   #buffer = new Uint8Array(0);
 
-  /** Take the next part of the body. Yield the records that it completes. @param {Uint8Array} data @returns {Generator<{frame: string} | {closed: number}>} */
+  /** Add the next part of the body, and yield the records that are complete. @param {Uint8Array} data @returns {Generator<{frame: string} | {closed: number}>} */
   *feed(data) {
     this.#buffer = joined([this.#buffer, data]);
     for (;;) {
@@ -39,7 +39,7 @@ export class Records {
   }
 }
 
-/** The server refused a request, with one of edge's codes. */
+/** The error for a request that the server refused with one of edge's codes. */
 class Refusal extends Error {
   /** @param {number} code @param {string} message */
   constructor(code, message) {
@@ -48,13 +48,14 @@ class Refusal extends Error {
   }
 }
 
+/** Plain HTTP requests as a transport. */
 export class HttpTransport {
   /** @type {Uint8Array[]} */
   #outbox = [];
   #sent = 0;
   #received = 0;
   #closed = false;
-  /** Wakes the loop that waits for frames to post. */
+  /** Ends the wait for frames in `#post`. */
   #wake = () => {};
   #abort = new AbortController();
   #url;
@@ -82,7 +83,7 @@ export class HttpTransport {
     this.#wake();
   }
 
-  /** Send the remaining frames and a goodbye, without waiting for the answer, because the page may be closing. @param {number} code */
+  /** Send the remaining frames, if one request can hold them, and the close code. Do not wait, because the page may be closing. @param {number} code */
   close(code) {
     if (this.#closed) return;
     this.#closed = true;
@@ -94,7 +95,7 @@ export class HttpTransport {
     fetch(this.#url, { ...this.#posting(body), keepalive: body.length < KEEPALIVE_BYTES }).catch(() => {});
   }
 
-  /** Make requests one after the other. Too many failures in a row end the transport. @param {() => Promise<void>} request */
+  /** Make requests one after the other, until the transport ends. Too many failures in a row end it. @param {() => Promise<void>} request */
   async #repeat(request) {
     let failures = 0;
     while (!this.#closed) {
@@ -133,7 +134,7 @@ export class HttpTransport {
     } finally {
       deadline.end();
     }
-    // a proxy may answer in the server's place
+    // pause after a fast response without frames, because a proxy may answer every request at once
     if (this.#received === before && performance.now() - began < HTTP.pauseSeconds * 1000) await pause(HTTP.pauseSeconds);
   }
 
@@ -150,7 +151,7 @@ export class HttpTransport {
       const response = await fetch(this.#url, { ...this.#posting(joined(some)), signal: deadline.signal });
       await check(response, "text/plain");
       const count = Number(await response.text());
-      if (!Number.isInteger(count) || count < first || count > first + this.#outbox.length) throw new Error("the response is no count of frames");
+      if (!Number.isInteger(count) || count < first || count > first + this.#outbox.length) throw new Error("the response is not a valid count of frames");
       this.#outbox.splice(0, count - first);
       this.#sent = count;
       if (count === first) await pause(HTTP.pauseSeconds); // the room does not read at the moment
@@ -187,7 +188,7 @@ export class HttpTransport {
   }
 }
 
-/** A signal that aborts when another signal aborts, or when it was not renewed for some seconds. */
+/** A signal that aborts when the signal `outer` aborts, or when it was not renewed for `seconds`. */
 class Deadline {
   #abort = new AbortController();
   #timer = 0;
@@ -216,7 +217,7 @@ class Deadline {
   }
 }
 
-/** Throw an error unless an edge server sent this response: a proxy's login page has another content type. @param {Response} response @param {string} type */
+/** Throw an error unless an edge server accepted the request. The login page of a proxy has another content type. @param {Response} response @param {string} type */
 async function check(response, type) {
   const code = Number(response.headers.get("edge-code") ?? NaN);
   if (Number.isInteger(code)) throw new Refusal(code, (await response.json()).message);

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * Prediction for pages with moving objects: browser and server simulate one world by the same rules, and the page shows no jumps.
+ * Prediction for pages with moving objects. The browser and the server simulate one world by the same rules. The page shows the
+ * newest state without a delay, and hides corrections.
  *
  *     import { Smoothing, Timeline } from "/edge-motion.js";
  *
@@ -8,9 +9,9 @@
  */
 
 /**
- * A world that is simulated in fixed steps (ticks), with its recent states. An input for a past tick, which arrives late from the
- * server, is added to that tick, and all later ticks are simulated again. So the newest state is a prediction, mainly of the
- * page's own player, which is corrected as inputs arrive.
+ * A world that is simulated in fixed steps (ticks), with its recent states. If an input arrives late from the server, it is added
+ * to its past tick, and all later ticks are simulated again. Therefore, the newest state is a prediction that lacks the newest
+ * inputs of other players. Inputs that arrive correct this prediction.
  *
  * @template State, Input
  */
@@ -27,8 +28,8 @@ export class Timeline {
 
   /**
    * @param {{tick: number, state: State, step: (state: State, inputs: Input[]) => State, keep?: number}} options `tick`
-   *   and `state`: the beginning. `step` returns the next state, and must not change its argument. `keep`: the number of ticks
-   *   whose states are stored
+   *   and `state`: the first tick and its state. `step` returns the next state, and must not change its argument. `keep`: the
+   *   number of ticks whose states are stored
    */
   constructor({ tick, state, step, keep = 300 }) {
     this.#states = [state];
@@ -41,8 +42,8 @@ export class Timeline {
   get tick() { return this.#oldest + this.#states.length - 1; }
 
   /**
-   * Add an input to a tick. Return false if the tick is not later than the oldest stored state: make a new `Timeline` then,
-   * from a state of the server.
+   * Add an input to a tick. Return false if the tick is not later than the oldest stored state. In this case, make a new
+   * `Timeline` from a state of the server.
    * @param {number} tick @param {Input} input
    */
   put(tick, input) {
@@ -52,7 +53,7 @@ export class Timeline {
     return true;
   }
 
-  /** Remove predicted inputs that did not happen, or not in that tick. @param {(input: Input, tick: number) => boolean} which true for an input to remove */
+  /** Remove predicted inputs that did not happen, or that happened in another tick. @param {(input: Input, tick: number) => boolean} which returns true for an input to remove */
   takeBack(which) {
     for (const [tick, inputs] of this.#inputs) {
       const left = inputs.filter((input) => !which(input, tick));
@@ -63,8 +64,8 @@ export class Timeline {
   }
 
   /**
-   * Simulate up to this tick, and simulate changed ticks again. Return false if that takes more than `keep` ticks, for example
-   * after the page was asleep: make a new `Timeline` then.
+   * Simulate up to this tick, and simulate changed ticks again. Return false if more than `keep` ticks have to be simulated, for
+   * example after the page was asleep. In this case, make a new `Timeline` from a state of the server.
    * @param {number} tick
    */
   advance(tick) {
@@ -81,12 +82,12 @@ export class Timeline {
     return true;
   }
 
-  /** The state after this tick, or the nearest stored state. @param {number} tick */
+  /** Return the state after this tick, or the nearest stored state. @param {number} tick */
   state(tick) {
     return this.#states[Math.max(0, Math.min(this.#states.length - 1, tick - this.#oldest))];
   }
 
-  /** The states before and after a moment between two ticks, and the moment's place between them, from 0 to 1. @param {number} moment */
+  /** Return the states before and after a moment, and its place between them, from 0 to 1. @param {number} moment a time in ticks, with a fraction */
   around(moment) {
     const tick = Math.floor(moment);
     return { before: this.state(tick), after: this.state(tick + 1), share: moment - tick };
@@ -95,19 +96,19 @@ export class Timeline {
 
 /**
  * Hides the correction of an object's position: the object is first shown at its old position, and moves to the true position
- * within the next frames, at a limited speed.
+ * within the next animation frames, at a limited speed.
  */
 export class Smoothing {
   /** The distance from the true position to the shown position, as `x` and `y`. */
   x = 0;
   y = 0;
-  /** The distance that the last frame corrected. */
+  /** The distance that the newest call of `next` corrected. */
   corrected = 0;
   #share;
   #most;
 
   /** @param {{share?: number, most?: number}} [options] `share`: the part of the distance that each frame
-   *   corrects. `most`: the largest distance that one frame corrects */
+   *   corrects, from 0 to 1. `most`: the largest distance that one frame corrects */
   constructor({ share = 0.12, most = 10 } = {}) {
     this.#share = share;
     this.#most = most;
@@ -119,7 +120,7 @@ export class Smoothing {
     this.y -= y;
   }
 
-  /** Move the shown position closer to the true position, once for each frame. */
+  /** Move the shown position closer to the true position. Call this once for each animation frame. */
   next() {
     const distance = Math.hypot(this.x, this.y);
     this.corrected = Math.min(this.#most, distance < 0.01 ? distance : distance * this.#share);

@@ -7,7 +7,7 @@
  *     room.on("turn:started", (event) => ...);
  *     room.send("turn:done", { drawing });
  *
- * A room uses a WebSocket. If WebSocket is blocked, `edge-http.js`, beside this file, is loaded, and the room uses plain HTTP.
+ * A room uses a WebSocket. If WebSocket is blocked, the client loads `edge-http.js` from the same directory and uses plain HTTP.
  * docs/wire.md describes the protocol.
  */
 export { Code, retryAfter, VERSION } from "./constants.js";

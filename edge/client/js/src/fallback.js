@@ -5,8 +5,8 @@ import { recall, remember } from "./storage.js";
 /** @typedef {"websocket" | "stream" | "poll"} TransportKind */
 
 /**
- * Chooses the transport to try: a WebSocket, else an HTTP stream, else polling. A transport works if the welcome arrives through
- * it. The browser stores the choice, and a better transport is tried again later.
+ * Chooses the transport to try: a WebSocket first, then an HTTP stream, then polling. A transport works if the welcome arrives
+ * through it. The browser stores the choice. The client tries a better transport again later.
  */
 export class TransportFallback {
   #strikes = 0;
@@ -15,7 +15,7 @@ export class TransportFallback {
   #memory;
   #upward = UPWARD_SECONDS;
 
-  /** @param {TransportKind[]} kinds best first @param {string} memory the name under which to store the choice @param {number} now in seconds since the epoch */
+  /** @param {TransportKind[]} kinds the transports to try, the best first @param {string} memory the name under which to store the choice @param {number} now in seconds since the epoch */
   constructor(kinds, memory, now) {
     this.#kinds = kinds;
     this.#memory = memory;
@@ -26,12 +26,12 @@ export class TransportFallback {
   /** The transport to try next. */
   get kind() { return this.#kinds[this.#index]; }
 
-  /** The seconds after a welcome at which to try a better transport; infinite if there is none. */
+  /** The seconds after a welcome at which to try a WebSocket again; infinite if there is no better transport to try. */
   get upwardSeconds() {
-    return this.#index > 0 && this.#kinds[0] === "websocket" ? this.#upward : Infinity; // a probe opens nothing but a WebSocket
+    return this.#index > 0 && this.#kinds[0] === "websocket" ? this.#upward : Infinity; // a probe can only open a WebSocket
   }
 
-  /** Store the choice of the current transport, after a welcome. @param {number} now in seconds since the epoch */
+  /** Store the choice of the current transport, because a welcome has arrived through it. @param {number} now in seconds since the epoch */
   noteWelcome(now) {
     if (this.#kinds.length === 1) return;
     remember("localStorage", this.#memory, this.#index === 0 ? "" : `${this.kind} ${now + this.#upward}`);
@@ -39,8 +39,8 @@ export class TransportFallback {
 
   /**
    * Record that a connection broke. Returns true if another transport should be tried at once.
-   * @param {number | null} lasted the seconds after its welcome; null without a welcome
-   * @param {boolean} opened true if the transport was open, even if no message passed
+   * @param {number | null} lasted the seconds from its welcome to its end; null without a welcome
+   * @param {boolean} opened true if the transport was open, even if it carried no message
    */
   noteEnd(lasted, opened) {
     if (opened && lasted === null && this.#index === 0) this.#upward = Math.max(this.#upward, HELD_SECONDS);
@@ -56,7 +56,7 @@ export class TransportFallback {
     return this.#index > 0;
   }
 
-  /** Record that a better transport is being tried. The wait before the next try is twice as long. */
+  /** Record that a better transport is being tried. Double the wait before the next try. */
   noteProbe() { this.#upward = Math.min(2 * this.#upward, MAX_UPWARD_SECONDS); }
 
   /** Use the best transport from now on. */

@@ -15,9 +15,9 @@ const KEY_SECONDS = 4; // the time limit of a request for a key, after which the
 const keys = new Map();
 
 /**
- * The key of the browser's session, which its pages share by a cookie, or of this tab's own session. The key is null if the
- * server issues no keys, so that each room has a session of its own. Throws a `ProtocolError` if the server refuses this page a
- * key, and another error if the request failed.
+ * Return the key of the browser's session, which its pages share by a cookie, or of this tab's own session. The key is null if
+ * the server issues no keys. Each room then has a session of its own. Throws a `ProtocolError` if the server refuses to issue a
+ * key, or another error if the request failed.
  * @param {string} server the address before `/session` @param {SessionScope} scope
  * @param {string | null} refused a key that the server has refused
  * @returns {Promise<IssuedKey>}
@@ -26,7 +26,7 @@ export async function issuedKey(server, scope, refused) {
   const [stored, known] = [`edge ${server}`, `${scope} ${server}`];
   const before = keys.get(known);
   if (before !== undefined && refused !== null && (await before).key === refused && keys.get(known) === before) {
-    keys.delete(known); // another room of this page has not replaced it meanwhile
+    keys.delete(known); // no other room of this page has replaced the key meanwhile
     if (recall("sessionStorage", stored) === refused) remember("sessionStorage", stored, "");
   }
   const found = keys.get(known) ?? (scope === "tab" ? tabKey(server) : requestKey(server, scope, ""));
@@ -47,7 +47,7 @@ export async function renewedKey(server, scope, key) {
   return issued;
 }
 
-/** The key that this tab has stored; a new key if there is none, or if it is a copy of another tab's. All frames of the tab share it. @param {string} server @returns {Promise<IssuedKey>} */
+/** Return this tab's key. Request a new key if none is stored, or if the stored key is a copy of another tab's. All frames of the tab share the key. @param {string} server @returns {Promise<IssuedKey>} */
 async function tabKey(server) {
   const [stored, asking] = [`edge ${server}`, `edge asking ${server}`];
   for (;;) {
@@ -58,7 +58,7 @@ async function tabKey(server) {
         storeTabKey(server, issued.key);
         return issued;
       } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error; // the key has expired, or is another server's
+        if (!(error instanceof ProtocolError)) throw error; // the stored key has expired, or another server has issued it: request a new one
       }
     }
     if (recall("sessionStorage", stored) !== before) continue; // another frame has stored a new key
@@ -83,7 +83,7 @@ function storeTabKey(server, key) {
   if (key !== null) tabKeys.hold(key);
 }
 
-/** @param {string} server @param {SessionScope} scope @param {string} old the key to renew; empty for none @returns {Promise<IssuedKey>} */
+/** Request a key from the server. @param {string} server @param {SessionScope} scope @param {string} old the key to renew; empty for none @returns {Promise<IssuedKey>} */
 async function requestKey(server, scope, old) {
   /** @type {Record<string, string>} */
   const headers = { "edge-session": scope };

@@ -8,9 +8,9 @@ export class PageLife {
 
   /**
    * @param {{check: (mayBeBetter: boolean) => void, pause: () => void, needsGoodbye: () => boolean}} listener `check`: called when
-   *   the network changed, or the page may have been asleep; `mayBeBetter` is false if the browser has just gone offline, so that
-   *   a new attempt would fail. `pause`: called when the page is left. `needsGoodbye`: returns true if the browser does not
-   *   close the transport by itself
+   *   the network has changed, or the page may have been asleep. Its argument is false if the browser has just gone offline, so
+   *   that a new attempt to connect would fail. `pause`: called when the user leaves the page. `needsGoodbye`: returns true if
+   *   the browser does not close the transport by itself
    */
   constructor(listener) {
     this.#listener = listener;
@@ -32,9 +32,9 @@ export class PageLife {
   #check = ({ type }) => this.#listener.check(type !== "offline");
 
   /**
-   * Handle `pagehide`: the page is left. Messages that its other `pagehide` listeners send must still arrive, so the goodbye is
-   * sent later: at `visibilitychange` if the page was visible, at `freeze` if the page is cached. In other cases the browser
-   * closes a WebSocket by itself, but an HTTP transport needs a goodbye now.
+   * Handle `pagehide`: the user leaves the page. Messages that other `pagehide` listeners send must still arrive. Therefore, the
+   * goodbye follows later: at `visibilitychange` if the page was visible, or at `freeze` if the browser caches the page. In all
+   * other cases, the browser closes a WebSocket by itself, but an HTTP transport needs a goodbye now.
    */
   #hide = () => {
     this.#leaving = true;
@@ -45,7 +45,7 @@ export class PageLife {
     if (this.#leaving) this.#listener.pause();
   };
 
-  /** Handle events after which the page is active again, also from the browser's cache. @param {Event} event */
+  /** Handle `pageshow`, after which the page is active again, possibly from the browser's cache. @param {Event} event */
   #show = (event) => {
     this.#leaving = false;
     if ("persisted" in event && event.persisted) this.restored = true;

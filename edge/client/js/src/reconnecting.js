@@ -12,35 +12,36 @@ import { probeWebSocket } from "./websocket.js";
 import { ProtocolError } from "./wire.js";
 
 /** @typedef {"connecting" | "open" | "away" | "closed"} State */
-/** `unconfirmed`: another server may continue the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
+/** The end of a connection that does not reconnect. `unconfirmed`: true if another server may continue the room. @typedef {{code: number, reason: string, unconfirmed?: boolean}} Ending */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /**
- * The callbacks of the connection. `tell`: an event that the page may handle, such as `$state`. `problem`: messages were lost.
- * `seatLost`: the seat has ended, so that its requests get no answers.
+ * The callbacks of the connection. `message`: called for each message to the page. `tell`: called for an event of this client
+ * that the page may handle, such as `$state`. `problem`: called if messages were lost. `seatLost`: called if the seat has ended,
+ * so that its requests get no answers.
  * @typedef {{message: (message: import("./wire.js").Delivered) => void, tell: (name: string, body: any) => void,
  *   problem: (problem: string, message: string) => void, seatLost: (reason: string) => void}} ConnectionListener
  */
 
-/** The connection of one seat. Reconnects by any transport, until a code forbids it. */
+/** The connection of one seat. It reconnects, with any transport, until a code forbids another attempt. */
 export class ReconnectingConnection {
   /** The current connection, which may not be open yet. @type {ConnectionDriver | null} */
   #driver = null;
   #buffer = new SendBuffer();
   #clock = new Clock();
-  /** The number of failures in a row, and the number of all hellos. */
+  /** The number of failed attempts in a row. `#hellos` is the number of all hellos. */
   #attempt = 0;
   #hellos = 0;
   /** The fingerprint of the room's events in the first welcome. This page was made for these events. */
   #vocabulary = "";
   #client = randomName();
-  /** The timers: for the welcome, later for the probe of a better transport; and for the next attempt to connect. */
+  /** The timer that limits the wait for the welcome, and later starts a probe. `#retryTimer` starts the next attempt to connect. */
   #fallbackTimer = 0;
   #retryTimer = 0;
   #seated = false;
   /** The number of the hello whose welcome started the seat fresh most recently. */
   #since = 0;
   #openedAt = 0;
-  /** The URL to connect to: the page's URL of the room, or the URL at another server, which has the room. */
+  /** The URL to connect to: `#url`, the room's URL that the page has given, or the room's URL at the server that has the room. */
   #address;
   #url;
   #name;
@@ -102,7 +103,7 @@ export class ReconnectingConnection {
     if (this.state === "open") this.#driver?.writeLatest();
   }
 
-  /** @param {string} frame @returns {boolean} false if it is dropped, because it can't be written now */
+  /** @param {string} frame @returns {boolean} false if the frame was dropped, because it can't be written now */
   sendVolatile(frame) {
     return this.state === "open" && this.#driver?.sendNow(frame) === true;
   }
@@ -131,11 +132,11 @@ export class ReconnectingConnection {
       key = await this.#key.find(this.#seated);
     } catch (error) {
       const fault = error instanceof ProtocolError ? error : new ProtocolError(String(error), Code.LOST);
-      if (fault !== error && !driver.dropped) console.warn("edge: there is no key yet to join with:", fault.message);
+      if (fault !== error && !driver.dropped) console.warn("edge: the key to join the room is not available yet:", fault.message);
       driver.lost(fault.code, fault.message, { explained: true });
     }
     if (driver.dropped) return;
-    // if no welcome arrives soon after a lost connection, blame the server and not the transport: another server may answer
+    // a missing welcome soon after a lost connection is probably a fault of the server, not of the transport: connect again early
     const explained = this.#attempt > 0 && this.#attempt <= AGAIN_ATTEMPTS && this.welcome !== null;
     this.#fallbackTimer = after(explained ? AGAIN_SECONDS : WELCOME_SECONDS[kind], () => {
       this.#address = this.#url;
@@ -164,7 +165,7 @@ export class ReconnectingConnection {
       this.#since = this.#hellos;
     }
     this.#seated = true;
-    driver.replay(); // before any handler can send more
+    driver.replay(); // before a handler can send further frames
     this.#setState("open");
     driver.writeLatest();
     this.#listener.tell("$welcome", welcome);
@@ -177,7 +178,7 @@ export class ReconnectingConnection {
     if (upward < Infinity) this.#fallbackTimer = after(upward, () => this.#probe());
   }
 
-  /** Try a WebSocket; if it opens, connect again with it. */
+  /** Try a WebSocket. If it opens, connect again with a WebSocket. */
   #probe() {
     const driver = this.#driver;
     this.#fallback.noteProbe();
@@ -192,9 +193,9 @@ export class ReconnectingConnection {
     });
   }
 
-  /** Drop the unacknowledged frames, which are too many. The seat then starts fresh. */
+  /** Drop the unacknowledged frames, because there are too many of them. The seat then starts fresh. */
   #giveUp() {
-    const message = `${this.waiting} messages were not acknowledged, more than may wait: they are not sent again, and may be lost`;
+    const message = `${this.waiting} messages were not acknowledged, which is too many: they are not sent again, and may be lost`;
     this.#forgetSeat();
     this.#listener.problem("behind", message);
     if (this.state === "open") this.#driver?.lost(Code.BEHIND, message, { explained: true });
@@ -203,7 +204,7 @@ export class ReconnectingConnection {
   /** Handle the end of the connection: reconnect or close, as the code requires. @param {number} code @param {string} reason @param {import("./driver.js").EndDetails} [details] */
   #lost(code, reason, { explained = false, unconfirmed = false, where = "" } = {}) {
     const opened = this.#driver?.state !== "silent";
-    const welcomed = this.#driver?.state === "open"; // a welcome may contradict earlier acks: the server has lost the seat
+    const welcomed = this.#driver?.state === "open"; // also true after a welcome that contradicts earlier acks, because the server has lost the seat
     this.#redirect(where);
     this.#drop(code, reason);
     if (this.#mayBeAnother(code)) {
@@ -230,7 +231,7 @@ export class ReconnectingConnection {
     this.#retryTimer = after(Math.random() * longest, () => this.#connect()); // full jitter, so that many pages do not reconnect at once
   }
 
-  /** True if this seat is lost, but the page may take a new one at once, with a new key or a new client name. @param {number} code */
+  /** Return true if this seat is lost, but the page may take a new seat at once, with a new key or a new client name. @param {number} code */
   #mayBeAnother(code) {
     if (this.#key.noteRefusal(code)) return true;
     if (code !== Code.REPLACED || !this.#page.restored) return false;
@@ -239,7 +240,7 @@ export class ReconnectingConnection {
     return true;
   }
 
-  /** Connect to this address of the room from now on, until the connection breaks. @param {string} where empty if the server sent no address */
+  /** Use this address of the room until a connection to it breaks. @param {string} where empty if the server sent no address */
   #redirect(where) {
     if (where === "") return;
     try {
@@ -251,7 +252,7 @@ export class ReconnectingConnection {
     }
   }
 
-  /** Drop the unacknowledged frames of a lost seat, but not those that were sent without a seat. */
+  /** Drop the unacknowledged frames of a lost seat. Frames that were sent before there was a seat stay stored. */
   #loseSeat() {
     if (this.#seated) this.#forgetSeat();
   }
@@ -270,13 +271,13 @@ export class ReconnectingConnection {
     this.#driver = null;
   }
 
-  /** Send a goodbye when the page is left: the server would not notice the end of an HTTP transport at once. */
+  /** Send a goodbye, because the user leaves the page. Otherwise, the server would notice the end of an HTTP transport late. */
   #pause() {
     this.#drop(Code.LOST, "the page was left");
     this.#setAway();
   }
 
-  /** Check the connection; if there is none, connect now if the network may work again. @param {boolean} mayBeBetter */
+  /** Check the connection. Without a connection, connect now if the network may work again. @param {boolean} mayBeBetter */
   #check(mayBeBetter) {
     if (this.#driver !== null) {
       this.#driver.check();

@@ -3,10 +3,10 @@ import { after } from "./time.js";
 import { checkEventName } from "./wire.js";
 
 /** @typedef {{name: string, body: any}} Answer */
-/** `seconds`: give up after this time. @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
+/** `signal`: cancels the request when it aborts. `seconds`: the time after which the request is cancelled. @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
 /** @typedef {(body: any, options: {signal: AbortSignal}) => [string, any] | Promise<[string, any]>} Answerer */
 
-/** A request failed, or was cancelled. `problem` has the reason: see docs/wire.md. */
+/** The error for a request that failed or was cancelled. `problem` is the reason: see docs/wire.md. */
 export class RequestFailed extends Error {
   /** @param {string} problem @param {string} message */
   constructor(problem, message) {
@@ -60,8 +60,8 @@ class Replies {
 }
 
 /**
- * The functions with which `Requests` sends. `frame` throws a `RangeError` if the message is too large. `closed` returns the
- * reason for which nothing can be sent any more, or null.
+ * The functions with which `Requests` sends messages. `frame` returns the frame of a message, and throws a `RangeError` if the
+ * message is too large. `sendCounted` sends a frame. `closed` returns the reason why nothing can be sent any more, or null.
  * @typedef {{frame: (message: any[]) => string, sendCounted: (frame: string) => void, closed: () => string | null}} Sender
  */
 
@@ -74,7 +74,7 @@ export class Requests {
   /** @type {Map<string, Answerer>} */
   #answerers = new Map();
   #newest = 0;
-  /** Counts the seats that this page has had in the room. The page's answers to requests of an earlier seat are dropped. */
+  /** The number of seats that this page has lost in the room. The page's answers to requests of a lost seat are dropped. */
   #seat = 0;
   #sender;
 
@@ -87,7 +87,7 @@ export class Requests {
   request(name, body, options) {
     return new Promise((resolve, reject) => {
       const stop = this.#ask(name, body, options, (answer) => {
-        resolve(answer); // the first of several answers
+        resolve(answer); // the first of several answers is the result
         stop();
       }, (answer, fault) => {
         if (fault !== null) reject(fault);
@@ -137,8 +137,9 @@ export class Requests {
   }
 
   /**
-   * @param {string} name @param {object} body @param {RequestOptions} options @param {(answer: Answer) => void} part
-   * @param {(answer: Answer | null, fault: Error | null) => void} end called once @returns {() => void} cancels the request
+   * Send a request. Returns a function that cancels the request.
+   * @param {string} name @param {object} body @param {RequestOptions} options @param {(answer: Answer) => void} part called for each of several answers
+   * @param {(answer: Answer | null, fault: Error | null) => void} end called once, with the last answer or an error @returns {() => void}
    */
   #ask(name, body, { signal, seconds }, part, end) {
     signal?.throwIfAborted();
@@ -175,7 +176,7 @@ export class Requests {
     return abort;
   }
 
-  /** @param {string} name @param {any} body @param {number} id @param {number | null} seconds */
+  /** Answer a request of the room. @param {string} name @param {any} body @param {number} id @param {number | null} seconds */
   async #answer(name, body, id, seconds) {
     const answerer = this.#answerers.get(name);
     const seat = this.#seat;
@@ -190,7 +191,7 @@ export class Requests {
         checkEventName(Array.isArray(answer) ? answer[0] : undefined);
         reply = [`=${answer[0]}`, answer[1], id];
       }
-      this.#sender.frame(reply); // an answer that can't be sent is the handler's fault, too
+      this.#sender.frame(reply); // throws if the answer can't be sent, so that the room gets an error instead
     } catch (error) {
       if (!abort.signal.aborted) console.error(error);
       reply = ["!crashed", { message: "the handler of this request failed", about: name }, id];

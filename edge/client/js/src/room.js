@@ -14,21 +14,23 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
 /** @typedef {import("./requests.js").RequestOptions} RequestOptions */
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
-/** A problem, in a sentence, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
+/** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
 /** @typedef {{name?: string, key?: Key, session?: SessionScope, transports?: TransportKind[]}} JoinOptions */
 
 /**
  * A client that connects one player to a room. Make it with `join`.
  *
- * `on` also takes names that no event can have: `$state` (the new state), `$welcome` (each welcome: unless it is `resumed`,
- * discard the earlier state), `$outdated` (the room's events have changed since this page first joined: offer a reload), and `$error`
- * (the room refused a message, or sent an event for which this page has no handler; the latter once for each name). Without a
- * handler of `$error`, the console gets the first of each problem and name.
+ * `on` also accepts names that no event can have:
+ * - `$state`: the state has changed. The handler gets the new state.
+ * - `$welcome`: a welcome has arrived. Unless it is `resumed`, the page must discard the earlier state of the room.
+ * - `$outdated`: the room's events have changed since this page first joined. The page should offer a reload.
+ * - `$error`: the room refused a message, or messages were lost, or an event has no handler. The last case is reported once for
+ *   each name. Without a handler of `$error`, each problem is written to the console once for each name.
  */
 export class Room {
   /** @type {Map<string, Set<(body: any) => void>>} */
   #handlers = new Map();
-  /** The console warnings and the unknown events that were reported: each is reported once. @type {Set<string>} */
+  /** The reported console warnings and unknown events, because each of them is reported once. @type {Set<string>} */
   #reported = new Set();
   /** @type {ReconnectingConnection} */
   #connection;
@@ -46,14 +48,14 @@ export class Room {
     const path = /^(.*)\/rooms\/[^/]+\/[^/]+$/.exec(absolute.pathname);
     if (path === null) throw new TypeError(`${url} is not the address of a room: /rooms/<kind>/<name>`);
     if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is not an http:, https:, ws: or wss: address`);
-    if (typeof name !== "string") throw new TypeError(`a name is a string, not ${name}`);
+    if (typeof name !== "string") throw new TypeError(`the name must be a string, not ${name}`);
     const size = bytesOf(encode(name)) - 2; // without its quotes
-    if (size > MAX_NAME_BYTES) throw new RangeError(`the name is ${size} bytes as JSON, and may be ${MAX_NAME_BYTES}`);
+    if (size > MAX_NAME_BYTES) throw new RangeError(`the name has ${size} bytes as JSON, but at most ${MAX_NAME_BYTES} are allowed`);
     if (!Array.isArray(transports) || transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
     if (key !== undefined && typeof key !== "function" && (typeof key !== "string" || key === "")) {
-      throw new TypeError("a key is a string that is not empty, or a function that fetches one");
+      throw new TypeError("the key must be a string that is not empty, or a function that fetches such a string");
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
     this.#connection = new ReconnectingConnection(
@@ -67,7 +69,7 @@ export class Room {
     );
   }
 
-  /** @returns {State} */
+  /** The state of the connection. @returns {State} */
   get state() { return this.#connection.state; }
 
   /** The reason why this client closed; null while it is not closed. @returns {Ending | null} */
@@ -79,13 +81,13 @@ export class Room {
   /** The transport that is in use, or is tried next. @returns {TransportKind} */
   get transport() { return this.#connection.transport; }
 
-  /** The time of the room's clock, in seconds since the room opened. The first call makes edge.js measure the clock more often. */
+  /** Return the time of the room's clock, in seconds since the room opened. The first call makes edge.js measure the clock more often. */
   now() { return this.#connection.now(); }
 
   /** The seconds that the newest answer to a ping took. @returns {number | null} */
   get roundTrip() { return this.#connection.roundTrip; }
 
-  /** True if the room's events have changed since this page first joined: offer a reload. */
+  /** True if the room's events have changed since this page first joined. The page should then offer a reload. */
   get outdated() { return this.#connection.outdated; }
 
   /** This player's number in the room; null before the first welcome. */
@@ -106,8 +108,8 @@ export class Room {
   }
 
   /**
-   * Answer the room's requests of this name: `handler` returns `[name, body]`, or a promise of it. Its `signal` aborts if the
-   * room does not wait for the answer any more.
+   * Answer the room's requests of this name. `handler` gets the body and `{ signal }`, and returns `[name, body]` or a promise of
+   * such an array. The `signal` aborts if the room no longer waits for the answer.
    * @param {string} name @param {Answerer} handler
    */
   answer(name, handler) {
@@ -116,15 +118,15 @@ export class Room {
   }
 
   /**
-   * The number of unacknowledged messages, sent or not: at most 2,048, with 512 KiB. If there are more, all of them are dropped,
-   * `$error` reports how many, and the seat starts fresh. The room may have received some of the dropped messages.
+   * The number of unacknowledged messages, sent or not. At most 2,048 messages with 512 KiB are stored. If there are more, all of
+   * them are dropped, `$error` reports their number, and the seat starts fresh. The room may have received some of them.
    */
   get waiting() { return this.#connection.waiting; }
 
   /**
-   * Send the room an event. While the room is away, reliable events are stored, latest events are stored once for each key, and
-   * volatile events are dropped. A lone surrogate becomes `\ufffd`. Throws a `RangeError` if the event is larger than the room
-   * reads.
+   * Send the room an event. While there is no connection, all reliable events and the newest latest event of each key are stored,
+   * and volatile events are dropped. A lone surrogate becomes `\ufffd`. Throws a `RangeError` if the event is larger than the
+   * room reads.
    * @param {string} name @param {object} [body] @param {{delivery?: Delivery, key?: string}} [options]
    * @returns {boolean} false if the event was dropped, or the room is closed
    */
@@ -143,8 +145,8 @@ export class Room {
   }
 
   /**
-   * Send an event as a request. Returns a promise of the room's answer, which may fail with a `RequestFailed`. Aborting the
-   * `signal`, or the end of the `seconds`, cancels the request in the room, too.
+   * Send an event as a request. Returns a promise of the room's answer, which is rejected with a `RequestFailed` if the request
+   * fails. If the `signal` aborts or the `seconds` have passed, the request is also cancelled in the room.
    * @param {string} name @param {object} [body] @param {RequestOptions} [options] @returns {Promise<Answer>}
    */
   request(name, body = {}, options = {}) { return this.#requests.request(name, body, options); }
@@ -175,20 +177,20 @@ export class Room {
     }
   }
 
-  /** Report that an event arrived for which this page has never had a handler: the page may be outdated. @param {string} name */
+  /** Report an event for which this page has never had a handler, because the page may be outdated. @param {string} name */
   #reportUnknown(name) {
     if (!this.#isNew(`no handler of ${name}`)) return;
     this.#report({ problem: "unknown_event", message: "this page has no handler for this event", about: name });
   }
 
-  /** Report a problem to the page's handlers; without a handler, report it to the console, once. @param {Refusal} refusal */
+  /** Report a problem to the page's handlers of `$error`. Without a handler, write it to the console, once for each name. @param {Refusal} refusal */
   #report(refusal) {
     const { problem, message, about } = refusal;
     if (this.#handlers.get("$error")?.size) this.#call("$error", refusal);
     else if (this.#isNew(`${problem} of ${about}`)) console.warn(`edge: ${about || "the room"}: ${problem}: ${message}`);
   }
 
-  /** True in the first call with this argument. @param {string} what */
+  /** Return true in the first call with this argument, until `MAX_REPORTED` arguments are stored. @param {string} what */
   #isNew(what) {
     if (this.#reported.has(what) || this.#reported.size >= MAX_REPORTED) return false;
     this.#reported.add(what);
@@ -215,7 +217,7 @@ function checkFunction(handler) {
 /**
  * Join a room. The client reconnects whenever the connection is lost, until a code forbids it.
  * @param {string} url `/rooms/<kind>/<name>`, or a whole address
- * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes. `key`: the session's key, or a function that
+ * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes as JSON. `key`: the session's key, or a function that
  *   fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
  *   `transports`: the transports to try, best first
  * @returns {Room}

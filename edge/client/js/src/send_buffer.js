@@ -7,9 +7,9 @@ import { bytesOf, encode } from "./wire.js";
 
 /** The messages of this page to one room, stored across connections. */
 export class SendBuffer {
-  /** The newest frame of each latest value, and the keys of the values that are not written yet. @type {Map<string, string>} */
+  /** The newest frame of each latest value, by key. @type {Map<string, string>} */
   #latest = new Map();
-  /** @type {Set<string>} */
+  /** The keys of the latest values that are not written yet. @type {Set<string>} */
   #unwritten = new Set();
 
   constructor() {
@@ -21,7 +21,7 @@ export class SendBuffer {
   /** True if a latest value waits to be written. */
   get pending() { return this.#unwritten.size > 0; }
 
-  /** The frame of a message. Throws a `RangeError` if it is larger than the room reads. @param {any[]} message @returns {string} */
+  /** Return the frame of a message. Throws a `RangeError` if it is larger than the room reads. @param {any[]} message @returns {string} */
   frame(message) {
     const frame = encode(message);
     const size = bytesOf(frame);
@@ -41,15 +41,16 @@ export class SendBuffer {
     this.#unwritten.clear();
   }
 
-  /** Write the unacknowledged frames to a new transport, and mark all latest values to be written. @param {Transport} transport */
+  /** Write the unacknowledged frames to a new transport, and mark all latest values as not written. @param {Transport} transport */
   replay(transport) {
     this.#unwritten = new Set(this.#latest.keys());
     for (const frame of this.counts.unacked) transport.send(frame);
   }
 
-  /** Delete the messages that were sent to a lost seat. */
+  /** Delete all stored messages, because the seat is lost. */
   startFresh() {
     this.counts.startFresh();
     this.#latest.clear();
+    this.#unwritten.clear();
   }
 }

@@ -6,8 +6,8 @@ import { within } from "./time.js";
 /** @typedef {import("./keys.js").SessionScope} SessionScope */
 /** The key of a session, or a function that fetches one. @typedef {string | (() => string | Promise<string>)} Key */
 
-const MAX_UNANSWERED = 4; // after so many unanswered requests for a key, the room is joined without a key, because POST may be blocked
-const RENEWAL_SECONDS = 5; // the wait after a renewal that failed
+const MAX_UNANSWERED = 4; // after this number of unanswered requests for a key, the client joins without a key, because the network may block POST
+const RENEWAL_SECONDS = 5; // the wait before another renewal, after a failed one
 
 /** The key in the hello of one room: a key that the page supplies, or a key that the server issues. */
 export class SessionKey {
@@ -17,7 +17,7 @@ export class SessionKey {
   #refused = null;
   /** True from the refusal of an issued key to the next welcome. */
   #replaced = false;
-  /** The number of unanswered requests for a key in a row. */
+  /** The number of successive requests for a key that got no answer. */
   #unanswered = 0;
   #server;
   #scope;
@@ -38,11 +38,11 @@ export class SessionKey {
   /** The time at which to renew the key, in seconds since the epoch. */
   get renewAt() { return this.#own === undefined && this.#issued.key !== null ? this.#issued.renewAt : Infinity; }
 
-  /** The key for the next hello. @param {boolean} seated true if there is a seat to resume, which needs a key of the same session @returns {Promise<string | null>} */
+  /** Return the key for the next hello; null if the server issues no keys. @param {boolean} seated true if there is a seat to resume, which needs a key of the same session @returns {Promise<string | null>} */
   async find(seated) {
     if (this.#own !== undefined) {
       const key = typeof this.#own === "function" ? await within(KEY_FUNCTION_SECONDS, this.#own()) : this.#own;
-      if (typeof key !== "string" || key === "") throw new TypeError("a key is a text that is not empty");
+      if (typeof key !== "string" || key === "") throw new TypeError("the key must be a string that is not empty");
       return key;
     }
     if (seated) await this.renew();
@@ -60,14 +60,14 @@ export class SessionKey {
     } catch (error) {
       this.#unanswered = /** @type {Error} */ (error).name === "TimeoutError" ? this.#unanswered + 1 : 0;
       if (this.#unanswered < MAX_UNANSWERED) throw error;
-      console.warn(`edge: ${this.#server}/session does not answer, so this room is joined as a guest without a key`);
+      console.warn(`edge: ${this.#server}/session does not answer, so this page joins the room as a guest without a key`);
       this.#issued = { key: null, renewAt: Infinity };
       this.#unanswered = 0;
       this.missing = true;
     }
   }
 
-  /** Get a newer key of the same session if it is due, so that the seat can be resumed for as long as the page lives. */
+  /** Get a newer key of the same session if a renewal is due. An expired key could not resume the seat. */
   async renew() {
     const { key, renewAt } = this.#issued;
     if (this.#own !== undefined || key === null || Date.now() / 1000 < renewAt) return;
@@ -80,7 +80,7 @@ export class SessionKey {
     }
   }
 
-  /** Record how a connection ended. Returns true if the server refused an issued key, and a new key should be tried. @param {number} code */
+  /** Record the code with which a connection ended. Returns true if the server refused an issued key, and a new key should be tried. @param {number} code */
   noteRefusal(code) {
     if (this.#own !== undefined || this.#replaced || (code !== Code.KEY_INVALID && code !== Code.KEY_EXPIRED)) return false;
     this.#replaced = true;

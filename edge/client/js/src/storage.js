@@ -1,5 +1,5 @@
 // @ts-check
-/** Storage in the browser; in this page's memory if the browser does not allow it. */
+/** Storage in the browser. If the browser allows no storage, this page's memory is used instead. */
 
 /** @typedef {"localStorage" | "sessionStorage"} StorageName */
 
@@ -7,8 +7,8 @@
 const unstored = new Map();
 
 /**
- * Return the text that was stored under a name; empty if there is none. Never throws, although `localStorage` itself throws if site data
- * are blocked.
+ * Return the text that was stored under a name; empty if there is none. Unlike `localStorage` itself, this function does not throw
+ * if the browser blocks site data.
  * @param {StorageName} storage @param {string} name @returns {string}
  */
 export function recall(storage, name) {
@@ -20,8 +20,8 @@ export function recall(storage, name) {
 }
 
 /**
- * Store a text under a name; an empty text deletes the name. If the browser does not allow this, or has no space, the text is
- * stored for as long as this page lives.
+ * Store a text under a name. An empty text deletes the name. If the browser does not allow this, or has no space, the text is
+ * stored in the memory of this page.
  * @param {StorageName} storage @param {string} name @param {string} value
  */
 export function remember(storage, name, value) {

@@ -9,11 +9,12 @@ import { SUBPROTOCOL } from "./wire.js";
  */
 
 /**
- * The callbacks of a transport: `frame` for each frame, `close` once, and `doubt` if the server may be gone without notice.
+ * The callbacks of a transport. `frame` is called for each frame, `close` once at the end, and `doubt` after a failed request,
+ * because the server may be gone.
  * @typedef {{frame: (frame: string) => void, close: (code: number, reason: string) => void, doubt: () => void}} TransportListener
  */
 
-/** @param {string} url http: or https: */
+/** Return a new WebSocket. @param {string} url http: or https: */
 function open(url) {
   return new WebSocket(url.replace("http", "ws"), SUBPROTOCOL);
 }
@@ -44,7 +45,7 @@ export class WebSocketTransport {
   }
 }
 
-/** Try to open a WebSocket, then close it. @param {string} url @param {() => void} opened @param {() => void} ended called when it is closed, even if it never opened; not called if it could not be created */
+/** Try to open a WebSocket, then close it. @param {string} url @param {() => void} opened @param {() => void} ended called when the WebSocket is closed, even if it never opened; not called if the browser can't create it */
 export function probeWebSocket(url, opened, ended) {
   let socket;
   try {

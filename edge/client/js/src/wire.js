@@ -19,7 +19,7 @@ import { Code, VERSION } from "./constants.js";
 /** The name of the protocol, as a WebSocket subprotocol. */
 export const SUBPROTOCOL = `edge.${VERSION}.json`;
 
-/** The peer, or the page, broke a rule of the protocol; `code` is the code of the goodbye. */
+/** The error for a broken rule of the protocol, or for a refused key. `code` is the code of the goodbye or the refusal. */
 export class ProtocolError extends Error {
   /** @param {string} message @param {number} [code] */
   constructor(message, code = Code.MALFORMED) {
@@ -30,12 +30,12 @@ export class ProtocolError extends Error {
 
 const encoder = new TextEncoder();
 
-/** The size of a frame in bytes. @param {string} frame */
+/** Return the size of a frame in bytes. @param {string} frame */
 export function bytesOf(frame) {
   return encoder.encode(frame).length;
 }
 
-/** A value as JSON. UTF-8 has no lone surrogates: each becomes U+FFFD. @param {unknown} value @returns {string} */
+/** Return a value as JSON. A lone surrogate becomes U+FFFD, because UTF-8 can't encode it. @param {unknown} value @returns {string} */
 export function encode(value) {
   const text = JSON.stringify(value);
   return text.includes("\\ud") ? text.replace(/\\\\|\\ud[89a-f]../g, (sign) => (sign.length === 2 ? sign : "\ufffd")) : text;
@@ -43,7 +43,7 @@ export function encode(value) {
 
 /** Throw a `TypeError` unless an event can have this name. @param {unknown} name */
 export function checkEventName(name) {
-  if (typeof name !== "string" || !/^\p{L}/u.test(name)) throw new TypeError(`the name of an event begins with a letter: ${name}`);
+  if (typeof name !== "string" || !/^\p{L}/u.test(name)) throw new TypeError(`the name of an event must begin with a letter: ${name}`);
 }
 
 /** Read a frame. Throws a `ProtocolError` if the frame is not a message. @param {string} frame @returns {Message} */
