@@ -18,6 +18,7 @@ from .connections.driver import close_transport
 from .errors import Refused
 from .protocol.codec import JSON
 from .protocol.limits import Limits
+from .protocol.messages import Hello
 from .rooms.player import FromPlayer, ToPlayer
 from .rooms.room import Room, kind_of, runtime_of
 from .rooms.room_runtime import RoomRuntime
@@ -35,13 +36,18 @@ NOTICE_SECONDS = 0.1
 
 @asynccontextmanager
 async def open_bot(
-    room: Room[FromPlayer, ToPlayer], *, name: str, limits: Limits | None = None
+    room: Room[FromPlayer, ToPlayer], *, name: str, options: object = None, limits: Limits | None = None
 ) -> AsyncIterator[Client[FromPlayer, ToPlayer]]:
     """Join a room as a bot while a block runs: ``async with open_bot(room, name="Robby") as bot:``.
 
     The bot joins, sends and receives like any other client: `Room.admit`, the protocol and its limits apply. Open it in
     a task of the room's own `run`, so that the bot ends with the room. `Session.bot` is true for a bot. A bot does not
     keep the room open.
+
+    Args:
+      name: the player's name.
+      options: the join options, an instance of `Room.join_options`; by default, the defaults of the class.
+      limits: the limits of the bot's connection.
 
     Raises:
       Disconnected: the room refused the bot. The error's `code` is the reason.
@@ -69,6 +75,7 @@ async def open_bot(
         inbox=limits.outbox_frames,
         client=f"{number:032x}",
         key=None,
+        options=options,
     )
     async with open_client(client):
         await client.wait_state(State.OPEN)
@@ -122,7 +129,7 @@ class _RoomConnector(Connector):
         if fault is not None:
             raise fault
 
-    async def _find_room(self) -> RoomRuntime:
+    async def _find_room(self, hello: Hello) -> RoomRuntime:
         if self.room.closing:
             raise Refused("the room has closed", Code.ROOM_CLOSED)
         return self.room

@@ -63,7 +63,7 @@ class Code(enum.IntEnum):
     """One side had sent more unacknowledged messages than its window holds."""
 
     ROOM_CRASHED = 4103
-    """The room's `run` raised an exception."""
+    """The room's `setup` or `run` raised an exception."""
 
     LATE = 4104
     """The hello did not arrive in time."""
@@ -111,8 +111,14 @@ class Code(enum.IntEnum):
     LOCKED = 4211
     """The room is locked."""
 
+    ROOM_EXISTS = 4212
+    """The client wants to open a new room, and a room of this name is open already."""
+
     REFUSED = 4213
-    """The room's own `admit` refused the client."""
+    """The room's own code refused the client: `setup`, `authorize` or `admit`."""
+
+    BAD_OPTIONS = 4214
+    """The join options do not fit the class of the room's `join_options`."""
 
     REPLACED = 4220
     """Another page or connection of the same session took the seat."""

@@ -47,6 +47,7 @@ def constants() -> str:
         "WINDOW_BYTES": limits.window_bytes,
         "ACK_SECONDS": limits.ack_seconds,
         "MAX_NAME_BYTES": messages.MAX_NAME_BYTES,
+        "MAX_OPTIONS_BYTES": messages.MAX_OPTIONS_BYTES,
         "CHECK_SECONDS": connection.CHECK_SECONDS,
         "MAX_PINGED": connection.MAX_PINGED,
         "CLOCK_SECONDS": connection.CLOCK_SECONDS,

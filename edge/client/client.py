@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
+import attrs
 import trio
 
 from ..codes import Code, Retry
@@ -21,13 +22,15 @@ from ..connections.sending import SendBuffer
 from ..errors import Disconnected, InvalidEvent, RemoteProtocolError, RequestFailed
 from ..protocol import messages
 from ..protocol.clock import Clock
-from ..protocol.codec import VERSION, Codec, size_of
+from ..protocol.codec import JSON, VERSION, Codec, size_of
 from ..protocol.connection import Connection, Side
 from ..protocol.connection import State as Phase
 from ..protocol.events import Vocabulary
 from ..protocol.fingerprint import fingerprint
 from ..protocol.limits import Limits
+from ..protocol.messages import MAX_OPTIONS_BYTES, Create
 from ..protocol.outgoing import Outgoing, outgoing_event
+from ..protocol.unstructure import unstructure
 from ..requests.listening import Waiter
 from ..requests.reply import ReplyScope
 from ..requests.tracker import Replies, RequestTracker
@@ -94,6 +97,8 @@ class Client(Generic[Sent, Heard]):
         inbox: float,
         client: str,
         key: str | Callable[[], Awaitable[str]] | None,
+        options: object = None,
+        create: Create = "if needed",
     ) -> None:
         self.state: State = State.CONNECTING
         self.ending: Ended | None = None
@@ -119,6 +124,7 @@ class Client(Generic[Sent, Heard]):
         self._name = name
         self._client = client
         self._key = key
+        self._options, self._create = _plain_options(options), create
         self._hellos = 0
         self._codec = codec
         self._limits = limits
@@ -370,9 +376,9 @@ class Client(Generic[Sent, Heard]):
             with trio.move_on_after(welcome_seconds or self._connector.welcome_seconds) as scope:
                 async with self._connector.dial() as transport:
                     try:
-                        refusal = await self._greet(transport, connection, key)
+                        refusal = await self._greet(transport, connection, key, scope)
                     except trio.Cancelled:
-                        if not scope.cancel_called:  # the caller cancelled, and a goodbye ends the seat at once
+                        if not scope.cancel_called:  # the caller cancelled: end the seat now, not after its grace
                             await close_transport(transport, Code.LEFT, "left before the welcome")
                         raise
                     if refusal is not None:
@@ -415,8 +421,16 @@ class Client(Generic[Sent, Heard]):
             nursery.cancel_scope.cancel("the connection has ended")
         return ended
 
-    async def _greet(self, transport: Transport, connection: Connection, key: str | None) -> Ended | None:
-        """Send the hello, and read the answer. Returns: None for a welcome; else the code and the reason of the end."""
+    async def _greet(
+        self, transport: Transport, connection: Connection, key: str | None, limit: trio.CancelScope
+    ) -> Ended | None:
+        """Send the hello and read the welcome.
+
+        Args:
+          limit: the time limit, which each ping of a server that needs longer restarts.
+
+        Returns: why there is no welcome; None if there is one.
+        """
         self._hellos += 1
         hello = messages.Hello(
             version=VERSION,
@@ -427,12 +441,17 @@ class Client(Generic[Sent, Heard]):
             attempt=self._hellos,
             received=None if self._since is None else self._send_buffer.counts.received,
             since=self._since,
+            options=self._options,
+            create=self._create,
         )
         transport.max_bytes = self._limits.read_bytes
         with trio.fail_after(HELLO_SECONDS, shield=True):  # a cancellation could leave half a frame on the stream
             await transport.send([connection.send(hello, now=trio.current_time())])
+        answer: messages.Message | None = messages.Ping(0)
         try:
-            answer = connection.receive(await transport.receive(), now=trio.current_time())
+            while isinstance(answer, messages.Ping):
+                answer = connection.receive(await transport.receive(), now=trio.current_time())
+                limit.deadline = trio.current_time() + self._connector.welcome_seconds
         except trio.EndOfChannel:
             return Ended(
                 Code.of(transport.close_code), transport.close_reason or "closed before the welcome", by_peer=True
@@ -579,3 +598,21 @@ class Client(Generic[Sent, Heard]):
     def _note_change(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+
+
+def _plain_options(options: object) -> Any:
+    """Return join options as plain data; None for the defaults.
+
+    Raises:
+      TypeError: this is not an instance of an attrs class, or a value does not have its field's type.
+      ValueError: a value cannot be encoded, or the options are too large for a hello.
+    """
+    if options is None:
+        return None
+    if isinstance(options, type) or not attrs.has(type(options)):
+        raise TypeError(f"`options` must be an instance of the room's `join_options`, not {options!r:.100}")
+    plain = unstructure(options)
+    size = size_of(JSON.encode(plain))
+    if size > MAX_OPTIONS_BYTES:
+        raise ValueError(f"`options` has {size} bytes as JSON, and must not be longer than {MAX_OPTIONS_BYTES}")
+    return plain

@@ -13,7 +13,7 @@ import trio
 
 from ..protocol.codec import JSON, Codec, size_of
 from ..protocol.limits import Limits
-from ..protocol.messages import MAX_NAME_BYTES
+from ..protocol.messages import MAX_NAME_BYTES, Create
 from .client import Client
 from .fallback import TransportKind
 from .url import UrlConnector
@@ -56,6 +56,8 @@ def join(
     receives: type[Heard] | Any,
     name: str = "",
     key: str | Callable[[], Awaitable[str]] | None = None,
+    options: object = None,
+    create: Create = "if needed",
     codec: Codec = JSON,
     limits: Limits | None = None,
     inbox: int = 1024,
@@ -77,6 +79,11 @@ def join(
       sends: the union of events that players send.
       receives: the union of events that players receive.
       name: the name that the client requests for its player, at most 512 bytes as JSON.
+      options: the join options, an instance of `Room.join_options`, of at most 1 KiB as JSON; by default, the defaults
+        of the class.
+      create: ``"if needed"`` opens the room if it is not open. ``"never"`` joins only an open room; otherwise the
+        client closes with `Code.NO_ROOM`. ``"only"`` joins only a room that this client opens; otherwise the client
+        closes with `Code.ROOM_EXISTS`. A session that holds a seat may always join.
       key: the session key (see `Keys`), or an async function that returns one. The function is called for each
         connection, and again later if it fails or takes more than 20 seconds. Without a key, the session belongs to
         this client alone.
@@ -106,6 +113,8 @@ def join(
         inbox=inbox,
         client=secrets.token_urlsafe(16),
         key=key,
+        options=options,
+        create=create,
     )
     return open_client(client)
 

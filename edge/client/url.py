@@ -50,7 +50,7 @@ class _Address:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address")
+            raise ValueError(f"{url!r} is not a ws://, wss://, http:// or https:// address with a host")
         if not ROOM_PATH.fullmatch(parts.path):
             raise ValueError(f"{url!r} is not the URL of a room: its path must end with /rooms/<kind>/<name>")
         if not QUERY.fullmatch(parts.query):

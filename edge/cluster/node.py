@@ -27,6 +27,7 @@ from ..protocol.limits import Limits
 from ..protocol.pace import Pace
 from ..rooms.directory import Directory, Listing
 from ..rooms.lease import Lease
+from ..rooms.opening import BY_SERVER, Opening, read_options
 from ..rooms.records import RecoveredPlayer
 from ..rooms.room_runtime import RoomRuntime
 from ..seats.persistent_seat import PersistentSeat
@@ -59,6 +60,7 @@ MOVE_SECONDS = 2.0
 CANARY, ADOPT = "canary", "adopt"
 
 CUT_OFF = "this server can't reach the broker: try again later"
+NOT_OPEN = "this room is not open"
 
 
 class Sharer(Protocol):
@@ -167,16 +169,16 @@ class Node:
         """
         return max(self.servers, key=lambda server: hashlib.sha256(f"{name} {server}".encode()).digest())
 
-    async def find(self, kind: str, name: str, *, opener: str = "", adopt: bool = False) -> RoomRuntime | _RemoteRoom:
-        """Find a room on any server, or open it here if no server has it.
+    async def find(self, kind: str, name: str, opening: Opening = BY_SERVER) -> RoomRuntime | _RemoteRoom:
+        """Find a room on any server, or open it here if no server has it. It may not be set up yet.
 
         Args:
-          opener: the client on whose behalf the room is opened: see `Directory.open`.
-          adopt: True to open the room only if it is abandoned.
+          opening: by whom and how the room is opened. A room that another server can no longer run, and that can be
+            restored, is restored even with ``create="never"``.
 
         Raises:
-          Refused: the directory refuses to open the room: see `Directory.open`. With `Code.CUT_OFF`: the broker can't
-            be reached, or can't grant leases yet. With `Code.MOVED`: the client has to connect to another server.
+          Refused: see `Directory.open_runtime`; or the broker can't be reached (`Code.CUT_OFF`); or the client has to
+            connect to the room's server directly, or this server is shutting down (`Code.MOVED`).
         """
         room = f"{kind}/{name}"
         while True:
@@ -193,7 +195,7 @@ class Node:
                 raise Refused(CUT_OFF, Code.CUT_OFF)
         claiming = self._claiming[room] = _Claiming()
         try:
-            return await self._claim(kind, name, opener, adopt=adopt)
+            return await self._claim(kind, name, opening)
         except BrokerDown as exc:
             log.debug("room %s could not be claimed: %s", room, exc, extra={"room": room})
             claiming.failed = True
@@ -377,7 +379,7 @@ class Node:
         """Restore a room on this server, if no server has it. Return True if this server has the room now."""
         kind, _, name = room.partition("/")
         with contextlib.suppress(Refused):
-            return isinstance(await self.find(kind, name, adopt=True), RoomRuntime)
+            return isinstance(await self.find(kind, name, Opening(create="never")), RoomRuntime)
         return False
 
     async def _renew(self) -> None:
@@ -424,10 +426,14 @@ class Node:
         self.peer_links.pulse()
         self.peer_links.put(self.id, [CANARY])
 
-    async def _claim(self, kind: str, name: str, opener: str, *, adopt: bool) -> RoomRuntime | _RemoteRoom:
+    async def _claim(self, kind: str, name: str, opening: Opening) -> RoomRuntime | _RemoteRoom:
         room = f"{kind}/{name}"
+        if self._broker.shared and opening.create == "never":  # a claim for a room that does not exist would be wasted
+            found = await self._broker.lease(room)
+            if found is None or not (found.kept or found.seconds > 0):
+                raise Refused(NOT_OPEN, Code.NO_ROOM)
         try:
-            self._directory.check(kind, name, opener=opener)
+            self._directory.check(kind, name, opener=opening.opener)
         except Refused as refused:  # this server can't open the room, but another server may have it
             if not self._broker.shared or refused.code not in (Code.FULL, Code.ROOM_CRASHED):
                 raise
@@ -439,19 +445,19 @@ class Node:
                 raise
             if self._directory.full:
                 raise Refused("this server has as many rooms as it may open", Code.MOVED) from None
-            opener = ""  # a restored room does not count towards its opener's limit
+            opening = attrs.evolve(opening, opener="")  # a restored room does not count towards its opener's limit
         if self._broker.shared:
             claim, lease = await self._leases.claim(room)
             if lease is None:
                 if not claim.server:
                     raise Refused("the broker can't grant leases yet: try again later", Code.CUT_OFF)
                 return self._elsewhere(claim.server, kind, name)
-            if adopt and not claim.abandoned:  # the room has closed for good meanwhile
+            if opening.create == "never" and not claim.abandoned:  # the room has ended meanwhile
                 lease.conclude()
                 lease.end()
-                raise Refused("the room is over", Code.ROOM_CLOSED)
-            return await self._open(kind, name, opener, lease, abandoned=claim.abandoned)
-        return self._directory.open_runtime(kind, name, opener=opener)
+                raise Refused(NOT_OPEN, Code.NO_ROOM)
+            return await self._open(kind, name, opening, lease, abandoned=claim.abandoned)
+        return self._directory.open_runtime(kind, name, opening)
 
     def _elsewhere(self, owner: str, kind: str, name: str) -> _RemoteRoom:
         """Return a room of another server, to which this server relays connections.
@@ -465,7 +471,7 @@ class Node:
             raise Refused("the room is at another server", Code.MOVED, where)
         return _RemoteRoom(self._relays, owner, kind, name)
 
-    async def _open(self, kind: str, name: str, opener: str, lease: Lease, *, abandoned: bool) -> RoomRuntime:
+    async def _open(self, kind: str, name: str, opening: Opening, lease: Lease, *, abandoned: bool) -> RoomRuntime:
         """Open a room under a lease. Restore an abandoned room from its journal, if it has one.
 
         If opening fails, the journal stays unchanged, so that another server can restore the room.
@@ -476,15 +482,22 @@ class Node:
                 lease.continue_without_broker()
             if room.kind.persistent:
                 room.journal = RoomJournal(room, self._writer.note)
-            if room.journal is not None and entries:
-                restore(room, read_entries(entries), partial(restore_player, room, self._limits))
-                room.journal.mark_changed()
-            else:
-                room.lost = abandoned
+            room.lost = abandoned
+            if room.journal is not None and recovery is not None:
+                room.lost = False
+                room.recover = partial(restore, room, recovery, partial(restore_player, room, self._limits))
+                if not room.kind.has_setup:  # so that a room that cannot be restored is not opened
+                    room.restore()
+                    room.journal.mark_changed()
 
         try:
             entries = await self._broker.read(f"{kind}/{name}") if abandoned else ()
-            return self._directory.open_runtime(kind, name, opener=opener, lease=lease, prepare=prepare)
+            recovery = read_entries(entries) if entries else None
+            if recovery is not None:
+                opening = attrs.evolve(opening, options=recovery.options)
+            if abandoned:
+                opening = attrs.evolve(opening, create="if needed", client="")
+            return self._directory.open_runtime(kind, name, opening, lease=lease, prepare=prepare)
         except BaseException:
             self._writer.forget(lease)
             if abandoned:
@@ -492,10 +505,10 @@ class Node:
             lease.end()
             raise
 
-    def _reopen(self, kind: str, name: str, opener: str) -> None:
+    def _reopen(self, kind: str, name: str, opening: Opening) -> None:
         async def reopen() -> None:
             with contextlib.suppress(Refused):
-                await self.find(kind, name, opener=opener)
+                await self.find(kind, name, opening)
 
         self._nursery.start_soon(reopen)
 
@@ -514,6 +527,7 @@ def restore_player(room: RoomRuntime, limits: Limits, player: RecoveredPlayer) -
     """Restore a player who had a seat in this room on another server."""
     assert room.journal is not None
     record = player.record
-    seat = PersistentSeat(room.journal, session_of(record), record.name, limits)
+    options = read_options(record.options, room.kind.join_options)
+    seat = PersistentSeat(room.journal, session_of(record), record.name, limits, options)
     seat.enter(room, number=record.number)
     seat.restore(player)

@@ -52,6 +52,8 @@ class JournalEntry:
     """The result of `Room.snapshot`. If the room has `Room.facts`, only whole entries contain the state."""
     facts: list[list[Any]] = attrs.field(factory=list)
     """The facts given to `Room.persist` since the previous entry, each as its name and its body."""
+    options: Any = None
+    """In a whole entry: the join options with which the room was opened, as plain data."""
 
 
 @attrs.frozen
@@ -110,6 +112,8 @@ class RoomJournal(Journal):
     def mark_changed(self, member: Member | None = None) -> None:
         if member is not None:
             self._changed.add(member)
+        if not (self.room.set_up.is_set() or self.concluding):
+            return  # the journal begins once the room is set up: `snapshot` may need what `setup` loads
         self.changes += 1
         self._notify(self)
 
@@ -171,6 +175,7 @@ class RoomJournal(Journal):
             messages=table.plain,
             state=self._state() if whole or not room.kind.facts.by_class else None,
             facts=[] if whole else [[event_type(type(fact)).name, unstructure(fact)] for fact in facts],
+            options=room.opening.options if whole else None,
         )
         data = MESSAGEPACK.encode(unstructure(entry))
         assert isinstance(data, bytes)
@@ -251,6 +256,8 @@ class Recovery:
     age: float = 0.0
     state: Any = None
     facts: list[list[Any]] = attrs.field(factory=list)
+    options: Any = None
+    """The join options with which the room was opened, as plain data."""
     players: dict[str, RecoveredPlayer] = attrs.field(factory=dict)
     """The players, by the ids of their sessions."""
 
@@ -265,7 +272,7 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
     for data in entries:
         entry = structure(MESSAGEPACK.decode(data), JournalEntry)
         if entry.whole:
-            recovery = Recovery()
+            recovery = Recovery(options=entry.options)
         recovery.age = entry.age
         if entry.state is not None:
             recovery.state = entry.state
@@ -285,7 +292,10 @@ def read_entries(entries: Sequence[bytes]) -> Recovery:
 
 
 def restore(room: RoomRuntime, recovery: Recovery, restore_player: Callable[[RecoveredPlayer], object]) -> None:
-    """Restore a room from its journal, before the room runs.
+    """Restore a room from its journal, after `Room.setup` and before `Room.run`.
+
+    Args:
+      restore_player: adds a player to the room.
 
     Args:
       restore_player: adds a player to the room.

@@ -57,7 +57,7 @@ class State(enum.Enum):
 
 CONVERSATION: dict[State, dict[type[Message], State]] = {
     State.SILENT: {Hello: State.GREETED, Bye: State.CLOSED},
-    State.GREETED: {Welcome: State.OPEN, Bye: State.CLOSED},
+    State.GREETED: {Ping: State.GREETED, Welcome: State.OPEN, Bye: State.CLOSED},
     State.OPEN: {
         Event: State.OPEN,
         Request: State.OPEN,
@@ -171,6 +171,8 @@ class Connection:
             self._receive_ack(message, now)
             return None
         if isinstance(message, Ping):
+            if self.state is not State.OPEN:  # the room is not ready yet: the client waits longer for its welcome
+                return message
             self._check_ping(message.count, now)
             self._asked = message.asked
             return None
@@ -180,8 +182,8 @@ class Connection:
             self._count_received(size, now)
         return message
 
-    def send(self, message: Hello | Welcome | Bye, *, now: float) -> Frame:
-        """Return the frame of a message that opens or ends the connection.
+    def send(self, message: Hello | Welcome | Bye | Ping, *, now: float) -> Frame:
+        """Return the frame of a message that opens or ends the connection, or of a ping before the welcome.
 
         Raises:
           LocalProtocolError: this side may not send the message in the current state.
@@ -313,7 +315,7 @@ class Connection:
         if name[:1] not in UNCOUNTED_SIGNS:
             self._count_received(size, now)
         if name[:1] in SIGNS:
-            request = None  # this message is not a request: its number may be that of a request of this side
+            request = None  # the message is no request, and its number may be that of a request of this side
         return InvalidEvent(exc.problem, str(exc), about=name.lstrip(SIGNS), request=request)
 
     def _receive_ack(self, ack: Ack, now: float) -> None:

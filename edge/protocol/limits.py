@@ -12,8 +12,8 @@ class Limits:
     hello_seconds: float = 10
     """The time in which a new connection must send its hello. Phones on bad networks need a few seconds."""
 
-    hello_bytes: int = 4 * 1024
-    """The largest hello. The default is several times the size of a name and a key."""
+    hello_bytes: int = 6 * 1024
+    """The largest hello: space for the longest name, the longest key and the largest join options."""
 
     message_bytes: int = 64 * 1024
     """The largest message that is read. A larger message is answered with the error ``too_large``."""
@@ -41,7 +41,7 @@ class Limits:
 
     events_per_second: float = attrs.field(default=50, validator=attrs.validators.gt(0))
     """Messages that are read from one connection a second, in the long run. A person, or a game at 30 Hz, sends fewer.
-    Further messages are read later, so none is lost. A connection that exceeds this limit for more than
+    Further counted messages are read later, so none of them is lost. A connection that exceeds this limit for more than
     `catch_up_seconds` ends with `Code.FLOODING`. Acks of new messages do not count."""
 
     events_burst: int = attrs.field(default=100, validator=attrs.validators.gt(0))

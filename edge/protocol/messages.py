@@ -20,7 +20,7 @@ counted, on the assumption that its sender counted it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import attrs
 
@@ -32,6 +32,11 @@ from .unstructure import unstructure
 
 # The maximum number of bytes of a client's name, as JSON. A hello has space for such a name and the longest key.
 MAX_NAME_BYTES = 512
+# The maximum number of bytes of a client's join options, as JSON.
+MAX_OPTIONS_BYTES = 1024
+
+Create = Literal["if needed", "never", "only"]
+"""Whether a join may open the room: if the room is not open; never; or the join must open it."""
 
 SIGNS = "$~=+-!"
 UNCOUNTED_SIGNS = ("$", "~")
@@ -47,7 +52,7 @@ class Hello:
     """The protocol version."""
 
     name: str = ""
-    """The player name that the client requests. `Room.admit` decides."""
+    """The player name that the client requests, used only if the session has no name. `Room.admit` may refuse it."""
 
     key: str | None = attrs.field(default=None, repr=False)
     """The session's key. Without a key, the cookie determines the session. Without both, the client gets a session of
@@ -67,6 +72,12 @@ class Hello:
 
     since: int | None = None
     """The number of the attempt that led to the fresh start from which `received` is counted."""
+
+    options: Any = attrs.field(default=None, repr=False)
+    """The join options, as plain data: see `Room.join_options`. None for the defaults."""
+
+    create: Create = "if needed"
+    """Whether this client may open the room: see `Create`. A client that holds a seat may always join."""
 
 
 @attrs.frozen(kw_only=True)
@@ -227,6 +238,8 @@ Message = Control | Event | Request | Reply | Part | Cancel | Error
 
 _OBJECTS: dict[str, type[Hello] | type[Welcome] | type[Bye]] = {cls.sign: cls for cls in (Hello, Welcome, Bye)}
 
+_HELLO_DEFAULTS = {"options": None, "create": "if needed"}
+
 
 @attrs.frozen
 class _ErrorBody:
@@ -247,7 +260,13 @@ def to_plain(message: Message) -> list[Any]:
             return [message.sign, count] if asked is None else [message.sign, count, asked]
         case Bye(code, reason, "", False):
             return [message.sign, {"code": code, "reason": reason}]
-        case Hello() | Welcome() | Bye():
+        case Hello():
+            body = unstructure(message)
+            for name, default in _HELLO_DEFAULTS.items():
+                if body[name] == default:
+                    del body[name]  # most clients need neither, and a hello is small
+            return [message.sign, body]
+        case Welcome() | Bye():
             return [message.sign, unstructure(message)]
         case Request(name, body, id, seconds):
             return [name, body, id] if seconds is None else [name, body, id, seconds]

@@ -137,7 +137,7 @@ class Subscription:
 
 
 class Listener(Generic[E]):
-    """A subscription to events. Loop over this object, as in ``async for event in player``, or call `receive`.
+    """A subscription to events: the result of `Player.listen` and `Room.listen`. Loop over it, or call `receive`.
 
     The loop ends when the player has left or the room has ended.
     """
@@ -181,10 +181,12 @@ class Listeners:
 
     Args:
       value: converts an `Arrival` into the object that a listener gets: the event, or the pair of player and event.
+      on_listen: called when a listener begins.
     """
 
-    def __init__(self, value: Callable[[Any], Any]) -> None:
+    def __init__(self, value: Callable[[Any], Any], on_listen: Callable[[], object] = lambda: None) -> None:
         self._value = value
+        self._on_listen = on_listen
         self._waiters: list[tuple[frozenset[type[Any]], Waiter[Arrival]]] = []
         self._specific: list[Subscription] = []
         self._general: list[Subscription] = []
@@ -200,6 +202,7 @@ class Listeners:
         """
         entry = (kinds, Waiter[Arrival]())
         self._waiters.append(entry)
+        self._on_listen()
         arrival = await entry[1].wait(lambda: self._waiters.remove(entry))
         # `give` does not call `take`, because a journal entry that is made before this task runs must contain the event
         arrival.take()
@@ -217,6 +220,7 @@ class Listeners:
         if not self._closed:
             self._like(subscription).append(subscription)
             weakref.finalize(listener, end).atexit = False  # the loop has ended if its listener is garbage-collected
+            self._on_listen()
         return listener
 
     def give(self, arrival: Arrival, of_room: Listeners) -> bool:

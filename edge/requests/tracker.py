@@ -68,7 +68,8 @@ class Replies(Generic[E]):
         """Wait for the next answer.
 
         Raises:
-          RequestFailed: the other side answered with an error.
+          RequestFailed: the other side answered with an error, or with an event of another class.
+          Exception: the error with which the tracker was closed, such as `Gone`.
 
         *Cancellation*: no answer is lost.
         """

@@ -16,10 +16,12 @@ import trio
 from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused
+from ..protocol.unstructure import unstructure
 from .counters import Counters
 from .lease import Lease
+from .opening import BY_SERVER, Factory, Opening, read_options
 from .restarts import Crashes
-from .room import Room, room_of, runtime_of
+from .room import Room, kind_of, room_of, runtime_of
 from .room_runtime import RoomRuntime
 
 log: logging.Logger = logging.getLogger("edge.rooms")
@@ -47,24 +49,25 @@ class Directory:
 
     Args:
       kinds: the factory of each kind of room: a `Room` subclass, or any callable that returns a new room or raises
-        `Refused`.
+        `Refused`. Its parameters may be `name` and `options`: see `Room.join_options`.
       max_rooms: the maximum number of open rooms; further rooms are refused as ``full``. Each open room needs some
         kilobytes of memory and a few tasks.
       max_rooms_each: the maximum number of open rooms that one opener has opened; see `open`.
       idle: a room is closed when it has had no players, or only bots, for this many seconds.
-      seeds: called for each new room; returns the seed of `Room.random`.
+      seeds: returns the seed for `Room.random` of a new room.
     """
 
     def __init__(
         self,
-        kinds: Mapping[str, Callable[[], Room[Any, Any]]],
+        kinds: Mapping[str, Callable[..., Room[Any, Any]]],
         *,
         max_rooms: int = 10_000,
         max_rooms_each: int = 200,
         idle: float = 60,
         seeds: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
-        self._kinds: dict[str, Callable[[], Room[Any, Any]]] = {}
+        self._kinds: dict[str, Callable[..., Room[Any, Any]]] = {}
+        self._factories: dict[str, Factory] = {}
         self.add_kinds(kinds)
         self.counters: Counters = Counters()
         """Counters of all rooms of this directory."""
@@ -77,29 +80,32 @@ class Directory:
         self._crashes: dict[tuple[str, str], Crashes] = {}
         self._nursery: trio.Nursery | None = None
         self._closing = trio.Event()
-        self.reopen: Callable[[str, str, str], object] = self._reopen
-        """Opens a new room after a crash. Called with the kind, the name and the opener of the crashed room."""
+        self.reopen: Callable[[str, str, Opening], object] = self._reopen
+        """Opens a new room after a crash. Called with the kind, the name and the opening of the crashed room."""
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     @property
-    def kinds(self) -> Mapping[str, Callable[[], Room[Any, Any]]]:
+    def kinds(self) -> Mapping[str, Callable[..., Room[Any, Any]]]:
         """The factories of rooms, by kind."""
         return self._kinds
 
-    def add_kinds(self, kinds: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
+    def add_kinds(self, kinds: Mapping[str, Callable[..., Room[Any, Any]]]) -> None:
         """Add kinds of rooms.
 
         Raises:
-          ValueError: the name of a kind is invalid or already in use. In this case no kind is added.
+          ValueError: the name of a kind is invalid or already in use.
+          TypeError: a factory has parameters that edge does not know. After an error, no kind is added.
         """
+        factories = {kind: Factory(kind, make, options_of) for kind, make in kinds.items()}
         for kind in kinds:
             if not ROOM_NAME.fullmatch(kind):
                 raise ValueError(f"{kind!r} can't name a kind of room: the name is {NAME_RULE}")
             if kind in self._kinds:
                 raise ValueError(f"there is a kind of room {kind!r} already")
         self._kinds.update(kinds)
+        self._factories.update(factories)
 
     @property
     def rooms(self) -> tuple[Room[Any, Any], ...]:
@@ -151,49 +157,54 @@ class Directory:
         name: str,
         *,
         opener: str = "",
+        options: object = None,
     ) -> Room[Any, Any]:
-        """Return the room of this kind and name; open the room if necessary.
-
-        The method is synchronous, so that the caller can take a seat before another task runs.
+        """Return the room of this kind and name; open it if necessary. Synchronous: `Room.setup` runs afterwards.
 
         Args:
-          opener: the client for which the room is opened, such as an address; empty for the server itself.
+          opener: the client on whose behalf the room is opened, such as an address; empty for the server itself.
+          options: the join options for the function that makes the room, an instance of their class.
 
         Raises:
-          Refused: the kind is unknown or the name is invalid (`Code.NO_ROOM`); too many rooms are open (`Code.FULL`);
-            the server is shutting down (`Code.DRAINING`); the factory raised an exception, which is logged, or the
-            room has crashed too often (`Code.ROOM_CRASHED`; see `Room.restarts`).
+          Refused: unknown kind or invalid name (`Code.NO_ROOM`); too many rooms (`Code.FULL`); the server is shutting
+            down (`Code.DRAINING`); the room could not be made, which is logged, or has crashed too often
+            (`Code.ROOM_CRASHED`): see `Room.restarts`; the options do not fit (`Code.BAD_OPTIONS`).
         """
-        return room_of(self.open_runtime(kind, name, opener=opener))
+        plain = None if options is None else unstructure(options)
+        return room_of(self.open_runtime(kind, name, Opening(opener, plain)))
 
     def open_runtime(
         self,
         kind: str,
         name: str,
+        opening: Opening = BY_SERVER,
         *,
-        opener: str = "",
         lease: Lease | None = None,
         prepare: Callable[[RoomRuntime], object] = lambda room: None,
     ) -> RoomRuntime:
         """Return the run time of the room of this kind and name; open the room if necessary.
 
         Args:
-          opener: see `open`.
+          opening: by whom and how the room is opened.
           lease: the lease of a new room; by default, a lease that never ends.
           prepare: called with a new room before the room is added to the directory. If `prepare` raises an exception,
             the room is not opened.
 
         Raises:
-          Refused: see `open`.
+          Refused: see `open`; or the room is not open, and may not be opened (`Code.NO_ROOM`).
         """
         found = self.find_runtime(kind, name)
         if found is not None:
             return found
-        self.check(kind, name, opener=opener)
+        self.check(kind, name, opener=opening.opener)
+        if opening.create == "never":
+            raise Refused("this room is not open", Code.NO_ROOM)
         assert self._nursery is not None
         try:
-            room = runtime_of(self._kinds[kind]())
-            room.counters, room.lease = self.counters, lease or Lease()
+            room = runtime_of(self._factories[kind](name, opening.options))
+            if opening.client:
+                read_options(opening.options, room.kind.join_options)  # so that bad options open no room
+            room.counters, room.lease, room.opening = self.counters, lease or Lease(), opening
             room.open(kind, name, seed=self._seeds())
             prepare(room)
         except Refused:
@@ -205,8 +216,8 @@ class Directory:
         self.counters.opened += 1
         log.debug("room %s is open", room.path, extra=room.log_context)
         self._rooms[kind, name] = room
-        self._opened[opener] += 1
-        self._nursery.start_soon(self._live, kind, name, room, opener, name=f"room {room.path}")
+        self._opened[opening.opener] += 1
+        self._nursery.start_soon(self._live, kind, name, room, opening, name=f"room {room.path}")
         return room
 
     def list(self, kind: str | None = None) -> tuple[Listing, ...]:
@@ -242,28 +253,28 @@ class Directory:
             task_status.started()
             await self._closing.wait()
 
-    async def _live(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
+    async def _live(self, kind: str, name: str, room: RoomRuntime, opening: Opening) -> None:
         try:
             with room.lease.enter():
                 await guarded(f"room {room.path}", lambda: room.live(idle=self._idle), log_context=room.log_context)
         finally:
             log.debug("room %s is closed", room.path, extra=room.log_context)
             del self._rooms[kind, name]
-            self._opened[opener] -= 1
-            if not self._opened[opener]:
-                del self._opened[opener]
+            self._opened[opening.opener] -= 1
+            if not self._opened[opening.opener]:
+                del self._opened[opening.opener]
             room.lease.end()
         if room.crashed_on is not None:
-            self._follow(kind, name, room, opener)
+            self._follow(kind, name, room, opening)
 
-    def _follow(self, kind: str, name: str, room: RoomRuntime, opener: str) -> None:
+    def _follow(self, kind: str, name: str, room: RoomRuntime, opening: Opening) -> None:
         """Open a new room after a crash, if the crashed room had players and `Room.restarts` allows it."""
         now = trio.current_time()
         self._crashes = {where: crashes for where, crashes in self._crashes.items() if crashes.over_at > now}
         crashes = self._crashes.setdefault((kind, name), Crashes(room.kind.restarts))
         if crashes.note(now):
             if room.crashed_on:
-                self.reopen(kind, name, opener)
+                self.reopen(kind, name, attrs.evolve(opening, create="if needed"))
         else:
             log.error(
                 "room %s has crashed too often: it stays closed for %g s",
@@ -272,6 +283,11 @@ class Directory:
                 extra=room.log_context,
             )
 
-    def _reopen(self, kind: str, name: str, opener: str) -> None:
+    def _reopen(self, kind: str, name: str, opening: Opening) -> None:
         with contextlib.suppress(Refused):
-            self.open(kind, name, opener=opener)
+            self.open_runtime(kind, name, opening)
+
+
+def options_of(cls: type[Any]) -> type[Any] | None:
+    """Return the class of the join options of a room class; None for other classes and rooms without options."""
+    return kind_of(cls).join_options if issubclass(cls, Room) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from types import FunctionType
 from typing import Any
@@ -12,14 +13,18 @@ import attrs
 from ..aio.members import public_members
 from ..protocol.events import EventType, Vocabulary
 from ..protocol.field_types import check_key, check_type
+from .opening import check_options_class
 from .restarts import Restarts
 from .type_arguments import type_arguments, unresolved
 
 NO_EVENTS = "give the base class two unions of event classes, as in edge.Room[FromPlayer, ToPlayer]; None for no events"
 
-# The members of `Room` that an author may override: coroutine functions and plain functions; `SETTINGS` has the rest.
-ASYNC, SYNC = ("run", "player"), ("admit", "greet", "publish", "snapshot", "restore", "apply")
+# The members of `Room` that an author may override: coroutine functions, plain functions, and settings.
+ASYNC = ("setup", "authorize", "run", "player")
+SYNC = ("admit", "greet", "publish", "snapshot", "restore", "apply")
 PARAMETERS: dict[str, tuple[str, ...]] = {
+    "setup": (),
+    "authorize": ("applicant",),
     "run": (),
     "player": ("player",),
     "admit": ("applicant",),
@@ -29,7 +34,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "restore": ("state",),
     "apply": ("fact",),
 }
-SETTINGS = ("seats", "restarts", "when_cut_off", "facts")
+SECONDS = ("setup_seconds", "authorize_seconds", "cleanup_seconds")
+SETTINGS = ("seats", "restarts", "when_cut_off", "facts", "join_options", *SECONDS)
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +56,18 @@ class RoomKind:
     restarts: Restarts
     continues_without_broker: bool
     """True if the room continues while its server cannot reach the broker: see `Room.when_cut_off`."""
+    join_options: type[Any] | None
+    """The class of the join options; None if the room has none."""
+    has_setup: bool
+    """True if the class defines `setup`, which runs before anybody is admitted."""
+    has_authorize: bool
+    """True if the class defines `authorize`."""
+    has_player: bool
+    """True if the class defines `player`, which may listen for events."""
+    setup_seconds: float
+    authorize_seconds: float
+    cleanup_seconds: float
+    """See `Room.setup_seconds`, `Room.authorize_seconds` and `Room.cleanup_seconds`."""
     is_generic: bool
     """True if the class has unbound type variables for its events. Only subclasses that bind them can make rooms."""
 
@@ -75,6 +93,13 @@ class RoomKind:
             persistent=persistent,
             restarts=room.restarts,
             continues_without_broker=room.when_cut_off == "continue",
+            join_options=room.join_options,
+            has_setup=room.setup is not base.setup,
+            has_authorize=room.authorize is not base.authorize,
+            has_player=room.player is not base.player,
+            setup_seconds=room.setup_seconds,
+            authorize_seconds=room.authorize_seconds,
+            cleanup_seconds=room.cleanup_seconds,
             is_generic=is_generic,
         )
         if not is_generic:
@@ -144,6 +169,12 @@ def _check_members(room: type[Any], base: type[Any]) -> None:
         raise TypeError(f"{room.__name__}.restarts is {room.restarts!r:.60}: make it a Restarts(...)")
     if room.when_cut_off not in ("pause", "continue"):
         raise ValueError(f'{room.__name__}.when_cut_off is "pause" or "continue", not {room.when_cut_off!r}')
+    if room.join_options is not None:
+        check_options_class(room.join_options, f"{room.__name__}.join_options")
+    for name in SECONDS:
+        seconds = getattr(room, name)
+        if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+            raise TypeError(f"{room.__name__}.{name} is {seconds!r:.60}: make it a number of seconds above 0")
 
 
 def _check_pairs(room: type[Any], base: type[Any]) -> None:

@@ -157,6 +157,10 @@ class Member(abc.ABC):
     def recheck_space(self) -> None:
         """Check again whether this player's inbox has space, because the answer may have changed."""
 
+    @abc.abstractmethod
+    def offer_early(self) -> None:
+        """Offer the early events of this player to the room's listeners, one of which has begun."""
+
 
 class Watch(abc.ABC):
     """An observer of a ledger. The ledger calls `note` after each change."""

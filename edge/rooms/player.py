@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar, cast, overload
 
 import trio
@@ -55,6 +56,11 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     def session(self) -> Session:
         """The session of the player, with the claims of the session's key."""
         return self.__edge_runtime.session
+
+    @property
+    def options(self) -> Any:
+        """The join options with which the player got the seat, an instance of `Room.join_options`; None without."""
+        return self.__edge_runtime.seat.options
 
     @property
     def connected(self) -> bool:
@@ -186,11 +192,11 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """End the seat of this player with `Code.KICKED`, and cancel the player's task."""
         self.__edge_runtime.leave(Code.KICKED, reason)
 
-    def shielded_cleanup(self) -> trio.CancelScope:
+    def shielded_cleanup(self) -> AbstractContextManager[trio.CancelScope]:
         """Return a shielded scope for awaiting in a `finally` block of `player()`: ``with player.shielded_cleanup():``.
 
-        All clean-ups of the player have the same deadline: two seconds after the player left. When the room closes, the
-        clean-ups of all players have the same deadline.
+        All clean-ups of the player have the same deadline: `Room.cleanup_seconds` after the player left. When the room
+        closes, the clean-ups of all players have the same deadline.
         """
         return self.__edge_runtime.shielded_cleanup()
 

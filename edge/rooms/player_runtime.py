@@ -18,8 +18,10 @@ from ..protocol.codec import JSON
 from ..protocol.events import event_type
 from ..protocol.latest import LatestValues
 from ..protocol.outgoing import Outgoing, outgoing_event
+from ..protocol.unstructure import unstructure
 from ..requests.listening import Arrival, Listeners
 from ..requests.tracker import RequestTracker
+from .cleanup import ShieldedCleanup
 from .ledger import Ending, Member, PlayerState
 from .records import PlayerRecord, SeatRecord
 from .room_core import LARGE_BYTES, RoomCore
@@ -31,6 +33,10 @@ log: logging.Logger = logging.getLogger("edge.rooms")
 # The maximum number of latest values of one player. The number is limited because clients choose the keys.
 # `Seat.inbox_bytes` limits the total size.
 MAX_LATEST = 256
+
+# Events that arrive before `Room.player` has first listened wait for it: at most this many of one player, for at most
+# this many seconds after the start of the player's task.
+MAX_EARLY, EARLY_SECONDS = 32, 5.0
 
 TOO_FAST = "the connection sends events faster than its pace allows"
 
@@ -51,12 +57,18 @@ class PlayerRuntime(Member):
         """The cancel scope of the task that runs `Room.player`."""
         self.restored: bool = False
         """True if the player joined on another server, and this server restored the room."""
-        self.listeners: Listeners = Listeners(operator.attrgetter("event"))
+        self.listeners: Listeners = Listeners(operator.attrgetter("event"), self._end_early)
         self._latest: LatestValues[Any] = LatestValues(MAX_LATEST, seat.inbox_bytes, self._note_dropped)
         """The newest ``latest`` events of the client, by event name and key."""
         self._waiting: dict[PlayerArrival, None] = {}
         """The inbox: the events that no listener has taken yet, the oldest first."""
         self._waiting_bytes = 0
+        self._early: list[PlayerArrival] | None = []
+        """Events that wait until the player's code listens for the first time; None from then on."""
+        self._early_until = math.inf
+        """The time, on Trio's clock, until which early events wait."""
+        self._early_scope: trio.CancelScope | None = None
+        """The scope of the task that ends the wait of early events; None until there are any."""
         self._to_deliver: list[messages.Message] = []
         """Messages that the room's previous server received, and that the room's code did not take there."""
         self._too_fast = False
@@ -115,9 +127,15 @@ class PlayerRuntime(Member):
         self.recheck_space()
         return await self.requests.ask(self.room.kind.check_sends(question), answer)
 
-    def shielded_cleanup(self) -> trio.CancelScope:
+    def shielded_cleanup(self) -> ShieldedCleanup:
         """See `Player.shielded_cleanup`."""
-        return self.room.shielded_cleanup(trio.current_time() if self._left_at is None else self._left_at)
+        since = trio.current_time() if self._left_at is None else self._left_at
+        return self.room.shielded_cleanup(since, self.task_name, self.log_context)
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task of `Room.player` in the log."""
+        return f"room {self.room.path}: player() of seat {self.number} ({self.name!r})"
 
     async def wait_started(self) -> None:
         """Wait until the task of `Room.player` has begun or the player has left. Call this before `deliver`.
@@ -129,6 +147,7 @@ class PlayerRuntime(Member):
     def start(self) -> None:
         """Record that the task of `Room.player` begins now."""
         self.room.ledger.start(self)
+        self._early_until = trio.current_time() + EARLY_SECONDS
         self._started.set()
 
     def forget_latest(self) -> None:
@@ -147,6 +166,7 @@ class PlayerRuntime(Member):
         self.scope.cancel(f"left: {code.name.lower()}")
         self.room.note_strain(self, strained=False)
         self.listeners.close(lambda: Gone(self.name))
+        self._end_early()
         self.requests.close(lambda: Gone(self.name))
         self.recheck_space()
         self._started.set()
@@ -180,6 +200,7 @@ class PlayerRuntime(Member):
             unanswered=sorted(self.requests.unsettled - numbers),
             pending=[messages.to_plain(message) for message in pending],
             seat=seat,
+            options=None if self.seat.options is None else unstructure(self.seat.options),
         )
 
     def restore(self, record: PlayerRecord) -> None:
@@ -304,8 +325,43 @@ class PlayerRuntime(Member):
             return
         self._waiting[arrival] = None
         self._waiting_bytes += message.size
-        if not self.listeners.give(arrival, self.room.listeners):
+        if self.listeners.give(arrival, self.room.listeners):
+            return
+        early = self._early
+        if early is not None and self._may_wait(arrival, early):
+            if self._early_scope is None:
+                self._early_scope = trio.CancelScope(deadline=self._early_until)
+                assert self.room.nursery is not None  # the player's task runs in it
+                self.room.nursery.start_soon(self._end_early_in_time, self._early_scope)
+            early.append(arrival)
+        else:
             arrival.refuse_unheard()
+
+    def _may_wait(self, arrival: PlayerArrival, early: list[PlayerArrival]) -> bool:
+        """Return True if an event that no listener takes may wait, because `Room.player` has not listened yet.
+
+        If the author's room has no `player`, its `run` listens when it wants an event, so no event waits.
+        """
+        early_enough = len(early) < MAX_EARLY and trio.current_time() < self._early_until
+        return self.room.kind.has_player and early_enough and not arrival.stored
+
+    async def _end_early_in_time(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.sleep_forever()
+        self._end_early()
+
+    def _end_early(self) -> None:
+        """Give the early events to the listeners, in order, and refuse those that no listener takes."""
+        early, self._early = self._early, None
+        if self._early_scope is not None:
+            self._early_scope.cancel("early events no longer wait")
+        for arrival in early or ():
+            if not self.listeners.give(arrival, self.room.listeners):
+                arrival.refuse_unheard()
+
+    def offer_early(self) -> None:
+        if self._early:
+            self._early = [arrival for arrival in self._early if not self.listeners.give(arrival, self.room.listeners)]
 
     def _tell(self, message: Outgoing) -> None:
         if self.room.lease.over:

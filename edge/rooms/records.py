@@ -57,6 +57,8 @@ class PlayerRecord:
     pending: list[Any]
     """Messages that the server has received but the room's code has not taken, as plain data."""
     seat: SeatRecord
+    options: Any = None
+    """The join options, as plain data."""
 
 
 @attrs.frozen

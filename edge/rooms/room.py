@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from random import Random
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
@@ -69,6 +69,28 @@ class Room(Generic[FromPlayer, ToPlayer]):
     another server may open a room of the same name. This room ends when its server learns of the other room.
     """
 
+    join_options: ClassVar[type[Any] | None] = None
+    """An attrs class of options that clients may give when they join: ``edge.join(url, options=...)``, and in edge.js
+    ``join(url, { options: {...} })``.
+
+    `authorize` and `admit` get them as `Applicant.options`. A function in the `rooms` of an `App` gets the options of
+    the client that opens the room: ``def make(name: str, options: Table) -> Poker``. A client without options gets the
+    defaults of the class. Options that do not fit are refused as ``bad_options``.
+    """
+
+    setup_seconds: ClassVar[float] = 10
+    """The seconds within which `setup` must return. Clients wait meanwhile, so keep this short."""
+
+    authorize_seconds: ClassVar[float] = 5
+    """The seconds within which `authorize` must return: enough for a slow database."""
+
+    cleanup_seconds: ClassVar[float] = 2
+    """The seconds for all `shielded_cleanup` blocks of a leaving player or of a closing room together.
+
+    A block that takes longer is cancelled, and logged at WARNING. Until a closing room has ended, no room of the same
+    name is opened: clients are refused as ``closing``, and try again.
+    """
+
     facts: ClassVar[Any] = None
     """The union of event classes that `persist` takes."""
 
@@ -98,6 +120,33 @@ class Room(Generic[FromPlayer, ToPlayer]):
     def __repr__(self) -> str:
         return repr(self.__edge_runtime)
 
+    async def setup(self) -> None:
+        """Prepare the room: load what it needs. Override this. Clients that join wait until it returns.
+
+        `setup` runs once for each room, before anybody is admitted. On another server it runs before `restore`, so the
+        restored state replaces the state that `setup` loads. Do not call `persist` here.
+
+        Raises:
+          Refused: the room is closed, and its clients are refused with the code and message of this error.
+
+        Any other exception closes the room with `Code.ROOM_CRASHED`; see `restarts`. So does a call that takes longer
+        than `setup_seconds`.
+
+        *Cancellation*: this is cancelled when the room closes.
+        """
+
+    async def authorize(self, applicant: Applicant) -> None:
+        """Raise `Refused` to refuse an applicant. Override this to wait for a database or another service.
+
+        A client gets no seat, event or state before `authorize` has returned. Then `admit` decides, in the same step in
+        which the client gets its seat. A client that holds a seat, such as after a reload, is not authorized again.
+
+        Raises:
+          Refused: the applicant gets no seat; its client receives the message of this error.
+
+        *Cancellation*: this is cancelled after `authorize_seconds`, and when the room closes.
+        """
+
     async def run(self) -> None:
         """Run the room. Override this method. When it returns, the room closes.
 
@@ -122,7 +171,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         itself.
 
         `player` starts after `greet`. `run` may also start after the first `greet` of a room, even after `restore` on
-        another server. So create the attributes that `greet` needs in ``__init__``.
+        another server. So create the attributes that `greet` needs in ``__init__`` or `setup`.
         """
 
     def admit(self, applicant: Applicant) -> None:
@@ -184,7 +233,12 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
         Raises:
           TypeError: `fact` is not one of the room's `facts`.
+          RuntimeError: the room is not set up yet.
         """
+        if not self.__edge_runtime.set_up.is_set():
+            raise RuntimeError(
+                "persist() in setup(): change the state directly, because the journal begins after setup"
+            )
         if type(fact) not in self.__edge_runtime.kind.facts.by_class:
             raise TypeError(f"{type(fact).__name__} is not one of the facts of {type(self).__name__}")
         decided("apply()", self.apply(fact))  # type: ignore[func-returns-value]  # unless an author's is async
@@ -320,17 +374,18 @@ class Room(Generic[FromPlayer, ToPlayer]):
 
         Args:
           hz: the number of steps per second.
-          catch_up: the maximum number of late steps that run without waiting; further late steps are skipped.
+          catch_up: the number of whole steps by which the loop may be late. If it is later, steps are skipped.
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
-    def shielded_cleanup(self) -> trio.CancelScope:
+    def shielded_cleanup(self) -> AbstractContextManager[trio.CancelScope]:
         """Return a shielded scope for awaiting in a `finally` block of `run`: ``with self.shielded_cleanup():``.
 
-        The scope lasts two seconds at most. When the room closes, all clean-ups have the same deadline, so that they
-        delay a shutdown by two seconds at most. In `player`, use `Player.shielded_cleanup`.
+        The scope lasts `cleanup_seconds` at most. When the room closes, all clean-ups have the same deadline, so that
+        they delay a shutdown by `cleanup_seconds` at most. In `player`, use `Player.shielded_cleanup`.
         """
-        return self.__edge_runtime.shielded_cleanup(trio.current_time())
+        runtime = self.__edge_runtime
+        return runtime.shielded_cleanup(trio.current_time(), f"room {runtime.path}: run()", runtime.log_context)
 
     def lock(self) -> None:
         """Refuse applicants as ``locked``, until `unlock` is called."""

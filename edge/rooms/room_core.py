@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Protocol
 
@@ -14,16 +14,16 @@ from ..codes import Code
 from ..errors import Gone, SendOverflow
 from ..protocol.outgoing import outgoing_event
 from ..requests.listening import Listeners
+from .cleanup import ShieldedCleanup
 from .counters import Counters
 from .journal import Journal
 from .kind import RoomKind
 from .lease import Lease
 from .ledger import Ledger, Member
+from .opening import Opening
 from .rounds_runtime import Outcome, RoundRuntime
 from .seat import Applicant
 
-# The time limit, in seconds, for all `shielded_cleanup` blocks of a leaving player or of a closing room together.
-CLEANUP_SECONDS = 2.0
 # Only events of more than this many bytes are checked against `Limits.sent_bytes`, which is never smaller.
 LARGE_BYTES = 64 * 1024
 
@@ -33,6 +33,8 @@ NOT_OPEN = "a room has its clock and its random numbers once it is open: use the
 class AuthoredRoom(Protocol):
     """The methods of an author's `Room` that its run time calls. `Room` documents each method."""
 
+    async def setup(self) -> object: ...
+    async def authorize(self, applicant: Applicant, /) -> object: ...
     async def run(self) -> object: ...
     async def player(self, player: Any, /) -> object: ...
     def admit(self, applicant: Applicant, /) -> object: ...
@@ -60,6 +62,18 @@ class RoomCore:
         self.kind_name: str = ""
         self.name: str = ""
         """`kind_name` and `name` are the kind and the name of the room; empty until a `Directory` opens the room."""
+        self.opening: Opening = Opening()
+        """By whom and how the room was opened."""
+        self.set_up: trio.Event = trio.Event()
+        """Set once the room is set up, or closes before that: see `Room.setup`."""
+        if not kind.has_setup:
+            self.set_up.set()
+        self.recover: Callable[[], object] | None = None
+        """Restores the room from its journal once it is set up; None if there is nothing to restore."""
+        self.entering: dict[trio.CancelScope, None] = {}
+        """The scopes of `Room.authorize`, one for each applicant."""
+        self.nursery: trio.Nursery | None = None
+        """Runs the tasks of the room; None until `RoomRuntime.live`."""
         self.counters: Counters = Counters()
         """The counters, which all rooms of a directory share."""
         self.lease: Lease = Lease()
@@ -67,7 +81,7 @@ class RoomCore:
         """The journal of a persistent room; None for other rooms."""
         self.lost = False
         """True if another server had a room of this kind and name, and the state of that room is lost."""
-        self.listeners: Listeners = Listeners(operator.attrgetter("member.facade", "event"))
+        self.listeners: Listeners = Listeners(operator.attrgetter("member.facade", "event"), self._note_listening)
         self.round: RoundRuntime | None = None
         """The open round; None if no round is open."""
         self.ending: tuple[Code, str] | None = None
@@ -103,6 +117,12 @@ class RoomCore:
         """Set the room's kind and name, start the room's clock, and seed the room's random numbers."""
         self.kind_name, self.name = kind, name
         self._opened_at, self._random = trio.current_time(), Random(seed)  # noqa: S311  # for games, not for secrets
+
+    def restore(self) -> None:
+        """Restore the room from its journal, if there is anything to restore."""
+        if self.recover is not None:
+            self.recover()
+            self.recover = None
 
     def set_age(self, age: float) -> None:
         """Set the room's clock to this age, in seconds. A restored room continues the clock of the previous server."""
@@ -170,20 +190,34 @@ class RoomCore:
         if self.closing:
             return
         self.ending = (code, reason)
-        if not self.lease.over:
+        if self.recover is not None:
+            self.lease.lose()  # the journal stays as it is, for a later attempt
+        elif not self.lease.over:
             (self.lease if self.journal is None else self.journal).conclude()
-        self._cleanup_until = trio.current_time() + (0 if self.lease.over else CLEANUP_SECONDS)
+        self._cleanup_until = trio.current_time() + (0 if self.lease.over else self.kind.cleanup_seconds)
         self.reset("the room is closing")
         self.run_scope.cancel("the room is closing")
         self.timer_scope.cancel("the room is closing")
+        self.set_up.set()
+        for scope in self.entering:
+            scope.cancel("the room is closing")
         for member in self.ledger.members:
             member.leave(code, reason)
         self.listeners.close(lambda: Gone(self.path))
 
-    def shielded_cleanup(self, since: float) -> trio.CancelScope:
-        """Return a shielded scope for the clean-up of a task that began to end at the time `since`, on Trio's clock."""
-        until = since if self.lease.over else min(since + CLEANUP_SECONDS, self._cleanup_until)
-        return trio.CancelScope(shield=True, deadline=until)
+    def shielded_cleanup(self, since: float, what: str, log_context: dict[str, object]) -> ShieldedCleanup:
+        """Return a shielded scope for the clean-up of a task that began to end at `since`, on Trio's clock.
+
+        Args:
+          what: the name of the task in the log message.
+        """
+        over = self.lease.over
+        until = since if over else min(since + self.kind.cleanup_seconds, self._cleanup_until)
+        return ShieldedCleanup(until, since, "" if over else what, log_context)
+
+    def _note_listening(self) -> None:
+        for member in self.ledger.members:
+            member.offer_early()
 
     def _note_left(self, member: Member) -> None:
         if self.journal is not None:

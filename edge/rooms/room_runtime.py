@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import trio
 from ..aio.guard import guarded
 from ..codes import Code
 from ..errors import Refused
+from .cleanup import note_cut_short
 from .kind import RoomKind, decided
 from .ledger import Ledger
 from .player_runtime import PlayerRuntime
@@ -21,7 +22,7 @@ from .statistics import RoomStatistics
 
 log: logging.Logger = logging.getLogger("edge.rooms")
 
-# The reason that the client receives if `player` or `greet` raised an exception. The exception's own text may contain
+# The reason that the client receives if the author's code raised an exception. The exception's own text may contain
 # secrets, so the client does not receive that text.
 CRASHED = "an error in the room's code"
 
@@ -39,11 +40,13 @@ class RoomRuntime(RoomCore):
     ) -> None:
         super().__init__(facade, kind, ledger)
         self.crashed_on: int | None = None
-        """The number of players who held a seat when `Room.run` raised an exception; None if `run` raised none."""
+        """The number of players who held a seat when `Room.run` raised an exception; 0 if `Room.setup` raised one; None
+        if neither did."""
+        self.setup_refusal: Refused | None = None
+        """The refusal of all clients, if `Room.setup` failed."""
         self.closed: trio.Event = trio.Event()
         """Set once the last task of the room has ended."""
         self._make_player = make_player
-        self._nursery: trio.Nursery | None = None
         self._admitted_early: list[PlayerRuntime] = []
         """Players who were admitted before the room's nursery was open."""
 
@@ -84,23 +87,110 @@ class RoomRuntime(RoomCore):
     def _add(self, seat: Seat, number: int) -> PlayerRuntime:
         player = PlayerRuntime(self, seat, number)
         player.facade = self._make_player(player)
-        if self._nursery is None:
+        if self.nursery is None:
             self._admitted_early.append(player)
         else:
-            self._nursery.start_soon(self._play, player)
+            self.nursery.start_soon(self._play, player)
         self.ledger.add(player)  # last, so that an exception above leaves no incomplete player in the ledger
         return player
 
     def _check_admission(self, seat: Seat) -> None:
         self.ledger.check_free()
         try:
-            decided("admit()", self.facade.admit(Applicant(seat.name, seat.session)))
+            decided("admit()", self.facade.admit(Applicant(seat.name, seat.session, seat.options)))
         except Refused:
             raise
         except Exception:
-            self.counters.crashes += 1
+            self._note_crash()
             log.exception("room %s: admit() raised", self.path, extra=self.log_context)
-            raise Refused("an error in the room's code") from None
+            raise Refused(CRASHED) from None
+
+    async def wait_set_up(self) -> None:
+        """Wait until the room is set up. Admit clients only after that.
+
+        Raises:
+          Refused: the room closed before it was set up.
+
+        *Cancellation*: nothing is lost.
+        """
+        await self.set_up.wait()
+        if self.setup_refusal is not None:
+            raise Refused(str(self.setup_refusal), self.setup_refusal.code)
+        if self.closing:
+            raise Refused("the room is closing", Code.CLOSING)
+
+    async def authorize(self, applicant: Applicant) -> None:
+        """Call the author's `authorize`, within its time limit.
+
+        Raises:
+          Refused: the author's code refused the applicant, raised another error, or took too long.
+
+        *Cancellation*: the author's code is cancelled.
+        """
+        if not self.kind.has_authorize:
+            return
+        with trio.move_on_after(self.kind.authorize_seconds) as scope:
+            self.entering[scope] = None
+            try:
+                refused = await self._decide("authorize()", partial(self.facade.authorize, applicant), Code.REFUSED)
+            finally:
+                del self.entering[scope]
+        if scope.cancelled_caught:
+            if self.closing:
+                raise Refused("the room is closing", Code.CLOSING)
+            text = "room %s: authorize() of %r did not return within %g s"
+            log.warning(text, self.path, applicant.name, self.kind.authorize_seconds, extra=self.log_context)
+            raise Refused("the room took too long to decide", Code.INTERNAL_ERROR)
+        if refused is not None:
+            raise refused
+
+    async def _decide(self, what: str, run: Callable[[], Awaitable[object]], crash: Code) -> Refused | None:
+        """Run an author's code that may refuse. Return its refusal; None if the code returned.
+
+        Any other exception is logged, and counts as a refusal with the code `crash`.
+        """
+        refusals: list[Refused] = []
+
+        async def decide() -> None:
+            try:
+                await run()
+            except* Refused as group:  # a nursery of the author's puts it into a group
+                refusals.append(next(_refusals(group)))
+
+        if not await guarded(
+            f"room {self.path}: {what}", decide, log_context=self.log_context, on_crash=self._note_crash
+        ):
+            return Refused(CRASHED, crash)
+        return refusals[0] if refusals else None
+
+    async def _set_up(self) -> bool:
+        """Run the author's `setup`, then restore the room from its journal. Return false if that failed.
+
+        Then the room closes, and is not set up.
+        """
+        with trio.move_on_after(self.kind.setup_seconds) as scope:
+            refused = await self._decide("setup()", self.facade.setup, Code.ROOM_CRASHED)
+        if scope.cancelled_caught:
+            text = "room %s: setup() did not return within %g s"
+            log.error(text, self.path, self.kind.setup_seconds, extra=self.log_context)
+            refused = Refused("the room took too long to open", Code.ROOM_CRASHED)
+        if refused is None:
+            try:
+                self.restore()
+            except Exception:
+                self._note_crash()
+                log.exception("room %s could not be restored", self.path, extra=self.log_context)
+                refused = Refused("the room could not be restored", Code.ROOM_CRASHED)
+        if refused is None:
+            self.set_up.set()
+            if self.journal is not None:
+                self.journal.mark_changed()
+            return True
+        self.setup_refusal = refused
+        if refused.code is Code.ROOM_CRASHED:
+            self.crashed_on = 0
+        self.close(str(refused), code=refused.code)
+        return False
 
     def restart(self, player: PlayerRuntime) -> None:
         """Call the author's `greet` for a client that starts fresh, and resend the requests that it has not answered.
@@ -130,20 +220,15 @@ class RoomRuntime(RoomCore):
         """
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for player in self._admitted_early:
-                    nursery.start_soon(self._play, player)
-                self._admitted_early.clear()
-                nursery.start_soon(self._close_when_idle, idle)
+                self.nursery: trio.Nursery | None = nursery
                 try:
                     with self.run_scope:
-                        what = f"room {self.path}: run()"
-                        returned = await guarded(
-                            what, self.facade.run, log_context=self.log_context, on_crash=self._note_crash
-                        )
-                        if not returned:
-                            self.crashed_on = len(self.ledger)
-                        self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
+                        if self.set_up.is_set() or await self._set_up():
+                            for player in self._admitted_early:
+                                nursery.start_soon(self._play, player)
+                            self._admitted_early.clear()
+                            nursery.start_soon(self._close_when_idle, idle)
+                            await self._run()
                 finally:
                     if not self.closing:
                         code, reason = self._why_cancelled()
@@ -152,6 +237,18 @@ class RoomRuntime(RoomCore):
             if self.journal is not None:
                 await self.journal.close()
             self.closed.set()
+
+    async def _run(self) -> None:
+        """Run the author's `run`, and close the room."""
+        what = f"room {self.path}: run()"
+        try:
+            returned = await guarded(what, self.facade.run, log_context=self.log_context, on_crash=self._note_crash)
+        except BaseException as exc:
+            note_cut_short(what, exc, self.log_context)
+            raise
+        if not returned:
+            self.crashed_on = len(self.ledger)
+        self.close(code=Code.ROOM_CLOSED if returned else Code.ROOM_CRASHED)
 
     def statistics(self) -> RoomStatistics:
         """Return the current statistics of the room."""
@@ -171,9 +268,14 @@ class RoomRuntime(RoomCore):
             with player.scope:
                 if not player.left:
                     player.start()
-                    what = f"room {self.path}: player() of seat {player.number} ({player.name!r})"
                     play = partial(self.facade.player, player.facade)
-                    returned = await guarded(what, play, log_context=player.log_context, on_crash=self._note_crash)
+                    try:
+                        returned = await guarded(
+                            player.task_name, play, log_context=player.log_context, on_crash=self._note_crash
+                        )
+                    except BaseException as exc:
+                        note_cut_short(player.task_name, exc, player.log_context)
+                        raise
                     if not returned:
                         player.leave(Code.CRASHED, CRASHED)
                     player.leave(Code.LEFT)
@@ -195,9 +297,9 @@ class RoomRuntime(RoomCore):
             player.end()
 
     def _why_cancelled(self) -> tuple[Code, str]:
-        """Return the code and the reason for a room that code outside the room has cancelled.
+        """Return the close code and the reason to send after the room was cancelled from outside.
 
-        If the room is persistent, end its lease first, because another server may restore the room.
+        If the room is persistent and not closing, end its lease first, because another server may restore the room.
         """
         if self.journal is not None and not self.closing:
             self.lease.lose()
@@ -212,3 +314,11 @@ class RoomRuntime(RoomCore):
         with self.timer_scope:
             await self.ledger.run_timer(idle=idle)
             self.close("the room was idle")
+
+
+def _refusals(group: BaseExceptionGroup[Refused]) -> Iterator[Refused]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _refusals(exc)
+        else:
+            yield exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+from typing import Any
 
 import attrs
 import trio
@@ -16,7 +17,7 @@ from .statistics import SeatStatistics
 
 @attrs.frozen
 class Applicant:
-    """A client that asks for a seat: the argument of `Room.admit`."""
+    """A client that asks for a seat: the argument of `Room.authorize` and `Room.admit`."""
 
     name: str
     """The session's name. If the session has no name, this is the name that the client asks for; edge has not checked
@@ -24,6 +25,9 @@ class Applicant:
 
     session: Session
     """The session, with the claims of the key's issuer."""
+
+    options: Any = None
+    """The join options, an instance of `Room.join_options`; None if the room has none."""
 
 
 class Seat(abc.ABC):
@@ -40,6 +44,9 @@ class Seat(abc.ABC):
 
     name: str
     """The player's name."""
+
+    options: Any = None
+    """The join options with which the session got the seat."""
 
     inbox: int = 64
     """The maximum number of events in the inbox before `PlayerRuntime.wait_space` waits."""

@@ -30,8 +30,7 @@ class Ticks:
 
     Args:
       hz: the number of steps per second.
-      catch_up: the maximum number of late steps that run one after the other; further late steps are skipped and
-        counted.
+      catch_up: the number of whole steps by which the loop may be late. If it is later, steps are skipped and counted.
       note: called for each step, with the lateness of the step in seconds and the number of steps skipped before it.
     """
 

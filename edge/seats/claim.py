@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -25,11 +26,16 @@ log: logging.Logger = logging.getLogger("edge.server")
 FAULT = "an error in the server"
 
 
-def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime) -> HeldSeat:
+def take_seat(
+    hello: Hello, session: Session, connection: Connection, outbox: Outbox, room: RoomRuntime, options: Any
+) -> HeldSeat:
     """Give a client its seat, and put the welcome into the outbox.
 
     The function is synchronous, so that no other task runs between the admission and the seat. Also, no frame of an
     older connection can be counted after the welcome has reported the number of received messages.
+
+    Args:
+      options: the join options of a client that gets a new seat, an instance of their class.
 
     Raises:
       Refused: the client gets no seat.
@@ -38,16 +44,16 @@ def take_seat(hello: Hello, session: Session, connection: Connection, outbox: Ou
     if held is None:
         # the seat of a bot is not restored, because the room's code opens the bot again on another server
         if room.journal is None or session.bot:
-            seat = HeldSeat(session, hello.name, connection.limits)
+            seat = HeldSeat(session, hello.name, connection.limits, options)
         else:
-            seat = PersistentSeat(room.journal, session, hello.name, connection.limits)
+            seat = PersistentSeat(room.journal, session, hello.name, connection.limits, options)
         why, unknowing = _claim_seat(seat, hello, new=True, lost=room.lost)
         seat.enter(room)
     elif isinstance(held.seat, HeldSeat):
         seat = held.seat
         why, unknowing = _claim_seat(seat, hello, new=False, lost=room.lost)
     else:
-        raise Refused("this seat belongs to a bot", Code.REFUSED)
+        raise Refused("this seat belongs to a bot")
     try:
         _begin(seat, hello, why, connection, outbox, room)
         if unknowing:

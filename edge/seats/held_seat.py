@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import trio
 
@@ -27,7 +28,7 @@ FRESH_CODES = (Code.MISCOUNT, Code.BEHIND)
 
 # The server ends a connection with one of these codes if the client does not read or acknowledge messages, or if the
 # client sends too much.
-CUT_OFF = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
+ENDED_BY_SERVER = (Code.OVERFLOW, Code.BEHIND, Code.STALLED, Code.FLOODING)
 
 # A seat stores at most this many clients that have lost the seat to another page. The server refuses these clients when
 # they reconnect.
@@ -43,13 +44,15 @@ class HeldSeat(SendBuffer, Seat):
       session: the session that has the seat.
       name: the name that the client asks for, which is used if the session has no name.
       limits: the limits of the seat's messages.
+      options: the join options, an instance of their class.
     """
 
     player: PlayerRuntime
     """The run time of the player, set by `enter`."""
 
-    def __init__(self, session: Session, name: str, limits: Limits) -> None:
+    def __init__(self, session: Session, name: str, limits: Limits, options: Any = None) -> None:
         super().__init__(limits)
+        self.options = options
         self._goodbye = Code.LEFT, ""
         """The code and the reason of the goodbye, which is sent after the player has ended."""
         self._goodbye_due = False
@@ -105,8 +108,8 @@ class HeldSeat(SendBuffer, Seat):
 
     def check_size(self, message: Outgoing) -> None:
         if message.size > self._sent_bytes:
-            size = f"{message.name} is {message.size} bytes, and may be {self._sent_bytes}"
-            raise ValueError(f"{size}: send it in parts, or raise Limits.sent_bytes")
+            size = f"{message.name} has {message.size} bytes, but at most {self._sent_bytes} are allowed"
+            raise ValueError(f"{size}: send it in parts, or increase Limits.sent_bytes")
 
     def check_crowded(self, message: Outgoing) -> None:
         if self.outbox is not None and not self.outbox.writing and self.outbox.crowded:
@@ -182,9 +185,9 @@ class HeldSeat(SendBuffer, Seat):
             self.player.leave(code, reason)
 
     def _note_cut_off(self, code: Code, reason: str) -> None:
-        """Log the first connection that was ended with a code of `CUT_OFF`, for each code and each kind of room."""
+        """Log the first connection that ended with each code of `ENDED_BY_SERVER`, for each kind of room."""
         room = self.player.room
-        if code in CUT_OFF and room.counters.is_first("cut off", room.kind, code):
+        if code in ENDED_BY_SERVER and room.counters.is_first("cut off", room.kind, code):
             text = "the connection of %r in %s was ended as %s: %s; further connections that end so are not logged"
             log.warning(text, self.name, room.kind.class_name, code.name, reason, extra=self._log_context())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import trio
 
@@ -35,8 +36,8 @@ class PersistentSeat(HeldSeat, RestorableSeat):
     why: str
     former: tuple[str, ...]
 
-    def __init__(self, journal: Journal, session: Session, name: str, limits: Limits) -> None:
-        super().__init__(session, name, limits)
+    def __init__(self, journal: Journal, session: Session, name: str, limits: Limits, options: Any = None) -> None:
+        super().__init__(session, name, limits, options)
         self._journal = journal
         self.counts.confirmed = 0
         self._life = 0

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -21,10 +21,12 @@ from ..errors import Refused, RemoteProtocolError
 from ..protocol.codec import VERSION, Codec, Frame
 from ..protocol.connection import Connection, Side
 from ..protocol.limits import Limits
-from ..protocol.messages import Bye, Hello, Message
+from ..protocol.messages import Bye, Hello, Message, Ping
 from ..protocol.pace import Pace
 from ..rooms.counters import Counters
+from ..rooms.opening import read_options
 from ..rooms.room_runtime import RoomRuntime
+from ..rooms.seat import Applicant
 from ..rooms.session import Session
 from ..sessions.keys import Keys
 from ..transports.transport import Transport
@@ -38,6 +40,11 @@ log: logging.Logger = logging.getLogger("edge.server")
 # The valid values of `client` in a hello. The client chooses this name at random. The name must not be guessable,
 # because the name alone identifies a client without a key.
 CLIENT = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+# Seconds between two pings of a client that waits for its welcome: less than the shortest time after which a client
+# gives up.
+PING_SECONDS = 2.0
 
 
 class RemoteRoom(Protocol):
@@ -55,7 +62,7 @@ class RemoteRoom(Protocol):
 async def serve_seat(
     transport: Transport,
     codec: Codec,
-    find_room: Callable[[], Awaitable[RoomRuntime | RemoteRoom]],
+    find_room: Callable[[Hello], Awaitable[RoomRuntime | RemoteRoom]],
     *,
     where: str,
     counters: Counters,
@@ -70,14 +77,15 @@ async def serve_seat(
     """Serve one connection to one room until the connection ends, and close the transport.
 
     Args:
-      find_room: finds the room, or raises `Refused`. Called after the hello is read and its key is checked.
+      find_room: finds the room, or opens it, for the client with this hello; or raises `Refused`. The room may not be
+        set up yet. Called after the hello is read and its key is checked.
       where: the kind and name of the room, for the log.
       counters: counts and logs refusals.
       guests: True to admit guests, with a guest's key or without a key.
       session: the session of the connection, which is used if the hello has no key.
       scheduler: the scheduler that writes for the connection; by default, the connection gets its own scheduler.
       bulk: the pace, in bytes, that all connections of the client's address share: see `Bulk`.
-      waiting: returns a context manager that registers the pending connection during the wait for the hello.
+      waiting: returns a context manager that registers the pending connection, until the client has its seat.
 
     *Cancellation* closes the connection with the code `Outbox.cancel_code`. The player leaves, but in a persistent room
     the seat waits for its client to reconnect.
@@ -95,14 +103,15 @@ async def serve_seat(
             session = keys.check(hello.key, guests=guests)
         elif session is None and not guests:
             raise Refused("a key is needed", Code.KEY_INVALID)
-        room = await find_room()
+        room = await find_room(hello)
         if not isinstance(room, RoomRuntime):
             await room.relay(transport, codec, frame, bulk)
             closed = True
             return
         session = session or _keyless(hello)
-        await _wait_recorded(hello, session, room)
-        seat = take_seat(hello, session, connection, outbox, room)
+        with waiting() as wait:
+            options = await _wait_admission(hello, session, room, transport, connection, wait)
+        seat = take_seat(hello, session, connection, outbox, room, options)
         ended = Ended(outbox.cancel_code, ended.reason, by_peer=False)
         ended = await _serve_attached(seat, room, transport, connection, outbox, scheduler, bulk)
         closed = True
@@ -195,6 +204,79 @@ async def _read_hello(transport: Transport, connection: Connection, wait: Pendin
     if not CLIENT.fullmatch(hello.client):
         raise RemoteProtocolError("`client` in a hello must be 16 to 64 letters, digits, _ or -")
     return hello, frame
+
+
+async def _wait_admission(
+    hello: Hello,
+    session: Session,
+    room: RoomRuntime,
+    transport: Transport,
+    connection: Connection,
+    wait: PendingConnection,
+) -> Any:
+    """Wait until the room is set up, and has authorized the client. Take the seat afterwards, in the same step.
+
+    Returns: the join options, an instance of their class; None if the room has none, or the client holds a seat.
+
+    Raises:
+      Refused: the client gets no seat.
+      trio.BrokenResourceError: the client has disconnected.
+    """
+    options, authorized = None, False
+    while True:
+        await _wait_recorded(hello, session, room)
+        if room.set_up.is_set() and (authorized or room.find(session.id) is not None):
+            return options
+        if room.set_up.is_set() and not room.kind.has_authorize:  # nearly every room: nothing to wait for
+            options, authorized = await _authorize(hello, session, room)
+            continue
+        refused, gone = None, True
+        with wait.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_ping, transport, connection, nursery.cancel_scope)
+                try:
+                    options, authorized = await _authorize(hello, session, room)
+                    gone = False
+                except Refused as exc:
+                    refused = exc
+                nursery.cancel_scope.cancel("the room has decided")
+        if wait.scope.cancelled_caught:
+            raise wait.why
+        if refused is not None:
+            raise refused
+        if gone:
+            raise trio.BrokenResourceError("the client has disconnected")
+
+
+async def _authorize(hello: Hello, session: Session, room: RoomRuntime) -> tuple[Any, bool]:
+    """Wait until the room is set up, and authorize a client that holds no seat.
+
+    Returns: the join options, and whether the client is authorized.
+
+    Raises:
+      Refused: the client gets no seat.
+    """
+    if not room.set_up.is_set():
+        await room.wait_set_up()
+    if room.find(session.id) is not None:
+        return None, False
+    if hello.create == "only" and room.opening.client != hello.client:
+        raise Refused("a room of this name is open already", Code.ROOM_EXISTS)
+    options = read_options(hello.options, room.kind.join_options)
+    await room.authorize(Applicant(session.name or hello.name, session, options))
+    return options, True
+
+
+async def _ping(transport: Transport, connection: Connection, until: trio.CancelScope) -> None:
+    """Ping a client while it waits for its welcome, so that it does not give up. If it is gone, cancel `until`."""
+    try:
+        while True:
+            await trio.sleep(PING_SECONDS)
+            frame = connection.send(Ping(0), now=trio.current_time())
+            with trio.move_on_after(connection.limits.write_seconds, shield=True):  # half a frame breaks the stream
+                await transport.send([frame])
+    except trio.BrokenResourceError:
+        until.cancel("the client has disconnected")
 
 
 async def _wait_recorded(hello: Hello, session: Session, room: RoomRuntime) -> None:

@@ -97,7 +97,7 @@ class Api:
                     if self._site.directory.find_runtime(kind, name) is None:
                         owner = await self._site.node.owner(f"{kind}/{name}")
                     if owner is None:
-                        return self._act(method, kind, name, rest, request.body)
+                        return await self._act(method, kind, name, rest, request.body)
                     status, body = await self._site.node.rpc.ask(owner, "api", method, kind, name, rest, request.body)
                     return Response(status, body, "application/json")
         except InvalidEvent as exc:
@@ -108,10 +108,10 @@ class Api:
 
     async def answer(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> tuple[int, bytes]:
         """Answer a request that another server received for a room of this server. Return the status and the body."""
-        response = self._act(method, kind, name, rest, body)
+        response = await self._act(method, kind, name, rest, body)
         return response.status, response.body
 
-    def _act(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> Response:
+    async def _act(self, method: str, kind: str, name: str, rest: list[str], body: bytes) -> Response:
         room = self._site.directory.find_runtime(kind, name)
         if room is None:
             return error_response(404, "no_room", "no room of this kind and name is open")
@@ -124,6 +124,7 @@ class Api:
         if action is None:
             return error_response(404, "not_found", "the API has no request with this method and path")
         try:
+            await room.wait_set_up()
             return action(room, body)
         except InvalidEvent as exc:
             return error_response(422, exc.problem, str(exc))

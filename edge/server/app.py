@@ -29,7 +29,8 @@ class App:
 
     Args:
       rooms: for each kind of room, a `Room` class or a function that makes a room. ``{"drawing": Drawing}`` serves
-        rooms at ``/rooms/drawing/<name>``.
+        rooms at ``/rooms/drawing/<name>``. A function may have the parameters ``name``, the room's name, and
+        ``options``, the join options of the client that opens the room: see `Room.join_options`.
       static: for each URL prefix, a folder of static files, as in ``{"/": "web"}``. A `StaticFolder` adds headers to
         the responses. If several prefixes match a path, the longest is used.
       hosts: the host names that the server answers for, such as ``"example.org"``; ``"*.example.org"`` for all its
@@ -55,7 +56,7 @@ class App:
 
     def __init__(
         self,
-        rooms: Mapping[str, Callable[[], Room[Any, Any]]],
+        rooms: Mapping[str, Callable[..., Room[Any, Any]]],
         *,
         static: Mapping[str, str | PathLike[str] | StaticFolder] | None = None,
         hosts: Collection[str] | None = None,

@@ -43,7 +43,7 @@ class HttpTransports:
       nursery: runs a task for each transport.
       scheduler: writes for the transports.
       limiter: counts each transport as a connection.
-      addresses: finds the peer of a client's address.
+      addresses: finds the IPv4 address or IPv6 network for which a client's requests are counted.
     """
 
     def __init__(
@@ -194,9 +194,9 @@ class HttpTransports:
                             transport, codec, *room, opener=peer, scheduler=self._scheduler, bulk=bulk, waiting=waiting
                         )
                         nursery.cancel_scope.cancel("the transport has ended")
-                    if not self._site.draining:  # for this time, the client may request the last frames again
+                    if not self._site.draining:
                         with waiting() as wait, wait.scope:
-                            await trio.sleep(GAP_SECONDS)
+                            await trio.sleep(GAP_SECONDS)  # meanwhile the client may request the last frames again
             finally:
                 del self._served[name]
 

@@ -28,8 +28,10 @@ from ..connections.scheduler import WriteScheduler
 from ..errors import Refused
 from ..protocol.codec import Codec
 from ..protocol.limits import Limits
+from ..protocol.messages import Hello
 from ..protocol.pace import Pace
-from ..rooms.directory import Directory, Listing
+from ..rooms.directory import Directory, Listing, options_of
+from ..rooms.opening import Factory, Opening
 from ..rooms.room import Room, kind_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
@@ -56,7 +58,7 @@ LIVE, READY, SESSION = "/livez", "/readyz", "/session"
 ROOM_PATH = re.compile(r"(.*)/rooms/([^/]+)/([^/]+)")
 
 
-def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
+def _check_rooms(rooms: Mapping[str, Callable[..., Room[Any, Any]]]) -> None:
     """Check the `rooms` of an app, so that a mistake is reported before the first client joins.
 
     Raises:
@@ -72,12 +74,7 @@ def _check_rooms(rooms: Mapping[str, Callable[[], Room[Any, Any]]]) -> None:
             kind_of(made).check_complete()
         elif not callable(made) or isinstance(made, type) or inspect.iscoroutinefunction(made):
             raise TypeError(f"rooms[{kind!r}] is {make!r:.100}: give the class, or a function that makes a room")
-        try:
-            inspect.signature(made).bind()
-        except TypeError as exc:
-            raise TypeError(f"rooms[{kind!r}] must be callable without arguments: {exc}") from None
-        except ValueError:  # some callables have no signature
-            pass
+        Factory(kind, make, options_of)  # raises for parameters that edge does not know
 
 
 def _check_static(static: object) -> dict[str, StaticFolder]:
@@ -106,7 +103,7 @@ class Site:
 
     def __init__(
         self,
-        rooms: Mapping[str, Callable[[], Room[Any, Any]]],
+        rooms: Mapping[str, Callable[..., Room[Any, Any]]],
         *,
         static: Mapping[str, str | PathLike[str] | StaticFolder] | None = None,
         hosts: Collection[str] | None = None,
@@ -243,11 +240,12 @@ class Site:
         Args:
           opener: see `Directory.open`.
         """
-        assert self.node is not None
+        node = self.node
+        assert node is not None
         return serve_seat(
             transport,
             codec,
-            partial(self.node.find, kind, name, opener=opener),
+            lambda hello: node.find(kind, name, Opening(opener, hello.options, hello.create, hello.client)),
             where=f"{kind}/{name}",
             scheduler=scheduler,
             bulk=bulk,
@@ -293,7 +291,7 @@ class Site:
         """
         self.check_keys()
 
-        async def find_here(kind: str, name: str) -> RoomRuntime:
+        async def find_here(kind: str, name: str, hello: Hello) -> RoomRuntime:
             room = self.directory.find_runtime(kind, name)
             if room is None:
                 raise Refused("the room is on another server now", Code.MOVED)

@@ -21,7 +21,10 @@ from ..errors import EdgeError, Refused
 from ..protocol import messages
 from ..protocol.codec import JSON, Codec
 from ..protocol.limits import Limits
-from ..rooms.directory import Directory
+from ..protocol.messages import Create
+from ..protocol.unstructure import unstructure
+from ..rooms.directory import Directory, options_of
+from ..rooms.opening import Factory, Opening
 from ..rooms.room import Room, kind_of, runtime_of
 from ..rooms.room_runtime import RoomRuntime
 from ..rooms.session import Session
@@ -64,9 +67,15 @@ class CrashWatch(logging.Handler):
 
 
 class EdgeRoom(Protocol):
-    """The type of the `edge_room` fixture: ``under_test = await edge_room(MyRoom)``."""
+    """The type of the `edge_room` fixture: ``under_test = await edge_room(MyRoom)``.
 
-    async def __call__(self, make: Callable[[], R]) -> RoomUnderTest[R]: ...
+    Args:
+      make: a room class, or a function that makes a room, as in the `rooms` of an `App`.
+      name: the name of the room; by default a number.
+      options: the join options for the function that makes the room.
+    """
+
+    async def __call__(self, make: Callable[..., R], *, name: str = "", options: object = None) -> RoomUnderTest[R]: ...
 
 
 @attrs.frozen
@@ -96,6 +105,8 @@ class MemoryClient(Client[Any, Any]):
         session: Session | None,
         sends: object,
         receives: object,
+        options: object = None,
+        create: Create = "if needed",
     ) -> None:
         self.name = name
         self._session = session
@@ -114,6 +125,8 @@ class MemoryClient(Client[Any, Any]):
             inbox=math.inf,
             client=f"client-in-memory-{len(under_test.clients)}",
             key=None,
+            options=options,
+            create=create,
         )
 
     def drop(self) -> None:
@@ -183,6 +196,8 @@ class RoomUnderTest(Generic[R]):
         session: Session | None = None,
         sends: object = None,
         receives: object = None,
+        options: object = None,
+        create: Create = "if needed",
     ) -> list[MemoryClient]:
         """Connect clients with these names, one after the other, and return them once they have their seats.
 
@@ -196,6 +211,8 @@ class RoomUnderTest(Generic[R]):
           sends: the union of events that the clients send, for clients older or newer than the room; by default, the
             events that the room receives.
           receives: the union of events that the clients receive; by default, the events that the room sends.
+          options: the join options, an instance of `Room.join_options`.
+          create: see `edge.join`. The room under test is open already.
 
         Raises:
           Disconnected: the room refused a client. The error's `code` is the reason.
@@ -204,7 +221,9 @@ class RoomUnderTest(Generic[R]):
         """
         clients = []
         for name in names or ([session.name] if session is not None else []):
-            client = MemoryClient(self, name, codec, limits or Limits(), buffer, session, sends, receives)
+            client = MemoryClient(
+                self, name, codec, limits or Limits(), buffer, session, sends, receives, options, create
+            )
             clients.append(client)
             self.clients.append(client)
             await self._nursery.start(self._run, client)
@@ -240,12 +259,13 @@ class RoomUnderTest(Generic[R]):
         """The run time of the room, for tests of edge itself."""
         return runtime_of(self.room)
 
-    async def find(self) -> RoomRuntime:
-        """Return the run time of the room. Open the room if necessary. `serve_seat` takes this method as an argument.
+    async def find(self, hello: messages.Hello) -> RoomRuntime:
+        """Return the run time of the room. `serve_seat` takes this method as an argument.
 
         *Cancellation* has no effect, because this method does not wait.
         """
-        return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name)
+        opening = Opening(options=hello.options, create=hello.create, client=hello.client)
+        return self._directory.open_runtime(self.runtime.kind_name, self.runtime.name, opening)
 
     async def _run(self, client: MemoryClient, *, task_status: trio.TaskStatus[None]) -> None:
         async with open_client(client):
@@ -283,18 +303,20 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
 
-        async def open_room(make: Callable[[], R]) -> RoomUnderTest[R]:
-            room = make()  # made here, because `Directory.open` would turn an exception of `make` into a refusal
+        async def open_room(make: Callable[..., R], *, name: str = "", options: object = None) -> RoomUnderTest[R]:
+            number, plain = len(opened), None if options is None else unstructure(options)
+            name = name or str(number)
+            # made here, because `Directory.open` would turn an exception of `make` into a refusal
+            room: R = Factory("room", make, options_of)(name, plain)
 
             def only_once() -> R:
                 if room.closing:
                     raise Refused("the room under test has closed", Code.ROOM_CLOSED)
                 return room
 
-            number = len(opened)
             directory = Directory({"room": only_once}, idle=math.inf, seeds=lambda: (seed << 32) + number)
             await nursery.start(directory.run)
-            directory.open("room", str(number))
+            directory.open("room", name, options=options)
             under_test = RoomUnderTest(room, directory, nursery, scheduler, expected)
             opened.append((directory, under_test))
             return under_test

@@ -404,7 +404,7 @@ def test_caps_that_make_no_sense(make: Callable[[], object]) -> None:
 async def test_a_large_hello_on_a_line() -> None:
     """The first post of an HTTP transport has the same size limit as the first frame of a WebSocket."""
     async with town() as here:
-        body = record(json.dumps(["$hello", {"client": CLIENT, "name": "x" * 20_000}]))
+        body = record(json.dumps(["$hello", {"client": CLIENT, "name": "x" * 30_000}]))
         head = (
             f"POST /rooms/plaza/one HTTP/1.1\r\nHost: x\r\nConnection: close\r\nEdge-Connection: {CLIENT}\r\n"
             f"Edge-First: 0\r\nEdge-Has: 0\r\nEdge-Protocol: edge.1.json\r\nContent-Length: {len(body)}\r\n\r\n"

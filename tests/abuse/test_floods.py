@@ -183,8 +183,8 @@ async def test_before_the_hello_little_is_kept(first: int) -> None:
     async with town() as here:
         raw = await here.websocket(hello=False)
         large = frame(b"x" * 60_000, first=first)
-        small = frame(b"x" * 10_000, first=0x01)
-        await raw.send(*([small, frame(b"x" * 10_000, first=0x00)[:4]] if first == 0x01 else [large[:4]]))
+        small = frame(b"x" * 15_000, first=0x01)
+        await raw.send(*([small, frame(b"x" * 15_000, first=0x00)[:4]] if first == 0x01 else [large[:4]]))
         with trio.fail_after(1):
             assert await raw.until("close", "$bye") == ["close", 1009]
 

@@ -88,7 +88,8 @@ async def test_who_sends_much_waits_for_those_who_have_yet_to_acknowledge() -> N
     once."""
     async with hall(friends=1) as (room, (eve, ben)):
         runtime = runtime_of(room)
-        busy = runtime.players[1]
+        assert ben.welcome is not None
+        (busy,) = (player for player in runtime.players if player.number == ben.welcome.number)
         runtime.note_strain(busy, strained=True)
         for _ in range(4):
             eve.send(Say("x" * 60 * KIB))

@@ -9,9 +9,12 @@ const { join } = await import(pathToFileURL(edgePath).href);
 console.error = () => {}; // hide the errors of handlers that fail
 
 const url = "ws://edge.test/rooms/a/b";
-for (const options of [{ key: 3 }, { key: "" }, { key: {} }, { transports: "poll" }, { transports: [] }, { session: "page" }, { name: 3 }]) {
+for (const options of [{ key: 3 }, { key: "" }, { key: {} }, { transports: "poll" }, { transports: [] }, { session: "page" }, { name: 3 }, { options: 3 }]) {
   assert.throws(() => join(url, options), TypeError, JSON.stringify(options));
 }
+
+assert.throws(() => join(url, { name: "x".repeat(513) }), /the name has 515 bytes/);
+assert.throws(() => join(url, { options: { note: "x".repeat(1100) } }), /the options object has 1111 bytes/);
 
 const room = join(url, { name: "ana", key: "none" });
 const socket = await greeted();

@@ -22,6 +22,7 @@ from edge.cluster.broker.broker import Broker, Claim, Stamp
 from edge.cluster.broker.memory import MemoryBroker
 from edge.cluster.node import Node
 from edge.protocol.codec import JSON
+from edge.protocol.messages import Create
 from edge.server.app import site_of
 from edge.server.serve import Server, open_server
 from edge.testing.flaky import FlakyBroker
@@ -148,6 +149,8 @@ class Town:
         key: str | None = None,
         name: str = "",
         kind: TransportKind = TransportKind.WEBSOCKET,
+        options: object = None,
+        create: Create = "if needed",
     ) -> AsyncIterator[Client[Any, Any]]:
         """Join a room. The client tries the servers in `at` in turn, or all servers if `at` is empty, and skips dead
         servers. After a redirect, the client tries only the server with the new address."""
@@ -182,6 +185,8 @@ class Town:
             inbox=1000,
             client=f"a-client-of-the-town-{self.clients}",
             key=key,
+            options=options,
+            create=create,
         )
         async with open_client(client):
             yield client

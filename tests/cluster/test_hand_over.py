@@ -20,6 +20,7 @@ from edge.cluster.node import RENEWALS
 from edge.errors import BrokerDown
 from edge.journal.entries import Entry, Written
 from edge.journal.writer import AWAITED_SECONDS
+from edge.rooms.opening import Opening
 from edge.rooms.room import runtime_of
 from edge.rooms.room_runtime import RoomRuntime
 from edge.server.limiter import AddressLimits
@@ -183,7 +184,7 @@ async def test_who_comes_back_after_a_failover_is_not_too_many() -> None:
         for someone in clients:
             someone.check()
         with pytest.raises(edge.Refused) as refused:
-            await other.node.find("adding", "another", opener="10.0.0.1")
+            await other.node.find("adding", "another", Opening("10.0.0.1"))
         assert refused.value.code is edge.Code.FULL
         nursery.cancel_scope.cancel("the test is over")
 

@@ -15,10 +15,10 @@ from tests.rooms.quiet import Quiet, Verdict
 
 # Add a public member only deliberately, because authors then can't use its name for their own attributes.
 MEMBERS: dict[type[Any], str] = {
-    edge.Room: "admit apply broadcast close closing facts fence greet has_round kind listen lock name names"
-    " now open_round persist player players publish random reset restarts restore run seats shielded_cleanup"
-    " snapshot ticks unlock wait_closed when_cut_off",
-    edge.Player: "answering ask connected ending kick latest left listen name number receive reply restored"
+    edge.Room: "admit apply authorize authorize_seconds broadcast cleanup_seconds close closing facts fence greet"
+    " has_round join_options kind listen lock name names now open_round persist player players publish random reset"
+    " restarts restore run seats setup setup_seconds shielded_cleanup snapshot ticks unlock wait_closed when_cut_off",
+    edge.Player: "answering ask connected ending kick latest left listen name number options receive reply restored"
     " send session shielded_cleanup",
     edge.Seats: "changes enough find free grace locked maximum minimum players presence wait_change wait_minimum",
     edge.Round: "deadline outcome players reason remaining start_soon turn",

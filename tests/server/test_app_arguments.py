@@ -40,7 +40,7 @@ class Needy(Quiet):
         ({"base": Base[FromPlayer]}, "Base is a generic base class and cannot make rooms"),
         ({3: Quiet}, "a kind of room must be a string"),
         ({"number": int}, r"rooms\['number'\] is <class 'int'>: give the class"),
-        ({"needy": Needy}, r"rooms\['needy'\] must be callable without arguments: missing .* 'size'"),
+        ({"needy": Needy}, r"rooms\['needy'\] may only need the arguments `name` and `options`: missing .* 'size'"),
     ],
 )
 def test_rooms_that_cant_be_made(rooms: Any, message: str) -> None:

@@ -62,7 +62,7 @@ async def test_the_largest_message_arrives(
                 heard = [(await client.receive()).text for _ in range(3)]
                 assert [len(text) for text in heard] == [room, len(heard[1]), 1]
                 too_many = envelope + len("é".encode()) * (room + 1)
-                assert f"is {too_many} bytes, and may be {sent_bytes}" in heard[1]
+                assert f"has {too_many} bytes, but at most {sent_bytes} are allowed" in heard[1]
                 assert client.lost is None
             nursery.cancel_scope.cancel()
 

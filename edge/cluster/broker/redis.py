@@ -362,7 +362,7 @@ class _Client:
         raise down
 
     def _note_done(self, connection: _Connection, *, failed: bool) -> None:
-        """Record that a request has ended. If the request failed, replace the client."""
+        """Record that a request has ended. If the request failed, use a new connection to Redis from now on."""
         connection.calls -= 1
         if failed:
             connection.failed.set()

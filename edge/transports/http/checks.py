@@ -19,7 +19,7 @@ from .transport import FIRST, HAS, MODE, POST_BYTES, PROTOCOL, Mode
 # The name that a client chooses for its HTTP transport. The name is long, because any client that knows the name can
 # send on the transport.
 NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
-# The bytes that the heads of records may use in a body, in addition to the largest frame.
+# The bytes that a body may have in addition to the largest frame: for the heads that `Records` puts before frames.
 HEADS_BYTES = 64
 
 

@@ -80,7 +80,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The decoded query, with the last value of each name."""
+        """The decoded query, with the last value of each name that is not empty."""
         return dict(parse_qsl(self.raw_query))
 
     @property

@@ -44,14 +44,14 @@ export class Connection {
 
   /**
    * Return the frame of the hello.
-   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null, vocabulary?: string}} hello
+   * @param {{name: string, key: string | null, client: string, attempt: number, received: number | null, since: number | null, vocabulary?: string, options?: object, create?: string}} hello
    * @param {number} now @returns {string}
    */
-  hello({ name, key, client, attempt, received, since, vocabulary = "" }, now) {
+  hello({ name, key, client, attempt, received, since, vocabulary = "", options, create }, now) {
     this.#advance("hello", "client");
     this.#helloAt = now;
     this.#resuming = received !== null;
-    return encode(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary }]);
+    return encode(["$hello", { version: VERSION, name, key, client, attempt, received, since, vocabulary, options, create }]);
   }
 
   /** Return the frame of a goodbye. @param {number} code @param {string} reason @returns {string} */
@@ -60,14 +60,14 @@ export class Connection {
     return encode(["$bye", { code, reason }]);
   }
 
-  /** Process a received frame. Return its message, or null for an ack, a ping, or a frame after a goodbye. @param {string} frame @param {number} now @returns {Message | null} */
+  /** Process a received frame. Return its message, or null for an ack, a ping after the welcome, or a frame after a goodbye. @param {string} frame @param {number} now @returns {Message | null} */
   receive(frame, now) {
     this.#lastReceivedAt = Math.max(this.#lastReceivedAt, now);
     if (this.#state === "closed") return null;
     const message = decode(frame);
     this.#advance(message.kind, "server");
     if (message.kind === "ack") return this.#acknowledged(message, now);
-    if (message.kind === "ping") return this.#pingedBy(message, now);
+    if (message.kind === "ping") return this.#state === "open" ? this.#pingedBy(message, now) : message;
     if (message.kind === "welcome") this.#open(message.welcome, now);
     else if (message.kind !== "bye" && !("counted" in message && !message.counted)) this.#countReceived(bytesOf(frame), now);
     return message;

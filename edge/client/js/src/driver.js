@@ -1,6 +1,6 @@
 // @ts-check
 import { Connection } from "./connection.js";
-import { Code } from "./constants.js";
+import { AGAIN_SECONDS, Code, WELCOME_SECONDS } from "./constants.js";
 import { after, seconds } from "./time.js";
 import { WebSocketTransport } from "./websocket.js";
 import { ProtocolError, SUBPROTOCOL } from "./wire.js";
@@ -24,7 +24,10 @@ import { ProtocolError, SUBPROTOCOL } from "./wire.js";
 export class ConnectionDriver {
   /** @type {import("./websocket.js").Transport | null} */
   #transport = null;
+  /** @type {import("./fallback.js").TransportKind} */
+  #kind = "websocket";
   #timer = 0;
+  #welcomeTimer = 0;
   #machine;
   #buffer;
   #key;
@@ -43,9 +46,13 @@ export class ConnectionDriver {
 
   /**
    * Open a transport, and send the hello.
-   * @param {import("./fallback.js").TransportKind} kind @param {string} url @param {() => Parameters<Connection["hello"]>[0]} hello called when the transport is open
+   * @param {import("./fallback.js").TransportKind} kind @param {string} url
+   * @param {boolean} explained true if a missing welcome is not the fault of the transport: then expect the welcome sooner
+   * @param {() => Parameters<Connection["hello"]>[0]} hello called when the transport is open
    */
-  async open(kind, url, hello) {
+  async open(kind, url, explained, hello) {
+    this.#kind = kind;
+    this.#limitWelcome(explained ? AGAIN_SECONDS : WELCOME_SECONDS[kind], explained);
     const greet = () => this.#transport?.send(this.#machine.hello(hello(), seconds()));
     const listener = {
       /** @param {string} frame */
@@ -110,9 +117,16 @@ export class ConnectionDriver {
   drop(code, reason) {
     this.dropped = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#welcomeTimer);
     if (this.#transport === null) return;
     if (this.#machine.state !== "closed") this.send(this.#machine.bye(code, reason));
     this.#transport.close(code, reason);
+  }
+
+  /** End the connection unless its welcome arrives in time. @param {number} limit in seconds @param {boolean} explained see `open` */
+  #limitWelcome(limit, explained) {
+    clearTimeout(this.#welcomeTimer);
+    this.#welcomeTimer = after(limit, () => this.lost(Code.SILENT, "no welcome", { explained }));
   }
 
   /** @param {string} frame */
@@ -121,7 +135,10 @@ export class ConnectionDriver {
     this.#guard(true, () => {
       const message = this.#machine.receive(frame, seconds());
       if (message?.kind === "welcome") {
+        clearTimeout(this.#welcomeTimer);
         this.#listener.welcomed(message.welcome);
+      } else if (message?.kind === "ping") {
+        this.#limitWelcome(WELCOME_SECONDS[this.#kind], false); // the room is not ready yet
       } else if (message?.kind === "bye") {
         this.lost(message.code, message.reason, { explained: true, unconfirmed: message.unconfirmed, where: message.where });
       } else if (message !== null) {

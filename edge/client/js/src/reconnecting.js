@@ -1,6 +1,6 @@
 // @ts-check
 import { Clock } from "./clock.js";
-import { AGAIN_ATTEMPTS, AGAIN_SECONDS, Code, LONGEST_WAIT, retryAfter, SHORTEST_WAIT, STABLE_SECONDS, WELCOME_SECONDS } from "./constants.js";
+import { AGAIN_ATTEMPTS, Code, LONGEST_WAIT, retryAfter, SHORTEST_WAIT, STABLE_SECONDS } from "./constants.js";
 import { ConnectionDriver } from "./driver.js";
 import { TransportFallback } from "./fallback.js";
 import { PageLife } from "./page.js";
@@ -16,8 +16,8 @@ import { ProtocolError } from "./wire.js";
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /**
  * The callbacks of the connection. `message`: called for each message to the page. `tell`: called for an event of this client
- * that the page may handle, such as `$state`. `problem`: called if messages were lost. `seatLost`: called if the seat has ended,
- * so that its requests get no answers.
+ * that the page may handle, such as `$state`. `problem`: called if messages were lost. `seatLost`: called if the seat has ended.
+ * The unanswered requests of this seat get no answers.
  * @typedef {{message: (message: import("./wire.js").Delivered) => void, tell: (name: string, body: any) => void,
  *   problem: (problem: string, message: string) => void, seatLost: (reason: string) => void}} ConnectionListener
  */
@@ -34,8 +34,8 @@ export class ReconnectingConnection {
   /** The fingerprint of the room's events in the first welcome. This page was made for these events. */
   #vocabulary = "";
   #client = randomName();
-  /** The timer that limits the wait for the welcome, and later starts a probe. `#retryTimer` starts the next attempt to connect. */
-  #fallbackTimer = 0;
+  /** The timer that starts a probe. `#retryTimer` starts the next attempt to connect. */
+  #probeTimer = 0;
   #retryTimer = 0;
   #seated = false;
   /** The number of the hello whose welcome started the seat fresh most recently. */
@@ -44,20 +44,20 @@ export class ReconnectingConnection {
   /** The URL to connect to: `#url`, the room's URL that the page has given, or the room's URL at the server that has the room. */
   #address;
   #url;
-  #name;
+  #hello;
   #key;
   #fallback;
   #listener;
   #page;
 
   /**
-   * @param {{url: string, server: string, name: string, key?: import("./session_key.js").Key,
+   * @param {{url: string, server: string, hello: {name: string, options?: object, create?: string}, key?: import("./session_key.js").Key,
    *   session: import("./keys.js").SessionScope, transports: import("./fallback.js").TransportKind[]}} options
    * @param {ConnectionListener} listener
    */
-  constructor({ url, server, name, key, session, transports }, listener) {
+  constructor({ url, server, hello, key, session, transports }, listener) {
     this.#url = this.#address = url;
-    this.#name = name;
+    this.#hello = hello;
     this.#key = new SessionKey(server, session, key);
     this.#fallback = new TransportFallback(transports, `edge transport ${server}`, Date.now() / 1000);
     this.#listener = listener;
@@ -138,14 +138,10 @@ export class ReconnectingConnection {
     if (driver.dropped) return;
     // a missing welcome soon after a lost connection is probably a fault of the server, not of the transport: connect again early
     const explained = this.#attempt > 0 && this.#attempt <= AGAIN_ATTEMPTS && this.welcome !== null;
-    this.#fallbackTimer = after(explained ? AGAIN_SECONDS : WELCOME_SECONDS[kind], () => {
-      this.#address = this.#url;
-      driver.lost(Code.SILENT, "no welcome", { explained });
-    });
-    driver.open(kind, this.#address, () => {
+    driver.open(kind, this.#address, explained, () => {
       const [received, since] = this.#seated ? [this.#buffer.counts.received, this.#since] : [null, null];
       this.#hellos += 1;
-      return { name: this.#name, key, client: this.#client, attempt: this.#hellos, received, since, vocabulary: this.#vocabulary };
+      return { ...this.#hello, key, client: this.#client, attempt: this.#hellos, received, since, vocabulary: this.#vocabulary };
     });
   }
 
@@ -158,7 +154,7 @@ export class ReconnectingConnection {
     this.#key.noteWelcome();
     this.#page.noteWelcome();
     this.#fallback.noteWelcome(Date.now() / 1000);
-    clearTimeout(this.#fallbackTimer);
+    clearTimeout(this.#probeTimer);
     this.#probeLater();
     if (!welcome.resumed) {
       this.#loseSeat();
@@ -175,7 +171,7 @@ export class ReconnectingConnection {
 
   #probeLater() {
     const upward = this.#fallback.upwardSeconds;
-    if (upward < Infinity) this.#fallbackTimer = after(upward, () => this.#probe());
+    if (upward < Infinity) this.#probeTimer = after(upward, () => this.#probe());
   }
 
   /** Try a WebSocket. If it opens, connect again with a WebSocket. */
@@ -221,7 +217,7 @@ export class ReconnectingConnection {
     const lasted = this.#openedAt > 0 ? seconds() - this.#openedAt : null;
     const blamed = !explained && (code < 4000 || code === Code.LOST || code === Code.SILENT);
     const atOnce = blamed && this.#fallback.noteEnd(lasted, opened);
-    if (blamed) this.#address = this.#url;
+    if (blamed || code === Code.SILENT) this.#address = this.#url;
     if (retry === "fresh" && (welcomed || lasted !== null)) this.#loseSeat(); // without a welcome, the code does not describe the seat
     this.#setAway();
     if (lasted !== null && lasted > STABLE_SECONDS) this.#attempt = 0;
@@ -265,7 +261,7 @@ export class ReconnectingConnection {
 
   /** @param {number} code @param {string} reason */
   #drop(code, reason) {
-    clearTimeout(this.#fallbackTimer);
+    clearTimeout(this.#probeTimer);
     clearTimeout(this.#retryTimer);
     this.#driver?.drop(code, reason);
     this.#driver = null;

@@ -1,5 +1,5 @@
 // @ts-check
-import { Code, MAX_NAME_BYTES, MAX_REPORTED, WELCOME_SECONDS } from "./constants.js";
+import { Code, MAX_NAME_BYTES, MAX_OPTIONS_BYTES, MAX_REPORTED, WELCOME_SECONDS } from "./constants.js";
 import { ReconnectingConnection } from "./reconnecting.js";
 import { Requests } from "./requests.js";
 import { bytesOf, checkEventName, encode } from "./wire.js";
@@ -15,7 +15,10 @@ import { bytesOf, checkEventName, encode } from "./wire.js";
 /** @typedef {import("./session_key.js").Key} Key */
 /** @typedef {import("./wire.js").Welcome} Welcome */
 /** A problem: its identifier, a sentence about it, and the name of the event. @typedef {{problem: string, message: string, about: string}} Refusal */
-/** @typedef {{name?: string, key?: Key, session?: SessionScope, transports?: TransportKind[]}} JoinOptions */
+/**
+ * @typedef {{name?: string, options?: object, create?: "if needed" | "never" | "only", key?: Key, session?: SessionScope,
+ *   transports?: TransportKind[]}} JoinOptions
+ */
 
 /**
  * A client that connects one player to a room. Make it with `join`.
@@ -41,7 +44,7 @@ export class Room {
   });
 
   /** @param {string} url @param {JoinOptions} [options] */
-  constructor(url, { name = "", key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
+  constructor(url, { name = "", options, create, key, session = "browser", transports = ["websocket", "stream", "poll"] } = {}) {
     const absolute = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href); // a frame's location may be about:srcdoc
     absolute.protocol = absolute.protocol.replace("ws", "http");
     absolute.hash = "";
@@ -49,8 +52,9 @@ export class Room {
     if (path === null) throw new TypeError(`${url} is not the address of a room: /rooms/<kind>/<name>`);
     if (!/^https?:$/.test(absolute.protocol)) throw new TypeError(`${url} is not an http:, https:, ws: or wss: address`);
     if (typeof name !== "string") throw new TypeError(`the name must be a string, not ${name}`);
-    const size = bytesOf(encode(name)) - 2; // without its quotes
-    if (size > MAX_NAME_BYTES) throw new RangeError(`the name has ${size} bytes as JSON, but at most ${MAX_NAME_BYTES} are allowed`);
+    checkSize("name", name, MAX_NAME_BYTES + 2); // two for the quotes
+    if (typeof options !== "object" && options !== undefined) throw new TypeError(`the options must be an object, not ${options}`);
+    checkSize("options object", options ?? {}, MAX_OPTIONS_BYTES);
     if (!Array.isArray(transports) || transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
@@ -59,7 +63,7 @@ export class Room {
     }
     if (!["browser", "tab"].includes(session)) throw new TypeError(`session is "browser" or "tab", not ${session}`);
     this.#connection = new ReconnectingConnection(
-      { url: absolute.href, server: absolute.origin + path[1], name, key, session, transports },
+      { url: absolute.href, server: absolute.origin + path[1], hello: { name, options, create }, key, session, transports },
       {
         message: (message) => this.#receive(message),
         tell: (event, body) => this.#call(event, body),
@@ -209,6 +213,12 @@ export class Room {
   }
 }
 
+/** Throw a `RangeError` if a part of the hello is too large. @param {string} what @param {unknown} value @param {number} most */
+function checkSize(what, value, most) {
+  const size = bytesOf(encode(value));
+  if (size > most) throw new RangeError(`the ${what} has ${size} bytes as JSON, but at most ${most} are allowed`);
+}
+
 /** @param {unknown} handler */
 function checkFunction(handler) {
   if (typeof handler !== "function") throw new TypeError(`a handler must be a function, not ${handler}`);
@@ -217,8 +227,9 @@ function checkFunction(handler) {
 /**
  * Join a room. The client reconnects whenever the connection is lost, until a code forbids it.
  * @param {string} url `/rooms/<kind>/<name>`, or a whole address
- * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes as JSON. `key`: the session's key, or a function that
- *   fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
+ * @param {JoinOptions} [options] `name`: the name of this player, at most 512 bytes as JSON. `options`: the join options that
+ *   the room's class declares, at most 1 KiB as JSON. `create`: "never" to join only an open room, "only" to join only a room that
+ *   this page opens; by default, the room is opened if needed. `key`: the session's key, or a function that fetches one. `session`: without `key`, "browser" for a session that all tabs share, "tab" for one of this tab alone.
  *   `transports`: the transports to try, best first
  * @returns {Room}
  */

@@ -1,0 +1,132 @@
+"""How a room is opened: by whom, with which join options, and by which factory."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from ..codes import Code
+from ..errors import InvalidEvent, Refused
+from ..protocol.field_types import check_type
+from ..protocol.messages import Create
+from ..protocol.structure import structure
+
+
+@attrs.frozen
+class Opening:
+    """The request to find a room, or to open it."""
+
+    opener: str = ""
+    """The client on whose behalf a room is opened, such as an address; empty for the server itself."""
+    options: Any = None
+    """The join options, as plain data; None for the defaults."""
+    create: Create = "if needed"
+    """Whether the room may be opened: see `Create`."""
+    client: str = ""
+    """The random name of the client that joins; empty for the server itself."""
+
+
+BY_SERVER: Opening = Opening()
+"""The server itself opens the room."""
+
+
+def check_options_class(cls: object, where: str) -> None:
+    """Check a class of join options.
+
+    Args:
+      where: the place where the class is given, for the error.
+
+    Raises:
+      TypeError: this is not an attrs class, or a field has a type that cannot be sent.
+    """
+    if not (isinstance(cls, type) and attrs.has(cls)):
+        raise TypeError(f"{where} is {cls!r:.60}: make it an attrs class, whose fields are the options")
+    check_type(cls)
+
+
+def read_options(plain: Any, cls: type[Any] | None) -> Any:
+    """Return join options as an instance of their class.
+
+    Args:
+      plain: the options as plain data; None for the defaults.
+      cls: the class of the options; None if the room has no options.
+
+    Raises:
+      Refused: the options do not fit the class (`Code.BAD_OPTIONS`).
+    """
+    if cls is None:
+        if plain:  # edge.js sends an empty object if the page gives one
+            raise Refused("this kind of room has no join options", Code.BAD_OPTIONS)
+        return None
+    try:
+        return structure({} if plain is None else plain, cls)
+    except InvalidEvent as exc:
+        raise Refused(f"the join options are not valid: {exc}", Code.BAD_OPTIONS) from None
+
+
+class Factory:
+    """Makes the rooms of one kind.
+
+    Args:
+      kind: the name of the kind.
+      make: a room class, or a function that returns a room. Its parameters may be `name` and `options`.
+      options_of: returns the `join_options` of a room class.
+
+    Raises:
+      TypeError: `make` has other parameters, or a function has a parameter `options` without a class as annotation.
+    """
+
+    def __init__(
+        self, kind: str, make: Callable[..., Any], options_of: Callable[[type[Any]], type[Any] | None]
+    ) -> None:
+        self.make = make
+        made: Any = typing.get_origin(make) or make
+        try:
+            signature = inspect.signature(made)
+        except ValueError:  # some callables have no signature
+            signature = inspect.Signature()
+        self._parameters = [name for name in ("name", "options") if name in signature.parameters]
+        try:
+            signature.bind(**dict.fromkeys(self._parameters))
+        except TypeError as exc:
+            raise TypeError(f"rooms[{kind!r}] may only need the arguments `name` and `options`: {exc}") from None
+        self._options: type[Any] | None = None
+        if isinstance(made, type):
+            self._options = options_of(made)
+        elif "options" in self._parameters:
+            self._options = _annotation(kind, made, signature.parameters["options"].annotation)
+
+    def __call__(self, name: str, options: Any) -> Any:
+        """Make a room.
+
+        Args:
+          options: the join options of the client that opens the room, as plain data.
+
+        Raises:
+          Refused: the options do not fit, or the author's code raised this.
+        """
+        given: dict[str, Any] = {"name": name}
+        if "options" in self._parameters or self._options is not None:
+            given["options"] = read_options(options, self._options)
+        return self.make(**{parameter: given[parameter] for parameter in self._parameters})
+
+
+def _annotation(kind: str, make: Any, annotation: Any) -> type[Any]:
+    """Return the class that annotates the parameter `options` of a function."""
+    where = f"the annotation of `options` of rooms[{kind!r}]"
+    if annotation is inspect.Parameter.empty:
+        raise TypeError(f"rooms[{kind!r}] has a parameter `options`: annotate it with the class of the options")
+    function = make.func if isinstance(make, functools.partial) else make
+    holder = type("Holder", (), {"__annotations__": {"options": annotation}})
+    try:
+        cls = typing.get_type_hints(holder, getattr(function, "__globals__", None))["options"]
+    except NameError as exc:
+        raise TypeError(f"{where} cannot be resolved: {exc}") from None
+    check_options_class(cls, where)
+    assert isinstance(cls, type)
+    return cls
