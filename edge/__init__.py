@@ -7,8 +7,9 @@ from .client.client import Client
 from .client.join import join
 from .cluster.cluster import Cluster
 from .codes import Code
-from .errors import Disconnected, Gone, Refused, RequestFailed
+from .errors import Disconnected, Gone, Refused, RequestFailed, RequestRefused
 from .protocol.events import event
+from .protocol.field_kinds import Json, register_type
 from .protocol.limits import Limits
 from .rooms.player import Player
 from .rooms.room import Room
@@ -17,6 +18,7 @@ from .rooms.rounds_runtime import Outcome
 from .rooms.seat import Applicant
 from .rooms.seats import Seats
 from .rooms.session import Session
+from .rooms.wall_clock import utc_now
 from .server.app import App
 from .server.sessions import Sessions
 from .sessions.keys import Keys
@@ -32,6 +34,7 @@ __all__ = [
     "Code",
     "Disconnected",
     "Gone",
+    "Json",
     "Keys",
     "Limits",
     "Outcome",
@@ -39,6 +42,7 @@ __all__ = [
     "Refused",
     "Request",
     "RequestFailed",
+    "RequestRefused",
     "Response",
     "Room",
     "Round",
@@ -50,4 +54,6 @@ __all__ = [
     "event",
     "join",
     "json_response",
+    "register_type",
+    "utc_now",
 ]

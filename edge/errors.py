@@ -34,6 +34,8 @@ MessageProblem = Literal[
     "too_fast",
     "cancelled",
     "crashed",
+    "refused",
+    "unanswered",
 ]
 """The values of `problem` in an error message."""
 
@@ -104,15 +106,30 @@ class SendOverflow(EdgeError):
 
 
 class RequestFailed(EdgeError):
-    """A request failed: the other side answered with an error, or did not answer.
+    """A request was answered with an error instead of an event.
 
-    `problem` is a `MessageProblem`, or ``unanswered`` if the other side ended the request without an answer, or
-    ``gone`` if the seat ended before an answer arrived.
+    `problem` is a `MessageProblem`: ``refused`` if the other side's code raised `RequestRefused` or called `refuse`;
+    ``unanswered`` if the other side ended the request without an answer. It is ``gone`` if the seat ended before an
+    answer arrived. `data` is the event that the other side sent with its refusal, if any.
     """
 
-    def __init__(self, problem: str, message: str) -> None:
+    def __init__(self, problem: str, message: str, data: object = None) -> None:
         super().__init__(message)
         self.problem = problem
+        self.data = data
+
+
+class RequestRefused(EdgeError):
+    """Refuse a request: raise this error in the block of `Player.answering`.
+
+    Args:
+      message: the reason, for the sender of the request.
+      data: an event with details that this side may send, or None.
+    """
+
+    def __init__(self, message: str, *, data: object = None) -> None:
+        super().__init__(message)
+        self.data = data
 
 
 class Gone(EdgeError):

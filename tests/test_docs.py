@@ -105,6 +105,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
         ("operations.md", "ini"),
         ("operations.md", "yaml"),
         ("operations.md", "python"),
+        ("types.md", "python"),
         ("simulation.md", "python"),
         ("simulation.md", "sh"),
         ("architecture.md", "text"),
@@ -118,6 +119,14 @@ def test_readme(tmp_path: Path) -> None:
     code, output = run_pytest(tmp_path)
     assert code == 0, output
     assert "1 passed" in output
+
+
+@pytest.mark.slow
+def test_types(tmp_path: Path) -> None:
+    """The test of docs/types.md passes."""
+    write_files("types.md", tmp_path)
+    code, output = run_pytest(tmp_path)
+    assert code == 0, output
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 C = TypeVar("C", bound=type[Any])
@@ -13,24 +13,31 @@ def public_members(cls: type[Any]) -> frozenset[str]:
     return frozenset(name for name in vars(cls) if not name.startswith("_"))
 
 
-def guard_members(cls: C, *, settings: Collection[str] = ()) -> C:
-    """Make instances raise `AttributeError` if code sets an attribute that would hide a public member of this class.
+def guard_members(*, settings: Collection[str] = (), hints: Mapping[str, str] | None = None) -> Callable[[C], C]:
+    """Make instances raise `AttributeError` if an attribute is set that would hide a public member of the class.
 
-    The decorator sets `__setattr__` at run time, because type checkers report no unknown attributes of a class whose
-    body defines `__setattr__`.
+    The decorator sets `__setattr__` at run time: in a class whose body defines `__setattr__`, type checkers report no
+    unknown attributes.
 
     Args:
-      settings: the members that may be set only in the body of a subclass. For them, the error message gives this rule.
+      settings: members that may be set only in the body of a subclass. The error message says so.
+      hints: for some members, what to write instead of an assignment.
     """
-    guarded, kind = public_members(cls), f"edge.{cls.__name__}"
+    instead = hints or {}
 
-    def set_attribute(self: Any, name: str, value: object) -> None:
-        if name in guarded:
-            what = f"{type(self).__name__}.{name}"
-            if name in settings:
-                raise AttributeError(f"{what} is a class setting: write it in the body of class {type(self).__name__}")
-            raise AttributeError(f"{what} is a member of {kind}: call your attribute something else")
-        object.__setattr__(self, name, value)
+    def guard(cls: C) -> C:
+        guarded, kind = public_members(cls), f"edge.{cls.__name__}"
 
-    cls.__setattr__ = set_attribute  # type: ignore[assignment]  # replaces a method
-    return cls
+        def set_attribute(self: Any, name: str, value: object) -> None:
+            if name in guarded:
+                what, here = f"{type(self).__name__}.{name}", type(self).__name__
+                if name in settings:
+                    raise AttributeError(f"{what} is a class setting: write it in the body of class {here}")
+                hint = instead.get(name, "call your attribute something else")
+                raise AttributeError(f"{what} is a member of {kind}: {hint}")
+            object.__setattr__(self, name, value)
+
+        cls.__setattr__ = set_attribute  # type: ignore[assignment]  # replaces a method
+        return cls
+
+    return guard

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import UnionType
 from typing import Any, Generic, TypeVar, overload
 
 import attrs
@@ -41,6 +42,10 @@ Sent = TypeVar("Sent")
 Heard = TypeVar("Heard")
 E = TypeVar("E")
 E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+E4 = TypeVar("E4")
+E5 = TypeVar("E5")
+E6 = TypeVar("E6")
 
 log: logging.Logger = logging.getLogger("edge.client")
 
@@ -190,6 +195,20 @@ class Client(Generic[Sent, Heard]):
     async def receive(self, kind: type[E], /) -> E: ...
     @overload
     async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
+    @overload
+    async def receive(self, kind: type[E], other: type[E2], third: type[E3], /) -> E | E2 | E3: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], /
+    ) -> E | E2 | E3 | E4: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], /
+    ) -> E | E2 | E3 | E4 | E5: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], sixth: type[E6], /
+    ) -> E | E2 | E3 | E4 | E5 | E6: ...
     async def receive(self, *kinds: type[Any]) -> Any:
         """Wait for the next event of these classes, or of any class if none is given. Other events stay in the inbox.
 
@@ -223,8 +242,39 @@ class Client(Generic[Sent, Heard]):
         except Disconnected:
             raise StopAsyncIteration from None
 
-    async def request(self, event: Sent, answer: type[E]) -> E:
+    @overload
+    async def request(self, event: Sent, answer: type[E], /) -> E: ...
+    @overload
+    async def request(self, event: Sent, answer: type[E], other: type[E2], /) -> E | E2: ...
+    @overload
+    async def request(self, event: Sent, answer: type[E], other: type[E2], third: type[E3], /) -> E | E2 | E3: ...
+    @overload
+    async def request(
+        self, event: Sent, answer: type[E], other: type[E2], third: type[E3], fourth: type[E4], /
+    ) -> E | E2 | E3 | E4: ...
+    @overload
+    async def request(
+        self, event: Sent, answer: type[E], other: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], /
+    ) -> E | E2 | E3 | E4 | E5: ...
+    @overload
+    async def request(
+        self,
+        event: Sent,
+        answer: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        sixth: type[E6],
+        /,
+    ) -> E | E2 | E3 | E4 | E5 | E6: ...
+    @overload
+    async def request(self, event: Sent, answer: UnionType, /) -> Any: ...
+    async def request(self, event: Sent, *answers: Any) -> Any:
         """Send an event as a request, and wait for the room's typed answer.
+
+        Args:
+          answers: the event classes of the answer, or a union of them.
 
         Raises:
           RequestFailed: the room answered with an error or with an event of another class, or ended the request
@@ -235,7 +285,7 @@ class Client(Generic[Sent, Heard]):
         *Cancellation* cancels the request in the room. The caller's deadline is sent with the request.
         """
         self._note_change()  # wake a reader that waits for space: it may have to read other events before the answer
-        return await self._requests.ask(self._check(event), answer)
+        return await self._requests.ask(self._check(event), *answers)
 
     @contextmanager
     def stream(self, event: Sent, answer: type[E]) -> Iterator[Replies[E]]:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, cast, dataclass_transform, overload
 
 import attrs
 
+from .field_kinds import Rename
+
 Delivery = Literal["reliable", "latest", "volatile"]
 ExtraFields = Literal["refuse", "ignore"]
 C = TypeVar("C")
@@ -37,6 +39,9 @@ class EventType:
     ignores_extra: bool = False
     """True if a server ignores extra fields, as clients always do."""
 
+    rename: Rename = ""
+    """The names of fields on the wire: see `event`."""
+
     def key_of(self, event: object) -> tuple[str, object]:
         """Return the key of a ``latest`` event. A later event with the same key replaces the event."""
         return self.name, getattr(event, self.key) if self.key else None
@@ -46,7 +51,13 @@ class EventType:
 def event(cls: type[C], /) -> type[C]: ...
 @overload
 def event(
-    name: str = "", /, *, delivery: Delivery = "reliable", key: str = "", extra_fields: ExtraFields = "refuse"
+    name: str = "",
+    /,
+    *,
+    delivery: Delivery = "reliable",
+    key: str = "",
+    extra_fields: ExtraFields = "refuse",
+    rename: Rename = "",
 ) -> Callable[[type[C]], type[C]]: ...
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
 def event(
@@ -56,6 +67,7 @@ def event(
     delivery: Delivery = "reliable",
     key: str = "",
     extra_fields: ExtraFields = "refuse",
+    rename: Rename = "",
 ) -> type[C] | Callable[[type[C]], type[C]]:
     """Make a class an event class: a frozen attrs class whose instances can be sent.
 
@@ -69,6 +81,9 @@ def event(
       extra_fields: a server's reaction to a field that the class does not have. ``"refuse"``: the server refuses the
         event, and the client gets an error. ``"ignore"``: the server ignores the field, so that newer clients can use
         older servers. Clients always ignore such fields, and report this once for each event class.
+
+      rename: ``"camel"`` sends the fields of the event, and of the objects in it, under names in camel case: a field
+        ``drawn_by`` is ``drawnBy`` on the wire.
 
     Raises:
       TypeError: the name is invalid, `key` is not a field or is used without ``"latest"``, or another argument has an
@@ -88,7 +103,9 @@ def event(
             raise TypeError(f"event {name}: delivery must be 'reliable', 'latest' or 'volatile', not {delivery!r}")
         if extra_fields not in typing.get_args(ExtraFields):
             raise TypeError(f"event {name}: extra_fields must be 'refuse' or 'ignore', not {extra_fields!r}")
-        frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore")
+        if rename not in typing.get_args(Rename):
+            raise TypeError(f"event {name}: rename must be 'camel' or empty, not {rename!r}")
+        frozen.__edge_event__ = EventType(frozen, name, delivery, key, extra_fields == "ignore", rename)
         return cast("type[C]", frozen)
 
     return make(cls_or_name) if isinstance(cls_or_name, type) else make
@@ -104,6 +121,12 @@ def event_type(cls: type[Any]) -> EventType:
     if found is None or found.cls is not cls:  # a subclass of an event is not an event itself
         raise TypeError(f"{cls.__name__} is not an event: decorate it with @edge.event")
     return found
+
+
+def rename_of(cls: Any) -> Rename:
+    """Return the `rename` of an event class; empty for other types."""
+    found: EventType | None = getattr(cls, "__edge_event__", None)
+    return found.rename if found is not None and found.cls is cls else ""
 
 
 @attrs.frozen

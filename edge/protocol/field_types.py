@@ -8,11 +8,25 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
-import types
 import typing
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
-import attrs
+from .field_kinds import (
+    REGISTERED,
+    TAG,
+    Json,
+    Rename,
+    fields_of,
+    is_named_tuple,
+    is_object,
+    is_typed_dict,
+    is_union,
+    items_of,
+    resolve,
+    tag_of,
+    tagged_members,
+    wire_name,
+)
 
 # The largest safe integer of JavaScript. With larger integers, a sender could also choose values with equal hashes.
 MAX_INTEGER = 2**53 - 1
@@ -27,13 +41,16 @@ LISTED = (list, set, frozenset, tuple)
 CONSTANTS = (str, int, bool)
 
 
-def check_type(cls: type[Any]) -> None:
+def check_type(cls: Any, rename: Rename = "") -> None:
     """Check that every field of a class has a type whose values can be encoded.
+
+    Args:
+      rename: see `event`.
 
     Raises:
       TypeError: a field has no such type. The message names the class, the field, and the fault.
     """
-    _check_fields(cls, set())
+    _check_fields(cls, rename, set())
 
 
 def check_key(cls: type[Any], field: str) -> None:
@@ -42,41 +59,53 @@ def check_key(cls: type[Any], field: str) -> None:
     `check_type` must have accepted the class.
 
     Raises:
-      TypeError: the values are not hashable by value, or are attrs objects.
+      TypeError: the values are not hashable by value, or are objects.
     """
-    kind = attrs.fields_dict(cls)[field].type
-    if not is_hashable(kind) or attrs.has(kind):  # type: ignore[arg-type]  # attrs.has accepts any object
+    (kind,) = (each.type for each in fields_of(cls) if each.name == field)
+    if not is_hashable(kind) or is_object(resolve(kind)):
         raise TypeError(f"{cls.__name__}.{field} can't be a key: use text, a number, a Literal or an Enum")
 
 
 @functools.cache
 def is_hashable(cls: Any) -> bool:
-    """Return whether every value of a checked type can be hashed by its content, and is therefore immutable."""
+    """True if every value of a checked type can be hashed by its content, and is therefore immutable."""
     return _is_hashable(cls, ())
 
 
 def _is_hashable(cls: Any, above: tuple[Any, ...]) -> bool:
-    origin = typing.get_origin(cls)
-    if origin in (list, set, dict):
+    cls = resolve(cls)
+    if typing.get_origin(cls) in (list, set, dict) or is_typed_dict(cls) or cls is Json:
         return False
-    if cls in above:  # a recursive type is hashable if its other parts are
+    if cls in above:  # a recursive type: its other parts decide
         return True
-    if attrs.has(cls):
-        by_value = getattr(cls, "__hash__", None) is not None and cls.__eq__ is not object.__eq__
-        return by_value and all(_is_hashable(each.type, (*above, cls)) for each in attrs.fields(cls))
-    inner = typing.get_args(cls) if origin is not Literal else ()
-    return all(_is_hashable(each, above) for each in inner if each is not Ellipsis)
+    if cls in REGISTERED:
+        return getattr(cls, "__hash__", None) is not None and cls.__eq__ is not object.__eq__
+    if is_object(cls):
+        made = typing.get_origin(cls) or cls
+        by_value = getattr(made, "__hash__", None) is not None and made.__eq__ is not object.__eq__
+        return by_value and all(_is_hashable(each.type, (*above, cls)) for each in fields_of(cls))
+    return all(_is_hashable(each, (*above, cls)) for each in _parts(cls))
+
+
+def _parts(cls: Any) -> list[Any]:
+    """Return the types of the direct parts of a value of a resolved type."""
+    if cls in REGISTERED:
+        return [REGISTERED[cls].plain]
+    if is_object(cls):
+        return [each.type for each in fields_of(cls)]
+    if is_named_tuple(cls) or is_typed_dict(cls):
+        return [kind for _, kind in items_of(cls)]
+    if typing.get_origin(cls) is Literal:
+        return []
+    return [each for each in typing.get_args(cls) if each is not Ellipsis]
 
 
 def holds_itself(cls: Any, above: tuple[Any, ...] = ()) -> bool:
-    """Return whether a type is recursive or contains a recursive type. Its values may then nest to any depth."""
-    if cls in above:
+    """True if a type is recursive or contains a recursive type, so that its values may nest to any depth."""
+    cls = resolve(cls)
+    if cls is Json or cls in above:
         return True
-    if attrs.has(cls):
-        above, below = (*above, cls), [each.type for each in attrs.fields(attrs.resolve_types(cls))]
-    else:
-        below = list(typing.get_args(cls))
-    return any(holds_itself(each, above) for each in below)
+    return any(holds_itself(each, (*above, cls)) for each in _parts(cls))
 
 
 def deeper_than(value: object, levels: int) -> bool:
@@ -94,58 +123,88 @@ def deeper_than(value: object, levels: int) -> bool:
     return bool(layer)
 
 
-def _check_fields(cls: type[Any], seen: set[type[Any]]) -> None:
+def _check_fields(cls: Any, rename: Rename, seen: set[Any]) -> None:
     if cls in seen:
         return
     seen.add(cls)
+    made = typing.get_origin(cls) or cls
     try:
-        attrs.resolve_types(cls)
+        fields = fields_of(cls)
     except NameError as exc:
-        raise TypeError(f"{cls.__name__} can't be encoded: {exc}") from exc
-    _check_order(cls)
-    for attribute in attrs.fields(cls):
-        fault = "it has no type" if attribute.type is None else _type_fault(attribute.type, seen)
+        raise TypeError(f"{made.__name__} can't be encoded: {exc}") from exc
+    _check_order(made, cls)
+    names: dict[str, str] = {}
+    for field in fields:
+        fault = "it has no type" if field.type is None else _type_fault(field.type, rename, seen)
+        if type(field.default) in (list, dict, set, bytearray):
+            made_by = type(field.default).__name__
+            fault = f"all instances share its default: use attrs.field(factory={made_by})"
+        if field.init and names.setdefault(name := wire_name(field, rename), field.name) != field.name:
+            fault = f"{names[name]} has the same name on the wire, {name!r}"
         if fault:
-            raise TypeError(f"{cls.__name__}.{attribute.name} can't be encoded: {fault}")
+            raise TypeError(f"{made.__name__}.{field.name} can't be encoded: {fault}")
 
 
-def _check_order(cls: type[Any]) -> None:
+def _check_order(made: type[Any], cls: Any) -> None:
     """Check that no positional mandatory field follows a keyword-only field, because cattrs would pass it by position
     after a keyword."""
-    mandatory = [each for each in attrs.fields(cls) if each.init and each.default is attrs.NOTHING]
+    mandatory = [each for each in fields_of(cls) if each.init and each.required]
     for first, second in itertools.pairwise(mandatory):
         if first.kw_only and not second.kw_only:
             text = f"it comes after {first.name}, which is keyword-only: make it keyword-only, too"
-            raise TypeError(f"{cls.__name__}.{second.name} can't be encoded: {text}")
+            raise TypeError(f"{made.__name__}.{second.name} can't be encoded: {text}")
 
 
-def _type_fault(cls: Any, seen: set[type[Any]]) -> str:
+def _type_fault(declared: Any, rename: Rename, seen: set[Any]) -> str:
     """Return the reason why values of a type can't be encoded; empty if they can be encoded."""
+    cls = resolve(declared)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
-    if cls in (int, float, str, bool, bytes, None, type(None)):
+    if cls in (int, float, str, bool, bytes, None, type(None), Json):
         return ""
+    if cls in REGISTERED:
+        return _type_fault(REGISTERED[cls].plain, rename, seen)
     if origin is Literal:
         return _constants_fault([arg for arg in args if arg is not None])
     if _is_enum(cls):
         if issubclass(cls, enum.Flag):
             return f"members of the Flag {cls.__name__} can be combined: use set[...] of an Enum instead"
         return _constants_fault([member.value for member in cls])
-    if attrs.has(cls):
-        _check_fields(cls, seen)
+    if is_object(cls):
+        if origin is None and getattr(cls, "__parameters__", None):
+            return f"{cls.__name__} is generic: name its type arguments, as in {cls.__name__}[int]"
+        _check_fields(cls, rename, seen)
         return ""
-    if origin in (Union, types.UnionType):
-        if any(_alike(one, other) for one, other in itertools.combinations(args, 2)):
+    if isinstance(cls, typing.TypeVar):
+        return f"the type variable {cls.__name__} is not bound to a type"
+    if is_union(cls):
+        if any(_alike(one, other) for one, other in itertools.combinations(map(resolve, args), 2)):
             return f"the members of {cls} can't be told apart once they are encoded"
-    elif origin is dict and args[0] is not str:
+        if fault := _tags_fault(tagged_members(cls), rename):
+            return fault
+    elif origin is dict and resolve(args[0]) is not str:
         return f"only text can be a key, as in JSON, not {getattr(args[0], '__name__', args[0])}"
-    elif origin not in (*LISTED, dict):
+    elif not (origin in (*LISTED, dict) or is_named_tuple(cls) or is_typed_dict(cls)):
         name = getattr(cls, "__name__", cls)
-        return f"{name} is not one of numbers, text, bool, bytes, Literal, Enum, list[...], set[...], frozenset[...], \
-tuple[...], dict[str, ...], unions and attrs classes of these"
-    fault = next(filter(None, (_type_fault(arg, seen) for arg in args if arg is not Ellipsis)), "")
+        hint = "use edge.Json for a value without a schema" if cls is Any else "register_type adds a class of yours"
+        return f"{name} is not one of the types that can be sent, which docs/types.md lists; {hint}"
+    if any(part is None and is_named_tuple(cls) for part in _parts(cls)):
+        return f"an item of {cls.__name__} has no type"
+    fault = next(filter(None, (_type_fault(part, rename, seen) for part in _parts(cls))), "")
     if not fault and origin in (set, frozenset) and not is_hashable(args[0]):
         return f"values of {args[0]} can't be in a set: they are not hashable"
     return fault
+
+
+def _tags_fault(members: tuple[Any, ...], rename: Rename) -> str:
+    """Return the reason why a tag can't tell these classes apart; empty if it can."""
+    for one, other in itertools.combinations(members, 2):
+        if tag_of(one) == tag_of(other):
+            return f"two classes of the union are called {tag_of(one)}, and can't be told apart once they are encoded"
+    for member in members:
+        if any(wire_name(field, rename) == TAG for field in fields_of(member)):
+            name = (typing.get_origin(member) or member).__name__
+            return f"{name} has a field {TAG!r}, in which a union of classes is sent: call the field something else"
+    return ""
 
 
 def _constants_fault(values: list[Any]) -> str:
@@ -173,9 +232,18 @@ def _is_enum(cls: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Return whether a value of one type may have the same encoding as a value of the other type."""
-    origins = (typing.get_origin(one), typing.get_origin(other))
-    if all(origin in LISTED for origin in origins) or (_is_object(one) and _is_object(other)):
+    """Return whether a value of one resolved type may have the same encoding as a value of the other type.
+
+    Objects are told apart by their tags.
+    """
+    if Json in (one, other):
+        return True
+    if REGISTERED.keys() & {one, other}:
+        one, other = (_written(each) for each in (one, other))
+        return one == other or {one, other} == {int, float} or _alike(one, other)
+    if is_object(one) and is_object(other):
+        return False
+    if all(map(_is_listed, (one, other))) or all(map(_is_mapping, (one, other))):
         return True
     for this, that in ((one, other), (other, one)):
         kinds = {type(value) for value in _constants(that)} or {that}
@@ -190,8 +258,20 @@ def _alike(one: Any, other: Any) -> bool:
     return False
 
 
-def _is_object(cls: Any) -> bool:
-    return attrs.has(cls) or typing.get_origin(cls) is dict
+def _written(cls: Any) -> Any:
+    """Return the type as which values of a resolved type are sent."""
+    while cls in REGISTERED:
+        cls = resolve(REGISTERED[cls].plain)
+    kinds = {type(value) for value in _constants(cls)}
+    return kinds.pop() if len(kinds) == 1 else cls
+
+
+def _is_listed(cls: Any) -> bool:
+    return typing.get_origin(cls) in LISTED or is_named_tuple(cls)
+
+
+def _is_mapping(cls: Any) -> bool:
+    return is_object(cls) or typing.get_origin(cls) is dict or is_typed_dict(cls)
 
 
 def _constants(cls: Any) -> list[Any]:

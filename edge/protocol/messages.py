@@ -10,7 +10,7 @@ A frame is an array that begins with a name. The first character of the name, it
 | a letter   | request | `["guess", {...}, 7]`, `[..., 7, 2.5]`  | yes     |
 | `=`        | reply   | `["=guessed", {...}, 7]`                | yes     |
 | `+`        | part    | `["+line", {...}, 7]`                   | yes     |
-| `-`        | cancel  | `["-", null, 7]`                        | yes     |
+| `-`        | cancel  | `["-", null, 7]`, `["-", 2.5, 7]`       | yes     |
 | `!`        | error   | `["!not_now", {...}]`, `[..., 7]`       | yes     |
 
 A counted frame contains no sequence number, so that a broadcast has the same bytes for all receivers. Both sides count
@@ -216,10 +216,12 @@ class Part:
 
 @attrs.frozen
 class Cancel:
-    """A notice that the sender of the request `id` no longer waits for the answer."""
+    """A notice that the sender of the request `id` no longer waits for the answer, or waits for another time."""
 
     sign: ClassVar[str] = "-"
     id: int
+    seconds: float | None = None
+    """The seconds for which the sender waits from now on; None if it no longer waits."""
 
 
 @attrs.frozen
@@ -231,6 +233,8 @@ class Error:
     about: str = ""
     """The name of the refused message; empty if unknown."""
     id: int | None = None
+    data: Any = None
+    """Details of a refused request: the name and the body of an event, as a list; or None."""
 
 
 Control = Hello | Welcome | Bye | Ack | Ping
@@ -245,6 +249,7 @@ _HELLO_DEFAULTS = {"options": None, "create": "if needed"}
 class _ErrorBody:
     message: str
     about: str = ""
+    data: Any = None
 
 
 def to_plain(message: Message) -> list[Any]:
@@ -274,10 +279,12 @@ def to_plain(message: Message) -> list[Any]:
             return [f"={name}", body, id]
         case Part(name, body, id):
             return [f"+{name}", body, id]
-        case Cancel(id):
-            return [message.sign, None, id]
-        case Error(problem, text, about, id):
-            body = unstructure(_ErrorBody(text, about))
+        case Cancel(id, seconds):
+            return [message.sign, seconds, id]
+        case Error(problem, text, about, id, data):
+            body = unstructure(_ErrorBody(text, about, data))
+            if data is None:
+                del body["data"]
             return [f"!{problem}", body] if id is None else [f"!{problem}", body, id]
 
 
@@ -317,6 +324,8 @@ def from_plain(plain: Any, size: int = 0, ignore_extra: bool = False) -> Message
             return Part(name[1:], body, id)
         case [Cancel.sign, None, id] if _is_number(id):
             return Cancel(id)
+        case [Cancel.sign, seconds, id] if _is_number(id) and _is_duration(seconds):
+            return Cancel(id, float(seconds))
         case [str(name), body] if name[:1] == "!":
             return _error(name, body, None, ignore_extra)
         case [str(name), body, id] if name[:1] == "!" and _is_number(id):
@@ -334,7 +343,7 @@ def _is_duration(value: object) -> bool:
 
 def _error(name: str, body: Any, id: int | None, ignore_extra: bool) -> Error:
     fields = structure(body, _ErrorBody, ignore_extra=ignore_extra)
-    return Error(name[1:], fields.message, fields.about, id)
+    return Error(name[1:], fields.message, fields.about, id, fields.data)
 
 
 def is_counted(message: Message) -> bool:

@@ -105,11 +105,16 @@ def outgoing_part(event: Any, id: int) -> Outgoing:
     return Outgoing(Part(event_type(type(event)).name, unstructure(event), id))
 
 
-def outgoing_cancel(id: int) -> Outgoing:
-    """Make the message that cancels the request `id`."""
-    return Outgoing(Cancel(id))
+def outgoing_cancel(id: int, seconds: float | None = None) -> Outgoing:
+    """Make the message that cancels the request `id`, or that changes the seconds for which its sender waits."""
+    return Outgoing(Cancel(id, seconds))
 
 
-def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None) -> Outgoing:
-    """Make the refusal of a message. Shorten `about`, which the peer has sent, so that it can't amplify traffic."""
-    return Outgoing(Error(problem, message[:300], about[:64], id))
+def outgoing_error(problem: MessageProblem, message: str, about: str, id: int | None, data: Any = None) -> Outgoing:
+    """Make the refusal of a message. Shorten `about`, which the peer has sent, so that it can't amplify traffic.
+
+    Args:
+      data: an event with details, or None.
+    """
+    details = None if data is None else [event_type(type(data)).name, unstructure(data)]
+    return Outgoing(Error(problem, message[:300], about[:64], id, details))

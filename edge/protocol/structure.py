@@ -16,7 +16,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
@@ -24,6 +24,25 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from ..errors import InvalidEvent
+from .events import rename_of
+from .field_kinds import (
+    REGISTERED,
+    TAG,
+    Json,
+    RegisteredType,
+    Rename,
+    fields_of,
+    is_named_tuple,
+    is_object,
+    is_typed_dict,
+    is_union,
+    items_of,
+    required_items,
+    resolve,
+    tag_of,
+    tagged_members,
+    wire_name,
+)
 from .field_types import LISTED, MAX_DEPTH, MAX_INTEGER, deeper_than, holds_itself
 
 T = TypeVar("T")
@@ -42,6 +61,16 @@ class Mismatch(ValueError):
     """The error for a value that does not fit its type. The text describes the expected value."""
 
 
+@attrs.frozen
+class Rules:
+    """How objects are read."""
+
+    ignore_extra: bool
+    """True to ignore the fields that a class does not have."""
+    rename: Rename
+    """The names of fields on the wire: see `event`."""
+
+
 def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
     """Convert plain data into an instance of `cls`.
 
@@ -49,9 +78,9 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
       ignore_extra: ignore the fields that a class does not have, also in nested classes.
 
     Raises:
-      InvalidEvent: the data does not fit `cls`. The error contains the path and a description of the first fault.
+      InvalidEvent: the data does not fit `cls`. The error has the path of the first fault, and a sentence.
     """
-    hook, bottomless = _hook_of(cls, ignore_extra)
+    hook, bottomless, rules = _outer_hook_of(cls, ignore_extra)
     if bottomless:
         _check_depth(value)
     try:
@@ -59,34 +88,47 @@ def structure(value: object, cls: type[T], *, ignore_extra: bool = False) -> T:
         return made
     except Exception:  # an attrs validator may raise any exception to reject the value
         _check_depth(value)
-        fault = _find_fault(value, cls, ignore_extra)
+        fault = _find_fault(value, cls, rules)
         raise InvalidEvent("invalid", fault.sentence, fault.path.removeprefix(".")) from None
 
 
-def _find_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool]:
+def _find_outer_hook(cls: Any, ignore_extra: bool) -> tuple[Hook, bool, Rules]:
+    rules = Rules(ignore_extra, rename_of(cls))
+    return *_hook_of(cls, rules), rules
+
+
+def _find_hook(cls: Any, rules: Rules) -> tuple[Hook, bool]:
     """Return the hook of a type, and True if the type's values may nest to any depth.
 
-    Only values of such types need a check of their depth. A value that fits another type is only as deep as this type.
+    Only values of these types need a check of their depth: a value that fits another type is only as deep as that type.
     """
-    return _make_hook(cls, ignore_extra), holds_itself(cls)
+    return _make_hook(cls, rules), holds_itself(cls)
 
 
-# A cache, because making a hook compiles code and is slow.
-_hook_of: Callable[[Any, bool], tuple[Hook, bool]] = functools.cache(_find_hook)
+# Caches, because making a hook compiles code and is slow.
+_hook_of: Callable[[Any, Rules], tuple[Hook, bool]] = functools.cache(_find_hook)
+_outer_hook_of: Callable[[Any, bool], tuple[Hook, bool, Rules]] = functools.cache(_find_outer_hook)
 
 
-def _make_hook(cls: Any, ignore_extra: bool) -> Hook:
+def _make_hook(declared: Any, rules: Rules) -> Hook:
     def inner_of(inner: Any) -> Hook:
         if holds_itself(inner):  # the hook of `inner` may not exist yet
-            return lambda value, _: _hook_of(inner, ignore_extra)[0](value, inner)
-        return _hook_of(inner, ignore_extra)[0]
+            return lambda value, _: _hook_of(inner, rules)[0](value, inner)
+        return _hook_of(inner, rules)[0]
 
+    cls = resolve(declared)
     if cls in SCALARS:
         return SCALARS[cls]
+    if cls in REGISTERED:
+        return _registered(REGISTERED[cls], inner_of)
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return _choice([member.value for member in cls], list(cls))
-    if attrs.has(cls):
-        return _object(cls, inner_of, ignore_extra=ignore_extra)
+    if is_object(cls):
+        return _object(cls, inner_of, rules)
+    if is_named_tuple(cls):
+        return _named_tuple(cls, inner_of)
+    if is_typed_dict(cls):
+        return _typed_dict(cls, inner_of, rules)
     return BY_ORIGIN[typing.get_origin(cls)](cls, inner_of)
 
 
@@ -151,6 +193,68 @@ def _set_of(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
     return make(items)
 
 
+def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
+    inner, plain, from_plain, expected = (
+        inner_of(registered.plain),
+        registered.plain,
+        registered.from_plain,
+        registered.expected,
+    )
+
+    def hook(value: Any, _: Any) -> Any:
+        try:
+            return from_plain(inner(value, plain))
+        except Exception as exc:
+            if expected:
+                raise Mismatch(expected) from None
+            raise ValueError(str(exc) if isinstance(exc, ValueError) else "the value is not valid") from None
+
+    return hook
+
+
+def _json(value: Any, _: Any = None) -> Any:
+    """Check a JSON value. Its depth is checked before."""
+    if type(value) is list:
+        for each in value:
+            _json(each)
+    elif type(value) is dict:
+        for each in value.values():
+            _json(each)
+    elif type(value) is int:
+        _int(value, int)
+    elif type(value) is float:
+        _float(value, float)
+    elif type(value) not in (str, bool, type(None)):
+        raise Mismatch("a JSON value")
+    return value
+
+
+def _named_tuple(cls: Any, inner_of: Inner) -> Hook:
+    kinds = [kind for _, kind in items_of(cls)]
+    inner = [inner_of(kind) for kind in kinds]
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not list or len(value) != len(inner):
+            raise Mismatch(f"a list of {len(inner)}")
+        return cls(*map(operator.call, inner, value, kinds))
+
+    return hook
+
+
+def _typed_dict(cls: Any, inner_of: Inner, rules: Rules) -> Hook:
+    kinds, required = dict(items_of(cls)), required_items(cls)
+    inner = {name: inner_of(kind) for name, kind in kinds.items()}
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise Mismatch("an object")
+        if not required <= value.keys() or not (rules.ignore_extra or value.keys() <= inner.keys()):
+            raise Mismatch("other fields")
+        return {name: inner[name](value[name], kinds[name]) for name in inner if name in value}
+
+    return hook
+
+
 def _tuple(cls: Any, inner_of: Inner) -> Hook:
     items = typing.get_args(cls)
     if len(items) == 2 and items[1] is Ellipsis:
@@ -191,13 +295,17 @@ def _choice(values: list[Any], results: list[Any]) -> Hook:
 
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
-    """Return a hook that tries only the union's members that match the value's plain type. `int` precedes `float`."""
+    """Return a hook that tries only the union's members that match the value's plain type, `int` before `float`."""
     members = sorted(typing.get_args(cls), key=lambda member: member is float)
     expected = " or ".join(_expected(member) for member in members)
     candidates: dict[type[Any], list[tuple[Hook, Any]]] = {}
+    tagged = {tag_of(member): member for member in tagged_members(cls)}
+    if tagged:
+        candidates[dict] = [(_tagged(tagged, inner_of), None)]
     for member in members:
-        for plain in _plain_types(member):
-            candidates.setdefault(plain, []).append((inner_of(member), member))
+        if resolve(member) not in tagged.values():
+            for plain in _plain_types(member):
+                candidates.setdefault(plain, []).append((inner_of(member), member))
 
     def hook(value: Any, _: Any) -> Any:
         for structured, member in candidates.get(type(value), ()):
@@ -210,24 +318,44 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
     return hook
 
 
+def _tagged(members: dict[str, Any], inner_of: Inner) -> Hook:
+    """Return a hook for an object whose class is named in the field `TAG`."""
+    hooks = {tag: inner_of(member) for tag, member in members.items()}
+
+    def hook(value: Any, _: Any) -> Any:
+        fields = dict(value)
+        tag = fields.pop(TAG, None)
+        if type(tag) is not str or tag not in members:
+            raise Mismatch(f"an object whose {TAG!r} is one of {', '.join(map(repr, members))}")
+        return hooks[tag](fields, members[tag])
+
+    return hook
+
+
 def _plain_types(cls: Any) -> set[type[Any]]:
     """Return the plain types whose values the hook of this type may accept."""
+    cls = resolve(cls)
     origin = typing.get_origin(cls)
+    if cls in REGISTERED:
+        return _plain_types(REGISTERED[cls].plain)
     if origin is Literal:
         return {type(value) for value in typing.get_args(cls)}
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return {type(member.value) for member in cls}
-    if origin in (Union, types.UnionType):
+    if is_union(cls):
         return {plain for member in typing.get_args(cls) for plain in _plain_types(member)}
-    if origin in LISTED:
+    if origin in LISTED or is_named_tuple(cls):
         return {list}
-    if origin is dict or attrs.has(cls):
+    if origin is dict or is_object(cls) or is_typed_dict(cls):
         return {dict}
     others: dict[Any, set[type[Any]]] = {float: {int, float}, bytes: {bytes, str}, None: {type(None)}}
     return others.get(cls, {cls})
 
 
 def _expected(cls: Any) -> str:
+    cls = resolve(cls)
+    if cls in REGISTERED and REGISTERED[cls].expected:
+        return REGISTERED[cls].expected
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
     return names.get(cls, str(getattr(cls, "__name__", cls)))
 
@@ -236,11 +364,14 @@ def _literal(cls: Any, _: Inner) -> Hook:
     return _choice(list(typing.get_args(cls)), list(typing.get_args(cls)))
 
 
-def _object(cls: Any, inner_of: Inner, *, ignore_extra: bool) -> Hook:
-    fields = attrs.fields(attrs.resolve_types(cls))
-    hooks: dict[str, Any] = {each.name: override(struct_hook=inner_of(each.type)) for each in fields}
+def _object(cls: Any, inner_of: Inner, rules: Rules) -> Hook:
+    hooks: dict[str, Any] = {
+        each.name: override(struct_hook=inner_of(each.type), rename=wire_name(each, rules.rename))
+        for each in fields_of(cls)
+        if each.init
+    }
     return make_dict_structure_fn(
-        cls, _converter, _cattrs_forbid_extra_keys=not ignore_extra, _cattrs_detailed_validation=False, **hooks
+        cls, _converter, _cattrs_forbid_extra_keys=not rules.ignore_extra, _cattrs_detailed_validation=False, **hooks
     )
 
 
@@ -256,6 +387,7 @@ SCALARS: dict[Any, Hook] = {
     type(None): _exactly(type(None), "null"),
     None: _exactly(type(None), "null"),
     Any: lambda value, _: value,
+    Json: _json,
 }
 BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
     list: functools.partial(_listed, list),
@@ -278,71 +410,102 @@ class _Fault(Exception):  # raised only in this file
         self.path = path
 
 
-def _find_fault(value: object, cls: Any, ignore_extra: bool) -> _Fault:
+def _find_fault(value: object, cls: Any, rules: Rules) -> _Fault:
     """Find the first fault of a value that does not fit its type."""
     try:
-        _retrace(value, cls, ignore_extra)
+        _retrace(value, cls, rules)
     except _Fault as fault:
         return fault
     return _Fault("the value is not valid")
 
 
-def _retrace(value: object, cls: Any, ignore_extra: bool) -> Any:
+def _retrace(value: object, declared: Any, rules: Rules) -> Any:
     """Structure a value again, one part after the other, to find the first fault.
 
-    The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be much
-    deeper than its type. Therefore, each part of such a value is structured only once.
+    The cost grows with the size of the value and with the depth of its type. A value of a recursive type may be deeper
+    than its type. Therefore each part of such a value is structured only once.
 
     Raises:
       _Fault: the first fault.
     """
+    cls = resolve(declared)
     args, origin = typing.get_args(cls), typing.get_origin(cls)
-    if attrs.has(cls):
-        return _retrace_object(value, cls, ignore_extra)
-    if origin in LISTED and isinstance(value, list):
+    if cls in REGISTERED:
+        pass
+    elif is_object(cls):
+        return _retrace_object(value, cls, rules)
+    elif is_typed_dict(cls):
+        return _retrace_typed_dict(value, cls, rules)
+    elif is_named_tuple(cls) and isinstance(value, list) and len(value) == len(items_of(cls)):
+        children = _retrace_children("[{}]", enumerate(value), (kind for _, kind in items_of(cls)), rules)
+        return _made(lambda items: cls(*items), children)
+    elif origin in LISTED and isinstance(value, list):
         fixed = origin is tuple and Ellipsis not in args
         if not fixed or len(args) == len(value):
             kinds = args if fixed else itertools.repeat(args[0])
-            children = _retrace_children("[{}]", enumerate(value), kinds, ignore_extra)
+            children = _retrace_children("[{}]", enumerate(value), kinds, rules)
             return _made(functools.partial(_set_of, origin) if origin in (set, frozenset) else origin, children)
     elif origin is dict and isinstance(value, dict):
-        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]), ignore_extra)
+        children = _retrace_children(".{:.64}", value.items(), itertools.repeat(args[1]), rules)
         return dict(zip(value, children, strict=True))
-    elif origin in (Union, types.UnionType) and value is not None:
+    elif is_union(cls) and value is not None:
         members = [member for member in args if member is not type(None)]
         if len(members) == 1:
-            return _retrace(value, members[0], ignore_extra)
-    return _made(lambda plain: _hook_of(cls, ignore_extra)[0](plain, cls), value)
+            return _retrace(value, members[0], rules)
+        tagged = {tag_of(member): member for member in tagged_members(cls)}
+        if type(value) is dict and type(value.get(TAG)) is str and value[TAG] in tagged:
+            fields = {name: each for name, each in value.items() if name != TAG}
+            return _retrace(fields, tagged[value[TAG]], rules)
+    return _made(lambda plain: _hook_of(cls, rules)[0](plain, cls), value)
 
 
-def _retrace_object(value: object, cls: Any, ignore_extra: bool) -> Any:
+def _retrace_object(value: object, cls: Any, rules: Rules) -> Any:
     if type(value) is not dict:
         raise _Fault("expected an object")
-    fields = {attribute.name: attribute for attribute in attrs.fields(attrs.resolve_types(cls)) if attribute.init}
-    known = {name: attribute for name, attribute in fields.items() if name in value}
+    fields = {wire_name(each, rules.rename): each for each in fields_of(cls) if each.init}
+    known = {name: field for name, field in fields.items() if name in value}
     steps = ((name, value[name]) for name in known)
-    children = _retrace_children(".{}", steps, (attribute.type for attribute in known.values()), ignore_extra)
-    for name in value:
-        if name not in fields and not ignore_extra:
-            raise _Fault(f"unknown field {name[:64]!r}")
-    for name, attribute in fields.items():
-        if name not in value and attribute.default is attrs.NOTHING:
-            raise _Fault(f"missing field {name!r}")
-    arguments = {attribute.alias: child for attribute, child in zip(known.values(), children, strict=True)}
+    children = _retrace_children(".{}", steps, (field.type for field in known.values()), rules)
+    _check_names(value, fields, [name for name, field in fields.items() if field.required], rules)
+    arguments = {field.argument: child for field, child in zip(known.values(), children, strict=True)}
     return _made(lambda arguments: cls(**arguments), arguments)
 
 
+def _retrace_typed_dict(value: object, cls: Any, rules: Rules) -> Any:
+    if type(value) is not dict:
+        raise _Fault("expected an object")
+    known = {name: kind for name, kind in items_of(cls) if name in value}
+    steps = ((name, value[name]) for name in known)
+    children = _retrace_children(".{}", steps, known.values(), rules)
+    _check_names(value, dict(items_of(cls)), sorted(required_items(cls)), rules)
+    return dict(zip(known, children, strict=True))
+
+
+def _check_names(value: dict[Any, Any], fields: Container[str], required: Iterable[str], rules: Rules) -> None:
+    """Check that an object has no unknown field, and all required fields.
+
+    Raises:
+      _Fault: the first fault.
+    """
+    for name in value:
+        if name not in fields and not rules.ignore_extra:
+            raise _Fault(f"unknown field {name[:64]!r}")
+    for name in required:
+        if name not in value:
+            raise _Fault(f"missing field {name!r}")
+
+
 def _retrace_children(
-    step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any], ignore_extra: bool
+    step: str, children: Iterable[tuple[object, object]], kinds: Iterable[Any], rules: Rules
 ) -> list[Any]:
     made, pairs = [], [*zip(children, kinds, strict=False)]
     for number, ((name, child), cls) in enumerate(pairs, 1):
-        hook, bottomless = _hook_of(cls, ignore_extra)
+        hook, bottomless = _hook_of(cls, rules)
         step_in = bottomless or number == len(pairs)  # the fault is in the last child if all others fit
         try:
-            made.append(_retrace(child, cls, ignore_extra) if step_in else hook(child, cls))
+            made.append(_retrace(child, cls, rules) if step_in else hook(child, cls))
         except Exception as exc:
-            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls, ignore_extra)
+            fault = exc if isinstance(exc, _Fault) else _find_fault(child, cls, rules)
             raise _Fault(fault.sentence, step.format(name) + fault.path) from None
     return made
 

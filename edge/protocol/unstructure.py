@@ -14,13 +14,33 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from .events import rename_of
+from .field_kinds import (
+    REGISTERED,
+    TAG,
+    Json,
+    RegisteredType,
+    Rename,
+    fields_of,
+    is_named_tuple,
+    is_object,
+    is_typed_dict,
+    is_union,
+    items_of,
+    required_items,
+    resolve,
+    tag_of,
+    tagged_members,
+    unwrap,
+    wire_name,
+)
 from .field_types import LISTED, MAX_DEPTH, MAX_INTEGER, deeper_than, holds_itself, is_hashable
 
 Hook = Callable[[Any], Any]
@@ -39,7 +59,7 @@ def unstructure(value: object, cls: Any = None) -> Any:
         well-formed, or more levels than a reader accepts; or a validator rejects it. The message begins with the path.
     """
     cls = cls or type(value)
-    hook, bottomless = _hook_of(cls)
+    hook, bottomless = _outer_hook_of(cls)
     try:
         plain = hook(value)
     except RecursionError:
@@ -51,27 +71,42 @@ def unstructure(value: object, cls: Any = None) -> Any:
     return plain
 
 
-def _find_hook(cls: Any) -> tuple[Hook, bool]:
-    return _make_hook(cls), holds_itself(cls)
+def _find_outer_hook(cls: Any) -> tuple[Hook, bool]:
+    return _hook_of(cls, rename_of(cls))
 
 
-# A cache, because making a hook compiles code and is slow.
-_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_hook)
+def _find_hook(cls: Any, rename: Rename = "") -> tuple[Hook, bool]:
+    return _make_hook(cls, rename), holds_itself(cls)
 
 
-def _make_hook(cls: Any) -> Hook:
+# Caches, because making a hook compiles code and is slow.
+_hook_of: Callable[[Any, Rename], tuple[Hook, bool]] = functools.cache(_find_hook)
+_outer_hook_of: Callable[[Any], tuple[Hook, bool]] = functools.cache(_find_outer_hook)
+
+
+def _make_hook(declared: Any, rename: Rename) -> Hook:
     def inner_of(inner: Any) -> Hook:
         if holds_itself(inner):  # the hook of `inner` may not exist yet
-            return lambda value: _hook_of(inner)[0](value)
-        return _hook_of(inner)[0]
+            return lambda value: _hook_of(inner, rename)[0](value)
+        return _hook_of(inner, rename)[0]
 
-    cls = UNTYPED.get(cls, cls)
+    cls = resolve(UNTYPED.get(declared, declared))
+    if typing.get_origin(unwrap(declared)) is Sequence:
+        return _sequence(cls, inner_of)
+    if typing.get_origin(unwrap(declared)) is Mapping:
+        return _mapping(cls, inner_of, Mapping)
     if cls in SCALARS:
         return SCALARS[cls]
+    if cls in REGISTERED:
+        return _registered(REGISTERED[cls], inner_of)
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return _enum(cls)
-    if attrs.has(cls):
-        return _object(cls, inner_of)
+    if is_object(cls):
+        return _object(cls, inner_of, rename)
+    if is_named_tuple(cls):
+        return _named_tuple(cls, inner_of)
+    if is_typed_dict(cls):
+        return _typed_dict(cls, inner_of)
     if typing.get_origin(cls) in BY_ORIGIN:
         return BY_ORIGIN[typing.get_origin(cls)](cls, inner_of)
     return functools.partial(_refuse, cls)
@@ -129,6 +164,57 @@ def _exactly(cls: type[Any], expected: str) -> Hook:
     return hook
 
 
+def _registered(registered: RegisteredType, inner_of: Inner) -> Hook:
+    cls, inner, to_plain = registered.cls, inner_of(registered.plain), registered.to_plain
+    expected = registered.expected or f"a {cls.__name__}"
+
+    def hook(value: Any) -> Any:
+        if type(value) is not cls:
+            raise _wrong(expected, value)
+        return inner(to_plain(value))
+
+    return hook
+
+
+def _untyped(value: Any) -> Any:
+    """Convert a value without a declared type. A reader could not convert a registered type back."""
+    if type(value) in REGISTERED:
+        _refuse(type(value), value)
+    return unstructure(value)
+
+
+def _json(value: Any) -> Any:
+    if type(value) is list:
+        return [_json(each) for each in value]
+    if type(value) is dict:
+        return {_text(name): _json(each) for name, each in value.items()}
+    if type(value) in (str, int, float, bool, type(None)):
+        return SCALARS[type(value)](value)
+    raise _wrong("a JSON value", value)
+
+
+def _named_tuple(cls: Any, inner_of: Inner) -> Hook:
+    inner = [inner_of(kind) for _, kind in items_of(cls)]
+
+    def hook(value: Any) -> list[Any]:
+        if type(value) is not cls:
+            raise _wrong(f"a {cls.__name__}", value)
+        return list(map(operator.call, inner, value))
+
+    return hook
+
+
+def _typed_dict(cls: Any, inner_of: Inner) -> Hook:
+    inner, required = {name: inner_of(kind) for name, kind in items_of(cls)}, required_items(cls)
+
+    def hook(value: Any) -> dict[str, Any]:
+        if type(value) is not dict or not required <= value.keys() <= inner.keys():
+            raise _wrong(f"a {cls.__name__}", value)
+        return {name: inner[name](each) for name, each in value.items()}
+
+    return hook
+
+
 def _listed(origin: type[Any], cls: Any, inner_of: Inner) -> Hook:
     inner = inner_of(typing.get_args(cls)[0])
     expected = f"a {origin.__name__}"
@@ -136,6 +222,17 @@ def _listed(origin: type[Any], cls: Any, inner_of: Inner) -> Hook:
     def hook(value: Any) -> list[Any]:
         if not isinstance(value, origin):
             raise _wrong(expected, value)
+        return [inner(each) for each in value]
+
+    return hook
+
+
+def _sequence(cls: Any, inner_of: Inner) -> Hook:
+    inner = inner_of(typing.get_args(cls)[0])
+
+    def hook(value: Any) -> list[Any]:
+        if not isinstance(value, list | tuple):
+            raise _wrong("a list or a tuple", value)
         return [inner(each) for each in value]
 
     return hook
@@ -155,12 +252,12 @@ def _tuple(cls: Any, inner_of: Inner) -> Hook:
     return hook
 
 
-def _mapping(cls: Any, inner_of: Inner) -> Hook:
-    inner = inner_of(typing.get_args(cls)[1])
+def _mapping(cls: Any, inner_of: Inner, kind: type[Any] = dict) -> Hook:
+    inner, expected = inner_of(typing.get_args(cls)[1]), f"a {kind.__name__.lower()}"
 
     def hook(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise _wrong("a dict", value)
+        if not isinstance(value, kind):
+            raise _wrong(expected, value)
         return {_text(name): inner(each) for name, each in value.items()}
 
     return hook
@@ -187,8 +284,11 @@ def _enum(cls: Any) -> Hook:
 
 def _union(cls: Any, inner_of: Inner) -> Hook:
     """Return a hook that tries the union's members of the value's exact type. Without such a member, it tries all."""
-    members = typing.get_args(cls)
-    hooks = [(member, inner_of(member)) for member in members]
+    members, tagged = typing.get_args(cls), tagged_members(cls)
+    hooks = [
+        (member, _tagged(resolve(member), inner_of(member)) if resolve(member) in tagged else inner_of(member))
+        for member in members
+    ]
     by_type: dict[type[Any], list[Hook]] = {}
     for member, write in hooks:
         for kind in _own_types(member):
@@ -210,23 +310,33 @@ def _union(cls: Any, inner_of: Inner) -> Hook:
     return hook
 
 
+def _tagged(cls: Any, write: Hook) -> Hook:
+    """Return a hook that adds the name of the class to an object, so that a reader of a union can tell the classes
+    apart."""
+    tag = tag_of(cls)
+    return lambda value: {TAG: tag, **write(value)}
+
+
 def _own_types(cls: Any) -> set[type[Any]]:
+    cls = resolve(cls)
     origin = typing.get_origin(cls)
     if origin is Literal:
         return {type(value) for value in typing.get_args(cls)}
     return {float, int} if cls is float else {origin or cls}
 
 
-def _object(cls: Any, inner_of: Inner) -> Hook:
-    fields = attrs.fields(attrs.resolve_types(cls))
-    hooks: dict[str, Any] = {each.name: override(unstruct_hook=inner_of(each.type)) for each in fields}
+def _object(cls: Any, inner_of: Inner, rename: Rename) -> Hook:
+    fields, made = fields_of(cls), typing.get_origin(cls) or cls
+    hooks: dict[str, Any] = {
+        each.name: override(unstruct_hook=inner_of(each.type), rename=wire_name(each, rename)) for each in fields
+    }
     write: Hook = make_dict_unstructure_fn(cls, _converter, **hooks)
     # Mutable values with validators are validated again, because they may have changed since their creation.
-    changeable = not is_hashable(cls) and any(each.validator is not None for each in fields)
+    changeable = not is_hashable(cls) and any(each.has_validator for each in fields)
 
     def hook(value: Any) -> Any:
-        if type(value) is not cls:
-            raise _wrong(f"a {cls.__name__}", value)
+        if type(value) is not made:
+            raise _wrong(f"a {made.__name__}", value)
         if changeable:
             attrs.validate(value)
         return write(value)
@@ -244,7 +354,8 @@ SCALARS: dict[Any, Hook] = {
     bytes: _exactly(bytes, "bytes"),
     type(None): _exactly(type(None), "None"),
     None: _exactly(type(None), "None"),
-    Any: lambda value: unstructure(value),
+    Any: _untyped,
+    Json: _json,
 }
 BY_ORIGIN: dict[Any, Callable[[Any, Inner], Hook]] = {
     list: functools.partial(_listed, list),
@@ -266,9 +377,9 @@ def _wrong(expected: str, value: object) -> TypeError:
 
 def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
     """Find the first part of a value that does not fit its type. Return an error with the part's path and fault."""
-    for step, child, kind in _children(value, cls):
+    for step, child, kind in _children(value, resolve(cls)):
         try:
-            _hook_of(kind)[0](child)
+            _hook_of(kind, "")[0](child)
         except RecursionError:
             return ValueError(f"{path}{step}: more than {MAX_DEPTH} levels deep")
         except Exception as exc:
@@ -279,18 +390,24 @@ def _find_fault(value: Any, cls: Any, path: str, fault: Exception) -> Exception:
 def _children(value: Any, cls: Any) -> Iterator[tuple[str, object, Any]]:
     """Yield the path, value and type of each direct part of a value. A value that is not a `cls` has no parts."""
     origin, args = typing.get_origin(cls), typing.get_args(cls)
-    if attrs.has(cls):
-        if type(value) is cls:
-            yield from (
-                (f".{each.name}", getattr(value, each.name), each.type) for each in attrs.fields(cls) if each.init
-            )
-    elif origin in LISTED and isinstance(value, origin):
+    if cls in REGISTERED:
+        return
+    if is_object(cls):
+        if type(value) is (origin or cls):
+            yield from ((f".{each.name}", getattr(value, each.name), each.type) for each in fields_of(cls) if each.init)
+    elif is_named_tuple(cls) and type(value) is cls:
+        yield from ((f".{name}", getattr(value, name), kind) for name, kind in items_of(cls))
+    elif is_typed_dict(cls) and isinstance(value, dict):
+        yield from ((f".{name}", value[name], kind) for name, kind in items_of(cls) if name in value)
+    elif origin in LISTED and (isinstance(value, origin) or (origin is tuple and isinstance(value, list))):
         kinds = args if origin is tuple and Ellipsis not in args else itertools.repeat(args[0])
         yield from ((f"[{index}]", each, kind) for index, (each, kind) in enumerate(zip(value, kinds, strict=False)))
     elif origin is dict and isinstance(value, dict):
         for name, each in value.items():
             yield from ((f": the key {name!r:.64}", name, str), (f".{name!s:.64}", each, args[1]))
-    elif origin in (Union, types.UnionType) and value is not None:
+    elif is_union(cls) and value is not None:
         members = [member for member in args if member is not type(None)]
+        if len(members) > 1:
+            members = [member for member in members if (typing.get_origin(member) or member) is type(value)]
         if len(members) == 1:
-            yield from _children(value, members[0])
+            yield from _children(value, resolve(members[0]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -92,6 +92,42 @@ class Arrival(abc.ABC):
 
 
 @attrs.define(eq=False)
+class _Sharing:
+    """An event that several loops get. The first loop that takes the event takes it from the inbox."""
+
+    arrival: Arrival
+    pending: int
+    """The number of loops that have not taken or refused the event."""
+    taken: bool = False
+
+    def settle(self, *, take: bool) -> None:
+        """Record that a loop takes or refuses the event."""
+        self.pending -= 1
+        if take and not self.taken:
+            self.taken = True
+            self.arrival.take()
+        elif not (self.taken or self.pending):
+            self.arrival.refuse_unheard()
+
+
+class _SharedArrival(Arrival):
+    """An event in the queue of one of several loops."""
+
+    __slots__ = ("_sharing", "event", "member", "size")
+
+    def __init__(self, sharing: _Sharing) -> None:
+        self._sharing = sharing
+        self.event, self.size = sharing.arrival.event, sharing.arrival.size
+        self.member = getattr(sharing.arrival, "member", None)  # events of a room's players have one
+
+    def take(self) -> None:
+        self._sharing.settle(take=True)
+
+    def refuse_unheard(self) -> None:
+        self._sharing.settle(take=False)
+
+
+@attrs.define(eq=False)
 class Subscription:
     """The state of one loop: its event classes, its queued events, and its waiting task."""
 
@@ -100,6 +136,8 @@ class Subscription:
     value: Callable[[Any], Any]
     """Converts an `Arrival` into the object that the loop yields."""
     closed: bool = False
+    shares: bool = False
+    """True if another loop may get the same events."""
     queue: deque[Arrival] = attrs.field(factory=deque)
     wake_up: WakeUp = attrs.field(factory=WakeUp)
     taken: int = 0
@@ -208,13 +246,24 @@ class Listeners:
         arrival.take()
         return self._value(arrival)
 
-    def listen(self, kinds: frozenset[type[Any]] | None) -> Listener[Any]:
-        """Begin a subscription. The subscription ends when its listener is no longer referenced.
+    def listen(self, kinds: frozenset[type[Any]] | None, *, share: bool = False) -> Listener[Any]:
+        """Begin a subscription. It ends when its listener is no longer referenced.
 
         Args:
-          kinds: the event classes; None for all events that no other listener takes.
+          share: True if other loops may get the same events.
+
+        Raises:
+          RuntimeError: another loop listens for one of these classes, and `share` is false.
         """
-        subscription = Subscription(kinds, self._value, self._closed)
+        rivals = [
+            each for each in self._specific if kinds is not None and each.kinds is not None and each.kinds & kinds
+        ]
+        if rivals or (kinds is None and self._general):
+            if not share:
+                raise RuntimeError(_taken(kinds, rivals))
+            for each in rivals:
+                each.shares = True
+        subscription = Subscription(kinds, self._value, self._closed, share)
         end = partial(self._end, subscription)
         listener: Listener[Any] = Listener(subscription, end)
         if not self._closed:
@@ -251,9 +300,19 @@ class Listeners:
                 return True
         for subscription in reversed(self._specific):
             if subscription.kinds is not None and kind in subscription.kinds:
-                subscription.put(arrival)
+                if subscription.shares:
+                    self._share(arrival, kind)
+                else:
+                    subscription.put(arrival)
                 return True
         return False
+
+    def _share(self, arrival: Arrival, kind: type[Any]) -> None:
+        """Queue an event for all loops over its class."""
+        loops = [each for each in self._specific if each.kinds is not None and kind in each.kinds]
+        sharing = _Sharing(arrival, len(loops))
+        for each in loops:
+            each.put(_SharedArrival(sharing))
 
     def close(self, fault: Callable[[], Exception]) -> None:
         """End all loops, also loops that begin later, and fail all waiting tasks.
@@ -275,3 +334,11 @@ class Listeners:
         if subscription in self._like(subscription):
             self._like(subscription).remove(subscription)
             subscription.close()
+
+
+def _taken(kinds: frozenset[type[Any]] | None, rivals: Sequence[Subscription]) -> str:
+    """Return the error message for a loop over events that another loop gets."""
+    if kinds is None:
+        return "another loop over this player gets its events: use one loop, or `listen` with event classes"
+    both = sorted(kind.__name__ for each in rivals for kind in each.kinds or () if kind in kinds)
+    return f"another loop listens for {both[0]}: with share=True, each of the two loops gets each event"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from ..errors import MessageProblem
+from ..errors import MessageProblem, RequestRefused
 from ..protocol.outgoing import Outgoing, outgoing_error, outgoing_part, outgoing_reply
 
 Answer = TypeVar("Answer")
@@ -21,12 +22,18 @@ class IncomingRequest:
     """An unanswered request of the other side."""
 
     number: int
-    event: Any
-    """The event of the request. The reference prevents Python from reusing the event's `id()`. None once answered."""
+    event_id: int
+    """The `id()` of the event of the request."""
     deadline: float
     """The time, on Trio's clock, until which the other side waits for the answer."""
+    event: weakref.ref[Any] | None = None
+    """The event, as long as other code refers to it. None once answered."""
+    name: str = ""
+    """The name of the event."""
     size: int = 0
     """The size of the request's frame, in bytes."""
+    place: str = ""
+    """The place in the author's code that has taken the event; empty if no code has taken it."""
     scope: trio.CancelScope | None = None
     answered: bool = False
     """True once the last answer is sent, or once no answer will be sent."""
@@ -41,11 +48,15 @@ class ReplyScope(Generic[Answer]):
     deadline expires, or when the other side is gone. In these cases, the request is answered with an error. The request
     is also answered with an error if the block raises an exception or is cancelled from outside. If the block ends
     without a reply, the other side is informed that no answer follows.
+
+    If the block raises `RequestRefused`, the request is refused with the message and the data of this error, and the
+    block ends without an exception.
     """
 
     def __init__(
         self,
         incoming: IncomingRequest,
+        event: Any,
         send: Callable[[Outgoing], None],
         wait_relief: Callable[[], Awaitable[None]],
         check: Callable[[Any], Any],
@@ -54,6 +65,7 @@ class ReplyScope(Generic[Answer]):
         abandon: Callable[[IncomingRequest, str], None],
     ) -> None:
         self._incoming = incoming
+        self._event = event  # the request stays unanswered as long as this scope exists
         self._send = send
         self._wait_relief = wait_relief
         self._check = check
@@ -119,7 +131,10 @@ class ReplyScope(Generic[Answer]):
         except BaseException:  # raised for a group of a cancellation and another error: the other error propagates
             self._fail("crashed", "an error was raised while the request was answered")
             raise
-        if exc is None and not asked_off:
+        if isinstance(exc, RequestRefused) and not caught:
+            self._refuse(exc)
+            caught = True
+        elif exc is None and not asked_off:
             self._finish(outgoing_reply(None, self._incoming.number))
         elif isinstance(exc, Exception) and not caught:
             self._fail("crashed", "an error was raised while the request was answered")
@@ -128,6 +143,16 @@ class ReplyScope(Generic[Answer]):
         if asked_off:
             self._abandon(self._incoming, "the request's deadline expired")
         return caught
+
+    def _refuse(self, exc: RequestRefused) -> None:
+        try:
+            data = None if exc.data is None else self._check(exc.data)
+            message = outgoing_error("refused", str(exc), self._incoming.name, self._incoming.number, data)
+            self._check_size(message)
+        except Exception:
+            self._fail("crashed", "an error was raised while the request was answered")
+            raise
+        self._finish(message)
 
     def _fail(self, problem: MessageProblem, text: str) -> None:
         self._finish(outgoing_error(problem, text, "", self._incoming.number))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import typing
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,9 +13,11 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
+from ..aio.places import authors_place
 from ..errors import InvalidEvent, MessageProblem, RequestFailed
 from ..protocol import messages
 from ..protocol.events import Vocabulary
+from ..protocol.field_types import MAX_INTEGER
 from ..protocol.outgoing import Outgoing, outgoing_cancel, outgoing_error, outgoing_reply, outgoing_request
 from ..protocol.structure import structure
 from .listening import Waiter
@@ -29,9 +33,11 @@ MAX_REQUESTS = 64
 class _OutgoingRequest:
     """A request of this side that still expects answers, or has answers that the asking task has not taken yet."""
 
-    answer: type[Any]
+    answers: tuple[type[Any], ...]
     message: Outgoing
     single: bool
+    deadline: float
+    """The deadline of the asking task, on Trio's clock."""
     parts: deque[Any] = attrs.field(factory=deque)
     """The received answers that the asking task has not taken yet."""
     fault: Exception | None = None
@@ -98,6 +104,8 @@ class RequestTracker:
         if the other side must get an error.
       on_ignored: called for the first event of each name that has unknown fields, with the error and the name. From
         then on, unknown fields of events with this name are ignored. If None, an event with unknown fields is invalid.
+      on_dropped: called if this side's code drops the event of a request without an answer, with the event's name and
+        the place in the code that has taken the event.
       tolerant: True to continue to wait if an answer does not fit, so that a client can't break a room with a wrong
         answer. False to let the request fail.
       max_request_bytes: the maximum number of bytes of unanswered requests of the other side. Further requests are
@@ -113,6 +121,7 @@ class RequestTracker:
         on_refusal: Callable[[MessageProblem, str, str], object] = lambda problem, text, about: None,
         on_unusable: Callable[[InvalidEvent, str], bool] = lambda fault, about: True,
         on_ignored: Callable[[InvalidEvent, str], object] | None = None,
+        on_dropped: Callable[[str, str], object] = lambda name, place: None,
         tolerant: bool = True,
         max_request_bytes: float = math.inf,
     ) -> None:
@@ -125,6 +134,7 @@ class RequestTracker:
         self._on_refusal = on_refusal
         self._on_unusable = on_unusable
         self._on_ignored = on_ignored
+        self._on_dropped = on_dropped
         self._loose = {name for name, kind in receives.by_name.items() if kind.ignores_extra}
         """The names of events whose unknown fields are ignored, by their class or because `on_ignored` was called."""
         self._receives = receives
@@ -168,12 +178,12 @@ class RequestTracker:
         """The numbers of the other side's requests that this side still has to answer."""
         return frozenset(incoming.number for incoming in self._incoming.values())
 
-    async def ask(self, question: Any, answer: type[E]) -> E:
+    async def ask(self, question: Any, *answers: Any) -> Any:
         """Send an event as a request and wait for the typed answer. The request includes the caller's deadline.
 
         Args:
           question: the event to send.
-          answer: the event class of the answer.
+          answers: the event classes of the answer, or unions of them.
 
         Raises:
           RequestFailed: the request was answered with an error, or ended without an answer.
@@ -181,7 +191,7 @@ class RequestTracker:
 
         *Cancellation*: the request is cancelled on the other side, too. A later answer is dropped.
         """
-        number, request = self._begin(question, answer, single=True)
+        number, request = self._begin(question, answer_classes(*answers), single=True)
         try:
             await request.waiter.wait(lambda: self._give_up(number))
         finally:
@@ -190,8 +200,7 @@ class RequestTracker:
             raise request.fault
         if not request.parts:
             raise RequestFailed("unanswered", "the other side ended the request without an answer")
-        value: E = request.parts[0]
-        return value
+        return request.parts[0]
 
     def open_stream(
         self, question: Any, answer: type[E], on_take: Callable[[], object]
@@ -206,7 +215,7 @@ class RequestTracker:
         Returns: the answers, and a function that stops tracking the request, and cancels the request if it is
           unanswered.
         """
-        number, request = self._begin(question, answer, single=False)
+        number, request = self._begin(question, answer_classes(answer), single=False)
         request.on_take = on_take
 
         def stop() -> None:
@@ -226,12 +235,13 @@ class RequestTracker:
         if question is None or question.ended:
             return
         if isinstance(message, messages.Error):
-            question.fault = RequestFailed(message.problem, message.message)
+            question.fault = RequestFailed(message.problem, message.message, self._read_data(message.data))
         elif message.name:
             try:
                 event = self._structure(message.name, message.body)
-                if type(event) is not question.answer:
-                    raise InvalidEvent("invalid", f"this request must be answered by a {question.answer.__name__}")
+                if type(event) not in question.answers:
+                    expected = " or ".join(answer.__name__ for answer in question.answers)
+                    raise InvalidEvent("invalid", f"this request must be answered by a {expected}")
             except InvalidEvent as exc:
                 if not self._tolerant:
                     question.fault = RequestFailed(exc.problem, str(exc))
@@ -244,6 +254,16 @@ class RequestTracker:
             self._end(question, message)
         else:
             question.wake()
+
+    def _read_data(self, data: Any) -> Any:
+        """Return the event that a refusal contains; None if there is none, or if this side cannot read it."""
+        match data:
+            case [str(name), body]:
+                try:
+                    return self._structure(name, body)
+                except InvalidEvent as exc:
+                    self._on_unusable(exc, name)
+        return None
 
     def _end(self, question: _OutgoingRequest, message: messages.Reply | messages.Part | messages.Error) -> None:
         """Accept no answers after this message, and cancel the request if the other side would send more answers."""
@@ -282,12 +302,49 @@ class RequestTracker:
                 self.refuse("busy", text, message.name, message.id)
                 return None
             self._request_bytes += message.size
-            self._incoming[id(event)] = IncomingRequest(message.id, event, deadline_of(message.seconds), message.size)
+            self._track(event, message)
         return event
 
+    def _track(self, event: Any, message: messages.Request) -> None:
+        """Track a request of the other side, until it is answered or this side's code drops its event."""
+        token = trio.lowlevel.current_trio_token()
+        incoming = IncomingRequest(
+            message.id, id(event), deadline_of(message.seconds), name=message.name, size=message.size
+        )
+
+        def drop(_: object) -> None:  # may run in any thread, and while Trio is busy
+            if self._incoming.get(incoming.event_id) is incoming:
+                del self._incoming[incoming.event_id]
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._refuse_dropped, incoming)
+
+        incoming.event = weakref.ref(event, drop)
+        self._incoming[incoming.event_id] = incoming
+
+    def _refuse_dropped(self, incoming: IncomingRequest) -> None:
+        if not incoming.answered:
+            self._mark_answered(incoming)
+            self._on_dropped(incoming.name, incoming.place)
+            text = "the code that received the request has dropped it without an answer"
+            self.refuse("unanswered", text, incoming.name, incoming.number)
+
+    def note_taken(self, event: Any) -> None:
+        """Record the place in the author's code that takes an event, if the event is a request."""
+        incoming = self._incoming.get(id(event))
+        if incoming is not None:
+            incoming.place = authors_place()
+
     def receive_cancel(self, message: messages.Cancel) -> None:
-        """Cancel the block that answers a request, because the other side cancelled it. Confirm with an error."""
-        for incoming in self._incoming.values():
+        """Cancel the block that answers a request, because the other side cancelled it, and confirm with an error.
+
+        If the other side waits for another time, move the deadline of the block instead.
+        """
+        for incoming in [*self._incoming.values()]:
+            if incoming.number == message.id and message.seconds is not None:
+                incoming.deadline = deadline_of(message.seconds)
+                if incoming.scope is not None:
+                    incoming.scope.deadline = incoming.deadline
+                return
             if incoming.number == message.id:
                 self._give_up_request(incoming, "the other side cancelled the request")
                 self.refuse("cancelled", "the sender of the request cancelled it", "", message.id)
@@ -312,6 +369,25 @@ class RequestTracker:
         self._send(message)
         return True
 
+    def refuse_request(self, request: Any, message: str, data: Any) -> bool:
+        """Refuse a request of the other side.
+
+        Args:
+          request: the received object itself, not an equal object.
+          data: an event with details, or None.
+
+        Returns: True if the refusal was sent; False if the event was not a request, or if the request was already
+          answered or cancelled.
+        """
+        incoming = self._incoming.get(id(request))
+        if incoming is None:
+            return False
+        refusal = outgoing_error("refused", message, incoming.name, incoming.number, data)
+        self._check_size(refusal)
+        self._mark_answered(incoming)
+        self._send(refusal)
+        return True
+
     def answering(self, request: Any, check: Callable[[Any], Any]) -> ReplyScope[Any]:
         """Return a scope for a block that answers a request. If the request is cancelled, the block is cancelled.
 
@@ -321,9 +397,16 @@ class RequestTracker:
         """
         incoming = self._incoming.get(id(request))
         if incoming is None:
-            incoming = IncomingRequest(0, None, math.inf, answered=True, wanted=id(request) not in self._given_up)
+            incoming = IncomingRequest(0, 0, math.inf, answered=True, wanted=id(request) not in self._given_up)
         return ReplyScope(
-            incoming, self._send, self._wait_relief, check, self._check_size, self._mark_answered, self._give_up_request
+            incoming,
+            request,
+            self._send,
+            self._wait_relief,
+            check,
+            self._check_size,
+            self._mark_answered,
+            self._give_up_request,
         )
 
     def refuse(self, problem: MessageProblem, text: str, about: str, request: int | None) -> None:
@@ -350,20 +433,33 @@ class RequestTracker:
                 question.ended, question.fault = True, fault()
                 question.wake()
 
-    def _begin(self, question: Any, answer: type[Any], *, single: bool) -> tuple[int, _OutgoingRequest]:
+    def _begin(self, question: Any, answers: tuple[type[Any], ...], *, single: bool) -> tuple[int, _OutgoingRequest]:
         self._sent_requests += 1
         number = self._sent_requests
-        left = trio.current_effective_deadline() - trio.current_time()
-        seconds = None if left == math.inf else max(0.0, round(left, 3))
+        deadline = trio.current_effective_deadline()
+        seconds = _seconds_until(deadline)
         message = outgoing_request(question, number, seconds)
         self._check_size(message)
-        self._outgoing[number] = _OutgoingRequest(answer, message, single)
+        self._outgoing[number] = _OutgoingRequest(answers, message, single, deadline)
         try:
             self._send(message)
         except BaseException:
             del self._outgoing[number]
             raise
         return number, self._outgoing[number]
+
+    def move_deadline(self, before: float, after: float) -> None:
+        """Tell the other side that the deadline of this side's requests has moved.
+
+        Args:
+          before: requests that were asked with this deadline, on Trio's clock, have moved.
+          after: the new deadline.
+        """
+        for number, question in self._outgoing.items():
+            if question.deadline == before and not question.ended:
+                question.deadline = after
+                seconds = _seconds_until(after)
+                self._send(outgoing_cancel(number, MAX_INTEGER if seconds is None else seconds))
 
     def _give_up(self, number: int) -> None:
         self._outgoing[number].ended = True
@@ -373,7 +469,7 @@ class RequestTracker:
         """Stop tracking a request, because its last answer is being sent or no answer will be sent."""
         incoming.answered = True
         self._request_bytes -= incoming.size
-        del self._incoming[id(incoming.event)]
+        self._incoming.pop(incoming.event_id, None)
         incoming.event = None
 
     def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:
@@ -382,8 +478,9 @@ class RequestTracker:
         if incoming.scope is not None:
             incoming.scope.cancel(why)
         if not incoming.answered:
-            key = id(incoming.event)
-            self._given_up[key] = weakref.ref(incoming.event, lambda _: self._given_up.pop(key, None))
+            event, key = incoming.event() if incoming.event is not None else None, incoming.event_id
+            if event is not None:
+                self._given_up[key] = weakref.ref(event, lambda _: self._given_up.pop(key, None))
             self._mark_answered(incoming)
 
     def _give_up_requests(self) -> None:
@@ -405,3 +502,20 @@ class RequestTracker:
             self._loose.add(name)
             self._on_ignored(exc, name)
             return event
+
+
+def answer_classes(*answers: Any) -> tuple[type[Any], ...]:
+    """Return the classes of these event classes and unions of event classes.
+
+    Raises:
+      TypeError: no class is given.
+    """
+    found = tuple(each for answer in answers for each in (typing.get_args(answer) or (answer,)))
+    if not found:
+        raise TypeError("name at least one event class for the answer")
+    return found
+
+
+def _seconds_until(deadline: float) -> float | None:
+    """Return the seconds until a deadline, rounded to milliseconds; None for an infinite deadline."""
+    return None if deadline == math.inf else max(0.0, round(deadline - trio.current_time(), 3))

@@ -9,6 +9,8 @@ from types import TracebackType
 
 import trio
 
+from ..aio.places import describe, is_authors
+
 log: logging.Logger = logging.getLogger("edge.rooms")
 
 # Blocks that close a resource at once if they are cancelled, such as `async with channel`, lose nothing.
@@ -70,10 +72,9 @@ def _leaves(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(exc: BaseException | None) -> str:
-    """Return the function, file and line in which an exception was raised, outside of Trio and edge."""
+    """Return the place in the author's code at which an exception was raised."""
     for leaf in _leaves(exc):
         for frame, line in reversed([*traceback.walk_tb(leaf.__traceback__)]):
-            module = frame.f_globals.get("__name__", "")
-            if not module.startswith(("trio.", "outcome.", "edge.")):
-                return f"{frame.f_code.co_name}() ({frame.f_code.co_filename}:{line})"
+            if is_authors(frame):
+                return describe(frame.f_code, line)
     return "its last block"

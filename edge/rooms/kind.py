@@ -239,7 +239,7 @@ def _vocabulary(events: object) -> Vocabulary:
     """Make a vocabulary, and check that its events can be encoded."""
     vocabulary = Vocabulary.of(events)
     for kind in vocabulary.by_name.values():
-        check_type(kind.cls)
+        check_type(kind.cls, kind.rename)
         if kind.key:
             check_key(kind.cls, kind.key)
     return vocabulary

@@ -158,6 +158,10 @@ class Member(abc.ABC):
         """Check again whether this player's inbox has space, because the answer may have changed."""
 
     @abc.abstractmethod
+    def move_deadline(self, before: float, after: float) -> None:
+        """Tell the client that the deadline of its requests has moved: see `RequestTracker.move_deadline`."""
+
+    @abc.abstractmethod
     def offer_early(self) -> None:
         """Offer the early events of this player to the room's listeners, one of which has begun."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
+from types import UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
 import trio
@@ -22,9 +23,12 @@ ToPlayer = TypeVar("ToPlayer")
 E = TypeVar("E")
 E2 = TypeVar("E2")
 E3 = TypeVar("E3")
+E4 = TypeVar("E4")
+E5 = TypeVar("E5")
+E6 = TypeVar("E6")
 
 
-@guard_members
+@guard_members()
 class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """One player of a room. edge creates the players.
 
@@ -98,7 +102,19 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     @overload
     async def receive(self, kind: type[E], other: type[E2], /) -> E | E2: ...
     @overload
-    async def receive(self, kind: type[E], other: type[E2], another: type[E3], /) -> E | E2 | E3: ...
+    async def receive(self, kind: type[E], other: type[E2], third: type[E3], /) -> E | E2 | E3: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], /
+    ) -> E | E2 | E3 | E4: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], /
+    ) -> E | E2 | E3 | E4 | E5: ...
+    @overload
+    async def receive(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], fifth: type[E5], sixth: type[E6], /
+    ) -> E | E2 | E3 | E4 | E5 | E6: ...
     async def receive(self, *kinds: type[Any]) -> Any:
         """Wait for the next event of these classes from this player. Events that arrived earlier are not returned.
 
@@ -127,29 +143,104 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         return cast("E | None", self.__edge_runtime.latest(kind, key))
 
     @overload
-    def listen(self, kind: type[E], /) -> Listener[E]: ...
+    def listen(self, kind: type[E], /, *, share: bool = False) -> Listener[E]: ...
     @overload
-    def listen(self, kind: type[E], other: type[E2], /) -> Listener[E | E2]: ...
+    def listen(self, kind: type[E], other: type[E2], /, *, share: bool = False) -> Listener[E | E2]: ...
     @overload
-    def listen(self, kind: type[E], other: type[E2], another: type[E3], /) -> Listener[E | E2 | E3]: ...
-    def listen(self, *kinds: type[Any]) -> Listener[Any]:
+    def listen(
+        self, kind: type[E], other: type[E2], third: type[E3], /, *, share: bool = False
+    ) -> Listener[E | E2 | E3]: ...
+    @overload
+    def listen(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], /, *, share: bool = False
+    ) -> Listener[E | E2 | E3 | E4]: ...
+    @overload
+    def listen(
+        self,
+        kind: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        /,
+        *,
+        share: bool = False,
+    ) -> Listener[E | E2 | E3 | E4 | E5]: ...
+    @overload
+    def listen(
+        self,
+        kind: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        sixth: type[E6],
+        /,
+        *,
+        share: bool = False,
+    ) -> Listener[E | E2 | E3 | E4 | E5 | E6]: ...
+    def listen(self, *kinds: type[Any], share: bool = False) -> Listener[Any]:
         """Listen for events: ``async for event in player.listen(Drew, Undid)`` yields all events of these classes.
 
         Events that arrive while the body of the loop runs are queued. If you call `receive` in a loop instead, events
         that arrive between two calls are refused.
-        """
-        return self.__edge_runtime.listeners.listen(self.__edge_runtime.room.kind.check_receives(*kinds))
 
-    async def ask(self, question: ToPlayer, answer: type[E]) -> E:
+        Args:
+          share: True if another loop of this player may listen for the same classes. Then each of the loops gets each
+            event.
+
+        Raises:
+          TypeError: no class is given, or players may not send a class.
+          RuntimeError: another loop of this player listens for one of these classes, and `share` is false.
+        """
+        runtime = self.__edge_runtime
+        return runtime.listeners.listen(runtime.room.kind.check_receives(*kinds), share=share)
+
+    @overload
+    async def ask(self, question: ToPlayer, answer: type[E], /) -> E: ...
+    @overload
+    async def ask(self, question: ToPlayer, answer: type[E], other: type[E2], /) -> E | E2: ...
+    @overload
+    async def ask(self, question: ToPlayer, answer: type[E], other: type[E2], third: type[E3], /) -> E | E2 | E3: ...
+    @overload
+    async def ask(
+        self, question: ToPlayer, answer: type[E], other: type[E2], third: type[E3], fourth: type[E4], /
+    ) -> E | E2 | E3 | E4: ...
+    @overload
+    async def ask(
+        self,
+        question: ToPlayer,
+        answer: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        /,
+    ) -> E | E2 | E3 | E4 | E5: ...
+    @overload
+    async def ask(
+        self,
+        question: ToPlayer,
+        answer: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        sixth: type[E6],
+        /,
+    ) -> E | E2 | E3 | E4 | E5 | E6: ...
+    @overload
+    async def ask(self, question: ToPlayer, answer: UnionType, /) -> Any: ...
+    async def ask(self, question: ToPlayer, *answers: Any) -> Any:
         """Send an event as a request, and wait for the player's typed reply. Use a turn to limit the wait.
 
-        A reply that does not fit `answer` is refused, and the wait continues. A client that starts fresh, for example
-        after a reload, receives the request again. The request tells the client how many seconds remain until the
+        A reply of another class is refused, and the wait continues. A client that starts fresh, for example after a
+        reload, receives the request again. The request tells the client how many seconds remain until the
         earliest deadline of the enclosing cancel scopes.
 
         Args:
           question: the event to send.
-          answer: the event class of the reply.
+          answers: the event classes of the reply, or a union of them.
 
         Raises:
           Gone: the player has left, or leaves before the reply. A turn of the player catches this error, and its
@@ -159,7 +250,7 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
 
         *Cancellation*: the request is withdrawn, and the client is notified.
         """
-        return cast("E", await self.__edge_runtime.ask(question, answer))
+        return await self.__edge_runtime.ask(question, *answers)
 
     def reply(self, request: FromPlayer, answer: ToPlayer) -> bool:
         """Answer an event that the client sent as a request.
@@ -175,6 +266,25 @@ class Player(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
           TypeError, ValueError: see `send`.
         """
         return self.__edge_runtime.requests.reply(request, self.__edge_runtime.room.kind.check_sends(answer))
+
+    def refuse(self, request: FromPlayer, message: str, *, data: ToPlayer | None = None) -> bool:
+        """Refuse an event that the client sent as a request. The client gets `RequestFailed` with the same data.
+
+        Args:
+          request: the received object itself.
+          message: the reason, for the client.
+          data: an event with details, or None.
+
+        Returns: True if the client waits for the reply; False if the event was not a request, or if the request was
+          already answered or cancelled.
+
+        Raises:
+          TypeError, ValueError: see `send`.
+        """
+        runtime = self.__edge_runtime
+        return runtime.requests.refuse_request(
+            request, message, None if data is None else runtime.room.kind.check_sends(data)
+        )
 
     def answering(self, request: FromPlayer) -> ReplyScope[ToPlayer]:
         """Answer a request in a block: ``with player.answering(request) as answering:``.

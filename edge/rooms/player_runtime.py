@@ -20,7 +20,7 @@ from ..protocol.latest import LatestValues
 from ..protocol.outgoing import Outgoing, outgoing_event
 from ..protocol.unstructure import unstructure
 from ..requests.listening import Arrival, Listeners
-from ..requests.tracker import RequestTracker
+from ..requests.tracker import RequestTracker, answer_classes
 from .cleanup import ShieldedCleanup
 from .ledger import Ending, Member, PlayerState
 from .records import PlayerRecord, SeatRecord
@@ -83,6 +83,7 @@ class PlayerRuntime(Member):
             wait_relief=seat.wait_relief,
             check_size=self._check_size,
             on_refusal=self._note_refusal,
+            on_dropped=self._note_unanswered,
             max_request_bytes=seat.inbox_bytes,
         )
 
@@ -119,13 +120,13 @@ class PlayerRuntime(Member):
             )
         return self._latest.get((known.name, key))
 
-    async def ask(self, question: Any, answer: type[Any]) -> Any:
+    async def ask(self, question: Any, *answers: Any) -> Any:
         """See `Player.ask`."""
         if self.left:
             raise Gone(self.name)
-        self.room.kind.check_receives(answer)
+        self.room.kind.check_receives(*answer_classes(*answers))
         self.recheck_space()
-        return await self.requests.ask(self.room.kind.check_sends(question), answer)
+        return await self.requests.ask(self.room.kind.check_sends(question), *answers)
 
     def shielded_cleanup(self) -> ShieldedCleanup:
         """See `Player.shielded_cleanup`."""
@@ -359,6 +360,9 @@ class PlayerRuntime(Member):
             if not self.listeners.give(arrival, self.room.listeners):
                 arrival.refuse_unheard()
 
+    def move_deadline(self, before: float, after: float) -> None:
+        self.requests.move_deadline(before, after)
+
     def offer_early(self) -> None:
         if self._early:
             self._early = [arrival for arrival in self._early if not self.listeners.give(arrival, self.room.listeners)]
@@ -390,6 +394,13 @@ class PlayerRuntime(Member):
             text[:300],
             log_context=self.log_context,
         )
+
+    def _note_unanswered(self, name: str, place: str) -> None:
+        """Log the first request of each event of each kind of room that the author's code drops unanswered."""
+        counters, kind = self.room.counters, self.room.kind
+        if counters.is_first("unanswered", kind, name, place):
+            text = "%s has dropped a request %r of %r without an answer, in the room %r"
+            log.warning(text, place or "the room", name, self.name, self.room.path, extra=self.log_context)
 
     def _note_dropped(self, key: Hashable, _: Any) -> None:
         assert isinstance(key, tuple)
@@ -432,6 +443,8 @@ class PlayerArrival(Arrival):
 
     def take(self) -> None:
         self.member.note_taken(self)
+        if type(self.message) is messages.Request:
+            self.member.requests.note_taken(self.event)
         if not self.stored:
             self.member.room.counters.received += 1
 

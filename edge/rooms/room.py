@@ -6,6 +6,7 @@ import math
 import typing
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
+from datetime import time, tzinfo
 from random import Random
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
@@ -23,8 +24,14 @@ from .rounds_runtime import RoundRuntime
 from .seat import Applicant
 from .seats import Seats, empty, ledger_of
 from .ticks import Ticks
+from .wall_clock import WallClockTimes, at, every
 
 E = TypeVar("E")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+E4 = TypeVar("E4")
+E5 = TypeVar("E5")
+E6 = TypeVar("E6")
 
 
 class _SeatsMember:
@@ -312,12 +319,57 @@ class Room(Generic[FromPlayer, ToPlayer]):
         self.__edge_runtime.broadcast(event, members)
 
     @typing.overload
-    def listen(self, kind: type[E], /) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
+    def listen(self, kind: type[E], /, *, share: bool = False) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
     @typing.overload
-    def listen(self, *kinds: type[E]) -> Listener[tuple[Player[FromPlayer, ToPlayer], E]]: ...
-    def listen(self, *kinds: type[Any]) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
-        """Listen for events of all players, in order: ``async for player, event in room.listen(Buzz)``."""
-        return self.__edge_runtime.listeners.listen(self.__edge_runtime.kind.check_receives(*kinds))
+    def listen(
+        self, kind: type[E], other: type[E2], /, *, share: bool = False
+    ) -> Listener[tuple[Player[FromPlayer, ToPlayer], E | E2]]: ...
+    @typing.overload
+    def listen(
+        self, kind: type[E], other: type[E2], third: type[E3], /, *, share: bool = False
+    ) -> Listener[tuple[Player[FromPlayer, ToPlayer], E | E2 | E3]]: ...
+    @typing.overload
+    def listen(
+        self, kind: type[E], other: type[E2], third: type[E3], fourth: type[E4], /, *, share: bool = False
+    ) -> Listener[tuple[Player[FromPlayer, ToPlayer], E | E2 | E3 | E4]]: ...
+    @typing.overload
+    def listen(
+        self,
+        kind: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        /,
+        *,
+        share: bool = False,
+    ) -> Listener[tuple[Player[FromPlayer, ToPlayer], E | E2 | E3 | E4 | E5]]: ...
+    @typing.overload
+    def listen(
+        self,
+        kind: type[E],
+        other: type[E2],
+        third: type[E3],
+        fourth: type[E4],
+        fifth: type[E5],
+        sixth: type[E6],
+        /,
+        *,
+        share: bool = False,
+    ) -> Listener[tuple[Player[FromPlayer, ToPlayer], E | E2 | E3 | E4 | E5 | E6]]: ...
+    def listen(self, *kinds: type[Any], share: bool = False) -> Listener[tuple[Player[FromPlayer, ToPlayer], Any]]:
+        """Listen for events of all players, in order: ``async for player, event in room.listen(Buzz)``.
+
+        Args:
+          share: True if another loop of the room may listen for the same classes. Then each of the loops gets each
+            event.
+
+        Raises:
+          TypeError: no class is given, or players may not send a class.
+          RuntimeError: another loop of the room listens for one of these classes, and `share` is false.
+        """
+        runtime = self.__edge_runtime
+        return runtime.listeners.listen(runtime.kind.check_receives(*kinds), share=share)
 
     @asynccontextmanager
     async def open_round(
@@ -378,6 +430,29 @@ class Room(Generic[FromPlayer, ToPlayer]):
         """
         return Ticks(hz=hz, catch_up=catch_up, note=self.__edge_runtime.counters.note_tick)
 
+    def every(self, seconds: float) -> WallClockTimes:
+        """Run a loop by the wall clock: ``async for due in room.every(3600)`` runs at each full hour.
+
+        The times are the multiples of `seconds` since 1970 in UTC, so they stay the same if another server restores the
+        room. Times that pass while the body of the loop runs are skipped, except the newest. For a game loop, use
+        `ticks`.
+
+        Raises:
+          ValueError: `seconds` is not a finite number above 0.
+        """
+        return every(seconds)
+
+    def at(self, time_of_day: time, tz: tzinfo) -> WallClockTimes:
+        """Run a loop each day: ``async for due in room.at(time(4), ZoneInfo("Europe/Berlin"))`` runs at 4 o'clock.
+
+        A time that does not exist, because clocks are put forward, is later by the difference. A time that exists twice
+        counts once.
+
+        Raises:
+          ValueError: `time_of_day` has a time zone of its own.
+        """
+        return at(time_of_day, tz)
+
     def shielded_cleanup(self) -> AbstractContextManager[trio.CancelScope]:
         """Return a shielded scope for awaiting in a `finally` block of `run`: ``with self.shielded_cleanup():``.
 
@@ -425,7 +500,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
 Room.seats = cast("Seats", _SeatsMember(Room.seats))
 Room._Room__edge_kind = RoomKind.of(Room, Room)  # type: ignore[attr-defined]  # as `__init_subclass__` does
 
-guard_members(Room, settings=SETTINGS)
+guard_members(settings=SETTINGS)(Room)
 
 
 def runtime_of(room: Room[Any, Any]) -> RoomRuntime:

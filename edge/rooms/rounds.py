@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 import trio
 
@@ -14,8 +14,10 @@ from ..aio.no_public_constructor import NoPublicConstructor
 from .player import FromPlayer, Player, ToPlayer, member_of
 from .rounds_runtime import Outcome, RoundRuntime, TurnRuntime
 
+MOVED = {"deadline": "move it with extend(seconds=...) or end_at(...)"}
 
-@guard_members
+
+@guard_members(hints=MOVED)
 class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
     """A cancel scope in which one game is played. `Room.open_round` opens a round.
 
@@ -50,22 +52,44 @@ class Round(Generic[FromPlayer, ToPlayer], metaclass=NoPublicConstructor):
         """The seconds until the deadline; infinite if the round has no time limit."""
         return max(0.0, self.deadline - trio.current_time())
 
-    def turn(self, player: Player[FromPlayer, ToPlayer], *, seconds: float, max_absence: float = math.inf) -> Turn:
+    def extend(self, *, seconds: float) -> bool:
+        """Move the deadline by some seconds; by a negative number, to an earlier time. See `end_at`."""
+        return self._runtime.end_at(self.deadline + seconds)
+
+    def end_at(self, deadline: float) -> bool:
+        """Move the deadline to a time on Trio's clock. Requests that end with the round are told of the new time.
+
+        Returns: False, without effect, if the round has ended, or its time is up.
+        """
+        return self._runtime.end_at(deadline)
+
+    def turn(
+        self,
+        player: Player[FromPlayer, ToPlayer],
+        *,
+        seconds: float,
+        max_absence: float = math.inf,
+        while_away: Literal["run", "pause"] = "run",
+    ) -> Turn:
         """Make a turn of one player: ``with round.turn(player, seconds=60) as turn:``. `Turn.outcome` has the result.
 
         Args:
           seconds: the length of the turn. The turn begins when the block is entered.
           max_absence: the turn ends if the player is without a connection for this many seconds in a row. By default,
             the turn continues while the player is away.
+          while_away: ``"pause"`` stops the time of the turn while the player is without a connection, for `max_absence`
+            at most. By default the time runs.
         """
-        return Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
+        if while_away not in ("run", "pause"):
+            raise ValueError(f'while_away is "run" or "pause", not {while_away!r}')
+        return Turn._create(TurnRuntime(member_of(player), seconds, max_absence, pauses=while_away == "pause"))
 
     def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Start a task that is cancelled when the round ends. An exception in the task ends the round."""
         self._runtime.nursery.start_soon(run, *args)
 
 
-@guard_members
+@guard_members(hints=MOVED)
 class Turn(metaclass=NoPublicConstructor):
     """A deadline for one player. The block ends when the time is up or when the player leaves; see `outcome`.
 
@@ -105,7 +129,26 @@ class Turn(metaclass=NoPublicConstructor):
     @property
     def remaining(self) -> float:
         """The seconds until the deadline; infinite until the block is entered."""
-        return max(0.0, self.deadline - trio.current_time())
+        paused = self._runtime.paused
+        return max(0.0, self.deadline - trio.current_time()) if paused is None else paused
+
+    @property
+    def paused(self) -> bool:
+        """True while the time of the turn is stopped, because its player is away: see `Round.turn`."""
+        return self._runtime.paused is not None
+
+    def extend(self, *, seconds: float) -> bool:
+        """Move the deadline by some seconds; by a negative number, to an earlier time. See `end_at`."""
+        paused = self._runtime.paused
+        deadline = self.deadline if paused is None else trio.current_time() + paused
+        return self._runtime.end_at(deadline + seconds)
+
+    def end_at(self, deadline: float) -> bool:
+        """Move the deadline to a time on Trio's clock. Requests that end with the turn are told of the new time.
+
+        Returns: False, without effect, if the turn is not open, or its time is up.
+        """
+        return self._runtime.end_at(deadline)
 
     def __enter__(self) -> Turn:
         self._runtime.enter()

@@ -63,6 +63,17 @@ class RoundRuntime:
         if left < self._minimum:
             self.cancel(Outcome.TOO_FEW, f"{left} of {self._minimum} players")
 
+    def end_at(self, deadline: float) -> bool:
+        """Move the deadline. Return false if the round has ended, or its time is up."""
+        if self.outcome is not None or self.nursery.cancel_scope.cancel_called:
+            return False
+        before = self.deadline
+        self.deadline = deadline
+        self.nursery.cancel_scope.deadline = deadline
+        for member in self.members:
+            member.move_deadline(before, deadline)
+        return True
+
     def cancel(self, outcome: Outcome, reason: str) -> None:
         """End the round early with this outcome, unless the round has an outcome already."""
         if self.outcome is None and self.nursery.cancel_scope.cancel_called:  # the deadline has already passed
@@ -96,18 +107,40 @@ class TurnRuntime(OpenTurn):
       member: the player of the turn.
       seconds: the length of the turn.
       max_absence: the seconds in a row for which the player may be without a connection.
+      pauses: True if the time of the turn stops while the player is without a connection.
     """
 
-    def __init__(self, member: Member, seconds: float, max_absence: float) -> None:
+    def __init__(self, member: Member, seconds: float, max_absence: float, *, pauses: bool) -> None:
         self.member = member
+        self.pauses: bool = pauses
+        self.paused: float | None = None
+        """The seconds that were left when the turn was paused; None while it runs."""
         self.seconds = seconds
-        self.max_absence = max_absence
+        self.max_absence: float = max_absence
         self.outcome: Outcome | None = None
         self.deadline: float = math.inf
+        self.open: bool = False
+        self._before_pause = math.inf
+        """The deadline before the pause, with which requests of the turn were asked."""
+        self._absent_at = math.inf
+        """While the player is away: the time at which the absence is too long, on Trio's clock."""
         self._scope = trio.CancelScope()
 
     def statistics(self) -> TurnStatistics:
-        return TurnStatistics(self.member.number, remaining(self.deadline))
+        return TurnStatistics(self.member.number, self.paused if self.paused is not None else remaining(self.deadline))
+
+    def end_at(self, deadline: float) -> bool:
+        """Move the deadline; of a paused turn, the time that is left. Return false if the turn is not open."""
+        if not self.open or self._scope.cancel_called:
+            return False
+        if self.paused is not None:
+            self.paused = max(0.0, deadline - trio.current_time())
+            return True
+        before = self.deadline
+        self.deadline = deadline
+        self._scope.deadline = min(deadline, self._absent_at)
+        self.member.move_deadline(before, deadline)
+        return True
 
     def player_left(self) -> None:
         if self.outcome is None:
@@ -115,16 +148,29 @@ class TurnRuntime(OpenTurn):
             self._scope.cancel("the player left")
 
     def player_away(self) -> None:
-        self._scope.deadline = min(self.deadline, trio.current_time() + self.max_absence)
+        now = trio.current_time()
+        self._absent_at = now + self.max_absence
+        if self.pauses and self.paused is None and now < self.deadline:
+            self._before_pause = self.deadline
+            self.paused = self.deadline - now
+            self.deadline = math.inf
+        self._scope.deadline = min(self.deadline, self._absent_at)
 
     def player_back(self) -> None:
-        if trio.current_time() < self._scope.deadline and not self._scope.cancel_called:
+        now = trio.current_time()
+        if now < self._scope.deadline and not self._scope.cancel_called:
+            self._absent_at = math.inf
+            if self.paused is not None:
+                self.deadline = now + self.paused
+                self.paused = None
+                self.member.move_deadline(self._before_pause, self.deadline)
             self._scope.deadline = self.deadline
 
     def enter(self) -> None:
         """Begin the turn."""
         self.deadline = trio.current_time() + self.seconds
         self._scope.deadline = self.deadline
+        self.open = True
         self.member.turns.append(self)
         if self.member.left:
             self.player_left()
@@ -134,6 +180,7 @@ class TurnRuntime(OpenTurn):
 
     def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> bool:
         """End the turn, after its block ended with this exception. Return True if the turn handles the exception."""
+        self.open = False
         self.member.turns.remove(self)
         caught = bool(self._scope.__exit__(kind, exc, trace))
         faults = list(_leaves(exc))

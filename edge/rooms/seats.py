@@ -13,7 +13,7 @@ from .player import Player
 from .presence import Changes, ChangesWatch, Presence
 
 
-@guard_members
+@guard_members()
 class Seats:
     """The seats of a room. As a class attribute of a `Room`, this object is the policy that each room copies.
 

@@ -23,7 +23,7 @@ from .static import StaticFolder
 R = TypeVar("R", bound=Callable[[Request], Awaitable[Response]])
 
 
-@guard_members
+@guard_members()
 class App:
     """A web application with rooms. Pass it to `serve`, or name it in ``edge run module:app``.
 

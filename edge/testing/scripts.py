@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import enum
 import functools
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypeVar
+from uuid import UUID
 
-import attrs
 import hypothesis
 import hypothesis.strategies as st
 
 from ..client.fallback import TransportKind
 from ..protocol.events import EventType, Vocabulary
+from ..protocol.field_kinds import (
+    REGISTERED,
+    Json,
+    fields_of,
+    is_named_tuple,
+    is_object,
+    is_typed_dict,
+    is_union,
+    items_of,
+    required_items,
+    resolve,
+)
 from ..protocol.field_types import MAX_INTEGER
 from ..protocol.limits import Limits
 from ..protocol.unstructure import unstructure
@@ -220,17 +233,17 @@ def _event_of(kind: EventType, client: st.SearchStrategy[int], events: Events) -
             plain = {name: unstructure(value, kinds[name]) for name, value in fields.items()}
             return SendWrong(client, kind.name, plain)
 
-    kinds = {attribute.alias: attribute.type for attribute in attrs.fields(attrs.resolve_types(kind.cls))}
+    kinds = {each.argument: each.type for each in fields_of(kind.cls)}
     return st.builds(make, step, client, st.fixed_dictionaries(_fields_of(kind.cls)))
 
 
-def _fields_of(cls: type[Any]) -> dict[str, st.SearchStrategy[Any]]:
-    attributes = attrs.fields(attrs.resolve_types(cls))
-    return {attribute.alias: _values_of(attribute.type) for attribute in attributes if attribute.init}
+def _fields_of(cls: Any) -> dict[str, st.SearchStrategy[Any]]:
+    return {each.argument: _values_of(each.type) for each in fields_of(cls) if each.init}
 
 
 def _values_of(cls: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of an encodable type."""
+    cls = resolve(cls)
     origin, args = typing.get_origin(cls), typing.get_args(cls)
     simple: dict[Any, st.SearchStrategy[Any]] = {
         int: st.integers(-3, 100) | st.integers(-MAX_INTEGER, MAX_INTEGER),
@@ -240,6 +253,12 @@ def _values_of(cls: Any) -> st.SearchStrategy[Any]:
         bytes: st.binary(max_size=20),
         None: st.none(),
         type(None): st.none(),
+        datetime: st.datetimes(timezones=st.just(UTC)),
+        date: st.dates(),
+        timedelta: st.timedeltas(timedelta(days=-100), timedelta(days=100)),
+        UUID: st.uuids(),
+        Decimal: st.decimals(-1000, 1000, places=2),
+        Json: JSON_DATA,
     }
     if cls in simple:
         return simple[cls]
@@ -247,9 +266,17 @@ def _values_of(cls: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(args)
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return st.sampled_from(cls)
-    if attrs.has(cls):
+    if cls in REGISTERED:
+        return _values_of(REGISTERED[cls].plain).map(_or_reject(REGISTERED[cls].from_plain))
+    if is_object(cls):
         return st.deferred(lambda: _built(cls))
-    if origin in (Union, types.UnionType):
+    if is_named_tuple(cls):
+        return st.builds(cls, *(_values_of(kind) for _, kind in items_of(cls)))
+    if is_typed_dict(cls):
+        values, required = {name: _values_of(kind) for name, kind in items_of(cls)}, required_items(cls)
+        optional = {name: each for name, each in values.items() if name not in required}
+        return st.fixed_dictionaries({name: values[name] for name in required}, optional=optional)
+    if is_union(cls):
         return st.one_of(*map(_values_of, args))
     if origin is tuple and Ellipsis not in args:
         return st.tuples(*map(_values_of, args))
@@ -259,13 +286,18 @@ def _values_of(cls: Any) -> st.SearchStrategy[Any]:
     return st.lists(_values_of(args[0]), max_size=5).map(made)
 
 
-def _built(cls: type[Any]) -> st.SearchStrategy[Any]:
-    """Return a strategy for instances of a class. Examples that its validators reject are discarded."""
+def _or_reject(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that discards an example if `make` rejects it."""
 
-    def make(fields: dict[str, Any]) -> Any:
+    def made(value: Any) -> Any:
         try:
-            return cls(**fields)
+            return make(value)
         except (TypeError, ValueError):
             hypothesis.reject()
 
-    return st.fixed_dictionaries(_fields_of(cls)).map(make)
+    return made
+
+
+def _built(cls: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy for instances of a class. Examples that its validators reject are discarded."""
+    return st.fixed_dictionaries(_fields_of(cls)).map(_or_reject(lambda fields: cls(**fields)))

@@ -171,11 +171,10 @@ def test_a_number_that_json_lacks_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        (complex, "complex is not one of numbers, text"),
+        (complex, "complex is not one of the types that can be sent, which docs/types.md lists; register_type"),
         (list, "list is not one of"),
         (dict[int, str], "only text can be a key, as in JSON, not int"),
-        (list[set[Any]], "Any is not one of"),
-        (Stroke | Drawing, "can't be told apart"),
+        (list[set[Any]], "Any is not one of the types that can be sent, which docs/types.md lists; use edge.Json"),
         (bytes | str, "can't be told apart"),
     ],
 )

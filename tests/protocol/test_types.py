@@ -5,10 +5,27 @@ These tests detect different rules in the check at the definition of an event, i
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import itertools
-from typing import Any, Literal, Union
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+)
+from uuid import UUID
 
 import attrs
 import pytest
@@ -18,9 +35,11 @@ from hypothesis import strategies as st
 import edge
 from edge.errors import InvalidEvent
 from edge.protocol.codec import JSON, MESSAGEPACK
-from edge.protocol.field_types import MAX_DEPTH, MAX_INTEGER, check_type
+from edge.protocol.field_kinds import fields_of, is_object
+from edge.protocol.field_types import MAX_DEPTH, MAX_INTEGER, check_type, is_hashable
 from edge.protocol.structure import structure
 from edge.protocol.unstructure import unstructure
+from tests.protocol.type_table import table
 
 
 class Plain(enum.Enum):
@@ -76,6 +95,78 @@ class Pair:
     other: Link | None = None
 
 
+T = TypeVar("T")
+Name = NewType("Name", str)
+
+
+@attrs.frozen
+class Box(Generic[T]):
+    content: T
+    spare: list[T] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class NumberBox(Box[int]):
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    name: str
+    at: datetime
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+
+class Size(NamedTuple):
+    width: int
+    height: float = 1.0
+
+
+class Loose(TypedDict):
+    id: UUID
+    note: NotRequired[str]
+
+
+@attrs.frozen
+class Circle:
+    radius: float
+
+
+@attrs.frozen
+class Line:
+    ends: tuple[Size, Size]
+
+
+@attrs.frozen
+class Group:
+    shapes: list[Circle | Line | Group] = attrs.field(factory=list)
+    extra: edge.Json = None
+
+
+class Money:
+    """A class without attrs, which is registered as a type of fields."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and other.cents == self.cents
+
+    def __hash__(self) -> int:
+        return hash(self.cents)
+
+    def __repr__(self) -> str:
+        return f"Money({self.cents})"
+
+
+def read_money(text: str) -> Money:
+    if not text.endswith(" ct"):
+        raise ValueError("money ends with ct")
+    return Money(int(text.removesuffix(" ct")))
+
+
+edge.register_type(Money, lambda money: f"{money.cents} ct", read_money)
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(["constructor", "__proto__"])
 integers = st.integers(-MAX_INTEGER, MAX_INTEGER)
 points = st.builds(Point, integers, st.floats(allow_nan=False, allow_infinity=False), text)
@@ -92,7 +183,43 @@ pairs = st.recursive(
     st.builds(Pair), lambda inner: st.builds(Pair, st.lists(inner, max_size=2).map(tuple), links), max_leaves=4
 )
 
+offsets = st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23)))
+datetimes = st.datetimes(datetime(2, 1, 2), datetime(9998, 1, 1), timezones=offsets)  # with a zone
+decimals = st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**9), max_value=10**9)
+json_values = st.recursive(
+    st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
+    max_leaves=5,
+)
+sizes = st.builds(Size, integers, st.floats(allow_nan=False, allow_infinity=False))
+circles = st.builds(Circle, st.floats(allow_nan=False, allow_infinity=False))
+lines = st.builds(Line, st.tuples(sizes, sizes))
+groups = st.recursive(
+    st.builds(Group, st.lists(circles | lines, max_size=2), json_values),
+    lambda inner: st.builds(Group, st.lists(circles | lines | inner, max_size=2)),
+    max_leaves=3,
+)
+
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    datetime: datetimes,
+    date: st.dates(),
+    timedelta: st.timedeltas(timedelta(days=-100_000), timedelta(days=100_000)),
+    UUID: st.uuids(),
+    Decimal: decimals,
+    Money: st.builds(Money, integers),
+    Name: text,
+    Annotated[int, "seconds"]: integers,
+    Size: sizes,
+    Loose: st.fixed_dictionaries({"id": st.uuids()}, optional={"note": text}),
+    Place: st.builds(Place, text, datetimes, st.lists(text, max_size=2)),
+    Box[int]: st.builds(Box, integers, st.lists(integers, max_size=2)),
+    Box[Box[str]]: st.builds(Box, st.builds(Box, text)),
+    NumberBox: st.builds(NumberBox, integers, st.lists(integers, max_size=2), text),
+    Circle: circles,
+    Group: groups,
+    edge.Json: json_values,
+    Sequence[int]: st.lists(integers, max_size=3).map(tuple),
+    Mapping[str, Size]: st.dictionaries(text, sizes, max_size=2),
     int: integers,
     float: st.floats(allow_nan=False, allow_infinity=False),
     str: text,
@@ -143,19 +270,21 @@ def types(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]
 
 def _hashes(kind: Any) -> bool:
     """Return whether values of this type can be in a set. Another test covers the other types."""
-    return not any(word in str(kind) for word in ("list", "dict", "set", "Shape", "Tree"))
+    return is_hashable(kind)
 
 
 def _typed(value: Any) -> Any:
     """Return a copy of the value that contains the type of each part, so that 1, True and 1.0 are not equal."""
-    if attrs.has(type(value)):
-        return type(value), [_typed(getattr(value, each.name)) for each in attrs.fields(type(value))]
+    if is_object(type(value)):
+        return type(value), [_typed(getattr(value, each.name)) for each in fields_of(type(value))]
+    if isinstance(value, datetime):
+        return datetime, value.astimezone(UTC)
     if isinstance(value, dict):
         return {name: _typed(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value), [_typed(each) for each in value]
     if isinstance(value, set | frozenset):
-        return type(value), sorted(map(repr, value))
+        return type(value), sorted(map(repr, map(_typed, value)))
     return type(value), repr(value)
 
 
@@ -268,6 +397,16 @@ class Positional(Keyword):
     b: int
 
 
+@attrs.frozen
+class Typed:
+    type: str
+
+
+@attrs.frozen
+class Shared:
+    items: list[int] = []  # noqa: RUF008  # a mistake
+
+
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
@@ -283,6 +422,22 @@ class Positional(Keyword):
         (list[int] | set[int], "can't be told apart"),
         (tuple[int, int] | list[str], "can't be told apart"),
         (dict[str, int] | Point, "can't be told apart"),
+        (Loose | Point, "can't be told apart"),
+        (Size | list[int], "can't be told apart"),
+        (datetime | str, "can't be told apart"),
+        (datetime | date, "can't be told apart"),
+        (Money | UUID, "can't be told apart"),
+        (timedelta | int, "can't be told apart"),
+        (Decimal | Text, "can't be told apart"),
+        (edge.Json | int, "can't be told apart"),
+        (Box[int] | Box[str], "two classes of the union are called Box"),
+        (Circle | Typed, "Typed has a field 'type', in which a union of classes is sent"),
+        (Box, "Box is generic: name its type arguments, as in Box[int]"),
+        (Box[T], "the type variable T is not bound"),  # type: ignore[valid-type]
+        (set[Group], "can't be in a set"),
+        (set[edge.Json], "can't be in a set"),
+        (Shared, "all instances share its default: use attrs.field(factory=list)"),
+        (Any, "use edge.Json for a value without a schema"),
         (str | Text, "can't be told apart"),
         (int | Number, "can't be told apart"),
         (float | Number, "can't be told apart"),
@@ -304,8 +459,189 @@ def test_a_type_that_cant_make_the_trip_is_refused_at_the_definition(kind: Any, 
     """A type whose values would not survive the codecs is refused at the definition."""
     with pytest.raises(TypeError) as caught:
         check_type(_class_with(kind))
-    assert str(caught.value).startswith("Made.value can't be encoded: ")
+    assert " can't be encoded: " in str(caught.value)
     assert fault in str(caught.value)
+
+
+WIRE: list[tuple[Any, Any, Any]] = [
+    (datetime, datetime(2026, 1, 31, 12, 30, tzinfo=UTC), "2026-01-31T12:30:00+00:00"),
+    (date, date(2026, 1, 31), "2026-01-31"),
+    (timedelta, timedelta(minutes=1, milliseconds=500), 60.5),
+    (UUID, UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+    (Decimal, Decimal("12.50"), "12.50"),
+    (Money, Money(5), "5 ct"),
+    (Size, Size(1, 2.0), [1, 2.0]),
+    (Loose, {"id": UUID(int=7)}, {"id": "00000000-0000-0000-0000-000000000007"}),
+    (Box[Decimal], Box(Decimal(1)), {"content": "1", "spare": []}),
+    (Circle | Line, Circle(1.0), {"type": "Circle", "radius": 1.0}),
+    (Circle | None, Circle(1.0), {"radius": 1.0}),
+    (Sequence[int], (1, 2), [1, 2]),
+    (Sequence[int], [1, 2], [1, 2]),
+]
+
+
+def test_the_page_about_types_has_the_table() -> None:
+    """The table in docs/types.md is the output of ``python -m tests.protocol.type_table``."""
+    page = (Path(__file__).parents[2] / "docs" / "types.md").read_text()
+    assert table() in page
+
+
+@pytest.mark.parametrize(("kind", "value", "plain"), WIRE)
+def test_the_form_on_the_wire(kind: Any, value: Any, plain: Any) -> None:
+    """Values of these types have a documented form on the wire, and arrive as themselves; a list of a `Sequence`
+    arrives as a tuple."""
+    cls = _class_with(kind)
+    assert unstructure(cls(value)) == {"value": plain}
+    expected = tuple(value) if value == [1, 2] else value
+    assert structure({"value": plain}, cls).value == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "fault"),
+    [
+        (datetime, "2026-01-31T12:30:00", "value: expected a time, as ISO 8601 with an offset from UTC"),
+        (datetime, "yesterday", "value: expected a time, as ISO 8601 with an offset from UTC"),
+        (date, 7, "value: expected a date, as in 2026-01-31"),
+        (timedelta, "1", "value: expected a number of seconds"),
+        (timedelta, 1e300, "value: expected a number of seconds"),
+        (UUID, "{00000000-0000-0000-0000-000000000007}", "value: expected a UUID"),
+        (Decimal, 1.5, "value: expected a decimal number, as text"),
+        (Decimal, "1_0", "value: expected a decimal number, as text"),
+        (Decimal, "NaN", "value: expected a decimal number, as text"),
+        (Decimal, "1e999", "value: expected a decimal number, as text"),
+        (Decimal, "1" * 65, "value: expected a decimal number, as text"),
+        (Money, "5", "value: money ends with ct"),
+        (Money, "x ct", "value: invalid literal for int() with base 10: 'x'"),
+        (Size, [1], "value: expected a list of 2"),
+        (Size, [1, "2"], "value[1]: expected a number"),
+        (Loose, {"id": 7}, "value.id: expected a UUID"),
+        (Loose, {}, "value: missing field 'id'"),
+        (Loose, {"id": "00000000-0000-0000-0000-000000000007", "x": 1}, "value: unknown field 'x'"),
+        (Box[int], {"content": "x"}, "value.content: expected a whole number"),
+        (NumberBox, {"content": 1, "spare": ["x"]}, "value.spare[0]: expected a whole number"),
+        (Place, {"name": "here"}, "value: missing field 'at'"),
+        (Circle | Line, {"radius": 1.0}, "value: expected Circle or Line"),
+        (Circle | Line, {"type": "Square"}, "value: expected Circle or Line"),
+        (Circle | Line, {"type": "Circle", "radius": "x"}, "value.radius: expected a number"),
+        (Circle | None, {"type": "Circle", "radius": 1.0}, "value: unknown field 'type'"),
+        (edge.Json, {"a": [2**60]}, "value: expected a whole number"),
+        (Sequence[int], [1, "x"], "value[1]: expected a whole number"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_path(kind: Any, plain: Any, fault: str) -> None:
+    """A value that does not fit one of these types is refused with the path and the expected value."""
+    with pytest.raises(InvalidEvent) as caught:
+        structure({"value": plain}, _class_with(kind))
+    assert str(caught.value) == fault
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "fault"),
+    [
+        (datetime, datetime(2026, 1, 31), "Made.value: 2026-01-31 00:00:00 has no time zone"),
+        (date, datetime(2026, 1, 31, tzinfo=UTC), "Made.value: expected a date"),
+        (timedelta, timedelta.max, "Made.value: 999999999 days, 23:59:59.999999 can't be encoded"),
+        (Decimal, Decimal("NaN"), "Made.value: NaN can't be encoded"),
+        (Decimal, Decimal(1).scaleb(100), "Made.value: 1.000e+100 can't be encoded"),
+        (Money, 5, "Made.value: expected a Money"),
+        (Circle | Line, Size(1), "Made.value: expected Circle or Line"),
+        (Circle | Line, Circle("x"), "Made.value.radius: expected a number"),  # type: ignore[arg-type]
+        (Size, (1, 2.0), "Made.value: expected a Size"),
+        (Size, Size("x"), "Made.value.width: expected a whole number"),  # type: ignore[arg-type]
+        (Loose, {}, "Made.value: expected a Loose"),
+        (Loose, {"id": 7}, "Made.value.id: expected a UUID"),
+        (Box[int], Box("x"), "Made.value.content: expected a whole number"),
+        (edge.Json, (1,), "Made.value: expected a JSON value"),
+        (edge.Json, {1: 2}, "Made.value: expected text"),
+    ],
+)
+def test_what_could_not_be_read_is_not_sent(kind: Any, value: Any, fault: str) -> None:
+    """A value that a reader would refuse, or read as another value, is an error with its path where it is sent."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        unstructure(_class_with(kind)(value))
+    assert str(caught.value).startswith(fault)
+
+
+def test_an_alias_is_the_name_on_the_wire() -> None:
+    """A field with an alias of its own has the alias as its name on the wire; a private field keeps its name."""
+
+    @attrs.frozen
+    class Item:
+        type_: str = attrs.field(alias="type")
+        _secret: int = 0
+
+    item = Item(type="pen", secret=3)
+    assert unstructure(item) == {"type": "pen", "_secret": 3}
+    assert structure({"type": "pen", "_secret": 3}, Item) == item
+    with pytest.raises(InvalidEvent, match=r"^type: expected text"):
+        structure({"type": 1}, Item)
+
+
+@edge.event("moved", rename="camel")
+class Moved:
+    moved_by: str
+    end_points: list[Line] = attrs.field(factory=list)
+    last_size: Size | None = None
+    _hidden_too: int = 0
+    inner_box: Box[int] | None = None
+
+
+@attrs.frozen
+class ElsewhereToo:
+    some_name: int = 0
+
+
+@edge.event("kept")
+class Kept:
+    inner_thing: ElsewhereToo
+
+
+@edge.event("renamed", rename="camel")
+class Renamed:
+    inner_thing: ElsewhereToo
+
+
+def test_camel_case_on_the_wire() -> None:
+    """``rename="camel"`` applies to the fields of an event and of the objects in it, in both directions, and not to
+    other events with the same objects."""
+    assert unstructure(Moved("ana")) == {
+        "movedBy": "ana",
+        "endPoints": [],
+        "lastSize": None,
+        "hiddenToo": 0,
+        "innerBox": None,
+    }
+    for event, inner in ((Renamed(ElsewhereToo(3)), {"innerThing": {"someName": 3}}),):
+        assert unstructure(event) == inner
+        assert structure(inner, Renamed) == event
+    assert unstructure(Kept(ElsewhereToo(3))) == {"inner_thing": {"some_name": 3}}
+    with pytest.raises(InvalidEvent, match=r"^innerThing\.someName: expected a whole number"):
+        structure({"innerThing": {"someName": "x"}}, Renamed)
+    with pytest.raises(InvalidEvent, match=r"^unknown field 'inner_thing'"):
+        structure({"inner_thing": {}}, Renamed)
+    fields = {"a_b": attrs.field(type=int), "aB": attrs.field(type=int)}
+    clashing: Any = edge.event("clashing", rename="camel")(attrs.make_class("Clashing", fields))
+    with pytest.raises(TypeError, match="a_b has the same name on the wire, 'aB'"):
+
+        class Room(edge.Room[clashing, None]):
+            pass
+
+    with pytest.raises(TypeError, match="rename must be 'camel' or empty"):
+        edge.event("odd", rename="snake")(type("Odd", (), {}))  # type: ignore[call-overload]  # a mistake
+
+
+def test_a_type_is_registered_once() -> None:
+    """A second registration of a class, and a registration of something else, are errors."""
+    with pytest.raises(TypeError, match="Money is registered already"):
+        edge.register_type(Money, str, read_money)
+    with pytest.raises(TypeError, match="needs a class"):
+        edge.register_type("Money", str, read_money)  # type: ignore[arg-type]  # a mistake
+
+
+def test_a_value_without_a_type_can_not_be_a_registered_one() -> None:
+    """A snapshot of plain data refuses a datetime, which would be restored as text."""
+    with pytest.raises(TypeError, match="can't be encoded"):
+        unstructure({"at": datetime.now(UTC)})
 
 
 def test_a_mandatory_field_after_a_keyword_is_refused() -> None:

@@ -11,9 +11,11 @@ from edge.rooms.rounds_runtime import TurnRuntime
 from edge.seats.held_seat import HeldSeat
 
 
-def open_turn(player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf) -> edge.Turn:
+def open_turn(
+    player: edge.Player[Any, Any], seconds: float, max_absence: float = math.inf, *, pauses: bool = False
+) -> edge.Turn:
     """Return a turn of this player that belongs to no round."""
-    return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence))
+    return edge.Turn._create(TurnRuntime(member_of(player), seconds, max_absence, pauses=pauses))
 
 
 def held_seat(player: edge.Player[Any, Any]) -> HeldSeat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, assert_type
+from typing import Any, assert_never, assert_type
 
 import edge
 from edge.requests.reply import ReplyScope
@@ -35,8 +35,39 @@ class Scores:
     points: dict[str, int]
 
 
+@edge.event
+class Fold:
+    pass
+
+
+@edge.event
+class Raise:
+    chips: int
+
+
+@edge.event
+class Call:
+    pass
+
+
+@edge.event
+class Check:
+    pass
+
+
+@edge.event
+class Show:
+    pass
+
+
+@edge.event
+class Leave:
+    pass
+
+
 FromPlayer = Buzz | Answer | Hint
 ToPlayer = Question | Scores
+Move = Fold | Raise | Call | Check | Show | Leave
 Player = edge.Player[FromPlayer, ToPlayer]
 
 
@@ -71,6 +102,37 @@ class Quiz(edge.Room[FromPlayer, ToPlayer]):
         async for event in player.listen(Buzz, Answer):
             assert_type(event, Buzz | Answer)
         player.send(Answer("no"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # players send it
+
+
+class Table(edge.Room[Move, Move]):
+    async def run(self) -> None:
+        async for player, move in self.listen(Fold, Raise, Call, Check, Show, Leave):
+            assert_type(player, edge.Player[Move, Move])
+            match move:
+                case Fold() | Raise() | Call() | Check():
+                    pass
+                case Show() | Leave():
+                    player.refuse(move, "not now", data=Fold())
+                case _:
+                    assert_never(move)
+
+    async def player(self, player: edge.Player[Move, Move]) -> None:
+        assert_type(await player.receive(Fold, Raise, Call, Check), Fold | Raise | Call | Check)
+        assert_type(await player.ask(Show(), Fold, Leave), Fold | Leave)
+        async for move in player.listen(Fold, Raise, Call, Check, Show, Leave, share=True):
+            assert_type(move, Move)
+            with player.answering(move) as answering:
+                answering.reply(Fold())
+                raise edge.RequestRefused("not now", data=Fold())
+        player.refuse(Fold(), "no", data=Buzz())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # foreign
+
+
+async def other_program(client: edge.Client[Move, Move]) -> None:
+    """Check the types of requests with several classes of answers."""
+    assert_type(
+        await client.request(Fold(), Raise, Call, Check, Show, Leave, Fold), Raise | Call | Check | Show | Leave | Fold
+    )
+    assert_type(await client.receive(Raise, Call, Check, Show), Raise | Call | Check | Show)
 
 
 async def program(client: edge.Client[FromPlayer, ToPlayer]) -> AsyncIterator[ToPlayer]:

@@ -6,13 +6,15 @@ import { checkEventName } from "./wire.js";
 /** `signal`: cancels the request when it aborts. `seconds`: the time after which the request is cancelled. @typedef {{signal?: AbortSignal, seconds?: number}} RequestOptions */
 /** @typedef {(body: any, options: {signal: AbortSignal}) => [string, any] | Promise<[string, any]>} Answerer */
 
-/** The error for a request that failed or was cancelled. `problem` is the reason: see docs/wire.md. */
+/** The error for a request that failed or was cancelled. `problem` is the reason: see docs/wire.md. `data` has the details of a refusal. */
 export class RequestFailed extends Error {
-  /** @param {string} problem @param {string} message */
-  constructor(problem, message) {
+  /** @param {string} problem @param {string} message @param {[string, any] | null} [data] the name and the body of an event */
+  constructor(problem, message, data = null) {
     super(message);
     this.name = "RequestFailed";
     this.problem = problem;
+    /** @type {Answer | null} */
+    this.data = data && { name: data[0], body: data[1] };
   }
 }
 
@@ -69,7 +71,7 @@ class Replies {
 export class Requests {
   /** The unanswered requests of the page, by number. @type {Map<number, {part: (answer: Answer) => void, end: (answer: Answer | null, fault: Error | null) => void}>} */
   #sent = new Map();
-  /** The unanswered requests of the room, by number. @type {Map<number, AbortController>} */
+  /** Functions that limit the time for the unanswered requests of the room, by number. @type {Map<number, (wait: number) => void>} */
   #received = new Map();
   /** @type {Map<string, Answerer>} */
   #answerers = new Map();
@@ -119,13 +121,13 @@ export class Requests {
     if (message.kind === "request") {
       this.#answer(message.name, message.body, message.id, message.seconds);
     } else if (message.kind === "cancel") {
-      this.#received.get(message.id)?.abort();
+      this.#received.get(message.id)?.(message.seconds ?? 0);
     } else if (message.kind === "part") {
       this.#sent.get(message.id)?.part({ name: message.name, body: message.body });
     } else if (message.kind === "reply") {
       this.#sent.get(message.id)?.end({ name: message.name, body: message.body }, null);
     } else if (message.kind === "error" && message.id !== null) {
-      this.#sent.get(message.id)?.end(null, new RequestFailed(message.problem, message.message));
+      this.#sent.get(message.id)?.end(null, new RequestFailed(message.problem, message.message, message.data));
     }
   }
 
@@ -133,7 +135,7 @@ export class Requests {
   loseSeat(reason) {
     this.#seat += 1;
     for (const { end } of [...this.#sent.values()]) end(null, new RequestFailed("gone", reason));
-    for (const abort of this.#received.values()) abort.abort();
+    for (const limit of this.#received.values()) limit(0);
   }
 
   /**
@@ -181,8 +183,15 @@ export class Requests {
     const answerer = this.#answerers.get(name);
     const seat = this.#seat;
     const abort = new AbortController();
-    this.#received.set(id, abort);
-    const timer = seconds === null ? 0 : after(seconds, () => abort.abort());
+    let timer = 0;
+    /** @param {number} wait in seconds */
+    const limit = (wait) => {
+      clearTimeout(timer);
+      if (wait > 0) timer = after(wait, () => abort.abort());
+      else abort.abort();
+    };
+    this.#received.set(id, limit);
+    if (seconds !== null) limit(seconds);
     /** @type {any[]} */
     let reply = ["!not_now", { message: "the page has no handler for this request", about: name }, id];
     try {
@@ -197,7 +206,7 @@ export class Requests {
       reply = ["!crashed", { message: "the handler of this request failed", about: name }, id];
     }
     clearTimeout(timer);
-    if (this.#received.get(id) === abort) this.#received.delete(id);
+    if (this.#received.get(id) === limit) this.#received.delete(id);
     if (this.#sender.closed() !== null || seat !== this.#seat) return;
     if (abort.signal.aborted) reply = ["!cancelled", { message: "the request was cancelled", about: name }, id];
     this.#sender.sendCounted(this.#sender.frame(reply));

@@ -54,7 +54,7 @@ export class Room {
     if (typeof name !== "string") throw new TypeError(`the name must be a string, not ${name}`);
     checkSize("name", name, MAX_NAME_BYTES + 2); // two for the quotes
     if (typeof options !== "object" && options !== undefined) throw new TypeError(`the options must be an object, not ${options}`);
-    checkSize("options object", options ?? {}, MAX_OPTIONS_BYTES);
+    checkSize("options", options ?? {}, MAX_OPTIONS_BYTES);
     if (!Array.isArray(transports) || transports.length === 0 || transports.some((kind) => !(kind in WELCOME_SECONDS))) {
       throw new TypeError(`transports are some of ${Object.keys(WELCOME_SECONDS)}, not ${transports}`);
     }
@@ -216,7 +216,7 @@ export class Room {
 /** Throw a `RangeError` if a part of the hello is too large. @param {string} what @param {unknown} value @param {number} most */
 function checkSize(what, value, most) {
   const size = bytesOf(encode(value));
-  if (size > most) throw new RangeError(`the ${what} has ${size} bytes as JSON, but at most ${most} are allowed`);
+  if (size > most) throw new RangeError(`${what}: ${size} bytes as JSON, but at most ${most} are allowed`);
 }
 
 /** @param {unknown} handler */

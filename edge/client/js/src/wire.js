@@ -8,8 +8,8 @@ import { Code, VERSION } from "./constants.js";
  * @typedef {{kind: "event", name: string, body: any, counted: boolean}
  *   | {kind: "request", name: string, body: any, id: number, seconds: number | null}
  *   | {kind: "reply" | "part", name: string, body: any, id: number}
- *   | {kind: "cancel", id: number}
- *   | {kind: "error", problem: string, message: string, about: string, id: number | null}} Delivered
+ *   | {kind: "cancel", id: number, seconds: number | null}
+ *   | {kind: "error", problem: string, message: string, about: string, id: number | null, data: any}} Delivered
  * @typedef {Delivered | {kind: "welcome", welcome: Welcome}
  *   | {kind: "bye", code: number, reason: string, where: string, unconfirmed: boolean}
  *   | {kind: "ack", count: number, asked: number | undefined, told: number | undefined}
@@ -62,13 +62,13 @@ export function decode(frame) {
   if (sign === "$") return control(rest, body, id, seconds);
   if (sign === "~") return { kind: "event", name: rest, body, counted: false };
   if (sign === "!") {
-    const { message = "", about = "" } = body ?? {};
-    return { kind: "error", problem: rest, message, about, id: id ?? null };
+    const { message = "", about = "", data = null } = body ?? {};
+    return { kind: "error", problem: rest, message, about, id: id ?? null, data };
   }
   if (id === undefined) return { kind: "event", name, body, counted: true };
   if (sign === "=") return { kind: "reply", name: rest, body, id };
   if (sign === "+") return { kind: "part", name: rest, body, id };
-  if (sign === "-") return { kind: "cancel", id };
+  if (sign === "-") return { kind: "cancel", id, seconds: body };
   return { kind: "request", name, body, id, seconds: seconds ?? null };
 }
 

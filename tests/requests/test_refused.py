@@ -1,0 +1,248 @@
+"""Refused requests, requests that nobody answers, and several classes of answers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import edge
+from edge.testing import EdgeRoom, seeds
+
+
+@edge.event("bet")
+class Bet:
+    chips: int
+
+
+@edge.event("taken")
+class Taken:
+    left: int
+
+
+@edge.event("all_in")
+class AllIn:
+    pass
+
+
+@edge.event("short")
+class Short:
+    missing: int
+
+
+@edge.event("think")
+class Think:
+    pass
+
+
+@edge.event("nod")
+class Nod:
+    pass
+
+
+FromPlayer = Bet | Think | Nod
+ToPlayer = Taken | AllIn | Short | Think
+
+
+class Table(edge.Room[FromPlayer, ToPlayer]):
+    """Answers bets: more than 10 chips are refused in a scope, more than 100 without one, 5 chips by another class."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+        async for event in player:
+            match event:
+                case Bet(chips) if chips > 100:
+                    player.refuse(event, "far too much", data=Short(chips - 10))
+                case Bet(chips) if chips > 10:
+                    with player.answering(event):
+                        raise edge.RequestRefused("not enough chips", data=Short(chips - 10))
+                case Bet(5):
+                    player.reply(event, AllIn())
+                case Bet(6):
+                    self.kept.append(event)
+                case Bet(7):
+                    pass
+                case Bet(chips):
+                    player.reply(event, Taken(10 - chips))
+                case Think():
+                    self.kept.clear()
+                case Nod():
+                    pass
+
+
+async def failure(client: Any, event: Any, *answers: Any) -> edge.RequestFailed:
+    with pytest.raises(edge.RequestFailed) as caught:
+        await client.request(event, *answers)
+    return caught.value
+
+
+@pytest.mark.parametrize("chips", [20, 200])
+async def test_a_refusal_has_a_message_and_typed_data(edge_room: EdgeRoom, chips: int) -> None:
+    """A request that the room refuses fails at the client with the message and the event of the refusal, and the next
+    request is answered."""
+    room = await edge_room(Table)
+    (ana,) = await room.join("ana")
+    failed = await failure(ana, Bet(chips), Taken)
+    assert (failed.problem, failed.data) == ("refused", Short(chips - 10))
+    assert str(failed) == ("far too much" if chips > 100 else "not enough chips")
+    assert await ana.request(Bet(1), Taken) == Taken(9)
+    assert not ana.errors
+
+
+async def test_one_of_several_classes_answers(edge_room: EdgeRoom) -> None:
+    """A request may be answered by any of the given classes, also if they are given as a union; another class fails."""
+    room = await edge_room(Table)
+    (ana,) = await room.join("ana")
+    assert await ana.request(Bet(5), Taken, AllIn) == AllIn()
+    assert await ana.request(Bet(1), Taken | AllIn) == Taken(9)
+    failed = await failure(ana, Bet(5), Taken, Short)
+    assert str(failed) == "this request must be answered by a Taken or Short"
+    with pytest.raises(TypeError, match="at least one event class"):
+        await ana.request(Bet(5))  # type: ignore[call-overload]  # a mistake
+
+
+@seeds(20)
+async def test_a_request_that_is_dropped_settles(edge_room: EdgeRoom, caplog: pytest.LogCaptureFixture) -> None:
+    """When the room's code drops the event of a request without an answer, the request fails as unanswered, and the log
+    names the code. As long as the code keeps the event, the request waits."""
+    room = await edge_room(Table)
+    (ana,) = await room.join("ana")
+    failures: list[str] = []
+
+    async def bet(chips: int) -> None:
+        failures.append(f"{chips} {(await failure(ana, Bet(chips), Taken)).problem} at {trio.current_time():g}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bet, 7)
+        await trio.sleep(1)
+        nursery.start_soon(bet, 6)
+        await trio.sleep(1)
+        assert failures == ["7 unanswered at 1"]
+        ana.send(Nod())
+        await trio.sleep(1)
+        assert failures == ["7 unanswered at 1"]
+        ana.send(Think())
+        await trio.sleep(1)
+        gc.collect()
+        await trio.sleep(1)
+    assert failures[1].startswith("6 unanswered at ")
+    (warning,) = [
+        each.getMessage() for each in caplog.records if each.levelno == logging.WARNING and "dropped" in each.msg
+    ]
+    assert warning.startswith("player() (")
+    assert "has dropped a request 'bet' of 'ana' without an answer, in the room 'room/0'" in warning
+
+
+async def test_a_client_refuses(edge_room: EdgeRoom) -> None:
+    """A client refuses a request of the room with a message and data, as a room does."""
+    outcome: list[Any] = []
+
+    class Asking(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            try:
+                await player.ask(Think(), Nod, Bet)
+            except edge.RequestFailed as exc:
+                outcome.extend([exc.problem, str(exc), exc.data])
+
+    room = await edge_room(Asking)
+    (ana,) = await room.join("ana")
+    with ana.answering(await ana.receive(Think)):
+        raise edge.RequestRefused("no time", data=Bet(3))
+    await trio.sleep(1)
+    assert outcome == ["refused", "no time", Bet(3)]
+
+
+async def test_data_that_the_room_may_not_send(edge_room: EdgeRoom) -> None:
+    """Data of a refusal that is not one of the room's events is an error in the room's code, and the request fails."""
+
+    class Wrong(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            event = await player.receive(Bet)
+            with player.answering(event):
+                raise edge.RequestRefused("no", data=Nod())
+
+    room = await edge_room(Wrong)
+    room.expect_crash("Nod is not one of the events that Wrong sends")
+    (ana,) = await room.join("ana")
+    assert (await failure(ana, Bet(1), Taken)).problem == "crashed"
+
+
+@attrs.frozen
+class Heard:
+    one: list[int] = attrs.field(factory=list)
+    other: list[int] = attrs.field(factory=list)
+
+
+@seeds(20)
+async def test_two_loops_share_their_events(edge_room: EdgeRoom) -> None:
+    """With ``share=True``, two loops over the same class each get each event, for one player and for the room; the
+    event counts as taken once."""
+    heard = Heard()
+
+    class Shared(edge.Room[FromPlayer, ToPlayer]):
+        async def run(self) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.loop, heard.one, self.listen(Bet))
+                nursery.start_soon(self.loop, heard.other, self.listen(Bet, Think, share=True))
+
+        async def loop(self, heard: list[int], events: Any) -> None:
+            async for _, event in events:
+                if isinstance(event, Bet):
+                    heard.append(event.chips)
+
+    room = await edge_room(Shared)
+    (ana,) = await room.join("ana")
+    for chips in range(5):
+        ana.send(Bet(chips))
+    await trio.sleep(1)
+    assert heard == Heard([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    assert room.runtime.counters.received == 5
+    assert not ana.errors
+
+
+async def test_a_second_loop_is_an_error_that_says_so(edge_room: EdgeRoom) -> None:
+    """A second loop over a class is an error unless it shares; once the first loop has ended, it is not."""
+
+    class Twice(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            first = player.listen(Bet, Think)
+            with pytest.raises(RuntimeError, match=r"another loop listens for Bet: with share=True"):
+                player.listen(Bet, Nod)
+            player.listen(Nod)
+            del first
+            player.listen(Bet)
+            general = aiter(player)
+            with pytest.raises(RuntimeError, match="another loop over this player"):
+                aiter(player)
+            del general
+            aiter(player)
+
+    room = await edge_room(Twice)
+    await room.join("ana")
+    await trio.sleep(1)
+
+
+async def test_a_shared_event_that_no_loop_takes_is_refused_once(edge_room: EdgeRoom) -> None:
+    """An event that two loops share is refused, once, only if both loops end before they take it."""
+
+    class Leaving(edge.Room[FromPlayer, ToPlayer]):
+        async def player(self, player: edge.Player[FromPlayer, ToPlayer]) -> None:
+            one, other = player.listen(Bet), player.listen(Bet, share=True)
+            await trio.sleep(1)
+            taken = await one.receive()
+            assert taken == Bet(1)
+            del one, other
+            await trio.sleep_forever()
+
+    room = await edge_room(Leaving)
+    (ana,) = await room.join("ana")
+    ana.send(Bet(1))
+    ana.send(Bet(2))
+    await trio.sleep(2)
+    assert [error.problem for error in ana.errors] == ["not_now"]
