@@ -313,13 +313,16 @@ class RequestTracker:
         )
 
         def drop(_: object) -> None:  # may run in any thread, and while Trio is busy
-            if self._incoming.get(incoming.event_id) is incoming:
-                del self._incoming[incoming.event_id]
+            self._stop_tracking(incoming)
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._refuse_dropped, incoming)
 
         incoming.event = weakref.ref(event, drop)
         self._incoming[incoming.event_id] = incoming
+
+    def _stop_tracking(self, incoming: IncomingRequest) -> None:
+        if self._incoming.get(incoming.event_id) is incoming:  # a newer event may have got the `id()` of a dropped one
+            del self._incoming[incoming.event_id]
 
     def _refuse_dropped(self, incoming: IncomingRequest) -> None:
         if not incoming.answered:
@@ -469,7 +472,7 @@ class RequestTracker:
         """Stop tracking a request, because its last answer is being sent or no answer will be sent."""
         incoming.answered = True
         self._request_bytes -= incoming.size
-        self._incoming.pop(incoming.event_id, None)
+        self._stop_tracking(incoming)
         incoming.event = None
 
     def _give_up_request(self, incoming: IncomingRequest, why: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 import trio
 
-from ..client.client import Client, State
+from ..client.client import State
 from ..client.connector import Connector
 from ..client.join import open_client
 from ..codes import Code
@@ -32,6 +32,7 @@ from ..seats.serve_seat import serve_seat
 from ..sessions.keys import Keys
 from ..transports.memory import MemoryTransport, open_memory_transports
 from ..transports.transport import Transport
+from .clients import ClientUnderTest
 from .virtual import task_tree
 
 log: logging.Logger = logging.getLogger("edge.testing")
@@ -91,9 +92,9 @@ class _MemoryConnector(Connector):
         return self.open()
 
 
-class MemoryClient(Client[Any, Any]):
-    """A client over a memory transport, made by `RoomUnderTest.join`. A test can cut the connection, and let the client
-    connect again."""
+class MemoryClient(ClientUnderTest):
+    """A client over a memory transport. A test can cut and restore the connection. `RoomUnderTest.join` makes
+    clients."""
 
     def __init__(
         self,
@@ -108,20 +109,17 @@ class MemoryClient(Client[Any, Any]):
         options: object = None,
         create: Create = "if needed",
     ) -> None:
-        self.name = name
         self._session = session
         self._under_test = under_test
         self._buffer = buffer
         self._transport: MemoryTransport | None = None
-        self._held_back = trio.Event()
         super().__init__(
+            name,
             _MemoryConnector(self._open, limits),
             sends=kind_of(under_test.room).receives if sends is None else sends,
             receives=kind_of(under_test.room).sends if receives is None else receives,
-            name=name,
             codec=codec,
             limits=limits,
-            wait_before=self._wait_resume,
             inbox=math.inf,
             client=f"client-in-memory-{len(under_test.clients)}",
             key=None,
@@ -129,28 +127,9 @@ class MemoryClient(Client[Any, Any]):
             create=create,
         )
 
-    def drop(self) -> None:
-        """Cut the connection without a goodbye. Both sides notice this. The client reconnects only after `resume`."""
+    def cut(self) -> None:
         assert self._transport is not None
-        self._held_back = trio.Event()
         self._transport.drop()
-
-    async def resume(self) -> None:
-        """Connect again, and wait until the connection is open.
-
-        Raises:
-          Disconnected: the server refused the client.
-
-        *Cancellation*: the client continues to connect.
-        """
-        self._held_back.set()
-        await self.wait_state(State.AWAY, State.CONNECTING, State.CLOSED)
-        await self.wait_state(State.OPEN)
-
-    def deliver(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Error) and message.id is None:  # the log then shows why a test waits for ever
-            log.warning("client %r was refused %s: %s: %s", self.name, message.about, message.problem, message.message)
-        super().deliver(message)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Transport]:
@@ -161,19 +140,21 @@ class MemoryClient(Client[Any, Any]):
         finally:
             await close_transport(self._transport, 1000, "")
 
-    async def _wait_resume(self, attempt: int) -> None:
-        if self.welcome is None and self.lost is not None:
-            self._close(self.lost)  # so that `join` raises instead of trying again
-        await self._held_back.wait()
-
 
 class RoomUnderTest(Generic[R]):
     """A room and its clients. Get one from the `edge_room` fixture or from `open_rooms`."""
 
     def __init__(
-        self, room: R, directory: Directory, nursery: trio.Nursery, scheduler: WriteScheduler, expected: list[str]
+        self,
+        room: R,
+        directory: Directory,
+        nursery: trio.Nursery,
+        scheduler: WriteScheduler,
+        expected: list[str],
+        clients: list[ClientUnderTest],
     ) -> None:
         self._expected = expected
+        self._all_clients = clients
         self.room = room
         """The author's room."""
         self.clients: list[MemoryClient] = []
@@ -226,6 +207,7 @@ class RoomUnderTest(Generic[R]):
             )
             clients.append(client)
             self.clients.append(client)
+            self._all_clients.append(client)
             await self._nursery.start(self._run, client)
             await client.wait_state(State.OPEN)
         return clients
@@ -274,7 +256,7 @@ class RoomUnderTest(Generic[R]):
 
 
 @asynccontextmanager
-async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
+async def open_rooms(*, seed: int = 0, clients: list[ClientUnderTest] | None = None) -> AsyncIterator[EdgeRoom]:
     """Open rooms until the block ends: ``async with open_rooms() as open_room: await open_room(MyRoom)``.
 
     Args:
@@ -289,7 +271,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
     watch = CrashWatch()
     logging.getLogger("edge.rooms").addHandler(watch)
     try:
-        async with _closing_rooms(watch.expected, seed) as open_room:
+        async with _closing_rooms(watch.expected, seed, [] if clients is None else clients) as open_room:
             yield open_room
     finally:
         logging.getLogger("edge.rooms").removeHandler(watch)
@@ -298,7 +280,7 @@ async def open_rooms(*, seed: int = 0) -> AsyncIterator[EdgeRoom]:
 
 
 @asynccontextmanager
-async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRoom]:
+async def _closing_rooms(expected: list[str], seed: int, clients: list[ClientUnderTest]) -> AsyncIterator[EdgeRoom]:
     before = current_tasks()
     opened: list[tuple[Directory, RoomUnderTest[Any]]] = []
     async with open_write_scheduler() as scheduler, trio.open_nursery() as nursery:
@@ -317,7 +299,7 @@ async def _closing_rooms(expected: list[str], seed: int) -> AsyncIterator[EdgeRo
             directory = Directory({"room": only_once}, idle=math.inf, seeds=lambda: (seed << 32) + number)
             await nursery.start(directory.run)
             directory.open("room", name, options=options)
-            under_test = RoomUnderTest(room, directory, nursery, scheduler, expected)
+            under_test = RoomUnderTest(room, directory, nursery, scheduler, expected, clients)
             opened.append((directory, under_test))
             return under_test
 

@@ -9,7 +9,7 @@ pytest-trio runs the tests and their async fixtures. This plugin gives pytest-tr
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, cast
@@ -18,11 +18,17 @@ import pytest
 import pytest_trio
 from _pytest.runner import call_and_report  # private, but pytest-rerunfailures uses it, too
 
+from .app import EdgeApp, open_apps
+from .clients import ClientUnderTest, report_of
 from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
 # The key of the seed with which a test runs now.
 SEED = pytest.StashKey[int]()
+# Returns what happened to the clients of the newest run of a test, for the report of a failure.
+HAPPENED = pytest.StashKey[Callable[[], str]]()
+# Plugins of other libraries run the async tests with these markers.
+FOREIGN_MARKERS = ("asyncio", "anyio", "twisted", "curio")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if not isinstance(item, pytest.Function) or item.get_closest_marker("trio") is not None:
+            continue
+        if any(item.get_closest_marker(marker) is not None for marker in FOREIGN_MARKERS):
             continue
         test = getattr(getattr(item.obj, "hypothesis", None), "inner_test", item.obj)
         if not iscoroutinefunction(test):
@@ -93,6 +101,8 @@ def pytest_runtest_makereport(
     marker = item.get_closest_marker("trio")
     if report.failed and marker is not None and "run" in marker.kwargs:
         seed = _seed_of(item)
+        if happened := item.stash.get(HAPPENED, str)():
+            report.sections.append(("what happened to the clients", happened))
         report.sections.append(
             ("edge", f"schedule of seed {seed}; repeat it with: python -m pytest '{item.nodeid}' --edge-seed={seed}")
         )
@@ -106,10 +116,27 @@ def edge_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
-async def edge_room(edge_seed: int) -> AsyncIterator[EdgeRoom]:
+async def edge_room(edge_seed: int, edge_clients: list[ClientUnderTest]) -> AsyncIterator[EdgeRoom]:
     """Yield a function that opens a `RoomUnderTest`: ``await edge_room(MyRoom)``. Crashes and leaks fail the test."""
-    async with open_rooms(seed=edge_seed) as open_room:
+    async with open_rooms(seed=edge_seed, clients=edge_clients) as open_room:
         yield open_room
+
+
+@pytest_trio.trio_fixture  # type: ignore[untyped-decorator]  # pytest-trio has no types
+async def edge_app(edge_clients: list[ClientUnderTest]) -> AsyncIterator[EdgeApp]:
+    """Yield a function that opens an `AppUnderTest`: ``await edge_app(make_app)``. Crashes and leaks fail the test."""
+    async with open_apps(edge_clients) as open_app:
+        yield open_app
+
+
+@pytest.fixture
+def edge_clients(request: pytest.FixtureRequest) -> Iterator[list[ClientUnderTest]]:
+    """Yield the list of the clients of `edge_room` and `edge_app`, which the report of a failure shows."""
+    clients: list[ClientUnderTest] = []
+    request.node.stash[HAPPENED] = lambda: report_of(clients)
+    yield clients
+    happened = report_of(clients)
+    request.node.stash[HAPPENED] = lambda: happened  # for a failure of the teardown, without keeping the clients alive
 
 
 def _number_of_seeds(text: str) -> int:

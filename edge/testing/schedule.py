@@ -7,12 +7,18 @@ reproducible schedule. hypothesis seeds the generator only inside its own tests,
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import hypothesis  # noqa: F401  # the import runs Trio's plugin, which makes Trio sort ready tasks
+import outcome
 import trio
+import trio.testing
+
+T = TypeVar("T")
 
 
 def spawn_order(task: trio.lowlevel.Task) -> int:
@@ -32,3 +38,37 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         generator.setstate(before)
         random.setstate(before_random)
+
+
+@contextmanager
+def threads_hold(clock: trio.abc.Clock) -> Iterator[None]:
+    """Hold an autojumping clock while a thread works for Trio, so that no virtual time passes in the meantime."""
+    if not isinstance(clock, trio.testing.MockClock):
+        yield
+        return
+    threads: Any = trio._threads
+    start, working, threshold = threads.start_thread_soon, 0, clock.autojump_threshold
+
+    def start_and_hold(run: Callable[[], T], deliver: Callable[[outcome.Outcome[T]], object], *args: Any) -> None:
+        nonlocal working
+
+        def deliver_and_release(result: outcome.Outcome[T]) -> None:  # called in the thread
+            deliver(result)
+            token.run_sync_soon(release)  # after the task is woken, so that the clock cannot jump in between
+
+        def release() -> None:
+            nonlocal working
+            working -= 1
+            if not working:
+                clock.autojump_threshold = threshold
+
+        token = trio.lowlevel.current_trio_token()
+        working += 1
+        clock.autojump_threshold = math.inf
+        start(run, deliver_and_release, *args)
+
+    threads.start_thread_soon = start_and_hold
+    try:
+        yield
+    finally:
+        threads.start_thread_soon = start

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from ..errors import EdgeError
-from .schedule import seeded, spawn_order
+from .schedule import seeded, spawn_order, threads_hold
 
 T = TypeVar("T")
 
@@ -63,7 +63,8 @@ def run_virtual(
 ) -> T:
     """Run `trio.run` in virtual time: the clock jumps to the next deadline whenever every task waits.
 
-    Do not use sockets, threads or subprocesses: the clock would jump while they work.
+    While a thread works for Trio (`trio.to_thread`), the clock stands still. Do not use sockets or subprocesses: the
+    clock would jump while they work.
 
     Args:
       main: the async function to run, with the arguments `args`.
@@ -83,12 +84,9 @@ def run_virtual(
             return await main(*args)
         raise Deadlock(watchdog.verdict)
 
-    with seeded(seed):
-        return trio.run(
-            watched,
-            clock=clock or trio.testing.MockClock(autojump_threshold=0),
-            instruments=[watchdog, *instruments],
-        )
+    mock = clock or trio.testing.MockClock(autojump_threshold=0)
+    with seeded(seed), threads_hold(mock):
+        return trio.run(watched, clock=mock, instruments=[watchdog, *instruments])
 
 
 def task_tree(root: trio.lowlevel.Task | None = None) -> str:

@@ -177,7 +177,7 @@ def test_the_plugin(pytester: pytest.Pytester) -> None:
     assert "waits in test_deadlock" in output
     assert "tasks outlived the room" in output
     assert re.search(r"Crashed: .*player\(\) of seat 0 \('ana'\) raised", output)
-    assert "client 'ana' was refused Word: not_now" in output
+    assert "refused by the room:\nana:     0.000  Word: not_now: nobody is listening for this now" in output
     assert "had not ended 60 s after being closed" in output
     outcomes = [
         pytester.runpytest_subprocess("-p", "no:cacheprovider", again[0], f"--edge-seed={seed}").parseoutcomes()
@@ -285,3 +285,23 @@ async def test_the_same_seed_gives_the_same_game(edge_room: Callable[..., Any]) 
     assert trio.current_time() == 0
     await trio.sleep(3600)
     assert trio.current_time() == 3600
+
+
+def test_tests_of_other_plugins_are_left_alone(pytester: pytest.Pytester) -> None:
+    """A test that is marked for anyio runs on the event loop that anyio chooses, not under Trio in virtual time."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+import asyncio
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_on_asyncio():
+    assert asyncio.get_running_loop() is not None
+"""
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -485,6 +485,8 @@ class HttpClient(_Writer):
         super().__init__(stream)
         self.last_received_at: float = trio.current_time()
         """The time at which the last byte arrived, on Trio's clock."""
+        self.cookies: list[str] = []
+        """The values of the `set-cookie` headers of the newest response."""
         self._host = host
         self._h11 = h11.Connection(h11.CLIENT)
 
@@ -505,7 +507,7 @@ class HttpClient(_Writer):
         """
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
-        length = {"content-length": str(len(body))} if method == "POST" else {}
+        length = {"content-length": str(len(body))} if body or method == "POST" else {}
         lines = {"host": self._host, "accept": "*/*", **headers, **length}
         await self._send(
             h11.Request(method=method, target=path, headers=list(lines.items())),
@@ -515,6 +517,7 @@ class HttpClient(_Writer):
         while True:
             event = await self._next_event()
             if isinstance(event, h11.Response):
+                self.cookies = [value.decode("latin-1") for name, value in event.headers if name == b"set-cookie"]
                 return event.status_code, {
                     name.decode("ascii"): value.decode("latin-1") for name, value in event.headers
                 }

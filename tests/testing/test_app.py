@@ -1,0 +1,213 @@
+"""Tests of whole apps in virtual time: rooms, routes, a mounted web app, several servers, restarts and threads."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import trio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+import edge
+from edge import Code
+from edge.cluster.broker.broker import Broker
+from edge.testing import EdgeApp, EdgeRoom, Seen, seeds
+from tests.small_rooms import Echo, Said, Say
+
+SAVED: dict[str, list[str]] = {}
+
+
+class Wall(edge.Room[Say, Said]):
+    """Loads and saves what is said, by its name."""
+
+    async def setup(self) -> None:
+        await trio.sleep(0.1)
+        self.texts = list(SAVED.get(self.name, ()))
+
+    def greet(self, player: edge.Player[Say, Said]) -> None:
+        for text in self.texts:
+            player.send(Said(text))
+
+    async def run(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with self.shielded_cleanup():
+                await trio.to_thread.run_sync(SAVED.__setitem__, self.name, self.texts)
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for said in player:
+            self.texts.append(said.text)
+            self.broadcast(Said(f"{player.name}: {said.text}"))
+
+
+class Counting(edge.Room[Say, Said]):
+    """A persistent room that counts."""
+
+    seats = edge.Seats(grace=60)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def snapshot(self) -> int:
+        return self.count
+
+    def restore(self, state: int) -> None:
+        self.count = state
+
+    async def player(self, player: edge.Player[Say, Said]) -> None:
+        async for said in player:
+            self.count += 1
+            player.reply(said, Said(str(self.count)))
+
+
+def make_wall() -> Wall:
+    return Wall()
+
+
+def make_app() -> edge.App:
+    keys = edge.Keys("a secret of the whole app under test")
+
+    async def login(request: Request) -> PlainTextResponse:
+        name = (await request.body()).decode().partition("=")[2]
+        if name == "eve":
+            return PlainTextResponse("no", 401)
+        response = PlainTextResponse("welcome")
+        response.set_cookie("edge_session", keys.issue(f"user-{name}", name=name.title()), httponly=True)
+        return response
+
+    async def me(request: Request) -> JSONResponse:
+        session = app.session(request)
+        return JSONResponse({"name": None if session is None else session.name})
+
+    web = Starlette(routes=[Route("/login", login, methods=["POST"]), Route("/me", me)])
+    app = edge.App({"wall": make_wall, "echo": Echo}, mount=web, sessions=edge.Sessions(keys=keys))
+
+    @app.route("/lobby")
+    async def lobby(request: edge.Request) -> edge.Response:
+        return edge.json_response([room.name for room in app.directory.rooms])
+
+    return app
+
+
+@seeds(5)
+async def test_people_log_in_and_join(edge_app: EdgeApp) -> None:
+    """Two people log in at the mounted web app, each with cookies of their own, and join a room with their sessions."""
+    app = await edge_app(make_app)
+    ana, ben = app.browser(), app.browser()
+    for browser, name in ((ana, "ana"), (ben, "ben")):
+        page = await browser.post("/login", form={"name": name})
+        assert (page.status, page.text) == (200, "welcome")
+        assert (await browser.get("/me")).json() == {"name": name.title()}
+    assert (await app.get("/me")).json() == {"name": None}
+    assert (await app.post("/login", form={"name": "eve"})).status == 401
+    one = await ana.join("/rooms/wall/plans")
+    other = await ben.join("/rooms/wall/plans")
+    one.send(Say("hello"))
+    await other.wait(lambda seen: seen.newest(Said) == Said("Ana: hello"))
+    assert (await app.get("/lobby")).json() == ["plans"]
+    assert app.rooms() == ["wall/plans"]
+    assert isinstance(app.room("wall/plans"), Wall)
+    with pytest.raises(KeyError, match="wall/other is not open"):
+        app.room("wall/other")
+
+
+async def test_a_restart(edge_app: EdgeApp) -> None:
+    """A restart saves the rooms and opens them again with what they saved; clients resume their play."""
+    SAVED.clear()
+    app = await edge_app(make_app)
+    ana = await app.join("/rooms/wall/plans", session=edge.Session("u1", "Ana"))
+    ana.send(Say("hello"))
+    await ana.wait(lambda seen: len(seen.all(Said)) == 1)
+    await app.restart()
+    assert SAVED == {"plans": ["hello"]}
+    assert app.rooms() == []
+    await ana.resume()
+    await ana.wait(lambda seen: seen.newest(Said) == Said("hello"))
+    assert ana.welcome is not None
+    assert ana.welcome.why == "new"
+
+
+def make_shared(broker: Broker) -> edge.App:
+    sessions = edge.Sessions(keys=edge.Keys("a secret of two servers under test"))
+    return edge.App({"counting": Counting}, cluster=edge.Cluster(broker), sessions=sessions)
+
+
+async def test_two_servers(edge_app: EdgeApp) -> None:
+    """Clients of two servers meet in one room, and a persistent room moves when its server is stopped."""
+    app = await edge_app(make_shared, servers=2)
+    ana = await app.join("/rooms/counting/one", name="ana", server=0)
+    ben = await app.join("/rooms/counting/one", name="ben", server=1)
+    assert await ana.request(Say(""), Said) == Said("1")
+    assert await ben.request(Say(""), Said) == Said("2")
+    assert (app.rooms(0), app.rooms(1)) == (["counting/one"], [])
+    await app.stop(0)
+    await ben.resume()
+    assert await ben.request(Say(""), Said) == Said("3")
+    assert app.rooms(1) == ["counting/one"]
+    await app.start(0)
+
+
+async def test_an_app_that_no_function_made(edge_app: EdgeApp) -> None:
+    """An app itself can be tested, but not restarted."""
+    app = await edge_app(make_app())
+    ana = await app.join("/rooms/echo/one", name="ana")
+    assert await ana.request(Say("hi"), Said) == Said("hi")
+    with pytest.raises(TypeError, match="needs a function that makes the app"):
+        await app.restart()
+
+
+async def test_refusals_and_mistakes(edge_app: EdgeApp) -> None:
+    """A refused join raises the refusal; a kind whose class is not known is an error that says what to write."""
+    app = await edge_app(lambda: edge.App({"echo": lambda: Echo()}))
+    with pytest.raises(edge.Disconnected) as caught:
+        await app.join("/rooms/nothing/one", name="ana")
+    assert caught.value.code is Code.NO_ROOM
+    with pytest.raises(TypeError, match="the class of /rooms/echo/one is not known before it is open: annotate"):
+        await app.join("/rooms/echo/one", name="ana")
+    ana = await app.join("/rooms/echo/one", name="ana", sends=Say, receives=Said)
+    ben = await app.join("/rooms/echo/one", name="ben")
+    assert [await each.request(Say("x"), Said) for each in (ana, ben)] == [Said("x"), Said("x")]
+
+
+async def test_a_wait_for_what_is_never_received(edge_room: EdgeRoom) -> None:
+    """A wait ends with the client, and sees events that were received before it began."""
+    room = await edge_room(Echo)
+    (ana,) = await room.join("ana")
+    ana.send(Say("hi"))
+    assert await ana.receive() == Said("hi")
+    await ana.wait(lambda seen: seen.newest(Said))
+    asked: list[Seen] = []
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            with pytest.raises(edge.Disconnected):
+                await ana.wait(asked.append)
+
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        ana.leave()
+    assert len(asked) > 0
+
+
+async def test_a_thread_holds_the_clock() -> None:
+    """While a thread works, no virtual time passes, whatever deadlines are pending."""
+    began = trio.current_time()
+    done: list[Any] = []
+
+    async def work() -> None:
+        done.append(await trio.to_thread.run_sync(time.sleep, 0.05))
+        done.append(trio.current_time() - began)
+
+    with trio.move_on_after(3600) as limit:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            nursery.start_soon(work)
+    assert not limit.cancelled_caught
+    assert done == [None, 0.0, None, 0.0] or done == [None, None, 0.0, 0.0]
+    await trio.sleep(100)
+    assert trio.current_time() == began + 100
