@@ -25,6 +25,9 @@ class Counters:
     opened: int = 0
     """Rooms that were opened."""
 
+    rounds: int = 0
+    """Rounds that were opened."""
+
     admitted: int = 0
     """Applicants that got a seat."""
 

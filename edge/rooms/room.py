@@ -402,6 +402,7 @@ class Room(Generic[FromPlayer, ToPlayer]):
         try:
             async with trio.open_nursery() as nursery:
                 runtime = self.__edge_runtime.round = RoundRuntime(members, needed, seconds, nursery)
+                self.__edge_runtime.counters.rounds += 1
                 runtime.check_enough()
                 yield cast("Round[FromPlayer, ToPlayer]", Round._create(runtime))
                 runtime.finish()

@@ -20,6 +20,7 @@ from _pytest.runner import call_and_report  # private, but pytest-rerunfailures 
 
 from .app import EdgeApp, open_apps
 from .clients import ClientUnderTest, report_of
+from .coverage import coverage_of
 from .harness import EdgeRoom, open_rooms
 from .virtual import run_virtual
 
@@ -27,6 +28,8 @@ from .virtual import run_virtual
 SEED = pytest.StashKey[int]()
 # Returns what happened to the clients of the newest run of a test, for the report of a failure.
 HAPPENED = pytest.StashKey[Callable[[], str]]()
+# The section of a report with the coverage of a simulated test.
+SIMULATED = "simulated"
 # Plugins of other libraries run the async tests with these markers.
 FOREIGN_MARKERS = ("asyncio", "anyio", "twisted", "curio")
 
@@ -98,6 +101,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    coverage = coverage_of(getattr(item, "obj", None))
+    if coverage is not None and report.when == "call":
+        report.sections.append((SIMULATED, str(coverage)))
     marker = item.get_closest_marker("trio")
     if report.failed and marker is not None and "run" in marker.kwargs:
         seed = _seed_of(item)
@@ -137,6 +143,16 @@ def edge_clients(request: pytest.FixtureRequest) -> Iterator[list[ClientUnderTes
     yield clients
     happened = report_of(clients)
     request.node.stash[HAPPENED] = lambda: happened  # for a failure of the teardown, without keeping the clients alive
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the simulated tests covered, in one line for each test."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    lines = [f"{report.nodeid}: {text}" for report in reports for name, text in report.sections if name == SIMULATED]
+    if lines:
+        terminalreporter.section("simulated")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 def _number_of_seeds(text: str) -> int:

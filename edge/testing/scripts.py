@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +33,7 @@ from ..protocol.field_types import MAX_INTEGER
 from ..protocol.limits import Limits
 from ..protocol.unstructure import unstructure
 from ..rooms.room import Room, kind_of
+from .coverage import Coverage, Search, SimulationWarning
 from .simulation import example_of, simulate
 from .steps import (
     SIDES,
@@ -97,7 +99,8 @@ def simulated(
 
     Each example is a script of steps that `simulate` runs: clients join, leave, lose their connections, reconnect, and
     send valid and invalid events. After each step, the decorated function is called with each open room. hypothesis
-    shrinks a failing script to the shortest one that it finds, and prints that script as a test to paste.
+    shrinks a failing script to the shortest one that it finds within two minutes, and shows that script as a test to
+    paste. The summary of the test run says what the scripts covered. A `SimulationWarning` warns if no event was taken.
 
     Args:
       make: the class of the room, or any callable that returns a new room.
@@ -109,15 +112,31 @@ def simulated(
     """
 
     def decorate(invariant: F) -> Callable[[], None]:
+        coverage = Coverage()
+
+        def run(script: list[Step], seed: int) -> None:
+            coverage.add(script, simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits))
+
+        search = Search(run, getattr(invariant, "__name__", "a simulated test"))
+
         def test(script: list[Step], seed: int) -> None:
-            simulate(make, script, seed=seed, invariants=[invariant], play=play, limits=limits)
+            search.try_script(script, seed)
 
         # The signature is not copied, because pytest would take its parameter, the room, for a fixture.
         for name in functools.WRAPPER_ASSIGNMENTS:
             setattr(test, name, getattr(invariant, name))
         test.__annotations__ = {}
         drawn = hypothesis.given(scripts(make, steps=steps, events=events), st.integers(0, 2**32 - 1))(test)
-        return hypothesis.settings(max_examples=examples, **UNHURRIED)(drawn)
+        drawn = hypothesis.settings(max_examples=examples, **UNHURRIED)(drawn)
+
+        @functools.wraps(drawn)
+        def covered() -> None:
+            drawn()
+            if coverage.fault:
+                warnings.warn(f"{coverage.fault} ({coverage})", SimulationWarning, stacklevel=2)
+
+        covered.__edge_coverage__ = coverage  # type: ignore[attr-defined]  # for the plugin
+        return covered
 
     return decorate
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -52,6 +53,16 @@ class Simulated:
     """The virtual time that has passed, in seconds."""
     events: int
     """The number of messages that rooms received from players and sent to them."""
+    rooms: int = 0
+    """The number of rooms that were opened."""
+    joined: int = 0
+    """The number of players that were admitted."""
+    rounds: int = 0
+    """The number of rounds that were opened."""
+    taken: int = 0
+    """The number of events that the room's code took."""
+    refused: Counter[str] = attrs.field(factory=Counter)
+    """The refused messages of clients, by problem."""
 
 
 def simulate(
@@ -194,7 +205,16 @@ async def _run(
         until = clients.cancel_scope.deadline = trio.current_time() + LEAVE_SECONDS
     if trio.current_time() >= until:
         raise InvariantBroken(f"a client, or a request of a client, had not ended {LEAVE_SECONDS:g} s after it left")
-    return Simulated(trio.current_time(), directory.counters.received + directory.counters.sent)
+    counters = directory.counters
+    return Simulated(
+        seconds=trio.current_time(),
+        events=counters.received + counters.sent,
+        rooms=counters.opened,
+        joined=counters.admitted,
+        rounds=counters.rounds,
+        taken=counters.received,
+        refused=counters.turned_away,
+    )
 
 
 async def _settle(oracle: Oracle) -> None:
